@@ -1,0 +1,38 @@
+//! The most frequent items of the training log, whoever asks.
+
+use prl_sessions::{Dataset, Split};
+
+use crate::Baseline;
+
+/// Scores each item by its training events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Popularity {
+    counts: Vec<u32>,
+}
+
+impl Popularity {
+    /// Counts the training events of each item.
+    pub fn fit(data: &Dataset) -> Self {
+        let mut counts = vec![0_u32; data.items().len()];
+        for (&item, _) in data.item_indices().iter().zip(data.splits()).filter(|&(_, &s)| s == Split::Train) {
+            counts[item as usize] = counts[item as usize].saturating_add(1);
+        }
+        Self { counts }
+    }
+
+    /// From counts made before.
+    pub fn from_counts(counts: Vec<u32>) -> Self {
+        Self { counts }
+    }
+
+    /// Training events of each item.
+    pub fn counts(&self) -> &[u32] {
+        &self.counts
+    }
+}
+
+impl Baseline for Popularity {
+    fn scores(&self, _: &[u32]) -> Vec<f32> {
+        self.counts.iter().map(|&n| n as f32).collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! Exit codes, and how an error is told.
+
+use std::process::ExitCode;
+
+/// Training was interrupted, and has left a checkpoint.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// The step after which it stopped.
+    pub step: u64,
+}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "interrupted after step {}; go on with the same command and --resume", self.step)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// A command line that means nothing, beyond what the parser sees.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Prints the error on stderr and says what to exit with.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    // A reader that has seen enough is no failure.
+    if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::from(code(error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    const FAILED: u8 = 1;
+    const USAGE: u8 = 2;
+    const BAD_INPUT: u8 = 3;
+    const INTERRUPTED: u8 = 130;
+    if error.is::<Interrupted>() {
+        return INTERRUPTED;
+    }
+    if error.is::<Usage>() {
+        return USAGE;
+    }
+    #[cfg(feature = "data")]
+    if let Some(error) = error.downcast_ref::<prl_data::Error>() {
+        return match error {
+            prl_data::Error::Options(_) => USAGE,
+            e if e.is_bad_input() => BAD_INPUT,
+            _ => FAILED,
+        };
+    }
+    #[cfg(feature = "data")]
+    if let Some(prl_synth::Error::Sessions(_) | prl_synth::Error::Like(_)) = error.downcast_ref() {
+        return USAGE;
+    }
+    if let Some(error) = error.downcast_ref::<prl_train::Error>() {
+        return match error {
+            prl_train::Error::Config(_) => USAGE,
+            prl_train::Error::Data(e) => of_data(e),
+            prl_train::Error::EmptySplit { .. } | prl_train::Error::OtherDataset { .. } => BAD_INPUT,
+            _ => FAILED,
+        };
+    }
+    return error.downcast_ref().map_or(FAILED, of_data);
+
+    fn of_data(error: &prl_sessions::Error) -> u8 {
+        match error {
+            prl_sessions::Error::Io { .. } | prl_sessions::Error::Occupied { .. } => FAILED,
+            _ => BAD_INPUT,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `prl prepare`: a raw log to a prepared dataset.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare};
+use prl_sessions::Counts;
+
+use crate::exit::Usage;
+
+/// Turn a raw log into a prepared dataset: filtered, indexed, split
+#[derive(clap::Args)]
+pub struct Args {
+    /// Format of the log
+    #[arg(long)]
+    source: Format,
+    /// The log: a file, or for csv and parquet also a folder of partitions; .gz and .zst are read as they are
+    #[arg(long, required_if_eq_any([("source", "retailrocket"), ("source", "csv"), ("source", "parquet"), ("source", "inter")]))]
+    input: Option<PathBuf>,
+    /// RC15's clicks (yoochoose-clicks.dat)
+    #[arg(long, required_if_eq("source", "rc15"))]
+    clicks: Option<PathBuf>,
+    /// RC15's buys (yoochoose-buys.dat)
+    #[arg(long, required_if_eq("source", "rc15"))]
+    buys: Option<PathBuf>,
+    /// Sessions to sample from RC15
+    #[arg(long, default_value_t = Source::RC15_SAMPLE)]
+    sample: usize,
+    /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..]
+    #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet")]))]
+    columns: Option<Columns>,
+    /// Field separator of a csv log
+    #[arg(long, default_value_t = ',')]
+    delimiter: char,
+    /// Unit of numeric times
+    #[arg(long, default_value = "auto")]
+    time_unit: Unit,
+    /// Values of the event column that are purchases
+    #[arg(long, value_delimiter = ',', value_name = "V,..")]
+    purchase: Vec<String>,
+    /// Values of the event column that are clicks
+    #[arg(long, value_delimiter = ',', value_name = "V,..")]
+    click: Vec<String>,
+    /// Leave out events of any other value, and count them
+    #[arg(long)]
+    drop_other_events: bool,
+    /// Drop sessions of a csv, parquet or inter log with fewer events
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    min_session_events: usize,
+    /// Then drop items with fewer events
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    min_item_events: usize,
+    /// How events are split into train, val and test
+    #[arg(long, default_value = "random")]
+    split: Rule,
+    /// Share of the sessions for validation
+    #[arg(long, default_value_t = 0.1)]
+    val: f64,
+    /// Share of the sessions for the test
+    #[arg(long, default_value_t = 0.1)]
+    test: f64,
+    /// Drop sessions of more events; 0 keeps them
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    max_length: usize,
+    /// Seed of the sample and the split
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Also write the events as this Parquet file
+    #[arg(long, value_name = "FILE")]
+    parquet: Option<PathBuf>,
+    /// Print the manifest as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Directory for the prepared dataset
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Retailrocket,
+    Rc15,
+    Csv,
+    Parquet,
+    /// RecBole's atomic files
+    Inter,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Rule {
+    /// Sessions at random
+    Random,
+    /// Sessions by the time of their last event
+    Time,
+    /// The last event of each session for the test, the one before for validation
+    LeaveLastOut,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Unit {
+    /// By their magnitude
+    Auto,
+    S,
+    Ms,
+    Us,
+    Ns,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let (out, json) = (args.out.clone(), args.json);
+    let manifest = prepare(&options(args)?, &out)?;
+    if json {
+        println!("{}", serde_json::to_string(&manifest)?);
+        return Ok(());
+    }
+    let counts = &manifest.draft.counts;
+    println!("{}: dataset {}", out.display(), manifest.dataset);
+    println!("{:<28}{:>12}{:>12}{:>12}{:>12}", "", "sessions", "items", "clicks", "purchases");
+    let line = |name: &str, c: &Counts| {
+        println!("{name:<28}{:>12}{:>12}{:>12}{:>12}", c.sessions, c.items, c.clicks, c.purchases);
+    };
+    line("before the length filter", &counts.before_length_filter);
+    line("after", &counts.after_length_filter);
+    for split in ["train", "val", "test"] {
+        line(split, &manifest.splits[split]);
+    }
+    for (reason, n) in &counts.dropped {
+        println!("dropped {:<20}{n:>12} rows", reason.replace('_', " "));
+    }
+    Ok(())
+}
+
+fn options(args: Args) -> anyhow::Result<Options> {
+    let missing = |flag: &str| Usage(format!("--{flag} is needed for this --source"));
+    let table = Table {
+        columns: args.columns,
+        time_unit: match args.time_unit {
+            Unit::Auto => TimeUnit::Auto,
+            Unit::S => TimeUnit::Seconds,
+            Unit::Ms => TimeUnit::Milliseconds,
+            Unit::Us => TimeUnit::Microseconds,
+            Unit::Ns => TimeUnit::Nanoseconds,
+        },
+        click: args.click,
+        purchase: args.purchase,
+        drop_other_events: args.drop_other_events,
+        min_session_events: args.min_session_events,
+        min_item_events: args.min_item_events,
+    };
+    let input = args.input.ok_or_else(|| missing("input"));
+    let source = match args.source {
+        Format::Retailrocket => Source::RetailRocket { input: input? },
+        Format::Rc15 => Source::Rc15 {
+            clicks: args.clicks.ok_or_else(|| missing("clicks"))?,
+            buys: args.buys.ok_or_else(|| missing("buys"))?,
+            sample: args.sample,
+        },
+        Format::Csv => Source::Csv { input: input?, delimiter: args.delimiter, table },
+        Format::Parquet => Source::Parquet { input: input?, table },
+        Format::Inter => Source::Inter { input: input?, table },
+    };
+    let mut options = Options::new(source);
+    options.split = match args.split {
+        Rule::Random => SplitRule::Random,
+        Rule::Time => SplitRule::Time,
+        Rule::LeaveLastOut => SplitRule::LeaveLastOut,
+    };
+    (options.val_fraction, options.test_fraction) = (args.val, args.test);
+    options.max_length = (args.max_length > 0).then_some(args.max_length);
+    (options.seed, options.parquet) = (args.seed, args.parquet);
+    Ok(options)
+}

@@ -1,0 +1,214 @@
+//! `prl train`: a prepared dataset to a run directory.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use prl_encoders::EncoderKind;
+use prl_train::{Config, Evaluation, Method, Observer, Outcome, train};
+use toml::Value;
+
+use crate::exit::{Interrupted, Usage};
+use crate::flags::{Compute, encoder, method};
+
+/// Train a recommender
+///
+/// Every setting can stand in a TOML file (--config); flags override it, and the resolved settings are written to the run.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The directory that `prl prepare` wrote
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Directory for the run
+    #[arg(long)]
+    out: PathBuf,
+    /// Session encoder [default: gru]
+    #[arg(long, value_parser = encoder())]
+    encoder: Option<EncoderKind>,
+    /// What is trained on top of it [default: prl]
+    #[arg(long, value_parser = method())]
+    method: Option<Method>,
+    /// Settings in TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Go on from the run's checkpoint, if it has one
+    #[arg(long)]
+    resume: bool,
+    /// Seed of initial values, draws, dropout and prompts [default: 0]
+    #[arg(long)]
+    seed: Option<i64>,
+    /// Passes over the training rows [default: 30]
+    #[arg(long)]
+    epochs: Option<i64>,
+    /// End after so many steps
+    #[arg(long)]
+    max_steps: Option<i64>,
+    /// Rows drawn at each step [default: 256]
+    #[arg(long)]
+    batch_size: Option<i64>,
+    /// Adam's learning rate [default: .01 on RC15, .005 elsewhere]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Steps between validations [default: 2000]
+    #[arg(long)]
+    eval_every: Option<i64>,
+    /// End after so many validations without a better one
+    #[arg(long)]
+    patience: Option<i64>,
+    /// Dropout of the prompt block [default: 0.3]
+    #[arg(long)]
+    dropout: Option<f64>,
+    /// Discount of the returns [default: 1]
+    #[arg(long)]
+    lambda: Option<f64>,
+    /// Convention of that discount: absolute or relative [default: absolute]
+    #[arg(long)]
+    discount: Option<String>,
+    /// Sessions the mean return of each step is taken over: train or all [default: train]
+    #[arg(long)]
+    mean_over: Option<String>,
+    /// Unit in which returns are fed: ratio or raw [default: ratio]
+    #[arg(long)]
+    prompt_scale: Option<String>,
+    /// What the attention's residual carries: normed or stack [default: normed]
+    #[arg(long)]
+    residual: Option<String>,
+    /// Leave out the examples whose state is empty
+    #[arg(long)]
+    skip_first: bool,
+    /// Width of an embedded item [default: 64]
+    #[arg(long)]
+    dim: Option<i64>,
+    /// Items of a session that the encoder sees [default: 10]
+    #[arg(long)]
+    window: Option<i64>,
+    /// Factor on the mean return asked for at validation [default: 2]
+    #[arg(long)]
+    mu: Option<f64>,
+    /// Deviation of that factor [default: 0]
+    #[arg(long)]
+    eps: Option<f64>,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+impl Args {
+    /// The settings file with the flags on top.
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut table = match &self.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                let table: toml::Table =
+                    text.parse().map_err(|e: toml::de::Error| Usage(format!("{}: {e}", path.display())))?;
+                table
+            }
+            None => toml::Table::new(),
+        };
+        let text = |v: &str| Value::String(v.to_owned());
+        let top: [(&str, Option<Value>); 16] = [
+            ("data", self.data.as_ref().map(|p| text(&p.to_string_lossy()))),
+            ("method", self.method.map(|m| text(m.name()))),
+            ("seed", self.seed.map(Value::Integer)),
+            ("epochs", self.epochs.map(Value::Integer)),
+            ("max_steps", self.max_steps.map(Value::Integer)),
+            ("batch_size", self.batch_size.map(Value::Integer)),
+            ("lr", self.lr.map(Value::Float)),
+            ("eval_every", self.eval_every.map(Value::Integer)),
+            ("patience", self.patience.map(Value::Integer)),
+            ("lambda", self.lambda.map(Value::Float)),
+            ("discount", self.discount.as_deref().map(text)),
+            ("mean_over", self.mean_over.as_deref().map(text)),
+            ("skip_first", self.skip_first.then_some(Value::Boolean(true))),
+            ("mu", self.mu.map(Value::Float)),
+            ("eps", self.eps.map(Value::Float)),
+            ("model", Some(Value::Table(toml::Table::new())).filter(|_| !table.contains_key("model"))),
+        ];
+        set(&mut table, top);
+        let model = [
+            ("encoder", self.encoder.map(|e| text(e.name()))),
+            ("dim", self.dim.map(Value::Integer)),
+            ("window", self.window.map(Value::Integer)),
+            ("dropout", self.dropout.map(Value::Float)),
+            ("prompt_scale", self.prompt_scale.as_deref().map(text)),
+            ("residual", self.residual.as_deref().map(text)),
+        ];
+        match table.get_mut("model") {
+            Some(Value::Table(table)) => set(table, model),
+            _ => return Err(Usage("configuration: model must be a table".into()).into()),
+        }
+        let config: Config = table.try_into().map_err(|e| Usage(format!("configuration: {e}")))?;
+        if config.data.as_os_str().is_empty() {
+            return Err(Usage("name the prepared dataset with --data, or as data in --config".into()).into());
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+fn set<const N: usize>(table: &mut toml::Table, values: [(&str, Option<Value>); N]) {
+    table.extend(values.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let mut config = args.config()?;
+    config.data = std::path::absolute(&config.data)?;
+    let device = args.compute.open()?;
+    static STOP: AtomicBool = AtomicBool::new(false);
+    // The first signal asks for a checkpoint, the second insists.
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    let mut bar = Bar::new();
+    let outcome = train(&config, &args.out, &device, args.resume, &STOP, &mut bar)?;
+    bar.0.finish_and_clear();
+    match outcome {
+        Outcome::Finished(m) => {
+            println!(
+                "{}: model {}, best at step {} of {}, {:.0} s",
+                args.out.display(),
+                m.model,
+                m.best_step,
+                m.steps,
+                m.seconds
+            );
+            Ok(())
+        }
+        Outcome::Interrupted(step) => Err(Interrupted { step }.into()),
+    }
+}
+
+/// A progress bar on a terminal; a line for each validation anywhere.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {per_sec}  {eta} left  {msg}");
+        Self(style.map(|s| bar.clone().with_style(s)).unwrap_or(bar))
+    }
+}
+
+impl Observer for Bar {
+    fn step(&mut self, step: u64, total: u64, loss: f64) {
+        self.0.set_length(total);
+        self.0.set_position(step);
+        self.0.set_message(format!("loss {loss:.4}"));
+    }
+
+    fn evaluated(&mut self, e: &Evaluation, is_best: bool) {
+        let share = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
+        let (purchase, click) = (share(e.val.purchase.hr5), share(e.val.click.hr5));
+        let loss = share(e.loss);
+        let mark = if is_best { "  best so far" } else { "" };
+        self.0.suspend(|| {
+            eprintln!(
+                "step {:>7}  epoch {:>6.2}  loss {loss}  val HR@5 purchase {purchase} click {click}{mark}",
+                e.step, e.epoch
+            );
+        });
+    }
+}

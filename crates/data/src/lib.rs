@@ -1,0 +1,35 @@
+//! From a raw log to a prepared dataset.
+//!
+//! [`prepare`] reads RetailRocket, RC15, any CSV or Parquet table or a RecBole `.inter` file, filters and indexes it by the
+//! protocol, splits it and writes what [`prl_sessions`] reads. The one design decision here is that **a file is read once,
+//! as a stream of chunks**: unpacked, hashed, checked and parsed on the way into compact columns, so memory is bounded by
+//! the events and not by the file, nothing temporary is written, and whatever is wrong is known by its line.
+//!
+//! This is the only crate that compiles polars.
+
+mod chunks;
+mod columns;
+mod delimited;
+mod dropped;
+mod error;
+mod export;
+mod ids;
+mod input;
+mod log;
+mod options;
+mod parquet;
+mod prepare;
+mod rc15;
+mod records;
+mod retailrocket;
+mod split;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+mod times;
+
+pub use columns::Columns;
+pub use error::{Error, Place, Result};
+pub use options::{Options, Source, SplitRule, Table, TimeUnit};
+pub use prepare::prepare;

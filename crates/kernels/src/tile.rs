@@ -1,0 +1,231 @@
+//! The one product everything rests on: `C += A B` for tiles that stay in cache.
+//!
+//! `A` is read element by element with any strides and broadcast, the rows of `B` and `C` are read as vectors. With those
+//! roles the three products of a softmax head need no packing and no transpose: scores are weight x packed hidden, the
+//! weight's gradient is probabilities x hidden, the hidden's gradient is probabilities, read across, x weight.
+
+use pulp::Simd;
+
+use crate::Real;
+
+/// Hidden vectors are scored in panels of this many.
+pub const PANEL: usize = 64;
+
+/// A matrix that is broadcast: element (i, k) is `data[i * row + k * column]`.
+#[derive(Clone, Copy)]
+pub struct Strided<'a, T> {
+    /// The elements.
+    pub data: &'a [T],
+    /// Distance from one row to the next.
+    pub row: usize,
+    /// Distance from one column to the next.
+    pub column: usize,
+}
+
+/// `C[m, n] += A[m, k] B[k, n]`, `B` and `C` row-major with `b_row` and `c_row` elements from row to row. Each element is one
+/// chain of fused multiply-adds in order of `k`, so its value depends on nothing but its row of `A` and column of `B`.
+///
+/// # Panics
+/// If a slice is too short for the shape.
+#[inline(always)]
+pub fn multiply_add<T: Real, S: Simd>(
+    simd: S,
+    [m, n, k]: [usize; 3],
+    a: Strided<'_, T>,
+    b: &[T],
+    b_row: usize,
+    c: &mut [T],
+    c_row: usize,
+) {
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    assert!((m - 1) * a.row + (k - 1) * a.column < a.data.len(), "A is too short");
+    assert!((k - 1) * b_row + n <= b.len(), "B is too short");
+    assert!((m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1), "C is too short");
+    let lanes = T::lanes::<S>();
+    // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
+    let wide = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
+    let mut j = 0;
+    while j < n {
+        let vectors = ((n - j) / lanes).min(wide);
+        let block = Block { simd, m, k, a, b: &b[j..], b_row, c_row };
+        match vectors {
+            4 => block.rows::<4>(&mut c[j..]),
+            3 => block.rows::<3>(&mut c[j..]),
+            2 => block.rows::<2>(&mut c[j..]),
+            1 => block.rows::<1>(&mut c[j..]),
+            _ => {
+                block.tail(n - j, &mut c[j..]);
+                return;
+            }
+        }
+        j += vectors * lanes;
+    }
+}
+
+/// A block of columns of the product, a whole number of vectors wide.
+#[derive(Clone, Copy)]
+struct Block<'a, T, S> {
+    simd: S,
+    m: usize,
+    k: usize,
+    a: Strided<'a, T>,
+    b: &'a [T],
+    b_row: usize,
+    c_row: usize,
+}
+
+impl<T: Real, S: Simd> Block<'_, T, S> {
+    #[inline(always)]
+    fn rows<const V: usize>(self, c: &mut [T]) {
+        let mut i = 0;
+        while i < self.m {
+            // SAFETY: `multiply_add` checked that `m` rows and `k` columns of A, `k` rows of B and `m` rows of C exist, the
+            // latter two with at least V vectors in each, and `i` plus the rows taken never exceeds `m`.
+            unsafe {
+                match self.m - i {
+                    6.. => i += self.registers::<6, V>(i, c),
+                    4.. => i += self.registers::<4, V>(i, c),
+                    2.. => i += self.registers::<2, V>(i, c),
+                    _ => i += self.registers::<1, V>(i, c),
+                }
+            }
+        }
+    }
+
+    /// R rows by V vectors, held in registers over the whole of `k`. Returns R.
+    ///
+    /// # Safety
+    /// Rows `i..i + R` of A and C exist, and `k` rows of B, with V whole vectors in each row of B and C.
+    #[inline(always)]
+    unsafe fn registers<const R: usize, const V: usize>(self, i: usize, c: &mut [T]) -> usize {
+        let lanes = T::lanes::<S>();
+        // SAFETY: the caller's contract keeps every pointer below inside its slice.
+        unsafe {
+            let out = c.as_mut_ptr().add(i * self.c_row);
+            let mut sum: [[T::Vector<S>; V]; R] = std::array::from_fn(|r| {
+                std::array::from_fn(|v| out.add(r * self.c_row + v * lanes).cast::<T::Vector<S>>().read_unaligned())
+            });
+            let mut a = self.a.data.as_ptr().add(i * self.a.row);
+            let mut b = self.b.as_ptr();
+            for _ in 0..self.k {
+                let row: [T::Vector<S>; V] =
+                    std::array::from_fn(|v| b.add(v * lanes).cast::<T::Vector<S>>().read_unaligned());
+                for (r, sum) in sum.iter_mut().enumerate() {
+                    let x = T::splat(self.simd, *a.add(r * self.a.row));
+                    for v in 0..V {
+                        sum[v] = T::vmul_add(self.simd, x, row[v], sum[v]);
+                    }
+                }
+                a = a.wrapping_add(self.a.column);
+                b = b.wrapping_add(self.b_row);
+            }
+            for (r, sum) in sum.iter().enumerate() {
+                for (v, x) in sum.iter().enumerate() {
+                    out.add(r * self.c_row + v * lanes).cast::<T::Vector<S>>().write_unaligned(*x);
+                }
+            }
+        }
+        R
+    }
+
+    /// The last columns, fewer than a vector.
+    #[inline(always)]
+    fn tail(self, n: usize, c: &mut [T]) {
+        for i in 0..self.m {
+            let out = &mut c[i * self.c_row..][..n];
+            let mut sum = T::load_part(self.simd, out);
+            for k in 0..self.k {
+                let x = T::splat(self.simd, self.a.data[i * self.a.row + k * self.a.column]);
+                let row = T::load_part(self.simd, &self.b[k * self.b_row..][..n]);
+                sum = T::vmul_add(self.simd, x, row, sum);
+            }
+            T::store_part(self.simd, out, sum);
+        }
+    }
+}
+
+/// Hidden vectors `[batch, width]` turned for scoring: panel by panel, `[width, PANEL]` each, zeros where the batch ends.
+pub struct Packed<T> {
+    data: Vec<T>,
+    batch: usize,
+    width: usize,
+}
+
+impl<T: Real> Packed<T> {
+    /// Packs a row-major `[batch, width]`.
+    pub fn new(hidden: &[T], width: usize) -> Self {
+        let batch = hidden.len() / width;
+        let mut data = vec![T::zero(); batch.div_ceil(PANEL) * width * PANEL];
+        for (b, row) in hidden.chunks_exact(width).enumerate() {
+            let panel = &mut data[b / PANEL * width * PANEL..];
+            for (k, &x) in row.iter().enumerate() {
+                panel[k * PANEL + b % PANEL] = x;
+            }
+        }
+        Self { data, batch, width }
+    }
+
+    /// The number of hidden vectors.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The first hidden vector and the number of hidden vectors of each panel.
+    pub fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
+        let batch = self.batch;
+        (0..batch).step_by(PANEL).map(move |start| (start, (batch - start).min(PANEL)))
+    }
+
+    /// Scores of some items under the panel that starts at hidden vector `start`: `out[i, c] = bias[i] + weight[i] . hidden[c]`,
+    /// rows of PANEL. Columns beyond the batch hold the bias or are left alone.
+    #[inline(always)]
+    pub fn score<S: Simd>(&self, simd: S, start: usize, weight: &[T], bias: &[T], out: &mut [T]) {
+        let columns = (self.batch - start).min(PANEL).next_multiple_of(T::lanes::<S>()).min(PANEL);
+        for (row, &b) in out.chunks_exact_mut(PANEL).zip(bias) {
+            row[..columns].fill(b);
+        }
+        let panel = &self.data[start / PANEL * self.width * PANEL..][..self.width * PANEL];
+        let a = Strided { data: weight, row: self.width, column: 1 };
+        multiply_add(simd, [bias.len(), columns, self.width], a, panel, PANEL, out, PANEL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Strided, multiply_add};
+    use proptest::prelude::*;
+    use pulp::{Arch, Scalar, Simd, WithSimd};
+
+    struct Product<'a>([usize; 3], bool, &'a [f64], &'a [f64], &'a mut [f64]);
+    impl WithSimd for Product<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let [m, n, k] = self.0;
+            let (row, column) = if self.1 { (1, m) } else { (k, 1) };
+            multiply_add(simd, [m, n, k], Strided { data: self.2, row, column }, self.3, n, self.4, n);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_product_is_the_sum_of_products(m in 1..20usize, n in 1..70usize, k in 1..20usize, across: bool) {
+            let a: Vec<f64> = (0..m * k).map(|i| (i as f64 * 0.7).sin()).collect();
+            let b: Vec<f64> = (0..k * n).map(|i| (i as f64 * 0.3).cos()).collect();
+            let start: Vec<f64> = (0..m * n).map(|i| i as f64).collect();
+            let (mut fast, mut scalar) = (start.clone(), start.clone());
+            Arch::new().dispatch(Product([m, n, k], across, &a, &b, &mut fast));
+            Product([m, n, k], across, &a, &b, &mut scalar).with_simd(Scalar);
+            for i in 0..m {
+                for j in 0..n {
+                    let at = |i: usize, l: usize| if across { a[l * m + i] } else { a[i * k + l] };
+                    let plain = start[i * n + j] + (0..k).map(|l| at(i, l) * b[l * n + j]).sum::<f64>();
+                    prop_assert!((fast[i * n + j] - plain).abs() < 1e-10);
+                    prop_assert!((scalar[i * n + j] - plain).abs() < 1e-10);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The layers the models are built of, with every random number seeded and every gradient right.
+//!
+//! candle's own layers draw their initial values and dropout masks from an unseeded generator on the CPU, and some of its
+//! operations (softmax over the last dimension, layer norm) silently have no gradient. The few layers needed here are
+//! therefore composed from operations whose gradients were checked, on parameters ([`Params`]) whose initial values depend
+//! on nothing but the seed and the parameter's name.
+
+mod layers;
+mod params;
+mod pass;
+
+pub use layers::{LayerNorm, Linear, softmax};
+pub use params::{Init, Params, Scope};
+pub use pass::Pass;

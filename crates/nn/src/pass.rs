@@ -1,0 +1,59 @@
+//! One pass through a model: whether it trains, and where its dropout masks come from.
+
+use std::cell::Cell;
+
+use candle_core::{Device, Result, Tensor};
+use rand::RngCore;
+
+/// The context of a forward pass.
+#[derive(Debug)]
+pub struct Pass {
+    /// Seed and step, when training.
+    train: Option<(u64, u64)>,
+    drawn: Cell<u32>,
+}
+
+impl Pass {
+    /// A training pass: dropout is on. Masks are a function of the seed, the step and the order of the calls.
+    pub fn train(seed: u64, step: u64) -> Self {
+        Self { train: Some((seed, step)), drawn: Cell::new(0) }
+    }
+
+    /// An inference pass: dropout is off.
+    pub fn infer() -> Self {
+        Self { train: None, drawn: Cell::new(0) }
+    }
+
+    /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.
+    pub fn dropout(&self, x: &Tensor, rate: f64) -> Result<Tensor> {
+        let Some((seed, step)) = self.train else { return Ok(x.clone()) };
+        if rate <= 0.0 {
+            return Ok(x.clone());
+        }
+        let mut rng = prl_seed::stream(seed, &format!("dropout {}", self.drawn.replace(self.drawn.get() + 1)), step);
+        let (bar, keep) = ((rate * f64::from(u32::MAX)) as u32, (1.0 / (1.0 - rate)) as f32);
+        let mask: Vec<f32> = (0..x.elem_count()).map(|_| if rng.next_u32() < bar { 0.0 } else { keep }).collect();
+        x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pass;
+    use candle_core::{DType, Device, Tensor};
+
+    #[test]
+    fn masks_repeat_by_seed_and_step_and_keep_the_mean() {
+        let x = Tensor::ones(20_000, DType::F32, &Device::Cpu).unwrap();
+        let mask = |pass: &Pass| pass.dropout(&x, 0.3).unwrap().to_vec1::<f32>().unwrap();
+        let (a, b) = (Pass::train(5, 8), Pass::train(5, 8));
+        let first = mask(&a);
+        assert_eq!(first, mask(&b));
+        assert_ne!(first, mask(&a), "the second mask of a pass is another");
+        assert_ne!(first, mask(&Pass::train(5, 9)));
+        let zeros = first.iter().filter(|&&x| x == 0.0).count() as f64 / 20_000.0;
+        assert!((zeros - 0.3).abs() < 0.015, "{zeros}");
+        assert!((first.iter().sum::<f32>() / 20_000.0 - 1.0).abs() < 0.02);
+        assert_eq!(mask(&Pass::infer()), vec![1.0; 20_000]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Raw item ids and the index they became.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Raw item ids by index. Index `i` of every array and every score is `map.raw(i)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemMap {
+    offsets: Vec<u64>,
+    bytes: Vec<u8>,
+    index: HashMap<Box<str>, u32>,
+}
+
+impl ItemMap {
+    /// From raw ids in index order. Ids must be distinct.
+    pub fn new<S: AsRef<str>>(raw: impl IntoIterator<Item = S>) -> Result<Self> {
+        let (mut offsets, mut bytes, mut index) = (vec![0], Vec::new(), HashMap::new());
+        for (i, id) in raw.into_iter().enumerate() {
+            let id = id.as_ref();
+            bytes.extend_from_slice(id.as_bytes());
+            offsets.push(bytes.len() as u64);
+            let i = u32::try_from(i).map_err(|_| Error::Invalid("more than 2^32 items".into()))?;
+            if index.insert(id.into(), i).is_some() {
+                return Err(Error::Invalid(format!("item id {id:?} stands twice in the item map")));
+            }
+        }
+        Ok(Self { offsets, bytes, index })
+    }
+
+    /// The number of items.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The raw id of an index, if there is such an item.
+    pub fn raw(&self, index: u32) -> Option<&str> {
+        let (a, b) = (*self.offsets.get(index as usize)?, *self.offsets.get(index as usize + 1)?);
+        std::str::from_utf8(&self.bytes[a as usize..b as usize]).ok()
+    }
+
+    /// The index of a raw id, if it is known.
+    pub fn index(&self, raw: &str) -> Option<u32> {
+        self.index.get(raw).copied()
+    }
+
+    /// Writes the map as one safetensors file and syncs it.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        files::save_tensors(
+            path,
+            [
+                ("bytes", view(Dtype::U8, self.bytes.len(), &self.bytes)?),
+                ("offsets", view(Dtype::U64, self.offsets.len(), bytemuck::cast_slice(&self.offsets))?),
+            ],
+        )
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    pub fn load(path: &Path) -> Result<Self> {
+        let data = std::fs::read(path).map_err(Error::io(path))?;
+        let damaged = |e: &dyn std::fmt::Display| Error::damaged(path, e.to_string());
+        let tensors = safetensors::SafeTensors::deserialize(&data).map_err(|e| damaged(&e))?;
+        let bytes = tensors.tensor("bytes").map_err(|e| damaged(&e))?.data();
+        let offsets: Vec<u64> =
+            bytemuck::pod_collect_to_vec(tensors.tensor("offsets").map_err(|e| damaged(&e))?.data());
+        let ids = offsets.windows(2).map(|w| {
+            let id = bytes.get(w[0] as usize..w[1] as usize).and_then(|b| std::str::from_utf8(b).ok());
+            id.ok_or_else(|| Error::damaged(path, "item ids are cut short or not UTF-8"))
+        });
+        Self::new(ids.collect::<Result<Vec<_>>>()?)
+    }
+}
+
+fn view(dtype: Dtype, len: usize, data: &[u8]) -> Result<TensorView<'_>> {
+    TensorView::new(dtype, vec![len], data).map_err(|e| Error::Invalid(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ItemMap;
+
+    #[test]
+    fn ids_survive_the_file_and_are_found_again() {
+        let map = ItemMap::new(["10", "2", "naïve/id"]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("items.safetensors");
+        map.save(&path).unwrap();
+        let back = ItemMap::load(&path).unwrap();
+        assert_eq!(map, back);
+        assert_eq!(back.index("naïve/id"), Some(2));
+        assert_eq!((back.raw(1), back.raw(3), back.index("3")), (Some("2"), None, None));
+    }
+
+    #[test]
+    fn a_repeated_id_is_refused() {
+        assert!(ItemMap::new(["a", "a"]).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! The prepared dataset, and the windows cut from it.
+//!
+//! A prepared dataset is a directory of flat arrays ([`Dataset`]) with an item map ([`ItemMap`]) and a [`Manifest`]. It is
+//! mapped into memory and never copied: a session is a slice of items, a training example is a position in it. The one
+//! design decision here is that **no replay buffer exists**: the ten items before an event, its return and its kind are cut
+//! from the log when a batch is drawn ([`Rows::batch`]), which costs microseconds and a few bytes an event.
+//!
+//! This crate defines the format, so it both writes ([`write()`]) and reads it; it knows nothing of polars or candle.
+
+mod audit;
+mod dataset;
+mod error;
+mod event;
+mod files;
+mod items;
+mod manifest;
+mod map;
+mod returns;
+mod rows;
+mod windows;
+
+pub use audit::{Audit, Bin, Leaks, Lengths, Overlap, Popularity, TopShare, Twins};
+pub use dataset::{Arrays, Dataset, write};
+pub use error::{Error, Result};
+pub use event::{Kind, Split};
+pub use files::{open_to_readers, recover_directory, replace_directory, sha256_hex, sync_directory, write_synced};
+pub use items::ItemMap;
+pub use manifest::{Counts, DatasetCounts, Draft, FileEntry, Manifest, Source, SourceFile};
+pub use returns::{Discount, ReturnTable, Rewards, TABLE_STEPS, TableOver, returns};
+pub use rows::{Batch, ReturnRule, Rows};
+pub use windows::Windows;

@@ -1,0 +1,70 @@
+//! Recommendations for a session that was never in training, by raw item ids.
+
+use prl_core::{Ask, Prompts};
+use prl_sessions::Windows;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::run::{Run, Trained};
+
+/// One recommended item.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// Its raw id.
+    pub item: String,
+    /// The model's score: a logit, comparable within one answer.
+    pub score: f32,
+}
+
+/// The answer to one session.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// Best first.
+    pub items: Vec<Recommendation>,
+    /// Raw ids of the session that the model has never seen; they were skipped.
+    pub unknown_items: Vec<String>,
+    /// What was asked, and what the model was fed; absent for a model without a prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptUsed>,
+}
+
+/// The prompt of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PromptUsed {
+    /// What was asked.
+    #[serde(flatten)]
+    pub ask: Ask,
+    /// The step: events of the session so far.
+    pub step: u32,
+    /// The return that was fed, in the model's unit.
+    pub value: f64,
+    /// Mean return of the training sessions from this step on.
+    pub mean_return: f64,
+}
+
+impl Run {
+    /// The `k` best items after a session of raw item ids, oldest first. Unknown ids are named and skipped; an empty session
+    /// is answered from the empty state.
+    pub fn recommend<S: AsRef<str>>(&self, model: &Trained, session: &[S], ask: Ask, k: usize) -> Result<Answer> {
+        let (mut known, mut unknown_items) = (Vec::new(), Vec::new());
+        for id in session.iter().map(AsRef::as_ref) {
+            match self.items().index(id) {
+                Some(item) => known.push(item),
+                None => unknown_items.push(id.to_owned()),
+            }
+        }
+        let mut windows = Windows::new(self.config().model.window);
+        windows.push(&known, self.items().len() as u32);
+        let prompts = self.prompts(ask, &windows.steps, 0);
+        let ranking = model.rank(&windows, &prompts, None, k)?;
+        let name = |&(i, score): &(u32, f32)| Some(Recommendation { item: self.items().raw(i)?.to_owned(), score });
+        let items = ranking.top.iter().flatten().filter_map(name).collect();
+        let prompt = model.is_prompted().then(|| self.prompt_used(ask, &prompts));
+        Ok(Answer { items, unknown_items, prompt })
+    }
+
+    fn prompt_used(&self, ask: Ask, prompts: &Prompts) -> PromptUsed {
+        let step = prompts.steps[0];
+        PromptUsed { ask, step, value: prompts.returns[0], mean_return: self.at(step).mean }
+    }
+}

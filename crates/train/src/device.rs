@@ -1,0 +1,30 @@
+//! Where a model lives.
+
+use candle_core::Device;
+
+use crate::error::{Error, Result};
+
+/// The device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, which takes a GPU when the build and the machine have one.
+pub fn device(name: &str) -> Result<Device> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "auto" => Ok(Device::cuda_if_available(0)?),
+        "cuda" => cuda(0),
+        _ => match name.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(ordinal)) => cuda(ordinal),
+            _ => Err(Error::Config(format!("{name:?} is no device; name auto, cpu, cuda or cuda:N"))),
+        },
+    }
+}
+
+fn cuda(ordinal: usize) -> Result<Device> {
+    if !cfg!(feature = "cuda") {
+        return Err(Error::Config("this build has no CUDA; build it with --features cuda, or use --device cpu".into()));
+    }
+    Ok(Device::new_cuda(ordinal)?)
+}
+
+/// `cpu` or `cuda`.
+pub fn describe(device: &Device) -> &'static str {
+    if device.is_cuda() { "cuda" } else { "cpu" }
+}

@@ -1,0 +1,84 @@
+//! What can go wrong while training or asking a model, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// The result of training or asking.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A run that could not be trained, read or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A prepared dataset could not be read.
+    #[error(transparent)]
+    Data(#[from] prl_sessions::Error),
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// Metrics could not be computed.
+    #[error(transparent)]
+    Eval(#[from] prl_eval::Error),
+    /// Scores that are no numbers.
+    #[error("{0}; the model has diverged: train it again with a smaller --lr")]
+    NotFinite(#[from] prl_kernels::rank::NotFinite),
+    /// Scores of a baseline that are no numbers.
+    #[error(transparent)]
+    NanScore(#[from] prl_eval::NanScore),
+    /// The loss is no number any more.
+    #[error(
+        "the loss is {loss} at step {step}: training has diverged; the best checkpoint so far is kept, try a smaller --lr"
+    )]
+    Diverged {
+        /// The step whose loss it is.
+        step: u64,
+        /// NaN or infinite.
+        loss: f64,
+    },
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A setting that means nothing.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// A run directory that is not there, or not whole.
+    #[error("{}: {what}", path.display())]
+    Run {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong, and the mend.
+        what: String,
+    },
+    /// A dataset that has nothing to learn from, or to be judged by.
+    #[error("the {split} split of {} holds no event; prepare more data or another split", path.display())]
+    EmptySplit {
+        /// The dataset.
+        path: PathBuf,
+        /// Which split.
+        split: &'static str,
+    },
+    /// Another dataset than the one the run was trained on.
+    #[error("{} is dataset {found}, but the run was trained on {expected}; name the right one with --data", path.display())]
+    OtherDataset {
+        /// The dataset at hand.
+        path: PathBuf,
+        /// Its hash.
+        found: String,
+        /// The hash in the run.
+        expected: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    }
+
+    pub(crate) fn run(path: &Path, what: impl Into<String>) -> Error {
+        Error::Run { path: path.to_owned(), what: what.into() }
+    }
+}

@@ -1,0 +1,28 @@
+//! Training, evaluating and asking a model: the prepared dataset in, a run directory out.
+//!
+//! A model has two large ends, the item embedding and the output layer, and a small middle, the encoder and the prompt
+//! block. candle differentiates the middle only: the ends hand it a leaf and take a gradient back, and update themselves in
+//! one sweep each, so that no step ever allocates anything of the catalogue's size. All randomness is a function of the
+//! seed and the step, which makes resuming exact and repeats equal.
+
+mod ask;
+mod checkpoint;
+mod config;
+mod device;
+mod error;
+mod evaluate;
+mod model;
+mod run;
+mod slot;
+mod tables;
+mod trainer;
+
+pub use ask::{Answer, PromptUsed, Recommendation};
+pub use candle_core::Device;
+pub use config::{Config, Method, Model as ModelConfig};
+pub use device::{describe as describe_device, device};
+pub use error::{Error, Result};
+pub use evaluate::{Cases, cases, evaluate};
+pub use model::{Model, StepTimes};
+pub use run::{Machine, Run, RunManifest, Trained};
+pub use trainer::{Evaluation, Observer, Outcome, train};

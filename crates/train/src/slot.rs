@@ -1,0 +1,89 @@
+//! A parameter with its Adam moments.
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use prl_kernels::adam::{Adam, Slots, Step, update, update_rows};
+use prl_kernels::storage::{MutableStorage, with, with_mut};
+
+/// A parameter, its first and its second moment, all of one shape.
+pub(crate) struct Slot {
+    pub(crate) param: Var,
+    pub(crate) first: Var,
+    pub(crate) second: Var,
+}
+
+impl Slot {
+    /// With moments of zero.
+    pub(crate) fn new(param: Var) -> Result<Self> {
+        let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
+        Ok(Self { first: zeros()?, second: zeros()?, param })
+    }
+
+    /// The same parameter, from values.
+    pub(crate) fn from_values(values: Vec<f64>, shape: (usize, usize), dtype: DType, device: &Device) -> Result<Self> {
+        let values = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
+        Self::new(Var::from_tensor(&values)?)
+    }
+
+    /// Adam's step `t` under a dense gradient.
+    pub(crate) fn step(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
+        if !self.param.device().is_cpu() {
+            return self.step_composed(adam, t, grad);
+        }
+        let grad = grad.contiguous()?;
+        match self.param.dtype() {
+            DType::F32 => with(&grad, |g: &[f32]| self.with_slots(|slots| update(adam.step(t), slots, g))),
+            DType::F64 => with(&grad, |g: &[f64]| self.with_slots(|slots| update(adam.step(t), slots, g))),
+            other => bail!("parameters are f32 or f64, not {other:?}"),
+        }
+    }
+
+    /// Adam's step under a gradient that is zero but for some rows (ascending, distinct); every row's moments decay.
+    pub(crate) fn step_rows<T: MutableStorage>(&self, step: Step<T>, rows: &[u32], grads: &[T]) -> Result<()> {
+        let width = self.param.dim(1)?;
+        self.with_slots(|slots| update_rows(step, slots, width, rows, grads))
+    }
+
+    /// Calls `f` with parameter and moments as slices. CPU only.
+    pub(crate) fn with_slots<T: MutableStorage, R>(&self, f: impl FnOnce(Slots<'_, T>) -> R) -> Result<R> {
+        with_mut(&self.param, |param: &mut [T]| {
+            with_mut(&self.first, |first: &mut [T]| {
+                with_mut(&self.second, |second: &mut [T]| Ok(f(Slots { param, first, second })))
+            })
+        })
+    }
+
+    /// The same step from candle's operations, for devices the kernels do not run on.
+    fn step_composed(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
+        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        let first = ((self.first.as_tensor() * adam.beta1)? + (grad * (1.0 - adam.beta1))?)?;
+        let second = ((self.second.as_tensor() * adam.beta2)? + (grad.sqr()? * (1.0 - adam.beta2))?)?;
+        let scale = ((&second / (1.0 - adam.beta2.powi(t)))?.sqrt()? + adam.eps)?;
+        let delta = ((&first / scale)? * (adam.lr / (1.0 - adam.beta1.powi(t))))?;
+        self.param.set(&(self.param.as_tensor() - delta)?)?;
+        self.first.set(&first)?;
+        self.second.set(&second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Slot;
+    use candle_core::{DType, Device, Tensor};
+    use prl_kernels::adam::Adam;
+
+    #[test]
+    fn the_composed_step_is_the_fused_one() {
+        let values: Vec<f64> = (0..12).map(|i| (0.7 * f64::from(i)).sin()).collect();
+        let slot = || Slot::from_values(values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap();
+        let (fused, composed) = (slot(), slot());
+        for t in 1..5 {
+            let grad = Tensor::from_vec(values.iter().map(|x| x * t as f64).collect(), (3, 4), &Device::Cpu).unwrap();
+            fused.step(Adam::new(0.01), t, &grad).unwrap();
+            composed.step_composed(Adam::new(0.01), t, &grad).unwrap();
+        }
+        let flat = |s: &Slot| s.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (a, b) in flat(&fused).iter().zip(flat(&composed)) {
+            assert!((a - b).abs() < 1e-14);
+        }
+    }
+}

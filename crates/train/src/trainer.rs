@@ -1,0 +1,261 @@
+//! The training loop: draw, step, validate, keep the best.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::Device;
+use prl_baselines::Popularity;
+use prl_core::Prompts;
+use prl_eval::Scores;
+use prl_kernels::adam::Adam;
+use prl_sessions::{Dataset, Rows, Split, write_synced};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Progress;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::evaluate::cases;
+use crate::model::{Model, StepTimes};
+use crate::run::{Run, RunManifest, Trained};
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Steps taken.
+    pub step: u64,
+    /// The same, in passes over the training rows.
+    pub epoch: f64,
+    /// Mean training loss since the last validation; absent for a baseline.
+    pub loss: Option<f64>,
+    /// Seconds trained so far.
+    pub seconds: f64,
+    /// Scores on the validation split.
+    pub val: Scores,
+}
+
+/// Hears of progress.
+pub trait Observer {
+    /// A step was taken.
+    fn step(&mut self, _step: u64, _total: u64, _loss: f64) {}
+    /// A validation was made.
+    fn evaluated(&mut self, _evaluation: &Evaluation, _is_best: bool) {}
+}
+
+/// How training ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// To the end.
+    Finished(RunManifest),
+    /// Asked to stop after this step; a checkpoint was left.
+    Interrupted(u64),
+}
+
+/// Trains a run in `dir`; with `resume`, from its checkpoint if there is one. Setting `stop` ends it after the current step.
+///
+/// # Errors
+/// If the configuration, the dataset or the directory is not fit, or the loss diverges.
+pub fn train(
+    config: &Config,
+    dir: &Path,
+    device: &Device,
+    resume: bool,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let data = Dataset::open(&config.data)?;
+    let run = open(config, dir, &data, resume)?;
+    if let Some(manifest) = run.manifest()? {
+        return Ok(Outcome::Finished(manifest));
+    }
+    for split in [Split::Train, Split::Val] {
+        if Rows::new(&data, split, config.skip_first).is_empty() {
+            return Err(Error::EmptySplit { path: data.dir().to_owned(), split: split.name() });
+        }
+    }
+    if config.method.is_neural() {
+        Trainer::new(&run, &data, device)?.run(stop, observer)
+    } else {
+        fit(&run, &data, device, observer)
+    }
+}
+
+/// The run to train: a new one, or the one to go on with.
+fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run> {
+    let mut config = config.clone();
+    let default_lr = if data.manifest().draft.source.kind == "rc15" { 0.01 } else { 0.005 };
+    config.lr = Some(config.lr.unwrap_or(default_lr));
+    if !(resume && dir.join("config.toml").exists()) {
+        return Run::create(dir, &config, data);
+    }
+    let run = Run::open(dir)?;
+    // The dataset may have moved; anything else would make it another run.
+    config.data.clone_from(&run.config().data);
+    if &config != run.config() {
+        return Err(Error::run(
+            dir,
+            "was started with other settings than these; resume it with its own, or name another --out",
+        ));
+    }
+    if data.manifest().dataset != run.dataset() {
+        let found = data.manifest().dataset.clone();
+        return Err(Error::OtherDataset { path: data.dir().into(), found, expected: run.dataset().into() });
+    }
+    Ok(run)
+}
+
+/// A baseline has nothing to train but its counts.
+fn fit(run: &Run, data: &Dataset, device: &Device, observer: &mut dyn Observer) -> Result<Outcome> {
+    let start = Instant::now();
+    let weights = run.best().save_counts(Popularity::fit(data).counts())?;
+    let val = validate(run, &run.load(device)?, data)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let evaluation = Evaluation { step: 0, epoch: 0.0, loss: None, seconds, val };
+    write_synced(&run.dir().join("metrics.jsonl"), json_line(&evaluation)?.as_bytes())?;
+    observer.evaluated(&evaluation, true);
+    let progress = Progress { seconds, ..Progress::default() };
+    Ok(Outcome::Finished(run.finish(&weights, data, &progress, device)?))
+}
+
+fn validate(run: &Run, model: &Trained, data: &Dataset) -> Result<Scores> {
+    let rows = Rows::new(data, Split::Val, run.config().skip_first);
+    let said = cases(run, model, &rows, run.ask(), run.config().batch_size.max(256), 0)?;
+    Ok(Scores::of(&said.cases, run.config().rewards)?)
+}
+
+/// A model in training.
+struct Trainer<'a> {
+    run: &'a Run,
+    data: &'a Dataset,
+    rows: Rows<'a>,
+    model: Trained,
+    adam: Adam,
+    progress: Progress,
+    total: u64,
+    device: &'a Device,
+}
+
+impl<'a> Trainer<'a> {
+    fn new(run: &'a Run, data: &'a Dataset, device: &'a Device) -> Result<Self> {
+        let config = run.config();
+        let rows = Rows::new(data, Split::Train, config.skip_first);
+        let model = run.fresh_model(device)?;
+        let progress = if run.checkpoint().exists()? { run.checkpoint().load(&model)? } else { Progress::default() };
+        let total = config.epochs.saturating_mul(steps_per_epoch(&rows, config));
+        let total = total.min(config.max_steps.unwrap_or(u64::MAX));
+        if total == 0 {
+            return Err(Error::Config("epochs and max_steps must be at least 1".into()));
+        }
+        let adam = Adam::new(config.lr.unwrap_or(0.005));
+        let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
+        tracing::info!(rows = rows.len(), steps = total, parameters, from = progress.step, "training");
+        let model = Trained::Neural(Box::new(model));
+        let trainer = Self { run, data, rows, model, adam, progress, total, device };
+        trainer.rewind_metrics()?;
+        Ok(trainer)
+    }
+
+    fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome> {
+        let config = self.run.config();
+        let mut clock = Instant::now();
+        while self.progress.step < self.total && !self.is_stale() {
+            if stop.load(Ordering::Relaxed) {
+                self.lap(&mut clock);
+                self.run.checkpoint().save(self.neural(), &self.progress, true)?;
+                return Ok(Outcome::Interrupted(self.progress.step));
+            }
+            let t = self.progress.step + 1;
+            let loss = self.step(t)?;
+            self.progress.step = t;
+            self.progress.loss_sum += loss;
+            self.progress.loss_steps += 1;
+            observer.step(t, self.total, loss);
+            if t.is_multiple_of(config.eval_every) || t == self.total {
+                self.evaluate(&mut clock, observer)?;
+            }
+        }
+        let weights = self.run.best().hash()?;
+        Ok(Outcome::Finished(self.run.finish(&weights, self.data, &self.progress, self.device)?))
+    }
+
+    fn step(&self, t: u64) -> Result<f64> {
+        let config = self.run.config();
+        let rows = self.rows.draw(config.seed, t, config.batch_size);
+        let batch = self.rows.batch(rows, config.model.window, Some(config.return_rule()));
+        let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.run.at(t));
+        let returns: Vec<f64> = batch.returns.iter().zip(&batch.windows.steps).map(prompt).collect();
+        let weight =
+            |(&kind, &r)| config.method.weighting().of(config.rewards.of(kind), r) / batch.targets.len() as f64;
+        let scale: Vec<f64> = batch.kinds.iter().zip(&returns).map(weight).collect();
+        let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
+        let mut times = StepTimes::default();
+        self.neural().step(self.adam, t, &batch.windows, &prompts, &batch.targets, &scale, config.seed, &mut times)
+    }
+
+    /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
+    fn evaluate(&mut self, clock: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
+        let val = validate(self.run, &self.model, self.data)?;
+        // A split without purchases is judged by its clicks.
+        let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
+        let step = self.progress.step;
+        let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
+        if is_best {
+            self.progress.best = Some((step, score));
+            self.progress.stale = 0;
+        } else {
+            self.progress.stale += 1;
+        }
+        self.lap(clock);
+        let epoch = step as f64 / steps_per_epoch(&self.rows, self.run.config()) as f64;
+        let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
+        let evaluation = Evaluation { step, epoch, loss, seconds: self.progress.seconds, val };
+        (self.progress.loss_sum, self.progress.loss_steps) = (0.0, 0);
+        if is_best {
+            self.run.best().save(self.neural(), &self.progress, false)?;
+        }
+        let path = self.run.dir().join("metrics.jsonl");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let line = json_line(&evaluation)?;
+        file.and_then(|mut f| f.write_all(line.as_bytes())).map_err(Error::io(&path))?;
+        self.run.checkpoint().save(self.neural(), &self.progress, true)?;
+        observer.evaluated(&evaluation, is_best);
+        Ok(())
+    }
+
+    /// Drops the lines of `metrics.jsonl` past the checkpoint: those steps are taken again.
+    fn rewind_metrics(&self) -> Result<()> {
+        let path = self.run.dir().join("metrics.jsonl");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let reached =
+            |line: &&str| serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step);
+        let kept: String = text.lines().filter(reached).flat_map(|line| [line, "\n"]).collect();
+        Ok(write_synced(&path, kept.as_bytes())?)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.run.config().patience.is_some_and(|p| self.progress.stale >= p)
+    }
+
+    fn lap(&mut self, clock: &mut Instant) {
+        self.progress.seconds += std::mem::replace(clock, Instant::now()).elapsed().as_secs_f64();
+    }
+
+    fn neural(&self) -> &Model {
+        match &self.model {
+            Trained::Neural(model) => model,
+            Trained::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
+        }
+    }
+}
+
+fn steps_per_epoch(rows: &Rows<'_>, config: &Config) -> u64 {
+    (rows.len() / config.batch_size).max(1) as u64
+}
+
+fn json_line(evaluation: &Evaluation) -> Result<String> {
+    let mut line = serde_json::to_string(evaluation).map_err(|e| Error::Config(e.to_string()))?;
+    line.push('\n');
+    Ok(line)
+}
