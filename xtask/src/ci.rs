@@ -16,7 +16,7 @@ const CHECKS: &[(&str, &[&str], Option<&str>)] = &[
     ("fmt", &["fmt", "--all", "--check"], Some("rustfmt")),
     ("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], Some("clippy")),
     ("doc", &["doc", "--workspace", "--no-deps", "--document-private-items"], None),
-    ("test", &["test", "--workspace"], None),
+    ("test", &["test", "--workspace", "--no-fail-fast"], None),
 ];
 
 /// Runs everything.

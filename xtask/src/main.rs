@@ -1,6 +1,10 @@
 //! The project's own chores, as `cargo xtask <task>`. Each task is a file; this one only names them.
 
+mod bench;
 mod ci;
+mod files;
+mod machine;
+mod reproduce;
 mod tidy;
 
 use std::path::Path;
@@ -18,6 +22,10 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
+    /// The paper's tables, from raw logs or synthetic stand-ins
+    Reproduce(reproduce::Args),
+    /// Speed of training steps and of evaluation
+    Bench(bench::Args),
     /// Formatting, lints, docs, tidy and every test: what a change must pass
     Ci,
     /// Checks of the repository itself: arrows between crates, module docs, links, file lengths
@@ -26,6 +34,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
+        Task::Reproduce(args) => reproduce::run(args),
+        Task::Bench(args) => bench::run(args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 
-/// Everything [`prepare`](crate::prepare) needs to know.
+/// Everything [`prepare()`](crate::prepare()) needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Options {
     /// The raw log.

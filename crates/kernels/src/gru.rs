@@ -91,7 +91,7 @@ impl Gru {
             .collect();
         let mut dkernel = vec![T::zero(); kernel.len()];
         for part in partial {
-            dkernel.iter_mut().zip(part).for_each(|(sum, d)| *sum = *sum + d);
+            dkernel.iter_mut().zip(part).for_each(|(sum, d)| *sum += d);
         }
         (dx, dkernel)
     }
@@ -187,7 +187,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                 if t < self.lengths[r] as usize {
                     let (z, c) = (&gates[..width], &gates[two..]);
                     for (i, s) in state[r * width..][..width].iter_mut().enumerate() {
-                        *s = *s + z[i] * (c[i] - *s);
+                        *s += z[i] * (c[i] - *s);
                     }
                 }
             }
@@ -233,7 +233,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                     let (z, c) = (gates[i], gates[two + i]);
                     d[i] = ds[i] * (c - s[i]) * z * (T::one() - z);
                     d[two + i] = ds[i] * z * (T::one() - c * c);
-                    ds[i] = ds[i] * (T::one() - z);
+                    ds[i] *= T::one() - z;
                 }
             }
             let dc = Strided { data: &dgates[two..], row: all, column: 1 };
@@ -246,7 +246,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                     for (i, &dr) in dreset[r * width..][..width].iter().enumerate() {
                         let g = gates[width + i];
                         d[width + i] = dr * s[i] * g * (T::one() - g);
-                        ds[i] = ds[i] + dr * g;
+                        ds[i] += dr * g;
                     }
                 }
             }
@@ -260,7 +260,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             let g = Strided { data: &reset, row: 1, column: width };
             multiply_add(simd, [width, width, rows], g, &dgates[two..], all, &mut dkernel[input * all + two..], all);
             for d in dgates.chunks_exact(all) {
-                dkernel[side * all..].iter_mut().zip(d).for_each(|(sum, &d)| *sum = *sum + d);
+                dkernel[side * all..].iter_mut().zip(d).for_each(|(sum, &d)| *sum += d);
             }
         }
         dkernel

@@ -204,7 +204,7 @@ pub fn backward<T: Real>(
         .collect();
     let mut hidden_grad = vec![T::zero(); hidden.len()];
     for part in partial {
-        hidden_grad.iter_mut().zip(part).for_each(|(sum, x)| *sum = *sum + x);
+        hidden_grad.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
     }
     (hidden_grad, bias_grad)
 }
@@ -288,10 +288,10 @@ impl<T: Real> WithSimd for Chunk<'_, T> {
                 }
                 for (t, b) in batch.targets_in(first + tile..first + tile + items, start..start + n) {
                     let p = &mut probs[(t - first - tile) * PANEL + b - start];
-                    *p = *p - batch.scale[b];
+                    *p -= batch.scale[b];
                 }
                 for (row, sum) in probs.chunks_exact(PANEL).zip(bias_grad.iter_mut()) {
-                    *sum = *sum + row_sum(simd, &row[..columns]);
+                    *sum += row_sum(simd, &row[..columns]);
                 }
                 let hidden = &batch.hidden[start * width..][..n * width];
                 let by_item = Strided { data: &probs, row: PANEL, column: 1 };

@@ -26,7 +26,7 @@ pub fn sum_by_row<T: Real>(ids: &[u32], grads: &[T], width: usize) -> (Vec<u32>,
     out.par_chunks_mut(width).zip(&groups).for_each(|(sum, group)| {
         for &(_, at) in *group {
             for (s, &g) in sum.iter_mut().zip(&grads[at as usize * width..][..width]) {
-                *s = *s + g;
+                *s += g;
             }
         }
     });

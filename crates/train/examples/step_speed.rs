@@ -10,7 +10,7 @@ use prl_core::{BlockConfig, Prompts};
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
 use prl_sessions::Windows;
-use prl_train::{Model, ModelConfig, StepTimes};
+use prl_train::{Examples, Model, ModelConfig, StepTimes};
 use rand::Rng;
 
 #[derive(Parser)]
@@ -64,19 +64,10 @@ fn measure(
     let mut times = StepTimes::default();
     let mut steps = Vec::new();
     for t in 1..=args.steps + 3 {
-        let (windows, prompts, targets) = batch(items, t);
+        let examples = batch(items, t);
         let start = Instant::now();
         let mut step_times = StepTimes::default();
-        model.step(
-            Adam::new(0.005),
-            t,
-            &windows,
-            &prompts,
-            &targets,
-            &[1.0 / BATCH as f64; BATCH],
-            0,
-            &mut step_times,
-        )?;
+        model.step(Adam::new(0.005), t, &examples, 0, &mut step_times)?;
         // The first steps warm the caches and the allocator up.
         if t > 3 {
             steps.push(start.elapsed());
@@ -84,7 +75,7 @@ fn measure(
         }
     }
     let evaluated = {
-        let (windows, prompts, targets) = batch(items, 0);
+        let Examples { windows, prompts, targets, .. } = batch(items, 0);
         let mut laps: Vec<Duration> = (0..args.steps)
             .map(|_| {
                 let start = Instant::now();
@@ -115,7 +106,7 @@ fn add(a: StepTimes, b: StepTimes) -> StepTimes {
 }
 
 /// Full windows of Zipf-like items: the heaviest batch there is.
-fn batch(items: usize, t: u64) -> (Windows, Prompts, Vec<u32>) {
+fn batch(items: usize, t: u64) -> Examples {
     let mut rng = prl_seed::stream(1, "bench", t);
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
     let mut windows = Windows::new(10);
@@ -125,7 +116,7 @@ fn batch(items: usize, t: u64) -> (Windows, Prompts, Vec<u32>) {
     }
     let targets = (0..BATCH).map(|_| item()).collect();
     let prompts = Prompts { returns: vec![1.0; BATCH], steps: windows.steps.clone() };
-    (windows, prompts, targets)
+    Examples { windows, prompts, targets, scale: vec![1.0 / BATCH as f64; BATCH] }
 }
 
 /// Largest resident memory of this process so far.

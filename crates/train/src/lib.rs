@@ -23,6 +23,6 @@ pub use config::{Config, Method, Model as ModelConfig};
 pub use device::{describe as describe_device, device};
 pub use error::{Error, Result};
 pub use evaluate::{Cases, cases, evaluate};
-pub use model::{Model, StepTimes};
+pub use model::{Examples, Model, StepTimes};
 pub use run::{Machine, Run, RunManifest, Trained};
 pub use trainer::{Evaluation, Observer, Outcome, train};

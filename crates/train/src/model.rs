@@ -27,6 +27,19 @@ pub struct Model {
     device: Device,
 }
 
+/// What a model learns from at a step.
+#[derive(Clone, Debug, Default)]
+pub struct Examples {
+    /// The states.
+    pub windows: Windows,
+    /// What is said beside them.
+    pub prompts: Prompts,
+    /// The items to predict `[B]`.
+    pub targets: Vec<u32>,
+    /// The weight of each example's cross-entropy in the loss `[B]`, the mean's 1 / B included.
+    pub scale: Vec<f64>,
+}
+
 /// Where the time of training steps went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepTimes {
@@ -98,17 +111,8 @@ impl Model {
     }
 
     /// Training step `t` (from 1) on `sum of scale[b] x cross-entropy[b]`; returns that loss, before the step.
-    pub fn step(
-        &self,
-        adam: Adam,
-        t: u64,
-        windows: &Windows,
-        prompts: &Prompts,
-        targets: &[u32],
-        scale: &[f64],
-        seed: u64,
-        times: &mut StepTimes,
-    ) -> Result<f64> {
+    pub fn step(&self, adam: Adam, t: u64, examples: &Examples, seed: u64, times: &mut StepTimes) -> Result<f64> {
+        let Examples { windows, prompts, targets, scale } = examples;
         let mut clock = Instant::now();
         let mut lap = |into: &mut Duration| *into += std::mem::replace(&mut clock, Instant::now()).elapsed();
         let leaf = self.embedding.rows(&windows.items, windows.width)?;

@@ -141,8 +141,7 @@ fn rank_densely(baseline: &dyn Baseline, windows: &Windows, targets: Option<&[u3
         top.sort_unstable_by(order);
         Ok((rank, top))
     };
-    let rows: Vec<(Option<u32>, Vec<(u32, f32)>)> =
-        (0..windows.len()).into_par_iter().map(one).collect::<Result<_>>()?;
+    let rows: Vec<_> = (0..windows.len()).into_par_iter().map(one).collect::<Result<_>>()?;
     let (ranks, top): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
     Ok(Ranking { ranks: ranks.into_iter().flatten().collect(), top })
 }

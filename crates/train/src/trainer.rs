@@ -18,7 +18,7 @@ use crate::checkpoint::Progress;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluate::cases;
-use crate::model::{Model, StepTimes};
+use crate::model::{Examples, Model, StepTimes};
 use crate::run::{Run, RunManifest, Trained};
 
 /// One line of `metrics.jsonl`.
@@ -48,7 +48,7 @@ pub trait Observer {
 #[derive(Debug)]
 pub enum Outcome {
     /// To the end.
-    Finished(RunManifest),
+    Finished(Box<RunManifest>),
     /// Asked to stop after this step; a checkpoint was left.
     Interrupted(u64),
 }
@@ -68,7 +68,7 @@ pub fn train(
     let data = Dataset::open(&config.data)?;
     let run = open(config, dir, &data, resume)?;
     if let Some(manifest) = run.manifest()? {
-        return Ok(Outcome::Finished(manifest));
+        return Ok(Outcome::Finished(Box::new(manifest)));
     }
     for split in [Split::Train, Split::Val] {
         if Rows::new(&data, split, config.skip_first).is_empty() {
@@ -116,7 +116,7 @@ fn fit(run: &Run, data: &Dataset, device: &Device, observer: &mut dyn Observer) 
     write_synced(&run.dir().join("metrics.jsonl"), json_line(&evaluation)?.as_bytes())?;
     observer.evaluated(&evaluation, true);
     let progress = Progress { seconds, ..Progress::default() };
-    Ok(Outcome::Finished(run.finish(&weights, data, &progress, device)?))
+    Ok(Outcome::Finished(Box::new(run.finish(&weights, data, &progress, device)?)))
 }
 
 fn validate(run: &Run, model: &Trained, data: &Dataset) -> Result<Scores> {
@@ -177,7 +177,7 @@ impl<'a> Trainer<'a> {
             }
         }
         let weights = self.run.best().hash()?;
-        Ok(Outcome::Finished(self.run.finish(&weights, self.data, &self.progress, self.device)?))
+        Ok(Outcome::Finished(Box::new(self.run.finish(&weights, self.data, &self.progress, self.device)?)))
     }
 
     fn step(&self, t: u64) -> Result<f64> {
@@ -190,8 +190,8 @@ impl<'a> Trainer<'a> {
             |(&kind, &r)| config.method.weighting().of(config.rewards.of(kind), r) / batch.targets.len() as f64;
         let scale: Vec<f64> = batch.kinds.iter().zip(&returns).map(weight).collect();
         let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
-        let mut times = StepTimes::default();
-        self.neural().step(self.adam, t, &batch.windows, &prompts, &batch.targets, &scale, config.seed, &mut times)
+        let examples = Examples { windows: batch.windows, prompts, targets: batch.targets, scale };
+        self.neural().step(self.adam, t, &examples, config.seed, &mut StepTimes::default())
     }
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.

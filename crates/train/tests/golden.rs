@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use prl_core::{BlockConfig, Prompts};
 use prl_kernels::adam::Adam;
 use prl_sessions::Windows;
-use prl_train::{Model, ModelConfig};
+use prl_train::{Examples, Model, ModelConfig};
 
 fn fill(n: usize, phase: f64, offset: f64) -> Vec<f64> {
     (0..n).map(|i| offset + 0.5 * (0.7 * i as f64 + phase).sin()).collect()
@@ -102,10 +102,9 @@ fn check(block: Option<BlockConfig>, losses: &[f64]) {
     };
     let prompts = Prompts { returns: vec![0.5, 1.5, 0.8, 1.1], steps: windows.steps.clone() };
     let scale = [0.2, 1.0, 0.2, 1.0].map(|r| if block.is_some() { r } else { 1.0 } / 4.0);
+    let examples = Examples { windows, prompts, targets: vec![2, 6, 0, 4], scale: scale.into() };
     for (t, theirs) in (1..).zip(losses) {
-        let ours = model
-            .step(Adam::new(0.01), t, &windows, &prompts, &[2, 6, 0, 4], &scale, 0, &mut Default::default())
-            .unwrap();
+        let ours = model.step(Adam::new(0.01), t, &examples, 0, &mut Default::default()).unwrap();
         assert!((ours - theirs).abs() < 5e-8, "step {t}: {ours}, PyTorch has {theirs}");
     }
 }

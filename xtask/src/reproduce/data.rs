@@ -191,7 +191,9 @@ impl Source {
         }
         eprintln!("preparing {}", self.title);
         let mut args = vec!["prepare".to_owned(), "--source".to_owned(), self.name.to_owned()];
-        args.extend(self.files.iter().flat_map(|(flag, file)| [(*flag).to_owned(), raw.join(file).display().to_string()]));
+        args.extend(
+            self.files.iter().flat_map(|(flag, file)| [(*flag).to_owned(), raw.join(file).display().to_string()]),
+        );
         args.extend(["--out".to_owned(), out.display().to_string()]);
         prl.call(&mut log, args).with_context(|| format!("failed to prepare {}", self.title)).map(drop)
     }

@@ -46,8 +46,6 @@ pub struct Finished {
 pub struct RunManifest {
     /// The model's name: digits of its weights' checksum.
     pub model: String,
-    /// The hash of its dataset.
-    pub dataset: String,
     /// Steps taken.
     pub steps: u64,
     /// The step whose weights are used.
@@ -95,8 +93,6 @@ pub const METRICS: [&str; 6] = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "
 /// What `prl evaluate --json` prints.
 #[derive(Debug, Deserialize)]
 pub struct Report {
-    /// Cases of each kind.
-    pub events: BTreeMap<String, u64>,
     purchase: Values,
     click: Values,
     intervals: Intervals,

@@ -100,9 +100,8 @@ impl Spec {
     pub fn all(repeats: u64) -> Vec<Spec> {
         let baselines = BASELINES.iter().map(|&method| Spec { encoder: None, method, seed: 0 });
         let rows = ENCODERS.iter().flat_map(|&encoder| METHODS.iter().map(move |&method| (encoder, method)));
-        let trained = rows.flat_map(|(encoder, method)| {
-            (0..repeats).map(move |seed| Spec { encoder: Some(encoder), method, seed })
-        });
+        let trained = rows
+            .flat_map(|(encoder, method)| (0..repeats).map(move |seed| Spec { encoder: Some(encoder), method, seed }));
         baselines.chain(trained).collect()
     }
 
@@ -136,9 +135,9 @@ impl Spec {
 
 /// Eight hexadecimal digits of a text, equal for ever (FNV-1a; the standard library's hashes may change with it).
 pub fn fingerprint(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
 }
 
@@ -157,10 +156,7 @@ mod tests {
     #[test]
     fn a_small_dataset_is_still_validated_three_times() {
         // 200 steps an epoch give 6,000 steps: three validations. One epoch's step fewer gives two.
-        assert_eq!(
-            Scale::Paper.schedule(200 * 256),
-            Schedule { steps: 6000, eval_every: 2000, per_epoch: 200 }
-        );
+        assert_eq!(Scale::Paper.schedule(200 * 256), Schedule { steps: 6000, eval_every: 2000, per_epoch: 200 });
         let small = Scale::Paper.schedule(200 * 256 - 1);
         assert_eq!(small, Schedule { steps: 30 * 199, eval_every: 199, per_epoch: 199 });
         assert_eq!(

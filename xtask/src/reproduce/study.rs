@@ -12,8 +12,6 @@ use crate::machine::Machine;
 pub struct Study {
     /// How much of it all.
     pub scale: Scale,
-    /// Seeds of every trained row.
-    pub repeats: u64,
     /// What `prl --version` says.
     pub version: String,
     /// The machine of this call.
@@ -48,7 +46,7 @@ impl Study {
         datasets: Vec<Dataset>,
         runs: &Path,
     ) -> Self {
-        let mut study = Self { scale, repeats, version, machine, datasets, runs: Vec::new() };
+        let mut study = Self { scale, version, machine, datasets, runs: Vec::new() };
         for (i, dataset) in study.datasets.iter().enumerate() {
             let schedule = study.schedule(dataset);
             let planned = Spec::all(repeats).into_iter().map(|spec| {

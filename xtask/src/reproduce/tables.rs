@@ -45,9 +45,9 @@ impl<'a> Table<'a> {
             Some(why) => {
                 format!("The paper's numbers stand here for orientation only, without a verdict: {why}. ")
             }
-            None => format!(
-                "An HR within {TOLERANCE} of the paper's counts as reproduced: \u{2713} within, \u{2717} not. "
-            ),
+            None => {
+                format!("An HR within {TOLERANCE} of the paper's counts as reproduced: \u{2713} within, \u{2717} not. ")
+            }
         };
         text += "`*` is the paper's star, p < 0.1 against its best baseline. The 95% interval is that of the first \
                  seed's cases: Wilson's for HR, a bootstrap over sessions for NDCG.\n";
@@ -114,9 +114,8 @@ impl<'a> Table<'a> {
                 let band = |o: OverSeeds| format!("{:.4} to {:.4}", o.min, o.max);
                 lines.push(line("seeds, min to max".into(), &|metric| over(metric).map(band)));
             }
-            let interval = |metric: &str| {
-                split.of(first).interval(kind, metric).map(|[lo, hi]| format!("{lo:.4} to {hi:.4}"))
-            };
+            let interval =
+                |metric: &str| split.of(first).interval(kind, metric).map(|[lo, hi]| format!("{lo:.4} to {hi:.4}"));
             lines.push(line(format!("95% interval, seed {seed}"), &interval));
         }
         if let Some(paper) = self.paper_row(row).filter(|_| split == Split::Test) {
@@ -206,8 +205,7 @@ impl<'a> Table<'a> {
                 let seeds: Vec<String> = row.done.iter().map(|(seed, _)| seed.to_string()).collect();
                 let (table, seeds) = (source.table.to_string(), seeds.join(" "));
                 let encoder = row.encoder.unwrap_or_default();
-                let head =
-                    [&table, source.name, self.dataset.kind(), split.name(), encoder, row.method, &what, &seeds];
+                let head = [&table, source.name, self.dataset.kind(), split.name(), encoder, row.method, &what, &seeds];
                 let cells = Kind::ALL.iter().flat_map(|&kind| METRICS.map(|metric| number(kind, metric)));
                 let cells = cells.map(|cell| cell.map(|cell| format!("{cell:.6}")).unwrap_or_default());
                 csv.write_record(head.into_iter().map(str::to_owned).chain(cells))?;

@@ -1,0 +1,59 @@
+//! `cargo xtask bench`: milliseconds of a training step and evaluated events a second, with the machine they are of.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::files::{markdown_table, write_whole};
+use crate::machine::Machine;
+use crate::root;
+
+/// Flags of `bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Threads
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Where the figures go [default: results/bench]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Builds and runs the bench, keeps its raw lines and writes a page.
+pub fn run(args: Args) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).args(["run", "--release", "-p", "prl-train", "--example", "step_speed", "--"]);
+    cargo.args(["--json", "--threads", &args.threads.to_string()]);
+    let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
+    ensure!(output.status.success(), "the bench failed");
+    let raw = String::from_utf8(output.stdout)?;
+    let lines: Vec<Value> = raw.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let out = args.out.unwrap_or_else(|| root().join("results/bench"));
+    write_whole(&out.join("steps.jsonl"), &raw)?;
+    let page = format!(
+        "# Bench\n\nBatch 256, window 10, width 64, {} threads; median of 30 steps, the parts are means.\n\n{}\n{}",
+        args.threads,
+        Machine::here().to_markdown(),
+        table(&lines)
+    );
+    write_whole(&out.join("README.md"), &page)?;
+    println!("{page}");
+    Ok(())
+}
+
+fn table(lines: &[Value]) -> String {
+    let header =
+        ["encoder", "method", "items", "ms a step", "least", "encoder", "head", "backward", "adam", "events/s", "MB"];
+    let row = |line: &Value| {
+        let text = |key: &str| line[key].as_str().map_or_else(|| line[key].to_string(), str::to_owned);
+        let number = |key: &str, digits: usize| line[key].as_f64().map_or("-".into(), |x| format!("{x:.digits$}"));
+        let mut cells = vec![text("encoder"), text("method"), text("items")];
+        let ms = ["step_ms_median", "step_ms_min", "encoder_ms", "head_ms", "backward_ms", "adam_ms"];
+        cells.extend(ms.map(|key| number(key, 1)));
+        cells.extend([number("eval_events_per_s", 0), number("peak_rss_mb", 0)]);
+        cells
+    };
+    markdown_table(&header, 2, &lines.iter().map(row).collect::<Vec<_>>())
+}
