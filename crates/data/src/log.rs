@@ -117,7 +117,7 @@ impl Log {
         }
         let times = &self.times;
         for session in order.chunk_by_mut(|&a, &b| self.sessions[a] == self.sessions[b]) {
-            session.reverse(); session.sort_by_key(|&row| times[row]);
+            session.sort_by_key(|&row| times[row]);
         }
         gather(&mut self.sessions, &order);
         gather(&mut self.items, &order);
