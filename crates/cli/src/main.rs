@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 bad input data, 130 interrupted (after a checkpoint).
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "prl", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
