@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
-    /// R_t / mean[t]: the released code.
+    /// `R_t / mean[t]`: the released code.
     #[default]
     Ratio,
     /// R_t itself: the paper (Eq. 9 and 16).

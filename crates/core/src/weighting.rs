@@ -11,7 +11,7 @@ pub enum Weighting {
     /// The immediate reward r_t: PRL.
     #[default]
     Reward,
-    /// The prompt as the model is fed it, R_t / mean[t] under the ratio scale: PRL-cumu.
+    /// The prompt as the model is fed it, `R_t / mean[t]` under the ratio scale: PRL-cumu.
     Return,
 }
 

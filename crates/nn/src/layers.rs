@@ -83,9 +83,9 @@ mod tests {
                 var.set(&Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap()).unwrap();
                 loss().unwrap().to_scalar::<f64>().unwrap()
             };
-            for i in 0..grad.len() {
+            for (i, ours) in grad.iter().enumerate() {
                 let numeric = (at(i, 1e-5) - at(i, -1e-5)) / 2e-5;
-                assert!((numeric - grad[i]).abs() < 1e-8, "element {i}: {numeric} and {}", grad[i]);
+                assert!((numeric - ours).abs() < 1e-8, "element {i}: {numeric} and {ours}");
             }
             at(0, 0.0);
         }
