@@ -67,7 +67,7 @@ fn read<'a>(input: &'a Input, quote: Option<u8>, size: usize, send: &SyncSender<
 /// One past the last line end that stands outside quotes; `bytes` begin outside quotes.
 fn end_of_records(bytes: &[u8], quote: Option<u8>) -> usize {
     let Some(quote) = quote.filter(|q| bytes.contains(q)) else {
-        return bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i);
+        return bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
     };
     let (mut outside, mut end) = (true, 0);
     for (i, &b) in bytes.iter().enumerate() {
