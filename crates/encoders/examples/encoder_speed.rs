@@ -14,7 +14,7 @@ const LAPS: usize = 101;
 
 fn main() -> Result<()> {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2);
-    prl_kernels::memory::keep_freed();
+    prl_kernels::process::prepare();
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(candle_core::Error::wrap)?;
     let full = vec![WINDOW as u32; BATCH];
     let mixed: Vec<u32> = (0..BATCH as u32).map(|b| 1 + b % WINDOW as u32).collect();

@@ -170,10 +170,17 @@ impl<T: Real> Block<'_, T> {
         let scale = T::of(self.attention.width as f64).sqrt().recip();
         let q = self.row(self.q, query.row);
         weights.clear();
-        weights.extend(query.keys.clone().map(|key| dot(simd, q, self.row(self.k, key)) * scale));
+        for key in query.keys.clone() {
+            weights.push(dot(simd, q, self.row(self.k, key)) * scale);
+        }
         let top = weights.iter().copied().fold(T::neg_infinity(), num_traits::Float::max);
         let top = T::splat(simd, top);
-        map(simd, weights, |simd, x| T::vexp(simd, T::vsub(simd, x, top)));
+        map(
+            simd,
+            weights,
+            #[inline(always)]
+            |simd, x| T::vexp(simd, T::vsub(simd, x, top)),
+        );
         let total = sum(simd, weights).recip();
         weights.iter_mut().for_each(|w| *w *= total);
     }

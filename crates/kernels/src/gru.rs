@@ -116,13 +116,23 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             let s = Strided { data: before, row: width, column: 1 };
             multiply_add(simd, [rows, two, width], s, by_state, all, gates, all);
             for (r, gates) in gates.chunks_exact_mut(all).enumerate() {
-                map(simd, &mut gates[..two], sigmoid::<T, S>);
+                map(
+                    simd,
+                    &mut gates[..two],
+                    #[inline(always)]
+                    |simd, x| sigmoid::<T, S>(simd, x),
+                );
                 product(simd, &mut reset[r * width..][..width], &gates[width..two], &before[r * width..]);
             }
             let g = Strided { data: &reset, row: width, column: 1 };
             multiply_add(simd, [rows, width, width], g, &by_state[two..], all, &mut gates[two..], all);
             for (r, gates) in gates.chunks_exact_mut(all).enumerate() {
-                map(simd, &mut gates[two..], tanh::<T, S>);
+                map(
+                    simd,
+                    &mut gates[two..],
+                    #[inline(always)]
+                    |simd, x| tanh::<T, S>(simd, x),
+                );
                 if t < self.lengths[r] as usize {
                     let (z, c) = (&gates[..width], &gates[two..]);
                     for (i, s) in state[r * width..][..width].iter_mut().enumerate() {

@@ -15,10 +15,11 @@ pub mod filters;
 pub mod gru;
 pub mod head;
 pub mod linear;
-pub mod memory;
+
 pub mod norm;
 mod op;
 pub mod pick;
+pub mod process;
 pub mod rank;
 mod real;
 pub mod residual;

@@ -63,7 +63,8 @@ pub(crate) fn add_scaled<T: Real>(y: &mut [T], w: T, a: &[T]) {
     y.iter_mut().zip(a).for_each(|(y, &a)| *y += w * a);
 }
 
-/// `f` of every element, in place.
+/// `f` of every element, in place. Mark `f` as `#[inline(always)]`: the compiler leaves a closure of any size outside of the
+/// function that may use the instruction set, where every vector operation becomes a call.
 #[inline(always)]
 pub(crate) fn map<T: Real, S: Simd>(simd: S, x: &mut [T], f: impl Fn(S, T::Vector<S>) -> T::Vector<S>) {
     let mut chunks = x.chunks_exact_mut(T::lanes::<S>());
