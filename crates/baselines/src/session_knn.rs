@@ -1,8 +1,8 @@
 //! VMIS-kNN: what the sessions most like this one went on to hold.
 //!
 //! The method of Kersbergen, Sprangers and Schelter, "Serenade: Low-Latency Session-Based Recommendation in e-Commerce at
-//! Scale" (SIGMOD '22), with the weights of their experiments' code. Of the past sessions that share an item with the window s, the
-//! `m` latest are compared with it, and the `k` most similar of those vote:
+//! Scale" (SIGMOD '22), with the weights of their experiments' code. Of the past sessions that share an item with the window
+//! s, the `m` latest are compared with it, and the `k` most similar of those vote:
 //!
 //! - similarity r(h) = sum over the shared items of w / |s|, where w = 1, 2, .., |s| is the place in s, oldest first, at
 //!   which the item stands last (the decay is linear);
