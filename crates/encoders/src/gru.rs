@@ -1,5 +1,5 @@
 //! GRU4Rec's encoder in the paper's form (Eq. 8): one layer, the reset gate applied before the recurrent product, the state
-//! after the last valid position. Gate biases begin at 1, the candidate's at 0.
+//! after the last valid position. The reset gate's bias begins at 1, the update gate's as [`Shape`] says, the candidate's at 0.
 
 use candle_core::{Result, Tensor};
 use prl_kernels::gru::gru;
@@ -23,7 +23,8 @@ impl Gru {
             let gates = Init::Glorot.values(&[rows, 2 * width], rng)?;
             let candidate = Init::Glorot.values(&[rows, width], rng)?;
             let joined = gates.chunks(2 * width).zip(candidate.chunks(width)).flat_map(|(g, c)| [g, c].concat());
-            Ok(joined.chain(std::iter::repeat_n(1.0, 2 * width)).chain(std::iter::repeat_n(0.0, width)).collect())
+            let biases = [shape.update_bias, 1.0, 0.0].into_iter().flat_map(|bias| std::iter::repeat_n(bias, width));
+            Ok(joined.chain(biases).collect())
         })?;
         Ok(Self { kernel, width })
     }
@@ -75,7 +76,7 @@ mod tests {
     #[test]
     fn the_fused_and_the_composed_unit_are_one() {
         let mut params = Params::new(DType::F64, &Device::Cpu, 2);
-        let gru = Gru::new(Shape { dim: 6, window: 4 }, params.scope("gru")).unwrap();
+        let gru = Gru::new(Shape::new(6, 4), params.scope("gru")).unwrap();
         let values = Init::Normal(1.0).values(&[50 * 24], &mut prl_seed::stream(1, "x", 0)).unwrap();
         let x = Var::from_tensor(&Tensor::from_vec(values, (50, 4, 6), &Device::Cpu).unwrap()).unwrap();
         let lengths: Vec<u32> = (0..50).map(|b| 1 + b % 4).collect();
@@ -94,17 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_alone_has_the_state_it_has_in_a_batch() {
-        let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-        let gru = Gru::new(Shape { dim: 64, window: 10 }, params.scope("gru")).unwrap();
-        let x = Init::Normal(0.1).values(&[40 * 640], &mut prl_seed::stream(1, "x", 0)).unwrap();
-        let x = Tensor::from_vec(x, (40, 10, 64), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
-        let lengths: Vec<u32> = (0..40).map(|b| 1 + b % 10).collect();
-        let states = gru.encode(&Embedded { x: &x, lengths: &lengths }, &Pass::infer()).unwrap();
-        for b in 0..40 {
-            let alone = Embedded { x: &x.narrow(0, b, 1).unwrap(), lengths: &lengths[b..=b] };
-            let alone = gru.encode(&alone, &Pass::infer()).unwrap().to_vec2::<f32>().unwrap();
-            assert_eq!(alone[0], states.get(b).unwrap().to_vec1::<f32>().unwrap());
-        }
+    fn the_update_gate_begins_where_the_shape_says() {
+        let biases = |shape: Shape| {
+            let mut params = Params::new(DType::F32, &Device::Cpu, 2);
+            Gru::new(shape, params.scope("gru")).unwrap();
+            let kernel = params.iter().next().unwrap().1.to_vec2::<f32>().unwrap();
+            kernel[kernel.len() - 1].clone()
+        };
+        assert_eq!(biases(Shape::new(2, 4)), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(biases(Shape { update_bias: -1.0, ..Shape::new(2, 4) }), [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]);
     }
 }

@@ -4,15 +4,28 @@
 //! table is large and has a training step of its own; and it knows nothing of rewards or methods, so any of them works
 //! under any method.
 
+#[cfg(feature = "caser")]
+mod caser;
 #[cfg(feature = "gru")]
 mod gru;
+#[cfg(feature = "nextitnet")]
+mod nextitnet;
+#[cfg(feature = "sasrec")]
+mod sasrec;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
+use prl_kernels::spans::Spans;
 use prl_nn::{Pass, Scope};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "caser")]
+pub use caser::Caser;
 #[cfg(feature = "gru")]
 pub use gru::Gru;
+#[cfg(feature = "nextitnet")]
+pub use nextitnet::NextItNet;
+#[cfg(feature = "sasrec")]
+pub use sasrec::SasRec;
 
 /// A batch of windows with their items embedded.
 pub struct Embedded<'a> {
@@ -22,6 +35,23 @@ pub struct Embedded<'a> {
     pub lengths: &'a [u32],
 }
 
+impl Embedded<'_> {
+    /// Where each window's rows lie when the padding is left out. An error if a length is none.
+    pub fn spans(&self) -> Result<Spans> {
+        let (batch, length, _) = self.x.dims3()?;
+        if self.lengths.len() != batch || self.lengths.iter().any(|&n| n == 0 || n as usize > length) {
+            bail!("{batch} windows of {length} positions need as many lengths in 1..={length}, not {:?}", self.lengths);
+        }
+        Ok(Spans::new(self.lengths.iter().map(|&n| n as usize)))
+    }
+
+    /// The embedded items without the padding: `[rows, d]`.
+    pub fn rows(&self, spans: &Spans) -> Result<Tensor> {
+        let (batch, length, dim) = self.x.dims3()?;
+        prl_nn::take(&self.x.reshape((batch * length, dim))?, &spans.places(length))
+    }
+}
+
 /// A session encoder.
 pub trait Encoder: Send + Sync {
     /// The width of the state.
@@ -29,15 +59,30 @@ pub trait Encoder: Send + Sync {
 
     /// The state of each window: `[B, width]`.
     fn encode(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Tensor>;
+
+    /// What the encoder puts out at every position, `[B, L, width]`, if it does.
+    fn outputs(&self, _: &Embedded<'_>, _: &Pass) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
-/// The sizes an encoder is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The sizes and switches an encoder is made for.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     /// Width of an embedded item.
     pub dim: usize,
     /// Window length L.
     pub window: usize,
+    /// What the bias of a GRU's update gate begins at: 1 where Eq. 8 is read to the letter. The gate of TensorFlow 1's cell,
+    /// whose bias begins at 1, is the share of the old state, 1 - z; that corresponds to -1 here.
+    pub update_bias: f64,
+}
+
+impl Shape {
+    /// Sizes with the switches at their defaults.
+    pub fn new(dim: usize, window: usize) -> Self {
+        Self { dim, window, update_bias: 1.0 }
+    }
 }
 
 /// The encoders of this build, by name.
@@ -47,6 +92,15 @@ pub enum EncoderKind {
     /// A gated recurrent unit (Hidasi et al., 2016; Eq. 8).
     #[cfg(feature = "gru")]
     Gru,
+    /// Horizontal and vertical filters (Tang and Wang, 2018).
+    #[cfg(feature = "caser")]
+    Caser,
+    /// Dilated causal convolutions (Yuan et al., 2019).
+    #[cfg(feature = "nextitnet")]
+    NextItNet,
+    /// Causal self-attention (Kang and McAuley, 2018).
+    #[cfg(feature = "sasrec")]
+    SasRec,
 }
 
 impl EncoderKind {
@@ -54,6 +108,12 @@ impl EncoderKind {
     pub const ALL: &'static [EncoderKind] = &[
         #[cfg(feature = "gru")]
         EncoderKind::Gru,
+        #[cfg(feature = "caser")]
+        EncoderKind::Caser,
+        #[cfg(feature = "nextitnet")]
+        EncoderKind::NextItNet,
+        #[cfg(feature = "sasrec")]
+        EncoderKind::SasRec,
     ];
 
     /// The name used on the command line and in files.
@@ -61,6 +121,22 @@ impl EncoderKind {
         match self {
             #[cfg(feature = "gru")]
             EncoderKind::Gru => "gru",
+            #[cfg(feature = "caser")]
+            EncoderKind::Caser => "caser",
+            #[cfg(feature = "nextitnet")]
+            EncoderKind::NextItNet => "nextitnet",
+            #[cfg(feature = "sasrec")]
+            EncoderKind::SasRec => "sasrec",
+        }
+    }
+
+    /// Whether it has an output at every position ([`Encoder::outputs`]).
+    pub fn has_outputs(self) -> bool {
+        match self {
+            #[cfg(feature = "sasrec")]
+            EncoderKind::SasRec => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
         }
     }
 
@@ -69,6 +145,12 @@ impl EncoderKind {
         match self {
             #[cfg(feature = "gru")]
             EncoderKind::Gru => Ok(Box::new(Gru::new(shape, scope)?)),
+            #[cfg(feature = "caser")]
+            EncoderKind::Caser => Ok(Box::new(Caser::new(shape, scope)?)),
+            #[cfg(feature = "nextitnet")]
+            EncoderKind::NextItNet => Ok(Box::new(NextItNet::new(shape, scope)?)),
+            #[cfg(feature = "sasrec")]
+            EncoderKind::SasRec => Ok(Box::new(SasRec::new(shape, scope)?)),
         }
     }
 }

@@ -10,11 +10,13 @@
 //! threads; and each score is one chain of fused multiply-adds over the width, so it does not depend on its batch.
 
 pub mod adam;
+pub mod attention;
 pub mod gru;
 pub mod head;
 pub mod rank;
 mod real;
 pub mod rows;
+pub mod spans;
 pub mod storage;
 pub mod tile;
 

@@ -27,6 +27,11 @@ impl Linear {
         }
         x.contiguous()?.reshape(((), inputs))?.matmul(&self.weight)?.broadcast_add(&self.bias)?.reshape(shape)
     }
+
+    /// The same and a ReLU.
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        relu(&self.forward(x)?)
+    }
 }
 
 /// Normalises the last dimension to mean zero and variance one, then scales and shifts it (Ba et al., 2016).
@@ -46,11 +51,21 @@ impl LayerNorm {
 
     /// `[.., width]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let normal = centred.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
-        normal.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)
+        layer_norm(x, &self.scale, &self.shift, self.eps)
     }
+}
+
+/// The same with scale and shift `[width]` of the caller's.
+pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    normal.broadcast_mul(scale)?.broadcast_add(shift)
+}
+
+/// max(x, 0), with gradient 0 at 0 (candle's own has 1 there).
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    x.gt(0.0)?.where_cond(x, &x.zeros_like()?)
 }
 
 /// Softmax over the last dimension.

@@ -5,10 +5,14 @@
 //! therefore composed from operations whose gradients were checked, on parameters ([`Params`]) whose initial values depend
 //! on nothing but the seed and the parameter's name.
 
+mod attention;
 mod layers;
 mod params;
 mod pass;
+mod rows;
 
-pub use layers::{LayerNorm, Linear, softmax};
+pub use attention::attention;
+pub use layers::{LayerNorm, Linear, layer_norm, relu, softmax};
 pub use params::{Init, Params, Scope};
 pub use pass::Pass;
+pub use rows::{Share, add_shares, put, take};

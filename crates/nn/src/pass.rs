@@ -24,16 +24,23 @@ impl Pass {
         Self { train: None, drawn: Cell::new(0) }
     }
 
-    /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.
-    pub fn dropout(&self, x: &Tensor, rate: f64) -> Result<Tensor> {
-        let Some((seed, step)) = self.train else { return Ok(x.clone()) };
-        if rate <= 0.0 {
-            return Ok(x.clone());
-        }
+    /// What a dropout multiplies each of `n` elements with: 0 with probability `rate`, else 1 / (1 - rate). `None` when
+    /// inferring.
+    pub fn factors(&self, n: usize, rate: f64) -> Option<Vec<f32>> {
+        let (seed, step) = self.train.filter(|_| rate > 0.0)?;
         let mut rng = prl_seed::stream(seed, &format!("dropout {}", self.drawn.replace(self.drawn.get() + 1)), step);
         let (bar, keep) = ((rate * f64::from(u32::MAX)) as u32, (1.0 / (1.0 - rate)) as f32);
-        let mask: Vec<f32> = (0..x.elem_count()).map(|_| if rng.next_u32() < bar { 0.0 } else { keep }).collect();
-        x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
+        Some((0..n).map(|_| if rng.next_u32() < bar { 0.0 } else { keep }).collect())
+    }
+
+    /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.
+    pub fn dropout(&self, x: &Tensor, rate: f64) -> Result<Tensor> {
+        match self.factors(x.elem_count(), rate) {
+            Some(factors) => {
+                x * Tensor::from_vec(factors, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
+            }
+            None => Ok(x.clone()),
+        }
     }
 }
 

@@ -1,0 +1,83 @@
+//! Caser (Tang and Wang, 2018) as the SQN code has it: filters over the window as over an image.
+//!
+//! Sixteen horizontal filters each of two, three and four positions, a ReLU and the maximum over time (48); one vertical
+//! filter over the whole window, the same for each dimension, and a ReLU (d). The two side by side are the state. Positions
+//! past a row's length count as zero. The user embedding of the paper is not there, nor has dropout an effect in that code.
+
+use candle_core::{D, Result, Tensor, bail};
+use prl_nn::{Init, Pass, Scope, relu};
+
+use crate::{Embedded, Encoder, Shape};
+
+/// Positions that a horizontal filter spans.
+const HEIGHTS: [usize; 3] = [2, 3, 4];
+/// Horizontal filters of each height.
+const FILTERS: usize = 16;
+
+/// Horizontal and vertical filters.
+pub struct Caser {
+    /// `[9 d + 3, 16]`: the filters of each height, `[height d, 16]`, and the biases of each.
+    horizontal: Tensor,
+    /// `[L + 1]`: the filter, and its bias.
+    vertical: Tensor,
+    dim: usize,
+}
+
+impl Caser {
+    /// Filters of truncated N(0, .1) with biases of .1. An error if the window is shorter than the highest filter.
+    pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
+        let (rows, least) = (HEIGHTS.iter().sum::<usize>() * shape.dim, HEIGHTS[HEIGHTS.len() - 1]);
+        if shape.window < least {
+            bail!("Caser has filters over {least} positions: a window of {} is too short", shape.window);
+        }
+        let mut filters = |name: &str, shape: &[usize], biases: usize| {
+            let mut all = shape.to_vec();
+            all[0] += biases;
+            let biases = vec![0.1; all.iter().product::<usize>() - shape.iter().product::<usize>()];
+            scope.get_with(name, all, |rng| Ok([Init::TruncatedNormal(0.1).values(shape, rng)?, biases].concat()))
+        };
+        Ok(Self {
+            horizontal: filters("horizontal", &[rows, FILTERS], HEIGHTS.len())?,
+            vertical: filters("vertical", &[shape.window], 1)?,
+            dim: shape.dim,
+        })
+    }
+
+    /// All filters from candle's operations: what runs where the fused kernel does not.
+    fn composed(&self, windows: &Embedded<'_>) -> Result<Tensor> {
+        let (batch, length, d) = windows.x.dims3()?;
+        let valid = windows.lengths.iter().flat_map(|&n| (0..length).map(move |t| u8::from(t < n as usize))).collect();
+        let valid = Tensor::from_vec::<_, u8>(valid, (batch, length, 1), windows.x.device())?;
+        let x = valid.broadcast_as(windows.x.shape())?.where_cond(windows.x, &windows.x.zeros_like()?)?;
+        let mut parts = Vec::new();
+        let mut row = 0;
+        for (i, height) in HEIGHTS.into_iter().enumerate() {
+            let positions = length - height + 1;
+            let window: Vec<Tensor> = (0..height).map(|j| x.narrow(1, j, positions)).collect::<Result<_>>()?;
+            let window = Tensor::cat(&window, 2)?.reshape((batch * positions, height * d))?;
+            let filters = self.horizontal.narrow(0, row, height * d)?.contiguous()?;
+            let scores = window.matmul(&filters)?.reshape((batch, positions, FILTERS))?;
+            // candle's maximum hands the whole gradient to each of several equal scores, and padding makes them equal.
+            let best = scores.detach().argmax_keepdim(1)?;
+            let best = scores.gather(&best, 1)?.squeeze(1)?;
+            let bias = self.horizontal.narrow(0, self.horizontal.dim(0)? - HEIGHTS.len() + i, 1)?;
+            parts.push(relu(&best.broadcast_add(&bias)?)?);
+            row += height * d;
+        }
+        let filter = self.vertical.narrow(0, 0, length)?.reshape((1, length, 1))?;
+        let vertical = x.broadcast_mul(&filter)?.sum(1)?.broadcast_add(&self.vertical.narrow(0, length, 1)?)?;
+        parts.push(relu(&vertical)?);
+        Tensor::cat(&parts, D::Minus1)
+    }
+}
+
+impl Encoder for Caser {
+    fn width(&self) -> usize {
+        HEIGHTS.len() * FILTERS + self.dim
+    }
+
+    fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
+        windows.spans()?;
+        self.composed(windows)
+    }
+}

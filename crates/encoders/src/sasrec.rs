@@ -1,0 +1,99 @@
+//! SASRec (Kang and McAuley, 2018) as the SQN code has it: one block of one head, learned positions, no scaling of the
+//! embeddings.
+//!
+//! x = dropout(items + positions); h = LN(x); s = attention(h W_q, x W_k, x W_v) + h; g = LN(s); the output is LN(f(g) + g), f
+//! being the feed-forward layer with dropout after each half. Biases everywhere, scores divided by sqrt(d), each position
+//! sees itself and what came before, dropout on the attention weights; LN adds 1e-8 to the variance.
+//!
+//! With a single block the state needs but one query a window, so [`Encoder::encode`] computes keys and values of all
+//! positions and everything else of the last.
+
+use candle_core::{Result, Tensor};
+use prl_kernels::attention::Pattern;
+use prl_kernels::spans::Spans;
+use prl_nn::{Init, LayerNorm, Linear, Pass, Scope, Share, add_shares, attention, put, take};
+
+use crate::{Embedded, Encoder, Shape};
+
+/// Added to the variance by the layer norms.
+const EPS: f64 = 1e-8;
+/// On the input, the attention weights and the halves of the feed-forward layer.
+const DROPOUT: f64 = 0.1;
+
+/// One block of causal self-attention.
+pub struct SasRec {
+    /// `[L, d]`
+    position: Tensor,
+    norm_in: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    norm_mid: LayerNorm,
+    inner: Linear,
+    outer: Linear,
+    norm_out: LayerNorm,
+    width: usize,
+}
+
+impl SasRec {
+    /// A block as wide as an item, Glorot matrices, positions N(0, .01).
+    pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
+        let d = shape.dim;
+        Ok(Self {
+            position: scope.get("position", (shape.window, d), Init::Normal(0.01))?,
+            norm_in: LayerNorm::new(d, EPS, scope.scope("norm_in"))?,
+            query: Linear::new(d, d, scope.scope("query"))?,
+            key: Linear::new(d, d, scope.scope("key"))?,
+            value: Linear::new(d, d, scope.scope("value"))?,
+            norm_mid: LayerNorm::new(d, EPS, scope.scope("norm_mid"))?,
+            inner: Linear::new(d, d, scope.scope("inner"))?,
+            outer: Linear::new(d, d, scope.scope("outer"))?,
+            norm_out: LayerNorm::new(d, EPS, scope.scope("norm_out"))?,
+            width: d,
+        })
+    }
+
+    /// The rows of all windows with their positions: `[rows, d]`.
+    fn input(&self, windows: &Embedded<'_>, spans: &Spans, pass: &Pass) -> Result<Tensor> {
+        let share = |(to, of)| Share { to, of: of as u32, weight: 1.0 };
+        let shares: Vec<Share> = (0..).zip(spans.positions()).map(share).collect();
+        pass.dropout(&add_shares(&windows.rows(spans)?, &self.position, &shares)?, DROPOUT)
+    }
+
+    /// What the block makes of some of the rows `x`, all but the final layer norm; the pattern says which they are.
+    fn block(&self, rows: &Tensor, x: &Tensor, pattern: &Pattern, pass: &Pass) -> Result<Tensor> {
+        let normed = self.norm_in.forward(rows)?;
+        let (q, k, v) = (self.query.forward(&normed)?, self.key.forward(x)?, self.value.forward(x)?);
+        let factors = pass.factors(pattern.weights(), DROPOUT);
+        let mixed = (attention(&q, &k, &v, pattern, factors.as_deref())? + normed)?;
+        let normed = self.norm_mid.forward(&mixed)?;
+        let inner = pass.dropout(&self.inner.forward_relu(&normed)?, DROPOUT)?;
+        pass.dropout(&self.outer.forward(&inner)?, DROPOUT)? + normed
+    }
+}
+
+impl Encoder for SasRec {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn encode(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Tensor> {
+        let spans = windows.spans()?;
+        let x = self.input(windows, &spans, pass)?;
+        let queries = Spans::new(std::iter::repeat_n(1, spans.windows()));
+        let last = take(&x, &spans.last())?;
+        let pattern = Pattern { queries, keys: spans, causal: false };
+        self.norm_out.forward(&self.block(&last, &x, &pattern, pass)?)
+    }
+
+    /// Positions past a row's length hold the final layer norm of zero, its shift, as in the released code.
+    fn outputs(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Option<Tensor>> {
+        let spans = windows.spans()?;
+        let x = self.input(windows, &spans, pass)?;
+        let pattern = Pattern { queries: spans.clone(), keys: spans.clone(), causal: true };
+        let rows = self.block(&x, &x, &pattern, pass)?;
+        let (batch, length, _) = windows.x.dims3()?;
+        let all = put(&rows, &spans.places(length), batch * length)?;
+        Ok(Some(self.norm_out.forward(&all)?.reshape((batch, length, self.width))?))
+    }
+}

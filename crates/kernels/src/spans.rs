@@ -1,0 +1,67 @@
+//! Windows of different lengths, their rows one after another without the padding between.
+
+use std::ops::Range;
+
+/// Where each window of a batch lies in a matrix that holds the rows of all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spans {
+    /// The first row of each window, and the number of all rows.
+    starts: Vec<usize>,
+}
+
+impl Spans {
+    /// Windows of these lengths.
+    pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut starts = vec![0];
+        starts.extend(lengths.into_iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        }));
+        Self { starts }
+    }
+
+    /// The number of windows.
+    pub fn windows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The number of rows of all windows.
+    pub fn rows(&self) -> usize {
+        self.starts[self.windows()]
+    }
+
+    /// The rows of each window.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
+        self.starts.windows(2).map(|w| w[0]..w[1])
+    }
+
+    /// The last row of each window. No window may be empty.
+    pub fn last(&self) -> Vec<u32> {
+        self.starts[1..].iter().map(|&end| end as u32 - 1).collect()
+    }
+
+    /// Of each row, the place it has in a matrix where every window takes `length` rows.
+    pub fn places(&self, length: usize) -> Vec<u32> {
+        self.iter().enumerate().flat_map(|(b, span)| (0..span.len()).map(move |t| (b * length + t) as u32)).collect()
+    }
+
+    /// Of each row, its position in its window.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.iter().flat_map(|span| 0..span.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spans;
+
+    #[test]
+    fn rows_follow_each_other() {
+        let spans = Spans::new([2, 1, 3]);
+        assert_eq!((spans.windows(), spans.rows()), (3, 6));
+        assert_eq!(spans.iter().collect::<Vec<_>>(), [0..2, 2..3, 3..6]);
+        assert_eq!(spans.last(), [1, 2, 5]);
+        assert_eq!(spans.places(4), [0, 1, 4, 8, 9, 10]);
+        assert_eq!(spans.positions().collect::<Vec<_>>(), [0, 1, 0, 0, 1, 2]);
+    }
+}
