@@ -1,8 +1,8 @@
 """Milliseconds of a training step on random data, one JSON line for each encoder, method, item count and mode.
 
 `eager` is PyTorch as it comes, `compiled` is torch.compile, `best` adds the fused Adam and keeps large blocks of memory
-instead of returning them to the system. Each case is timed in a process of its own. `base_rss_mb` is what that process held
-before there was a model, `peak_rss_mb` the most it ever held, its compiler included.
+instead of returning them to the system. Each case is timed in a process of its own. `base_rss_mb` is what that process
+held before there was a model, `peak_rss_mb` the most it ever held, its compiler included.
 """
 
 import argparse
