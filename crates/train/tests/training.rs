@@ -170,7 +170,8 @@ fn every_switch_changes_the_run() {
     let sac = trained("sac", &|c| (c.method, c.warm_up) = (Method::Sac, Some(0)));
     // As a ratio to the step's mean, a return is the same under both conventions of the discount.
     let raw = trained("raw", &|c| (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5));
-    let switches: [(&str, &[u8], &dyn Fn(&mut Config)); 12] = [
+    type Change<'a> = &'a dyn Fn(&mut Config);
+    let switches: [(&str, &[u8], Change<'_>); 12] = [
         ("prompt_scale", &plain, &|c| c.model.prompt_scale = Scale::Raw),
         ("residual", &plain, &|c| c.model.residual = prl_core::Residual::Stack),
         ("reward_code", &plain, &|c| c.model.reward_code = RewardCode::Binned),

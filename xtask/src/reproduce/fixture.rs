@@ -68,7 +68,8 @@ fn finished(dir: &Path, rank: impl Fn(u32) -> u32, asks: Vec<super::sweep::Ask>)
     fs::write(&path, format!("session,kind,rank\n{}", lines.collect::<String>())).unwrap();
     let report = |split| {
         let rewards = Rewards::default();
-        let setting = Setting { split, dataset: "d".into(), mu: None, eps: None, rewards, interval_seed: 0 };
+        let setting =
+            Setting { split, dataset: "d".into(), mu: None, eps: None, prompt: None, rewards, interval_seed: 0 };
         Report::new(setting, &cases, &sessions, None).unwrap()
     };
     let (test, val) = (report(Split::Test), report(Split::Val));
