@@ -1,9 +1,11 @@
 //! `prl evaluate`: a run's best weights on a split.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use prl_sessions::Split;
-use prl_train::{Run, evaluate};
+use prl_train::{Cases, Run, evaluate};
 
 use crate::flags::{Compute, FromRun, Prompt, named};
 
@@ -21,6 +23,9 @@ pub struct Args {
     /// Cases ranked at a time; results do not depend on it
     #[arg(long, default_value_t = 256)]
     batch_size: usize,
+    /// Write each case to this file: CSV of session, kind and rank, in the order of the log
+    #[arg(long, value_name = "FILE")]
+    cases: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -35,11 +40,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let ask = args.prompt.ask(run.ask())?;
     let model = run.load(&args.compute.open()?)?;
     let data = run.data(args.data.as_deref())?;
-    let report = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
+    let (report, said) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
+    if let Some(path) = &args.cases {
+        write_cases(path, &said).with_context(|| format!("failed to write {}", path.display()))?;
+    }
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("{report}");
     }
+    Ok(())
+}
+
+/// Under a temporary name first: the file is whole or absent.
+fn write_cases(path: &Path, said: &Cases) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut out = std::io::BufWriter::new(file.as_file_mut());
+    writeln!(out, "session,kind,rank")?;
+    for (case, session) in said.cases.iter().zip(&said.sessions) {
+        writeln!(out, "{session},{},{}", case.kind.name(), case.rank)?;
+    }
+    out.flush()?;
+    drop(out);
+    file.as_file().sync_all()?;
+    file.persist(path)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use prl_core::Ask;
+use prl_core::{Ask, Goal};
 use prl_encoders::EncoderKind;
 use prl_train::Method;
 
@@ -37,44 +37,54 @@ impl Compute {
 #[derive(clap::Args)]
 pub struct Prompt {
     /// Ask for this many times the mean return of the step [default: the run's, 2]
-    #[arg(long, conflicts_with_all = ["max_return", "target_return"])]
+    #[arg(long, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub mu: Option<f64>,
     /// Standard deviation of that factor: exploration [default: the run's, 0]
-    #[arg(long, conflicts_with_all = ["max_return", "target_return"])]
+    #[arg(long, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub eps: Option<f64>,
     /// Ask for the largest return that a training session had at the step
     #[arg(long)]
     pub max_return: bool,
+    /// Ask for the return that this share (0 to 1) of the training sessions did not exceed at the step
+    #[arg(long, conflicts_with = "max_return", value_name = "SHARE")]
+    pub quantile: Option<f64>,
     /// Ask for this return, in units of reward
-    #[arg(long, conflicts_with = "max_return", value_name = "RETURN")]
+    #[arg(long, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
     pub target_return: Option<f64>,
+    /// Ask it of the whole session: what the user has really given is subtracted
+    #[arg(long)]
+    pub sequence_wise: bool,
 }
 
 impl Prompt {
     /// The prompt meant, on top of the run's own.
     pub fn ask(&self, default: Ask) -> anyhow::Result<Ask> {
-        let (mu, eps) = match default {
-            Ask::Relative { mu, eps } => (mu, eps),
-            _ => (2.0, 0.0),
+        let goal = match (self.target_return, self.quantile) {
+            (Some(value), _) => Goal::Absolute(value),
+            (None, Some(q)) => Goal::Quantile(q),
+            (None, None) if self.max_return => Goal::Max,
+            (None, None) => relative(default.goal, self.mu, self.eps),
         };
-        let ask = match self.target_return {
-            Some(value) => Ask::Absolute(value),
-            None if self.max_return => Ask::Max,
-            None => Ask::Relative { mu: self.mu.unwrap_or(mu), eps: self.eps.unwrap_or(eps) },
-        };
-        check(ask)?;
-        Ok(ask)
+        check(Ask { goal, sequence_wise: self.sequence_wise || default.sequence_wise })
     }
 }
 
-/// Refuses a prompt that is no number.
-pub fn check(ask: Ask) -> anyhow::Result<()> {
-    let fine = match ask {
-        Ask::Relative { mu, eps } => mu.is_finite() && eps.is_finite() && eps >= 0.0,
-        Ask::Absolute(value) => value.is_finite(),
-        Ask::Max => true,
-    };
-    if fine { Ok(()) } else { Err(Usage("a prompt must be made of finite numbers, eps not negative".into()).into()) }
+/// A goal relative to the mean, as far as it is named; the rest is the default's, or the paper's.
+pub fn relative(default: Goal, mu: Option<f64>, eps: Option<f64>) -> Goal {
+    match (default, mu, eps) {
+        (goal, None, None) => goal,
+        (Goal::Relative { mu, eps }, m, e) => Goal::Relative { mu: m.unwrap_or(mu), eps: e.unwrap_or(eps) },
+        (_, m, e) => Goal::Relative { mu: m.unwrap_or(2.0), eps: e.unwrap_or(0.0) },
+    }
+}
+
+/// Refuses a prompt that means nothing.
+pub fn check(ask: Ask) -> anyhow::Result<Ask> {
+    if ask.goal.is_valid() {
+        return Ok(ask);
+    }
+    let what = "a prompt must be made of finite numbers, eps not negative, a quantile in 0..=1";
+    Err(Usage(what.into()).into())
 }
 
 /// A run directory to read.

@@ -4,16 +4,17 @@ use std::io::{BufRead, Write};
 
 use anyhow::Context;
 use prl_core::Ask;
-use prl_train::{Answer, Run, Trained};
+use prl_sessions::Kind;
+use prl_train::{Answer, Event, Run, Trained};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun, Prompt, check};
+use crate::flags::{Compute, FromRun, Prompt, check, relative};
 
 /// Recommend items for a session that may never have been seen
 ///
-/// Without --items, reads one JSON object a line from stdin, {"items": ["a", "b"], "mu": 2.0, "k": 20} (mu, eps and k may be
-/// left out), and answers each with one JSON object a line.
+/// Without --items, reads one JSON object a line from stdin, {"items": ["a", "b"], "purchased": ["b"], "mu": 2.0, "k": 20}
+/// (all but items may be left out), and answers each with one JSON object a line.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -21,6 +22,9 @@ pub struct Args {
     /// The session's raw item ids, oldest first; an empty value is a session that has only begun
     #[arg(long, value_name = "A,B,..")]
     items: Option<String>,
+    /// Those of them that were purchased; it counts under --sequence-wise
+    #[arg(long, value_name = "A,B,..", requires = "items")]
+    purchased: Option<String>,
     /// How many items to recommend
     #[arg(short, long, default_value_t = 20)]
     k: usize,
@@ -38,6 +42,8 @@ pub struct Args {
 #[serde(deny_unknown_fields)]
 struct Question {
     items: Vec<Id>,
+    #[serde(default)]
+    purchased: Vec<Id>,
     mu: Option<f64>,
     eps: Option<f64>,
     k: Option<usize>,
@@ -64,8 +70,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let model = run.load(&args.compute.open()?)?;
     let name = run.model_name()?;
     let Some(items) = &args.items else { return answer_lines(&run, &model, &name, ask, args.k) };
-    let session: Vec<&str> = items.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
-    let answer = run.recommend(&model, &session, ask, args.k)?;
+    let answer =
+        run.recommend(&model, &session(&ids(items), &ids(args.purchased.as_deref().unwrap_or(""))), ask, args.k)?;
     if args.json {
         println!("{}", serde_json::to_string(&Reply { answer, model: &name })?);
         return Ok(());
@@ -79,6 +85,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn ids(list: &str) -> Vec<&str> {
+    list.split(',').map(str::trim).filter(|id| !id.is_empty()).collect()
+}
+
+/// The events of a session of which some items were purchased.
+fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<'a>> {
+    let kind = |item: &str| if purchased.contains(&item) { Kind::Purchase } else { Kind::Click };
+    items.iter().map(|&item| Event { item, kind: kind(item) }).collect()
+}
+
 fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for (line, text) in std::io::stdin().lock().lines().enumerate() {
@@ -88,18 +104,15 @@ fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> a
         }
         let question: Question =
             serde_json::from_str(&text).map_err(|e| Usage(format!("stdin, line {}: {e}", line + 1)))?;
-        let ask = match (ask, question.mu, question.eps) {
-            (ask, None, None) => ask,
-            (Ask::Relative { mu, eps }, m, e) => Ask::Relative { mu: m.unwrap_or(mu), eps: e.unwrap_or(eps) },
-            (_, m, e) => Ask::Relative { mu: m.unwrap_or(2.0), eps: e.unwrap_or(0.0) },
-        };
-        check(ask)?;
-        let id = |id: &Id| match id {
-            Id::Text(id) => id.clone(),
+        let ask = check(Ask { goal: relative(ask.goal, question.mu, question.eps), ..ask })?;
+        let id = |id: Id| match id {
+            Id::Text(id) => id,
             Id::Number(id) => id.to_string(),
         };
-        let session: Vec<String> = question.items.iter().map(id).collect();
-        let answer = run.recommend(model, &session, ask, question.k.unwrap_or(k))?;
+        let [items, purchased] =
+            [question.items, question.purchased].map(|ids| ids.into_iter().map(id).collect::<Vec<_>>());
+        let [items, purchased] = [&items, &purchased].map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
+        let answer = run.recommend(model, &session(&items, &purchased), ask, question.k.unwrap_or(k))?;
         writeln!(out, "{}", serde_json::to_string(&Reply { answer, model: name })?)?;
     }
     Ok(())

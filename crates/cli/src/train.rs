@@ -69,12 +69,27 @@ pub struct Args {
     /// Sessions the mean return of each step is taken over: train or all [default: train]
     #[arg(long)]
     mean_over: Option<String>,
+    /// Discount of SQN's and SAC's Q-values [default: 0.5]
+    #[arg(long)]
+    gamma: Option<f64>,
+    /// Steps of SAC with plain cross-entropy at first [default: the protocol's for the encoder and the dataset]
+    #[arg(long)]
+    warm_up: Option<i64>,
     /// Unit in which returns are fed: ratio or raw [default: ratio]
     #[arg(long)]
     prompt_scale: Option<String>,
     /// What the attention's residual carries: normed or stack [default: normed]
     #[arg(long)]
     residual: Option<String>,
+    /// What the state attends to: prompt, or released as in the code released for SASRec [default: prompt]
+    #[arg(long)]
+    attention: Option<String>,
+    /// How a return becomes a token: linear or binned [default: linear]
+    #[arg(long)]
+    reward_code: Option<String>,
+    /// What the bias of the GRU's update gate begins as [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    update_bias: Option<f64>,
     /// Leave out the examples whose state is empty
     #[arg(long)]
     skip_first: bool,
@@ -107,7 +122,7 @@ impl Args {
             None => toml::Table::new(),
         };
         let text = |v: &str| Value::String(v.to_owned());
-        let top: [(&str, Option<Value>); 16] = [
+        let top: [(&str, Option<Value>); 18] = [
             ("data", self.data.as_ref().map(|p| text(&p.to_string_lossy()))),
             ("method", self.method.map(|m| text(m.name()))),
             ("seed", self.seed.map(Value::Integer)),
@@ -121,6 +136,8 @@ impl Args {
             ("discount", self.discount.as_deref().map(text)),
             ("mean_over", self.mean_over.as_deref().map(text)),
             ("skip_first", self.skip_first.then_some(Value::Boolean(true))),
+            ("gamma", self.gamma.map(Value::Float)),
+            ("warm_up", self.warm_up.map(Value::Integer)),
             ("mu", self.mu.map(Value::Float)),
             ("eps", self.eps.map(Value::Float)),
             ("model", Some(Value::Table(toml::Table::new())).filter(|_| !table.contains_key("model"))),
@@ -133,6 +150,9 @@ impl Args {
             ("dropout", self.dropout.map(Value::Float)),
             ("prompt_scale", self.prompt_scale.as_deref().map(text)),
             ("residual", self.residual.as_deref().map(text)),
+            ("attention", self.attention.as_deref().map(text)),
+            ("reward_code", self.reward_code.as_deref().map(text)),
+            ("update_bias", self.update_bias.map(Value::Float)),
         ];
         match table.get_mut("model") {
             Some(Value::Table(table)) => set(table, model),

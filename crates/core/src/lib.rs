@@ -6,8 +6,10 @@
 
 mod ask;
 mod block;
+mod rewards;
 mod weighting;
 
-pub use ask::{Ask, Scale, StepReturns};
-pub use block::{BlockConfig, Mixing, PromptBlock, Prompts, Residual};
+pub use ask::{Ask, Goal, Moment, Scale, StepReturns};
+pub use block::{BlockConfig, Keys, Mixing, PromptBlock, Prompts, Residual, State};
+pub use rewards::RewardCode;
 pub use weighting::Weighting;

@@ -1,7 +1,7 @@
 //! The prompt block and its ablations against PyTorch.
 
 use candle_core::{DType, Device, Tensor, Var};
-use prl_core::{BlockConfig, Mixing, PromptBlock, Prompts, Residual};
+use prl_core::{BlockConfig, Mixing, PromptBlock, Prompts, Residual, State};
 use prl_nn::{Params, Pass};
 
 fn fill(shape: &[usize], phase: f64, scale: f64, offset: f64) -> Tensor {
@@ -49,7 +49,8 @@ fn check(config: BlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
     }
     let state = Var::from_tensor(&fill(&[3, 4], 0.3, 1.0, 0.0)).unwrap();
     let prompts = Prompts { returns: vec![1.2, 0.5, 2.0], steps: vec![0, 2, 2] };
-    let y = block.forward(state.as_tensor(), &prompts, &Pass::infer()).unwrap();
+    let of = State { state: state.as_tensor(), outputs: None, lengths: &[] };
+    let y = block.forward(&of, &prompts, &Pass::infer()).unwrap();
     assert_close("out", &y, out);
     let loss = (y * fill(&[3, 4], 2.0, 1.0, 0.0)).unwrap().sum_all().unwrap();
     let ours = loss.backward().unwrap();
@@ -65,7 +66,8 @@ fn dropout_reaches_the_output_in_training_only() {
     let block = PromptBlock::new(BlockConfig::default(), 8, params.scope("prompt")).unwrap();
     let state = fill(&[5, 8], 0.3, 1.0, 0.0).to_dtype(DType::F32).unwrap();
     let prompts = Prompts { returns: vec![1.0; 5], steps: vec![99; 5] };
-    let run = |pass: &Pass| block.forward(&state, &prompts, pass).unwrap().to_vec2::<f32>().unwrap();
+    let of = State { state: &state, outputs: None, lengths: &[] };
+    let run = |pass: &Pass| block.forward(&of, &prompts, pass).unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(run(&Pass::infer()), run(&Pass::infer()));
     assert_ne!(run(&Pass::train(1, 1)), run(&Pass::infer()));
     assert_eq!(run(&Pass::train(1, 1)), run(&Pass::train(1, 1)));

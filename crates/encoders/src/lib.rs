@@ -130,6 +130,16 @@ impl EncoderKind {
         }
     }
 
+    /// Whether it has an output at every position ([`Encoder::outputs`]).
+    pub fn has_outputs(self) -> bool {
+        match self {
+            #[cfg(feature = "sasrec")]
+            EncoderKind::SasRec => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
     /// Makes the encoder with its parameters in `scope`.
     pub fn build(self, shape: Shape, scope: Scope<'_>) -> Result<Box<dyn Encoder>> {
         match self {

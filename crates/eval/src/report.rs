@@ -21,6 +21,9 @@ pub struct Setting {
     pub mu: Option<f64>,
     /// Its standard deviation.
     pub eps: Option<f64>,
+    /// The whole prompt, as whoever asked writes it; `None` for a method without a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<serde_json::Value>,
     /// What an event is worth in reward@1.
     pub rewards: Rewards,
     /// The seed of the bootstrap's draws.

@@ -6,7 +6,8 @@ use serde_json::json;
 
 fn setting() -> Setting {
     let rewards = Rewards { click: 0.2, purchase: 1.0 };
-    Setting { split: Split::Test, dataset: "5a17".into(), mu: Some(2.0), eps: Some(0.0), rewards, interval_seed: 1 }
+    let (mu, eps, prompt) = (Some(2.0), Some(0.0), None);
+    Setting { split: Split::Test, dataset: "5a17".into(), mu, eps, prompt, rewards, interval_seed: 1 }
 }
 
 /// Many cases that look like an evaluation: sessions of 1 to 9 events, one event in 25 a purchase.

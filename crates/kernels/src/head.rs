@@ -64,6 +64,11 @@ fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
     max + parts.map(|(m, s)| (m - max).exp() * s).sum::<T>().ln()
 }
 
+/// The score of one item for each hidden vector, bit for bit as the sweeps compute it: `[batch]`.
+pub fn score<T: Real>(linear: Linear<'_, T>, hidden: &[T], width: usize, items: &[u32]) -> Vec<T> {
+    target_scores(linear, &Packed::new(hidden, width), width, items)
+}
+
 /// The score of each hidden vector's target, bit for bit as the sweeps compute it.
 pub(crate) fn target_scores<T: Real>(
     linear: Linear<'_, T>,

@@ -26,6 +26,16 @@ pub enum Kind {
     Purchase = 1,
 }
 
+impl Kind {
+    /// `click` or `purchase`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Click => "click",
+            Kind::Purchase => "purchase",
+        }
+    }
+}
+
 /// The split in which an event is a prediction target. Along a session splits never go back: train, then val, then test.
 #[derive(
     Clone,

@@ -26,6 +26,6 @@ pub use event::{Kind, Split};
 pub use files::{open_to_readers, recover_directory, replace_directory, sha256_hex, sync_directory, write_synced};
 pub use items::ItemMap;
 pub use manifest::{Counts, DatasetCounts, Draft, FileEntry, Manifest, Source, SourceFile};
-pub use returns::{Discount, ReturnTable, Rewards, TABLE_STEPS, TableOver, returns};
-pub use rows::{Batch, ReturnRule, Rows};
+pub use returns::{Discount, ReturnTable, Rewards, TABLE_STEPS, TableOver, given, returns};
+pub use rows::{Batch, Next, ReturnRule, Rows};
 pub use windows::Windows;

@@ -6,7 +6,7 @@ use rand::seq::index;
 
 use crate::dataset::Dataset;
 use crate::event::{Kind, Split};
-use crate::returns::{Discount, Rewards, returns};
+use crate::returns::{Discount, Rewards, given, returns};
 use crate::windows::Windows;
 
 /// The examples of one split: one for each of its events, in log order. A session's events of an earlier split are its
@@ -42,6 +42,15 @@ pub struct Batch {
     pub kinds: Vec<Kind>,
     /// The return from that event on `[B]`, its own reward included; empty unless asked for.
     pub returns: Vec<f64>,
+}
+
+/// What follows each example of a batch: the other half of a transition.
+#[derive(Clone, Debug, Default)]
+pub struct Next {
+    /// The states after the examples' events.
+    pub windows: Windows,
+    /// Whether the event is its session's last, so that nothing follows `[B]`.
+    pub ends: Vec<bool>,
 }
 
 /// How a batch's returns are counted.
@@ -126,6 +135,26 @@ impl<'a> Rows<'a> {
             batch.windows.push(&items[history], pad);
         }
         batch
+    }
+
+    /// What follows the given rows, in windows of length `width`.
+    pub fn next(&self, rows: impl IntoIterator<Item = usize>, width: usize) -> Next {
+        let items = self.data.item_indices();
+        let pad = self.data.items().len() as u32;
+        let mut next = Next { windows: Windows::new(width), ends: Vec::new() };
+        for row in rows {
+            let (history, end) = self.event(row);
+            next.windows.push(&items[history.start..=history.end], pad);
+            next.ends.push(history.end + 1 == end);
+        }
+        next
+    }
+
+    /// What each row's session has given before the row's event: its rewards so far, discounted as `rule` says for returns
+    /// (under the relative convention as seen from the session's start).
+    pub fn given(&self, rows: impl IntoIterator<Item = usize>, rule: ReturnRule) -> Vec<f64> {
+        let kinds = self.data.kinds();
+        rows.into_iter().map(|row| given(&kinds[self.event(row).0], rule.rewards, rule.lambda)).collect()
     }
 
     /// The events before a row's event, and the end of its episode.

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
 use clap::Parser;
-use prl_core::{BlockConfig, Prompts};
+use prl_baselines::Critic;
+use prl_core::Prompts;
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
-use prl_sessions::Windows;
-use prl_train::{Examples, Model, ModelConfig, StepTimes};
+use prl_sessions::{Next, Windows};
+use prl_train::{Config, Examples, Method, Model, ModelConfig, Plan, StepTimes, Transitions, Turn};
 use rand::Rng;
+use serde_json::json;
 
 #[derive(Parser)]
 struct Args {
@@ -19,6 +21,18 @@ struct Args {
     threads: usize,
     #[arg(long, default_value_t = 30)]
     steps: u64,
+    /// Only these encoders
+    #[arg(long, value_delimiter = ',')]
+    encoders: Vec<String>,
+    /// Only these methods
+    #[arg(long, value_delimiter = ',', default_value = "normal,prl,sqn,sac")]
+    methods: Vec<String>,
+    /// Sizes of the catalogue
+    #[arg(long, value_delimiter = ',', default_value = "26702,70852")]
+    items: Vec<usize>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
     #[arg(long)]
     json: bool,
 }
@@ -28,72 +42,83 @@ const BATCH: usize = 256;
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
-    for items in [26_702, 70_852] {
-        for &encoder in EncoderKind::ALL {
-            for (method, block) in [("normal", None), ("prl", Some(BlockConfig::default()))] {
-                let line = measure(&args, encoder, method, block, items)?;
-                if args.json {
-                    println!("{line}");
-                } else {
-                    println!(
-                        "{} {method:<6} {items:>6} items: {:.1} ms a step (encoder {:.1}, head {:.1}, backward {:.1}, adam {:.1}), {:.0} events/s evaluated",
-                        encoder.name(),
-                        line["step_ms_median"].as_f64().unwrap_or(f64::NAN),
-                        line["encoder_ms"],
-                        line["head_ms"],
-                        line["backward_ms"],
-                        line["adam_ms"],
-                        line["eval_events_per_s"]
-                    );
-                }
+    let device = prl_train::device(&args.device)?;
+    let wanted = |encoder: &&EncoderKind| args.encoders.is_empty() || args.encoders.iter().any(|e| e == encoder.name());
+    let methods: Vec<Method> =
+        Method::ALL.into_iter().filter(|m| m.is_neural() && args.methods.iter().any(|name| name == m.name())).collect();
+    for &items in &args.items {
+        for &encoder in EncoderKind::ALL.iter().filter(wanted) {
+            for &method in &methods {
+                let line = measure(&args, encoder, method, items, &device)?;
+                println!("{}", if args.json { line.to_string() } else { text(&line) });
             }
         }
     }
     Ok(())
 }
 
+fn text(line: &serde_json::Value) -> String {
+    let number = |key: &str| line[key].as_f64().map_or("-".into(), |x| format!("{x:.1}"));
+    let [step, least, encoder, head, backward, adam, events] =
+        ["step_ms_median", "step_ms_min", "encoder_ms", "head_ms", "backward_ms", "adam_ms", "eval_events_per_s"]
+            .map(number);
+    format!(
+        "{:<9} {:<6} {:>6} items: {step} ms a step, least {least} (encoder {encoder}, head {head}, backward {backward}, adam \
+         {adam}), {events} events/s evaluated",
+        line["encoder"].as_str().unwrap_or_default(),
+        line["method"].as_str().unwrap_or_default(),
+        line["items"]
+    )
+}
+
 fn measure(
     args: &Args,
     encoder: EncoderKind,
-    method: &str,
-    block: Option<BlockConfig>,
+    method: Method,
     items: usize,
+    device: &Device,
 ) -> anyhow::Result<serde_json::Value> {
     let shape = ModelConfig { encoder, ..ModelConfig::default() };
-    let model = Model::new(&shape, block, items, 0, DType::F32, &Device::Cpu)?;
+    let block = Config { method, ..Config::default() }.block();
+    let plan = Plan { dim: shape.dim, items, block, is_double: method.is_double(), seed: 0, dtype: DType::F32 };
+    let model = Model::new(&shape, &plan, device)?;
     let mut times = StepTimes::default();
     let mut steps = Vec::new();
     for t in 1..=args.steps + 3 {
-        let examples = batch(items, t);
+        let examples = batch(items, t, method);
         let start = Instant::now();
         let mut step_times = StepTimes::default();
-        model.step(Adam::new(0.005), t, &examples, 0, &mut step_times)?;
+        let turn = Turn { main: if method.is_double() { t as usize % 2 } else { 0 }, ..Turn::single(t) };
+        model.step(Adam::new(0.005), turn, &examples, &mut step_times)?;
         // The first steps warm the caches and the allocator up.
         if t > 3 {
             steps.push(start.elapsed());
             times = add(times, step_times);
         }
     }
-    let evaluated = {
-        let Examples { windows, prompts, targets, .. } = batch(items, 0);
-        let mut laps: Vec<Duration> = (0..args.steps)
-            .map(|_| {
-                let start = Instant::now();
-                model.rank(&windows, &prompts, Some(&targets), 20).map(|_| start.elapsed())
-            })
-            .collect::<Result<_, _>>()?;
-        laps.sort_unstable();
-        BATCH as f64 / laps[laps.len() / 2].as_secs_f64()
-    };
     steps.sort_unstable();
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let mean = |d: Duration| ms(d) / steps.len() as f64;
-    Ok(serde_json::json!({
-        "encoder": encoder.name(), "method": method, "items": items, "batch": BATCH, "threads": args.threads,
+    Ok(json!({
+        "encoder": encoder.name(), "method": method.name(), "items": items, "batch": BATCH, "threads": args.threads,
+        "device": prl_train::describe_device(device),
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
-        "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward), "adam_ms": mean(times.adam),
-        "eval_events_per_s": evaluated, "peak_rss_mb": peak_rss_mb(),
+        "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward),
+        "adam_ms": mean(times.adam), "eval_events_per_s": evaluated(&model, items, args.steps)?,
+        "peak_rss_mb": peak_rss_mb(),
     }))
+}
+
+/// Events ranked a second, the 20 best kept; the median of some batches.
+fn evaluated(model: &Model, items: usize, batches: u64) -> anyhow::Result<f64> {
+    let Examples { windows, prompts, targets, .. } = batch(items, 0, Method::Normal);
+    let lap = |_| {
+        let start = Instant::now();
+        model.rank(&windows, &prompts, Some(&targets), 20).map(|_| start.elapsed())
+    };
+    let mut laps: Vec<Duration> = (0..batches).map(lap).collect::<Result<_, _>>()?;
+    laps.sort_unstable();
+    Ok(BATCH as f64 / laps[laps.len() / 2].as_secs_f64())
 }
 
 fn add(a: StepTimes, b: StepTimes) -> StepTimes {
@@ -106,17 +131,21 @@ fn add(a: StepTimes, b: StepTimes) -> StepTimes {
 }
 
 /// Full windows of Zipf-like items: the heaviest batch there is.
-fn batch(items: usize, t: u64) -> Examples {
+fn batch(items: usize, t: u64, method: Method) -> Examples {
     let mut rng = prl_seed::stream(1, "bench", t);
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
-    let mut windows = Windows::new(10);
-    for _ in 0..BATCH {
-        let history: Vec<u32> = (0..10).map(|_| item()).collect();
-        windows.push(&history, items as u32);
-    }
+    let mut windows = || {
+        let mut windows = Windows::new(10);
+        (0..BATCH).for_each(|_| windows.push(&std::array::from_fn::<u32, 10, _>(|_| item()), items as u32));
+        windows
+    };
+    let (windows, next) = (windows(), Next { windows: windows(), ends: vec![false; BATCH] });
+    let critic = (method == Method::Sac).then_some(Critic { warm_up: 0 });
+    let transitions = Transitions { rewards: vec![0.2; BATCH], next, gamma: 0.5, critic };
     let targets = (0..BATCH).map(|_| item()).collect();
     let prompts = Prompts { returns: vec![1.0; BATCH], steps: windows.steps.clone() };
-    Examples { windows, prompts, targets, scale: vec![1.0 / BATCH as f64; BATCH] }
+    let transitions = method.is_double().then_some(transitions);
+    Examples { windows, prompts, targets, scale: vec![1.0 / BATCH as f64; BATCH], transitions }
 }
 
 /// Largest resident memory of this process so far.

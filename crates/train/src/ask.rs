@@ -1,11 +1,28 @@
 //! Recommendations for a session that was never in training, by raw item ids.
 
-use prl_core::{Ask, Prompts};
-use prl_sessions::Windows;
+use prl_core::{Ask, Moment, Prompts};
+use prl_sessions::{Kind, Windows, given};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::run::{Run, Trained};
+use crate::run::Run;
+use crate::trained::Trained;
+
+/// One event of a session to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its raw item id.
+    pub item: &'a str,
+    /// What the user did; it counts under sequence-wise prompting.
+    pub kind: Kind,
+}
+
+impl<'a> Event<'a> {
+    /// A click on an item.
+    pub fn click(item: &'a str) -> Self {
+        Self { item, kind: Kind::Click }
+    }
+}
 
 /// One recommended item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,19 +60,24 @@ pub struct PromptUsed {
 }
 
 impl Run {
-    /// The `k` best items after a session of raw item ids, oldest first. Unknown ids are named and skipped; an empty session
-    /// is answered from the empty state.
-    pub fn recommend<S: AsRef<str>>(&self, model: &Trained, session: &[S], ask: Ask, k: usize) -> Result<Answer> {
-        let (mut known, mut unknown_items) = (Vec::new(), Vec::new());
-        for id in session.iter().map(AsRef::as_ref) {
-            match self.items().index(id) {
-                Some(item) => known.push(item),
-                None => unknown_items.push(id.to_owned()),
+    /// The `k` best items after a session, oldest event first. Unknown ids are named and skipped; an empty session is answered
+    /// from the empty state.
+    pub fn recommend(&self, model: &Trained, session: &[Event<'_>], ask: Ask, k: usize) -> Result<Answer> {
+        let (mut known, mut kinds, mut unknown_items) = (Vec::new(), Vec::new(), Vec::new());
+        for event in session {
+            match self.items().index(event.item) {
+                Some(item) => {
+                    known.push(item);
+                    kinds.push(event.kind);
+                }
+                None => unknown_items.push(event.item.to_owned()),
             }
         }
         let mut windows = Windows::new(self.config().model.window);
         windows.push(&known, self.items().len() as u32);
-        let prompts = self.prompts(ask, &windows.steps, 0);
+        let step = known.len() as u32;
+        let given = given(&kinds, self.config().rewards, self.config().lambda);
+        let prompts = self.prompts(ask, &[Moment { step, given, decay: self.decay(step), case: 0 }]);
         let ranking = model.rank(&windows, &prompts, None, k)?;
         let name = |&(i, score): &(u32, f32)| Some(Recommendation { item: self.items().raw(i)?.to_owned(), score });
         let items = ranking.top.iter().flatten().filter_map(name).collect();
@@ -65,6 +87,6 @@ impl Run {
 
     fn prompt_used(&self, ask: Ask, prompts: &Prompts) -> PromptUsed {
         let step = prompts.steps[0];
-        PromptUsed { ask, step, value: prompts.returns[0], mean_return: self.at(step).mean }
+        PromptUsed { ask, step, value: prompts.returns[0], mean_return: self.returns().mean_at(step) }
     }
 }

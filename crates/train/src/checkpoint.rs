@@ -56,6 +56,11 @@ impl Checkpoint {
         Self { dir }
     }
 
+    /// Where it lies.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Whether one is there. What a killed write left behind is put right first.
     pub(crate) fn exists(&self) -> Result<bool> {
         prl_sessions::recover_directory(&self.dir)?;
@@ -73,10 +78,9 @@ impl Checkpoint {
         self.write(tensors, progress)
     }
 
-    /// Saves the counts of a baseline in the place of weights.
-    pub(crate) fn save_counts(&self, counts: &[u32]) -> Result<String> {
-        let tensor = Tensor::from_slice(counts, counts.len(), &Device::Cpu)?;
-        self.write(vec![(WEIGHTS, HashMap::from([("popularity".to_owned(), tensor)]))], &Progress::default())
+    /// Saves the arrays of a baseline in the place of weights; returns their hash.
+    pub(crate) fn save_arrays(&self, arrays: HashMap<String, Tensor>) -> Result<String> {
+        self.write(vec![(WEIGHTS, arrays)], &Progress::default())
     }
 
     fn write(&self, tensors: Vec<(&str, HashMap<String, Tensor>)>, progress: &Progress) -> Result<String> {
@@ -151,14 +155,10 @@ impl Checkpoint {
         weights.map(|f| f.sha256).ok_or_else(|| Error::run(&self.dir, "holds no weights; train the run again"))
     }
 
-    /// Loads the counts of a baseline.
-    pub(crate) fn load_counts(&self) -> Result<Vec<u32>> {
+    /// Loads the arrays of a baseline.
+    pub(crate) fn load_arrays(&self) -> Result<HashMap<String, Tensor>> {
         let (_, files) = self.read()?;
-        let tensors = self.tensors(&files, WEIGHTS, &Device::Cpu)?;
-        match tensors.get("popularity") {
-            Some(counts) => Ok(counts.to_vec1::<u32>()?),
-            None => Err(Error::run(&self.dir, "these are not the counts of a baseline")),
-        }
+        self.tensors(&files, WEIGHTS, &Device::Cpu)
     }
 
     fn tensors(

@@ -2,87 +2,13 @@
 
 use std::path::PathBuf;
 
-use prl_core::{BlockConfig, Mixing, Residual, Scale, Weighting};
+use prl_core::{BlockConfig, Goal, Keys, Residual, RewardCode, Scale};
 use prl_encoders::EncoderKind;
 use prl_sessions::{Discount, ReturnRule, Rewards, TableOver};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-
-/// What is trained on top of the encoder, or instead of one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Cross-entropy on the encoder's state.
-    Normal,
-    /// Prompt-based reinforcement learning.
-    #[default]
-    Prl,
-    /// PRL with the attention replaced by a mean.
-    PrlMean,
-    /// PRL with the attention replaced by a linear layer per token.
-    PrlMlp,
-    /// PRL without weights in the loss.
-    PrlWo,
-    /// PRL weighted by the return.
-    PrlCumu,
-    /// The popular items.
-    Popularity,
-    /// The session's own items, latest first.
-    LastItems,
-}
-
-impl Method {
-    /// Every method, in the order of the tables.
-    pub const ALL: [Method; 8] = [
-        Method::Popularity,
-        Method::LastItems,
-        Method::Normal,
-        Method::Prl,
-        Method::PrlMean,
-        Method::PrlMlp,
-        Method::PrlWo,
-        Method::PrlCumu,
-    ];
-
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Normal => "normal",
-            Method::Prl => "prl",
-            Method::PrlMean => "prl-mean",
-            Method::PrlMlp => "prl-mlp",
-            Method::PrlWo => "prl-wo",
-            Method::PrlCumu => "prl-cumu",
-            Method::Popularity => "popularity",
-            Method::LastItems => "last-items",
-        }
-    }
-
-    /// Whether an encoder is trained at all.
-    pub fn is_neural(self) -> bool {
-        !matches!(self, Method::Popularity | Method::LastItems)
-    }
-
-    /// How the prompt is mixed in, if there is one.
-    pub fn mixing(self) -> Option<Mixing> {
-        match self {
-            Method::Prl | Method::PrlWo | Method::PrlCumu => Some(Mixing::Attention),
-            Method::PrlMean => Some(Mixing::Mean),
-            Method::PrlMlp => Some(Mixing::Mlp),
-            Method::Normal | Method::Popularity | Method::LastItems => None,
-        }
-    }
-
-    /// How the loss is weighted.
-    pub fn weighting(self) -> Weighting {
-        match self {
-            Method::Prl | Method::PrlMean | Method::PrlMlp => Weighting::Reward,
-            Method::PrlCumu => Weighting::Return,
-            Method::Normal | Method::PrlWo | Method::Popularity | Method::LastItems => Weighting::Uniform,
-        }
-    }
-}
+use crate::method::Method;
 
 /// The settings of a run; every one has the protocol's value as its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +43,12 @@ pub struct Config {
     pub discount: Discount,
     /// The sessions the mean return of each step is taken over.
     pub mean_over: TableOver,
+    /// Discount of SQN's and SAC's Q-values.
+    pub gamma: f64,
+    /// Steps of SAC before the cross-entropy is multiplied by the Q-value; by default the protocol's for the encoder and the
+    /// dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<u64>,
     /// Factor on the mean return asked for at validation.
     pub mu: f64,
     /// Deviation of that factor.
@@ -143,6 +75,12 @@ pub struct Model {
     pub prompt_scale: Scale,
     /// What the attention's residual carries.
     pub residual: Residual,
+    /// What the state's token attends to: the prompt's tokens, or as in the code released for SASRec the encoder's outputs.
+    pub attention: Keys,
+    /// How a return becomes a token.
+    pub reward_code: RewardCode,
+    /// What the bias of the GRU's update gate begins as.
+    pub update_bias: f64,
 }
 
 impl Default for Config {
@@ -161,6 +99,8 @@ impl Default for Config {
             lambda: 1.0,
             discount: Discount::default(),
             mean_over: TableOver::default(),
+            gamma: 0.5,
+            warm_up: None,
             mu: 2.0,
             eps: 0.0,
             rewards: Rewards::default(),
@@ -178,6 +118,9 @@ impl Default for Model {
             dropout: 0.3,
             prompt_scale: Scale::default(),
             residual: Residual::default(),
+            attention: Keys::default(),
+            reward_code: RewardCode::default(),
+            update_bias: 1.0,
         }
     }
 }
@@ -191,14 +134,17 @@ impl Config {
         rule(self.patience != Some(0), "patience must be at least 1; leave it out to train to the end")?;
         rule(self.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()), "lr must be above 0")?;
         rule((0.0..=1.0).contains(&self.lambda), "lambda must lie in 0..=1")?;
-        rule(
-            self.mu.is_finite() && self.eps.is_finite() && self.eps >= 0.0,
-            "mu and eps must be finite, eps not negative",
-        )?;
+        rule((0.0..=1.0).contains(&self.gamma), "gamma must lie in 0..=1")?;
+        rule(self.goal().is_valid(), "mu and eps must be finite, eps not negative")?;
         let worth = |r: f64| r.is_finite() && r >= 0.0;
         rule(worth(self.rewards.click) && worth(self.rewards.purchase), "rewards must be finite and not negative")?;
         rule(self.rewards.click + self.rewards.purchase > 0.0, "one of the rewards must be above 0")?;
         rule((0.0..1.0).contains(&self.model.dropout), "dropout must lie in 0..1")?;
+        rule(self.model.update_bias.is_finite(), "update_bias must be finite")?;
+        rule(
+            self.model.attention == Keys::Prompt || self.model.encoder.has_outputs(),
+            "attention = \"released\" needs an encoder with an output at every position: sasrec",
+        )?;
         rule((1..=4096).contains(&self.model.dim), "dim must lie in 1..=4096")?;
         rule((1..=4096).contains(&self.model.window), "window must lie in 1..=4096")
     }
@@ -208,10 +154,16 @@ impl Config {
         ReturnRule { rewards: self.rewards, lambda: self.lambda, discount: self.discount }
     }
 
+    /// What validation asks for.
+    pub fn goal(&self) -> Goal {
+        Goal::Relative { mu: self.mu, eps: self.eps }
+    }
+
     /// The prompt block, if the method has one.
     pub fn block(&self) -> Option<BlockConfig> {
-        let Model { dropout, residual, .. } = self.model;
-        self.method.mixing().map(|mixing| BlockConfig { mixing, residual, dropout, ..BlockConfig::default() })
+        let Model { dropout, residual, attention: keys, reward_code: rewards, .. } = self.model;
+        let block = |mixing| BlockConfig { mixing, residual, keys, rewards, dropout, ..BlockConfig::default() };
+        self.method.mixing().map(block)
     }
 
     /// The configuration as TOML.

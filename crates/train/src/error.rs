@@ -23,6 +23,9 @@ pub enum Error {
     /// Scores of a baseline that are no numbers.
     #[error(transparent)]
     NanScore(#[from] prl_eval::NanScore),
+    /// A batch whose parts do not fit.
+    #[error(transparent)]
+    Uneven(#[from] prl_baselines::Uneven),
     /// The loss is no number any more.
     #[error(
         "the loss is {loss} at step {step}: training has diverged; the best checkpoint so far is kept, try a smaller --lr"

@@ -1,46 +1,71 @@
 //! A trained model on a split: every event a case, every item ranked.
 
+use std::ops::Range;
 use std::time::Instant;
 
-use prl_core::Ask;
+use prl_core::{Ask, Goal, Moment};
 use prl_eval::{Case, Recommended, Report, Setting, TOP};
 use prl_sessions::{Dataset, Rows, Split};
 
 use crate::error::{Error, Result};
-use crate::run::{Run, Trained};
+use crate::run::Run;
+use crate::trained::Trained;
 
 /// What a model said of each case.
 pub struct Cases {
     /// Kind and rank of each event.
     pub cases: Vec<Case>,
+    /// The session of each event: equal numbers mean one session.
+    pub sessions: Vec<u32>,
     /// The best items of each event, `k` each.
     pub top: Vec<u32>,
 }
 
 /// Ranks the target of every row under a prompt, and keeps the `k` best items.
 pub fn cases(run: &Run, model: &Trained, rows: &Rows<'_>, ask: Ask, batch: usize, k: usize) -> Result<Cases> {
+    let sessions = rows.session_of_rows();
     let (mut cases, mut top) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * k));
-    for start in (0..rows.len()).step_by(batch) {
-        let batch = rows.batch(start..(start + batch).min(rows.len()), run.config().model.window, None);
-        let prompts = run.prompts(ask, &batch.windows.steps, start as u64);
+    for start in (0..rows.len()).step_by(batch.max(1)) {
+        let range = start..(start + batch.max(1)).min(rows.len());
+        let batch = rows.batch(range.clone(), run.config().model.window, None);
+        let moments = moments(run, rows, range, &batch.windows.steps, ask, &sessions);
+        let prompts = run.prompts(ask, &moments);
         let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), k)?;
         cases.extend(batch.kinds.iter().zip(ranking.ranks).map(|(&kind, rank)| Case { kind, rank }));
         top.extend(ranking.top.into_iter().flatten().map(|(item, _)| item));
     }
-    Ok(Cases { cases, top })
+    Ok(Cases { cases, sessions, top })
 }
 
-/// Evaluates the run's best weights on a split under a prompt. `mu` and `eps` of the report are those of a relative prompt.
-pub fn evaluate(run: &Run, model: &Trained, data: &Dataset, split: Split, ask: Ask, batch: usize) -> Result<Report> {
+/// When the rows are asked about: each by itself, or as parts of their sessions.
+fn moments(run: &Run, rows: &Rows<'_>, range: Range<usize>, steps: &[u32], ask: Ask, sessions: &[u32]) -> Vec<Moment> {
+    if !ask.sequence_wise {
+        return range.zip(steps).map(|(row, &step)| Moment::at(step, row as u64)).collect();
+    }
+    let given = rows.given(range.clone(), run.config().return_rule());
+    let at = |((row, &step), given)| Moment { step, given, decay: run.decay(step), case: u64::from(sessions[row]) };
+    range.zip(steps).zip(given).map(at).collect()
+}
+
+/// Evaluates the run's best weights on a split under a prompt; gives the cases too. `mu` and `eps` of the report are those of
+/// a relative prompt.
+pub fn evaluate(
+    run: &Run,
+    model: &Trained,
+    data: &Dataset,
+    split: Split,
+    ask: Ask,
+    batch: usize,
+) -> Result<(Report, Cases)> {
     let rows = Rows::new(data, split, run.config().skip_first);
     if rows.is_empty() {
         return Err(Error::EmptySplit { path: data.dir().to_owned(), split: split.name() });
     }
     let start = Instant::now();
-    let said = cases(run, model, &rows, ask, batch.max(1), TOP)?;
+    let said = cases(run, model, &rows, ask, batch, TOP)?;
     let seconds = start.elapsed().as_secs_f64();
-    let (mu, eps) = match ask {
-        Ask::Relative { mu, eps } if model.is_prompted() => (Some(mu), Some(eps)),
+    let (mu, eps) = match ask.goal {
+        Goal::Relative { mu, eps } if model.is_prompted() => (Some(mu), Some(eps)),
         _ => (None, None),
     };
     let setting = Setting {
@@ -48,12 +73,17 @@ pub fn evaluate(run: &Run, model: &Trained, data: &Dataset, split: Split, ask: A
         dataset: data.manifest().dataset.clone(),
         mu,
         eps,
+        prompt: model
+            .is_prompted()
+            .then(|| serde_json::to_value(ask))
+            .transpose()
+            .map_err(|e| Error::Config(e.to_string()))?,
         rewards: run.config().rewards,
         interval_seed: run.config().seed,
     };
     let popularity = prl_baselines::Popularity::fit(data);
     let recommended = Recommended { items: &said.top, popularity: popularity.counts() };
-    let mut report = Report::new(setting, &said.cases, &rows.session_of_rows(), Some(recommended))?;
+    let mut report = Report::new(setting, &said.cases, &said.sessions, Some(recommended))?;
     report.events_per_second = Some(rows.len() as f64 / seconds.max(1e-9));
-    Ok(report)
+    Ok((report, said))
 }

@@ -6,23 +6,36 @@
 //! seed and the step, which makes resuming exact and repeats equal.
 
 mod ask;
+mod baseline;
 mod checkpoint;
 mod config;
 mod device;
+mod double_q;
+mod dtype;
+mod embedding;
 mod error;
 mod evaluate;
+mod head;
+mod manifest;
+mod method;
 mod model;
+mod network;
 mod run;
 mod slot;
-mod tables;
+mod trained;
 mod trainer;
 
-pub use ask::{Answer, PromptUsed, Recommendation};
+pub use ask::{Answer, Event, PromptUsed, Recommendation};
 pub use candle_core::Device;
-pub use config::{Config, Method, Model as ModelConfig};
+pub use config::{Config, Model as ModelConfig};
 pub use device::{describe as describe_device, device};
+pub use double_q::Turn;
 pub use error::{Error, Result};
 pub use evaluate::{Cases, cases, evaluate};
-pub use model::{Examples, Model, StepTimes};
-pub use run::{Machine, Run, RunManifest, Trained};
+pub use manifest::{Machine, RunManifest};
+pub use method::Method;
+pub use model::{Examples, Model, Plan, Transitions};
+pub use network::StepTimes;
+pub use run::Run;
+pub use trained::Trained;
 pub use trainer::{Evaluation, Observer, Outcome, train};

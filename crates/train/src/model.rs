@@ -1,29 +1,26 @@
-//! A model: the embedding, the encoder, the prompt block and the output layer; one training step, and one inference.
+//! A model: one network, or under SQN and SAC two; one training step, and one inference.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-use candle_core::{DType, Device, Tensor, Var};
-use prl_core::{BlockConfig, PromptBlock, Prompts};
-use prl_encoders::{Embedded, Encoder, Shape};
+use candle_core::{DType, Device, Var};
+use prl_baselines::Critic;
+use prl_core::{BlockConfig, Prompts};
+use prl_encoders::{Encoder, Shape};
 use prl_kernels::adam::Adam;
 use prl_kernels::rank::Ranking;
 use prl_nn::{Params, Pass};
-use prl_sessions::Windows;
+use prl_sessions::{Next, Windows};
+use rand::RngCore;
 
 use crate::config;
+use crate::double_q::{self, Turn};
 use crate::error::{Error, Result};
+use crate::network::{Clock, Ends, Network, StepTimes};
 use crate::slot::Slot;
-use crate::tables::{Embedding, Head};
 
 /// A trainable recommender.
 pub struct Model {
-    embedding: Embedding,
-    encoder: Box<dyn Encoder>,
-    block: Option<PromptBlock>,
-    head: Head,
-    /// Parameters of the middle, by name.
-    middle: BTreeMap<String, Slot>,
+    /// The first one answers; under SQN and SAC the second takes turns with it in learning.
+    networks: Vec<Network>,
+    seed: u64,
     device: Device,
 }
 
@@ -38,71 +35,65 @@ pub struct Examples {
     pub targets: Vec<u32>,
     /// The weight of each example's cross-entropy in the loss `[B]`, the mean's 1 / B included.
     pub scale: Vec<f64>,
+    /// What the actions brought, for SQN and SAC.
+    pub transitions: Option<Transitions>,
 }
 
-/// Where the time of training steps went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StepTimes {
-    /// Embedding rows, encoder and prompt block, forward.
-    pub encoder: Duration,
-    /// The output layer: loss, gradients and its Adam step.
-    pub head: Duration,
-    /// Back through prompt block and encoder.
-    pub backward: Duration,
-    /// Adam on the middle and the embedding.
-    pub adam: Duration,
+/// The other half of a batch of transitions.
+#[derive(Clone, Debug, Default)]
+pub struct Transitions {
+    /// The reward of each action `[B]`.
+    pub rewards: Vec<f64>,
+    /// The states after them.
+    pub next: Next,
+    /// Discount of the Q-value of the next state.
+    pub gamma: f64,
+    /// SAC's critic, which weighs the cross-entropy; SQN has none.
+    pub critic: Option<Critic>,
+}
+
+/// How a model is made around an encoder.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Width of an embedded item.
+    pub dim: usize,
+    /// Items of the catalogue.
+    pub items: usize,
+    /// The prompt block, if there is one.
+    pub block: Option<BlockConfig>,
+    /// Two networks with a Q layer each: SQN and SAC.
+    pub is_double: bool,
+    /// The seed of initial values, dropout and turns.
+    pub seed: u64,
+    /// `f32`, or `f64` for checks.
+    pub dtype: DType,
 }
 
 impl Model {
-    /// A model for `items` items with seeded initial values.
-    pub fn new(
-        shape: &config::Model,
-        block: Option<BlockConfig>,
-        items: usize,
-        seed: u64,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        let size = Shape { dim: shape.dim, window: shape.window };
-        Self::with_encoder(
-            |params| shape.encoder.build(size, params.scope("encoder")),
-            block,
-            shape.dim,
-            items,
-            seed,
-            dtype,
-            device,
-        )
+    /// A model with one of this build's encoders.
+    pub fn new(shape: &config::Model, plan: &Plan, device: &Device) -> Result<Self> {
+        let size = Shape { dim: shape.dim, window: shape.window, update_bias: shape.update_bias };
+        Self::with_encoder(|params| shape.encoder.build(size, params.scope("encoder")), plan, device)
     }
 
     /// A model around an encoder of the caller's own.
     pub fn with_encoder(
-        encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn Encoder>>,
-        block: Option<BlockConfig>,
-        dim: usize,
-        items: usize,
-        seed: u64,
-        dtype: DType,
+        encoder: impl Fn(&mut Params) -> candle_core::Result<Box<dyn Encoder>>,
+        plan: &Plan,
         device: &Device,
     ) -> Result<Self> {
-        let mut params = Params::new(dtype, device, seed);
-        let encoder = encoder(&mut params)?;
-        let width = encoder.width();
-        let block = block.map(|config| PromptBlock::new(config, width, params.scope("prompt"))).transpose()?;
-        let slots = params.iter().map(|(name, var)| Ok((name.to_owned(), Slot::new(var.clone())?)));
-        Ok(Self {
-            embedding: Embedding::new(items, dim, dtype, device, seed)?,
-            head: Head::new(items, width, dtype, device, seed)?,
-            middle: slots.collect::<Result<_>>()?,
-            encoder,
-            block,
-            device: device.clone(),
-        })
+        let Plan { dim, items, block, is_double, seed, dtype } = *plan;
+        let network = |seed| Network::new(&encoder, block, is_double, &Ends { dim, items, seed, dtype, device });
+        let mut networks = vec![network(seed)?];
+        if is_double {
+            networks.push(network(prl_seed::stream(seed, "second network", 0).next_u64())?);
+        }
+        Ok(Self { networks, seed, device: device.clone() })
     }
 
     /// Whether the model is fed a prompt.
     pub fn is_prompted(&self) -> bool {
-        self.block.is_some()
+        self.networks[0].is_prompted()
     }
 
     /// Where it lives.
@@ -110,40 +101,38 @@ impl Model {
         &self.device
     }
 
-    /// Training step `t` (from 1) on `sum of scale[b] x cross-entropy[b]`; returns that loss, before the step.
-    pub fn step(&self, adam: Adam, t: u64, examples: &Examples, seed: u64, times: &mut StepTimes) -> Result<f64> {
-        let Examples { windows, prompts, targets, scale } = examples;
-        let mut clock = Instant::now();
-        let mut lap = |into: &mut Duration| *into += std::mem::replace(&mut clock, Instant::now()).elapsed();
-        let leaf = self.embedding.rows(&windows.items, windows.width)?;
-        let hidden = self.hidden(leaf.as_tensor(), windows, prompts, &Pass::train(seed, t))?;
-        lap(&mut times.encoder);
-        let step = self.head.step(adam, t, &hidden.detach(), targets, scale)?;
-        lap(&mut times.head);
-        if !step.loss.is_finite() {
-            return Err(Error::Diverged { step: t, loss: step.loss });
-        }
-        // The gradient of this product by the middle's parameters is the loss's own.
-        let grads = (hidden * step.hidden)?.sum_all()?.backward()?;
-        lap(&mut times.backward);
-        for slot in self.middle.values() {
-            if let Some(grad) = grads.get(&slot.param) {
-                slot.step(adam, t, grad)?;
+    /// One training step; returns the loss before it. Without transitions that is `sum of scale[b] x cross-entropy[b]`; with
+    /// them half the squared error of the Q-values is added to each cross-entropy.
+    ///
+    /// # Errors
+    /// If the loss is not finite: nothing is updated then.
+    pub fn step(&self, adam: Adam, turn: Turn, examples: &Examples, times: &mut StepTimes) -> Result<f64> {
+        let pass = Pass::train(self.seed, turn.step);
+        let main = &self.networks[turn.main];
+        let mut clock = Clock::start();
+        let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
+        let (hidden, targets) = (forward.hidden.detach(), &examples.targets);
+        clock.lap(&mut times.encoder);
+        let (loss, grad) = match &examples.transitions {
+            None => {
+                let step = main.head.step(adam, turn.taken, &hidden, targets, &examples.scale)?;
+                clock.lap(&mut times.head);
+                (step.loss, step.hidden)
             }
+            Some(transitions) => {
+                let other = self.networks.get(1 - turn.main).unwrap_or(main);
+                let both = double_q::Pair { main, other };
+                let critique = both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times)?;
+                let step = both.step(adam, turn, &hidden, examples, transitions, &critique)?;
+                clock.lap(&mut times.head);
+                step
+            }
+        };
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step: turn.step, loss });
         }
-        if let Some(grad) = grads.get(&leaf) {
-            self.embedding.step(adam, t, &windows.items, grad)?;
-        }
-        lap(&mut times.adam);
-        Ok(step.loss)
-    }
-
-    fn hidden(&self, x: &Tensor, windows: &Windows, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
-        let state = self.encoder.encode(&Embedded { x, lengths: &windows.lengths }, pass)?;
-        match &self.block {
-            Some(block) => Ok(block.forward(&state, prompts, pass)?),
-            None => Ok(state),
-        }
+        main.backward(adam, turn.taken, &forward, &grad, &mut clock, times)?;
+        Ok(loss)
     }
 
     /// Ranks of the targets (if given) and the `k` best items for each window under its prompt.
@@ -157,23 +146,20 @@ impl Model {
         if windows.is_empty() {
             return Ok(Ranking { ranks: Vec::new(), top: Vec::new() });
         }
-        let leaf = self.embedding.rows(&windows.items, windows.width)?.as_tensor().detach();
-        let hidden = self.hidden(&leaf, windows, prompts, &Pass::infer())?;
-        Ok(self.head.rank(&hidden, targets, k)??)
+        let network = &self.networks[0];
+        let hidden = network.hidden(windows, prompts, &Pass::infer())?;
+        Ok(network.head.rank(&hidden, targets, k)??)
     }
 
-    /// Every parameter with its moments, by name.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
-        let ends = [
-            ("embedding.weight", &self.embedding.slot),
-            ("head.bias", &self.head.bias),
-            ("head.weight", &self.head.weight),
-        ];
-        ends.into_iter().chain(self.middle.iter().map(|(name, slot)| (name.as_str(), slot)))
+    /// Every parameter with its moments, by name; those of a second network begin with `second.`.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &Slot)> {
+        let prefixed = self.networks.iter().zip(["", "second."]);
+        prefixed
+            .flat_map(|(network, prefix)| network.slots().map(move |(name, slot)| (format!("{prefix}{name}"), slot)))
     }
 
     /// Every parameter, by name.
-    pub fn parameters(&self) -> impl Iterator<Item = (&str, &Var)> {
+    pub fn parameters(&self) -> impl Iterator<Item = (String, &Var)> {
         self.slots().map(|(name, slot)| (name, &slot.param))
     }
 }

@@ -7,19 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Device;
-use prl_baselines::Popularity;
+use prl_baselines::{Critic, warm_up_steps};
 use prl_core::Prompts;
 use prl_eval::Scores;
 use prl_kernels::adam::Adam;
 use prl_sessions::{Dataset, Rows, Split, write_synced};
 use serde::{Deserialize, Serialize};
 
+use crate::baseline;
 use crate::checkpoint::Progress;
 use crate::config::Config;
+use crate::double_q::Turns;
 use crate::error::{Error, Result};
 use crate::evaluate::cases;
-use crate::model::{Examples, Model, StepTimes};
-use crate::run::{Run, RunManifest, Trained};
+use crate::manifest::RunManifest;
+use crate::method::Method;
+use crate::model::{Examples, Model, Transitions};
+use crate::network::StepTimes;
+use crate::run::Run;
+use crate::trained::Trained;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,13 +90,12 @@ pub fn train(
 
 /// The run to train: a new one, or the one to go on with.
 fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run> {
-    let mut config = config.clone();
-    let default_lr = if data.manifest().draft.source.kind == "rc15" { 0.01 } else { 0.005 };
-    config.lr = Some(config.lr.unwrap_or(default_lr));
+    let config = resolve(config, data);
     if !(resume && dir.join("config.toml").exists()) {
         return Run::create(dir, &config, data);
     }
     let run = Run::open(dir)?;
+    let mut config = config;
     // The dataset may have moved; anything else would make it another run.
     config.data.clone_from(&run.config().data);
     if &config != run.config() {
@@ -106,10 +111,22 @@ fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run
     Ok(run)
 }
 
-/// A baseline has nothing to train but its counts.
+/// The settings with what depends on the dataset filled in.
+fn resolve(config: &Config, data: &Dataset) -> Config {
+    let mut config = config.clone();
+    let log = data.manifest().draft.source.kind.as_str();
+    let lr = if log == "rc15" { 0.01 } else { 0.005 };
+    config.lr = config.lr.or(Some(lr));
+    if config.method == Method::Sac {
+        config.warm_up = config.warm_up.or(Some(warm_up_steps(config.model.encoder.name(), log)));
+    }
+    config
+}
+
+/// A baseline has nothing to train but what it remembers.
 fn fit(run: &Run, data: &Dataset, device: &Device, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
-    let weights = run.best().save_counts(Popularity::fit(data).counts())?;
+    let weights = run.best().save_arrays(baseline::fit(run.config().method, data)?)?;
     let val = validate(run, &run.load(device)?, data)?;
     let seconds = start.elapsed().as_secs_f64();
     let evaluation = Evaluation { step: 0, epoch: 0.0, loss: None, seconds, val };
@@ -132,6 +149,7 @@ struct Trainer<'a> {
     rows: Rows<'a>,
     model: Trained,
     adam: Adam,
+    turns: Turns,
     progress: Progress,
     total: u64,
     device: &'a Device,
@@ -152,7 +170,8 @@ impl<'a> Trainer<'a> {
         let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
         tracing::info!(rows = rows.len(), steps = total, parameters, from = progress.step, "training");
         let model = Trained::Neural(Box::new(model));
-        let trainer = Self { run, data, rows, model, adam, progress, total, device };
+        let turns = Turns::after(progress.step, config.seed, config.method.is_double());
+        let trainer = Self { run, data, rows, model, adam, turns, progress, total, device };
         trainer.rewind_metrics()?;
         Ok(trainer)
     }
@@ -180,18 +199,27 @@ impl<'a> Trainer<'a> {
         Ok(Outcome::Finished(Box::new(self.run.finish(&weights, self.data, &self.progress, self.device)?)))
     }
 
-    fn step(&self, t: u64) -> Result<f64> {
+    fn step(&mut self, t: u64) -> Result<f64> {
+        let turn = self.turns.next(t);
+        self.neural().step(self.adam, turn, &self.examples(t), &mut StepTimes::default())
+    }
+
+    /// The batch of step `t`.
+    fn examples(&self, t: u64) -> Examples {
         let config = self.run.config();
         let rows = self.rows.draw(config.seed, t, config.batch_size);
+        let transitions = config.method.is_double().then(|| self.rows.next(rows.iter().copied(), config.model.window));
         let batch = self.rows.batch(rows, config.model.window, Some(config.return_rule()));
-        let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.run.at(t));
+        let rewards: Vec<f64> = batch.kinds.iter().map(|&kind| config.rewards.of(kind)).collect();
+        let mean = |t: u32| self.run.returns().mean_at(t);
+        let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, mean(t));
         let returns: Vec<f64> = batch.returns.iter().zip(&batch.windows.steps).map(prompt).collect();
-        let weight =
-            |(&kind, &r)| config.method.weighting().of(config.rewards.of(kind), r) / batch.targets.len() as f64;
-        let scale: Vec<f64> = batch.kinds.iter().zip(&returns).map(weight).collect();
+        let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / batch.targets.len() as f64;
+        let scale = rewards.iter().zip(&returns).map(weight).collect();
+        let critic = (config.method == Method::Sac).then_some(Critic { warm_up: config.warm_up.unwrap_or(0) });
+        let transitions = transitions.map(|next| Transitions { rewards, next, gamma: config.gamma, critic });
         let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
-        let examples = Examples { windows: batch.windows, prompts, targets: batch.targets, scale };
-        self.neural().step(self.adam, t, &examples, config.seed, &mut StepTimes::default())
+        Examples { windows: batch.windows, prompts, targets: batch.targets, scale, transitions }
     }
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{ITEMS, quick, ring};
-use prl_core::Ask;
-use prl_sessions::Split;
-use prl_train::{Config, Device, Error, Method, Observer, Outcome, Run, evaluate, train};
+use prl_core::{Ask, Goal, Keys, RewardCode, Scale};
+use prl_sessions::{Kind, Split};
+use prl_train::{Config, Device, Error, Event, Method, Observer, Outcome, Run, evaluate, train};
 
 struct Quiet;
 impl Observer for Quiet {}
@@ -43,10 +43,10 @@ fn a_model_learns_what_popularity_cannot() {
         let run = finish(&Config { method, ..config.clone() }, &dir.path().join(method.name()));
         let model = run.load(&Device::Cpu).unwrap();
         let data = run.data(None).unwrap();
-        evaluate(&run, &model, &data, Split::Test, Ask::default(), 100).unwrap().scores.click.hr5.unwrap()
+        evaluate(&run, &model, &data, Split::Test, Ask::default(), 100).unwrap().0.scores.click.hr5.unwrap()
     };
     let popularity = click_hr5(Method::Popularity);
-    for method in [Method::Normal, Method::Prl, Method::PrlMean, Method::PrlMlp, Method::PrlWo, Method::PrlCumu] {
+    for method in Method::ALL.into_iter().filter(|m| m.is_neural() || *m == Method::SessionKnn) {
         let score = click_hr5(method);
         assert!(score > 0.4 && score > 3.0 * popularity, "{}: {score}, popularity {popularity}", method.name());
     }
@@ -99,19 +99,21 @@ fn metrics_depend_on_neither_batch_nor_threads() {
     let config = Config { max_steps: Some(40), ..quick(ring(dir.path(), 300)) };
     let run = finish(&config, &dir.path().join("run"));
     let data = run.data(None).unwrap();
-    let report = |batch: usize, threads: usize| {
+    let report = |batch: usize, threads: usize, sequence_wise: bool| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let model = run.load(&Device::Cpu).unwrap();
-            let ask = Ask::Relative { mu: 2.0, eps: 0.5 };
-            let mut report = evaluate(&run, &model, &data, Split::Test, ask, batch).unwrap();
+            let ask = Ask { goal: Goal::Relative { mu: 2.0, eps: 0.5 }, sequence_wise };
+            let (mut report, _) = evaluate(&run, &model, &data, Split::Test, ask, batch).unwrap();
             report.events_per_second = None;
             serde_json::to_value(report).unwrap()
         })
     };
-    let whole = report(256, 2);
-    for (batch, threads) in [(1, 1), (7, 3), (64, 1), (100_000, 2)] {
-        assert_eq!(whole, report(batch, threads), "batch {batch}, {threads} threads");
+    for sequence_wise in [false, true] {
+        let whole = report(256, 2, sequence_wise);
+        for (batch, threads) in [(1, 1), (7, 3), (64, 1), (100_000, 2)] {
+            assert_eq!(whole, report(batch, threads, sequence_wise), "batch {batch}, {threads} threads");
+        }
     }
 }
 
@@ -121,14 +123,89 @@ fn any_session_gets_an_answer() {
     let config = Config { max_steps: Some(200), ..quick(ring(dir.path(), 600)) };
     let run = finish(&config, &dir.path().join("run"));
     let model = run.load(&Device::Cpu).unwrap();
-    let ask = |session: &[&str]| run.recommend(&model, session, Ask::default(), 5).unwrap();
+    let clicks = |session: &[&'static str]| session.iter().map(|item| Event::click(item)).collect::<Vec<_>>();
+    let ask = |session: &[&'static str]| run.recommend(&model, &clicks(session), Ask::default(), 5).unwrap();
     let answer = ask(&["item-7", "item-8"]);
     assert!(answer.items.iter().any(|i| i.item == "item-9"), "{answer:?}");
     let answer = ask(&["item-7", "no such", "item-8"]);
     assert_eq!(answer.unknown_items, ["no such"]);
     assert_eq!(answer.items.len(), 5);
     assert_eq!(ask(&[]).items.len(), 5);
-    assert_eq!(run.recommend(&model, &["item-1"], Ask::Max, 10_000).unwrap().items.len(), ITEMS as usize);
+    let all = run.recommend(&model, &clicks(&["item-1"]), Goal::Max.into(), 10_000).unwrap();
+    assert_eq!(all.items.len(), ITEMS as usize);
+}
+
+/// Rewards are .2 and 1; the mean return of step 0 is what a session of six events brings.
+#[test]
+fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { max_steps: Some(50), ..quick(ring(dir.path(), 100)) };
+    config.model.prompt_scale = Scale::Raw;
+    let run = finish(&config, &dir.path().join("run"));
+    let model = run.load(&Device::Cpu).unwrap();
+    let ask = Ask { goal: Goal::Absolute(3.0), sequence_wise: true };
+    let fed = |session: &[Event<'_>]| run.recommend(&model, session, ask, 1).unwrap().prompt.unwrap().value;
+    let click = Event::click("item-1");
+    let purchase = Event { kind: Kind::Purchase, ..click };
+    for (session, left) in [(vec![], 3.0), (vec![click], 2.8), (vec![click, purchase], 1.8), (vec![purchase; 4], 0.0)] {
+        assert!((fed(&session) - left).abs() < 1e-12, "{session:?}");
+    }
+    let quantile = run.prompts(Goal::Quantile(1.0).into(), &[prl_core::Moment::at(2, 0)]).returns;
+    assert_eq!(quantile, run.prompts(Goal::Max.into(), &[prl_core::Moment::at(2, 0)]).returns);
+}
+
+/// What each switch of a model changes, seen in the metrics or the weights it trains.
+#[test]
+fn every_switch_changes_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Config { max_steps: Some(10), eval_every: 10, ..quick(ring(dir.path(), 100)) };
+    let trained = |name: &str, change: &dyn Fn(&mut Config)| {
+        let mut config = base.clone();
+        change(&mut config);
+        let out = dir.path().join(name);
+        finish(&config, &out);
+        weights(&out)
+    };
+    let plain = trained("plain", &|_| ());
+    let sac = trained("sac", &|c| (c.method, c.warm_up) = (Method::Sac, Some(0)));
+    // As a ratio to the step's mean, a return is the same under both conventions of the discount.
+    let raw = trained("raw", &|c| (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5));
+    type Change<'a> = &'a dyn Fn(&mut Config);
+    let switches: [(&str, &[u8], Change<'_>); 12] = [
+        ("prompt_scale", &plain, &|c| c.model.prompt_scale = Scale::Raw),
+        ("residual", &plain, &|c| c.model.residual = prl_core::Residual::Stack),
+        ("reward_code", &plain, &|c| c.model.reward_code = RewardCode::Binned),
+        ("update_bias", &plain, &|c| c.model.update_bias = -1.0),
+        ("dropout", &plain, &|c| c.model.dropout = 0.0),
+        ("lambda", &plain, &|c| c.lambda = 0.5),
+        ("discount", &raw, &|c| {
+            (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5);
+            c.discount = prl_sessions::Discount::Relative;
+        }),
+        ("mean_over", &plain, &|c| c.mean_over = prl_sessions::TableOver::All),
+        ("skip_first", &plain, &|c| c.skip_first = true),
+        ("rewards", &plain, &|c| c.rewards.click = 0.5),
+        ("gamma", &sac, &|c| (c.method, c.warm_up, c.gamma) = (Method::Sac, Some(0), 0.9)),
+        ("warm_up", &sac, &|c| (c.method, c.warm_up) = (Method::Sac, Some(5))),
+    ];
+    for (name, before, change) in switches {
+        assert!(trained(name, change) != before, "{name} changes nothing");
+    }
+}
+
+#[test]
+fn the_released_attention_hears_no_prompt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { max_steps: Some(20), eval_every: 20, ..quick(ring(dir.path(), 100)) };
+    config.model.attention = Keys::Outputs;
+    assert!(config.check().unwrap_err().to_string().contains("sasrec"));
+    config.model.encoder = prl_encoders::EncoderKind::SasRec;
+    let run = finish(&config, &dir.path().join("released"));
+    let model = run.load(&Device::Cpu).unwrap();
+    let data = run.data(None).unwrap();
+    let ranks = |ask: Goal| evaluate(&run, &model, &data, Split::Test, ask.into(), 64).unwrap().1.cases;
+    assert!(!model.is_prompted());
+    assert_eq!(ranks(Goal::Absolute(0.1)), ranks(Goal::Absolute(9.0)));
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! Baselines in a run directory: what they remember is saved as arrays in the place of weights.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor, WithDType};
+use prl_baselines::{Baseline, KnnArrays, KnnOptions, LastItems, Popularity, SessionKnn};
+use prl_sessions::Dataset;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::method::Method;
+
+/// What a baseline remembers of a dataset, by name.
+pub(crate) fn fit(method: Method, data: &Dataset) -> Result<HashMap<String, Tensor>> {
+    let popularity = Popularity::fit(data);
+    let mut arrays = HashMap::from([("popularity".to_owned(), array(popularity.counts())?)]);
+    if method == Method::SessionKnn {
+        let knn = SessionKnn::fit(data, KnnOptions::default());
+        // candle has no unsigned 64-bit integers.
+        let offsets: Vec<i64> = knn.arrays().offsets.iter().map(|&n| n as i64).collect();
+        arrays.insert("offsets".to_owned(), array(&offsets)?);
+        arrays.insert("items".to_owned(), array(&knn.arrays().items)?);
+    }
+    Ok(arrays)
+}
+
+fn array<T: WithDType>(values: &[T]) -> Result<Tensor> {
+    Ok(Tensor::from_slice(values, values.len(), &Device::Cpu)?)
+}
+
+/// The baseline saved in a checkpoint.
+pub(crate) fn load(method: Method, saved: &Checkpoint) -> Result<Box<dyn Baseline>> {
+    let arrays = saved.load_arrays()?;
+    let get = |name: &str| {
+        let missing =
+            || Error::run(saved.dir(), format!("the array {name} of a baseline is missing; train the run again"));
+        arrays.get(name).ok_or_else(missing)
+    };
+    let popularity = get("popularity")?.to_vec1::<u32>()?;
+    if method == Method::SessionKnn {
+        let offsets = get("offsets")?.to_vec1::<i64>()?.into_iter().map(|n| n as u64).collect();
+        let arrays = KnnArrays { offsets, items: get("items")?.to_vec1()?, popularity };
+        let knn = SessionKnn::from_arrays(arrays, KnnOptions::default());
+        return Ok(Box::new(knn.map_err(|e| Error::run(saved.dir(), e.to_string()))?));
+    }
+    let popularity = Popularity::from_counts(popularity);
+    Ok(match method {
+        Method::LastItems => Box::new(LastItems::new(popularity)),
+        _ => Box::new(popularity),
+    })
+}

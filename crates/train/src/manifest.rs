@@ -1,0 +1,114 @@
+//! `manifest.json` of a run: what was trained, on what, how it ended. Written last.
+
+use candle_core::Device;
+use prl_sessions::{Dataset, write_synced};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Progress;
+use crate::error::{Error, Result};
+use crate::method::Method;
+use crate::run::Run;
+
+const FORMAT: &str = "prl-run";
+const VERSION: u32 = 1;
+
+/// `manifest.json` of a finished run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunManifest {
+    /// Always `prl-run`.
+    pub format: String,
+    /// The version of the format.
+    pub format_version: u32,
+    /// The model's name: the first 12 digits of its weights' SHA-256.
+    pub model: String,
+    /// Hash of the dataset it learned from.
+    pub dataset: String,
+    /// Whether that dataset was made up.
+    pub synthetic: bool,
+    /// The encoder, if there is one.
+    pub encoder: Option<String>,
+    /// The method.
+    pub method: Method,
+    /// The seed.
+    pub seed: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// The step of the best validation, whose weights are used.
+    pub best_step: u64,
+    /// Seconds of training, validations included.
+    pub seconds: f64,
+    /// What it ran on.
+    pub machine: Machine,
+}
+
+/// What a run ran on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// Model name of the processor.
+    pub processor: String,
+    /// Threads used.
+    pub threads: usize,
+    /// `cpu` or `cuda`.
+    pub device: String,
+    /// Operating system and architecture.
+    pub system: String,
+    /// Version of this program.
+    pub version: String,
+}
+
+impl Machine {
+    fn here(device: &Device) -> Self {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':'));
+        Self {
+            processor: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
+            threads: rayon::current_num_threads(),
+            device: crate::device::describe(device).to_owned(),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl Run {
+    /// The manifest, if the run is finished.
+    pub fn manifest(&self) -> Result<Option<RunManifest>> {
+        let path = self.dir().join("manifest.json");
+        match std::fs::read(&path) {
+            Ok(json) => {
+                let manifest = serde_json::from_slice(&json);
+                Ok(Some(manifest.map_err(|e| Error::run(&path, format!("{e}; train the run again")))?))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(&path)(e)),
+        }
+    }
+
+    /// Writes the manifest: the run is finished.
+    pub(crate) fn finish(
+        &self,
+        weights: &str,
+        data: &Dataset,
+        progress: &Progress,
+        device: &Device,
+    ) -> Result<RunManifest> {
+        let neural = self.config().method.is_neural();
+        let manifest = RunManifest {
+            format: FORMAT.into(),
+            format_version: VERSION,
+            model: weights[..12].to_owned(),
+            dataset: self.dataset().to_owned(),
+            synthetic: data.manifest().draft.source.synthetic,
+            encoder: neural.then(|| self.config().model.encoder.name().to_owned()),
+            method: self.config().method,
+            seed: self.config().seed,
+            steps: progress.step,
+            best_step: progress.best.map_or(0, |(step, _)| step),
+            seconds: progress.seconds,
+            machine: Machine::here(device),
+        };
+        let json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::run(self.dir(), e.to_string()))?;
+        write_synced(&self.dir().join("manifest.json"), &json)?;
+        Ok(manifest)
+    }
+}

@@ -1,0 +1,101 @@
+//! The methods: what is trained on top of an encoder, or instead of one.
+
+use prl_core::{Mixing, Weighting};
+use serde::{Deserialize, Serialize};
+
+/// What is trained on top of the encoder, or instead of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Cross-entropy on the encoder's state.
+    Normal,
+    /// Cross-entropy with double Q-learning beside it.
+    Sqn,
+    /// The same, the cross-entropy multiplied by the Q-value.
+    Sac,
+    /// Prompt-based reinforcement learning.
+    #[default]
+    Prl,
+    /// PRL with the attention replaced by a mean.
+    PrlMean,
+    /// PRL with the attention replaced by a linear layer per token.
+    PrlMlp,
+    /// PRL without weights in the loss.
+    PrlWo,
+    /// PRL weighted by the return.
+    PrlCumu,
+    /// PRL's dropout, layer norm and weights, without a prompt: the control.
+    PrlControl,
+    /// The popular items.
+    Popularity,
+    /// The session's own items, latest first.
+    LastItems,
+    /// What similar sessions went on with: VMIS-kNN.
+    SessionKnn,
+}
+
+impl Method {
+    /// Every method, in the order of the tables.
+    pub const ALL: [Method; 12] = [
+        Method::Popularity,
+        Method::LastItems,
+        Method::SessionKnn,
+        Method::Normal,
+        Method::Sqn,
+        Method::Sac,
+        Method::Prl,
+        Method::PrlMean,
+        Method::PrlMlp,
+        Method::PrlWo,
+        Method::PrlCumu,
+        Method::PrlControl,
+    ];
+
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Normal => "normal",
+            Method::Sqn => "sqn",
+            Method::Sac => "sac",
+            Method::Prl => "prl",
+            Method::PrlMean => "prl-mean",
+            Method::PrlMlp => "prl-mlp",
+            Method::PrlWo => "prl-wo",
+            Method::PrlCumu => "prl-cumu",
+            Method::PrlControl => "prl-control",
+            Method::Popularity => "popularity",
+            Method::LastItems => "last-items",
+            Method::SessionKnn => "session-knn",
+        }
+    }
+
+    /// Whether an encoder is trained at all.
+    pub fn is_neural(self) -> bool {
+        !matches!(self, Method::Popularity | Method::LastItems | Method::SessionKnn)
+    }
+
+    /// Whether two networks learn Q-values beside the cross-entropy.
+    pub fn is_double(self) -> bool {
+        matches!(self, Method::Sqn | Method::Sac)
+    }
+
+    /// How the prompt is mixed in, if there is a prompt block.
+    pub fn mixing(self) -> Option<Mixing> {
+        match self {
+            Method::Prl | Method::PrlWo | Method::PrlCumu => Some(Mixing::Attention),
+            Method::PrlMean => Some(Mixing::Mean),
+            Method::PrlMlp => Some(Mixing::Mlp),
+            Method::PrlControl => Some(Mixing::Alone),
+            _ => None,
+        }
+    }
+
+    /// How the loss is weighted.
+    pub fn weighting(self) -> Weighting {
+        match self {
+            Method::Prl | Method::PrlMean | Method::PrlMlp | Method::PrlControl => Weighting::Reward,
+            Method::PrlCumu => Weighting::Return,
+            _ => Weighting::Uniform,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One network: the item embedding, the encoder, the prompt block, the output layer, and under SQN and SAC a Q layer beside it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
+use prl_core::{BlockConfig, PromptBlock, Prompts, State};
+use prl_encoders::{Embedded, Encoder};
+use prl_kernels::adam::Adam;
+use prl_nn::{Params, Pass};
+use prl_sessions::Windows;
+
+use crate::embedding::Embedding;
+use crate::error::{Error, Result};
+use crate::head::Head;
+use crate::slot::Slot;
+
+/// The sizes of a network's ends, and where it lives.
+pub(crate) struct Ends<'a> {
+    pub(crate) dim: usize,
+    pub(crate) items: usize,
+    pub(crate) seed: u64,
+    pub(crate) dtype: DType,
+    pub(crate) device: &'a Device,
+}
+
+/// A network with the state of its optimiser.
+pub(crate) struct Network {
+    embedding: Embedding,
+    encoder: Box<dyn Encoder>,
+    block: Option<PromptBlock>,
+    /// Scores of the items as the next one.
+    pub(crate) head: Head,
+    /// Q(s, a) of the items as actions.
+    pub(crate) critic: Option<Head>,
+    /// Parameters of the middle, by name.
+    middle: BTreeMap<String, Slot>,
+}
+
+/// The hidden vectors of a batch in training, and what it takes to go back through them.
+pub(crate) struct Forward<'a> {
+    windows: &'a Windows,
+    /// The embedded items, by which the middle is differentiated.
+    leaf: Var,
+    /// `[B, width]`.
+    pub(crate) hidden: Tensor,
+}
+
+/// Where the time of training steps went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepTimes {
+    /// Embedding rows, encoder and prompt block, forward.
+    pub encoder: Duration,
+    /// The output layers: losses, gradients and their Adam steps.
+    pub head: Duration,
+    /// Back through prompt block and encoder.
+    pub backward: Duration,
+    /// Adam on the middle and the embedding.
+    pub adam: Duration,
+}
+
+/// Says how long it is since it was asked last.
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn lap(&mut self, into: &mut Duration) {
+        *into += std::mem::replace(&mut self.0, Instant::now()).elapsed();
+    }
+}
+
+impl Network {
+    /// A network with seeded initial values around an encoder of the caller's making.
+    pub(crate) fn new(
+        encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn Encoder>>,
+        block: Option<BlockConfig>,
+        has_critic: bool,
+        ends: &Ends<'_>,
+    ) -> Result<Self> {
+        let Ends { dim, items, seed, dtype, device } = *ends;
+        let mut params = Params::new(dtype, device, seed);
+        let encoder = encoder(&mut params)?;
+        let width = encoder.width();
+        let block = block.map(|config| PromptBlock::new(config, width, params.scope("prompt"))).transpose()?;
+        let slots = params.iter().map(|(name, var)| Ok((name.to_owned(), Slot::new(var.clone())?)));
+        let head = |name: &str| Head::new(items, width, dtype, device, seed, name);
+        Ok(Self {
+            embedding: Embedding::new(items, dim, dtype, device, seed)?,
+            head: head("head")?,
+            critic: has_critic.then(|| head("critic")).transpose()?,
+            middle: slots.collect::<Result<_>>()?,
+            encoder,
+            block,
+        })
+    }
+
+    /// Whether it is fed a prompt.
+    pub(crate) fn is_prompted(&self) -> bool {
+        self.block.as_ref().is_some_and(PromptBlock::is_prompted)
+    }
+
+    /// The hidden vectors of a batch, to be learned from.
+    pub(crate) fn forward<'a>(&self, windows: &'a Windows, prompts: &Prompts, pass: &Pass) -> Result<Forward<'a>> {
+        let leaf = self.embedding.rows(&windows.items, windows.width)?;
+        let hidden = self.middle(leaf.as_tensor(), windows, prompts, pass)?;
+        Ok(Forward { windows, leaf, hidden })
+    }
+
+    /// The hidden vectors of a batch, to be read only: `[B, width]`.
+    pub(crate) fn hidden(&self, windows: &Windows, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
+        let x = self.embedding.rows(&windows.items, windows.width)?.as_tensor().detach();
+        Ok(self.middle(&x, windows, prompts, pass)?.detach())
+    }
+
+    fn middle(&self, x: &Tensor, windows: &Windows, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
+        let lengths = windows.lengths.as_slice();
+        let embedded = Embedded { x, lengths };
+        let Some(block) = &self.block else { return Ok(self.encoder.encode(&embedded, pass)?) };
+        if !block.needs_outputs() {
+            let state = self.encoder.encode(&embedded, pass)?;
+            return Ok(block.forward(&State { state: &state, outputs: None, lengths }, prompts, pass)?);
+        }
+        let Some(outputs) = self.encoder.outputs(&embedded, pass)? else {
+            return Err(Error::Config("attention = \"released\" needs an encoder with outputs: sasrec".into()));
+        };
+        let (batch, length, width) = outputs.dims3()?;
+        let last: Vec<u32> = (0..).zip(lengths).map(|(b, &n)| b * length as u32 + n - 1).collect();
+        let state = prl_nn::take(&outputs.reshape((batch * length, width))?, &last)?;
+        Ok(block.forward(&State { state: &state, outputs: Some(&outputs), lengths }, prompts, pass)?)
+    }
+
+    /// Goes back from the gradient of the hidden vectors, and takes Adam's step `t` on the middle and the embedding.
+    pub(crate) fn backward(
+        &self,
+        adam: Adam,
+        t: u64,
+        forward: &Forward<'_>,
+        grad: &Tensor,
+        clock: &mut Clock,
+        times: &mut StepTimes,
+    ) -> Result<()> {
+        // The gradient of this product by the middle's parameters is the loss's own.
+        let grads: GradStore = (&forward.hidden * grad)?.sum_all()?.backward()?;
+        clock.lap(&mut times.backward);
+        for slot in self.middle.values() {
+            if let Some(grad) = grads.get(&slot.param) {
+                slot.step(adam, t, grad)?;
+            }
+        }
+        if let Some(grad) = grads.get(&forward.leaf) {
+            self.embedding.step(adam, t, &forward.windows.items, grad)?;
+        }
+        clock.lap(&mut times.adam);
+        Ok(())
+    }
+
+    /// Every parameter with its moments, by name.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &Slot)> {
+        let heads = [("head", Some(&self.head)), ("critic", self.critic.as_ref())];
+        let heads = heads
+            .into_iter()
+            .filter_map(|(name, head)| Some((name, head?)))
+            .flat_map(|(name, head)| [(format!("{name}.bias"), &head.bias), (format!("{name}.weight"), &head.weight)]);
+        let middle = self.middle.iter().map(|(name, slot)| (name.clone(), slot));
+        std::iter::once(("embedding.weight".to_owned(), &self.embedding.slot)).chain(heads).chain(middle)
+    }
+}

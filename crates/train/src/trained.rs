@@ -1,0 +1,60 @@
+//! A recommender, ready to be asked: a trained model or a baseline behind one face.
+
+use prl_baselines::Baseline;
+use prl_core::Prompts;
+use prl_eval::pessimistic_rank;
+use prl_kernels::rank::Ranking;
+use prl_sessions::Windows;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::model::Model;
+
+/// A recommender, ready to be asked.
+pub enum Trained {
+    /// An encoder with its ends.
+    Neural(Box<Model>),
+    /// A baseline.
+    Baseline(Box<dyn Baseline>),
+}
+
+impl Trained {
+    /// Ranks of the targets (if given) and the `k` best items for each window.
+    pub fn rank(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        targets: Option<&[u32]>,
+        k: usize,
+    ) -> Result<Ranking<f32>> {
+        match self {
+            Trained::Neural(model) => model.rank(windows, prompts, targets, k),
+            Trained::Baseline(baseline) => rank_densely(baseline.as_ref(), windows, targets, k),
+        }
+    }
+
+    /// Whether it is fed a prompt.
+    pub fn is_prompted(&self) -> bool {
+        matches!(self, Trained::Neural(model) if model.is_prompted())
+    }
+}
+
+fn rank_densely(baseline: &dyn Baseline, windows: &Windows, targets: Option<&[u32]>, k: usize) -> Result<Ranking<f32>> {
+    let one = |b: usize| {
+        // An empty window has length 1 and holds the pad, which no baseline knows.
+        let history = &windows.items[b * windows.width..][..windows.lengths[b] as usize];
+        let scores = baseline.scores(if windows.steps[b] == 0 { &[] } else { history });
+        let rank = targets.map(|t| pessimistic_rank(&scores, t[b])).transpose()?;
+        let mut top: Vec<(u32, f32)> = scores.into_iter().zip(0..).map(|(s, i)| (i, s)).collect();
+        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if 0 < k && k < top.len() {
+            top.select_nth_unstable_by(k - 1, order);
+        }
+        top.truncate(k);
+        top.sort_unstable_by(order);
+        Ok((rank, top))
+    };
+    let rows: Vec<_> = (0..windows.len()).into_par_iter().map(one).collect::<Result<_>>()?;
+    let (ranks, top): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    Ok(Ranking { ranks: ranks.into_iter().flatten().collect(), top })
+}
