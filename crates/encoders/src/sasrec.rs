@@ -84,7 +84,8 @@ impl Encoder for SasRec {
         self.norm_out.forward(&self.block(&last, &x, &pattern, pass)?)
     }
 
-    /// Positions past a row's length hold the final layer norm of zero, its shift, as in the released code.
+    /// Positions past a row's length hold the final layer norm of zero, its shift, as in the released code. The dropout masks
+    /// are not those of `encode`: there are more of them.
     fn outputs(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Option<Tensor>> {
         let spans = windows.spans()?;
         let x = self.input(windows, &spans, pass)?;

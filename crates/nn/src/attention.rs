@@ -53,19 +53,22 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Opti
 mod tests {
     use super::{Pattern, Spans, attention, composed};
     use crate::check::{differences, one, values};
+    use proptest::prelude::*;
 
     /// More windows than a block of the fused operation has.
-    fn pattern(causal: bool) -> Pattern {
+    fn pattern() -> Pattern {
         let keys = Spans::new((0..20).map(|b| 1 + b % 5));
-        let queries = if causal { keys.clone() } else { Spans::new((0..20).map(|b| b % 3)) };
-        Pattern { queries, keys, causal }
+        Pattern { queries: keys.clone(), keys, causal: true }
     }
 
-    #[test]
-    fn the_fused_and_the_composed_attention_are_one() {
-        for causal in [true, false] {
-            let pattern = pattern(causal);
-            let [queries, keys] = [&pattern.queries, &pattern.keys].map(|spans| [spans.rows(), 19]);
+    proptest! {
+        #[test]
+        fn the_fused_and_the_composed_attention_are_one(
+            sizes in prop::collection::vec((1..4usize, 1..11usize), 1..40), width in 1..40usize, causal: bool
+        ) {
+            let queries = Spans::new(sizes.iter().map(|&(q, _)| q));
+            let pattern = Pattern { queries, keys: Spans::new(sizes.iter().map(|&(_, k)| k)), causal };
+            let [queries, keys] = [&pattern.queries, &pattern.keys].map(|spans| [spans.rows(), width]);
             let args = [&values(&queries, "q"), &values(&keys, "k"), &values(&keys, "v")];
             let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
             for factors in [None, Some(factors.as_slice())] {
@@ -80,7 +83,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let pattern = pattern(true);
+        let pattern = pattern();
         let x = ["q", "k", "v"].map(|name| values(&[pattern.keys.rows(), 3], name));
         let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
         differences(&[&x[0], &x[1], &x[2]], |a| attention(a[0], a[1], a[2], &pattern, Some(&factors)));
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn rows_that_do_not_fit_are_an_error() {
-        let pattern = pattern(true);
+        let pattern = pattern();
         let (x, short) = (values(&[pattern.keys.rows(), 3], "x"), values(&[4, 3], "x"));
         assert!(attention(&x, &x, &short, &pattern, None).is_err());
         assert!(attention(&x, &x, &x, &pattern, Some(&[1.0])).is_err());

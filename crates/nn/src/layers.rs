@@ -89,6 +89,7 @@ mod tests {
     use super::{LayerNorm, Linear, layer_norm, relu, softmax};
     use crate::check::{differences, one, values};
     use candle_core::Tensor;
+    use proptest::prelude::*;
 
     fn linear(args: &[&Tensor]) -> Linear {
         Linear { weight: args[1].clone(), bias: args[2].clone() }
@@ -108,14 +109,18 @@ mod tests {
         differences(&[x], |a| softmax(a[0]));
     }
 
-    #[test]
-    fn the_fused_and_the_composed_layers_are_one() {
-        // Past one block of rows, widths that are no whole vectors.
-        let x = &values(&[150, 3, 13], "x");
-        let (weight, bias, scale) = (&values(&[13, 21], "w"), &values(&[21], "b"), &values(&[13], "s"));
-        one(&[x, weight, bias], |a| linear(a).forward(a[0]), |a| linear(a).composed(a[0]));
-        one(&[x, weight, bias], |a| linear(a).forward_relu(a[0]), |a| relu(&linear(a).composed(a[0])?));
-        one(&[x, scale, scale], |a| norm(a).forward(a[0]), |a| layer_norm(a[0], a[1], a[2], 1e-8));
+    proptest! {
+        #[test]
+        fn the_fused_and_the_composed_layers_are_one(
+            rows in 1..150usize, more in 1..4usize, inputs in 2..40usize, outputs in 1..40usize
+        ) {
+            let x = &values(&[rows, more, inputs], "x");
+            let (weight, bias) = (&values(&[inputs, outputs], "w"), &values(&[outputs], "b"));
+            let scale = &values(&[inputs], "s");
+            one(&[x, weight, bias], |a| linear(a).forward(a[0]), |a| linear(a).composed(a[0]));
+            one(&[x, weight, bias], |a| linear(a).forward_relu(a[0]), |a| relu(&linear(a).composed(a[0])?));
+            one(&[x, scale, scale], |a| norm(a).forward(a[0]), |a| layer_norm(a[0], a[1], a[2], 1e-8));
+        }
     }
 
     #[test]

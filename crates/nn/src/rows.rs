@@ -60,7 +60,7 @@ pub(crate) mod composed {
 #[cfg(test)]
 mod tests {
     use super::{Share, add_shares, composed, put, scale, take};
-    use crate::check::{one, values};
+    use crate::check::{differences, one, values};
 
     #[test]
     fn the_fused_and_the_composed_ways_are_one() {
@@ -75,6 +75,16 @@ mod tests {
         one(&[&x, &table], |a| add_shares(a[0], a[1], &shares), |a| composed::add_shares(a[0], a[1], &shares));
         let factors: Vec<f32> = (0..35).map(|i| (i % 3) as f32).collect();
         one(&[&x], |a| scale(a[0], factors.clone()), |a| composed::scale(a[0], factors.clone()));
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let (x, table) = (values(&[5, 3], "x"), values(&[4, 3], "table"));
+        let shares = [(4, 2, 0.5), (0, 2, -1.0), (4, 0, 2.0)].map(|(to, of, weight)| Share { to, of, weight });
+        differences(&[&x], |a| take(a[0], &[3, 0, 4]));
+        differences(&[&x], |a| put(a[0], &[6, 0, 4, 1, 2], 7));
+        differences(&[&x, &table], |a| add_shares(a[0], a[1], &shares));
+        differences(&[&x], |a| scale(a[0], (0..15).map(|i| (i % 3) as f32).collect()));
     }
 
     #[test]
