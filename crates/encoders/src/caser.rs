@@ -5,6 +5,7 @@
 //! past a row's length count as zero. The user embedding of the paper is not there, nor has dropout an effect in that code.
 
 use candle_core::{D, Result, Tensor, bail};
+use prl_kernels::filters::filters;
 use prl_nn::{Init, Pass, Scope, relu};
 
 use crate::{Embedded, Encoder, Shape};
@@ -78,6 +79,10 @@ impl Encoder for Caser {
 
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         windows.spans()?;
-        self.composed(windows)
+        if windows.x.device().is_cpu() {
+            filters(windows.x, &self.horizontal, &self.vertical, windows.lengths, &HEIGHTS)
+        } else {
+            self.composed(windows)
+        }
     }
 }

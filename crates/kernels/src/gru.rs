@@ -5,15 +5,12 @@
 //! batch are independent, so they are cut into fixed blocks that run in parallel; inside a block every product is a small
 //! matrix that never leaves the cache. Positions at or past a row's length change nothing and receive no gradient.
 
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::Real;
-use crate::head::{load, store};
-use crate::storage::with;
+use crate::op::{Fused, Op};
+use crate::slices::{each, map, sum_all, transpose};
 use crate::tile::{Strided, multiply_add};
 
 /// Rows of a block. Fixed, so that sums over rows are split alike on any number of threads.
@@ -30,7 +27,7 @@ struct Sizes {
 /// The state after the last valid position: `[B, d]` from `x` `[B, L, i]` and the lengths `[B]`.
 ///
 /// `kernel` is `[i + d + 1, 3 d]`: the rows that meet the input, those that meet the state, and the bias; the columns are the
-/// update gate, the reset gate and the candidate. CPU only, contiguous `f32` or `f64`.
+/// update gate, the reset gate and the candidate. CPU only, `f32` or `f64`.
 pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
     let (batch, length, input) = x.dims3()?;
     let (rows, columns) = kernel.dims2()?;
@@ -41,32 +38,29 @@ pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
     if lengths.iter().any(|&n| n == 0 || n as usize > length) {
         bail!("gru: lengths must lie in 1..={length}");
     }
-    x.apply_op2(kernel, Gru { sizes, lengths: lengths.to_vec(), tapes: OnceLock::new() })
+    let op = Op::new(Gru { sizes, lengths: lengths.to_vec() }, (batch, sizes.width));
+    x.contiguous()?.apply_op2(&kernel.contiguous()?, op)
 }
 
 struct Gru {
     sizes: Sizes,
     lengths: Vec<u32>,
-    /// What the way back needs, block by block; one of the two is filled, by the element type.
-    tapes: OnceLock<Tapes>,
 }
 
-enum Tapes {
-    Single(Vec<Vec<f32>>),
-    Double(Vec<Vec<f64>>),
-}
+impl Fused<2> for Gru {
+    const NAME: &'static str = "gru";
+    /// One for each block.
+    type Tape<T: Real> = Vec<Vec<T>>;
 
-impl Gru {
-    fn forward<T: Real>(&self, x: &[T], kernel: &[T]) -> (Vec<T>, Vec<Vec<T>>) {
+    fn forward<T: Real>(&self, [x, kernel]: [&[T]; 2]) -> (Vec<T>, Self::Tape<T>) {
         let Sizes { length, input, width } = self.sizes;
         let arch = Arch::new();
-        let blocks: Vec<(Vec<T>, Vec<T>)> = x
-            .par_chunks(BLOCK * length * input)
-            .zip(self.lengths.par_chunks(BLOCK))
-            .map(|(x, lengths)| arch.dispatch(Forward { sizes: self.sizes, x, kernel, lengths }))
-            .collect();
+        let blocks = x.chunks(BLOCK * length * input).zip(self.lengths.chunks(BLOCK));
+        let parts = each(x.len() * 3 * width, blocks, |(x, lengths)| {
+            arch.dispatch(Forward { sizes: self.sizes, x, kernel, lengths })
+        });
         let mut states = Vec::with_capacity(self.lengths.len() * width);
-        let tapes = blocks.into_iter().map(|(state, tape)| {
+        let tapes = parts.into_iter().map(|(state, tape)| {
             states.extend(state);
             tape
         });
@@ -74,75 +68,20 @@ impl Gru {
         (states, tapes)
     }
 
-    /// Gradients of x and the kernel.
-    fn backward<T: Real>(&self, x: &[T], kernel: &[T], tapes: &[Vec<T>], grad: &[T]) -> (Vec<T>, Vec<T>) {
+    fn backward<T: Real>(&self, args: [&[T]; 2], tapes: &Self::Tape<T>, _: &[T], grad: &[T]) -> [Vec<T>; 2] {
+        let [x, kernel] = args;
         let Sizes { length, input, width } = self.sizes;
         let across = transpose(&kernel[..(input + width) * 3 * width], 3 * width);
         let arch = Arch::new();
         let mut dx = vec![T::zero(); x.len()];
-        let partial: Vec<Vec<T>> = dx
-            .par_chunks_mut(BLOCK * length * input)
-            .zip(x.par_chunks(BLOCK * length * input))
-            .zip(self.lengths.par_chunks(BLOCK))
-            .zip(tapes.par_iter().zip(grad.par_chunks(BLOCK * width)))
-            .map(|(((dx, x), lengths), (tape, grad))| {
-                arch.dispatch(Backward { sizes: self.sizes, x, dx, across: &across, lengths, tape, grad })
-            })
-            .collect();
-        let mut dkernel = vec![T::zero(); kernel.len()];
-        for part in partial {
-            dkernel.iter_mut().zip(part).for_each(|(sum, d)| *sum += d);
-        }
-        (dx, dkernel)
+        let size = BLOCK * length * input;
+        let blocks = dx.chunks_mut(size).zip(x.chunks(size)).zip(self.lengths.chunks(BLOCK));
+        let blocks = blocks.zip(tapes.iter().zip(grad.chunks(BLOCK * width)));
+        let parts = each(x.len() * 6 * width, blocks, |(((dx, x), lengths), (tape, grad))| {
+            arch.dispatch(Backward { sizes: self.sizes, x, dx, across: &across, lengths, tape, grad })
+        });
+        [dx, sum_all(kernel.len(), parts)]
     }
-
-    fn gradients<T: Real>(&self, args: [&Tensor; 3], tapes: &[Vec<T>]) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [x, kernel, grad] = args;
-        let grad = grad.contiguous()?;
-        let (dx, dkernel) =
-            with(x, |xs: &[T]| with(kernel, |ks: &[T]| with(&grad, |g: &[T]| Ok(self.backward(xs, ks, tapes, g)))))?;
-        let tensor = |v, like: &Tensor| Tensor::from_vec(v, like.shape(), like.device());
-        Ok((Some(tensor(dx, x)?), Some(tensor(dkernel, kernel)?)))
-    }
-}
-
-impl CustomOp2 for Gru {
-    fn name(&self) -> &'static str {
-        "gru"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, k: &CpuStorage, kl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (Some((xs, xe)), Some((ks, ke))) = (xl.contiguous_offsets(), kl.contiguous_offsets()) else {
-            bail!("gru: the input and the kernel must be contiguous");
-        };
-        let shape = Shape::from((self.lengths.len(), self.sizes.width));
-        let (out, tapes) = match (x, k) {
-            (CpuStorage::F32(x), CpuStorage::F32(k)) => {
-                let (out, tapes) = self.forward(&x[xs..xe], &k[ks..ke]);
-                (CpuStorage::F32(out), Tapes::Single(tapes))
-            }
-            (CpuStorage::F64(x), CpuStorage::F64(k)) => {
-                let (out, tapes) = self.forward(&x[xs..xe], &k[ks..ke]);
-                (CpuStorage::F64(out), Tapes::Double(tapes))
-            }
-            _ => bail!("gru: the input and the kernel must both be f32 or both f64"),
-        };
-        let _ = self.tapes.set(tapes);
-        Ok((out, shape))
-    }
-
-    fn bwd(&self, x: &Tensor, k: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        match self.tapes.get() {
-            Some(Tapes::Single(tapes)) => self.gradients([x, k, grad], tapes),
-            Some(Tapes::Double(tapes)) => self.gradients([x, k, grad], tapes),
-            None => bail!("gru: backward before forward"),
-        }
-    }
-}
-
-fn transpose<T: Real>(a: &[T], columns: usize) -> Vec<T> {
-    let rows = a.len() / columns;
-    (0..a.len()).map(|i| a[i % rows * columns + i / rows]).collect()
 }
 
 /// A block's forward pass: its states, and its tape.
@@ -177,13 +116,23 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             let s = Strided { data: before, row: width, column: 1 };
             multiply_add(simd, [rows, two, width], s, by_state, all, gates, all);
             for (r, gates) in gates.chunks_exact_mut(all).enumerate() {
-                map(simd, &mut gates[..two], sigmoid::<T, S>);
+                map(
+                    simd,
+                    &mut gates[..two],
+                    #[inline(always)]
+                    |simd, x| sigmoid::<T, S>(simd, x),
+                );
                 product(simd, &mut reset[r * width..][..width], &gates[width..two], &before[r * width..]);
             }
             let g = Strided { data: &reset, row: width, column: 1 };
             multiply_add(simd, [rows, width, width], g, &by_state[two..], all, &mut gates[two..], all);
             for (r, gates) in gates.chunks_exact_mut(all).enumerate() {
-                map(simd, &mut gates[two..], tanh::<T, S>);
+                map(
+                    simd,
+                    &mut gates[two..],
+                    #[inline(always)]
+                    |simd, x| tanh::<T, S>(simd, x),
+                );
                 if t < self.lengths[r] as usize {
                     let (z, c) = (&gates[..width], &gates[two..]);
                     for (i, s) in state[r * width..][..width].iter_mut().enumerate() {
@@ -264,21 +213,6 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             }
         }
         dkernel
-    }
-}
-
-/// `f` of every element, in place.
-#[inline(always)]
-fn map<T: Real, S: Simd>(simd: S, x: &mut [T], f: impl Fn(S, T::Vector<S>) -> T::Vector<S>) {
-    let lanes = T::lanes::<S>();
-    let mut chunks = x.chunks_exact_mut(lanes);
-    for x in &mut chunks {
-        store::<T, S>(x, f(simd, load::<T, S>(x)));
-    }
-    let rest = chunks.into_remainder();
-    if !rest.is_empty() {
-        let y = f(simd, T::load_part(simd, rest));
-        T::store_part(simd, rest, y);
     }
 }
 

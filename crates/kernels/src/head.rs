@@ -10,6 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::adam::{self, Slots};
+use crate::slices::{load, store, sum};
 use crate::tile::{PANEL, Packed, Strided, multiply_add};
 use crate::{CHUNKS, Real};
 
@@ -295,8 +296,8 @@ impl<T: Real> WithSimd for Chunk<'_, T> {
                     let p = &mut probs[(t - first - tile) * PANEL + b - start];
                     *p -= batch.scale[b];
                 }
-                for (row, sum) in probs.chunks_exact(PANEL).zip(bias_grad.iter_mut()) {
-                    *sum += row_sum(simd, &row[..columns]);
+                for (row, total) in probs.chunks_exact(PANEL).zip(bias_grad.iter_mut()) {
+                    *total += sum(simd, &row[..columns]);
                 }
                 let hidden = &batch.hidden[start * width..][..n * width];
                 let by_item = Strided { data: &probs, row: PANEL, column: 1 };
@@ -318,25 +319,4 @@ fn to_probabilities<T: Real, S: Simd>(simd: S, row: &mut [T], lse: &[T], scale: 
         let x = T::vexp(simd, T::vsub(simd, load::<T, S>(&row[c..]), load::<T, S>(&lse[c..])));
         store::<T, S>(&mut row[c..], T::vmul(simd, x, load::<T, S>(&scale[c..])));
     }
-}
-
-#[inline(always)]
-fn row_sum<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
-    let mut sum = T::splat(simd, T::zero());
-    for c in (0..row.len()).step_by(T::lanes::<S>()) {
-        sum = T::vadd(simd, sum, load::<T, S>(&row[c..]));
-    }
-    T::vsum(simd, sum)
-}
-
-/// The vector at the front of a slice.
-#[inline(always)]
-pub(crate) fn load<T: Real, S: Simd>(from: &[T]) -> T::Vector<S> {
-    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&from[..T::lanes::<S>()]))
-}
-
-/// Puts a vector at the front of a slice.
-#[inline(always)]
-pub(crate) fn store<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
-    bytemuck::cast_slice_mut(&mut to[..T::lanes::<S>()]).copy_from_slice(bytemuck::bytes_of(&v));
 }

@@ -11,11 +11,20 @@
 
 pub mod adam;
 pub mod attention;
+pub mod filters;
 pub mod gru;
 pub mod head;
+pub mod linear;
+
+pub mod norm;
+mod op;
+pub mod pick;
+pub mod process;
 pub mod rank;
 mod real;
+pub mod residual;
 pub mod rows;
+mod slices;
 pub mod spans;
 pub mod storage;
 pub mod tile;

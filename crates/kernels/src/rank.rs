@@ -3,7 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::head::{Linear, load, store, target_scores};
+use crate::head::{Linear, target_scores};
+use crate::slices::{load, store};
 use crate::tile::{PANEL, Packed};
 use crate::{CHUNKS, Real};
 

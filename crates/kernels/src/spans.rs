@@ -35,6 +35,11 @@ impl Spans {
         self.starts.windows(2).map(|w| w[0]..w[1])
     }
 
+    /// The windows in blocks of so many: the first row of each window, and the end of the last.
+    pub(crate) fn blocks(&self, windows: usize) -> impl Iterator<Item = &[usize]> {
+        (0..self.windows()).step_by(windows).map(move |b| &self.starts[b..=self.windows().min(b + windows)])
+    }
+
     /// The last row of each window. No window may be empty.
     pub fn last(&self) -> Vec<u32> {
         self.starts[1..].iter().map(|&end| end as u32 - 1).collect()

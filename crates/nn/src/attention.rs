@@ -1,15 +1,20 @@
-//! Attention of one head inside windows: each query row mixes the value rows of its window (Vaswani et al., 2017).
+//! Attention of one head inside windows: fused on a CPU, candle's operations elsewhere.
 
 use candle_core::{Device, Result, Tensor};
-use prl_kernels::attention::Pattern;
+use prl_kernels::attention::{self, Pattern};
 use prl_kernels::spans::Spans;
 
 use crate::layers::softmax;
+use crate::rows::composed::{put, take};
 
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]` from queries, keys and values of as many rows as the
 /// pattern says, all of width d. `factors`, one for each of the pattern's weights, multiply the weights: their dropout.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Option<&[f32]>) -> Result<Tensor> {
-    composed(q, k, v, pattern, factors)
+    if q.device().is_cpu() {
+        attention::attention(q, k, v, pattern, factors)
+    } else {
+        composed(q, k, v, pattern, factors)
+    }
 }
 
 /// What is added to the score of a key that is not to be seen.
@@ -20,9 +25,8 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Opti
     let (windows, width) = (queries.windows(), q.dim(1)?);
     let longest = |spans: &Spans| spans.iter().map(|s| s.len()).max().unwrap_or(0);
     let (most_q, most_k) = (longest(queries), longest(keys));
-    let pad = |x: &Tensor, spans: &Spans, most| {
-        super::put(x, &spans.places(most), windows * most)?.reshape((windows, most, width))
-    };
+    let pad =
+        |x: &Tensor, spans: &Spans, most| put(x, &spans.places(most), windows * most)?.reshape((windows, most, width));
     let (q, k, v) = (pad(q, queries, most_q)?, pad(k, keys, most_k)?, pad(v, keys, most_k)?);
     let mut mask = vec![UNSEEN; windows * most_q * most_k];
     let mut dropout = vec![1.0; mask.len()];
@@ -41,5 +45,54 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Opti
     };
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (width as f64).sqrt())?;
     let weights = (softmax(&(scores + matrix(mask)?)?)? * matrix(dropout)?)?;
-    super::take(&weights.matmul(&v)?.reshape(((), width))?, &queries.places(most_q))
+    take(&weights.matmul(&v)?.reshape(((), width))?, &queries.places(most_q))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pattern, Spans, attention, composed};
+    use crate::check::{differences, one, values};
+
+    /// More windows than a block of the fused operation has.
+    fn pattern(causal: bool) -> Pattern {
+        let keys = Spans::new((0..20).map(|b| 1 + b % 5));
+        let queries = if causal { keys.clone() } else { Spans::new((0..20).map(|b| b % 3)) };
+        Pattern { queries, keys, causal }
+    }
+
+    #[test]
+    fn the_fused_and_the_composed_attention_are_one() {
+        for causal in [true, false] {
+            let pattern = pattern(causal);
+            let [queries, keys] = [&pattern.queries, &pattern.keys].map(|spans| [spans.rows(), 19]);
+            let args = [&values(&queries, "q"), &values(&keys, "k"), &values(&keys, "v")];
+            let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
+            for factors in [None, Some(factors.as_slice())] {
+                one(
+                    &args,
+                    |a| attention(a[0], a[1], a[2], &pattern, factors),
+                    |a| composed(a[0], a[1], a[2], &pattern, factors),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let pattern = pattern(true);
+        let x = ["q", "k", "v"].map(|name| values(&[pattern.keys.rows(), 3], name));
+        let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
+        differences(&[&x[0], &x[1], &x[2]], |a| attention(a[0], a[1], a[2], &pattern, Some(&factors)));
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_an_error() {
+        let pattern = pattern(true);
+        let (x, short) = (values(&[pattern.keys.rows(), 3], "x"), values(&[4, 3], "x"));
+        assert!(attention(&x, &x, &short, &pattern, None).is_err());
+        assert!(attention(&x, &x, &x, &pattern, Some(&[1.0])).is_err());
+        let bare = Pattern { keys: Spans::new(pattern.keys.iter().map(|_| 0)), ..pattern };
+        let none = values(&[0, 3], "x");
+        assert!(attention(&x, &none, &none, &bare, None).is_err());
+    }
 }

@@ -1,6 +1,7 @@
-//! Linear, layer norm and softmax, composed from operations whose gradients are right.
+//! Linear, layer norm and softmax: fused on a CPU, elsewhere composed from operations whose gradients are right.
 
 use candle_core::{D, Result, Tensor};
+use prl_kernels::{linear, norm};
 
 use crate::params::{Init, Scope};
 
@@ -20,17 +21,21 @@ impl Linear {
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() { linear::linear(x, &self.weight, &self.bias, false) } else { self.composed(x) }
+    }
+
+    /// The same and a ReLU.
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() { linear::linear(x, &self.weight, &self.bias, true) } else { relu(&self.composed(x)?) }
+    }
+
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let (inputs, outputs) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = outputs;
         }
         x.contiguous()?.reshape(((), inputs))?.matmul(&self.weight)?.broadcast_add(&self.bias)?.reshape(shape)
-    }
-
-    /// The same and a ReLU.
-    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        relu(&self.forward(x)?)
     }
 }
 
@@ -51,11 +56,15 @@ impl LayerNorm {
 
     /// `[.., width]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        layer_norm(x, &self.scale, &self.shift, self.eps)
+        if x.device().is_cpu() {
+            norm::layer_norm(x, &self.scale, &self.shift, self.eps)
+        } else {
+            layer_norm(x, &self.scale, &self.shift, self.eps)
+        }
     }
 }
 
-/// The same with scale and shift `[width]` of the caller's.
+/// A layer norm with scale and shift `[width]` of the caller's, from candle's operations.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -77,60 +86,52 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LayerNorm, Linear, softmax};
-    use crate::{Init, Params};
-    use candle_core::{DType, Device, Result, Tensor, Var};
+    use super::{LayerNorm, Linear, layer_norm, relu, softmax};
+    use crate::check::{differences, one, values};
+    use candle_core::Tensor;
 
-    /// Central differences of `sum(f(x) * w)` at every parameter and the input.
-    fn check(params: &Params, x: &Var, f: impl Fn(&Tensor) -> Result<Tensor>) {
-        let loss = || {
-            let y = f(x.as_tensor())?.flatten_all()?;
-            let w: Vec<f64> = (0..y.elem_count()).map(|i| (0.9 * i as f64).cos()).collect();
-            (&y * Tensor::from_vec(w, y.shape(), &Device::Cpu)?)?.sum_all()
-        };
-        let grads = loss().unwrap().backward().unwrap();
-        for var in params.iter().map(|(_, v)| v).chain([x]) {
-            let grad = grads.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-            let start = var.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-            let at = |i: usize, delta: f64| {
-                let mut moved = start.clone();
-                moved[i] += delta;
-                var.set(&Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap()).unwrap();
-                loss().unwrap().to_scalar::<f64>().unwrap()
-            };
-            for (i, ours) in grad.iter().enumerate() {
-                let numeric = (at(i, 1e-5) - at(i, -1e-5)) / 2e-5;
-                assert!((numeric - ours).abs() < 1e-8, "element {i}: {numeric} and {ours}");
-            }
-            at(0, 0.0);
-        }
+    fn linear(args: &[&Tensor]) -> Linear {
+        Linear { weight: args[1].clone(), bias: args[2].clone() }
     }
 
-    fn setup() -> (Params, Var) {
-        let values = Init::Normal(1.0).values(&[30], &mut prl_seed::stream(1, "x", 0)).unwrap();
-        let x = Var::from_tensor(&Tensor::from_vec(values, (2, 3, 5), &Device::Cpu).unwrap()).unwrap();
-        (Params::new(DType::F64, &Device::Cpu, 4), x)
+    fn norm(args: &[&Tensor]) -> LayerNorm {
+        LayerNorm { scale: args[1].clone(), shift: args[2].clone(), eps: 1e-8 }
     }
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let (mut params, x) = setup();
-        let linear = Linear::new(5, 4, params.scope("linear")).unwrap();
-        check(&params, &x, |x| linear.forward(x));
-        let (mut params, x) = setup();
-        let norm = LayerNorm::new(5, 1e-8, params.scope("norm")).unwrap();
-        check(&params, &x, |x| norm.forward(x));
-        let (params, x) = setup();
-        check(&params, &x, softmax);
+        let x = &values(&[2, 3, 5], "x");
+        let (weight, bias, scale) = (&values(&[5, 19], "w"), &values(&[19], "b"), &values(&[5], "s"));
+        differences(&[x, weight, bias], |a| linear(a).forward(a[0]));
+        differences(&[x, weight, bias], |a| linear(a).forward_relu(a[0]));
+        differences(&[x, scale, scale], |a| norm(a).forward(a[0]));
+        differences(&[x], |a| softmax(a[0]));
+    }
+
+    #[test]
+    fn the_fused_and_the_composed_layers_are_one() {
+        // Past one block of rows, widths that are no whole vectors.
+        let x = &values(&[150, 3, 13], "x");
+        let (weight, bias, scale) = (&values(&[13, 21], "w"), &values(&[21], "b"), &values(&[13], "s"));
+        one(&[x, weight, bias], |a| linear(a).forward(a[0]), |a| linear(a).composed(a[0]));
+        one(&[x, weight, bias], |a| linear(a).forward_relu(a[0]), |a| relu(&linear(a).composed(a[0])?));
+        one(&[x, scale, scale], |a| norm(a).forward(a[0]), |a| layer_norm(a[0], a[1], a[2], 1e-8));
     }
 
     #[test]
     fn a_layer_norm_has_mean_zero_and_variance_one() {
-        let (mut params, x) = setup();
-        let y = LayerNorm::new(5, 1e-8, params.scope("n")).unwrap().forward(x.as_tensor()).unwrap();
-        for row in y.reshape((6, 5)).unwrap().to_vec2::<f64>().unwrap() {
+        let ones = Tensor::ones(5, candle_core::DType::F64, &candle_core::Device::Cpu).unwrap();
+        let y = norm(&[&ones, &ones, &ones.zeros_like().unwrap()]).forward(&values(&[6, 5], "x")).unwrap();
+        for row in y.to_vec2::<f64>().unwrap() {
             let (mean, var) = (row.iter().sum::<f64>() / 5.0, row.iter().map(|x| x * x).sum::<f64>() / 5.0);
             assert!(mean.abs() < 1e-12 && (var - 1.0).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_an_error() {
+        let (x, weight, bias) = (values(&[2, 5], "x"), values(&[4, 3], "w"), values(&[3], "b"));
+        assert!(linear(&[&x, &weight, &bias]).forward(&x).is_err());
+        assert!(norm(&[&x, &bias, &bias]).forward(&x).is_err());
     }
 }

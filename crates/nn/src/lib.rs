@@ -1,11 +1,13 @@
 //! The layers the models are built of, with every random number seeded and every gradient right.
 //!
 //! candle's own layers draw their initial values and dropout masks from an unseeded generator on the CPU, and some of its
-//! operations (softmax over the last dimension, layer norm) silently have no gradient. The few layers needed here are
-//! therefore composed from operations whose gradients were checked, on parameters ([`Params`]) whose initial values depend
-//! on nothing but the seed and the parameter's name.
+//! operations (softmax over the last dimension, layer norm) silently have no gradient. The few layers needed here therefore
+//! stand on parameters ([`Params`]) whose initial values depend on nothing but the seed and the parameter's name, and run
+//! on the fused kernels on a CPU; elsewhere they are composed from operations of candle whose gradients were checked.
 
 mod attention;
+#[cfg(test)]
+mod check;
 mod layers;
 mod params;
 mod pass;

@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rand::RngCore;
+
+use crate::rows::scale;
 
 /// The context of a forward pass.
 #[derive(Debug)]
@@ -36,9 +38,7 @@ impl Pass {
     /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.
     pub fn dropout(&self, x: &Tensor, rate: f64) -> Result<Tensor> {
         match self.factors(x.elem_count(), rate) {
-            Some(factors) => {
-                x * Tensor::from_vec(factors, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
-            }
+            Some(factors) => scale(x, factors),
             None => Ok(x.clone()),
         }
     }

@@ -1,39 +1,85 @@
-//! Rows of matrices, taken, put and added where they are needed.
+//! Rows of matrices, taken, put and added where they are needed: fused on a CPU, candle's operations elsewhere.
 
 use candle_core::{Device, Result, Tensor};
+use prl_kernels::pick;
+
+pub use prl_kernels::pick::Share;
 
 /// Row `rows[i]` of `x` `[n, width]` as row i. The rows are distinct.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    x.index_select(&ids(rows, x.device())?, 0)
+    if x.device().is_cpu() { pick::take(x, rows) } else { composed::take(x, rows) }
 }
 
 /// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct.
 pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
-    Tensor::zeros((n, x.dim(1)?), x.dtype(), x.device())?.index_add(&ids(rows, x.device())?, x, 0)
+    if x.device().is_cpu() { pick::put(x, rows, n) } else { composed::put(x, rows, n) }
 }
 
-/// What to add to a row: `weight` times row `of` of a table.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
-    /// The row that is added to.
-    pub to: u32,
-    /// The table's row.
-    pub of: u32,
-    /// How much of it.
-    pub weight: f64,
-}
-
-/// `x` `[n, width]` with shares of a table's `[m, width]` rows added: positions, steps, a scaled embedding.
+/// `x` `[n, width]` with shares of a table's rows `[m, width]` added: positions, steps, a scaled embedding.
 pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
-    let (n, m) = (x.dim(0)?, table.dim(0)?);
-    let mut matrix = vec![0.0; n * m];
-    for s in shares {
-        matrix[s.to as usize * m + s.of as usize] += s.weight;
-    }
-    let matrix = Tensor::from_vec(matrix, (n, m), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
-    x + matrix.matmul(table)?
+    if x.device().is_cpu() { pick::add_shares(x, table, shares) } else { composed::add_shares(x, table, shares) }
 }
 
-fn ids(rows: &[u32], device: &Device) -> Result<Tensor> {
-    Tensor::from_slice(rows, rows.len(), device)
+/// Each element times its factor: a dropout.
+pub(crate) fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
+    if x.device().is_cpu() { pick::scale(x, factors) } else { composed::scale(x, factors) }
+}
+
+/// The same from candle's operations, on any device.
+pub(crate) mod composed {
+    use super::{Device, Result, Share, Tensor};
+
+    pub(crate) fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+        x.index_select(&ids(rows, x.device())?, 0)
+    }
+
+    pub(crate) fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
+        Tensor::zeros((n, x.dim(1)?), x.dtype(), x.device())?.index_add(&ids(rows, x.device())?, x, 0)
+    }
+
+    pub(crate) fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
+        let (n, m) = (x.dim(0)?, table.dim(0)?);
+        let mut matrix = vec![0.0; n * m];
+        for s in shares {
+            matrix[s.to as usize * m + s.of as usize] += s.weight;
+        }
+        let matrix = Tensor::from_vec(matrix, (n, m), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
+        x + matrix.matmul(table)?
+    }
+
+    pub(crate) fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
+        x * Tensor::from_vec(factors, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
+    }
+
+    fn ids(rows: &[u32], device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(rows, rows.len(), device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Share, add_shares, composed, put, scale, take};
+    use crate::check::{one, values};
+
+    #[test]
+    fn the_fused_and_the_composed_ways_are_one() {
+        let (x, table) = (values(&[5, 7], "x"), values(&[3, 7], "table"));
+        let rows = [3, 0, 4];
+        one(&[&x], |a| take(a[0], &rows), |a| composed::take(a[0], &rows));
+        one(&[&table], |a| put(a[0], &rows, 6), |a| composed::put(a[0], &rows, 6));
+        let share = |to, of, weight| Share { to, of, weight };
+        let shares = [share(4, 2, 0.5), share(0, 2, -1.0), share(4, 0, 2.0), share(4, 2, 1.0)];
+        one(&[&x, &table], |a| add_shares(a[0], a[1], &shares), |a| composed::add_shares(a[0], a[1], &shares));
+        let factors: Vec<f32> = (0..35).map(|i| (i % 3) as f32).collect();
+        one(&[&x], |a| scale(a[0], factors.clone()), |a| composed::scale(a[0], factors.clone()));
+    }
+
+    #[test]
+    fn rows_beyond_the_matrix_are_an_error() {
+        let x = values(&[5, 7], "x");
+        assert!(take(&x, &[5]).is_err());
+        assert!(put(&x, &[0, 1, 2, 3, 9], 9).is_err());
+        assert!(put(&x, &[0, 1], 9).is_err());
+        assert!(add_shares(&x, &x, &[Share { to: 5, of: 0, weight: 1.0 }]).is_err());
+    }
 }

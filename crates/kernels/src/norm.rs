@@ -1,0 +1,141 @@
+//! Layer norm (Ba et al., 2016) on the rows of a matrix.
+
+use candle_core::{Result, Tensor, bail};
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::Real;
+use crate::op::{Fused, Op};
+use crate::slices::{add, dot, each, sum, sum_all};
+
+/// Rows of a block. Fixed, so that sums over rows are split alike on any number of threads.
+const BLOCK: usize = 128;
+/// About what an element costs, in multiply-adds.
+const COST: usize = 8;
+
+/// Mean zero and variance one over the last dimension of `x` `[.., width]`, then times `scale` plus `shift` (`[width]`);
+/// `eps` is added to the variance. CPU only, `f32` or `f64`.
+pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    if scale.dims() != [width] || shift.dims() != [width] {
+        bail!("layer norm: x {:?}, scale {:?} and shift {:?} do not fit", x.shape(), scale.shape(), shift.shape());
+    }
+    let op = Op::new(LayerNorm { eps }, x.shape());
+    x.contiguous()?.apply_op3(&scale.contiguous()?, &shift.contiguous()?, op)
+}
+
+/// A row with its mean taken off, over its standard deviation, into `normal`. Returns 1 / that deviation.
+#[inline(always)]
+pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut [T]) -> T {
+    let n = T::of(x.len() as f64);
+    let mean = sum(simd, x) / n;
+    normal.iter_mut().zip(x).for_each(|(y, &x)| *y = x - mean);
+    let scale = (dot(simd, normal, normal) / n + eps).sqrt().recip();
+    normal.iter_mut().for_each(|y| *y *= scale);
+    scale
+}
+
+/// The way back: the gradient of the normalised row becomes that of the row.
+#[inline(always)]
+pub(crate) fn normalise_back<T: Real, S: Simd>(simd: S, normal: &[T], scale: T, grad: &mut [T]) {
+    let n = T::of(grad.len() as f64);
+    let (mean, along) = (sum(simd, grad) / n, dot(simd, grad, normal) / n);
+    grad.iter_mut().zip(normal).for_each(|(g, &x)| *g = (*g - mean - x * along) * scale);
+}
+
+#[derive(Clone, Copy)]
+struct LayerNorm {
+    eps: f64,
+}
+
+impl Fused<3> for LayerNorm {
+    const NAME: &'static str = "layer norm";
+    type Tape<T: Real> = ();
+
+    fn forward<T: Real>(&self, [x, scale, shift]: [&[T]; 3]) -> (Vec<T>, ()) {
+        let mut y = vec![T::zero(); x.len()];
+        let size = BLOCK * scale.len();
+        let arch = Arch::new();
+        each(COST * x.len(), y.chunks_mut(size).zip(x.chunks(size)), |(y, x)| {
+            arch.dispatch(Forward { eps: T::of(self.eps), x, scale, shift, y });
+        });
+        (y, ())
+    }
+
+    fn backward<T: Real>(&self, [x, scale, _]: [&[T]; 3], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 3] {
+        let mut dx = grad.to_vec();
+        let size = BLOCK * scale.len();
+        let arch = Arch::new();
+        let parts = each(2 * COST * x.len(), dx.chunks_mut(size).zip(x.chunks(size)), |(dx, x)| {
+            arch.dispatch(Backward { eps: T::of(self.eps), x, scale, dx })
+        });
+        let mut dscale = sum_all(2 * scale.len(), parts);
+        let dshift = dscale.split_off(scale.len());
+        [dx, dscale, dshift]
+    }
+}
+
+struct Forward<'a, T> {
+    eps: T,
+    x: &'a [T],
+    scale: &'a [T],
+    shift: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let width = self.scale.len();
+        for (y, x) in self.y.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
+            normalise(simd, x, self.eps, y);
+            affine(y, self.scale, self.shift);
+        }
+    }
+}
+
+/// `y = y scale + shift`
+#[inline(always)]
+pub(crate) fn affine<T: Real>(y: &mut [T], scale: &[T], shift: &[T]) {
+    for ((y, &scale), &shift) in y.iter_mut().zip(scale).zip(shift) {
+        *y = *y * scale + shift;
+    }
+}
+
+/// A block's way back: `dx` holds the result's gradient and receives that of x. Returns the block's share of the gradients of
+/// scale and shift.
+struct Backward<'a, T> {
+    eps: T,
+    x: &'a [T],
+    scale: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Backward<'_, T> {
+    type Output = Vec<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
+        let width = self.scale.len();
+        let mut sums = vec![T::zero(); 2 * width];
+        let mut normal = vec![T::zero(); width];
+        for (dx, x) in self.dx.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
+            let rooted = normalise(simd, x, self.eps, &mut normal);
+            affine_back(dx, &normal, self.scale, &mut sums);
+            normalise_back(simd, &normal, rooted, dx);
+        }
+        sums
+    }
+}
+
+/// The gradient of `x scale + shift` becomes that of x; those of scale and shift are added to `sums`, one after the other.
+#[inline(always)]
+pub(crate) fn affine_back<T: Real>(grad: &mut [T], x: &[T], scale: &[T], sums: &mut [T]) {
+    let (dscale, dshift) = sums.split_at_mut(scale.len());
+    add(dshift, grad);
+    for (((g, &x), &scale), dscale) in grad.iter_mut().zip(x).zip(scale).zip(dscale) {
+        *dscale += *g * x;
+        *g *= scale;
+    }
+}

@@ -1,0 +1,163 @@
+//! How a fused operation meets candle: slices in, a vector out, and its own way back.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+};
+
+use crate::Real;
+
+/// An operation on N contiguous tensors of one type that is differentiable in all of them.
+pub(crate) trait Fused<const N: usize>: Send + Sync + 'static {
+    /// For error messages.
+    const NAME: &'static str;
+    /// What the way back needs beside the arguments and the result.
+    type Tape<T: Real>: Send + Sync + 'static;
+
+    /// The result, and the tape.
+    fn forward<T: Real>(&self, args: [&[T]; N]) -> (Vec<T>, Self::Tape<T>);
+
+    /// The gradient of each argument, as long as it, from the result and its gradient.
+    fn backward<T: Real>(&self, args: [&[T]; N], tape: &Self::Tape<T>, out: &[T], grad: &[T]) -> [Vec<T>; N];
+}
+
+/// A fused operation with the shape of its result, and its tape once it has run.
+pub(crate) struct Op<F: Fused<N>, const N: usize> {
+    fused: F,
+    shape: Shape,
+    single: OnceLock<F::Tape<f32>>,
+    double: OnceLock<F::Tape<f64>>,
+}
+
+impl<F: Fused<N>, const N: usize> Op<F, N> {
+    /// `shape` is that of the result.
+    pub(crate) fn new(fused: F, shape: impl Into<Shape>) -> Self {
+        Self { fused, shape: shape.into(), single: OnceLock::new(), double: OnceLock::new() }
+    }
+
+    fn forward(&self, args: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)> {
+        let out = match args[0].0.dtype() {
+            DType::F32 => self.there(args, &self.single)?,
+            DType::F64 => self.there(args, &self.double)?,
+            other => bail!("{} runs on f32 or f64, not {other:?}", F::NAME),
+        };
+        Ok((out, self.shape.clone()))
+    }
+
+    fn there<T: Real>(&self, args: [(&CpuStorage, &Layout); N], tape: &OnceLock<F::Tape<T>>) -> Result<CpuStorage> {
+        let (out, made) = self.fused.forward(slices(args)?);
+        let _ = tape.set(made);
+        Ok(T::to_cpu_storage_owned(out))
+    }
+
+    fn backward(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
+        match out.dtype() {
+            DType::F32 => self.back(args, &self.single, out, grad),
+            _ => self.back(args, &self.double, out, grad),
+        }
+    }
+
+    fn back<T: Real>(
+        &self,
+        args: [&Tensor; N],
+        tape: &OnceLock<F::Tape<T>>,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let Some(tape) = tape.get() else { bail!("{}: backward before forward", F::NAME) };
+        let grad = grad.contiguous()?;
+        let (out, grad) = (out.storage_and_layout(), grad.storage_and_layout());
+        let guards = args.map(Tensor::storage_and_layout);
+        let mut cpu = [cpu(&out.0, out.1)?; N];
+        for (to, (storage, layout)) in cpu.iter_mut().zip(&guards) {
+            *to = self::cpu(storage, layout)?;
+        }
+        let [out, grad] = slices([self::cpu(&out.0, out.1)?, self::cpu(&grad.0, grad.1)?])?;
+        let mut grads = self.fused.backward(slices(cpu)?, tape, out, grad).into_iter().zip(args);
+        let mut tensors = args.map(Tensor::clone);
+        for to in &mut tensors {
+            if let Some((values, like)) = grads.next() {
+                *to = Tensor::from_vec(values, like.shape(), like.device())?;
+            }
+        }
+        Ok(tensors)
+    }
+}
+
+fn cpu<'a>(storage: &'a Storage, layout: &'a Layout) -> Result<(&'a CpuStorage, &'a Layout)> {
+    match storage {
+        Storage::Cpu(storage) => Ok((storage, layout)),
+        _ => bail!("a fused operation runs on CPU tensors only"),
+    }
+}
+
+/// The elements of contiguous storages of one type.
+fn slices<'a, T: WithDType, const N: usize>(args: [(&'a CpuStorage, &'a Layout); N]) -> Result<[&'a [T]; N]> {
+    let mut slices: [&[T]; N] = [&[]; N];
+    for (to, (storage, layout)) in slices.iter_mut().zip(args) {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a fused operation needs contiguous tensors")
+        };
+        *to = &storage.as_slice::<T>()?[start..end];
+    }
+    Ok(slices)
+}
+
+impl<F: Fused<1>> CustomOp1 for Op<F, 1> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward([(a, al)])
+    }
+
+    fn bwd(&self, a: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.backward([a], out, grad).map(|[a]| Some(a))
+    }
+}
+
+impl<F: Fused<2>> CustomOp2 for Op<F, 2> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward([(a, al), (b, bl)])
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward([a, b], out, grad).map(|[a, b]| (Some(a), Some(b)))
+    }
+}
+
+impl<F: Fused<3>> CustomOp3 for Op<F, 3> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+        c: &CpuStorage,
+        cl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward([(a, al), (b, bl), (c, cl)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.backward([a, b, c], out, grad).map(|[a, b, c]| (Some(a), Some(b), Some(c)))
+    }
+}

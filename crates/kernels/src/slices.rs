@@ -1,0 +1,120 @@
+//! Short loops over slices, a vector at a time, and slices cut into blocks that run in parallel.
+//!
+//! Loops without a sum are left to the compiler, which turns them into vectors by itself.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use crate::Real;
+
+/// Fewer multiply-adds than this are done sooner than another thread is woken.
+const SMALL: usize = 1 << 20;
+
+/// `f` of every block, in order. Blocks run in parallel if `work`, about the number of multiply-adds in all, is worth it.
+pub(crate) fn each<A: Send, R: Send>(
+    work: usize,
+    blocks: impl IntoIterator<Item = A>,
+    f: impl Fn(A) -> R + Send + Sync,
+) -> Vec<R> {
+    if work < SMALL {
+        return blocks.into_iter().map(f).collect();
+    }
+    let blocks: Vec<A> = blocks.into_iter().collect();
+    blocks.into_par_iter().map(f).collect()
+}
+
+/// The sum of equally long vectors, in order.
+pub(crate) fn sum_all<T: Real>(n: usize, parts: impl IntoIterator<Item = Vec<T>>) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().unwrap_or_else(|| vec![T::zero(); n]);
+    parts.for_each(|part| add(&mut sum, &part));
+    sum
+}
+
+/// The other index first: `[rows, columns]` to `[columns, rows]`.
+pub(crate) fn transpose<T: Real>(a: &[T], columns: usize) -> Vec<T> {
+    let rows = a.len() / columns;
+    let mut out = Vec::with_capacity(a.len());
+    for j in 0..columns {
+        out.extend((0..rows).map(|i| a[i * columns + j]));
+    }
+    out
+}
+
+/// A slice cut into successive pieces of these lengths.
+pub(crate) fn cut<T>(mut data: &mut [T], lengths: impl IntoIterator<Item = usize>) -> Vec<&mut [T]> {
+    let piece = |n| {
+        let (piece, rest) = std::mem::take(&mut data).split_at_mut(n);
+        data = rest;
+        piece
+    };
+    lengths.into_iter().map(piece).collect()
+}
+
+/// `y += a`
+#[inline(always)]
+pub(crate) fn add<T: Real>(y: &mut [T], a: &[T]) {
+    y.iter_mut().zip(a).for_each(|(y, &a)| *y += a);
+}
+
+/// `y += w a`
+#[inline(always)]
+pub(crate) fn add_scaled<T: Real>(y: &mut [T], w: T, a: &[T]) {
+    y.iter_mut().zip(a).for_each(|(y, &a)| *y += w * a);
+}
+
+/// `f` of every element, in place. Mark `f` as `#[inline(always)]`: the compiler leaves a closure of any size outside of the
+/// function that may use the instruction set, where every vector operation becomes a call.
+#[inline(always)]
+pub(crate) fn map<T: Real, S: Simd>(simd: S, x: &mut [T], f: impl Fn(S, T::Vector<S>) -> T::Vector<S>) {
+    let mut chunks = x.chunks_exact_mut(T::lanes::<S>());
+    for x in &mut chunks {
+        store::<T, S>(x, f(simd, load::<T, S>(x)));
+    }
+    let rest = chunks.into_remainder();
+    if !rest.is_empty() {
+        let y = f(simd, T::load_part(simd, rest));
+        T::store_part(simd, rest, y);
+    }
+}
+
+/// The sum of the products of two equally long slices.
+#[inline(always)]
+pub(crate) fn dot<T: Real, S: Simd>(simd: S, a: &[T], b: &[T]) -> T {
+    let lanes = T::lanes::<S>();
+    let mut sum = T::splat(simd, T::zero());
+    let (mut a, mut b) = (a.chunks_exact(lanes), b.chunks_exact(lanes));
+    for (a, b) in (&mut a).zip(&mut b) {
+        sum = T::vmul_add(simd, load::<T, S>(a), load::<T, S>(b), sum);
+    }
+    if !a.remainder().is_empty() {
+        sum = T::vmul_add(simd, T::load_part(simd, a.remainder()), T::load_part(simd, b.remainder()), sum);
+    }
+    T::vsum(simd, sum)
+}
+
+/// The sum of the elements.
+#[inline(always)]
+pub(crate) fn sum<T: Real, S: Simd>(simd: S, a: &[T]) -> T {
+    let mut total = T::splat(simd, T::zero());
+    let mut chunks = a.chunks_exact(T::lanes::<S>());
+    for a in &mut chunks {
+        total = T::vadd(simd, total, load::<T, S>(a));
+    }
+    if !chunks.remainder().is_empty() {
+        total = T::vadd(simd, total, T::load_part(simd, chunks.remainder()));
+    }
+    T::vsum(simd, total)
+}
+
+/// The vector at the front of a slice.
+#[inline(always)]
+pub(crate) fn load<T: Real, S: Simd>(from: &[T]) -> T::Vector<S> {
+    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&from[..T::lanes::<S>()]))
+}
+
+/// Puts a vector at the front of a slice.
+#[inline(always)]
+pub(crate) fn store<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
+    bytemuck::cast_slice_mut(&mut to[..T::lanes::<S>()]).copy_from_slice(bytemuck::bytes_of(&v));
+}
