@@ -23,7 +23,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Task {
     /// The paper's tables, from raw logs or synthetic stand-ins
-    Reproduce(reproduce::Args),
+    Reproduce(Box<reproduce::Args>),
     /// Speed of training steps and of evaluation
     Bench(bench::Args),
     /// Formatting, lints, docs, tidy and every test: what a change must pass
@@ -34,7 +34,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
-        Task::Reproduce(args) => reproduce::run(args),
+        Task::Reproduce(args) => reproduce::run(*args),
         Task::Bench(args) => bench::run(args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::prl::{Log, Prl};
-use super::spec::{Scale, fingerprint};
+use super::schedule::Scale;
+use super::spec::fingerprint;
 
 /// A public log that the paper uses.
 pub struct Source {
@@ -16,8 +17,6 @@ pub struct Source {
     pub name: &'static str,
     /// As the paper names it.
     pub title: &'static str,
-    /// The paper's table of its results.
-    pub table: u32,
     /// The raw files, each with the flag of `prl prepare` that takes it.
     files: &'static [(&'static str, &'static str)],
     /// Sessions of the stand-in at quick scale.
@@ -29,17 +28,10 @@ pub const SOURCES: [Source; 2] = [
     Source {
         name: "rc15",
         title: "RC15",
-        table: 2,
         files: &[("--clicks", "yoochoose-clicks.dat"), ("--buys", "yoochoose-buys.dat")],
         quick_sessions: 8000,
     },
-    Source {
-        name: "retailrocket",
-        title: "RetailRocket",
-        table: 3,
-        files: &[("--input", "events.csv")],
-        quick_sessions: 8000,
-    },
+    Source { name: "retailrocket", title: "RetailRocket", files: &[("--input", "events.csv")], quick_sessions: 8000 },
 ];
 
 /// One of the logs, prepared.
@@ -101,7 +93,7 @@ impl Dataset {
             dir
         } else {
             let flags = source.synth_flags(scale);
-            let name = format!("{}-synthetic-{}", source.name, fingerprint(&format!("{} {flags:?}", prl.version)));
+            let name = format!("{}-synthetic-{}", source.name, fingerprint(&format!("{} {flags:?}", prl.code)));
             let (made, dir) = (data.join("raw").join(&name), data.join(name));
             source.make_up(&made, &dir, flags, prl)?;
             source.prepare(&made, &dir, prl)?;
@@ -131,9 +123,14 @@ impl Dataset {
         })
     }
 
-    /// Rows to learn from: every event of the training sessions is one.
+    /// Rows to learn from.
     pub fn training_rows(&self) -> u64 {
-        self.manifest.splits.get("train").map_or(0, |split| split.clicks + split.purchases)
+        self.rows("train")
+    }
+
+    /// Rows of a split: every event is one.
+    pub fn rows(&self, split: &str) -> u64 {
+        self.manifest.splits.get(split).map_or(0, |split| split.clicks + split.purchases)
     }
 }
 

@@ -1,29 +1,80 @@
 //! What a run left behind, read from its directory: the only place where results come from, whenever they were made.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use prl_eval::{Interval, Metric, PerMetric, Report, Scores};
+use prl_sessions::{Kind, Split};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use super::sweep::{Answer, Ask};
+use crate::files::write_whole;
 use crate::machine::Machine;
 
 /// Who tries, on what, in the run's directory: written when training starts.
 pub const MACHINE: &str = "machine.json";
 /// Written last by `prl train`: a run that has one is whole.
 pub const MANIFEST: &str = "manifest.json";
+/// The rank of every test case, written by `prl evaluate`.
+pub const CASES: &str = "test-cases.csv";
+/// How a run failed; it is not tried again while this is there.
+const FAILED: &str = "failed.json";
+
+/// The splits that are reported, the paper's first.
+pub const SPLITS: [Split; 2] = [Split::Test, Split::Val];
+/// The kinds of events, in the paper's order.
+pub const KINDS: [Kind; 2] = [Kind::Purchase, Kind::Click];
+/// The paper's metrics of each kind, in its order.
+pub const METRICS: [Metric; 6] =
+    [Metric::Hr5, Metric::Ndcg5, Metric::Hr10, Metric::Ndcg10, Metric::Hr20, Metric::Ndcg20];
+
+/// `purchase` or `click`.
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Purchase => "purchase",
+        Kind::Click => "click",
+    }
+}
 
 /// How a run stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Outcome {
     /// Not done yet.
     Pending,
-    /// It failed, with this last line of its log.
-    Failed(String),
+    /// It failed.
+    Failed(Failure),
     /// It is done.
-    Done(Box<Finished>),
+    Done(Arc<Finished>),
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The last line of its log.
+    pub message: String,
+}
+
+impl Failure {
+    /// The failure recorded in a run's directory.
+    pub fn read(dir: &Path) -> Option<Self> {
+        read_json(&dir.join(FAILED)).ok()
+    }
+
+    /// Records it: the run is not tried again.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        write_whole(&dir.join(FAILED), serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Forgets it: the run is tried again.
+    pub fn forget(dir: &Path) -> Result<()> {
+        match fs::remove_file(dir.join(FAILED)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A run that is trained and evaluated.
@@ -37,8 +88,12 @@ pub struct Finished {
     pub test: Report,
     /// The validation split.
     pub val: Report,
+    /// Where the ranks of the test cases lie.
+    pub cases: PathBuf,
     /// Its validations during training.
     pub curve: Vec<Point>,
+    /// What it answers to other prompts, where that is asked.
+    pub answers: Vec<Answer>,
 }
 
 /// What is read of a run's `manifest.json`.
@@ -65,94 +120,59 @@ pub struct RunMachine {
     pub device: String,
 }
 
-/// Click or purchase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Purchases.
-    Purchase,
-    /// Clicks.
-    Click,
+/// One validation.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Point {
+    /// The step after which it was made.
+    pub step: u64,
+    /// What was measured.
+    pub val: Scores,
 }
 
-impl Kind {
-    /// In the paper's order.
-    pub const ALL: [Kind; 2] = [Kind::Purchase, Kind::Click];
+impl Finished {
+    /// Reads a run; fails if it is not whole or has not been asked all of `asks`.
+    pub fn read(dir: &Path, asks: &[Ask]) -> Result<Self> {
+        let test: Report = read_json(&report_path(dir, Split::Test))?;
+        let answers = asks.iter().map(|ask| ask.read(dir, &test)).collect::<Result<_>>()?;
+        Ok(Self {
+            manifest: read_json(&dir.join(MANIFEST))?,
+            machine: read_json(&dir.join(MACHINE))?,
+            val: read_json(&report_path(dir, Split::Val))?,
+            cases: dir.join(CASES),
+            curve: read_curve(dir)?,
+            answers,
+            test,
+        })
+    }
 
-    /// `purchase` or `click`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Purchase => "purchase",
-            Kind::Click => "click",
+    /// The report on a split.
+    pub fn report(&self, split: Split) -> &Report {
+        match split {
+            Split::Test => &self.test,
+            _ => &self.val,
         }
     }
 }
 
-/// The paper's metrics of each kind, in its order.
-pub const METRICS: [&str; 6] = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20"];
-
-/// What `prl evaluate --json` prints.
-#[derive(Debug, Deserialize)]
-pub struct Report {
-    purchase: Values,
-    click: Values,
-    intervals: Intervals,
-    /// The sum of the rewards of the events ranked first.
-    #[serde(rename = "reward@1")]
-    pub reward_at_1: f64,
-    /// The share of the items that are in some top 20.
-    #[serde(rename = "coverage@20")]
-    pub coverage_at_20: Option<f64>,
+/// Where the report on a split lies.
+pub fn report_path(dir: &Path, split: Split) -> PathBuf {
+    dir.join(split.name()).with_extension("json")
 }
 
-type Values = BTreeMap<String, Option<f64>>;
-
-#[derive(Debug, Deserialize)]
-struct Intervals {
-    purchase: BTreeMap<String, Option<[f64; 2]>>,
-    click: BTreeMap<String, Option<[f64; 2]>>,
+/// A metric, unless there is no case of the kind.
+pub fn value(scores: &Scores, kind: Kind, metric: Metric) -> Option<f64> {
+    *of_kind(&scores.purchase, &scores.click, kind).get(metric)
 }
 
-impl Report {
-    /// A metric, unless there is no case of the kind.
-    pub fn value(&self, kind: Kind, metric: &str) -> Option<f64> {
-        let values = match kind {
-            Kind::Purchase => &self.purchase,
-            Kind::Click => &self.click,
-        };
-        values.get(metric).copied().flatten()
-    }
-
-    /// Its 95% interval over the cases.
-    pub fn interval(&self, kind: Kind, metric: &str) -> Option<[f64; 2]> {
-        let intervals = match kind {
-            Kind::Purchase => &self.intervals.purchase,
-            Kind::Click => &self.intervals.click,
-        };
-        intervals.get(metric).copied().flatten()
-    }
+/// Its 95% interval over the cases.
+pub fn interval(report: &Report, kind: Kind, metric: Metric) -> Option<Interval> {
+    *of_kind(&report.intervals.purchase, &report.intervals.click, kind).get(metric)
 }
 
-/// One validation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// The step after which it was made.
-    pub step: u64,
-    /// HR@5 over purchases, by which the best weights are chosen.
-    pub purchase_hr5: Option<f64>,
-    /// HR@20 over clicks.
-    pub click_hr20: Option<f64>,
-}
-
-impl Finished {
-    /// Reads a run; fails if it is not whole.
-    pub fn read(dir: &Path) -> Result<Self> {
-        Ok(Self {
-            manifest: read_json(&dir.join(MANIFEST))?,
-            machine: read_json(&dir.join(MACHINE))?,
-            test: read_json(&dir.join("test.json"))?,
-            val: read_json(&dir.join("val.json"))?,
-            curve: read_curve(&dir.join("metrics.jsonl"))?,
-        })
+fn of_kind<'a, T>(purchase: &'a PerMetric<T>, click: &'a PerMetric<T>, kind: Kind) -> &'a PerMetric<T> {
+    match kind {
+        Kind::Purchase => purchase,
+        Kind::Click => click,
     }
 }
 
@@ -162,23 +182,27 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&fs::read(path).with_context(at)?).with_context(at)
 }
 
-fn read_curve(path: &Path) -> Result<Vec<Point>> {
-    #[derive(Deserialize)]
-    struct Line {
-        step: u64,
-        val: Val,
-    }
-    #[derive(Deserialize)]
-    struct Val {
-        purchase: Values,
-        click: Values,
-    }
+/// A run's validations so far.
+pub fn read_curve(dir: &Path) -> Result<Vec<Point>> {
+    let path = dir.join("metrics.jsonl");
     let at = || format!("failed to read {}", path.display());
-    let text = fs::read_to_string(path).with_context(at)?;
-    let point = |line: &str| -> Result<Point> {
-        let Line { step, val } = serde_json::from_str(line).with_context(at)?;
-        let of = |values: &Values, metric: &str| values.get(metric).copied().flatten();
-        Ok(Point { step, purchase_hr5: of(&val.purchase, "HR@5"), click_hr20: of(&val.click, "HR@20") })
-    };
-    text.lines().map(point).collect()
+    let text = fs::read_to_string(&path).with_context(at)?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_kept_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Failure::read(dir.path()), None);
+        let failure = Failure { message: "error: the loss is NaN at step 7".into() };
+        failure.write(dir.path()).unwrap();
+        assert_eq!(Failure::read(dir.path()), Some(failure));
+        Failure::forget(dir.path()).unwrap();
+        Failure::forget(dir.path()).unwrap();
+        assert_eq!(Failure::read(dir.path()), None);
+    }
 }

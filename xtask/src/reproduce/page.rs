@@ -1,125 +1,116 @@
-//! The pages: one that shows it all, one for each table, and a CSV line for each run.
+//! All pages of a study, each whole: the front page, one for each table, and the numbers as CSV.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::outcome::{Kind, METRICS, Outcome};
+use super::data::Counts;
+use super::matrix::TABLES;
+use super::notes::{self, Count};
+use super::outcome::Outcome;
+use super::panel::Panel;
 use super::paper::{self, PaperRow};
-use super::study::{Split, Study};
-use super::tables::Table;
+use super::plot::Chart;
+use super::significance::Tests;
+use super::study::Study;
+use super::sweep::{FIGURES, Figure};
+use super::{csvs, figures, markdown, plot};
 use crate::files::{markdown_table, write_whole};
 
-/// Writes all pages to `out`, each whole.
-pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], out: &Path) -> Result<()> {
-    let tables: Vec<Table<'_>> =
-        (0..study.datasets.len()).map(|dataset| Table::new(study, dataset, outcomes, paper)).collect();
-    for (dataset, table) in study.datasets.iter().zip(&tables) {
-        let name = format!("table{}", dataset.source.table);
-        write_whole(&out.join(&name).with_extension("md"), table.to_markdown())?;
-        write_whole(&out.join(&name).with_extension("csv"), table.to_csv()?)?;
+/// Writes all pages to `out`.
+pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], tests: &Tests, out: &Path) -> Result<()> {
+    let panels = Panel::all(study, outcomes, paper, tests);
+    for table in &TABLES {
+        let own: Vec<&Panel<'_>> = panels.iter().filter(|panel| panel.table.number == table.number).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let name = format!("table{}", table.number);
+        let sections: Vec<String> = own.iter().map(|panel| markdown::section(panel)).collect();
+        write_whole(&out.join(&name).with_extension("md"), sections.join("\n\n"))?;
+        write_whole(&out.join(&name).with_extension("csv"), csvs::table(&own)?)?;
     }
-    write_whole(&out.join("runs.csv"), runs(study, outcomes)?)?;
-    write_whole(&out.join("curves.csv"), curves(study, outcomes)?)?;
-    write_whole(&out.join("README.md"), front(study, outcomes, &tables))
+    for figure in &FIGURES {
+        let charts: Vec<Chart> = figures::answered(study, outcomes, figure).into_iter().map(|on| on.chart).collect();
+        if !charts.is_empty() {
+            write_whole(&out.join(format!("figure{}.svg", figure.number)), plot::alone(&charts)?)?;
+        }
+    }
+    for (name, chart) in panels.iter().flat_map(figures::curves) {
+        write_whole(&out.join("curves").join(name).with_extension("svg"), plot::alone(&[chart])?)?;
+    }
+    write_whole(&out.join("runs.csv"), csvs::runs(study, outcomes)?)?;
+    write_whole(&out.join("curves.csv"), csvs::curves(study, outcomes)?)?;
+    write_whole(&out.join("answers.csv"), csvs::answers(study, outcomes)?)?;
+    write_whole(&out.join("README.md"), front(study, outcomes, &panels))
 }
 
-fn front(study: &Study, outcomes: &[Outcome], tables: &[Table<'_>]) -> String {
+fn front(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> String {
     let mut text: String = study.datasets.iter().filter_map(|dataset| dataset.stamp()).collect();
-    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
-    let (done, failed) = (count(|o| matches!(o, Outcome::Done(_))), count(|o| matches!(o, Outcome::Failed(_))));
-    text += &format!("# Results, {} scale\n\n", study.scale.name());
-    text += &format!("{done} of {} runs are done, {failed} failed. {}.\n\n", outcomes.len(), study.version);
-    text += &format!("## What it ran on\n\n{}", study.machine.to_markdown());
-    text += &format!("\n## Table 1: the data\n\n{}", table1(study));
-    for (dataset, table) in study.datasets.iter().zip(tables) {
-        let source = dataset.source;
-        text += &format!("\n## Table {}: {} ({}), test split\n\n", source.table, source.title, dataset.kind());
-        text += &format!("Each run: {}.", study.schedule(dataset).describe());
-        if let Some(why) = study.incomparable(dataset) {
-            text += &format!(" The paper's numbers are for orientation only: {why}.");
-        }
-        if let Some((within, all)) = table.verdicts() {
-            text += &format!(" {within} of {all} HRs lie within {} of the paper's.", paper::TOLERANCE);
-        }
-        let name = format!("table{}", source.table);
-        text += &format!(" [Both splits, with intervals]({name}.md), [as CSV]({name}.csv).\n\n{}", table.summary());
+    text += &format!("# Results, {} scale\n\n", study.wish.scale.name());
+    text += &format!("{} {}, code `{}`.\n\n", Count::of(outcomes).describe(), study.version, study.code);
+    text += "## What it ran on\n";
+    for (machine, made) in notes::machines(outcomes) {
+        text += &format!("\n{}- made: {made}\n", machine.to_markdown());
     }
-    text += "\nNot run: the paper's other encoders (Caser, NextItNet, SASRec), SQN and SAC, Tables 4 and 5, Figures 4 and \
-             5. [Every run](runs.csv) and [every validation](curves.csv), with its seed, model, dataset, steps and seconds.\n";
+    text += "\n## What it is not\n\n";
+    notes::cuts(study).iter().for_each(|cut| text += &format!("- {cut}\n"));
+    let failures = notes::failures(study, outcomes);
+    if !failures.is_empty() {
+        text += "\n## What failed\n\n";
+        failures.iter().for_each(|(run, why)| text += &format!("- {run}: {why}\n"));
+    }
+    text += &format!("\n## Table 1: the data\n\n{}", table1(study));
+    for panel in panels {
+        text += &format!("\n## {} ({}), test split\n\n", panel.title(), panel.dataset.kind());
+        if let Some(why) = &panel.incomparable {
+            text += &format!("The paper's numbers are for orientation only: {why}. ");
+        }
+        text += &panel.tally().describe().map(|tally| format!("{tally} ")).unwrap_or_default();
+        let name = format!("table{}", panel.table.number);
+        text += &format!("[Both splits, with intervals and tests]({name}.md), [as CSV]({name}.csv).\n\n");
+        text += &markdown::summary(panel);
+    }
+    for figure in &FIGURES {
+        text += &figure_section(study, outcomes, figure);
+    }
+    text + "\n[Every run](runs.csv), [every validation](curves.csv) and [every answer to another prompt](answers.csv), with \
+            seeds, models, datasets, steps and seconds.\n"
+}
+
+fn figure_section(study: &Study, outcomes: &[Outcome], figure: &Figure) -> String {
+    let number = figure.number;
+    let all = figures::answered(study, outcomes, figure);
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n## Figure {number}: {}\n\n![Figure {number}](figure{number}.svg)\n\n", figure.title());
+    for on in all {
+        let source = study.datasets[on.dataset].source;
+        text += &format!("- {}, the paper: reward@1 {}.\n", source.title, (figure.finding)(source.name));
+        on.findings.iter().for_each(|finding| text += &format!("- {}, {finding}.\n", on.chart.title));
+    }
     text
 }
 
-fn table1(study: &Study) -> String {
-    let header = ["", "dataset", "sessions", "items", "clicks", "purchases"];
+/// The rows of Table 1: what is counted, the dataset's hash, and the counts.
+pub fn counts(study: &Study) -> Vec<(String, &str, Counts)> {
     let mut rows = Vec::new();
     for dataset in &study.datasets {
-        let source = dataset.source;
-        let mut row = |what: String, hash: &str, c: super::data::Counts| {
-            let counts = [c.sessions, c.items, c.clicks, c.purchases].map(|n| n.to_string());
-            rows.push([what, hash.to_owned()].into_iter().chain(counts).collect());
-        };
+        let (title, hash) = (dataset.source.title, dataset.manifest.dataset.as_str());
         let counts = &dataset.manifest.counts;
-        let hash = &dataset.manifest.dataset;
-        row(format!("{} ({})", source.title, dataset.kind()), hash, counts.before_length_filter);
-        row(format!("{}, at most 50 events", source.title), hash, counts.after_length_filter);
-        if let Some(paper) = paper::counts(source.name) {
-            row(format!("{}, the paper", source.title), "", paper);
-        }
+        rows.push((format!("{title} ({})", dataset.kind()), hash, counts.before_length_filter));
+        rows.push((format!("{title}, at most 50 events"), hash, counts.after_length_filter));
+        rows.extend(paper::counts(dataset.source.name).map(|paper| (format!("{title}, the paper"), "", paper)));
     }
-    markdown_table(&header, 2, &rows)
+    rows
 }
 
-/// One line a validation: the learning curves.
-fn curves(study: &Study, outcomes: &[Outcome]) -> Result<String> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(["log", "encoder", "method", "seed", "step", "val purchase HR@5", "val click HR@20"])?;
-    for (run, outcome) in study.runs.iter().zip(outcomes) {
-        let Outcome::Done(finished) = outcome else { continue };
-        for point in &finished.curve {
-            let (log, seed) = (study.dataset(run).source.name, run.spec.seed.to_string());
-            let share = |x: Option<f64>| x.map(|x| format!("{x:.6}")).unwrap_or_default();
-            let (purchase, click) = (share(point.purchase_hr5), share(point.click_hr20));
-            let encoder = run.spec.encoder.unwrap_or_default();
-            csv.write_record([log, encoder, run.spec.method, &seed, &point.step.to_string(), &purchase, &click])?;
-        }
-    }
-    Ok(String::from_utf8(csv.into_inner()?)?)
-}
-
-/// One line a run: what it was and everything it measured.
-fn runs(study: &Study, outcomes: &[Outcome]) -> Result<String> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    let metrics: Vec<(Split, Kind, &str)> = Split::ALL
-        .into_iter()
-        .flat_map(|split| Kind::ALL.into_iter().flat_map(move |kind| METRICS.map(move |metric| (split, kind, metric))))
-        .collect();
-    let head =
-        ["log", "data", "dataset", "encoder", "method", "seed", "status", "model", "best_step", "steps", "seconds"];
-    let columns = metrics.iter().map(|(split, kind, metric)| format!("{} {} {metric}", split.name(), kind.name()));
-    let extra = ["test reward@1", "threads", "device", "processor", "commit"].map(str::to_owned);
-    csv.write_record(head.map(str::to_owned).into_iter().chain(columns).chain(extra))?;
-    for (run, outcome) in study.runs.iter().zip(outcomes) {
-        let dataset = study.dataset(run);
-        let encoder = run.spec.encoder.unwrap_or_default();
-        let what = [dataset.source.name, dataset.kind(), &dataset.manifest.dataset, encoder, run.spec.method];
-        let mut line: Vec<String> = what.map(str::to_owned).into();
-        line.push(run.spec.seed.to_string());
-        match outcome {
-            Outcome::Pending => line.push("not run".into()),
-            Outcome::Failed(why) => line.push(format!("FAILED: {why}")),
-            Outcome::Done(f) => {
-                let m = &f.manifest;
-                line.extend(["done".into(), m.model.clone(), m.best_step.to_string(), m.steps.to_string()]);
-                line.push(format!("{:.1}", m.seconds));
-                let value = |&(split, kind, metric): &(Split, Kind, &str)| split.of(f).value(kind, metric);
-                line.extend(metrics.iter().map(|m| value(m).map(|v| format!("{v:.6}")).unwrap_or_default()));
-                line.extend([format!("{:.1}", f.test.reward_at_1), m.machine.threads.to_string()]);
-                line.extend([m.machine.device.clone(), f.machine.processor.clone(), f.machine.commit.clone()]);
-            }
-        }
-        line.resize(head.len() + metrics.len() + 5, String::new());
-        csv.write_record(&line)?;
-    }
-    Ok(String::from_utf8(csv.into_inner()?)?)
+fn table1(study: &Study) -> String {
+    let row = |(what, hash, c): (String, &str, Counts)| -> Vec<String> {
+        let counts = [c.sessions, c.items, c.clicks, c.purchases].map(|n| n.to_string());
+        [what, hash.to_owned()].into_iter().chain(counts).collect()
+    };
+    let rows: Vec<Vec<String>> = counts(study).into_iter().map(row).collect();
+    markdown_table(&["", "dataset", "sessions", "items", "clicks", "purchases"], 2, &rows)
 }

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use prl_eval::Metric;
+use prl_sessions::Kind;
+
 use super::data::Counts;
-use super::outcome::Kind;
+use super::matrix::System;
+use super::outcome::kind_name;
 
 const TABLES: &str = include_str!("../../paper/tables.csv");
 const SIGNIFICANCE: &str = include_str!("../../paper/significance.csv");
@@ -38,20 +42,25 @@ pub struct PaperRow {
 }
 
 impl PaperRow {
+    /// Whether it is of this system.
+    pub fn is_of(&self, system: &System) -> bool {
+        Some(self.encoder.as_str()) == system.encoder && self.method == system.method && !system.released
+    }
+
     /// A metric of a kind.
-    pub fn value(&self, kind: Kind, metric: &str) -> Option<f64> {
+    pub fn value(&self, kind: Kind, metric: Metric) -> Option<f64> {
         self.values.get(&column(kind, metric)).copied()
     }
 
     /// Whether the paper stars it: p < 0.1 against the best baseline.
-    pub fn is_starred(&self, kind: Kind, metric: &str) -> bool {
+    pub fn is_starred(&self, kind: Kind, metric: Metric) -> bool {
         self.starred.contains(&column(kind, metric))
     }
 }
 
 /// The name of a metric's column.
-pub fn column(kind: Kind, metric: &str) -> String {
-    format!("{}_{metric}", kind.name())
+pub fn column(kind: Kind, metric: Metric) -> String {
+    format!("{}_{metric}", kind_name(kind))
 }
 
 /// All rows of Tables 2 to 5.
@@ -90,9 +99,9 @@ mod tests {
         let rows = rows().unwrap();
         assert_eq!([2, 3, 4, 5].map(|n| rows.iter().filter(|row| row.table == n).count()), [16, 16, 6, 6]);
         let row = rows.iter().find(|r| r.table == 2 && r.encoder == "gru" && r.method == "prl").unwrap();
-        assert_eq!(row.value(Kind::Purchase, "HR@5"), Some(0.4514));
-        assert_eq!(row.value(Kind::Click, "NDCG@20"), Some(0.2598));
-        assert!(row.is_starred(Kind::Purchase, "HR@5") && !row.is_starred(Kind::Click, "HR@5"));
+        assert_eq!(row.value(Kind::Purchase, Metric::Hr5), Some(0.4514));
+        assert_eq!(row.value(Kind::Click, Metric::Ndcg20), Some(0.2598));
+        assert!(row.is_starred(Kind::Purchase, Metric::Hr5) && !row.is_starred(Kind::Click, Metric::Hr5));
         assert!(rows.iter().any(|r| r.table == 5 && r.method == "prl-wo"));
     }
 }

@@ -4,6 +4,7 @@
 //! error, so when this process is killed and started again, it waits for a child that is still at work.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,33 +12,58 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::code;
 use crate::root;
+
+/// Its exit code when it was interrupted: a signal asked it to stop, and it can go on.
+const INTERRUPTED: i32 = 130;
 
 /// The binary.
 pub struct Prl {
     program: PathBuf,
     /// What `prl --version` says.
     pub version: String,
+    /// What tells its code from any other's.
+    pub code: String,
 }
+
+/// A command that came to its own end, and failed: it would fail again.
+#[derive(Debug)]
+pub struct Failed(String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
 
 impl Prl {
     /// The binary that the environment variable `PRL_BIN` names, or else one built now.
     pub fn find(device: &str) -> Result<Self> {
         match std::env::var_os("PRL_BIN") {
-            Some(program) => Self::at(std::path::absolute(program)?),
-            None => Self::at(build(device)?),
+            Some(program) => {
+                let program = std::path::absolute(program)?;
+                let code = code::of_file(&program)?;
+                Self::at(program, code)
+            }
+            None => Self::at(build(device)?, code::of_source()?),
         }
     }
 
     /// The binary at this path.
-    pub fn at(program: PathBuf) -> Result<Self> {
+    fn at(program: PathBuf, code: String) -> Result<Self> {
         let output = Command::new(&program).arg("--version").output();
         let output = output.with_context(|| format!("failed to run {}", program.display()))?;
         ensure!(output.status.success(), "{} --version failed; is it the prl binary?", program.display());
-        Ok(Self { program, version: String::from_utf8_lossy(&output.stdout).trim().to_owned() })
+        Ok(Self { program, version: String::from_utf8_lossy(&output.stdout).trim().to_owned(), code })
     }
 
-    /// Runs a command and returns what it printed. If it fails, the error is the last line it logged.
+    /// Runs a command and returns what it printed.
+    ///
+    /// # Errors
+    /// The last line it logged; a [`Failed`] unless a signal ended it.
     pub fn call<S: AsRef<OsStr>>(&self, log: &mut Log, args: impl IntoIterator<Item = S>) -> Result<Vec<u8>> {
         let start = log.file.seek(SeekFrom::End(0))?;
         let mut command = Command::new(&self.program);
@@ -49,9 +75,11 @@ impl Prl {
         if output.status.success() {
             return Ok(output.stdout);
         }
-        match log.last_line(start)? {
-            Some(line) => bail!("{line}"),
-            None => bail!("prl said nothing and ended with {}", output.status),
+        let last = log.last_line(start)?;
+        let last = last.unwrap_or_else(|| format!("prl said nothing and ended with {}", output.status));
+        match output.status.code() {
+            None | Some(INTERRUPTED) => bail!("{last}"),
+            Some(_) => Err(Failed(last).into()),
         }
     }
 }
@@ -113,7 +141,7 @@ mod tests {
     use super::*;
 
     fn shell() -> Prl {
-        Prl { program: "sh".into(), version: String::new() }
+        Prl { program: "sh".into(), version: String::new(), code: String::new() }
     }
 
     #[test]
@@ -124,8 +152,18 @@ mod tests {
         let inside = format!("echo first >&2; echo 'error: {}/runs/a is gone' >&2; echo >&2; exit 3", root().display());
         let error = shell().call(&mut log, ["-c", &inside]).unwrap_err();
         assert_eq!(error.to_string(), "error: runs/a is gone");
+        assert!(error.is::<Failed>());
         let silent = shell().call(&mut log, ["-c", "kill -9 $$"]).unwrap_err().to_string();
         assert!(silent.starts_with("prl said nothing and ended with signal: 9"), "{silent}");
+    }
+
+    #[test]
+    fn a_signal_is_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(&dir.path().join("log.txt")).unwrap();
+        for interrupted in ["kill -9 $$", "exit 130"] {
+            assert!(!shell().call(&mut log, ["-c", interrupted]).unwrap_err().is::<Failed>(), "{interrupted}");
+        }
     }
 
     #[test]

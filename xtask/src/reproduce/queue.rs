@@ -3,69 +3,114 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use prl_eval::Report;
+use prl_sessions::Split;
 
-use super::outcome::{Finished, MACHINE, MANIFEST, Outcome, Report, read_json};
-use super::prl::{Log, Prl};
-use super::study::{Run, Split, Study};
+use super::outcome::{CASES, Failure, Finished, MACHINE, MANIFEST, Outcome, SPLITS, read_json, report_path};
+use super::prl::{Failed, Log, Prl};
+use super::progress::Progress;
+use super::study::{Run, Study};
 use crate::files::write_whole;
 
 /// Where and how fast runs are made; none of it shapes a result.
 pub struct Compute {
-    /// Runs at a time.
-    pub jobs: usize,
-    /// Threads of each.
+    /// Threads of each run.
     pub threads: usize,
-    /// The device, as `prl` names it.
-    pub device: String,
+    /// The device of each of the runs at a time, as `prl` names it.
+    pub devices: Vec<String>,
+    /// Whether what failed before is tried again.
+    pub retry_failed: bool,
 }
 
-/// Makes every run that is not done, and calls `changed` with how all of them stand: at first and whenever that changes.
+/// Every run as it stands, from its directory.
+pub fn look(study: &Study) -> Vec<Outcome> {
+    let read = |run: &Run| match Finished::read(&run.dir, &run.asks) {
+        Ok(finished) => Outcome::Done(finished.into()),
+        Err(_) => Failure::read(&run.dir).map_or(Outcome::Pending, Outcome::Failed),
+    };
+    study.runs.iter().map(read).collect()
+}
+
+/// Makes every run that is not done, and calls `changed` with how all of them stand: at first, whenever that changes (unless
+/// it is still at work), and in the end. Returns how they stand and how many failed now.
 pub fn run(
     study: &Study,
     prl: &Prl,
     compute: &Compute,
     changed: impl Fn(&[Outcome]) -> Result<()> + Sync,
-) -> Result<Vec<Outcome>> {
-    let read = |run: &Run| Finished::read(&run.dir).map_or(Outcome::Pending, |done| Outcome::Done(Box::new(done)));
-    let outcomes: Vec<Outcome> = study.runs.iter().map(read).collect();
+) -> Result<(Vec<Outcome>, usize)> {
+    let outcomes = look(study);
     changed(&outcomes)?;
-    let todo: Vec<usize> = (0..study.runs.len()).filter(|&i| matches!(outcomes[i], Outcome::Pending)).collect();
-    let progress = Progress::new(study, &todo);
-    let (next, board) = (AtomicUsize::new(0), Mutex::new(outcomes));
-    let worker = || -> Result<()> {
+    let todo = todo(study, &outcomes, compute.retry_failed);
+    let progress = Progress::new(study, &todo, compute.devices.len());
+    let (next, board, page) = (AtomicUsize::new(0), Mutex::new(outcomes), Mutex::new(()));
+    let worker = |device: &str| -> Result<usize> {
+        let mut failed = 0;
         while let Some(&i) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
             let run = &study.runs[i];
-            let started = progress.start(run);
-            let outcome = match perform(run, &study.dataset(run).dir, study, prl, compute) {
-                Ok(finished) => Outcome::Done(Box::new(finished)),
-                Err(error) => Outcome::Failed(format!("{error:#}")),
+            progress.start(i);
+            let outcome = attempt(run, study, prl, compute, device)?;
+            progress.end(i, &outcome);
+            failed += usize::from(matches!(outcome, Outcome::Failed(_)));
+            let snapshot = {
+                let mut board = lock(&board);
+                board[i] = outcome;
+                board.clone()
             };
-            progress.end(run, &outcome, started);
-            let mut board = board.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            board[i] = outcome;
-            changed(&board)?;
+            if let Ok(_alone) = page.try_lock() {
+                changed(&snapshot)?;
+            }
         }
-        Ok(())
+        Ok(failed)
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..compute.jobs).map(|_| scope.spawn(worker)).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+    let failed = std::thread::scope(|scope| {
+        let workers: Vec<_> = compute.devices.iter().map(|device| scope.spawn(|| worker(device))).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, Result<usize>>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        workers.into_iter().try_for_each(join)
+        workers.into_iter().map(join).sum::<Result<usize>>()
     })?;
-    Ok(board.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    let outcomes = board.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if !todo.is_empty() {
+        changed(&outcomes)?;
+    }
+    Ok((outcomes, failed))
+}
+
+/// What is to be made: first everything with its first seed, so that each table is whole as early as it can be.
+fn todo(study: &Study, outcomes: &[Outcome], retry_failed: bool) -> Vec<usize> {
+    let is_wanted = |outcome: &Outcome| match outcome {
+        Outcome::Pending => true,
+        Outcome::Failed(_) => retry_failed,
+        Outcome::Done(_) => false,
+    };
+    let mut todo: Vec<usize> = (0..outcomes.len()).filter(|&i| is_wanted(&outcomes[i])).collect();
+    todo.sort_by_key(|&i| study.runs[i].spec.seed);
+    todo
+}
+
+/// Makes a run. A failure is recorded, so that it is not tried for ever; a run that a signal ended is tried again next time.
+fn attempt(run: &Run, study: &Study, prl: &Prl, compute: &Compute, device: &str) -> Result<Outcome> {
+    Failure::forget(&run.dir)?;
+    let error = match perform(run, &study.dataset(run).dir, study, prl, compute.threads, device) {
+        Ok(finished) => return Ok(Outcome::Done(finished.into())),
+        Err(error) => error,
+    };
+    let failure = Failure { message: format!("{error:#}") };
+    if error.is::<Failed>() {
+        failure.write(&run.dir)?;
+    }
+    Ok(Outcome::Failed(failure))
 }
 
 /// Trains and evaluates a run, as far as that is not done.
-fn perform(run: &Run, data: &Path, study: &Study, prl: &Prl, compute: &Compute) -> Result<Finished> {
+fn perform(run: &Run, data: &Path, study: &Study, prl: &Prl, threads: usize, device: &str) -> Result<Finished> {
     let mut log = Log::open(&run.dir.join("log.txt"))?;
     let (dir, data) = (run.dir.display().to_string(), data.display().to_string());
-    let threads = compute.threads.to_string();
-    let common = ["--data", &data, "--device", &compute.device, "--threads", &threads];
+    let threads = threads.to_string();
+    let common = ["--data", &data, "--device", device, "--threads", &threads];
     if !run.dir.join(MANIFEST).exists() {
         write_whole(&run.dir.join(MACHINE), serde_json::to_vec_pretty(&study.machine)?)?;
         let mut args = vec!["train", "--resume", "--out", &dir];
@@ -73,81 +118,28 @@ fn perform(run: &Run, data: &Path, study: &Study, prl: &Prl, compute: &Compute) 
         args.extend(run.flags.iter().map(String::as_str));
         prl.call(&mut log, args)?;
     }
-    for split in Split::ALL {
-        let path = run.dir.join(split.name()).with_extension("json");
-        if read_json::<Report>(&path).is_err() {
-            let mut args = vec!["evaluate", "--json", "--run", &dir, "--split", split.name()];
-            args.extend(common);
-            write_whole(&path, prl.call(&mut log, args)?)?;
+    // A report is there only if the cases are: they are written first.
+    let mut evaluate = |path: &Path, split: Split, more: &[&str]| -> Result<()> {
+        if read_json::<Report>(path).is_ok() {
+            return Ok(());
         }
+        let mut args = vec!["evaluate", "--json", "--run", &dir, "--split", split.name()];
+        args.extend(common);
+        args.extend(more);
+        write_whole(path, prl.call(&mut log, args)?)
+    };
+    let cases = run.dir.join(CASES).display().to_string();
+    for split in SPLITS {
+        let more: &[&str] = if split == Split::Test { &["--cases", &cases] } else { &[] };
+        evaluate(&report_path(&run.dir, split), split, more)?;
     }
-    Finished::read(&run.dir)
+    for (ask, path) in run.asks.iter().filter_map(|ask| Some((ask, ask.path(&run.dir)?))) {
+        let flags = ask.flags();
+        evaluate(&path, Split::Test, &flags.each_ref().map(String::as_str))?;
+    }
+    Finished::read(&run.dir, &run.asks)
 }
 
-/// Says on stderr how far it is, and guesses how long it goes on.
-struct Progress<'a> {
-    study: &'a Study,
-    total: usize,
-    start: Instant,
-    state: Mutex<State>,
-}
-
-struct State {
-    started: usize,
-    cost_done: u64,
-    cost_left: u64,
-}
-
-impl<'a> Progress<'a> {
-    fn new(study: &'a Study, todo: &[usize]) -> Self {
-        let total = study.runs.len();
-        let started = total - todo.len();
-        if started > 0 {
-            eprintln!("{started} of {total} runs are done already");
-        }
-        let cost_left = todo.iter().map(|&i| study.runs[i].cost).sum();
-        let state = Mutex::new(State { started, cost_done: 0, cost_left });
-        Self { study, total, start: Instant::now(), state }
-    }
-
-    fn start(&self, run: &Run) -> Instant {
-        let mut state = self.state();
-        state.started += 1;
-        eprintln!("run {} of {}: {} ...", state.started, self.total, self.title(run));
-        Instant::now()
-    }
-
-    fn end(&self, run: &Run, outcome: &Outcome, started: Instant) {
-        let mut state = self.state();
-        state.cost_done += run.cost;
-        state.cost_left -= run.cost;
-        let so_far = self.start.elapsed();
-        let left = so_far.mul_f64(state.cost_left as f64 / state.cost_done.max(1) as f64);
-        let how = match outcome {
-            Outcome::Failed(why) => format!("FAILED ({why})"),
-            _ => "done".into(),
-        };
-        eprintln!(
-            "{}: {how} in {}; {} since the start, about {} to go",
-            self.title(run),
-            clock(started.elapsed()),
-            clock(so_far),
-            clock(left)
-        );
-    }
-
-    fn title(&self, run: &Run) -> String {
-        format!("{} {}", self.study.dataset(run).source.name, run.spec.title())
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// `4:05`, `1:04:05`.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -1,135 +1,85 @@
-//! What is run: the matrix of encoders, methods and seeds, and the schedule of each scale.
+//! One run: a system and a seed, its flags, and the name of its directory.
 //!
 //! A run's directory is named by everything that shapes its result, so a changed setting is another run and never an old
 //! result under a new name. Device and threads shape only its speed, and are not part of the name.
 
-use clap::ValueEnum;
+use anyhow::{Result, ensure};
 
-/// The encoders that are there.
-const ENCODERS: &[&str] = &["gru"];
-/// What is trained on top of each.
-const METHODS: &[&str] = &["normal", "prl"];
-/// What needs no encoder. It is deterministic, so one seed says all.
-const BASELINES: &[&str] = &["popularity", "last-items"];
-
-/// Rows drawn at each step, the protocol's.
-const BATCH: u64 = 256;
-/// Passes over the training rows, the protocol's.
-const EPOCHS: u64 = 30;
-/// Steps between validations, the protocol's.
-const EVAL_EVERY: u64 = 2000;
-/// Validations that a learning curve and a choice of the best checkpoint need at least.
-const FEWEST_VALIDATIONS: u64 = 3;
-/// Steps of a run at quick scale, the same for every method.
-const QUICK_STEPS: u64 = 900;
-/// Steps between its validations.
-const QUICK_EVAL_EVERY: u64 = 150;
-
-/// How much of it all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Scale {
-    /// Small stand-ins, few steps: minutes, to see that everything works and learns
-    Quick,
-    /// The paper's sizes and the protocol's 30 epochs: days on a CPU
-    Paper,
-}
-
-impl Scale {
-    /// `quick` or `paper`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scale::Quick => "quick",
-            Scale::Paper => "paper",
-        }
-    }
-
-    /// The schedule on a dataset of so many training rows.
-    pub fn schedule(self, rows: u64) -> Schedule {
-        let per_epoch = (rows / BATCH).max(1);
-        let all = EPOCHS * per_epoch;
-        match self {
-            Scale::Quick => Schedule { steps: all.min(QUICK_STEPS), eval_every: QUICK_EVAL_EVERY, per_epoch },
-            Scale::Paper if all / EVAL_EVERY < FEWEST_VALIDATIONS => {
-                Schedule { steps: all, eval_every: per_epoch, per_epoch }
-            }
-            Scale::Paper => Schedule { steps: all, eval_every: EVAL_EVERY, per_epoch },
-        }
-    }
-}
-
-/// How long a run trains and how often it is validated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// Steps in all.
-    pub steps: u64,
-    /// Steps between validations.
-    pub eval_every: u64,
-    /// Steps that make one pass over the training rows.
-    pub per_epoch: u64,
-}
-
-impl Schedule {
-    /// In words, with every departure from the protocol.
-    pub fn describe(&self) -> String {
-        let Self { steps, eval_every, per_epoch } = *self;
-        let mut text =
-            format!("{steps} steps ({:.1} epochs), validated every {eval_every}", steps as f64 / per_epoch as f64);
-        if steps < EPOCHS * per_epoch {
-            text.push_str(&format!("; the protocol has {EPOCHS} epochs"));
-        }
-        if eval_every != EVAL_EVERY {
-            text.push_str(&format!("; the protocol validates every {EVAL_EVERY} steps"));
-        }
-        text
-    }
-}
+use super::matrix::{ENCODERS, METHODS, System, systems};
+use super::schedule::{EPOCHS, Scale, Schedule};
 
 /// One run: a cell of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// The encoder; `None` for what needs none.
-    pub encoder: Option<&'static str>,
-    /// What is trained on top of it.
-    pub method: &'static str,
+    /// What is trained.
+    pub system: System,
     /// The seed of everything random.
     pub seed: u64,
 }
 
 impl Spec {
-    /// Every run on one dataset, row by row of the tables.
-    pub fn all(repeats: u64) -> Vec<Spec> {
-        let baselines = BASELINES.iter().map(|&method| Spec { encoder: None, method, seed: 0 });
-        let rows = ENCODERS.iter().flat_map(|&encoder| METHODS.iter().map(move |&method| (encoder, method)));
-        let trained = rows
-            .flat_map(|(encoder, method)| (0..repeats).map(move |seed| Spec { encoder: Some(encoder), method, seed }));
-        baselines.chain(trained).collect()
+    /// Every run on a log that the filter keeps, row by row of the tables.
+    pub fn all(log: &str, scale: Scale, repeats: u64, filter: &Filter) -> Vec<Spec> {
+        let rows = systems(log).into_iter().filter(|system| filter.keeps(system));
+        rows.flat_map(|system| (0..scale.seeds(&system, repeats)).map(move |seed| Spec { system, seed })).collect()
     }
 
     /// The flags of `prl train` that shape the result.
     pub fn flags(&self, schedule: Schedule) -> Vec<String> {
-        let mut flags = vec![("--method", self.method.to_owned()), ("--seed", self.seed.to_string())];
-        if let Some(encoder) = self.encoder {
+        let mut flags = vec![("--method", self.system.method.to_owned()), ("--seed", self.seed.to_string())];
+        if let Some(encoder) = self.system.encoder {
             flags.push(("--encoder", encoder.to_owned()));
             flags.push(("--epochs", EPOCHS.to_string()));
             flags.push(("--max-steps", schedule.steps.to_string()));
             flags.push(("--eval-every", schedule.eval_every.to_string()));
         }
+        if self.system.released {
+            flags.push(("--attention", "released".to_owned()));
+        }
         flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
     }
 
     /// The run's name on a dataset: readable, and different whenever anything that shapes the result is.
-    pub fn directory(&self, log: &str, dataset: &str, version: &str, flags: &[String]) -> String {
-        let shape = format!("{version}\n{dataset}\n{}", flags.join(" "));
-        let encoder = self.encoder.map(|encoder| format!("{encoder}-")).unwrap_or_default();
-        format!("{log}-{encoder}{}-{}-{}", self.method, self.seed, fingerprint(&shape))
+    pub fn directory(&self, log: &str, dataset: &str, code: &str, flags: &[String]) -> String {
+        let shape = format!("{code}\n{dataset}\n{}", flags.join(" "));
+        format!("{log}-{}-{}-{}", self.system.name(), self.seed, fingerprint(&shape))
     }
 
     /// For people.
     pub fn title(&self) -> String {
-        match self.encoder {
-            Some(encoder) => format!("{encoder} {} seed {}", self.method, self.seed),
-            None => self.method.to_owned(),
+        let seed = if self.system.is_baseline() { String::new() } else { format!(" seed {}", self.seed) };
+        self.system.title() + &seed
+    }
+}
+
+/// Which systems are wanted; an empty list wants all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Encoders, as `prl` names them. What needs no encoder is kept.
+    pub encoders: Vec<String>,
+    /// Methods.
+    pub methods: Vec<String>,
+}
+
+impl Filter {
+    /// Whether the names exist.
+    ///
+    /// # Errors
+    /// On one that does not.
+    pub fn check(&self) -> Result<()> {
+        let encoders: Vec<&str> = ENCODERS.iter().map(|encoder| encoder.name).collect();
+        let methods: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+        for (flag, given, known) in [("--encoders", &self.encoders, encoders), ("--methods", &self.methods, methods)] {
+            let unknown = given.iter().find(|name| !known.contains(&name.as_str()));
+            ensure!(unknown.is_none(), "{flag} {} is not one of {}", unknown.map_or("", |s| s), known.join(", "));
         }
+        Ok(())
+    }
+
+    /// Whether a system is wanted.
+    pub fn keeps(&self, system: &System) -> bool {
+        let wants = |list: &[String], name: &str| list.is_empty() || list.iter().any(|wanted| wanted == name);
+        system.encoder.is_none_or(|encoder| wants(&self.encoders, encoder)) && wants(&self.methods, system.method)
     }
 }
 
@@ -145,42 +95,62 @@ pub fn fingerprint(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn baselines_run_once_and_the_rest_for_every_seed() {
-        let specs = Spec::all(3);
-        assert_eq!(specs.len(), 2 + 2 * 3);
-        assert!(specs.iter().filter(|spec| spec.encoder.is_none()).all(|spec| spec.seed == 0));
-        assert_eq!(specs.last().unwrap().title(), "gru prl seed 2");
+    fn filter(encoders: &[&str], methods: &[&str]) -> Filter {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Filter { encoders: owned(encoders), methods: owned(methods) }
     }
 
     #[test]
-    fn a_small_dataset_is_still_validated_three_times() {
-        // 200 steps an epoch give 6,000 steps: three validations. One epoch's step fewer gives two.
-        assert_eq!(Scale::Paper.schedule(200 * 256), Schedule { steps: 6000, eval_every: 2000, per_epoch: 200 });
-        let small = Scale::Paper.schedule(200 * 256 - 1);
-        assert_eq!(small, Schedule { steps: 30 * 199, eval_every: 199, per_epoch: 199 });
+    fn baselines_run_once_and_the_rest_for_every_seed() {
+        let specs = Spec::all("rc15", Scale::Paper, 3, &Filter::default());
+        assert_eq!(specs.len(), 3 + 3 * 25);
+        assert!(specs.iter().filter(|spec| spec.system.is_baseline()).all(|spec| spec.seed == 0));
+        assert_eq!(specs[0].title(), "Popularity");
+        assert_eq!(specs[5].title(), "GRU normal seed 2");
+    }
+
+    #[test]
+    fn filters_keep_what_they_name() {
+        let titles = |filter: &Filter| -> Vec<String> {
+            Spec::all("retailrocket", Scale::Paper, 1, filter).iter().map(|spec| spec.system.name()).collect()
+        };
+        assert_eq!(titles(&filter(&["caser"], &["sqn", "popularity"])), ["popularity", "caser-sqn"]);
+        assert_eq!(titles(&filter(&["sasrec"], &["prl"])), ["sasrec-prl", "sasrec-prl-released"]);
+        assert!(filter(&["gru"], &["sac"]).check().is_ok());
+        let error = filter(&[], &["sca"]).check().unwrap_err().to_string();
+        assert!(error.starts_with("--methods sca is not one of popularity, "), "{error}");
+    }
+
+    #[test]
+    fn the_flags_say_it_all() {
+        let schedule = Schedule { steps: 100, eval_every: 50, per_epoch: 10 };
+        let system = |name: &str| systems("rc15").into_iter().find(|system| system.name() == name).unwrap();
+        let flags = |name: &str| Spec { system: system(name), seed: 2 }.flags(schedule).join(" ");
+        assert_eq!(flags("session-knn"), "--method session-knn --seed 2");
         assert_eq!(
-            small.describe(),
-            "5970 steps (30.0 epochs), validated every 199; the protocol validates every 2000 steps"
+            flags("sasrec-prl-released"),
+            "--method prl --seed 2 --encoder sasrec --epochs 30 --max-steps 100 --eval-every 50 --attention released"
         );
-        assert_eq!(Scale::Quick.schedule(100).steps, 30);
+        assert!(!flags("sasrec-prl").contains("--attention"));
     }
 
     #[test]
     fn whatever_shapes_a_result_names_another_directory() {
-        let spec = Spec { encoder: Some("gru"), method: "prl", seed: 1 };
-        let schedule = Scale::Quick.schedule(1 << 20);
-        let name = |spec: &Spec, schedule, dataset: &str, version: &str| {
-            spec.directory("rc15", dataset, version, &spec.flags(schedule))
+        let system = systems("rc15").into_iter().find(|system| system.name() == "gru-prl").unwrap();
+        let spec = Spec { system, seed: 1 };
+        let schedule = Scale::Quick.schedule(1 << 20, None);
+        let name = |spec: &Spec, schedule, dataset: &str, code: &str| {
+            spec.directory("rc15", dataset, code, &spec.flags(schedule))
         };
-        let first = name(&spec, schedule, "d1", "prl 0.1.0");
+        let first = name(&spec, schedule, "d1", "c1");
         assert!(first.starts_with("rc15-gru-prl-1-"), "{first}");
-        assert_eq!(first, name(&spec, schedule, "d1", "prl 0.1.0"));
+        assert_eq!(first, name(&spec, schedule, "d1", "c1"));
         let others = [
-            name(&spec, schedule, "d2", "prl 0.1.0"),
-            name(&spec, schedule, "d1", "prl 0.2.0"),
-            name(&spec, Schedule { eval_every: 100, ..schedule }, "d1", "prl 0.1.0"),
-            name(&Spec { seed: 2, ..spec.clone() }, schedule, "d1", "prl 0.1.0"),
+            name(&spec, schedule, "d2", "c1"),
+            name(&spec, schedule, "d1", "c2"),
+            name(&spec, Schedule { eval_every: 90, ..schedule }, "d1", "c1"),
+            name(&Spec { seed: 2, ..spec.clone() }, schedule, "d1", "c1"),
+            name(&Spec { system: System { released: true, ..system }, ..spec.clone() }, schedule, "d1", "c1"),
         ];
         assert!(others.iter().all(|other| *other != first), "{others:?}");
     }

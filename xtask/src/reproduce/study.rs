@@ -3,17 +3,35 @@
 use std::path::{Path, PathBuf};
 
 use super::data::Dataset;
-use super::outcome::{Finished, Outcome, Report};
+use super::matrix::{System, systems};
+use super::outcome::Outcome;
 use super::paper;
-use super::spec::{Scale, Schedule, Spec};
+use super::rows::Row;
+use super::schedule::{Scale, Schedule};
+use super::spec::{Filter, Spec};
+use super::sweep::{self, Ask};
 use crate::machine::Machine;
+
+/// What a call asks for.
+pub struct Wish {
+    /// How much of it all.
+    pub scale: Scale,
+    /// Seeds of every trained row.
+    pub repeats: u64,
+    /// Steps in place of the schedule's.
+    pub steps: Option<u64>,
+    /// Which systems.
+    pub filter: Filter,
+}
 
 /// All runs of one scale on all datasets.
 pub struct Study {
-    /// How much of it all.
-    pub scale: Scale,
+    /// What was asked for.
+    pub wish: Wish,
     /// What `prl --version` says.
     pub version: String,
+    /// What tells the code from any other's.
+    pub code: String,
     /// The machine of this call.
     pub machine: Machine,
     /// The datasets, in the order of the tables.
@@ -32,39 +50,44 @@ pub struct Run {
     pub dir: PathBuf,
     /// The flags of `prl train` that shape it.
     pub flags: Vec<String>,
+    /// The prompts it is asked beside that of the tables.
+    pub asks: Vec<Ask>,
     /// How much work it is, in a unit of its own.
-    pub cost: u64,
+    pub cost: f64,
 }
 
 impl Study {
-    /// Plans the runs, to lie in `runs`.
+    /// Plans the runs of `code`, to lie in `runs`.
     pub fn plan(
-        scale: Scale,
-        repeats: u64,
+        wish: Wish,
         version: String,
+        code: String,
         machine: Machine,
         datasets: Vec<Dataset>,
         runs: &Path,
     ) -> Self {
-        let mut study = Self { scale, version, machine, datasets, runs: Vec::new() };
+        let mut study = Self { wish, version, code, machine, datasets, runs: Vec::new() };
         for (i, dataset) in study.datasets.iter().enumerate() {
-            let schedule = study.schedule(dataset);
-            let planned = Spec::all(repeats).into_iter().map(|spec| {
-                let flags = spec.flags(schedule);
-                let name = spec.directory(dataset.source.name, &dataset.manifest.dataset, &study.version, &flags);
-                // Nearly all of a step is spent on the head, over all items.
-                let steps = if spec.encoder.is_some() { schedule.steps } else { 1 };
-                let cost = steps * dataset.manifest.counts.after_length_filter.items.max(1);
-                Run { dataset: i, spec, dir: runs.join(name), flags, cost }
-            });
+            let specs = Spec::all(dataset.source.name, study.wish.scale, study.wish.repeats, &study.wish.filter);
+            let planned: Vec<Run> = specs.into_iter().map(|spec| study.run(i, dataset, spec, runs)).collect();
             study.runs.extend(planned);
         }
         study
     }
 
+    fn run(&self, i: usize, dataset: &Dataset, spec: Spec, runs: &Path) -> Run {
+        let schedule = self.schedule(dataset);
+        let flags = spec.flags(schedule);
+        let name = spec.directory(dataset.source.name, &dataset.manifest.dataset, &self.code, &flags);
+        let scale = self.wish.scale;
+        let asks = if scale.asks(&spec.system) { sweep::asks(scale) } else { Vec::new() };
+        let cost = cost(dataset, schedule, &spec.system, asks.len());
+        Run { dataset: i, spec, dir: runs.join(name), flags, asks, cost }
+    }
+
     /// How long the runs on a dataset train.
     pub fn schedule(&self, dataset: &Dataset) -> Schedule {
-        self.scale.schedule(dataset.training_rows())
+        self.wish.scale.schedule(dataset.training_rows(), self.wish.steps)
     }
 
     /// The dataset of a run.
@@ -84,146 +107,33 @@ impl Study {
             Some(full) if full.sessions != counts.sessions => {
                 Some(format!("the log holds {} sessions, the full one {}", counts.sessions, full.sessions))
             }
-            _ if self.scale == Scale::Quick => Some("a quick run trains for fewer steps than the protocol".into()),
+            _ if self.schedule(dataset).is_cut() => Some("runs train for fewer steps than the protocol has".into()),
             _ => None,
         }
     }
 
-    /// The rows of a dataset's table.
-    pub fn rows<'a>(&'a self, dataset: usize, outcomes: &'a [Outcome]) -> Vec<Row<'a>> {
-        let all: Vec<(&Run, &Outcome)> =
-            self.runs.iter().zip(outcomes).filter(|(run, _)| run.dataset == dataset).collect();
-        let same = |a: &(&Run, &Outcome), b: &(&Run, &Outcome)| {
-            (a.0.spec.encoder, a.0.spec.method) == (b.0.spec.encoder, b.0.spec.method)
-        };
-        all.chunk_by(same).map(Row::of).filter(|row| !row.done.is_empty() || !row.failed.is_empty()).collect()
+    /// The row of a system on a dataset; `None` if nothing of it was asked for.
+    pub fn row<'a>(&'a self, dataset: usize, system: System, outcomes: &'a [Outcome]) -> Option<Row<'a>> {
+        let own = |(run, _): &(&Run, &Outcome)| run.dataset == dataset && run.spec.system == system;
+        let mut runs = self.runs.iter().zip(outcomes).filter(own).peekable();
+        runs.peek()?;
+        Some(Row::of(system, runs))
+    }
+
+    /// The systems that no run was asked of on a dataset.
+    pub fn left_out(&self, dataset: &Dataset) -> Vec<System> {
+        systems(dataset.source.name).into_iter().filter(|system| !self.wish.filter.keeps(system)).collect()
     }
 }
 
-/// A row of a table: the same run with every seed, those that are not done yet left out.
-pub struct Row<'a> {
-    /// The encoder, if it has one.
-    pub encoder: Option<&'static str>,
-    /// The method.
-    pub method: &'static str,
-    /// The runs that are done, with their seeds.
-    pub done: Vec<(u64, &'a Finished)>,
-    /// Those that failed, with why.
-    pub failed: Vec<(u64, &'a str)>,
-}
-
-/// Which split a number is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// The one the paper reports.
-    Test,
-    /// The one the best weights are chosen by.
-    Val,
-}
-
-impl Split {
-    /// In the order of the tables.
-    pub const ALL: [Split; 2] = [Split::Test, Split::Val];
-
-    /// As `prl` names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Test => "test",
-            Split::Val => "val",
-        }
-    }
-
-    /// The report on it.
-    pub fn of(self, run: &Finished) -> &Report {
-        match self {
-            Split::Test => &run.test,
-            Split::Val => &run.val,
-        }
-    }
-}
-
-impl<'a> Row<'a> {
-    fn of(runs: &[(&'a Run, &'a Outcome)]) -> Self {
-        let spec = &runs[0].0.spec;
-        let mut row = Self { encoder: spec.encoder, method: spec.method, done: Vec::new(), failed: Vec::new() };
-        for (run, outcome) in runs {
-            match outcome {
-                Outcome::Pending => {}
-                Outcome::Failed(why) => row.failed.push((run.spec.seed, why)),
-                Outcome::Done(finished) => row.done.push((run.spec.seed, finished)),
-            }
-        }
-        row
-    }
-
-    /// Its name: `gru prl`, `popularity`.
-    pub fn title(&self) -> String {
-        self.encoder.map_or(self.method.to_owned(), |encoder| format!("{encoder} {}", self.method))
-    }
-
-    /// The seeds of the runs that are done: `seed 0`, `seeds 0, 1, 2`.
-    pub fn seeds(&self) -> String {
-        let seeds: Vec<String> = self.done.iter().map(|(seed, _)| seed.to_string()).collect();
-        format!("seed{} {}", if seeds.len() == 1 { "" } else { "s" }, seeds.join(", "))
-    }
-
-    /// A number over the seeds; `None` if a run lacks it, or none is done.
-    pub fn over_seeds(&self, split: Split, value: impl Fn(&Report) -> Option<f64>) -> Option<OverSeeds> {
-        let values: Vec<f64> = self.done.iter().map(|(_, run)| value(split.of(run))).collect::<Option<_>>()?;
-        OverSeeds::of(&values)
-    }
-
-    /// The first run that is done.
-    pub fn first(&self) -> Option<(u64, &'a Finished)> {
-        self.done.first().copied()
-    }
-}
-
-/// A number over the seeds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OverSeeds {
-    /// The mean.
-    pub mean: f64,
-    /// The least.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-impl OverSeeds {
-    fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len();
-        (n > 0).then(|| Self {
-            mean: values.iter().sum::<f64>() / n as f64,
-            min: values.iter().copied().fold(f64::INFINITY, f64::min),
-            max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        })
-    }
-}
-
-/// What is ours less what is the paper's, and whether that is within the tolerance. Both are taken as they are printed, to
-/// four decimals.
-pub fn difference(ours: f64, paper: f64) -> (f64, bool) {
-    let to_print = |x: f64| (x * 1e4).round();
-    let difference = to_print(ours) - to_print(paper);
-    (difference / 1e4, difference.abs() <= to_print(paper::TOLERANCE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_band_holds_the_mean() {
-        assert_eq!(OverSeeds::of(&[0.25, 0.75, 0.5]), Some(OverSeeds { mean: 0.5, min: 0.25, max: 0.75 }));
-        assert_eq!(OverSeeds::of(&[]), None);
-    }
-
-    #[test]
-    fn the_verdict_is_on_what_is_printed() {
-        assert_eq!(difference(0.4714, 0.4514), (0.02, true));
-        assert_eq!(difference(0.47144, 0.4514), (0.02, true), "prints as 0.4714");
-        assert_eq!(difference(0.4715, 0.4514), (0.0201, false));
-        assert_eq!(difference(0.4304, 0.4514), (-0.021, false));
-    }
+/// Nearly all the time goes into scores of all items: one pass over them a row that is ranked, three a row that is learned
+/// from (scores, and the gradients of both their factors).
+fn cost(dataset: &Dataset, schedule: Schedule, system: &System, asks: usize) -> f64 {
+    let rows = |split| dataset.rows(split) as f64;
+    let learned = schedule.steps as f64 * super::schedule::BATCH as f64 * 3.0 * system.cost();
+    let validated =
+        if system.is_baseline() { 1 } else { 1 + schedule.steps / schedule.eval_every } as f64 * rows("val");
+    let tested = (1 + asks) as f64 * rows("test");
+    let learned = if system.is_baseline() { 0.0 } else { learned };
+    (learned + validated + tested) * dataset.manifest.counts.after_length_filter.items.max(1) as f64
 }

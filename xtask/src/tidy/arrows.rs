@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("baselines", &["sessions"]),
     ("train", &["seed", "kernels", "sessions", "eval", "nn", "encoders", "core", "baselines"]),
     ("cli", &["seed", "kernels", "sessions", "eval", "synth", "data", "nn", "encoders", "core", "baselines", "train"]),
+    ("xtask", &["sessions", "eval"]),
 ];
 
 /// The large dependencies (all names that start so), and the only crates that may use them directly.
@@ -27,8 +28,9 @@ const CONFINED: &[(&str, &[&str])] =
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let manifests = files.iter().filter_map(|file| {
-        let folder = file.path.strip_suffix("/Cargo.toml")?.strip_prefix("crates/")?;
-        Some((folder, file))
+        let folder = file.path.strip_suffix("/Cargo.toml")?;
+        let crates = folder.strip_prefix("crates/");
+        Some((crates.or_else(|| (folder == "xtask").then_some(folder))?, file))
     });
     manifests.flat_map(|(folder, file)| check_manifest(folder, file)).collect()
 }
@@ -99,6 +101,14 @@ mod tests {
         assert_eq!(found("sessions", "[dependencies]\npolars-core = \"1\"\n").len(), 1);
         assert_eq!(found("baselines", "[dependencies]\ncandle-core.workspace = true\n").len(), 1);
         assert_eq!(found("cli", "[dependencies]\naxum = \"1\"\n").len(), 1);
+    }
+
+    #[test]
+    fn the_chores_train_nothing() {
+        let found =
+            |manifest: &str| check(&[File { path: "xtask/Cargo.toml".into(), text: manifest.to_owned() }]).len();
+        assert_eq!(found("[dependencies]\nprl-eval.workspace = true\n"), 0);
+        assert_eq!(found("[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n"), 2);
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! What must be said beside the numbers: how much of the matrix they are, what was cut, what failed, and what it ran on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::data::SOURCES;
+use super::matrix::System;
+use super::outcome::Outcome;
+use super::progress::clock;
+use super::study::{Run, Study};
+use crate::machine::Machine;
+
+/// Steps of plain cross-entropy with which SAC starts, the protocol's, by log and encoder; none elsewhere.
+const SAC_WARM_UP: [(&str, &str, u64); 3] =
+    [("retailrocket", "gru", 15_000), ("rc15", "sasrec", 30_000), ("retailrocket", "sasrec", 30_000)];
+
+/// How many runs there are, and how they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// All that were asked for.
+    pub all: usize,
+    /// Trained and evaluated.
+    pub done: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+impl Count {
+    /// Counts them.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
+        let (done, failed) = (count(|o| matches!(o, Outcome::Done(_))), count(|o| matches!(o, Outcome::Failed(_))));
+        Self { all: outcomes.len(), done, failed }
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        let left = self.all - self.done - self.failed;
+        let left = if left > 0 { format!(", {left} are still to come") } else { String::new() };
+        format!("{} of {} runs are done, {} failed{left}.", self.done, self.all, self.failed)
+    }
+}
+
+/// Every departure from the paper's whole matrix under its protocol, a sentence each.
+pub fn cuts(study: &Study) -> Vec<String> {
+    let mut cuts: Vec<String> = study.wish.scale.cuts().map(str::to_owned).into_iter().collect();
+    let logs = SOURCES.iter().filter(|source| study.datasets.iter().all(|dataset| dataset.source.name != source.name));
+    cuts.extend(logs.map(|source| format!("{} was left out.", source.title)));
+    for dataset in &study.datasets {
+        let (title, schedule) = (dataset.source.title, study.schedule(dataset));
+        let left_out: Vec<String> = study.left_out(dataset).iter().map(System::title).collect();
+        if !left_out.is_empty() {
+            cuts.push(format!("{title}, not run: {}.", left_out.join("; ")));
+        }
+        cuts.push(format!("{title}, each run: {}.", schedule.describe()));
+        let is_run = |encoder: &str| {
+            let is_it = |run: &&Run| run.spec.system.encoder == Some(encoder) && run.spec.system.method == "sac";
+            study.runs.iter().any(|run| std::ptr::eq(study.dataset(run), dataset) && is_it(&run))
+        };
+        let warm_ups = SAC_WARM_UP
+            .iter()
+            .filter(|(log, encoder, steps)| *log == dataset.source.name && schedule.steps <= *steps && is_run(encoder));
+        cuts.extend(warm_ups.map(|(_, encoder, steps)| {
+            format!("{title}, {encoder} SAC: the protocol's warm-up of {steps} steps is longer than the run, which is plain cross-entropy throughout.")
+        }));
+    }
+    cuts
+}
+
+/// Every run that failed: what it is, and why.
+pub fn failures<'a>(study: &'a Study, outcomes: &'a [Outcome]) -> Vec<(String, &'a str)> {
+    let failed = |(run, outcome): (&'a Run, &'a Outcome)| match outcome {
+        Outcome::Failed(failure) => {
+            Some((format!("{} {}", study.dataset(run).source.title, run.spec.title()), failure.message.as_str()))
+        }
+        _ => None,
+    };
+    study.runs.iter().zip(outcomes).filter_map(failed).collect()
+}
+
+/// The machines that made the runs, and for each how many it made, on what, and in what time together.
+pub fn machines(outcomes: &[Outcome]) -> Vec<(&Machine, String)> {
+    let mut machines: BTreeMap<&Machine, (usize, f64, BTreeSet<String>)> = BTreeMap::new();
+    for outcome in outcomes {
+        let Outcome::Done(run) = outcome else { continue };
+        let entry = machines.entry(&run.machine).or_default();
+        entry.0 += 1;
+        entry.1 += run.manifest.seconds;
+        entry.2.insert(format!("{} with {} threads", run.manifest.machine.device, run.manifest.machine.threads));
+    }
+    let describe = |(machine, (runs, seconds, devices)): (_, (usize, f64, BTreeSet<String>))| {
+        let devices: Vec<String> = devices.into_iter().collect();
+        let time = clock(Duration::from_secs_f64(seconds));
+        (machine, format!("{runs} runs, {time} of training and validation together, on {}", devices.join("; ")))
+    };
+    machines.into_iter().map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::super::spec::Filter;
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let filter = Filter { encoders: vec!["gru".into()], methods: ["normal", "sac"].map(str::to_owned).into() };
+        let mut study = fixture::study(dir.path(), 1, true, filter);
+        study.wish.steps = Some(600);
+        let outcomes = fixture::outcomes(&study, |system| (system.method == "sac").then_some(0.5));
+        let count = Count::of(&outcomes);
+        assert_eq!((count.describe().as_str()), "2 of 4 runs are done, 2 failed.");
+        let cuts = cuts(&study).join("\n");
+        assert!(cuts.contains("RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; "), "{cuts}");
+        assert!(cuts.contains("RetailRocket, gru SAC: the protocol's warm-up of 15000 steps"), "{cuts}");
+        assert!(!cuts.contains("RC15, gru SAC") && !cuts.contains("sasrec SAC"), "{cuts}");
+        assert!(cuts.contains("RC15, each run: 600 steps"), "{cuts}");
+        assert_eq!(failures(&study, &outcomes)[0].0, "RC15 GRU normal seed 0");
+        let machines = machines(&outcomes);
+        assert_eq!(machines.len(), 1);
+        assert_eq!(machines[0].1, "2 runs, 2:00 of training and validation together, on cpu with 1 threads");
+    }
+}
