@@ -38,13 +38,17 @@ impl Machine {
         }
     }
 
-    /// As the lines of a Markdown list.
-    pub fn to_markdown(&self) -> String {
+    /// What it is, a line each.
+    pub fn lines(&self) -> Vec<String> {
         let Self { processor, cores, gpu, system, rustc, commit } = self;
-        let gpu = gpu.as_ref().map(|gpu| format!("- GPU: {gpu}\n")).unwrap_or_default();
-        format!(
-            "- processor: {processor}, {cores} cores\n{gpu}- system: {system}\n- compiler: {rustc}\n- commit: {commit}\n"
-        )
+        let gpu = gpu.iter().map(|gpu| format!("GPU: {gpu}"));
+        let rest = [format!("system: {system}"), format!("compiler: {rustc}"), format!("commit: {commit}")];
+        std::iter::once(format!("processor: {processor}, {cores} cores")).chain(gpu).chain(rest).collect()
+    }
+
+    /// The same as a Markdown list.
+    pub fn to_markdown(&self) -> String {
+        self.lines().iter().map(|line| format!("- {line}\n")).collect()
     }
 }
 

@@ -12,6 +12,10 @@ mod devices;
 mod figures;
 #[cfg(test)]
 mod fixture;
+mod forest;
+mod html;
+mod index;
+mod index_table;
 mod markdown;
 mod matrix;
 mod notes;
@@ -25,6 +29,7 @@ mod progress;
 mod queue;
 mod rows;
 mod schedule;
+mod sheet;
 mod significance;
 mod spec;
 mod study;

@@ -1,10 +1,12 @@
-//! The charts of a study: Figures 4 and 5 and the learning curves, with bands over the seeds.
+//! The charts of a study: its main numbers, Figures 4 and 5, and the learning curves.
 
+use plotters::style::RGBColor;
 use prl_eval::Metric;
-use prl_sessions::Kind;
+use prl_sessions::{Kind, Split};
 
+use super::forest::{self, Forest};
 use super::matrix::{ENCODERS, System};
-use super::outcome::{Finished, Outcome, kind_name, value};
+use super::outcome::{Finished, KINDS, Outcome, kind_name, value};
 use super::panel::Panel;
 use super::plot::{Chart, Line};
 use super::rows::{OverSeeds, Row};
@@ -12,23 +14,23 @@ use super::study::Study;
 use super::sweep::Figure;
 
 /// The colours of encoders and of methods; legible on white and on black.
-const COLOURS: [(&str, (u8, u8, u8)); 13] = [
-    ("gru", (47, 129, 247)),
-    ("caser", (214, 118, 26)),
-    ("nextitnet", (152, 94, 214)),
-    ("sasrec", (28, 150, 105)),
-    ("normal", (128, 134, 144)),
-    ("sqn", (214, 118, 26)),
-    ("sac", (152, 94, 214)),
-    ("prl", (47, 129, 247)),
-    ("prl-control", (28, 150, 105)),
-    ("prl-mean", (214, 118, 26)),
-    ("prl-mlp", (152, 94, 214)),
-    ("prl-wo", (28, 150, 105)),
-    ("prl-cumu", (196, 62, 96)),
+const COLOURS: [(&str, RGBColor); 13] = [
+    ("gru", RGBColor(47, 129, 247)),
+    ("caser", RGBColor(214, 118, 26)),
+    ("nextitnet", RGBColor(152, 94, 214)),
+    ("sasrec", RGBColor(28, 150, 105)),
+    ("normal", RGBColor(128, 134, 144)),
+    ("sqn", RGBColor(214, 118, 26)),
+    ("sac", RGBColor(152, 94, 214)),
+    ("prl", RGBColor(47, 129, 247)),
+    ("prl-control", RGBColor(28, 150, 105)),
+    ("prl-mean", RGBColor(214, 118, 26)),
+    ("prl-mlp", RGBColor(152, 94, 214)),
+    ("prl-wo", RGBColor(28, 150, 105)),
+    ("prl-cumu", RGBColor(196, 62, 96)),
 ];
 /// Of what has none.
-const OTHER: (u8, u8, u8) = (196, 62, 96);
+const OTHER: RGBColor = RGBColor(196, 62, 96);
 
 /// A figure of the paper on one log: a chart, and what it comes to in words.
 pub struct Answered {
@@ -67,9 +69,8 @@ fn answer_line(row: &Row<'_>, figure: &Figure) -> Option<Line> {
     };
     let mut points: Vec<[f64; 4]> = asks.filter_map(point).collect();
     points.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    let name = format!("{}, {}", row.system.title(), row.seeds());
     let colour = colour(row.system.encoder.unwrap_or_default());
-    (!points.is_empty()).then_some(Line { name, colour, points })
+    (!points.is_empty()).then_some(Line { name: row.system.title(), colour, points })
 }
 
 /// Where a line is highest, and from where to where it goes.
@@ -82,6 +83,36 @@ fn finding(line: &Line, symbol: &str) -> Option<String> {
         "{}: highest at {symbol} = {} ({:.1}); from {:.1} to {:.1}{change} over the range",
         line.name, best[0], best[1], first[1], last[1]
     ))
+}
+
+/// HR@20 of every row of a panel on the test split, for both kinds of events.
+pub fn main_numbers(panel: &Panel<'_>) -> Vec<Forest> {
+    let metric = Metric::Hr20;
+    let of_kind = |kind: Kind| {
+        let mut rows = Vec::new();
+        let mut group = None;
+        for row in &panel.rows {
+            let encoder = row.system.encoder_title().unwrap_or("No encoder");
+            if group.replace(encoder) != Some(encoder) {
+                rows.push(forest::Row::Group(encoder));
+            }
+            let cell = panel.cell(row, Split::Test, kind, metric);
+            rows.push(forest::Row::Number {
+                name: row.system.method_title(),
+                colour: system_colour(&row.system),
+                value: cell.ours.map(|ours| ours.mean).ok_or(if row.failed.is_empty() {
+                    "not run yet"
+                } else {
+                    "failed"
+                }),
+                interval: cell.interval.map(Into::into),
+                paper: cell.paper.map(|(paper, _)| paper).filter(|_| panel.incomparable.is_none()),
+            });
+        }
+        let title = format!("{} ({}), {}s", panel.dataset.source.title, panel.dataset.kind(), kind_name(kind));
+        Forest { title, x: format!("test {} {metric}", kind_name(kind)), rows }
+    };
+    KINDS.into_iter().map(of_kind).collect()
 }
 
 /// The learning curves of a panel: for each encoder, both numbers that are validated by. With each its name as a file.
@@ -111,16 +142,19 @@ fn curve_line(row: &Row<'_>, kind: Kind, metric: Metric) -> Option<Line> {
         Some(point(step as f64, row.over_seeds(of)?))
     };
     let points: Vec<[f64; 4]> = first.curve.iter().filter_map(|point| at(point.step)).collect();
-    let system = row.system;
-    let colour = if system.released { OTHER } else { colour(system.method) };
-    (!points.is_empty()).then_some(Line { name: system.method_title(), colour, points })
+    let colour = system_colour(&row.system);
+    (!points.is_empty()).then_some(Line { name: row.system.method_title(), colour, points })
 }
 
 fn point(x: f64, over: OverSeeds) -> [f64; 4] {
     [x, over.mean, over.min, over.max]
 }
 
-fn colour(name: &str) -> (u8, u8, u8) {
+fn system_colour(system: &System) -> RGBColor {
+    if system.released { OTHER } else { colour(system.method) }
+}
+
+fn colour(name: &str) -> RGBColor {
     COLOURS.iter().find(|(known, _)| *known == name).map_or(OTHER, |(_, colour)| *colour)
 }
 
@@ -139,13 +173,12 @@ mod tests {
         let outcomes = fixture::outcomes(&study, |system| (system.encoder != Some("caser")).then_some(0.5));
         let found = answered(&study, &outcomes, &FIGURES[0]);
         let names: Vec<&str> = found[0].chart.lines.iter().map(|line| line.name.as_str()).collect();
-        assert_eq!(names, ["GRU PRL, seeds 0, 1", "NextItNet PRL, seeds 0, 1", "SASRec PRL, seeds 0, 1"]);
+        assert_eq!(names, ["GRU PRL", "NextItNet PRL", "SASRec PRL"]);
         // The fixture's reward is 100 - mu - eps.
         assert_eq!(found[0].chart.lines[0].points.len(), 10);
         assert_eq!(found[0].chart.lines[0].points[0], [0.25, 99.75, 99.75, 99.75]);
         assert!(
-            found[0].findings[0]
-                .starts_with("GRU PRL, seeds 0, 1: highest at \u{3bc} = 0.25 (99.8); from 99.8 to 95.0 (-4.8%)")
+            found[0].findings[0].starts_with("GRU PRL: highest at \u{3bc} = 0.25 (99.8); from 99.8 to 95.0 (-4.8%)")
         );
         assert_eq!(answered(&study, &outcomes, &FIGURES[1])[1].chart.lines[0].points[6], [1.0, 97.0, 97.0, 97.0]);
     }
@@ -163,5 +196,7 @@ mod tests {
         let names: Vec<&str> = charts[6].1.lines.iter().map(|line| line.name.as_str()).collect();
         assert_eq!(names, ["normal", "SQN", "PRL", "PRL without its prompt", "PRL, as released"]);
         assert_eq!(charts[6].1.lines[0].points, [[5.0, 0.5, 0.5, 0.5], [10.0, 0.5, 0.5, 0.5]]);
+        // 3 baselines, 4 encoders with 5 methods, SASRec-PRL as released, and the names of the 5 groups.
+        assert!(main_numbers(&panels[0]).iter().all(|plot| plot.rows.len() == 3 + 4 * 5 + 1 + 5));
     }
 }

@@ -188,6 +188,11 @@ pub static TABLES: [Table; 4] = [
 ];
 
 impl Table {
+    /// Whether it is one of the paper's main results, and no ablation.
+    pub fn is_main(&self) -> bool {
+        matches!(self.star, Star::AgainstBestOf(_))
+    }
+
     /// Its rows, encoder by encoder, the baselines before them.
     pub fn systems(&self) -> Vec<System> {
         let rows = self.encoders.iter().flat_map(|&encoder| {

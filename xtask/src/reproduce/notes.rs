@@ -67,15 +67,20 @@ pub fn cuts(study: &Study) -> Vec<String> {
     cuts
 }
 
-/// Every run that failed: what it is, and why.
+/// Every row of which runs failed: what it is with which seeds, and why; seeds that failed alike stand together.
 pub fn failures<'a>(study: &'a Study, outcomes: &'a [Outcome]) -> Vec<(String, &'a str)> {
-    let failed = |(run, outcome): (&'a Run, &'a Outcome)| match outcome {
-        Outcome::Failed(failure) => {
-            Some((format!("{} {}", study.dataset(run).source.title, run.spec.title()), failure.message.as_str()))
+    let mut failures: Vec<(String, &str, Vec<String>)> = Vec::new();
+    for (run, outcome) in study.runs.iter().zip(outcomes) {
+        let Outcome::Failed(failure) = outcome else { continue };
+        let row = format!("{} {}", study.dataset(run).source.title, run.spec.system.title());
+        let seed = run.spec.seed.to_string();
+        match failures.iter_mut().find(|(name, why, _)| *name == row && *why == failure.message) {
+            Some((_, _, seeds)) => seeds.push(seed),
+            None => failures.push((row, &failure.message, vec![seed])),
         }
-        _ => None,
-    };
-    study.runs.iter().zip(outcomes).filter_map(failed).collect()
+    }
+    let describe = |(row, why, seeds): (String, _, Vec<String>)| (format!("{row}, seed {}", seeds.join(", ")), why);
+    failures.into_iter().map(describe).collect()
 }
 
 /// The machines that made the runs, and for each how many it made, on what, and in what time together.
@@ -106,19 +111,19 @@ mod tests {
     fn what_is_not_there_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let filter = Filter { encoders: vec!["gru".into()], methods: ["normal", "sac"].map(str::to_owned).into() };
-        let mut study = fixture::study(dir.path(), 1, true, filter);
+        let mut study = fixture::study(dir.path(), 2, true, filter);
         study.wish.steps = Some(600);
         let outcomes = fixture::outcomes(&study, |system| (system.method == "sac").then_some(0.5));
         let count = Count::of(&outcomes);
-        assert_eq!((count.describe().as_str()), "2 of 4 runs are done, 2 failed.");
+        assert_eq!((count.describe().as_str()), "4 of 8 runs are done, 4 failed.");
         let cuts = cuts(&study).join("\n");
         assert!(cuts.contains("RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; "), "{cuts}");
         assert!(cuts.contains("RetailRocket, gru SAC: the protocol's warm-up of 15000 steps"), "{cuts}");
         assert!(!cuts.contains("RC15, gru SAC") && !cuts.contains("sasrec SAC"), "{cuts}");
         assert!(cuts.contains("RC15, each run: 600 steps"), "{cuts}");
-        assert_eq!(failures(&study, &outcomes)[0].0, "RC15 GRU normal seed 0");
+        assert_eq!(failures(&study, &outcomes)[0].0, "RC15 GRU normal, seed 0, 1");
         let machines = machines(&outcomes);
         assert_eq!(machines.len(), 1);
-        assert_eq!(machines[0].1, "2 runs, 2:00 of training and validation together, on cpu with 1 threads");
+        assert_eq!(machines[0].1, "4 runs, 4:00 of training and validation together, on cpu with 1 threads");
     }
 }

@@ -14,7 +14,7 @@ use super::plot::Chart;
 use super::significance::Tests;
 use super::study::Study;
 use super::sweep::{FIGURES, Figure};
-use super::{csvs, figures, markdown, plot};
+use super::{csvs, figures, index, markdown, plot, sheet};
 use crate::files::{markdown_table, write_whole};
 
 /// Writes all pages to `out`.
@@ -33,15 +33,16 @@ pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], tests: &Te
     for figure in &FIGURES {
         let charts: Vec<Chart> = figures::answered(study, outcomes, figure).into_iter().map(|on| on.chart).collect();
         if !charts.is_empty() {
-            write_whole(&out.join(format!("figure{}.svg", figure.number)), plot::alone(&charts)?)?;
+            write_whole(&out.join(format!("figure{}.svg", figure.number)), sheet::alone(&plot::svg(&charts)?))?;
         }
     }
     for (name, chart) in panels.iter().flat_map(figures::curves) {
-        write_whole(&out.join("curves").join(name).with_extension("svg"), plot::alone(&[chart])?)?;
+        write_whole(&out.join("curves").join(name).with_extension("svg"), sheet::alone(&plot::svg(&[chart])?))?;
     }
     write_whole(&out.join("runs.csv"), csvs::runs(study, outcomes)?)?;
     write_whole(&out.join("curves.csv"), csvs::curves(study, outcomes)?)?;
     write_whole(&out.join("answers.csv"), csvs::answers(study, outcomes)?)?;
+    write_whole(&out.join("index.html"), index::page(study, outcomes, &panels)?)?;
     write_whole(&out.join("README.md"), front(study, outcomes, &panels))
 }
 
@@ -49,6 +50,7 @@ fn front(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> String {
     let mut text: String = study.datasets.iter().filter_map(|dataset| dataset.stamp()).collect();
     text += &format!("# Results, {} scale\n\n", study.wish.scale.name());
     text += &format!("{} {}, code `{}`.\n\n", Count::of(outcomes).describe(), study.version, study.code);
+    text += "The same as one page to look at: [index.html](index.html).\n\n";
     text += "## What it ran on\n";
     for (machine, made) in notes::machines(outcomes) {
         text += &format!("\n{}- made: {made}\n", machine.to_markdown());
