@@ -1,4 +1,4 @@
-//! The numbers of all pages as CSV: a file for each table, one line a run, one line a validation, one line an answer.
+//! The numbers of all pages as CSV: a file for each table, a line for each run, each validation and each answer.
 
 use anyhow::Result;
 use prl_eval::Metric;
@@ -63,6 +63,17 @@ fn share(x: f64) -> String {
 
 fn method(system: &super::matrix::System) -> String {
     format!("{}{}", system.method, if system.released { "-released" } else { "" })
+}
+
+/// Table 1.
+pub fn counts(study: &Study) -> Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(["what", "dataset", "sessions", "items", "clicks", "purchases"])?;
+    for (what, hash, c) in super::page::counts(study) {
+        let counts = [c.sessions, c.items, c.clicks, c.purchases].map(|n| n.to_string());
+        csv.write_record([what, hash.to_owned()].into_iter().chain(counts))?;
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
 }
 
 /// One line a validation: the learning curves.
@@ -162,6 +173,7 @@ mod tests {
         assert!(table.contains("gru,prl,paper_starred,0,1,0,1,"), "{table}");
         assert!(table.contains("2,rc15,real,test,gru,prl,rival,0,normal,"), "{table}");
         assert!(table.contains("gru,sac,seed 0 FAILED: error: the loss is NaN at step 7"), "{table}");
+        assert!(counts(&study).unwrap().contains("\"RC15, the paper\",,200000,26702,1110965,43946"));
         assert_eq!(answers(&study, &outcomes).unwrap().lines().count(), 1 + 2 * 16, "16 prompts on two logs");
     }
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use prl_sessions::Kind;
 
 use super::data::Counts;
 use super::matrix::TABLES;
 use super::notes::{self, Count};
-use super::outcome::Outcome;
+use super::outcome::{KINDS, Outcome, kind_name};
 use super::panel::Panel;
 use super::paper::{self, PaperRow};
 use super::plot::Chart;
@@ -29,6 +30,14 @@ pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], tests: &Te
         let sections: Vec<String> = own.iter().map(|panel| markdown::section(panel)).collect();
         write_whole(&out.join(&name).with_extension("md"), sections.join("\n\n"))?;
         write_whole(&out.join(&name).with_extension("csv"), csvs::table(&own)?)?;
+    }
+    write_whole(&out.join("table1.md"), format!("# Table 1: the data\n\n{}", table1(study)))?;
+    write_whole(&out.join("table1.csv"), csvs::counts(study)?)?;
+    for panel in panels.iter().filter(|panel| panel.table.is_main()) {
+        let plots = figures::main_numbers(panel);
+        for (kind, plot) in KINDS.into_iter().zip(plots) {
+            write_whole(&out.join(main_plot(panel, kind)), sheet::alone(&plot.svg()?))?;
+        }
     }
     for figure in &FIGURES {
         let charts: Vec<Chart> = figures::answered(study, outcomes, figure).into_iter().map(|on| on.chart).collect();
@@ -62,7 +71,7 @@ fn front(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> String {
         text += "\n## What failed\n\n";
         failures.iter().for_each(|(run, why)| text += &format!("- {run}: {why}\n"));
     }
-    text += &format!("\n## Table 1: the data\n\n{}", table1(study));
+    text += &format!("\n## Table 1: the data\n\n{}\n[As CSV](table1.csv).\n", table1(study));
     for panel in panels {
         text += &format!("\n## {} ({}), test split\n\n", panel.title(), panel.dataset.kind());
         if let Some(why) = &panel.incomparable {
@@ -71,13 +80,21 @@ fn front(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> String {
         text += &panel.tally().describe().map(|tally| format!("{tally} ")).unwrap_or_default();
         let name = format!("table{}", panel.table.number);
         text += &format!("[Both splits, with intervals and tests]({name}.md), [as CSV]({name}.csv).\n\n");
-        text += &markdown::summary(panel);
+        for kind in KINDS.into_iter().filter(|_| panel.table.is_main()) {
+            text += &format!("![HR@20, {}s]({})\n", kind_name(kind), main_plot(panel, kind));
+        }
+        text += &format!("\n{}", markdown::summary(panel));
     }
     for figure in &FIGURES {
         text += &figure_section(study, outcomes, figure);
     }
     text + "\n[Every run](runs.csv), [every validation](curves.csv) and [every answer to another prompt](answers.csv), with \
             seeds, models, datasets, steps and seconds.\n"
+}
+
+/// The file of a panel's main numbers.
+fn main_plot(panel: &Panel<'_>, kind: Kind) -> String {
+    format!("table{}-{}.svg", panel.table.number, kind_name(kind))
 }
 
 fn figure_section(study: &Study, outcomes: &[Outcome], figure: &Figure) -> String {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use prl_eval::Report;
@@ -13,6 +14,9 @@ use super::prl::{Failed, Log, Prl};
 use super::progress::Progress;
 use super::study::{Run, Study};
 use crate::files::write_whole;
+
+/// Pages are written at most so often while runs are made.
+const BETWEEN_PAGES: Duration = Duration::from_secs(10);
 
 /// Where and how fast runs are made; none of it shapes a result.
 pub struct Compute {
@@ -33,8 +37,8 @@ pub fn look(study: &Study) -> Vec<Outcome> {
     study.runs.iter().map(read).collect()
 }
 
-/// Makes every run that is not done, and calls `changed` with how all of them stand: at first, whenever that changes (unless
-/// it is still at work), and in the end. Returns how they stand and how many failed now.
+/// Makes every run that is not done, and calls `changed` with how all of them stand: at first, now and then, and in the end.
+/// Returns how they stand and how many failed now.
 pub fn run(
     study: &Study,
     prl: &Prl,
@@ -45,7 +49,7 @@ pub fn run(
     changed(&outcomes)?;
     let todo = todo(study, &outcomes, compute.retry_failed);
     let progress = Progress::new(study, &todo, compute.devices.len());
-    let (next, board, page) = (AtomicUsize::new(0), Mutex::new(outcomes), Mutex::new(()));
+    let (next, board, page) = (AtomicUsize::new(0), Mutex::new(outcomes), Mutex::new(Instant::now()));
     let worker = |device: &str| -> Result<usize> {
         let mut failed = 0;
         while let Some(&i) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -59,8 +63,12 @@ pub fn run(
                 board[i] = outcome;
                 board.clone()
             };
-            if let Ok(_alone) = page.try_lock() {
+            // Whoever finds another at the pages leaves them to it.
+            if let Ok(mut written) = page.try_lock()
+                && written.elapsed() >= BETWEEN_PAGES
+            {
                 changed(&snapshot)?;
+                *written = Instant::now();
             }
         }
         Ok(failed)
