@@ -10,6 +10,8 @@ pub const BATCH: u64 = 256;
 pub const EPOCHS: u64 = 30;
 /// Steps between validations, the protocol's.
 const EVAL_EVERY: u64 = 2000;
+/// Steps of a run on the full logs, up to which the protocol counts.
+const FULL_STEPS: u64 = 108_000;
 /// Validations that a learning curve and a choice of the best checkpoint need at least.
 const FEWEST_VALIDATIONS: u64 = 3;
 /// Steps of a run at quick scale, the same for every method.
@@ -97,6 +99,11 @@ impl Schedule {
     /// Whether it is shorter than the protocol's.
     pub fn is_cut(&self) -> bool {
         self.steps < EPOCHS * self.per_epoch
+    }
+
+    /// What the protocol counts in steps of its own length, in proportion where this is shorter.
+    pub fn shortened(&self, steps: u64) -> u64 {
+        if self.steps < FULL_STEPS { steps * self.steps / FULL_STEPS } else { steps }
     }
 
     /// In words, with every departure from the protocol.

@@ -4,6 +4,7 @@
 //! result under a new name. Device and threads shape only its speed, and are not part of the name.
 
 use anyhow::{Result, ensure};
+use prl_baselines::warm_up_steps;
 
 use super::matrix::{ENCODERS, METHODS, System, systems};
 use super::schedule::{EPOCHS, Schedule};
@@ -27,14 +28,17 @@ impl Spec {
         rows.flat_map(seeds).collect()
     }
 
-    /// The flags of `prl train` that shape the result.
-    pub fn flags(&self, schedule: Schedule) -> Vec<String> {
+    /// The flags of `prl train` that shape the result on a log.
+    pub fn flags(&self, log: &str, schedule: Schedule) -> Vec<String> {
         let mut flags = vec![("--method", self.system.method.to_owned()), ("--seed", self.seed.to_string())];
         if let Some(encoder) = self.system.encoder {
             flags.push(("--encoder", encoder.to_owned()));
             flags.push(("--epochs", EPOCHS.to_string()));
             flags.push(("--max-steps", schedule.steps.to_string()));
             flags.push(("--eval-every", schedule.eval_every.to_string()));
+            if self.system.method == "sac" {
+                flags.push(("--warm-up", schedule.shortened(warm_up_steps(encoder, log)).to_string()));
+            }
         }
         if self.system.released {
             flags.push(("--attention", "released".to_owned()));
@@ -141,13 +145,14 @@ mod tests {
     fn the_flags_say_it_all() {
         let schedule = Schedule { steps: 100, eval_every: 50, per_epoch: 10 };
         let system = |name: &str| systems("rc15").into_iter().find(|system| system.name() == name).unwrap();
-        let flags = |name: &str| Spec { system: system(name), seed: 2 }.flags(schedule).join(" ");
+        let flags = |name: &str| Spec { system: system(name), seed: 2 }.flags("rc15", schedule).join(" ");
         assert_eq!(flags("session-knn"), "--method session-knn --seed 2");
         assert_eq!(
             flags("sasrec-prl-released"),
             "--method prl --seed 2 --encoder sasrec --epochs 30 --max-steps 100 --eval-every 50 --attention released"
         );
         assert!(!flags("sasrec-prl").contains("--attention"));
+        assert!(flags("sasrec-sac").ends_with("--warm-up 27"), "30,000 of the protocol's steps, of 100 here");
     }
 
     #[test]
@@ -156,7 +161,7 @@ mod tests {
         let spec = Spec { system, seed: 1 };
         let schedule = Scale::Quick.schedule(1 << 20, None);
         let name = |spec: &Spec, schedule, dataset: &str, code: &str| {
-            spec.directory("rc15", dataset, code, &spec.flags(schedule))
+            spec.directory("rc15", dataset, code, &spec.flags("rc15", schedule))
         };
         let first = name(&spec, schedule, "d1", "c1");
         assert!(first.starts_with("rc15-gru-prl-1-"), "{first}");

@@ -84,7 +84,7 @@ impl Study {
 
     fn run(&self, i: usize, dataset: &Dataset, spec: Spec, runs: &Path) -> Run {
         let schedule = self.schedule(dataset);
-        let flags = spec.flags(schedule);
+        let flags = spec.flags(dataset.source.name, schedule);
         let name = spec.directory(dataset.source.name, &dataset.manifest.dataset, &self.code, &flags);
         let scale = self.wish.scale;
         let asks = if scale.asks(&spec.system) { sweep::asks(scale) } else { Vec::new() };
