@@ -16,6 +16,15 @@ pub struct Args {
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Steps of each case that are timed
+    #[arg(long, default_value_t = 30)]
+    steps: usize,
+    /// Only these encoders [default: all]
+    #[arg(long)]
+    encoders: Option<String>,
+    /// Only these methods
+    #[arg(long, default_value = "normal,prl,sqn,sac")]
+    methods: String,
     /// Where the figures go [default: results/bench]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -25,7 +34,11 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(["run", "--release", "-p", "prl-train", "--example", "step_speed", "--"]);
-    cargo.args(["--json", "--threads", &args.threads.to_string()]);
+    cargo.args(["--json", "--threads", &args.threads.to_string(), "--steps", &args.steps.to_string()]);
+    cargo.args(["--methods", &args.methods]);
+    if let Some(encoders) = &args.encoders {
+        cargo.args(["--encoders", encoders]);
+    }
     let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
     ensure!(output.status.success(), "the bench failed");
     let raw = String::from_utf8(output.stdout)?;
@@ -33,8 +46,10 @@ pub fn run(args: Args) -> Result<()> {
     let out = args.out.unwrap_or_else(|| root().join("results/bench"));
     write_whole(&out.join("steps.jsonl"), &raw)?;
     let page = format!(
-        "# Bench\n\nBatch 256, window 10, width 64, {} threads; median of 30 steps, the parts are means.\n\n{}\n{}",
+        "# Bench\n\nBatch 256, window 10, width 64, {} threads; median and least of {} steps, the parts are means. MB is the \
+         peak of the process so far, which goes through the lines in this order.\n\n{}\n{}",
         args.threads,
+        args.steps,
         Machine::here().to_markdown(),
         table(&lines)
     );

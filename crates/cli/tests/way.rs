@@ -58,9 +58,9 @@ fn sessions(events: &Path) -> Vec<Vec<String>> {
 fn asking_for_more_brings_items_that_are_bought() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    ok(dir, "synth --like retailrocket --sessions 4000 --out raw", "");
+    ok(dir, "synth --like retailrocket --sessions 2500 --out raw", "");
     ok(dir, "prepare --source retailrocket --input raw/events.csv --out data", "");
-    ok(dir, "train --data data --method prl --max-steps 500 --eval-every 100 --out run", "");
+    ok(dir, "train --data data --method prl --max-steps 250 --eval-every 250 --out run", "");
 
     let (rates, average) = purchase_rates(&dir.join("raw/events.csv"));
     let sessions = sessions(&dir.join("raw/events.csv"));
