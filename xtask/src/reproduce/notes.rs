@@ -7,7 +7,7 @@ use super::data::SOURCES;
 use super::matrix::System;
 use super::outcome::Outcome;
 use super::progress::clock;
-use super::study::{Run, Study};
+use super::study::Study;
 use crate::machine::Machine;
 
 /// Steps of plain cross-entropy with which SAC starts, the protocol's, by log and encoder; none elsewhere.
@@ -53,16 +53,16 @@ pub fn cuts(study: &Study) -> Vec<String> {
             cuts.push(format!("{title}, not run: {}.", left_out.join("; ")));
         }
         cuts.push(format!("{title}, each run: {}.", schedule.describe()));
-        let is_run = |encoder: &str| {
-            let is_it = |run: &&Run| run.spec.system.encoder == Some(encoder) && run.spec.system.method == "sac";
-            study.runs.iter().any(|run| std::ptr::eq(study.dataset(run), dataset) && is_it(&run))
-        };
-        let warm_ups = SAC_WARM_UP
-            .iter()
-            .filter(|(log, encoder, steps)| *log == dataset.source.name && schedule.steps <= *steps && is_run(encoder));
-        cuts.extend(warm_ups.map(|(_, encoder, steps)| {
-            format!("{title}, {encoder} SAC: the protocol's warm-up of {steps} steps is longer than the run, which is plain cross-entropy throughout.")
-        }));
+        for (log, encoder, warm_up) in SAC_WARM_UP {
+            let sac = System::new(encoder, "sac");
+            let is_run = study.runs.iter().any(|run| study.dataset(run).source.name == log && run.spec.system == sac);
+            if is_run && log == dataset.source.name && schedule.steps <= warm_up {
+                cuts.push(format!(
+                    "{title}, {}: the protocol's warm-up of {warm_up} steps of plain cross-entropy is longer than the run.",
+                    sac.title()
+                ));
+            }
+        }
     }
     cuts
 }
@@ -118,8 +118,8 @@ mod tests {
         assert_eq!((count.describe().as_str()), "4 of 8 runs are done, 4 failed.");
         let cuts = cuts(&study).join("\n");
         assert!(cuts.contains("RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; "), "{cuts}");
-        assert!(cuts.contains("RetailRocket, gru SAC: the protocol's warm-up of 15000 steps"), "{cuts}");
-        assert!(!cuts.contains("RC15, gru SAC") && !cuts.contains("sasrec SAC"), "{cuts}");
+        assert!(cuts.contains("RetailRocket, GRU SAC: the protocol's warm-up of 15000 steps"), "{cuts}");
+        assert!(!cuts.contains("RC15, GRU SAC: ") && !cuts.contains("SASRec SAC: "), "{cuts}");
         assert!(cuts.contains("RC15, each run: 600 steps"), "{cuts}");
         assert_eq!(failures(&study, &outcomes)[0].0, "RC15 GRU normal, seed 0, 1");
         let machines = machines(&outcomes);
