@@ -14,9 +14,9 @@ pub struct Encoder {
 /// The encoders, in the paper's order.
 pub const ENCODERS: [Encoder; 4] = [
     Encoder { name: "gru", title: "GRU", cost: 1_000.0 },
-    Encoder { name: "caser", title: "Caser", cost: 12_000.0 },
-    Encoder { name: "nextitnet", title: "NextItNet", cost: 8_000.0 },
-    Encoder { name: "sasrec", title: "SASRec", cost: 2_000.0 },
+    Encoder { name: "caser", title: "Caser", cost: 26_000.0 },
+    Encoder { name: "nextitnet", title: "NextItNet", cost: 30_000.0 },
+    Encoder { name: "sasrec", title: "SASRec", cost: 6_000.0 },
 ];
 
 /// What is trained on top of an encoder, or ranks without one.
@@ -58,7 +58,8 @@ pub struct System {
 }
 
 impl System {
-    const fn new(encoder: &'static str, method: &'static str) -> Self {
+    /// A method on an encoder, as the paper has it.
+    pub const fn new(encoder: &'static str, method: &'static str) -> Self {
         Self { encoder: Some(encoder), method, released: false }
     }
 

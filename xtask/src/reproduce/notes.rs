@@ -51,13 +51,14 @@ pub fn cuts(study: &Study) -> Vec<String> {
             cuts.push(format!("{title}, not run: {}.", left_out.join("; ")));
         }
         cuts.push(format!("{title}, each run: {}.", schedule.describe()));
-        let sac = study.runs.iter().filter(|run| std::ptr::eq(study.dataset(run), dataset) && run.spec.seed == 0);
-        for encoder in sac.filter(|run| run.spec.system.method == "sac").filter_map(|run| run.spec.system.encoder) {
-            let full = warm_up_steps(encoder, dataset.source.name);
+        let runs = study.runs.iter().filter(|run| run.spec.seed == 0 && std::ptr::eq(study.dataset(run), dataset));
+        for sac in runs.map(|run| run.spec.system).filter(|system| system.method == "sac") {
+            let full = warm_up_steps(sac.encoder.unwrap_or_default(), dataset.source.name);
             let ours = schedule.shortened(full);
             if ours < full {
                 cuts.push(format!(
-                    "{title}, {encoder} SAC: {ours} steps of warm-up, the protocol's {full} shortened as the run is."
+                    "{title}, {}: {ours} steps of warm-up, the protocol's {full} shortened as the run is.",
+                    sac.title()
                 ));
             }
         }
@@ -116,8 +117,8 @@ mod tests {
         assert_eq!((count.describe().as_str()), "4 of 8 runs are done, 4 failed.");
         let cuts = cuts(&study).join("\n");
         assert!(cuts.contains("RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; "), "{cuts}");
-        assert!(cuts.contains("RetailRocket, gru SAC: 83 steps of warm-up, the protocol's 15000 shortened"), "{cuts}");
-        assert!(!cuts.contains("RC15, gru SAC") && !cuts.contains("sasrec SAC"), "{cuts}");
+        assert!(cuts.contains("RetailRocket, GRU SAC: 83 steps of warm-up, the protocol's 15000 shortened"), "{cuts}");
+        assert!(!cuts.contains("RC15, GRU SAC: ") && !cuts.contains("SASRec SAC: "), "{cuts}");
         assert!(cuts.contains("RC15, each run: 600 steps"), "{cuts}");
         assert_eq!(failures(&study, &outcomes)[0].0, "RC15 GRU normal, seed 0, 1");
         let machines = machines(&outcomes);

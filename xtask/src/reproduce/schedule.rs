@@ -15,9 +15,9 @@ const FULL_STEPS: u64 = 108_000;
 /// Validations that a learning curve and a choice of the best checkpoint need at least.
 const FEWEST_VALIDATIONS: u64 = 3;
 /// Steps of a run at quick scale, the same for every method.
-const QUICK_STEPS: u64 = 300;
+const QUICK_STEPS: u64 = 240;
 /// Steps between its validations.
-const QUICK_EVAL_EVERY: u64 = 100;
+const QUICK_EVAL_EVERY: u64 = 80;
 /// The encoder that quick scale runs with every method, the methods it runs on every encoder, and the only rows (those that
 /// are both) it runs with more than one seed: enough to show a band.
 const QUICK: (&str, [&str; 2]) = ("gru", ["normal", "prl"]);
