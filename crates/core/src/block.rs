@@ -6,17 +6,18 @@
 //! SASRec takes keys and values from the encoder's outputs instead ([`Keys::Outputs`]), where no prompt reaches the state.
 
 use candle_core::{Result, Tensor, bail};
-use prl_nn::{Init, LayerNorm, Linear, Pass, Scope, softmax};
+use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add_shares, attention, put, take};
 use serde::{Deserialize, Serialize};
 
 use crate::rewards::{RewardCode, RewardEmbedding};
 
-/// Where the state stands in the stack.
+/// The tokens of the stack, and where each stands.
+const TOKENS: usize = 3;
+const REWARD: usize = 0;
 const STATE: usize = 1;
+const STEP: usize = 2;
 /// Added to the variance by the layer norms.
 const EPS: f64 = 1e-8;
-/// A score whose weight is zero in any precision.
-const FORBIDDEN: f64 = -1e9;
 
 /// How the three tokens are mixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,48 +167,40 @@ impl PromptBlock {
 
     /// The attentive state `[B, width]` of a state under a prompt.
     pub fn forward(&self, state: &State<'_>, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
-        let rate = self.config.dropout;
-        let stack = |tokens: &Tokens| pass.dropout(&tokens.stack(state.state, prompts, self.config.steps)?, rate);
+        let (rate, (batch, width)) = (self.config.dropout, state.state.dims2()?);
+        let stack = |tokens: &Tokens| pass.dropout(&tokens.stack(state.state, prompts)?, rate);
         let mixed = match &self.mix {
             Mix::Attention { tokens, layers } => {
                 let stack = stack(tokens)?;
-                self.attend(layers, &stack.narrow(1, STATE, 1)?.contiguous()?, &stack, None, pass)?
+                self.attend(layers, &token(&stack, STATE)?, &stack, Spans::new(vec![TOKENS; batch]), pass)?
             }
             Mix::Outputs(layers) => {
                 let Some(outputs) = state.outputs else { bail!("the encoder has no outputs to attend to") };
-                let query = pass.dropout(&state.state.unsqueeze(1)?, rate)?;
-                self.attend(layers, &query, outputs, Some(&mask(state.lengths, outputs)?), pass)?
+                let query = pass.dropout(state.state, rate)?;
+                let spans = Spans::new(state.lengths.iter().map(|&n| n as usize));
+                let valid = take(outputs, &spans.places(outputs.dim(1)?))?;
+                self.attend(layers, &query, &valid, spans, pass)?
             }
-            Mix::Mean(tokens) => stack(tokens)?.mean(1)?,
+            Mix::Mean(tokens) => stack(tokens)?.reshape((batch, TOKENS, width))?.mean(1)?,
             Mix::Mlp(tokens, layers) => {
                 let stack = stack(tokens)?;
-                let token = |i: usize| layers[i].forward(&stack.narrow(1, i, 1)?.squeeze(1)?);
-                (((token(0)? + token(1)?)? + token(2)?)? / 3.0)?
+                let token = |i: usize| layers[i].forward(&token(&stack, i)?);
+                (((token(REWARD)? + token(STATE)?)? + token(STEP)?)? / TOKENS as f64)?
             }
             Mix::Alone => pass.dropout(state.state, rate)?,
         };
         self.norm.forward(&mixed)
     }
 
-    /// The state's token `[B, 1, width]` after it looked at `keys` `[B, K, width]` (Eq. 11, 12): `[B, width]`.
-    fn attend(
-        &self,
-        layers: &Attention,
-        state: &Tensor,
-        keys: &Tensor,
-        mask: Option<&Tensor>,
-        pass: &Pass,
-    ) -> Result<Tensor> {
+    /// The state's token `[B, width]` after it looked at the rows of `keys` that are its own (Eq. 11, 12): `[B, width]`.
+    fn attend(&self, layers: &Attention, state: &Tensor, keys: &Tensor, spans: Spans, pass: &Pass) -> Result<Tensor> {
         let normed = layers.norm.forward(state)?;
-        let (query, key) = (layers.query.forward(&normed)?, layers.key.forward(keys)?);
-        let width = key.dim(2)? as f64;
-        let mut scores = (query.matmul(&key.transpose(1, 2)?.contiguous()?)? / width.sqrt())?;
-        if let Some(mask) = mask {
-            scores = (scores + mask)?;
-        }
-        let weights = pass.dropout(&softmax(&scores)?, self.config.dropout)?;
+        let q = layers.query.forward(&normed)?;
+        let (k, v) = (layers.key.forward(keys)?, layers.value.forward(keys)?);
+        let pattern = Pattern { queries: Spans::new(vec![1; spans.windows()]), keys: spans, causal: false };
+        let factors = pass.factors(pattern.weights(), self.config.dropout);
         let carried = if self.config.residual == Residual::Normed { &normed } else { state };
-        (weights.matmul(&layers.value.forward(keys)?)? + carried)?.squeeze(1)
+        attention(&q, &k, &v, &pattern, factors.as_deref())? + carried
     }
 }
 
@@ -225,20 +218,26 @@ impl Tokens {
         Ok(Self { reward, step: scope.get("step", (config.steps, width), Init::Normal(0.01))? })
     }
 
-    /// P: `[B, 3, width]` (Eq. 9, 10).
-    fn stack(&self, state: &Tensor, prompts: &Prompts, rows: usize) -> Result<Tensor> {
-        let last = rows.saturating_sub(1) as u32;
-        let steps: Vec<u32> = prompts.steps.iter().map(|&t| t.min(last)).collect();
-        let steps = self.step.index_select(&Tensor::from_vec(steps, state.dim(0)?, state.device())?, 0)?;
-        Tensor::stack(&[self.reward.forward(&prompts.returns)?, state.clone(), steps], 1)
+    /// P (Eq. 9, 10), the tokens of a row one after another: `[3 B, width]`.
+    fn stack(&self, state: &Tensor, prompts: &Prompts) -> Result<Tensor> {
+        let (batch, last) = (state.dim(0)?, self.step.dim(0)?.saturating_sub(1) as u32);
+        if prompts.returns.len() != batch || prompts.steps.len() != batch {
+            bail!("{batch} states need as many returns and steps, not {prompts:?}");
+        }
+        let stack = put(state, &rows(STATE, batch), batch * TOKENS)?;
+        let stack = self.reward.add(&stack, rows(REWARD, batch).into_iter(), &prompts.returns)?;
+        let share = |(to, &step): (u32, &u32)| Share { to, of: step.min(last), weight: 1.0 };
+        let shares: Vec<Share> = rows(STEP, batch).into_iter().zip(&prompts.steps).map(share).collect();
+        add_shares(&stack, &self.step, &shares)
     }
 }
 
-/// Added to the scores `[B, 1, L]`: nothing at valid positions, and what makes a weight of zero elsewhere.
-fn mask(lengths: &[u32], outputs: &Tensor) -> Result<Tensor> {
-    let length = outputs.dim(1)?;
-    let at = |n: u32| (0..length).map(move |t| if t < n as usize { 0.0 } else { FORBIDDEN });
-    let values: Vec<f64> = lengths.iter().flat_map(|&n| at(n)).collect();
-    let values = Tensor::from_vec(values, (lengths.len(), 1, length), &candle_core::Device::Cpu)?;
-    values.to_dtype(outputs.dtype())?.to_device(outputs.device())
+/// Where a token stands in the stack of each of a batch.
+fn rows(token: usize, batch: usize) -> Vec<u32> {
+    (0..batch).map(|b| (b * TOKENS + token) as u32).collect()
+}
+
+/// A token of each stack: `[B, width]` of `[3 B, width]`.
+fn token(stack: &Tensor, which: usize) -> Result<Tensor> {
+    take(stack, &rows(which, stack.dim(0)? / TOKENS))
 }

@@ -1,7 +1,7 @@
 //! How a return becomes a token of the prompt (Eq. 9, and the alternative the paper names beside it).
 
 use candle_core::{Result, Tensor};
-use prl_nn::{Init, Scope};
+use prl_nn::{Init, Scope, Share, add_shares};
 use serde::{Deserialize, Serialize};
 
 /// Bins of a discretised return; the last holds everything above.
@@ -37,19 +37,14 @@ impl RewardEmbedding {
         Ok(Self { code, table })
     }
 
-    /// The tokens of some returns: `[B, width]`.
-    pub(crate) fn forward(&self, returns: &[f64]) -> Result<Tensor> {
-        let (dtype, device) = (self.table.dtype(), self.table.device());
-        match self.code {
-            RewardCode::Linear => {
-                let returns = Tensor::from_slice(returns, (returns.len(), 1), &candle_core::Device::Cpu)?;
-                returns.to_dtype(dtype)?.to_device(device)?.broadcast_mul(&self.table)
-            }
-            RewardCode::Binned => {
-                let bins: Vec<u32> = returns.iter().map(|&r| bin(r)).collect();
-                self.table.index_select(&Tensor::from_vec(bins, returns.len(), device)?, 0)
-            }
-        }
+    /// Adds the token of return i to row `rows[i]` of a stack `[n, width]`.
+    pub(crate) fn add(&self, stack: &Tensor, rows: impl Iterator<Item = u32>, returns: &[f64]) -> Result<Tensor> {
+        let share = |(to, &value)| match self.code {
+            RewardCode::Linear => Share { to, of: 0, weight: value },
+            RewardCode::Binned => Share { to, of: bin(value), weight: 1.0 },
+        };
+        let shares: Vec<Share> = rows.zip(returns).map(share).collect();
+        add_shares(stack, &self.table.reshape(((), stack.dim(1)?))?, &shares)
     }
 }
 
@@ -62,7 +57,7 @@ fn bin(value: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{RewardCode, RewardEmbedding, bin};
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
     use prl_nn::Params;
 
     #[test]
@@ -75,7 +70,8 @@ mod tests {
         let tokens = |code| {
             let mut params = Params::new(DType::F64, &Device::Cpu, 1);
             let embedding = RewardEmbedding::new(code, 3, &mut params.scope("p")).unwrap();
-            embedding.forward(&[1.0, 1.1, 2.0]).unwrap().to_vec2::<f64>().unwrap()
+            let stack = Tensor::zeros((3, 3), DType::F64, &Device::Cpu).unwrap();
+            embedding.add(&stack, 0..3, &[1.0, 1.1, 2.0]).unwrap().to_vec2::<f64>().unwrap()
         };
         let linear = tokens(RewardCode::Linear);
         linear[0].iter().zip(&linear[2]).for_each(|(one, two)| assert_eq!(2.0 * one, *two));

@@ -86,3 +86,43 @@ impl Encoder for Caser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Caser;
+    use crate::{Embedded, Encoder, Shape};
+    use candle_core::{DType, Device, Tensor, Var};
+    use prl_nn::{Init, Params, Pass};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_fused_and_the_composed_filters_are_one(
+            (window, lengths) in (4..9usize).prop_flat_map(|n| (Just(n), prop::collection::vec(1..=n as u32, 1..40))),
+            dim in 2..22usize,
+        ) {
+            let mut params = Params::new(DType::F64, &Device::Cpu, 2);
+            let caser = Caser::new(Shape::new(dim, window), params.scope("caser")).unwrap();
+            let n = lengths.len() * window * dim;
+            let values = Init::Normal(1.0).values(&[n], &mut prl_seed::stream(1, "x", 0)).unwrap();
+            let x = Var::from_vec(values, (lengths.len(), window, dim), &Device::Cpu).unwrap();
+            let windows = Embedded { x: x.as_tensor(), lengths: &lengths };
+            let run = |y: Tensor| {
+                let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                let grads = [&x].into_iter().chain(params.iter().map(|p| p.1)).map(|var| grads.get(var).unwrap());
+                [&y].into_iter().chain(grads).flat_map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap()).collect()
+            };
+            let fused: Vec<f64> = run(caser.encode(&windows, &Pass::infer()).unwrap());
+            let composed: Vec<f64> = run(caser.composed(&windows).unwrap());
+            for (a, b) in fused.iter().zip(&composed) {
+                prop_assert!((a - b).abs() < 1e-10 * b.abs().max(1.0), "{} and {}", a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_too_short_is_an_error() {
+        let mut params = Params::new(DType::F32, &Device::Cpu, 2);
+        assert!(Caser::new(Shape::new(8, 3), params.scope("caser")).is_err());
+    }
+}

@@ -14,8 +14,7 @@ mod nextitnet;
 mod sasrec;
 
 use candle_core::{Result, Tensor, bail};
-use prl_kernels::spans::Spans;
-use prl_nn::{Pass, Scope};
+use prl_nn::{Pass, Scope, Spans};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "caser")]
@@ -47,8 +46,7 @@ impl Embedded<'_> {
 
     /// The embedded items without the padding: `[rows, d]`.
     pub fn rows(&self, spans: &Spans) -> Result<Tensor> {
-        let (batch, length, dim) = self.x.dims3()?;
-        prl_nn::take(&self.x.reshape((batch * length, dim))?, &spans.places(length))
+        prl_nn::take(self.x, &spans.places(self.x.dim(1)?))
     }
 }
 

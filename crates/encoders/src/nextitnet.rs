@@ -8,8 +8,7 @@
 
 use candle_core::{Result, Tensor};
 use prl_kernels::residual::residual;
-use prl_kernels::spans::Spans;
-use prl_nn::{Init, Pass, Scope, layer_norm, relu, take};
+use prl_nn::{Init, Pass, Scope, Spans, layer_norm, relu, take};
 
 use crate::{Embedded, Encoder, Shape};
 
@@ -87,5 +86,38 @@ impl Encoder for NextItNet {
             };
         }
         take(&x, &spans.last())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EPS, NextItNet, Spans, residual};
+    use candle_core::{Device, Tensor, Var};
+    use prl_nn::Init;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_fused_and_the_composed_block_are_one(
+            lengths in prop::collection::vec(1..11usize, 1..40), d in 2..22usize, dilation in 1..4usize
+        ) {
+            let spans = Spans::new(lengths);
+            let var = |shape: (usize, usize), name| {
+                let values = Init::Normal(0.7).values(&[shape.0 * shape.1], &mut prl_seed::stream(1, name, 0)).unwrap();
+                Var::from_vec(values, shape, &Device::Cpu).unwrap()
+            };
+            let (x, kernel) = (var((spans.rows(), d), "x"), var((2 * (3 * d + 3), d), "kernel"));
+            let run = |y: Tensor| {
+                let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                [&y, grads.get(&x).unwrap(), grads.get(&kernel).unwrap()]
+                    .map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap())
+                    .concat()
+            };
+            let fused = run(residual(&x, &kernel, &spans, dilation, EPS).unwrap());
+            let composed = run(NextItNet::composed(&x, &kernel, &spans, dilation).unwrap());
+            for (a, b) in fused.iter().zip(&composed) {
+                prop_assert!((a - b).abs() < 1e-9 * b.abs().max(1.0), "{} and {}", a, b);
+            }
+        }
     }
 }

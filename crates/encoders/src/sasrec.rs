@@ -9,9 +9,7 @@
 //! positions and everything else of the last.
 
 use candle_core::{Result, Tensor};
-use prl_kernels::attention::Pattern;
-use prl_kernels::spans::Spans;
-use prl_nn::{Init, LayerNorm, Linear, Pass, Scope, Share, add_shares, attention, put, take};
+use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add_shares, attention, put, take};
 
 use crate::{Embedded, Encoder, Shape};
 

@@ -33,8 +33,8 @@ pub fn filters(
     if rows != heights.iter().sum::<usize>() * width + heights.len() || vertical.dims() != [length + 1] {
         bail!("filters: x {:?}, {:?} and {:?} do not fit", x.shape(), horizontal.shape(), vertical.shape());
     }
-    if heights.iter().any(|&h| h == 0 || h > length) {
-        bail!("filters of heights {heights:?} over a window of {length}");
+    if width == 0 || filters == 0 || heights.iter().any(|&h| h == 0 || h > length) {
+        bail!("{filters} filters of heights {heights:?} over a window of {length} x {width}");
     }
     if lengths.len() != batch || lengths.iter().any(|&n| n as usize > length) {
         bail!("filters: {batch} windows need as many lengths up to {length}");

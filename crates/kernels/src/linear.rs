@@ -16,7 +16,7 @@ const BLOCK: usize = 128;
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<Tensor> {
     let (inputs, outputs) = weight.dims2()?;
     let mut shape = x.dims().to_vec();
-    if shape.pop() != Some(inputs) || bias.dims() != [outputs] {
+    if shape.pop() != Some(inputs) || bias.dims() != [outputs] || inputs == 0 || outputs == 0 {
         bail!("linear: x {:?}, weight {:?} and bias {:?} do not fit", x.shape(), weight.shape(), bias.shape());
     }
     shape.push(outputs);

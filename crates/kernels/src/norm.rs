@@ -16,7 +16,7 @@ const COST: usize = 8;
 /// `eps` is added to the variance. CPU only, `f32` or `f64`.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
-    if scale.dims() != [width] || shift.dims() != [width] {
+    if scale.dims() != [width] || shift.dims() != [width] || width == 0 {
         bail!("layer norm: x {:?}, scale {:?} and shift {:?} do not fit", x.shape(), scale.shape(), shift.shape());
     }
     let op = Op::new(LayerNorm { eps }, x.shape());

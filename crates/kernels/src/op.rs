@@ -47,7 +47,8 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     }
 
     fn there<T: Real>(&self, args: [(&CpuStorage, &Layout); N], tape: &OnceLock<F::Tape<T>>) -> Result<CpuStorage> {
-        let (out, made) = self.fused.forward(slices(args)?);
+        let slices = all(args.into_iter().map(|(storage, layout)| slice(storage, layout)))?;
+        let (out, made) = self.fused.forward(slices);
         let _ = tape.set(made);
         Ok(T::to_cpu_storage_owned(out))
     }
@@ -68,41 +69,34 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     ) -> Result<[Tensor; N]> {
         let Some(tape) = tape.get() else { bail!("{}: backward before forward", F::NAME) };
         let grad = grad.contiguous()?;
-        let (out, grad) = (out.storage_and_layout(), grad.storage_and_layout());
+        let guards = [out, &grad].map(Tensor::storage_and_layout);
+        let [out, grad] = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
         let guards = args.map(Tensor::storage_and_layout);
-        let mut cpu = [cpu(&out.0, out.1)?; N];
-        for (to, (storage, layout)) in cpu.iter_mut().zip(&guards) {
-            *to = self::cpu(storage, layout)?;
-        }
-        let [out, grad] = slices([self::cpu(&out.0, out.1)?, self::cpu(&grad.0, grad.1)?])?;
-        let mut grads = self.fused.backward(slices(cpu)?, tape, out, grad).into_iter().zip(args);
-        let mut tensors = args.map(Tensor::clone);
-        for to in &mut tensors {
-            if let Some((values, like)) = grads.next() {
-                *to = Tensor::from_vec(values, like.shape(), like.device())?;
-            }
-        }
-        Ok(tensors)
+        let slices = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let grads = self.fused.backward(slices, tape, out, grad).into_iter();
+        all(grads.zip(args).map(|(values, like)| Tensor::from_vec(values, like.shape(), like.device())))
     }
 }
 
-fn cpu<'a>(storage: &'a Storage, layout: &'a Layout) -> Result<(&'a CpuStorage, &'a Layout)> {
+fn cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
-        Storage::Cpu(storage) => Ok((storage, layout)),
+        Storage::Cpu(storage) => Ok(storage),
         _ => bail!("a fused operation runs on CPU tensors only"),
     }
 }
 
-/// The elements of contiguous storages of one type.
-fn slices<'a, T: WithDType, const N: usize>(args: [(&'a CpuStorage, &'a Layout); N]) -> Result<[&'a [T]; N]> {
-    let mut slices: [&[T]; N] = [&[]; N];
-    for (to, (storage, layout)) in slices.iter_mut().zip(args) {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("a fused operation needs contiguous tensors")
-        };
-        *to = &storage.as_slice::<T>()?[start..end];
+/// The elements of a contiguous storage.
+fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
+        None => bail!("a fused operation needs contiguous tensors"),
     }
-    Ok(slices)
+}
+
+/// N results as one.
+fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
+    let all = results.collect::<Result<Vec<A>>>()?;
+    all.try_into().or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
 }
 
 impl<F: Fused<1>> CustomOp1 for Op<F, 1> {

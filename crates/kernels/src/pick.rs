@@ -6,9 +6,11 @@ use crate::Real;
 use crate::op::{Fused, Op};
 use crate::slices::add_scaled;
 
-/// Row `rows[i]` of `x` `[n, width]` as row i. The rows are distinct. CPU only, `f32` or `f64`.
+/// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct. CPU
+/// only, `f32` or `f64`.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    let (n, width) = x.dims2()?;
+    let width = x.dims().last().copied().unwrap_or(0);
+    let n = x.elem_count() / width.max(1);
     check(rows, n)?;
     x.contiguous()?.apply_op1(Op::new(Take(Rows { rows: rows.to_vec(), n, width }), (rows.len(), width)))
 }
@@ -44,7 +46,7 @@ impl Rows {
 
     fn put<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut out = vec![T::zero(); self.n * self.width];
-        for (&row, x) in self.rows.iter().zip(x.chunks_exact(self.width)) {
+        for (&row, x) in self.rows.iter().zip(x.chunks_exact(self.width.max(1))) {
             out[row as usize * self.width..][..self.width].copy_from_slice(x);
         }
         out

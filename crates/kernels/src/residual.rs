@@ -27,7 +27,7 @@ const BLOCK: usize = 16;
 /// and shift of its layer norm; then the same of the second. CPU only, `f32` or `f64`.
 pub fn residual(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, eps: f64) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
-    if rows != spans.rows() || kernel.dims() != [2 * (TAPS * width + 3), width] {
+    if width == 0 || rows != spans.rows() || kernel.dims() != [2 * (TAPS * width + 3), width] {
         bail!("residual block: x {:?}, kernel {:?}, {} rows do not fit", x.shape(), kernel.shape(), spans.rows());
     }
     let op = Op::new(Residual { spans: spans.clone(), dilation, eps, width }, (rows, width));

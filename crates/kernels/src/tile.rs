@@ -4,7 +4,7 @@
 //! roles the three products of a softmax head need no packing and no transpose: scores are weight x packed hidden, the
 //! weight's gradient is probabilities x hidden, the hidden's gradient is probabilities, read across, x weight.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use crate::Real;
 
@@ -25,42 +25,62 @@ pub struct Strided<'a, T> {
 /// `C[m, n] += A[m, k] B[k, n]`, `B` and `C` row-major with `b_row` and `c_row` elements from row to row. Each element is one
 /// chain of fused multiply-adds in order of `k`, so its value depends on nothing but its row of `A` and column of `B`.
 ///
+/// One function for each type and instruction set, called and not inlined: its many register blocks are compiled once.
+///
 /// # Panics
 /// If a slice is too short for the shape.
-#[inline(always)]
 pub fn multiply_add<T: Real, S: Simd>(
     simd: S,
-    [m, n, k]: [usize; 3],
+    shape: [usize; 3],
     a: Strided<'_, T>,
     b: &[T],
     b_row: usize,
     c: &mut [T],
     c_row: usize,
 ) {
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    assert!((m - 1) * a.row + (k - 1) * a.column < a.data.len(), "A is too short");
-    assert!((k - 1) * b_row + n <= b.len(), "B is too short");
-    assert!((m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1), "C is too short");
-    let lanes = T::lanes::<S>();
-    // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
-    let wide = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
-    let mut j = 0;
-    while j < n {
-        let vectors = ((n - j) / lanes).min(wide);
-        let block = Block { simd, m, k, a, b: &b[j..], b_row, c_row };
-        match vectors {
-            4 => block.rows::<4>(&mut c[j..]),
-            3 => block.rows::<3>(&mut c[j..]),
-            2 => block.rows::<2>(&mut c[j..]),
-            1 => block.rows::<1>(&mut c[j..]),
-            _ => {
-                block.tail(n - j, &mut c[j..]);
-                return;
-            }
+    simd.vectorize(Product { shape, a, b, b_row, c, c_row });
+}
+
+struct Product<'a, T> {
+    shape: [usize; 3],
+    a: Strided<'a, T>,
+    b: &'a [T],
+    b_row: usize,
+    c: &'a mut [T],
+    c_row: usize,
+}
+
+impl<T: Real> WithSimd for Product<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { shape: [m, n, k], a, b, b_row, c, c_row } = self;
+        if m == 0 || n == 0 || k == 0 {
+            return;
         }
-        j += vectors * lanes;
+        assert!((m - 1) * a.row + (k - 1) * a.column < a.data.len(), "A is too short");
+        assert!((k - 1) * b_row + n <= b.len(), "B is too short");
+        assert!((m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1), "C is too short");
+        let lanes = T::lanes::<S>();
+        // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
+        let wide = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
+        let mut j = 0;
+        while j < n {
+            let vectors = ((n - j) / lanes).min(wide);
+            let block = Block { simd, m, k, a, b: &b[j..], b_row, c_row };
+            match vectors {
+                4 => block.rows::<4>(&mut c[j..]),
+                3 => block.rows::<3>(&mut c[j..]),
+                2 => block.rows::<2>(&mut c[j..]),
+                1 => block.rows::<1>(&mut c[j..]),
+                _ => {
+                    block.tail(n - j, &mut c[j..]);
+                    return;
+                }
+            }
+            j += vectors * lanes;
+        }
     }
 }
 
@@ -81,7 +101,7 @@ impl<T: Real, S: Simd> Block<'_, T, S> {
     fn rows<const V: usize>(self, c: &mut [T]) {
         let mut i = 0;
         while i < self.m {
-            // SAFETY: `multiply_add` checked that `m` rows and `k` columns of A, `k` rows of B and `m` rows of C exist, the
+            // SAFETY: the product checked that `m` rows and `k` columns of A, `k` rows of B and `m` rows of C exist, the
             // latter two with at least V vectors in each, and `i` plus the rows taken never exceeds `m`.
             unsafe {
                 match self.m - i {

@@ -1,8 +1,9 @@
 //! Attention of one head inside windows: fused on a CPU, candle's operations elsewhere.
 
 use candle_core::{Device, Result, Tensor};
-use prl_kernels::attention::{self, Pattern};
-use prl_kernels::spans::Spans;
+use prl_kernels::attention;
+pub use prl_kernels::attention::Pattern;
+pub use prl_kernels::spans::Spans;
 
 use crate::layers::softmax;
 use crate::rows::composed::{put, take};

@@ -13,7 +13,7 @@ mod params;
 mod pass;
 mod rows;
 
-pub use attention::attention;
+pub use attention::{Pattern, Spans, attention};
 pub use layers::{LayerNorm, Linear, layer_norm, relu, softmax};
 pub use params::{Init, Params, Scope};
 pub use pass::Pass;

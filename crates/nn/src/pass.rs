@@ -26,13 +26,16 @@ impl Pass {
         Self { train: None, drawn: Cell::new(0) }
     }
 
-    /// What a dropout multiplies each of `n` elements with: 0 with probability `rate`, else 1 / (1 - rate). `None` when
-    /// inferring.
+    /// What a dropout multiplies each of `n` elements with: 0 with probability `rate`, to the nearest 1 / 65536, else
+    /// 1 / (1 - rate). `None` when inferring.
     pub fn factors(&self, n: usize, rate: f64) -> Option<Vec<f32>> {
         let (seed, step) = self.train.filter(|_| rate > 0.0)?;
-        let mut rng = prl_seed::stream(seed, &format!("dropout {}", self.drawn.replace(self.drawn.get() + 1)), step);
-        let (bar, keep) = ((rate * f64::from(u32::MAX)) as u32, (1.0 / (1.0 - rate)) as f32);
-        Some((0..n).map(|_| if rng.next_u32() < bar { 0.0 } else { keep }).collect())
+        let name = format!("dropout {}", self.drawn.replace(self.drawn.get() + 1));
+        let mut draws = vec![0; 2 * n];
+        prl_seed::stream(seed, &name, step).fill_bytes(&mut draws);
+        let (bar, keep) = ((rate * 65_536.0).round() as u32, (1.0 / (1.0 - rate)) as f32);
+        let factor = |draw: &[u8]| if u32::from(u16::from_le_bytes([draw[0], draw[1]])) < bar { 0.0 } else { keep };
+        Some(draws.chunks_exact(2).map(factor).collect())
     }
 
     /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.

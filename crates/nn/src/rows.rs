@@ -1,11 +1,11 @@
 //! Rows of matrices, taken, put and added where they are needed: fused on a CPU, candle's operations elsewhere.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use prl_kernels::pick;
 
 pub use prl_kernels::pick::Share;
 
-/// Row `rows[i]` of `x` `[n, width]` as row i. The rows are distinct.
+/// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     if x.device().is_cpu() { pick::take(x, rows) } else { composed::take(x, rows) }
 }
@@ -27,10 +27,11 @@ pub(crate) fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
 
 /// The same from candle's operations, on any device.
 pub(crate) mod composed {
-    use super::{Device, Result, Share, Tensor};
+    use super::{D, Device, Result, Share, Tensor};
 
     pub(crate) fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        x.index_select(&ids(rows, x.device())?, 0)
+        let width = x.dim(D::Minus1)?;
+        x.reshape(((), width))?.index_select(&ids(rows, x.device())?, 0)
     }
 
     pub(crate) fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
@@ -65,7 +66,9 @@ mod tests {
     fn the_fused_and_the_composed_ways_are_one() {
         let (x, table) = (values(&[5, 7], "x"), values(&[3, 7], "table"));
         let rows = [3, 0, 4];
+        let cube = values(&[2, 3, 7], "cube");
         one(&[&x], |a| take(a[0], &rows), |a| composed::take(a[0], &rows));
+        one(&[&cube], |a| take(a[0], &rows), |a| composed::take(a[0], &rows));
         one(&[&table], |a| put(a[0], &rows, 6), |a| composed::put(a[0], &rows, 6));
         let share = |to, of, weight| Share { to, of, weight };
         let shares = [share(4, 2, 0.5), share(0, 2, -1.0), share(4, 0, 2.0), share(4, 2, 1.0)];

@@ -1,0 +1,45 @@
+//! How long the prompt block takes, forward in training and back: `cargo run --release -p prl-core --example block_speed --
+//! [threads]`. Batch 256, width 64.
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Result, Var};
+use prl_core::{BlockConfig, Mixing, PromptBlock, Prompts, State};
+use prl_nn::{Params, Pass};
+
+const BATCH: usize = 256;
+const WIDTH: usize = 64;
+const LAPS: usize = 101;
+
+fn main() -> Result<()> {
+    prl_kernels::process::prepare();
+    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(candle_core::Error::wrap)?;
+    for mixing in [Mixing::Attention, Mixing::Mean, Mixing::Mlp, Mixing::Alone] {
+        let mut params = Params::new(DType::F32, &Device::Cpu, 1);
+        let config = BlockConfig { mixing, ..BlockConfig::default() };
+        let block = PromptBlock::new(config, WIDTH, params.scope("prompt"))?;
+        let values = (0..BATCH * WIDTH).map(|i| (0.7 * i as f32).sin()).collect();
+        let state = Var::from_vec(values, (BATCH, WIDTH), &Device::Cpu)?;
+        let prompts = Prompts { returns: vec![1.5; BATCH], steps: (0..BATCH as u32).map(|b| b % 50).collect() };
+        let mut laps = [Vec::new(), Vec::new()];
+        for step in 0..LAPS {
+            let start = Instant::now();
+            let state = State { state: state.as_tensor(), outputs: None, lengths: &[] };
+            let y = block.forward(&state, &prompts, &Pass::train(1, step as u64))?;
+            laps[0].push(start.elapsed().as_secs_f64() * 1e3);
+            let start = Instant::now();
+            y.backward()?;
+            laps[1].push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        let [forward, back] = laps.map(|mut laps| {
+            laps.sort_by(f64::total_cmp);
+            [laps[LAPS / 2], laps[0]]
+        });
+        println!(
+            "{mixing:?} {threads} threads: forward {:.2} ms (fastest {:.2}), backward {:.2} ms (fastest {:.2})",
+            forward[0], forward[1], back[0], back[1]
+        );
+    }
+    Ok(())
+}

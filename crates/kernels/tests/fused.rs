@@ -1,0 +1,102 @@
+//! The fused operations of the encoders: gradients against finite differences, and bits that no number of threads changes.
+//! Their values are held against PyTorch with the encoders, and against candle's operations there and in `nn`.
+
+mod common;
+
+use candle_core::{DType, Result, Tensor};
+use common::{assert_differences, fill, flat, gradients};
+use prl_kernels::attention::{Pattern, attention};
+use prl_kernels::filters::filters;
+use prl_kernels::gru::gru;
+use prl_kernels::linear::linear;
+use prl_kernels::norm::layer_norm;
+use prl_kernels::pick::{Share, add_shares, put, scale, take};
+use prl_kernels::residual::residual;
+use prl_kernels::spans::Spans;
+
+fn spans(windows: usize, most: usize) -> Spans {
+    Spans::new((0..windows).map(|b| 1 + 7 * b % most))
+}
+
+fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
+    residual(x, kernel, spans, dilation, 1e-8)
+}
+
+#[test]
+fn gradients_of_the_residual_block_agree_with_finite_differences() {
+    for dilation in [1, 2] {
+        // Past one block, a width that is no whole vector, windows shorter and longer than the taps reach.
+        let (spans, d) = (spans(19, 10), 5);
+        let args = [fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7)];
+        assert_differences(&|a| block(a[0], a[1], &spans, dilation), &args, 3);
+    }
+}
+
+#[test]
+fn gradients_of_the_filters_agree_with_finite_differences() {
+    let (batch, length, d) = (19, 6, 5);
+    let lengths: Vec<u32> = (0..batch as u32).map(|b| 1 + b % 6).collect();
+    let args = [fill(&[batch, length, d], 0.1, 1.0), fill(&[9 * d + 3, 4], 0.2, 0.7), fill(&[length + 1], 0.3, 0.7)];
+    assert_differences(&|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4]), &args, 3);
+}
+
+#[test]
+fn windows_of_other_batches_never_meet() {
+    let (d, all) = (19, spans(20, 10));
+    let (x, kernel) = (fill(&[all.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7));
+    let together = block(&x, &kernel, &all, 1).unwrap();
+    for span in all.iter() {
+        let part = |t: &Tensor| t.narrow(0, span.start, span.len()).unwrap();
+        let alone = block(&part(&x), &kernel, &Spans::new([span.len()]), 1).unwrap();
+        assert_eq!(flat(&alone), flat(&part(&together)));
+    }
+}
+
+/// Every operation, in single precision and large enough to run in parallel: its result and gradients.
+fn everything() -> Vec<Vec<f64>> {
+    let (windows, d, length) = (256, 64, 10);
+    let keys = spans(windows, length);
+    let pattern = Pattern { queries: keys.clone(), keys: keys.clone(), causal: true };
+    let x = fill(&[keys.rows(), d], 0.1, 1.0);
+    let square = fill(&[d, d], 0.2, 0.2);
+    let row = fill(&[d], 0.3, 1.0);
+    let places = keys.places(length);
+    let lengths: Vec<u32> = keys.iter().map(|span| span.len() as u32).collect();
+    let shares: Vec<Share> =
+        (0..).zip(keys.positions()).map(|(to, of)| Share { to, of: of as u32, weight: 0.5 }).collect();
+    let factors: Vec<f32> = (0..x.elem_count()).map(|i| (i % 3) as f32).collect();
+    let padded = put(&x, &places, windows * length).unwrap();
+    let image = padded.reshape((windows, length, d)).unwrap();
+    type Case<'a> = (Vec<Tensor>, Box<dyn Fn(&[&Tensor]) -> Result<Tensor> + 'a>);
+    let cases: Vec<Case<'_>> = vec![
+        (vec![x.clone(), square, row.clone()], Box::new(|a| linear(a[0], a[1], a[2], true))),
+        (vec![x.clone(), row.clone(), row], Box::new(|a| layer_norm(a[0], a[1], a[2], 1e-8))),
+        (vec![x.clone(), x.clone(), x.clone()], Box::new(|a| attention(a[0], a[1], a[2], &pattern, None))),
+        (vec![x.clone(), fill(&[2 * (3 * d + 3), d], 0.4, 0.2)], Box::new(|a| block(a[0], a[1], &keys, 2))),
+        (
+            vec![image.clone(), fill(&[9 * d + 3, 16], 0.5, 0.2), fill(&[length + 1], 0.6, 0.2)],
+            Box::new(|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4])),
+        ),
+        (vec![image, fill(&[2 * d + 1, 3 * d], 0.7, 0.2)], Box::new(|a| gru(a[0], a[1], &lengths))),
+        (vec![padded], Box::new(|a| take(a[0], &places))),
+        (vec![x.clone()], Box::new(|a| put(a[0], &places, windows * length))),
+        (vec![x.clone(), fill(&[length, d], 0.8, 1.0)], Box::new(|a| add_shares(a[0], a[1], &shares))),
+        (vec![x], Box::new(|a| scale(a[0], factors.clone()))),
+    ];
+    let run = |(args, f): Case<'_>| {
+        let args: Vec<Tensor> = args.iter().map(|a| a.to_dtype(DType::F32).unwrap()).collect();
+        let result = flat(&f(&args.iter().collect::<Vec<_>>()).unwrap());
+        [vec![result], gradients(&*f, &args)].concat()
+    };
+    cases.into_iter().flat_map(run).collect()
+}
+
+#[test]
+fn no_number_of_threads_changes_a_bit() {
+    let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(everything);
+    let one = with(1);
+    assert!(one.iter().flatten().all(|x| x.is_finite()) && one.iter().flatten().any(|&x| x != 0.0));
+    for threads in [2, 3, 5] {
+        assert!(one == with(threads), "{threads} threads");
+    }
+}
