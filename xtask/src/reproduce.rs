@@ -62,10 +62,10 @@ pub struct Args {
     /// Only these logs
     #[arg(long, value_delimiter = ',', default_value = "rc15,retailrocket")]
     logs: Vec<String>,
-    /// Only these encoders, and what needs none [default: all]
+    /// Only these encoders, and what needs none [default: all; quick scale: GRU, and the others with normal and PRL]
     #[arg(long, value_delimiter = ',')]
     encoders: Vec<String>,
-    /// Only these methods [default: all]
+    /// Only these methods [default: all; quick scale: see --encoders]
     #[arg(long, value_delimiter = ',')]
     methods: Vec<String>,
     /// Seeds of every trained row (quick scale repeats GRU normal and PRL only)

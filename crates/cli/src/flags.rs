@@ -37,7 +37,7 @@ impl Compute {
 #[derive(clap::Args)]
 pub struct Prompt {
     /// Ask for this many times the mean return of the step [default: the run's, 2]
-    #[arg(long, conflicts_with_all = ["max_return", "quantile", "target_return"])]
+    #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub mu: Option<f64>,
     /// Standard deviation of that factor: exploration [default: the run's, 0]
     #[arg(long, conflicts_with_all = ["max_return", "quantile", "target_return"])]
@@ -83,7 +83,7 @@ pub fn check(ask: Ask) -> anyhow::Result<Ask> {
     if ask.goal.is_valid() {
         return Ok(ask);
     }
-    let what = "a prompt must be made of finite numbers, eps not negative, a quantile in 0..=1";
+    let what = "a prompt is made of numbers of at most a million, eps not negative, a quantile in 0..=1";
     Err(Usage(what.into()).into())
 }
 

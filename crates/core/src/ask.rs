@@ -62,12 +62,14 @@ impl Default for Goal {
 }
 
 impl Goal {
-    /// Whether it means anything: finite numbers, a deviation that is not negative, a quantile in 0..=1.
+    /// Whether it means anything: numbers of at most a million, a deviation that is not negative, a quantile in 0..=1.
     pub fn is_valid(self) -> bool {
+        // Beyond, single precision would lose the state beside the prompt.
+        let is_sane = |x: f64| x.abs() <= 1e6;
         match self {
-            Goal::Relative { mu, eps } => mu.is_finite() && eps.is_finite() && eps >= 0.0,
+            Goal::Relative { mu, eps } => is_sane(mu) && is_sane(eps) && eps >= 0.0,
             Goal::Quantile(q) => (0.0..=1.0).contains(&q),
-            Goal::Absolute(value) => value.is_finite(),
+            Goal::Absolute(value) => is_sane(value),
             Goal::Max => true,
         }
     }
@@ -204,6 +206,7 @@ mod tests {
             Goal::Relative { mu: 1.0, eps: -1.0 },
             Goal::Quantile(1.5),
             Goal::Absolute(f64::INFINITY),
+            Goal::Absolute(-1e300),
         ];
         assert!(bad.iter().all(|goal| !goal.is_valid()));
     }

@@ -17,7 +17,7 @@ pub fn prepare() {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_freed() {
-    // SAFETY: the signature is that of malloc.h.
+    // SAFETY: the signature is the one in glibc's malloc.h.
     unsafe extern "C" {
         fn mallopt(parameter: i32, value: i32) -> i32;
     }

@@ -40,6 +40,7 @@ struct Args {
 const BATCH: usize = 256;
 
 fn main() -> anyhow::Result<()> {
+    prl_kernels::process::prepare();
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
     let device = prl_train::device(&args.device)?;

@@ -7,6 +7,7 @@
 
 mod ask;
 mod baseline;
+mod batches;
 mod checkpoint;
 mod config;
 mod device;
@@ -26,6 +27,7 @@ mod trained;
 mod trainer;
 
 pub use ask::{Answer, Event, PromptUsed, Recommendation};
+pub use batches::Batches;
 pub use candle_core::Device;
 pub use config::{Config, Model as ModelConfig};
 pub use device::{describe as describe_device, device};

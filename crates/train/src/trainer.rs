@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Device;
-use prl_baselines::{Critic, warm_up_steps};
-use prl_core::Prompts;
+use prl_baselines::warm_up_steps;
 use prl_eval::Scores;
 use prl_kernels::adam::Adam;
 use prl_sessions::{Dataset, Rows, Split, write_synced};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline;
+use crate::batches::Batches;
 use crate::checkpoint::Progress;
 use crate::config::Config;
 use crate::double_q::Turns;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::cases;
 use crate::manifest::RunManifest;
 use crate::method::Method;
-use crate::model::{Examples, Model, Transitions};
+use crate::model::Model;
 use crate::network::StepTimes;
 use crate::run::Run;
 use crate::trained::Trained;
@@ -146,7 +146,7 @@ fn validate(run: &Run, model: &Trained, data: &Dataset) -> Result<Scores> {
 struct Trainer<'a> {
     run: &'a Run,
     data: &'a Dataset,
-    rows: Rows<'a>,
+    batches: Batches<'a>,
     model: Trained,
     adam: Adam,
     turns: Turns,
@@ -158,20 +158,20 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     fn new(run: &'a Run, data: &'a Dataset, device: &'a Device) -> Result<Self> {
         let config = run.config();
-        let rows = Rows::new(data, Split::Train, config.skip_first);
+        let batches = Batches::new(data, config, run.returns());
         let model = run.fresh_model(device)?;
         let progress = if run.checkpoint().exists()? { run.checkpoint().load(&model)? } else { Progress::default() };
-        let total = config.epochs.saturating_mul(steps_per_epoch(&rows, config));
+        let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
         if total == 0 {
             return Err(Error::Config("epochs and max_steps must be at least 1".into()));
         }
         let adam = Adam::new(config.lr.unwrap_or(0.005));
         let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
-        tracing::info!(rows = rows.len(), steps = total, parameters, from = progress.step, "training");
+        tracing::info!(rows = batches.rows(), steps = total, parameters, from = progress.step, "training");
         let model = Trained::Neural(Box::new(model));
         let turns = Turns::after(progress.step, config.seed, config.method.is_double());
-        let trainer = Self { run, data, rows, model, adam, turns, progress, total, device };
+        let trainer = Self { run, data, batches, model, adam, turns, progress, total, device };
         trainer.rewind_metrics()?;
         Ok(trainer)
     }
@@ -201,25 +201,7 @@ impl<'a> Trainer<'a> {
 
     fn step(&mut self, t: u64) -> Result<f64> {
         let turn = self.turns.next(t);
-        self.neural().step(self.adam, turn, &self.examples(t), &mut StepTimes::default())
-    }
-
-    /// The batch of step `t`.
-    fn examples(&self, t: u64) -> Examples {
-        let config = self.run.config();
-        let rows = self.rows.draw(config.seed, t, config.batch_size);
-        let transitions = config.method.is_double().then(|| self.rows.next(rows.iter().copied(), config.model.window));
-        let batch = self.rows.batch(rows, config.model.window, Some(config.return_rule()));
-        let rewards: Vec<f64> = batch.kinds.iter().map(|&kind| config.rewards.of(kind)).collect();
-        let mean = |t: u32| self.run.returns().mean_at(t);
-        let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, mean(t));
-        let returns: Vec<f64> = batch.returns.iter().zip(&batch.windows.steps).map(prompt).collect();
-        let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / batch.targets.len() as f64;
-        let scale = rewards.iter().zip(&returns).map(weight).collect();
-        let critic = (config.method == Method::Sac).then_some(Critic { warm_up: config.warm_up.unwrap_or(0) });
-        let transitions = transitions.map(|next| Transitions { rewards, next, gamma: config.gamma, critic });
-        let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
-        Examples { windows: batch.windows, prompts, targets: batch.targets, scale, transitions }
+        self.neural().step(self.adam, turn, &self.batches.at(t), &mut StepTimes::default())
     }
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
@@ -236,7 +218,7 @@ impl<'a> Trainer<'a> {
             self.progress.stale += 1;
         }
         self.lap(clock);
-        let epoch = step as f64 / steps_per_epoch(&self.rows, self.run.config()) as f64;
+        let epoch = step as f64 / self.batches.per_epoch() as f64;
         let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
         let evaluation = Evaluation { step, epoch, loss, seconds: self.progress.seconds, val };
         (self.progress.loss_sum, self.progress.loss_steps) = (0.0, 0);
@@ -276,10 +258,6 @@ impl<'a> Trainer<'a> {
             Trained::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
         }
     }
-}
-
-fn steps_per_epoch(rows: &Rows<'_>, config: &Config) -> u64 {
-    (rows.len() / config.batch_size).max(1) as u64
 }
 
 fn json_line(evaluation: &Evaluation) -> Result<String> {

@@ -1,4 +1,5 @@
 //! Whole training steps against PyTorch: embedding, GRU, prompt block, heads, losses and Adam together.
+#![cfg(feature = "gru")]
 
 use candle_core::{DType, Device, Tensor};
 use prl_baselines::Critic;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{ITEMS, quick, ring};
-use prl_core::{Ask, Goal, Keys, RewardCode, Scale};
+use prl_core::{Ask, Goal, RewardCode, Scale};
 use prl_sessions::{Kind, Split};
 use prl_train::{Config, Device, Error, Event, Method, Observer, Outcome, Run, evaluate, train};
 
@@ -188,16 +188,18 @@ fn every_switch_changes_the_run() {
         ("gamma", &sac, &|c| (c.method, c.warm_up, c.gamma) = (Method::Sac, Some(0), 0.9)),
         ("warm_up", &sac, &|c| (c.method, c.warm_up) = (Method::Sac, Some(5))),
     ];
-    for (name, before, change) in switches {
+    let here = |name: &str| name != "update_bias" || base.model.encoder.name() == "gru";
+    for (name, before, change) in switches.into_iter().filter(|(name, ..)| here(name)) {
         assert!(trained(name, change) != before, "{name} changes nothing");
     }
 }
 
+#[cfg(feature = "sasrec")]
 #[test]
 fn the_released_attention_hears_no_prompt() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config { max_steps: Some(20), eval_every: 20, ..quick(ring(dir.path(), 100)) };
-    config.model.attention = Keys::Outputs;
+    config.model.attention = prl_core::Keys::Outputs;
     assert!(config.check().unwrap_err().to_string().contains("sasrec"));
     config.model.encoder = prl_encoders::EncoderKind::SasRec;
     let run = finish(&config, &dir.path().join("released"));

@@ -82,7 +82,7 @@ fn failed(study: &Study, outcomes: &[Outcome]) -> String {
 /// Each table in a card, with a link to it, and the main numbers as a plot.
 fn glance(panels: &[Panel<'_>]) -> Result<String> {
     let card = |panel: &Panel<'_>| {
-        let Tally { compared, within, tested, better, worse, paper_starred, both_starred } = panel.tally();
+        let Tally { compared, within, tested, better, worse, paper_starred, agreed } = panel.tally();
         let mut lines = Vec::new();
         if compared > 0 {
             lines.push(format!("<b>{within}/{compared}</b> HRs within {TOLERANCE} of the paper"));
@@ -91,9 +91,9 @@ fn glance(panels: &[Panel<'_>]) -> Result<String> {
             lines.push(format!(
                 "<b>{better}</b> of {tested} columns significantly better than the rival, <b>{worse}</b> worse"
             ));
-            lines.push(format!(
-                "the paper stars <b>{paper_starred}</b>, of which <b>{both_starred}</b> are starred here"
-            ));
+        }
+        if paper_starred > 0 {
+            lines.push(format!("<b>{agreed}/{paper_starred}</b> of the paper\u{2019}s stars found here too"));
         }
         let lines: String = lines.iter().map(|line| format!("<li>{line}</li>")).collect();
         let (number, log, kind) = (panel.table.number, panel.dataset.source.title, panel.dataset.kind());

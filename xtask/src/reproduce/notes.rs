@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use prl_baselines::warm_up_steps;
+
 use super::data::SOURCES;
 use super::matrix::System;
 use super::outcome::Outcome;
 use super::progress::clock;
-use super::study::{Run, Study};
+use super::study::Study;
 use crate::machine::Machine;
-
-/// Steps of plain cross-entropy with which SAC starts, the protocol's, by log and encoder; none elsewhere.
-const SAC_WARM_UP: [(&str, &str, u64); 3] =
-    [("retailrocket", "gru", 15_000), ("rc15", "sasrec", 30_000), ("retailrocket", "sasrec", 30_000)];
 
 /// How many runs there are, and how they stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +51,17 @@ pub fn cuts(study: &Study) -> Vec<String> {
             cuts.push(format!("{title}, not run: {}.", left_out.join("; ")));
         }
         cuts.push(format!("{title}, each run: {}.", schedule.describe()));
-        let is_run = |encoder: &str| {
-            let is_it = |run: &&Run| run.spec.system.encoder == Some(encoder) && run.spec.system.method == "sac";
-            study.runs.iter().any(|run| std::ptr::eq(study.dataset(run), dataset) && is_it(&run))
-        };
-        let warm_ups = SAC_WARM_UP
-            .iter()
-            .filter(|(log, encoder, steps)| *log == dataset.source.name && schedule.steps <= *steps && is_run(encoder));
-        cuts.extend(warm_ups.map(|(_, encoder, steps)| {
-            format!("{title}, {encoder} SAC: the protocol's warm-up of {steps} steps is longer than the run, which is plain cross-entropy throughout.")
-        }));
+        let runs = study.runs.iter().filter(|run| run.spec.seed == 0 && std::ptr::eq(study.dataset(run), dataset));
+        for sac in runs.map(|run| run.spec.system).filter(|system| system.method == "sac") {
+            let full = warm_up_steps(sac.encoder.unwrap_or_default(), dataset.source.name);
+            let ours = schedule.shortened(full);
+            if ours < full {
+                cuts.push(format!(
+                    "{title}, {}: {ours} steps of warm-up, the protocol's {full} shortened as the run is.",
+                    sac.title()
+                ));
+            }
+        }
     }
     cuts
 }
@@ -118,8 +117,8 @@ mod tests {
         assert_eq!((count.describe().as_str()), "4 of 8 runs are done, 4 failed.");
         let cuts = cuts(&study).join("\n");
         assert!(cuts.contains("RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; "), "{cuts}");
-        assert!(cuts.contains("RetailRocket, gru SAC: the protocol's warm-up of 15000 steps"), "{cuts}");
-        assert!(!cuts.contains("RC15, gru SAC") && !cuts.contains("sasrec SAC"), "{cuts}");
+        assert!(cuts.contains("RetailRocket, GRU SAC: 83 steps of warm-up, the protocol's 15000 shortened"), "{cuts}");
+        assert!(!cuts.contains("RC15, GRU SAC: ") && !cuts.contains("SASRec SAC: "), "{cuts}");
         assert!(cuts.contains("RC15, each run: 600 steps"), "{cuts}");
         assert_eq!(failures(&study, &outcomes)[0].0, "RC15 GRU normal, seed 0, 1");
         let machines = machines(&outcomes);

@@ -48,7 +48,12 @@ impl Prl {
                 let code = code::of_file(&program)?;
                 Self::at(program, code)
             }
-            None => Self::at(build(device)?, code::of_source()?),
+            None => {
+                let program = build(device)?;
+                // Sources without git are told apart by what they build.
+                let code = code::of_source().or_else(|_| code::of_file(&program))?;
+                Self::at(program, code)
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! What is left and when it should end, on stderr.
 //!
 //! A run's cost is guessed from what it scores; what the runs of this call really took for a unit of cost turns the guess
-//! into time, those of the same method first.
+//! into time, those of the same system first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::matrix::System;
 use super::outcome::Outcome;
 use super::study::{Run, Study};
 
@@ -26,24 +27,24 @@ struct State {
     rates: Rates,
 }
 
-/// Seconds that a unit of cost took, by method and over all.
+/// Seconds that a unit of cost took, by system and over all.
 #[derive(Default)]
 struct Rates {
-    by_method: HashMap<&'static str, (f64, f64)>,
+    by_system: HashMap<System, (f64, f64)>,
     all: (f64, f64),
 }
 
 impl Rates {
-    fn add(&mut self, method: &'static str, seconds: f64, cost: f64) {
-        for (s, c) in [self.by_method.entry(method).or_default(), &mut self.all] {
+    fn add(&mut self, system: System, seconds: f64, cost: f64) {
+        for (s, c) in [self.by_system.entry(system).or_default(), &mut self.all] {
             *s += seconds;
             *c += cost;
         }
     }
 
     /// The seconds that so much cost should take; `None` while nothing was seen.
-    fn seconds(&self, method: &str, cost: f64) -> Option<f64> {
-        let (seconds, seen) = self.by_method.get(method).copied().unwrap_or(self.all);
+    fn seconds(&self, system: System, cost: f64) -> Option<f64> {
+        let (seconds, seen) = self.by_system.get(&system).copied().unwrap_or(self.all);
         (seen > 0.0).then(|| cost * seconds / seen)
     }
 }
@@ -77,7 +78,7 @@ impl<'a> Progress<'a> {
         let how = match outcome {
             Outcome::Failed(failure) => format!("FAILED ({})", failure.message),
             _ => {
-                state.rates.add(run.spec.system.method, took.as_secs_f64(), run.cost);
+                state.rates.add(run.spec.system, took.as_secs_f64(), run.cost);
                 "done".into()
             }
         };
@@ -94,7 +95,7 @@ impl<'a> Progress<'a> {
     fn left(&self, state: &State) -> Option<Duration> {
         let expected = |i: usize| {
             let run = &self.study.runs[i];
-            state.rates.seconds(run.spec.system.method, run.cost)
+            state.rates.seconds(run.spec.system, run.cost)
         };
         let waiting = state.waiting.iter().map(|&i| expected(i)).sum::<Option<f64>>()?;
         let rest = |(&i, start): (&usize, &Instant)| Some((expected(i)? - start.elapsed().as_secs_f64()).max(0.0));
@@ -140,18 +141,20 @@ pub fn utc(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::system;
     use super::*;
 
     #[test]
-    fn a_method_is_guessed_from_its_own_runs_first() {
+    fn a_system_is_guessed_from_its_own_runs_first() {
+        let [prl, sqn, sac] = ["gru-prl", "gru-sqn", "gru-sac"].map(system);
         let mut rates = Rates::default();
-        assert_eq!(rates.seconds("prl", 1.0), None);
-        rates.add("prl", 10.0, 5.0);
-        assert_eq!(rates.seconds("sqn", 2.0), Some(4.0));
-        rates.add("sqn", 30.0, 5.0);
-        assert_eq!(rates.seconds("prl", 2.0), Some(4.0));
-        assert_eq!(rates.seconds("sqn", 2.0), Some(12.0));
-        assert_eq!(rates.seconds("sac", 2.0), Some(8.0), "40 seconds for 10");
+        assert_eq!(rates.seconds(prl, 1.0), None);
+        rates.add(prl, 10.0, 5.0);
+        assert_eq!(rates.seconds(sqn, 2.0), Some(4.0));
+        rates.add(sqn, 30.0, 5.0);
+        assert_eq!(rates.seconds(prl, 2.0), Some(4.0));
+        assert_eq!(rates.seconds(sqn, 2.0), Some(12.0));
+        assert_eq!(rates.seconds(sac, 2.0), Some(8.0), "40 seconds for 10");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! result under a new name. Device and threads shape only its speed, and are not part of the name.
 
 use anyhow::{Result, ensure};
+use prl_baselines::warm_up_steps;
 
 use super::matrix::{ENCODERS, METHODS, System, systems};
-use super::schedule::{EPOCHS, Scale, Schedule};
+use super::schedule::{EPOCHS, Schedule};
+use super::study::Wish;
 
 /// One run: a cell of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,20 +20,25 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Every run on a log that the filter keeps, row by row of the tables.
-    pub fn all(log: &str, scale: Scale, repeats: u64, filter: &Filter) -> Vec<Spec> {
-        let rows = systems(log).into_iter().filter(|system| filter.keeps(system));
-        rows.flat_map(|system| (0..scale.seeds(&system, repeats)).map(move |seed| Spec { system, seed })).collect()
+    /// Every run on a log that is wished for, row by row of the tables.
+    pub fn all(log: &str, wish: &Wish) -> Vec<Spec> {
+        let rows = systems(log).into_iter().filter(|system| wish.keeps(system));
+        let seeds =
+            |system: System| (0..wish.scale.seeds(&system, wish.repeats)).map(move |seed| Spec { system, seed });
+        rows.flat_map(seeds).collect()
     }
 
-    /// The flags of `prl train` that shape the result.
-    pub fn flags(&self, schedule: Schedule) -> Vec<String> {
+    /// The flags of `prl train` that shape the result on a log.
+    pub fn flags(&self, log: &str, schedule: Schedule) -> Vec<String> {
         let mut flags = vec![("--method", self.system.method.to_owned()), ("--seed", self.seed.to_string())];
         if let Some(encoder) = self.system.encoder {
             flags.push(("--encoder", encoder.to_owned()));
             flags.push(("--epochs", EPOCHS.to_string()));
             flags.push(("--max-steps", schedule.steps.to_string()));
             flags.push(("--eval-every", schedule.eval_every.to_string()));
+            if self.system.method == "sac" {
+                flags.push(("--warm-up", schedule.shortened(warm_up_steps(encoder, log)).to_string()));
+            }
         }
         if self.system.released {
             flags.push(("--attention", "released".to_owned()));
@@ -76,6 +83,11 @@ impl Filter {
         Ok(())
     }
 
+    /// Whether it wants all.
+    pub fn is_open(&self) -> bool {
+        self.encoders.is_empty() && self.methods.is_empty()
+    }
+
     /// Whether a system is wanted.
     pub fn keeps(&self, system: &System) -> bool {
         let wants = |list: &[String], name: &str| list.is_empty() || list.iter().any(|wanted| wanted == name);
@@ -93,7 +105,12 @@ pub fn fingerprint(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schedule::Scale;
     use super::*;
+
+    fn wish(scale: Scale, repeats: u64, filter: Filter) -> Wish {
+        Wish { scale, repeats, steps: None, filter }
+    }
 
     fn filter(encoders: &[&str], methods: &[&str]) -> Filter {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -102,7 +119,7 @@ mod tests {
 
     #[test]
     fn baselines_run_once_and_the_rest_for_every_seed() {
-        let specs = Spec::all("rc15", Scale::Paper, 3, &Filter::default());
+        let specs = Spec::all("rc15", &wish(Scale::Paper, 3, Filter::default()));
         assert_eq!(specs.len(), 3 + 3 * 25);
         assert!(specs.iter().filter(|spec| spec.system.is_baseline()).all(|spec| spec.seed == 0));
         assert_eq!(specs[0].title(), "Popularity");
@@ -111,11 +128,14 @@ mod tests {
 
     #[test]
     fn filters_keep_what_they_name() {
-        let titles = |filter: &Filter| -> Vec<String> {
-            Spec::all("retailrocket", Scale::Paper, 1, filter).iter().map(|spec| spec.system.name()).collect()
+        let names = |filter: Filter| -> Vec<String> {
+            let specs = Spec::all("retailrocket", &wish(Scale::Quick, 1, filter));
+            specs.iter().map(|spec| spec.system.name()).collect()
         };
-        assert_eq!(titles(&filter(&["caser"], &["sqn", "popularity"])), ["popularity", "caser-sqn"]);
-        assert_eq!(titles(&filter(&["sasrec"], &["prl"])), ["sasrec-prl", "sasrec-prl-released"]);
+        // Caser SQN is no part of quick scale unless it is named.
+        assert_eq!(names(filter(&["caser"], &["sqn", "popularity"])), ["popularity", "caser-sqn"]);
+        assert_eq!(names(filter(&["sasrec"], &["prl"])), ["sasrec-prl", "sasrec-prl-released"]);
+        assert!(!names(Filter::default()).contains(&"caser-sqn".to_owned()));
         assert!(filter(&["gru"], &["sac"]).check().is_ok());
         let error = filter(&[], &["sca"]).check().unwrap_err().to_string();
         assert!(error.starts_with("--methods sca is not one of popularity, "), "{error}");
@@ -125,13 +145,14 @@ mod tests {
     fn the_flags_say_it_all() {
         let schedule = Schedule { steps: 100, eval_every: 50, per_epoch: 10 };
         let system = |name: &str| systems("rc15").into_iter().find(|system| system.name() == name).unwrap();
-        let flags = |name: &str| Spec { system: system(name), seed: 2 }.flags(schedule).join(" ");
+        let flags = |name: &str| Spec { system: system(name), seed: 2 }.flags("rc15", schedule).join(" ");
         assert_eq!(flags("session-knn"), "--method session-knn --seed 2");
         assert_eq!(
             flags("sasrec-prl-released"),
             "--method prl --seed 2 --encoder sasrec --epochs 30 --max-steps 100 --eval-every 50 --attention released"
         );
         assert!(!flags("sasrec-prl").contains("--attention"));
+        assert!(flags("sasrec-sac").ends_with("--warm-up 27"), "30,000 of the protocol's steps, of 100 here");
     }
 
     #[test]
@@ -140,7 +161,7 @@ mod tests {
         let spec = Spec { system, seed: 1 };
         let schedule = Scale::Quick.schedule(1 << 20, None);
         let name = |spec: &Spec, schedule, dataset: &str, code: &str| {
-            spec.directory("rc15", dataset, code, &spec.flags(schedule))
+            spec.directory("rc15", dataset, code, &spec.flags("rc15", schedule))
         };
         let first = name(&spec, schedule, "d1", "c1");
         assert!(first.starts_with("rc15-gru-prl-1-"), "{first}");

@@ -7,7 +7,7 @@ use super::matrix::{System, systems};
 use super::outcome::Outcome;
 use super::paper;
 use super::rows::Row;
-use super::schedule::{Scale, Schedule};
+use super::schedule::{BATCH, Scale, Schedule};
 use super::spec::{Filter, Spec};
 use super::sweep::{self, Ask};
 use crate::machine::Machine;
@@ -22,6 +22,13 @@ pub struct Wish {
     pub steps: Option<u64>,
     /// Which systems.
     pub filter: Filter,
+}
+
+impl Wish {
+    /// Whether a system is run: the scale's own choice, unless the call names encoders or methods.
+    pub fn keeps(&self, system: &System) -> bool {
+        self.filter.keeps(system) && (self.scale.runs(system) || !self.filter.is_open())
+    }
 }
 
 /// All runs of one scale on all datasets.
@@ -68,7 +75,7 @@ impl Study {
     ) -> Self {
         let mut study = Self { wish, version, code, machine, datasets, runs: Vec::new() };
         for (i, dataset) in study.datasets.iter().enumerate() {
-            let specs = Spec::all(dataset.source.name, study.wish.scale, study.wish.repeats, &study.wish.filter);
+            let specs = Spec::all(dataset.source.name, &study.wish);
             let planned: Vec<Run> = specs.into_iter().map(|spec| study.run(i, dataset, spec, runs)).collect();
             study.runs.extend(planned);
         }
@@ -77,7 +84,7 @@ impl Study {
 
     fn run(&self, i: usize, dataset: &Dataset, spec: Spec, runs: &Path) -> Run {
         let schedule = self.schedule(dataset);
-        let flags = spec.flags(schedule);
+        let flags = spec.flags(dataset.source.name, schedule);
         let name = spec.directory(dataset.source.name, &dataset.manifest.dataset, &self.code, &flags);
         let scale = self.wish.scale;
         let asks = if scale.asks(&spec.system) { sweep::asks(scale) } else { Vec::new() };
@@ -122,18 +129,16 @@ impl Study {
 
     /// The systems that no run was asked of on a dataset.
     pub fn left_out(&self, dataset: &Dataset) -> Vec<System> {
-        systems(dataset.source.name).into_iter().filter(|system| !self.wish.filter.keeps(system)).collect()
+        systems(dataset.source.name).into_iter().filter(|system| !self.wish.keeps(system)).collect()
     }
 }
 
-/// Nearly all the time goes into scores of all items: one pass over them a row that is ranked, three a row that is learned
-/// from (scores, and the gradients of both their factors).
+/// One pass over all items a row that is ranked; three and the encoder's own work a row that is learned from.
 fn cost(dataset: &Dataset, schedule: Schedule, system: &System, asks: usize) -> f64 {
-    let rows = |split| dataset.rows(split) as f64;
-    let learned = schedule.steps as f64 * super::schedule::BATCH as f64 * 3.0 * system.cost();
-    let validated =
-        if system.is_baseline() { 1 } else { 1 + schedule.steps / schedule.eval_every } as f64 * rows("val");
-    let tested = (1 + asks) as f64 * rows("test");
-    let learned = if system.is_baseline() { 0.0 } else { learned };
-    (learned + validated + tested) * dataset.manifest.counts.after_length_filter.items.max(1) as f64
+    let items = dataset.manifest.counts.after_length_filter.items.max(1);
+    let (steps, validations) =
+        if system.is_baseline() { (0, 1) } else { (schedule.steps, 1 + schedule.steps / schedule.eval_every) };
+    let learned = (steps * BATCH) as f64 * system.cost(items);
+    let ranked = validations * dataset.rows("val") + (1 + asks as u64) * dataset.rows("test");
+    learned + (ranked * items) as f64 / 3.0
 }

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("baselines", &["sessions"]),
     ("train", &["seed", "kernels", "sessions", "eval", "nn", "encoders", "core", "baselines"]),
     ("cli", &["seed", "kernels", "sessions", "eval", "synth", "data", "nn", "encoders", "core", "baselines", "train"]),
-    ("xtask", &["sessions", "eval"]),
+    ("xtask", &["sessions", "eval", "baselines"]),
 ];
 
 /// The large dependencies (all names that start so), and the only crates that may use them directly.

@@ -1,0 +1,51 @@
+//! The batches of training: rows drawn, windows cut and returns looked up, as each step wants them.
+
+use prl_baselines::Critic;
+use prl_core::Prompts;
+use prl_sessions::{Dataset, ReturnTable, Rows, Split};
+
+use crate::config::Config;
+use crate::method::Method;
+use crate::model::{Examples, Transitions};
+
+/// The training rows of a dataset under some settings. What a step sees is a function of the seed and the step alone.
+pub struct Batches<'a> {
+    rows: Rows<'a>,
+    config: &'a Config,
+    returns: &'a ReturnTable,
+}
+
+impl<'a> Batches<'a> {
+    /// The training split's, prompted in the unit of `returns`.
+    pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
+        Self { rows: Rows::new(data, Split::Train, config.skip_first), config, returns }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Steps that make one pass over the rows.
+    pub fn per_epoch(&self) -> u64 {
+        (self.rows.len() / self.config.batch_size).max(1) as u64
+    }
+
+    /// The batch of step `t`, from 1.
+    pub fn at(&self, t: u64) -> Examples {
+        let config = self.config;
+        let window = config.model.window;
+        let rows = self.rows.draw(config.seed, t, config.batch_size);
+        let next = config.method.is_double().then(|| self.rows.next(rows.iter().copied(), window));
+        let batch = self.rows.batch(rows, window, Some(config.return_rule()));
+        let rewards: Vec<f64> = batch.kinds.iter().map(|&kind| config.rewards.of(kind)).collect();
+        let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.returns.mean_at(t));
+        let returns: Vec<f64> = batch.returns.iter().zip(&batch.windows.steps).map(prompt).collect();
+        let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / batch.targets.len() as f64;
+        let scale = rewards.iter().zip(&returns).map(weight).collect();
+        let critic = (config.method == Method::Sac).then_some(Critic { warm_up: config.warm_up.unwrap_or(0) });
+        let transitions = next.map(|next| Transitions { rewards, next, gamma: config.gamma, critic });
+        let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
+        Examples { windows: batch.windows, prompts, targets: batch.targets, scale, transitions }
+    }
+}
