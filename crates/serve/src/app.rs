@@ -24,6 +24,7 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Semaphore,
+    requests: usize,
     pub(crate) within: Duration,
     pub(crate) key: Option<ApiKey>,
 }
@@ -31,13 +32,18 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(requests: usize, within: Duration, key: Option<ApiKey>, sessions: Sessions) -> Self {
         let (engine, metrics, permits) = (OnceLock::new(), Metrics::default(), Semaphore::new(requests));
-        Self { engine, sessions, metrics, permits, within, key }
+        Self { engine, sessions, metrics, permits, requests, within, key }
     }
 
     /// Begins to answer.
     pub(crate) fn ready(&self, engine: Engine) {
         // Called once; a second engine would be dropped, the first stays.
         _ = self.engine.set(engine);
+    }
+
+    /// Requests that are let in now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.requests - self.permits.available_permits()
     }
 
     /// The engine, once it is warm.

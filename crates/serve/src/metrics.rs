@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
-use prl_engine::{Engine, Histogram, SECONDS, Sessions};
+use prl_engine::{Histogram, SECONDS};
+
+use crate::app::App;
 
 /// Requests and their latencies, by route.
 #[derive(Default)]
@@ -30,7 +32,7 @@ impl Metrics {
     }
 
     /// Everything, as text.
-    pub(crate) fn text(&self, engine: Option<&Engine>, sessions: &Sessions) -> String {
+    pub(crate) fn text(&self, app: &App) -> String {
         let mut out = Text(String::new());
         let routes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         out.head("prl_requests_total", "counter", "Requests by route and status code.");
@@ -45,8 +47,10 @@ impl Metrics {
         }
         drop(routes);
         out.head("prl_sessions", "gauge", "Sessions kept.");
-        out.line("prl_sessions", "", sessions.len() as f64);
-        if let Some(engine) = engine {
+        out.line("prl_sessions", "", app.sessions.len() as f64);
+        out.head("prl_requests_in_flight", "gauge", "Requests that are let in now.");
+        out.line("prl_requests_in_flight", "", app.in_flight() as f64);
+        if let Ok(engine) = app.engine() {
             out.head("prl_queue_length", "gauge", "Questions that wait for inference.");
             out.line("prl_queue_length", "", engine.queue_len() as f64);
             out.head("prl_batch_size", "histogram", "Questions answered in one inference.");

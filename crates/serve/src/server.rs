@@ -125,6 +125,7 @@ impl Server {
             tokio::select! {
                 done = all(&mut self.tasks) => return done,
                 done = signal_to_end() => done?,
+                () = until(self.stop.subscribe()) => {}
             }
             tracing::info!("draining");
             self.stop.send_replace(true);

@@ -72,11 +72,13 @@ impl Served {
         send(self.addr, "GET", path, &[], "")
     }
 
+    #[allow(dead_code, reason = "the page asks for itself")]
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         send(self.addr, "POST", path, &[JSON], &body.to_string())
     }
 
     /// Stops it and says how it ended.
+    #[allow(dead_code, reason = "not every file of tests looks at the end")]
     pub fn stop(mut self) -> Result<(), Error> {
         self.end()
     }
