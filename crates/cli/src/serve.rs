@@ -54,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
     options.within = within.ok_or_else(|| Usage("--timeout must be above 0".into()))?;
-    // Every request may bring a batch of its own, and the queue must not refuse what the door has let in alone.
+    // As long a queue as there are requests: one that was let in alone is never refused for want of a place.
     options.engine = prl_engine::Options { queue: options.requests, batch: args.batch, within: options.within, device };
     options.sessions.keep = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;

@@ -4,6 +4,7 @@
 //! falls behind is not spared the requests that it made wait. Connections are kept; only loopback addresses are asked.
 
 #[path = "../tests/common/http.rs"]
+#[allow(dead_code, reason = "its connections are kept, and only the status counts")]
 mod http;
 
 use std::net::SocketAddr;
@@ -23,7 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: load ADDR REQUESTS_PER_SECOND SECONDS".into());
     };
     let (addr, rate, seconds): (SocketAddr, f64, u64) = (addr.parse()?, rate.parse()?, seconds.parse()?);
-    if !addr.ip().is_loopback() || !(rate > 0.0 && rate.is_finite()) || !(1..=600).contains(&seconds) {
+    let is_bounded = rate > 0.0 && rate.is_finite() && (1..=600).contains(&seconds);
+    if !(addr.ip().is_loopback() && is_bounded) {
         return Err("ask a loopback address, at a rate above 0, for 1 to 600 seconds".into());
     }
     let questions = questions(&mut Connection::open(addr)?)?;

@@ -116,7 +116,8 @@ impl Server {
         self.addr
     }
 
-    /// Serves until [`stop`](Self::stop) or a signal to end, then takes no more, and answers what it has begun.
+    /// Serves until the [`stopper`](Self::stopper) is called or a signal asks to end; then takes no more, and answers what
+    /// has begun.
     ///
     /// # Errors
     /// If the run cannot be served, or the system fails.

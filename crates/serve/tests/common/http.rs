@@ -15,7 +15,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    #[allow(dead_code, reason = "the load generator looks at the status only")]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
@@ -68,7 +67,6 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-#[allow(dead_code, reason = "the load generator keeps its connections")]
 pub fn send(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     Connection::open(addr).and_then(|mut c| c.send(method, path, headers, body)).unwrap()
 }

@@ -1,4 +1,5 @@
 //! A server with a small trained run behind it, and just enough of an HTTP client.
+#![allow(dead_code, reason = "no file of tests uses all of it")]
 
 #[path = "../../../train/tests/common/mod.rs"]
 mod ring;
@@ -72,13 +73,11 @@ impl Served {
         send(self.addr, "GET", path, &[], "")
     }
 
-    #[allow(dead_code, reason = "the page asks for itself")]
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         send(self.addr, "POST", path, &[JSON], &body.to_string())
     }
 
     /// Stops it and says how it ended.
-    #[allow(dead_code, reason = "not every file of tests looks at the end")]
     pub fn stop(mut self) -> Result<(), Error> {
         self.end()
     }
