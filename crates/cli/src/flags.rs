@@ -63,18 +63,9 @@ impl Prompt {
             (Some(value), _) => Goal::Absolute(value),
             (None, Some(q)) => Goal::Quantile(q),
             (None, None) if self.max_return => Goal::Max,
-            (None, None) => relative(default.goal, self.mu, self.eps),
+            (None, None) => default.goal.adjusted(self.mu, self.eps),
         };
         check(Ask { goal, sequence_wise: self.sequence_wise || default.sequence_wise })
-    }
-}
-
-/// A goal relative to the mean, as far as it is named; the rest is the default's, or the paper's.
-pub fn relative(default: Goal, mu: Option<f64>, eps: Option<f64>) -> Goal {
-    match (default, mu, eps) {
-        (goal, None, None) => goal,
-        (Goal::Relative { mu, eps }, m, e) => Goal::Relative { mu: m.unwrap_or(mu), eps: e.unwrap_or(eps) },
-        (_, m, e) => Goal::Relative { mu: m.unwrap_or(2.0), eps: e.unwrap_or(0.0) },
     }
 }
 

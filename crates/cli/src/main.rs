@@ -10,6 +10,8 @@ mod inspect;
 #[cfg(feature = "data")]
 mod prepare;
 mod recommend;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -39,6 +41,8 @@ enum Command {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Recommend(args) => recommend::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use prl_train::{Answer, Event, Run, Trained};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun, Prompt, check, relative};
+use crate::flags::{Compute, FromRun, Prompt, check};
 
 /// Recommend items for a session that may never have been seen
 ///
@@ -104,7 +104,7 @@ fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> a
         }
         let question: Question =
             serde_json::from_str(&text).map_err(|e| Usage(format!("stdin, line {}: {e}", line + 1)))?;
-        let ask = check(Ask { goal: relative(ask.goal, question.mu, question.eps), ..ask })?;
+        let ask = check(Ask { goal: ask.goal.adjusted(question.mu, question.eps), ..ask })?;
         let id = |id: Id| match id {
             Id::Text(id) => id,
             Id::Number(id) => id.to_string(),

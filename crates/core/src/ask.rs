@@ -74,6 +74,17 @@ impl Goal {
         }
     }
 
+    /// This goal with another factor or deviation, as far as they are named; the rest is this goal's own, or the paper's.
+    pub fn adjusted(self, mu: Option<f64>, eps: Option<f64>) -> Self {
+        match (self, Self::default(), mu, eps) {
+            (goal, _, None, None) => goal,
+            (Goal::Relative { mu, eps }, _, m, e) | (_, Goal::Relative { mu, eps }, m, e) => {
+                Goal::Relative { mu: m.unwrap_or(mu), eps: e.unwrap_or(eps) }
+            }
+            (goal, ..) => goal,
+        }
+    }
+
     /// The return from step `t` on. The draw of eps is a function of `(seed, case)`.
     fn value(self, returns: &dyn StepReturns, t: u32, seed: u64, case: u64) -> f64 {
         match self {
@@ -209,6 +220,15 @@ mod tests {
             Goal::Absolute(-1e300),
         ];
         assert!(bad.iter().all(|goal| !goal.is_valid()));
+    }
+
+    #[test]
+    fn a_goal_is_adjusted_as_far_as_it_is_named() {
+        let run = Goal::Relative { mu: 3.0, eps: 0.5 };
+        assert_eq!(run.adjusted(None, None), run);
+        assert_eq!(run.adjusted(Some(1.0), None), Goal::Relative { mu: 1.0, eps: 0.5 });
+        assert_eq!(Goal::Max.adjusted(None, None), Goal::Max);
+        assert_eq!(Goal::Max.adjusted(None, Some(0.1)), Goal::Relative { mu: 2.0, eps: 0.1 });
     }
 
     #[test]

@@ -59,10 +59,20 @@ pub struct PromptUsed {
     pub mean_return: f64,
 }
 
+/// A session as the model knows it, and the prompt for what comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Indices of the items that the model knows, oldest first.
+    pub known: Vec<u32>,
+    /// Raw ids of the others.
+    pub unknown_items: Vec<String>,
+    /// What is asked, and what the model is to be fed.
+    pub prompt: PromptUsed,
+}
+
 impl Run {
-    /// The `k` best items after a session, oldest event first. Unknown ids are named and skipped; an empty session is answered
-    /// from the empty state.
-    pub fn recommend(&self, model: &Trained, session: &[Event<'_>], ask: Ask, k: usize) -> Result<Answer> {
+    /// The state after a session, oldest event first. Unknown ids are named and skipped; `case` numbers the draw of eps.
+    pub fn state(&self, session: &[Event<'_>], ask: Ask, case: u64) -> State {
         let (mut known, mut kinds, mut unknown_items) = (Vec::new(), Vec::new(), Vec::new());
         for event in session {
             match self.items().index(event.item) {
@@ -73,20 +83,28 @@ impl Run {
                 None => unknown_items.push(event.item.to_owned()),
             }
         }
-        let mut windows = Windows::new(self.config().model.window);
-        windows.push(&known, self.items().len() as u32);
         let step = known.len() as u32;
         let given = given(&kinds, self.config().rewards, self.config().lambda);
-        let prompts = self.prompts(ask, &[Moment { step, given, decay: self.decay(step), case: 0 }]);
-        let ranking = model.rank(&windows, &prompts, None, k)?;
-        let name = |&(i, score): &(u32, f32)| Some(Recommendation { item: self.items().raw(i)?.to_owned(), score });
-        let items = ranking.top.iter().flatten().filter_map(name).collect();
-        let prompt = model.is_prompted().then(|| self.prompt_used(ask, &prompts));
-        Ok(Answer { items, unknown_items, prompt })
+        let prompts = self.prompts(ask, &[Moment { step, given, decay: self.decay(step), case }]);
+        let prompt = PromptUsed { ask, step, value: prompts.returns[0], mean_return: self.returns().mean_at(step) };
+        State { known, unknown_items, prompt }
     }
 
-    fn prompt_used(&self, ask: Ask, prompts: &Prompts) -> PromptUsed {
-        let step = prompts.steps[0];
-        PromptUsed { ask, step, value: prompts.returns[0], mean_return: self.returns().mean_at(step) }
+    /// Ranked indices by their raw ids.
+    pub fn name(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
+        let name = |&(i, score): &(u32, f32)| Some(Recommendation { item: self.items().raw(i)?.to_owned(), score });
+        top.iter().filter_map(name).collect()
+    }
+
+    /// The `k` best items after a session, oldest event first. Unknown ids are named and skipped; an empty session is answered
+    /// from the empty state.
+    pub fn recommend(&self, model: &Trained, session: &[Event<'_>], ask: Ask, k: usize) -> Result<Answer> {
+        let State { known, unknown_items, prompt } = self.state(session, ask, 0);
+        let mut windows = Windows::new(self.config().model.window);
+        windows.push(&known, self.items().len() as u32);
+        let prompts = Prompts { returns: vec![prompt.value], steps: vec![prompt.step] };
+        let ranking = model.rank(&windows, &prompts, None, k)?;
+        let items = ranking.top.first().map_or_else(Vec::new, |top| self.name(top));
+        Ok(Answer { items, unknown_items, prompt: model.is_prompted().then_some(prompt) })
     }
 }

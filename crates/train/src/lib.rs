@@ -26,7 +26,7 @@ mod slot;
 mod trained;
 mod trainer;
 
-pub use ask::{Answer, Event, PromptUsed, Recommendation};
+pub use ask::{Answer, Event, PromptUsed, Recommendation, State};
 pub use batches::Batches;
 pub use candle_core::Device;
 pub use config::{Config, Model as ModelConfig};

@@ -5,7 +5,7 @@ use prl_baselines::Critic;
 use prl_core::{BlockConfig, Prompts};
 use prl_encoders::{Encoder, Shape};
 use prl_kernels::adam::Adam;
-use prl_kernels::rank::Ranking;
+use prl_kernels::rank::{NotFinite, Ranking};
 use prl_nn::{Params, Pass};
 use prl_sessions::{Next, Windows};
 use rand::RngCore;
@@ -149,6 +149,22 @@ impl Model {
         let network = &self.networks[0];
         let hidden = network.hidden(windows, prompts, &Pass::infer())?;
         Ok(network.head.rank(&hidden, targets, k)??)
+    }
+
+    /// The score of each of `items` for one window under its prompt, bit for bit as [`rank`](Self::rank) computes it.
+    pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let network = &self.networks[0];
+        let hidden = network.hidden(window, prompt, &Pass::infer())?;
+        let repeated = hidden.broadcast_as((items.len(), hidden.dim(1)?))?;
+        let scores = network.head.scores(&repeated, items)?;
+        if scores.iter().all(|s| s.is_finite()) {
+            Ok(scores.into_iter().map(|s| s as f32).collect())
+        } else {
+            Err(NotFinite { row: 0 }.into())
+        }
     }
 
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.

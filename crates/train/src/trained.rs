@@ -33,17 +33,32 @@ impl Trained {
         }
     }
 
+    /// The score of each of `items` for one window under its prompt, bit for bit as [`rank`](Self::rank) computes it.
+    pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
+        match self {
+            Trained::Neural(model) => model.scores(window, prompt, items),
+            Trained::Baseline(baseline) => {
+                let scores = baseline.scores(history(window, 0));
+                Ok(items.iter().map(|&item| scores[item as usize]).collect())
+            }
+        }
+    }
+
     /// Whether it is fed a prompt.
     pub fn is_prompted(&self) -> bool {
         matches!(self, Trained::Neural(model) if model.is_prompted())
     }
 }
 
+/// The items of window `b`. An empty window has length 1 and holds the pad, which no baseline knows.
+fn history(windows: &Windows, b: usize) -> &[u32] {
+    let items = &windows.items[b * windows.width..][..windows.lengths[b] as usize];
+    if windows.steps[b] == 0 { &[] } else { items }
+}
+
 fn rank_densely(baseline: &dyn Baseline, windows: &Windows, targets: Option<&[u32]>, k: usize) -> Result<Ranking<f32>> {
     let one = |b: usize| {
-        // An empty window has length 1 and holds the pad, which no baseline knows.
-        let history = &windows.items[b * windows.width..][..windows.lengths[b] as usize];
-        let scores = baseline.scores(if windows.steps[b] == 0 { &[] } else { history });
+        let scores = baseline.scores(history(windows, b));
         let rank = targets.map(|t| pessimistic_rank(&scores, t[b])).transpose()?;
         let mut top: Vec<(u32, f32)> = scores.into_iter().zip(0..).map(|(s, i)| (i, s)).collect();
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));

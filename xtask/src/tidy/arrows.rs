@@ -18,13 +18,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core", &["seed", "kernels", "nn"]),
     ("baselines", &["sessions"]),
     ("train", &["seed", "kernels", "sessions", "eval", "nn", "encoders", "core", "baselines"]),
-    ("cli", &["seed", "kernels", "sessions", "eval", "synth", "data", "nn", "encoders", "core", "baselines", "train"]),
+    ("engine", &["seed", "sessions", "core", "train"]),
+    ("serve", &["seed", "sessions", "core", "train", "engine"]),
+    (
+        "cli",
+        &[
+            "seed",
+            "kernels",
+            "sessions",
+            "eval",
+            "synth",
+            "data",
+            "nn",
+            "encoders",
+            "core",
+            "baselines",
+            "train",
+            "engine",
+            "serve",
+        ],
+    ),
     ("xtask", &["sessions", "eval", "baselines"]),
 ];
 
 /// The large dependencies (all names that start so), and the only crates that may use them directly.
 const CONFINED: &[(&str, &[&str])] =
-    &[("polars", &["data"]), ("candle", &["kernels", "nn", "encoders", "core", "train", "cli"]), ("axum", &[])];
+    &[("polars", &["data"]), ("candle", &["kernels", "nn", "encoders", "core", "train", "cli"]), ("axum", &["serve"])];
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let manifests = files.iter().filter_map(|file| {

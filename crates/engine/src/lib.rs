@@ -1,0 +1,23 @@
+//! A trained run that answers many at once; it knows no HTTP.
+//!
+//! Those who ask read raw ids into indices and name the answer's items on their own threads; between them and the one thread
+//! that infers stands a bounded queue ([`Engine::submit`]). Whatever waits when that thread comes round is one batch, scored
+//! over the whole catalogue exactly, so an answer is the same bits in any company, and the same as
+//! [`Run::recommend`](prl_train::Run::recommend) gives. A reload swaps the model behind one pointer.
+
+mod engine;
+mod error;
+mod kept;
+mod live;
+mod question;
+mod queue;
+mod stats;
+mod worker;
+
+pub use engine::{Engine, Options, Ticket};
+pub use error::{Error, Result};
+pub use kept::{SessionLimits, Sessions};
+pub use live::Live;
+pub use prl_train::Device;
+pub use question::{Answer, Event, Filter, Question};
+pub use stats::{Histogram, SECONDS, Stats};

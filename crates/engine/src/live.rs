@@ -1,0 +1,132 @@
+//! A run in service: its model, warmed up, and its way from raw ids to indices.
+
+use std::path::{Path, PathBuf};
+
+use prl_core::{Ask, Prompts};
+use prl_sessions::{ItemMap, Windows};
+use prl_train::{Device, PromptUsed, Recommendation, Run, RunManifest, State, Trained};
+
+use crate::error::Result;
+use crate::question::{Filter, Question};
+
+/// A run in service. It never changes: a reload puts another in its place, and questions end on the one they began with.
+pub struct Live {
+    run: Run,
+    trained: Trained,
+    name: String,
+    manifest: Option<RunManifest>,
+}
+
+/// What to keep of a ranking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The best of all items but these (ascending).
+    Without(Vec<u32>),
+    /// The best of these items (ascending).
+    Only(Vec<u32>),
+}
+
+impl Live {
+    /// Opens the run in `dir`, loads its best weights and answers from the empty state and from a full window, so that what
+    /// is served has been seen to work.
+    pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
+        let run = Run::open(dir)?;
+        let (trained, name, manifest) = (run.load(device)?, run.model_name()?, run.manifest()?);
+        let live = Self { run, trained, name, manifest };
+        live.warm_up()?;
+        Ok(live)
+    }
+
+    fn warm_up(&self) -> Result<()> {
+        let (items, width) = (self.run.items().len() as u32, self.run.config().model.window);
+        let full: Vec<u32> = (0..items).take(width).collect();
+        let mut windows = Windows::new(width);
+        windows.push(&[], items);
+        windows.push(&full, items);
+        let moments = windows.steps.iter().map(|&step| prl_core::Moment::at(step, 0)).collect::<Vec<_>>();
+        self.trained.rank(&windows, &self.run.prompts(self.run.ask(), &moments), None, 1)?;
+        Ok(())
+    }
+
+    /// Where its run lies.
+    pub fn dir(&self) -> PathBuf {
+        self.run.dir().to_owned()
+    }
+
+    /// The first 12 digits of its weights' SHA-256.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the run says of itself, if it is finished.
+    pub fn manifest(&self) -> Option<&RunManifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Its catalogue.
+    pub fn items(&self) -> &ItemMap {
+        self.run.items()
+    }
+
+    /// What is asked where nothing is said: the run's own prompt.
+    pub fn ask(&self) -> Ask {
+        self.run.ask()
+    }
+
+    /// Whether it is fed a prompt.
+    pub fn is_prompted(&self) -> bool {
+        self.trained.is_prompted()
+    }
+
+    /// Items of a session that it sees.
+    pub fn window(&self) -> usize {
+        self.run.config().model.window
+    }
+
+    pub(crate) fn state(&self, question: &Question) -> State {
+        let session: Vec<prl_train::Event<'_>> =
+            question.session.iter().map(|e| prl_train::Event { item: &e.item, kind: e.kind }).collect();
+        self.run.state(&session, question.ask, question.case)
+    }
+
+    pub(crate) fn keep(&self, filter: &Filter, seen: &[u32]) -> Keep {
+        let indices = |ids: &[String]| ids.iter().filter_map(|id| self.items().index(id)).collect::<Vec<_>>();
+        let mut without = indices(&filter.exclude);
+        if filter.exclude_seen {
+            without.extend(seen);
+        }
+        let sorted = |mut items: Vec<u32>| {
+            items.sort_unstable();
+            items.dedup();
+            items
+        };
+        let without = sorted(without);
+        match &filter.allow {
+            None => Keep::Without(without),
+            Some(allowed) => {
+                let mut only = sorted(indices(allowed));
+                only.retain(|item| without.binary_search(item).is_err());
+                Keep::Only(only)
+            }
+        }
+    }
+
+    pub(crate) fn named(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
+        self.run.name(top)
+    }
+
+    /// The windows and prompts of some states.
+    pub(crate) fn batch<'a>(&self, states: impl Iterator<Item = (&'a [u32], PromptUsed)>) -> (Windows, Prompts) {
+        let (mut windows, mut prompts) = (Windows::new(self.window()), Prompts::default());
+        for (known, prompt) in states {
+            windows.push(known, self.items().len() as u32);
+            prompts.returns.push(prompt.value);
+            prompts.steps.push(prompt.step);
+        }
+        (windows, prompts)
+    }
+
+    pub(crate) fn trained(&self) -> &Trained {
+        &self.trained
+    }
+}

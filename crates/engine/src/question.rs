@@ -1,0 +1,52 @@
+//! What is asked of the engine, and what it answers.
+
+use prl_core::Ask;
+use prl_sessions::Kind;
+use serde::Serialize;
+
+/// One event of a session, by its raw item id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The raw item id.
+    pub item: Box<str>,
+    /// What the user did; it counts under sequence-wise prompting.
+    pub kind: Kind,
+}
+
+/// A session, and what is asked for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The session, oldest event first.
+    pub session: Vec<Event>,
+    /// What the rest of it is to be worth.
+    pub ask: Ask,
+    /// Numbers the draw of eps: the same case draws the same.
+    pub case: u64,
+    /// How many items to recommend.
+    pub k: usize,
+    /// Which items may be recommended.
+    pub filter: Filter,
+}
+
+/// Which items may be recommended. Ids that the model does not know change nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// None of the session's own.
+    pub exclude_seen: bool,
+    /// None of these.
+    pub exclude: Vec<String>,
+    /// Only these.
+    pub allow: Option<Vec<String>>,
+}
+
+/// The answer to one question.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// Items, unknown items, and the prompt.
+    #[serde(flatten)]
+    pub answer: prl_train::Answer,
+    /// The model that answered: the first 12 digits of its weights' SHA-256.
+    pub model: String,
+    /// Whether no item of the session was known, so that the answer is the empty state's.
+    pub cold: bool,
+}

@@ -1,0 +1,101 @@
+//! A server with a small trained run behind it, and just enough of an HTTP client.
+#![allow(dead_code, reason = "no file of tests uses all of it")]
+
+#[path = "../../../train/tests/common/mod.rs"]
+mod ring;
+
+pub mod http;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use prl_engine::Device;
+use prl_serve::{Error, Options, Server};
+use prl_train::{Evaluation, Method, Observer};
+use serde_json::Value;
+
+use http::{Reply, send};
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn step(&mut self, _: u64, _: u64, _: f64) {}
+    fn evaluated(&mut self, _: &Evaluation, _: bool) {}
+}
+
+/// Trains a small run in `dir` and returns its directory.
+pub fn train(dir: &Path, method: Method) -> PathBuf {
+    let mut config = ring::quick(ring::ring(dir, 200));
+    (config.method, config.max_steps) = (method, Some(100));
+    let out = dir.join("run");
+    prl_train::train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+    out
+}
+
+/// One PRL run for all tests of a file.
+pub fn run() -> &'static Path {
+    static RUN: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, run) = RUN.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let run = train(dir.path(), Method::Prl);
+        (dir, run)
+    });
+    run
+}
+
+/// A server that runs until it is dropped.
+pub struct Served {
+    pub addr: SocketAddr,
+    stop: Option<Box<dyn FnOnce() + Send>>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Served {
+    /// Starts on a free port, and waits until it is ready.
+    pub fn start(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::new(run());
+        options.addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        change(&mut options);
+        let server = Server::start(options).unwrap();
+        let (addr, stop) = (server.addr(), server.stopper());
+        let thread = std::thread::spawn(move || server.wait());
+        let served = Self { addr, stop: Some(Box::new(stop)), thread: Some(thread) };
+        while served.get("/health/ready").status == 503 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        served
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        send(self.addr, "GET", path, &[], "")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
+        send(self.addr, "POST", path, &[JSON], &body.to_string())
+    }
+
+    /// Stops it and says how it ended.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        if let Some(stop) = self.stop.take() {
+            stop();
+        }
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let done = self.end();
+        assert!(std::thread::panicking() || done.is_ok());
+    }
+}
+
+/// The header of a JSON body.
+pub const JSON: (&str, &str) = ("content-type", "application/json");
