@@ -38,7 +38,7 @@ enum Command {
     #[cfg(feature = "data")]
     Synth(synth::Args),
     Inspect(inspect::Args),
-    Train(train::Args),
+    Train(Box<train::Args>),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
         Command::Inspect(args) => inspect::run(args),
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(*args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
