@@ -1,14 +1,11 @@
 //! The prompt block and its ablations against PyTorch.
 
-use candle_core::{DType, Device, Tensor, Var};
+mod common;
+
+use candle_core::{DType, Device, Var};
+use common::{assert_close, fill};
 use prl_core::{BlockConfig, Mixing, PromptBlock, Prompts, Residual, State};
 use prl_nn::{Params, Pass};
-
-fn fill(shape: &[usize], phase: f64, scale: f64, offset: f64) -> Tensor {
-    let n = shape.iter().product::<usize>();
-    let values: Vec<f64> = (0..n).map(|i| offset + scale * (0.7 * i as f64 + phase).sin()).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
 
 /// Name, phase, scale and offset of every parameter, as in the script.
 const FILL: &[(&str, f64, f64, f64)] = &[
@@ -31,14 +28,6 @@ const FILL: &[(&str, f64, f64, f64)] = &[
     ("prompt.mlp_step.weight", 1.8, 0.5, 0.0),
     ("prompt.mlp_step.bias", 1.9, 0.5, 0.0),
 ];
-
-fn assert_close(what: &str, ours: &Tensor, theirs: &[f64]) {
-    let ours = ours.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    assert_eq!(ours.len(), theirs.len(), "{what}");
-    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
-        assert!((a - b).abs() < 1e-6, "{what}[{i}]: {a}, PyTorch has {b}");
-    }
-}
 
 fn check(config: BlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
     let mut params = Params::new(DType::F64, &Device::Cpu, 0);

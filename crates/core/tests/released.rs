@@ -1,14 +1,11 @@
 //! The released code's form of the block for SASRec against PyTorch: keys and values are the encoder's outputs.
 
-use candle_core::{DType, Device, Tensor, Var};
+mod common;
+
+use candle_core::{DType, Device, Var};
+use common::{assert_close, fill};
 use prl_core::{BlockConfig, Keys, PromptBlock, Prompts, State};
 use prl_nn::{Params, Pass};
-
-fn fill(shape: &[usize], phase: f64, scale: f64, offset: f64) -> Tensor {
-    let n = shape.iter().product::<usize>();
-    let values: Vec<f64> = (0..n).map(|i| offset + scale * (0.7 * i as f64 + phase).sin()).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
 
 /// Name, phase, scale and offset of every parameter, as in the script. There is neither a reward nor a step embedding.
 const FILL: [(&str, f64, f64, f64); 10] = [
@@ -23,14 +20,6 @@ const FILL: [(&str, f64, f64, f64); 10] = [
     ("prompt.norm_out.scale", 1.2, 0.1, 1.0),
     ("prompt.norm_out.shift", 1.3, 0.1, 0.0),
 ];
-
-fn assert_close(what: &str, ours: &Tensor, theirs: &[f64]) {
-    let ours = ours.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    assert_eq!(ours.len(), theirs.len(), "{what}");
-    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
-        assert!((a - b).abs() < 1e-6, "{what}[{i}]: {a}, PyTorch has {b}");
-    }
-}
 
 // import math, torch
 // import torch.nn.functional as F

@@ -15,7 +15,6 @@ pub mod filters;
 pub mod gru;
 pub mod head;
 pub mod linear;
-
 pub mod norm;
 mod op;
 pub mod pick;
