@@ -45,7 +45,7 @@ use data::{Dataset, SOURCES};
 use notes::Count;
 use prl::Prl;
 use queue::Compute;
-use schedule::Scale;
+use schedule::{Cut, Scale};
 use significance::Tests;
 use spec::Filter;
 use study::{Study, Wish};
@@ -74,6 +74,9 @@ pub struct Args {
     /// Steps of every run in place of the scale's, with as many validations
     #[arg(long)]
     steps: Option<u64>,
+    /// Validations of every run in place of the scale's
+    #[arg(long)]
+    validations: Option<u64>,
     /// Runs at a time
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -100,7 +103,7 @@ pub struct Args {
 /// Runs what is not done and writes the pages.
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.jobs > 0 && args.repeats > 0, "--jobs and --repeats must be at least 1");
-    ensure!(args.steps != Some(0), "--steps must be at least 1");
+    ensure!(args.steps != Some(0) && args.validations != Some(0), "--steps and --validations must be at least 1");
     let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
     if let Some(log) = args.logs.iter().find(|log| !names.contains(&log.as_str())) {
         bail!("--logs {log} is not one of {}", names.join(", "));
@@ -114,7 +117,8 @@ pub fn run(args: Args) -> Result<()> {
     let open = |source| Dataset::open(source, &args.datasets, &runs.join("data"), args.scale, &prl);
     let wanted = SOURCES.iter().filter(|source| args.logs.iter().any(|log| log == source.name));
     let datasets = wanted.map(open).collect::<Result<Vec<_>>>()?;
-    let wish = Wish { scale: args.scale, repeats: args.repeats, steps: args.steps, filter };
+    let cut = Cut { steps: args.steps, validations: args.validations };
+    let wish = Wish { scale: args.scale, repeats: args.repeats, cut, filter };
     let code = args.code.clone().unwrap_or_else(|| prl.code.clone());
     let study = Study::plan(wish, prl.version.clone(), code, machine, datasets, &runs.join(args.scale.name()));
     let out = args.out.unwrap_or_else(|| root().join("results").join(args.scale.name()));

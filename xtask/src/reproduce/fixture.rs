@@ -9,7 +9,7 @@ use prl_sessions::{Kind, Rewards, Split};
 use super::data::{BeforeAndAfter, Counts, Dataset, Manifest, Origin, SOURCES};
 use super::matrix::{System, systems};
 use super::outcome::{CASES, Failure, Finished, Outcome, Point, RunMachine, RunManifest};
-use super::schedule::Scale;
+use super::schedule::{Cut, Scale};
 use super::spec::Filter;
 use super::study::{Study, Wish};
 use super::sweep::Answer;
@@ -36,7 +36,7 @@ pub fn dataset(log: &str, synthetic: bool) -> Dataset {
 
 /// A study of both logs in a folder: everything of RC15 and RetailRocket at paper scale that the filter keeps.
 pub fn study(dir: &Path, repeats: u64, synthetic: bool, filter: Filter) -> Study {
-    let wish = Wish { scale: Scale::Paper, repeats, steps: None, filter };
+    let wish = Wish { scale: Scale::Paper, repeats, cut: Cut::default(), filter };
     let datasets = vec![dataset("rc15", synthetic), dataset("retailrocket", synthetic)];
     Study::plan(wish, "prl 0".into(), "c0de".into(), Machine::here(), datasets, dir)
 }

@@ -111,7 +111,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let filter = Filter { encoders: vec!["gru".into()], methods: ["normal", "sac"].map(str::to_owned).into() };
         let mut study = fixture::study(dir.path(), 2, true, filter);
-        study.wish.steps = Some(600);
+        study.wish.cut.steps = Some(600);
         let outcomes = fixture::outcomes(&study, |system| (system.method == "sac").then_some(0.5));
         let count = Count::of(&outcomes);
         assert_eq!((count.describe().as_str()), "4 of 8 runs are done, 4 failed.");

@@ -40,8 +40,8 @@ impl Scale {
         }
     }
 
-    /// The schedule on a dataset of so many training rows. With `steps`, that long instead, with as many validations.
-    pub fn schedule(self, rows: u64, steps: Option<u64>) -> Schedule {
+    /// The schedule on a dataset of so many training rows, cut as asked for.
+    pub fn schedule(self, rows: u64, cut: Cut) -> Schedule {
         let per_epoch = (rows / BATCH).max(1);
         let all = EPOCHS * per_epoch;
         let own = match self {
@@ -51,8 +51,12 @@ impl Scale {
             }
             Scale::Paper => Schedule { steps: all, eval_every: EVAL_EVERY, per_epoch },
         };
-        let Some(steps) = steps.map(|steps| steps.min(all)) else { return own };
-        Schedule { steps, eval_every: (steps * own.eval_every / own.steps).max(1), per_epoch }
+        let steps = cut.steps.unwrap_or(own.steps).min(all);
+        let eval_every = match cut.validations {
+            Some(validations) => steps / validations.max(1),
+            None => steps * own.eval_every / own.steps,
+        };
+        Schedule { steps, eval_every: eval_every.max(1), per_epoch }
     }
 
     /// Whether it runs a system unless told which.
@@ -82,6 +86,15 @@ impl Scale {
              normal and PRL, one for the rest; Figures 4 and 5 from GRU-PRL alone, at fewer settings.",
         )
     }
+}
+
+/// What a call cuts of a scale's schedule.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cut {
+    /// Steps in place of the scale's, with as many validations.
+    pub steps: Option<u64>,
+    /// Validations in place of the scale's.
+    pub validations: Option<u64>,
 }
 
 /// How long a run trains and how often it is validated.
@@ -129,28 +142,35 @@ mod tests {
     #[test]
     fn a_small_dataset_is_still_validated_three_times() {
         // 200 steps an epoch give 6,000 steps: three validations. One epoch's step fewer gives two.
-        assert_eq!(Scale::Paper.schedule(200 * 256, None), Schedule { steps: 6000, eval_every: 2000, per_epoch: 200 });
-        let small = Scale::Paper.schedule(200 * 256 - 1, None);
+        assert_eq!(
+            Scale::Paper.schedule(200 * 256, Cut::default()),
+            Schedule { steps: 6000, eval_every: 2000, per_epoch: 200 }
+        );
+        let small = Scale::Paper.schedule(200 * 256 - 1, Cut::default());
         assert_eq!(small, Schedule { steps: 30 * 199, eval_every: 199, per_epoch: 199 });
         assert_eq!(
             small.describe(),
             "5970 steps (30.0 epochs), validated every 199; the protocol validates every 2000 steps"
         );
-        assert_eq!(Scale::Quick.schedule(100, None).steps, 30);
+        assert_eq!(Scale::Quick.schedule(100, Cut::default()).steps, 30);
     }
 
     #[test]
     fn other_steps_keep_the_number_of_validations() {
-        let half = Scale::Paper.schedule(200 * 256, Some(3000));
+        let to = |steps| Cut { steps: Some(steps), validations: None };
+        let half = Scale::Paper.schedule(200 * 256, to(3000));
         assert_eq!(half, Schedule { steps: 3000, eval_every: 1000, per_epoch: 200 });
         assert!(half.is_cut());
-        assert_eq!(Scale::Paper.schedule(200 * 256, Some(2)).eval_every, 1);
-        assert_eq!(Scale::Quick.schedule(1 << 20, Some(QUICK_STEPS)), Scale::Quick.schedule(1 << 20, None));
+        assert_eq!(Scale::Paper.schedule(200 * 256, to(2)).eval_every, 1);
+        assert_eq!(Scale::Quick.schedule(1 << 20, to(QUICK_STEPS)), Scale::Quick.schedule(1 << 20, Cut::default()));
         assert_eq!(
-            Scale::Paper.schedule(200 * 256, Some(1 << 40)),
-            Scale::Paper.schedule(200 * 256, None),
+            Scale::Paper.schedule(200 * 256, to(1 << 40)),
+            Scale::Paper.schedule(200 * 256, Cut::default()),
             "30 epochs end it"
         );
+        let few = Scale::Paper.schedule(200 * 256, Cut { validations: Some(4), ..to(2000) });
+        assert_eq!((few.steps, few.eval_every), (2000, 500));
+        assert_eq!(Scale::Paper.schedule(200 * 256, Cut { validations: Some(1 << 40), ..to(2) }).eval_every, 1);
     }
 
     #[test]

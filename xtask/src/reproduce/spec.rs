@@ -105,11 +105,11 @@ pub fn fingerprint(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schedule::Scale;
+    use super::super::schedule::{Cut, Scale};
     use super::*;
 
     fn wish(scale: Scale, repeats: u64, filter: Filter) -> Wish {
-        Wish { scale, repeats, steps: None, filter }
+        Wish { scale, repeats, cut: Cut::default(), filter }
     }
 
     fn filter(encoders: &[&str], methods: &[&str]) -> Filter {
@@ -159,7 +159,7 @@ mod tests {
     fn whatever_shapes_a_result_names_another_directory() {
         let system = systems("rc15").into_iter().find(|system| system.name() == "gru-prl").unwrap();
         let spec = Spec { system, seed: 1 };
-        let schedule = Scale::Quick.schedule(1 << 20, None);
+        let schedule = Scale::Quick.schedule(1 << 20, Cut::default());
         let name = |spec: &Spec, schedule, dataset: &str, code: &str| {
             spec.directory("rc15", dataset, code, &spec.flags("rc15", schedule))
         };

@@ -7,7 +7,7 @@ use super::matrix::{System, systems};
 use super::outcome::Outcome;
 use super::paper;
 use super::rows::Row;
-use super::schedule::{BATCH, Scale, Schedule};
+use super::schedule::{BATCH, Cut, Scale, Schedule};
 use super::spec::{Filter, Spec};
 use super::sweep::{self, Ask};
 use crate::machine::Machine;
@@ -18,8 +18,8 @@ pub struct Wish {
     pub scale: Scale,
     /// Seeds of every trained row.
     pub repeats: u64,
-    /// Steps in place of the schedule's.
-    pub steps: Option<u64>,
+    /// What is cut of its schedule.
+    pub cut: Cut,
     /// Which systems.
     pub filter: Filter,
 }
@@ -94,7 +94,7 @@ impl Study {
 
     /// How long the runs on a dataset train.
     pub fn schedule(&self, dataset: &Dataset) -> Schedule {
-        self.wish.scale.schedule(dataset.training_rows(), self.wish.steps)
+        self.wish.scale.schedule(dataset.training_rows(), self.wish.cut)
     }
 
     /// The dataset of a run.
