@@ -1,7 +1,8 @@
-"""Milliseconds of a training step on random data, one JSON line for each encoder, method, item count and mode.
+"""Milliseconds of a training step and of ranking on random data, one JSON line for each encoder, method, item count and mode.
 
 `eager` is PyTorch as it comes, `compiled` is torch.compile, `best` adds the fused Adam and keeps large blocks of memory
-instead of returning them to the system. Each case is timed in a process of its own. `base_rss_mb` is what that process
+instead of returning them to the system, `bf16` adds an output layer in bfloat16. `rank_ms_median` is for a batch of events: all
+items scored, the target's rank and the 20 best; `one_ms_p50` and `one_ms_p99` for one session's 20 best. Each case is timed in a process of its own. `base_rss_mb` is what that process
 held before there was a model, `peak_rss_mb` the most it ever held, its compiler included.
 """
 
@@ -21,7 +22,7 @@ from encoders import ENCODERS
 from methods import METHODS, Head, build
 from train import BATCH
 
-MODES = ("eager", "compiled", "best")
+MODES = ("eager", "compiled", "best", "bf16")
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 BATCHES = 8
 
@@ -32,7 +33,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["normal"])
     parser.add_argument("--items", nargs="+", type=int, default=[26702, 70852])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--bf16", action="store_true", help="the output layer's products in bfloat16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warmup", type=int, default=10, help="steps before the clock")
     parser.add_argument("--steps", type=int, default=30, help="timed steps")
@@ -53,6 +53,34 @@ def random_batch(item_num: int) -> Batch:
     return Batch(*windows(), steps, torch.rand(BATCH) * 2, targets, rewards, *windows(), torch.rand(BATCH) < 0.2)
 
 
+def laps(count: int, work) -> list[float]:
+    """Milliseconds of each of some calls, in ascending order; a few calls before them are not timed."""
+    times = []
+    for _ in range(count + 3):
+        start = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - start))
+    return sorted(times[3:])
+
+
+def rank_times(model, batch: Batch, steps: int, compiled: bool) -> dict:
+    """Times of ranking a batch, and of the 20 best of its first row."""
+
+    def rank(batch: Batch):
+        scores = model.scores(batch)
+        return (scores >= scores.gather(1, batch.targets[:, None])).sum(1), scores.topk(20)
+
+    def recommend(batch: Batch):
+        return model.scores(batch).topk(20)
+
+    model.eval()
+    one = Batch(*(field[:1] for field in batch))
+    with torch.inference_mode():
+        ranked = laps(steps, lambda work=torch.compile(rank) if compiled else rank: work(batch))
+        single = laps(500, lambda work=torch.compile(recommend) if compiled else recommend: work(one))
+    return {"rank_ms_median": statistics.median(ranked), "one_ms_p50": single[250], "one_ms_p99": single[495]}
+
+
 def peak_rss_mb() -> float:
     """The most memory this process has held, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -63,11 +91,12 @@ def measure(args: argparse.Namespace, encoder: str, method: str, items: int, mod
     """Times one case and prints its line."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    Head.bf16 = args.bf16
+    Head.bf16 = mode == "bf16"
+    keeps_memory = mode in ("best", "bf16")
     base = peak_rss_mb()
     model = build(method, encoder, items)
     loss = model if mode == "eager" else torch.compile(model)
-    adam = torch.optim.Adam(model.parameters(), 0.005, fused=mode == "best")
+    adam = torch.optim.Adam(model.parameters(), 0.005, fused=keeps_memory)
     batches = [random_batch(items) for _ in range(BATCHES)]
     times = []
     for step in range(args.warmup + args.steps):
@@ -77,9 +106,10 @@ def measure(args: argparse.Namespace, encoder: str, method: str, items: int, mod
         adam.step()
         times.append(1e3 * (time.perf_counter() - start))
     times = times[args.warmup :]
-    case = {"encoder": encoder, "method": method, "items": items, "mode": mode, "bf16": args.bf16}
-    memory = {"base_rss_mb": base, "peak_rss_mb": peak_rss_mb()}
-    figures = {"step_ms_median": statistics.median(times), "step_ms_min": min(times), **memory}
+    case = {"encoder": encoder, "method": method, "items": items, "mode": mode}
+    memory = {"base_rss_mb": base, "peak_rss_mb": peak_rss_mb()}  # of training alone
+    ranking = rank_times(model, batches[0], args.steps, mode != "eager")
+    figures = {"step_ms_median": statistics.median(times), "step_ms_min": min(times), **ranking, **memory}
     print(json.dumps({**case, "threads": args.threads, "torch": torch.__version__, **figures}), flush=True)
 
 
@@ -89,7 +119,7 @@ def main():
     for case in itertools.product(args.encoders, args.methods, args.items, args.modes):
         # The allocator reads its settings when a process starts.
         for name, value in KEEP_MEMORY.items():
-            os.environ.pop(name, None) if case[-1] != "best" else os.environ.update({name: value})
+            os.environ.pop(name, None) if case[-1] not in ("best", "bf16") else os.environ.update({name: value})
         child = spawn.Process(target=measure, args=(args, *case))
         child.start()
         child.join()

@@ -1,10 +1,14 @@
 //! The project's own chores, as `cargo xtask <task>`. Each task is a file; this one only names them.
 
 mod bench;
+mod binary;
 mod ci;
 mod files;
+mod html;
 mod machine;
+mod plot;
 mod reproduce;
+mod sheet;
 mod tidy;
 
 use std::path::Path;
@@ -24,8 +28,8 @@ struct Args {
 enum Task {
     /// The paper's tables, from raw logs or synthetic stand-ins
     Reproduce(Box<reproduce::Args>),
-    /// Speed of training steps and of evaluation
-    Bench(bench::Args),
+    /// Speed, memory and growth: training steps, evaluation, preparation
+    Bench(Box<bench::Args>),
     /// Formatting, lints, docs, tidy and every test: what a change must pass
     Ci,
     /// Checks of the repository itself: arrows between crates, module docs, links, file lengths
@@ -35,7 +39,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Reproduce(args) => reproduce::run(*args),
-        Task::Bench(args) => bench::run(args),
+        Task::Bench(args) => bench::run(*args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
     };

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -172,6 +173,7 @@ fn set<const N: usize>(table: &mut toml::Table, values: [(&str, Option<Value>); 
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let began = Instant::now();
     let mut config = args.config()?;
     config.data = std::path::absolute(&config.data)?;
     let device = args.compute.open()?;
@@ -182,9 +184,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             std::process::exit(130);
         }
     })?;
-    let mut bar = Bar::new();
+    let mut bar = Bar::new(began);
     let outcome = train(&config, &args.out, &device, args.resume, &STOP, &mut bar)?;
-    bar.0.finish_and_clear();
+    bar.bar.finish_and_clear();
     match outcome {
         Outcome::Finished(m) => {
             println!(
@@ -201,22 +203,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// A progress bar on a terminal; a line for each validation anywhere.
-struct Bar(ProgressBar);
+/// A progress bar on a terminal; a line for the first step and for each validation anywhere.
+struct Bar {
+    bar: ProgressBar,
+    /// When the command began, until its first step is taken.
+    began: Option<Instant>,
+}
 
 impl Bar {
-    fn new() -> Self {
+    fn new(began: Instant) -> Self {
         let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {per_sec}  {eta} left  {msg}");
-        Self(style.map(|s| bar.clone().with_style(s)).unwrap_or(bar))
+        Self { bar: style.map(|s| bar.clone().with_style(s)).unwrap_or(bar), began: Some(began) }
     }
 }
 
 impl Observer for Bar {
     fn step(&mut self, step: u64, total: u64, loss: f64) {
-        self.0.set_length(total);
-        self.0.set_position(step);
-        self.0.set_message(format!("loss {loss:.4}"));
+        if let Some(began) = self.began.take() {
+            let seconds = began.elapsed().as_secs_f64();
+            self.bar.suspend(|| eprintln!("first step after {seconds:.2} s, loss {loss:.4}"));
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(step);
+        self.bar.set_message(format!("loss {loss:.4}"));
     }
 
     fn evaluated(&mut self, e: &Evaluation, is_best: bool) {
@@ -224,7 +234,7 @@ impl Observer for Bar {
         let (purchase, click) = (share(e.val.purchase.hr5), share(e.val.click.hr5));
         let loss = share(e.loss);
         let mark = if is_best { "  best so far" } else { "" };
-        self.0.suspend(|| {
+        self.bar.suspend(|| {
             eprintln!(
                 "step {:>7}  epoch {:>6.2}  loss {loss}  val HR@5 purchase {purchase} click {click}{mark}",
                 e.step, e.epoch

@@ -1,10 +1,12 @@
 //! Milliseconds of a training step and evaluated events a second, at the two catalogue sizes of the paper.
 //!
-//! `cargo run --release -p prl-train --example step_speed -- --threads 2`; `--json` prints one object a line.
+//! `cargo run --release -p prl-train --example step_speed -- --threads 2`; `--json` prints one object a line, in which
+//! GFLOP/s count what the mathematics needs: three products of batch x width x items for the output layer's step, one for
+//! ranking. `product_gflops` is a plain product of this process, by candle, which takes RAYON_NUM_THREADS threads.
 
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use prl_baselines::Critic;
 use prl_core::Prompts;
@@ -30,6 +32,12 @@ struct Args {
     /// Sizes of the catalogue
     #[arg(long, value_delimiter = ',', default_value = "26702,70852")]
     items: Vec<usize>,
+    /// Items of a window
+    #[arg(long, default_value_t = 10)]
+    window: usize,
+    /// Width of the hidden vectors
+    #[arg(long, default_value_t = 64)]
+    dim: usize,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -79,14 +87,14 @@ fn measure(
     items: usize,
     device: &Device,
 ) -> anyhow::Result<serde_json::Value> {
-    let shape = ModelConfig { encoder, ..ModelConfig::default() };
+    let shape = ModelConfig { encoder, window: args.window, dim: args.dim, ..ModelConfig::default() };
     let block = Config { method, ..Config::default() }.block();
     let plan = Plan { dim: shape.dim, items, block, is_double: method.is_double(), seed: 0, dtype: DType::F32 };
     let model = Model::new(&shape, &plan, device)?;
     let mut times = StepTimes::default();
     let mut steps = Vec::new();
     for t in 1..=args.steps + 3 {
-        let examples = batch(items, t, method);
+        let examples = batch(items, args.window, t, method);
         let start = Instant::now();
         let mut step_times = StepTimes::default();
         let turn = Turn { main: if method.is_double() { t as usize % 2 } else { 0 }, ..Turn::single(t) };
@@ -100,24 +108,29 @@ fn measure(
     steps.sort_unstable();
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let mean = |d: Duration| ms(d) / steps.len() as f64;
+    let ranked = evaluated(&model, items, args)?;
+    let output = model.parameters().find(|(name, _)| name == "head.weight");
+    let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
     Ok(json!({
         "encoder": encoder.name(), "method": method.name(), "items": items, "batch": BATCH, "threads": args.threads,
         "device": prl_train::describe_device(device),
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
         "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward),
-        "adam_ms": mean(times.adam), "eval_events_per_s": evaluated(&model, items, args.steps)?,
-        "peak_rss_mb": peak_rss_mb(),
+        "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
+        "head_gflops": 3.0 * product * BATCH as f64 / times.head.as_secs_f64() * steps.len() as f64,
+        "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
+        "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(),
     }))
 }
 
 /// Events ranked a second, the 20 best kept; the median of some batches.
-fn evaluated(model: &Model, items: usize, batches: u64) -> anyhow::Result<f64> {
-    let Examples { windows, prompts, targets, .. } = batch(items, 0, Method::Normal);
+fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
+    let Examples { windows, prompts, targets, .. } = batch(items, args.window, 0, Method::Normal);
     let lap = |_| {
         let start = Instant::now();
         model.rank(&windows, &prompts, Some(&targets), 20).map(|_| start.elapsed())
     };
-    let mut laps: Vec<Duration> = (0..batches).map(lap).collect::<Result<_, _>>()?;
+    let mut laps: Vec<Duration> = (0..args.steps).map(lap).collect::<Result<_, _>>()?;
     laps.sort_unstable();
     Ok(BATCH as f64 / laps[laps.len() / 2].as_secs_f64())
 }
@@ -131,13 +144,29 @@ fn add(a: StepTimes, b: StepTimes) -> StepTimes {
     }
 }
 
+/// GFLOP/s of a plain square product in fp32, the best of some: what this machine can do.
+fn product_gflops(device: &Device) -> anyhow::Result<f64> {
+    const SIDE: usize = 1536;
+    let matrix = || Tensor::rand(-1f32, 1f32, (SIDE, SIDE), device);
+    let (a, b) = (matrix()?, matrix()?);
+    let lap = |_| -> anyhow::Result<Duration> {
+        let start = Instant::now();
+        a.matmul(&b)?;
+        device.synchronize()?;
+        Ok(start.elapsed())
+    };
+    let laps: Vec<Duration> = (0..20).map(lap).collect::<Result<_, _>>()?;
+    let least = laps.into_iter().min().unwrap_or_default();
+    Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
+}
+
 /// Full windows of Zipf-like items: the heaviest batch there is.
-fn batch(items: usize, t: u64, method: Method) -> Examples {
+fn batch(items: usize, width: usize, t: u64, method: Method) -> Examples {
     let mut rng = prl_seed::stream(1, "bench", t);
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
     let mut windows = || {
-        let mut windows = Windows::new(10);
-        (0..BATCH).for_each(|_| windows.push(&std::array::from_fn::<u32, 10, _>(|_| item()), items as u32));
+        let mut windows = Windows::new(width);
+        (0..BATCH).for_each(|_| windows.push(&(0..width).map(|_| item()).collect::<Vec<_>>(), items as u32));
         windows
     };
     let (windows, next) = (windows(), Next { windows: windows(), ends: vec![false; BATCH] });

@@ -1,5 +1,9 @@
 //! The batches of training: rows drawn, windows cut and returns looked up, as each step wants them.
 
+use std::ops::RangeInclusive;
+use std::sync::mpsc::sync_channel;
+use std::thread::Scope;
+
 use prl_baselines::Critic;
 use prl_core::Prompts;
 use prl_sessions::{Dataset, ReturnTable, Rows, Split};
@@ -48,4 +52,25 @@ impl<'a> Batches<'a> {
         let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
         Examples { windows: batch.windows, prompts, targets: batch.targets, scale, transitions }
     }
+}
+
+/// Batches that are cut before the step that wants them.
+const AHEAD: usize = 2;
+
+/// The batches of some steps, each with its step, cut on a thread of its own while earlier ones are trained on. The thread
+/// ends with the steps, or when nobody listens any more.
+pub(crate) fn ahead<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    batches: &'scope Batches<'_>,
+    steps: RangeInclusive<u64>,
+) -> impl Iterator<Item = (u64, Examples)> + use<> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    scope.spawn(move || {
+        for t in steps {
+            if sender.send((t, batches.at(t))).is_err() {
+                break;
+            }
+        }
+    });
+    receiver.into_iter()
 }

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -14,7 +15,7 @@ use prl_sessions::{Dataset, Rows, Split, write_synced};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline;
-use crate::batches::Batches;
+use crate::batches::{Batches, ahead};
 use crate::checkpoint::Progress;
 use crate::config::Config;
 use crate::double_q::Turns;
@@ -22,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::cases;
 use crate::manifest::RunManifest;
 use crate::method::Method;
-use crate::model::Model;
+use crate::model::{Examples, Model};
 use crate::network::StepTimes;
 use crate::run::Run;
 use crate::trained::Trained;
@@ -82,7 +83,8 @@ pub fn train(
         }
     }
     if config.method.is_neural() {
-        Trainer::new(&run, &data, device)?.run(stop, observer)
+        let batches = Batches::new(&data, run.config(), run.returns());
+        Trainer::new(&run, &data, &batches, device)?.run(&batches, stop, observer)
     } else {
         fit(&run, &data, device, observer)
     }
@@ -146,7 +148,7 @@ fn validate(run: &Run, model: &Trained, data: &Dataset) -> Result<Scores> {
 struct Trainer<'a> {
     run: &'a Run,
     data: &'a Dataset,
-    batches: Batches<'a>,
+    per_epoch: u64,
     model: Trained,
     adam: Adam,
     turns: Turns,
@@ -156,9 +158,8 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(run: &'a Run, data: &'a Dataset, device: &'a Device) -> Result<Self> {
+    fn new(run: &'a Run, data: &'a Dataset, batches: &Batches<'_>, device: &'a Device) -> Result<Self> {
         let config = run.config();
-        let batches = Batches::new(data, config, run.returns());
         let model = run.fresh_model(device)?;
         let progress = if run.checkpoint().exists()? { run.checkpoint().load(&model)? } else { Progress::default() };
         let total = config.epochs.saturating_mul(batches.per_epoch());
@@ -171,37 +172,49 @@ impl<'a> Trainer<'a> {
         tracing::info!(rows = batches.rows(), steps = total, parameters, from = progress.step, "training");
         let model = Trained::Neural(Box::new(model));
         let turns = Turns::after(progress.step, config.seed, config.method.is_double());
-        let trainer = Self { run, data, batches, model, adam, turns, progress, total, device };
+        let trainer = Self { run, data, per_epoch: batches.per_epoch(), model, adam, turns, progress, total, device };
         trainer.rewind_metrics()?;
         Ok(trainer)
     }
 
-    fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome> {
-        let config = self.run.config();
-        let mut clock = Instant::now();
-        while self.progress.step < self.total && !self.is_stale() {
-            if stop.load(Ordering::Relaxed) {
-                self.lap(&mut clock);
-                self.run.checkpoint().save(self.neural(), &self.progress, true)?;
-                return Ok(Outcome::Interrupted(self.progress.step));
-            }
-            let t = self.progress.step + 1;
-            let loss = self.step(t)?;
-            self.progress.step = t;
-            self.progress.loss_sum += loss;
-            self.progress.loss_steps += 1;
-            observer.step(t, self.total, loss);
-            if t.is_multiple_of(config.eval_every) || t == self.total {
-                self.evaluate(&mut clock, observer)?;
-            }
+    fn run(mut self, batches: &Batches<'_>, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome> {
+        let steps = self.progress.step + 1..=self.total;
+        let outcome = thread::scope(|scope| self.steps(ahead(scope, batches, steps), stop, observer))?;
+        if let Some(interrupted) = outcome {
+            return Ok(interrupted);
         }
         let weights = self.run.best().hash()?;
         Ok(Outcome::Finished(Box::new(self.run.finish(&weights, self.data, &self.progress, self.device)?)))
     }
 
-    fn step(&mut self, t: u64) -> Result<f64> {
-        let turn = self.turns.next(t);
-        self.neural().step(self.adam, turn, &self.batches.at(t), &mut StepTimes::default())
+    /// Trains on each step's batch until they end, the run is stale, or it is asked to stop: that outcome alone is returned.
+    fn steps(
+        &mut self,
+        batches: impl Iterator<Item = (u64, Examples)>,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Outcome>> {
+        let mut clock = Instant::now();
+        for (t, examples) in batches {
+            if self.is_stale() {
+                break;
+            }
+            if stop.load(Ordering::Relaxed) {
+                self.lap(&mut clock);
+                self.run.checkpoint().save(self.neural(), &self.progress, true)?;
+                return Ok(Some(Outcome::Interrupted(self.progress.step)));
+            }
+            let turn = self.turns.next(t);
+            let loss = self.neural().step(self.adam, turn, &examples, &mut StepTimes::default())?;
+            self.progress.step = t;
+            self.progress.loss_sum += loss;
+            self.progress.loss_steps += 1;
+            observer.step(t, self.total, loss);
+            if t.is_multiple_of(self.run.config().eval_every) || t == self.total {
+                self.evaluate(&mut clock, observer)?;
+            }
+        }
+        Ok(None)
     }
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
@@ -218,7 +231,7 @@ impl<'a> Trainer<'a> {
             self.progress.stale += 1;
         }
         self.lap(clock);
-        let epoch = step as f64 / self.batches.per_epoch() as f64;
+        let epoch = step as f64 / self.per_epoch as f64;
         let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
         let evaluation = Evaluation { step, epoch, loss, seconds: self.progress.seconds, val };
         (self.progress.loss_sum, self.progress.loss_steps) = (0.0, 0);

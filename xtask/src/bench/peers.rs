@@ -10,13 +10,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{results, steps};
+use super::results;
+use super::steps::Case;
+use super::timed::{self, median};
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
 use crate::root;
 
 /// How PyTorch runs, as `step.py` names it.
-const MODES: [&str; 3] = ["eager", "compiled", "best"];
+const MODES: [&str; 4] = ["eager", "compiled", "best", "bf16"];
 
 /// Flags of `bench peers`.
 #[derive(clap::Args)]
@@ -44,95 +46,123 @@ pub struct Args {
     python: Option<PathBuf>,
 }
 
-/// Milliseconds a step, round by round: of ours, and of each mode.
-type Rounds = BTreeMap<String, Vec<f64>>;
+/// Figures round by round: of ours, and of each mode.
+type Rounds = BTreeMap<String, Vec<Value>>;
+
+/// What is compared: its heading, and how a line of ours and one of theirs say it.
+struct Figure {
+    title: &'static str,
+    ours: fn(&Value) -> Option<f64>,
+    theirs: fn(&Value) -> Option<f64>,
+}
+
+const FIGURES: [Figure; 3] = [
+    Figure {
+        title: "A training step, ms",
+        ours: |line| line["step_ms_median"].as_f64(),
+        theirs: |line| line["step_ms_median"].as_f64(),
+    },
+    Figure {
+        title: "Ranking a batch over all items, the 20 best kept, ms",
+        ours: |line| Some(1e3 * line["batch"].as_f64()? / line["eval_events_per_s"].as_f64()?),
+        theirs: |line| line["rank_ms_median"].as_f64(),
+    },
+    Figure {
+        title: "Memory of training, MB: ours the whole process, PyTorch's less what it holds before there is a model",
+        ours: |line| line["peak_rss_mb"].as_f64(),
+        theirs: |line| Some(line["peak_rss_mb"].as_f64()? - line["base_rss_mb"].as_f64()?),
+    },
+];
 
 /// Times everything, keeps the raw lines and writes a page.
 pub fn run(args: &Args) -> Result<()> {
-    let python = args.python.clone().map_or_else(environment, Ok)?;
-    let mut raw = String::new();
-    let mut rows = Vec::new();
-    for items in args.items.iter().map(usize::to_string) {
+    let python = args.python.clone().map_or_else(|| environment(&["torch", "numpy"]), Ok)?;
+    let (mut raw, mut cases) = (String::new(), Vec::new());
+    for &items in &args.items {
         for (encoder, method) in args.encoders.iter().flat_map(|e| args.methods.iter().map(move |m| (e, m))) {
+            let case = Case { encoder, method, items, ..Case::default() };
             let mut rounds = Rounds::new();
             for round in 1..=args.rounds {
                 eprintln!("{encoder} {method}, {items} items, round {round} of {}", args.rounds);
-                let lines = ours(args, encoder, method, &items)? + &theirs(args, &python, encoder, method, &items)?;
+                let lines = case.measure(args.threads, args.steps, "cpu")? + &theirs(args, &python, &case)?;
                 for line in lines.lines() {
                     let line: Value = serde_json::from_str(line)?;
-                    let who = line["mode"].as_str().unwrap_or("ours").to_owned();
-                    let ms = line["step_ms_median"].as_f64().context("a line without step_ms_median")?;
-                    rounds.entry(who).or_default().push(ms);
+                    rounds.entry(line["mode"].as_str().unwrap_or("ours").to_owned()).or_default().push(line);
                 }
                 raw += &lines;
             }
-            rows.push(row(encoder, method, &items, &rounds));
-            write(args, &raw, &rows)?;
+            cases.push(([encoder.clone(), method.clone(), items.to_string()], rounds));
+            write(args, &raw, &cases)?;
         }
     }
     println!("{}", results().join("peers.md").display());
     Ok(())
 }
 
-fn ours(args: &Args, encoder: &str, method: &str, items: &str) -> Result<String> {
-    let [threads, count] = [args.threads, args.steps].map(|n| n.to_string());
-    steps(["--threads", &threads, "--steps", &count, "--encoders", encoder, "--methods", method, "--items", items])
-}
-
-fn theirs(args: &Args, python: &Path, encoder: &str, method: &str, items: &str) -> Result<String> {
-    let [threads, count] = [args.threads, args.steps].map(|n| n.to_string());
+fn theirs(args: &Args, python: &Path, case: &Case<'_>) -> Result<String> {
+    let [items, threads, count] = [case.items, args.threads, args.steps].map(|n| n.to_string());
     let mut step = Command::new(python);
-    step.current_dir(root().join("xtask/parity")).arg("step.py");
-    step.args(["--encoders", encoder, "--methods", method, "--items", items, "--threads", &threads, "--steps", &count]);
-    let output = step.arg("--modes").args(MODES).stderr(Stdio::inherit()).output().context("failed to run Python")?;
-    ensure!(output.status.success(), "step.py failed");
-    Ok(String::from_utf8(output.stdout)?)
+    step.current_dir(root().join("xtask/parity")).args([
+        "step.py",
+        "--encoders",
+        case.encoder,
+        "--methods",
+        case.method,
+    ]);
+    step.args(["--items", &items, "--threads", &threads, "--steps", &count]);
+    Ok(timed::run(step.arg("--modes").args(MODES))?.output)
 }
 
-/// A Python with PyTorch: made once.
-fn environment() -> Result<PathBuf> {
+/// A Python with some packages, the first of which is asked for: made once, under target/.
+///
+/// # Errors
+/// If Python or pip fails.
+pub fn environment(packages: &[&str]) -> Result<PathBuf> {
     let dir = root().join("target/peers");
     let python = dir.join("bin/python");
-    let has_torch = || Command::new(&python).args(["-c", "import torch"]).stderr(Stdio::null()).status();
-    if has_torch().is_ok_and(|status| status.success()) {
+    let import = format!("import {}", packages.join(", "));
+    let has_all = || Command::new(&python).args(["-c", &import]).stderr(Stdio::null()).status();
+    if has_all().is_ok_and(|status| status.success()) {
         return Ok(python);
     }
     let made = Command::new("python3").args(["-m", "venv"]).arg(&dir).status().context("failed to run python3")?;
     ensure!(made.success(), "python3 -m venv failed");
-    let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch", "numpy"]).status()?;
-    ensure!(installed.success(), "pip could not install torch; name a Python that has it with --python");
+    let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages).status()?;
+    ensure!(installed.success(), "pip could not install {packages:?}; name a Python that has them with --python");
     Ok(python)
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+/// Medians of a figure, and ours over each of theirs.
+fn row(case: &[String; 3], rounds: &Rounds, figure: &Figure) -> Vec<String> {
+    let of = |who: &str, say: fn(&Value) -> Option<f64>| {
+        let lines = rounds.get(who).into_iter().flatten();
+        median(&lines.map(|line| say(line).unwrap_or(f64::NAN)).collect::<Vec<_>>())
+    };
+    let ours = of("ours", figure.ours);
+    let theirs = MODES.map(|mode| of(mode, figure.theirs));
+    let cells = [ours].into_iter().chain(theirs).map(|x| format!("{x:.1}"));
+    case.iter().cloned().chain(cells).chain(theirs.map(|x| format!("{:.2}", ours / x))).collect()
 }
 
-/// Medians, and ours over each of theirs.
-fn row(encoder: &str, method: &str, items: &str, rounds: &Rounds) -> Vec<String> {
-    let of = |who: &str| rounds.get(who).map_or(f64::NAN, |ms| median(ms));
-    let ours = of("ours");
-    let mut row: Vec<String> = [encoder, method, items].map(str::to_owned).into();
-    row.push(format!("{ours:.1}"));
-    row.extend(MODES.map(|mode| format!("{:.1}", of(mode))));
-    row.extend(MODES.map(|mode| format!("{:.2}", ours / of(mode))));
-    row
-}
-
-fn write(args: &Args, raw: &str, rows: &[Vec<String>]) -> Result<()> {
-    let header =
-        ["encoder", "method", "items", "ours, ms", "eager", "compiled", "best", "ours / eager", "/ compiled", "/ best"];
+fn write(args: &Args, raw: &str, cases: &[([String; 3], Rounds)]) -> Result<()> {
+    let header = ["encoder", "method", "items", "ours"].into_iter().map(str::to_owned);
+    let header: Vec<String> =
+        header.chain(MODES.map(str::to_owned)).chain(MODES.map(|m| format!("ours / {m}"))).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let table = |figure: &Figure| {
+        let rows: Vec<Vec<String>> = cases.iter().map(|(case, rounds)| row(case, rounds, figure)).collect();
+        format!("\n## {}\n\n{}", figure.title, markdown_table(&header, 3, &rows))
+    };
     let page = format!(
-        "# A training step beside PyTorch's\n\nBatch 256, window 10, width 64, {} threads; medians of {} rounds of {} steps, \
-         ours and PyTorch in turn. Eager is PyTorch as it comes, compiled is `torch.compile`, best adds the fused Adam and an \
-         allocator that keeps large blocks. [Raw lines](peers.jsonl).\n\n{}\n{}",
+        "# Beside PyTorch\n\nBatch 256, window 10, width 64, {} threads; medians of {} rounds of {} steps, ours and PyTorch \
+         in turn. Eager is PyTorch as it comes; compiled is `torch.compile`; best adds the fused Adam and an allocator that \
+         keeps large blocks; bf16 adds an output layer in bfloat16, where ours stays in fp32. [Raw lines](peers.jsonl).\n\n\
+         {}{}",
         args.threads,
         args.rounds,
         args.steps,
         Machine::here().to_markdown(),
-        markdown_table(&header, 3, rows)
+        FIGURES.iter().map(table).collect::<String>()
     );
     write_whole(&results().join("peers.jsonl"), raw)?;
     write_whole(&results().join("peers.md"), page)
@@ -140,13 +170,27 @@ fn write(args: &Args, raw: &str, rows: &[Vec<String>]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_row_compares_medians() {
+        let lines = |values: &[f64]| values.iter().map(|ms| json!({ "step_ms_median": ms })).collect();
         let rounds = [("ours", vec![9.0, 50.0, 10.0]), ("eager", vec![40.0, 41.0, 39.0]), ("best", vec![20.0])];
-        let rounds = rounds.map(|(who, ms)| (who.to_owned(), ms)).into();
-        let found = row("gru", "prl", "100", &rounds);
-        assert_eq!(found, ["gru", "prl", "100", "10.0", "40.0", "NaN", "20.0", "0.25", "NaN", "0.50"]);
+        let rounds = rounds.map(|(who, values)| (who.to_owned(), lines(&values))).into();
+        let found = row(&["gru", "prl", "100"].map(str::to_owned), &rounds, &FIGURES[0]);
+        let expected = ["gru", "prl", "100", "10.0", "40.0", "NaN", "20.0", "NaN", "0.25", "NaN", "0.50", "NaN"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn speeds_and_memory_are_brought_to_one_form() {
+        let ours = json!({ "batch": 256, "eval_events_per_s": 25_600.0, "peak_rss_mb": 100.0 });
+        let theirs = json!({ "rank_ms_median": 40.0, "peak_rss_mb": 900.0, "base_rss_mb": 500.0 });
+        let rounds = [("ours".to_owned(), vec![ours]), ("eager".to_owned(), vec![theirs])].into();
+        let case = ["gru", "prl", "100"].map(str::to_owned);
+        assert_eq!(row(&case, &rounds, &FIGURES[1])[3..5], ["10.0", "40.0"]);
+        assert_eq!(row(&case, &rounds, &FIGURES[2])[8], "0.25");
     }
 }

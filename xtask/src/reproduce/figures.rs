@@ -8,10 +8,10 @@ use super::forest::{self, Forest};
 use super::matrix::{ENCODERS, System};
 use super::outcome::{Finished, KINDS, Outcome, kind_name, value};
 use super::panel::Panel;
-use super::plot::{Chart, Line};
 use super::rows::{OverSeeds, Row};
 use super::study::Study;
 use super::sweep::Figure;
+use crate::plot::{Chart, Line};
 
 /// The colours of encoders and of methods; legible on white and on black.
 const COLOURS: [(&str, RGBColor); 13] = [
@@ -53,6 +53,7 @@ pub fn answered(study: &Study, outcomes: &[Outcome], figure: &Figure) -> Vec<Ans
             title: format!("{} ({})", data.source.title, data.kind()),
             x: format!("{} ({}), {}", figure.symbol, figure.what, figure.fixed),
             y: "reward@1".into(),
+            is_logarithmic: false,
             lines,
         };
         (!chart.lines.is_empty()).then_some(Answered { dataset, chart, findings })
@@ -129,7 +130,7 @@ pub fn curves(panel: &Panel<'_>) -> Vec<(String, Chart)> {
             let name = format!("table{number}-{}-{}-{}", source.name, encoder.name, kind_name(kind));
             let title = format!("{}, {} ({})", encoder.title, source.title, panel.dataset.kind());
             let y = format!("val {} {metric}", kind_name(kind));
-            charts.push((name, Chart { title, x: "steps".into(), y, lines }));
+            charts.push((name, Chart { title, x: "steps".into(), y, is_logarithmic: false, lines }));
         }
     }
     charts

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::sheet::{Area, Drawn, INK, bold, digits, headed, label, range, sheet};
+use crate::sheet::{Area, Drawn, INK, bold, digits, headed, label, range, sheet};
 
 /// Width of a plot, and height of a row of it, as drawn.
 const WIDTH: u32 = 920;

@@ -4,17 +4,17 @@ use anyhow::Result;
 use prl_sessions::Split;
 
 use super::data::Counts;
-use super::html::{escape, folded, list, prose, table, thousands};
 use super::index_table;
 use super::notes::{self, Count};
 use super::outcome::Outcome;
 use super::page::counts;
 use super::panel::{Panel, Tally};
 use super::paper::TOLERANCE;
-use super::plot::{self, Chart};
 use super::study::Study;
 use super::sweep::FIGURES;
 use super::{figures, rows};
+use crate::html::{escape, folded, list, prose, table, thousands};
+use crate::plot::{self, Chart};
 
 const STYLE: &str = include_str!("index.css");
 

@@ -3,10 +3,10 @@
 use prl_eval::Metric;
 use prl_sessions::{Kind, Split};
 
-use super::html::{escape, table};
 use super::outcome::{KINDS, METRICS, kind_name};
 use super::panel::{Cell, Panel};
 use super::rows::{Row, split_title};
+use crate::html::{escape, table};
 
 /// Ours and the paper's on one split, a table for each kind of event.
 pub fn results(panel: &Panel<'_>, split: Split) -> String {

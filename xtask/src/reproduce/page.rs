@@ -11,12 +11,13 @@ use super::notes::{self, Count};
 use super::outcome::{KINDS, Outcome, kind_name};
 use super::panel::Panel;
 use super::paper::{self, PaperRow};
-use super::plot::Chart;
 use super::significance::Tests;
 use super::study::Study;
 use super::sweep::{FIGURES, Figure};
-use super::{csvs, figures, index, markdown, plot, sheet};
+use super::{csvs, figures, index, markdown};
 use crate::files::{markdown_table, write_whole};
+use crate::plot::Chart;
+use crate::{plot, sheet};
 
 /// Writes all pages to `out`.
 pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], tests: &Tests, out: &Path) -> Result<()> {

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::code;
-use crate::root;
+use crate::{binary, root};
 
 /// Its exit code when it was interrupted: a signal asked it to stop, and it can go on.
 const INTERRUPTED: i32 = 130;
@@ -49,7 +49,7 @@ impl Prl {
                 Self::at(program, code)
             }
             None => {
-                let program = build(device)?;
+                let program = binary::prl(device)?;
                 // Sources without git are told apart by what they build.
                 let code = code::of_source().or_else(|_| code::of_file(&program))?;
                 Self::at(program, code)
@@ -87,26 +87,6 @@ impl Prl {
             Some(_) => Err(Failed(last).into()),
         }
     }
-}
-
-/// Builds the binary and returns where it lies.
-fn build(device: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--release", "--package", "prl-cli"]);
-    cargo.args(["--message-format", "json-render-diagnostics"]);
-    if device.starts_with("cuda") {
-        cargo.args(["--features", "cuda"]);
-    }
-    let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "prl does not build; set PRL_BIN to use another binary");
-    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
-    for message in messages {
-        let message = message.context("cargo says something that is not JSON")?;
-        if let (Some("prl"), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str()) {
-            return Ok(path.into());
-        }
-    }
-    bail!("cargo built no binary named prl")
 }
 
 /// The log of one directory, locked: nobody else works there while it lives.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::sheet::{Area, Drawn, INK, digits, headed, label, range, sheet};
+use crate::sheet::{Area, Drawn, INK, digits, headed, label, range, sheet};
 
 /// Width and height of a chart, as drawn.
 const SIZE: (u32, u32) = (920, 640);
@@ -19,6 +19,8 @@ pub struct Chart {
     pub x: String,
     /// The axis at the side.
     pub y: String,
+    /// Whether both axes are logarithmic; all coordinates are above zero then.
+    pub is_logarithmic: bool,
     /// The lines.
     pub lines: Vec<Line>,
 }
@@ -43,10 +45,15 @@ pub fn svg(charts: &[Chart]) -> Result<String> {
 }
 
 impl Chart {
+    /// A point as the axes place it.
+    fn placed(&self, point: &[f64; 4]) -> [f64; 4] {
+        if self.is_logarithmic { point.map(f64::log10) } else { *point }
+    }
+
     fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
         let legend: Vec<(&str, RGBColor)> = self.lines.iter().map(|line| (line.name.as_str(), line.colour)).collect();
         let body = headed(area, &self.title, &legend)?;
-        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let points = || self.lines.iter().flat_map(|line| line.points.iter().map(|p| self.placed(p)));
         let x = range(points().map(|p| p[0]), 0.02);
         let y = range(points().flat_map(|p| [p[2], p[3]]), 0.06);
         let mut chart = ChartBuilder::on(&body)
@@ -56,6 +63,8 @@ impl Chart {
             .y_label_area_size(136)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         let digits = digits(y.1 - y.0);
+        let y_label = |y: f64| if self.is_logarithmic { rounded(y) } else { format!("{y:.digits$}") };
+        let x_label = |x: f64| if self.is_logarithmic { rounded(x) } else { plain(x) };
         let small = label(HPos::Center).pos(Pos::new(HPos::Left, VPos::Top));
         chart
             .configure_mesh()
@@ -68,24 +77,38 @@ impl Chart {
             .axis_desc_style(small.clone())
             .x_desc(&self.x)
             .y_desc(&self.y)
-            .x_label_formatter(&|x| plain(*x))
-            .y_label_formatter(&|y| format!("{y:.digits$}"))
+            .x_label_formatter(&|x| x_label(*x))
+            .y_label_formatter(&|y| y_label(*y))
             .draw()?;
         for line in &self.lines {
-            if line.points.iter().any(|p| p[3] > p[2]) {
-                let above = line.points.iter().map(|p| (p[0], p[3]));
-                let below = line.points.iter().rev().map(|p| (p[0], p[2]));
+            let points: Vec<[f64; 4]> = line.points.iter().map(|p| self.placed(p)).collect();
+            if points.iter().any(|p| p[3] > p[2]) {
+                let above = points.iter().map(|p| (p[0], p[3]));
+                let below = points.iter().rev().map(|p| (p[0], p[2]));
                 let band = above.chain(below).collect::<Vec<_>>();
                 chart.draw_series([Polygon::new(band, line.colour.mix(0.2).filled())])?;
             }
-            chart
-                .draw_series(LineSeries::new(line.points.iter().map(|p| (p[0], p[1])), line.colour.stroke_width(5)))?;
-            if line.points.len() <= MARKED {
-                chart.draw_series(line.points.iter().map(|p| Circle::new((p[0], p[1]), 8, line.colour.filled())))?;
+            chart.draw_series(LineSeries::new(points.iter().map(|p| (p[0], p[1])), line.colour.stroke_width(5)))?;
+            if points.len() <= MARKED {
+                chart.draw_series(points.iter().map(|p| Circle::new((p[0], p[1]), 8, line.colour.filled())))?;
             }
         }
         Ok(())
     }
+}
+
+/// The number of which this is the decimal logarithm, to two digits: `32k`, `1M`.
+fn rounded(logarithm: f64) -> String {
+    let x = 10f64.powf(logarithm);
+    let (scaled, unit) = match x {
+        999_500.0.. => (x / 1e6, "M"),
+        999.5.. => (x / 1e3, "k"),
+        _ => (x, ""),
+    };
+    let digits = (1.0 - scaled.log10().floor()).max(0.0) as usize;
+    let text = format!("{scaled:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{unit}")
 }
 
 /// A number without needless zeros: `0.25`, `2`, `1500`; rounded, so that 0.1 + 0.2 reads 0.3.
@@ -103,7 +126,13 @@ mod tests {
             colour: RGBColor(200, 10 * i as u8, 30),
             points: vec![[0.0, 0.1, 0.05, 0.2], [100.0, 0.2, 0.2, 0.3]],
         };
-        Chart { title: "A & B".into(), x: "steps".into(), y: "HR@5".into(), lines: (0..lines).map(line).collect() }
+        Chart {
+            title: "A & B".into(),
+            x: "steps".into(),
+            y: "HR@5".into(),
+            is_logarithmic: false,
+            lines: (0..lines).map(line).collect(),
+        }
     }
 
     #[test]
@@ -120,6 +149,16 @@ mod tests {
         let mut chart = chart(1);
         chart.lines[0].points = vec![[5.0, 0.3, 0.3, 0.3]];
         assert!(!svg(&[chart]).unwrap().contains("<polygon"));
+    }
+
+    #[test]
+    fn logarithmic_axes_name_the_numbers_themselves() {
+        let names = [31_622.8f64, 1e6, 999_900.0, 70_852.0, 0.316, 100.0, 20.0].map(|x| rounded(x.log10()));
+        assert_eq!(names, ["32k", "1M", "1M", "71k", "0.32", "100", "20"]);
+        let chart = Chart { is_logarithmic: true, ..chart(1) };
+        let points = chart.lines[0].points.iter().map(|p| p.map(|x| x.max(0.01))).collect();
+        let lines = vec![Line { points, name: "a".into(), colour: chart.lines[0].colour }];
+        assert!(svg(&[Chart { lines, ..chart }]).unwrap().contains("<polygon"));
     }
 
     #[test]

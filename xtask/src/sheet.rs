@@ -9,7 +9,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::html::escape;
+use crate::html::escape;
 
 /// What stands for ink.
 pub const INK: RGBColor = RGBColor(1, 2, 3);
