@@ -1,4 +1,4 @@
-//! The `prl` binary, built from this repository.
+//! Programs of this repository, built by cargo.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,25 +7,53 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::root;
 
-/// Builds the `prl` binary for a device, in release, and returns where it lies.
+/// The cargo that runs this task, in this repository's root.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// The `prl` binary for a device, in release.
 ///
 /// # Errors
 /// If it does not build.
 pub fn prl(device: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--release", "--package", "prl-cli"]);
-    cargo.args(["--message-format", "json-render-diagnostics"]);
+    build(&["--package", "prl-cli"], "prl", device)
+}
+
+/// The same without the raw readers, which take longest to build: what trains and answers from prepared data.
+///
+/// # Errors
+/// If it does not build.
+pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
+    let lean = ["--package", "prl-cli", "--no-default-features", "--features", "gru,caser,nextitnet,sasrec"];
+    build(&lean, "prl", device)
+}
+
+/// The step bench for a device.
+///
+/// # Errors
+/// If it does not build.
+pub fn step_speed(device: &str) -> Result<PathBuf> {
+    build(&["--package", "prl-train", "--example", "step_speed"], "step_speed", device)
+}
+
+fn build(what: &[&str], name: &str, device: &str) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--message-format", "json-render-diagnostics"]).args(what);
     if device.starts_with("cuda") {
         cargo.args(["--features", "cuda"]);
     }
     let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "prl does not build; set PRL_BIN to use another binary");
-    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
-    for message in messages {
+    ensure!(output.status.success(), "{name} does not build");
+    for message in serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>() {
         let message = message.context("cargo says something that is not JSON")?;
-        if let (Some("prl"), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str()) {
+        if let (Some(built), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
+            && built == name
+        {
             return Ok(path.into());
         }
     }
-    bail!("cargo built no binary named prl")
+    bail!("cargo built no program named {name}")
 }

@@ -4,12 +4,13 @@
 //! Lints and docs share one metadata-only build of the dependencies; only the tests generate code. A tool that the
 //! toolchain lacks (a minimal one has no rustfmt) is named and passed over, so that the tests run with Rust alone.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{root, tidy};
+use crate::binary::cargo;
+use crate::tidy;
 
 /// The checks made by cargo: a name, the arguments, and the rustup component that must be there.
 const CHECKS: &[(&str, &[&str], Option<&str>)] = &[
@@ -45,12 +46,6 @@ pub fn run() -> Result<()> {
     }
     println!("\n{}", lines.join("\n"));
     if failed { bail!("not all checks passed") } else { Ok(()) }
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command
 }
 
 /// Whether the cargo subcommand of a component is there: `rustfmt` brings `fmt`, `clippy` itself.

@@ -6,6 +6,7 @@ mod ci;
 mod files;
 mod html;
 mod machine;
+mod pack;
 mod plot;
 mod reproduce;
 mod sheet;
@@ -30,6 +31,8 @@ enum Task {
     Reproduce(Box<reproduce::Args>),
     /// Speed, memory and growth: training steps, evaluation, preparation
     Bench(Box<bench::Args>),
+    /// One folder for a machine with a GPU but neither Rust nor network: the binary, data, and a script that starts it
+    Pack(pack::Args),
     /// Formatting, lints, docs, tidy and every test: what a change must pass
     Ci,
     /// Checks of the repository itself: arrows between crates, module docs, links, file lengths
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Reproduce(args) => reproduce::run(*args),
         Task::Bench(args) => bench::run(*args),
+        Task::Pack(args) => pack::run(&args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
     };

@@ -1,5 +1,7 @@
 //! Ranks and best items of a batch over the whole catalogue, counted and kept while the tiles of scores go by.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -42,12 +44,14 @@ pub fn rank<T: Real>(
     let packed = Packed::new(hidden, width);
     let wanted = targets.map(|t| target_scores(linear, &packed, width, t));
     let rows = linear.bias.len().div_ceil(CHUNKS).max(1);
+    let floor = Floor::new(if k > 0 { packed.batch() } else { 0 });
     let arch = Arch::new();
     let weights = linear.weight.par_chunks(rows * width).zip(linear.bias.par_chunks(rows)).enumerate();
     let parts: Vec<Part<T>> = weights
         .map(|(i, (weight, bias))| {
             let linear = Linear { weight, bias };
-            arch.dispatch(Chunk { linear, first: i * rows, packed: &packed, width, wanted: wanted.as_deref(), k })
+            let wanted = wanted.as_deref();
+            arch.dispatch(Chunk { linear, first: i * rows, packed: &packed, width, wanted, k, floor: &floor })
         })
         .collect();
     if let Some(row) = parts.iter().filter_map(|p| p.not_finite).min() {
@@ -58,7 +62,12 @@ pub fn rank<T: Real>(
         Some(_) => (0..batch).map(|b| parts.iter().map(|p| p.no_less[b]).sum()).collect(),
         None => Vec::new(),
     };
-    let top = (0..batch).map(|b| best_of(parts.iter().flat_map(|p| &p.top[b]).copied(), k)).collect();
+    let mut top = vec![Vec::new(); batch];
+    top.par_iter_mut().zip(floor.0.par_iter()).enumerate().for_each(|(b, (top, floor))| {
+        let bar = below::<T>(floor);
+        let lists = parts.iter().flat_map(|part| part.top.list(b)).copied();
+        *top = best_of(lists.filter(|&(_, score)| score > bar), k);
+    });
     Ok(Ranking { ranks, top })
 }
 
@@ -73,7 +82,7 @@ fn best_of<T: Real>(items: impl Iterator<Item = (u32, T)>, k: usize) -> Vec<(u32
 /// One chunk's share of the result.
 struct Part<T> {
     no_less: Vec<u32>,
-    top: Vec<Vec<(u32, T)>>,
+    top: Lists<T>,
     not_finite: Option<usize>,
 }
 
@@ -84,6 +93,7 @@ struct Chunk<'a, T> {
     width: usize,
     wanted: Option<&'a [T]>,
     k: usize,
+    floor: &'a Floor,
 }
 
 impl<T: Real> WithSimd for Chunk<'_, T> {
@@ -98,7 +108,7 @@ impl<T: Real> WithSimd for Chunk<'_, T> {
         let mut counts = vec![T::zero(); padded];
         // Zero times a finite score is zero; anything else leaves its mark here.
         let mut marks = vec![T::zero(); padded];
-        let mut best = Best::new(self.k, padded, batch);
+        let mut best = Best::new(self.k, self.linear.bias.len(), padded, self.floor);
         let mut scores = vec![T::zero(); TILE * PANEL];
         for (i, (weight, bias)) in
             self.linear.weight.chunks(TILE * self.width).zip(self.linear.bias.chunks(TILE)).enumerate()
@@ -113,6 +123,7 @@ impl<T: Real> WithSimd for Chunk<'_, T> {
                 }
             }
         }
+        self.floor.raise(&best.lists, self.k);
         Part {
             no_less: counts[..batch].iter().map(|c| c.double() as u32).collect(),
             top: best.lists,
@@ -136,21 +147,83 @@ fn count<T: Real, S: Simd>(simd: S, scores: &[T], column: usize, wanted: &[T], c
     store::<T, S>(marks, mark);
 }
 
+/// For each hidden vector a score that `k` items reach, so that no lower one is among the best: what the chunks that are done
+/// tell those to come, which would fill their own lists from nothing otherwise. It spares work and shapes no result.
+struct Floor(Vec<AtomicU64>);
+
+impl Floor {
+    fn new(batch: usize) -> Self {
+        Self((0..batch).map(|_| AtomicU64::new(ordered(f64::NEG_INFINITY))).collect())
+    }
+
+    /// Takes in the lists of a chunk, those that hold `k`.
+    fn raise<T: Real>(&self, lists: &Lists<T>, k: usize) {
+        for (b, floor) in self.0.iter().enumerate() {
+            if let Some(&(_, least)) = lists.list(b).get(k - 1) {
+                floor.fetch_max(ordered(least.double()), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A score just below a floor, as an equal score of a lower index is better.
+fn below<T: Real>(floor: &AtomicU64) -> T {
+    let x = T::of(unordered(floor.load(Ordering::Relaxed)));
+    x - x.abs() * T::epsilon() - T::min_positive_value()
+}
+
+/// The bits of a number, ordered as the numbers are.
+fn ordered(x: f64) -> u64 {
+    let bits = x.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+fn unordered(bits: u64) -> f64 {
+    f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
+}
+
+/// Lists of (item, score), best first, at most `most` each, in one block of memory.
+struct Lists<T> {
+    entries: Vec<(u32, T)>,
+    lengths: Vec<usize>,
+    most: usize,
+}
+
+impl<T: Real> Lists<T> {
+    fn new(lists: usize, most: usize) -> Self {
+        Self { entries: vec![(0, T::zero()); lists * most], lengths: vec![0; lists], most }
+    }
+
+    fn list(&self, b: usize) -> &[(u32, T)] {
+        &self.entries[b * self.most..][..self.lengths[b]]
+    }
+
+    /// Puts an item behind those that score no less; the last of a full list falls out.
+    fn insert(&mut self, b: usize, item: u32, score: T) {
+        let list = &mut self.entries[b * self.most..][..self.most];
+        let length = (self.lengths[b] + 1).min(self.most);
+        let place = list[..length - 1].partition_point(|&(_, s)| s >= score);
+        list.copy_within(place..length - 1, place + 1);
+        list[place] = (item, score);
+        self.lengths[b] = length;
+    }
+}
+
 /// The best items so far of each hidden vector, and the score an item must exceed to be among them.
 struct Best<T> {
     k: usize,
     bar: Vec<T>,
-    lists: Vec<Vec<(u32, T)>>,
+    lists: Lists<T>,
 }
 
 impl<T: Real> Best<T> {
-    fn new(k: usize, padded: usize, batch: usize) -> Self {
+    /// Lists the best `k` of some items.
+    fn new(k: usize, items: usize, padded: usize, floor: &Floor) -> Self {
+        let mut bar: Vec<T> = floor.0.iter().map(below).collect();
+        let lists = Lists::new(bar.len(), k.min(items));
         // Columns of padding, and all columns when nothing is to be kept, can never pass.
-        let mut bar = vec![T::infinity(); padded];
-        if k > 0 {
-            bar[..batch].fill(T::neg_infinity());
-        }
-        Self { k, bar, lists: vec![Vec::with_capacity(k + 1); batch] }
+        bar.resize(padded, T::infinity());
+        Self { k, bar, lists }
     }
 
     /// Looks through one vector of columns of a tile whose first item is `first`.
@@ -170,13 +243,11 @@ impl<T: Real> Best<T> {
     #[cold]
     fn insert(&mut self, row: &[T], at: usize, item: u32) {
         for (lane, &score) in row.iter().enumerate() {
-            if score > self.bar[at + lane] {
-                let list = &mut self.lists[at + lane];
-                let place = list.partition_point(|&(_, s)| s >= score);
-                list.insert(place, (item, score));
-                list.truncate(self.k);
-                if list.len() == self.k {
-                    self.bar[at + lane] = list[self.k - 1].1;
+            let b = at + lane;
+            if score > self.bar[b] {
+                self.lists.insert(b, item, score);
+                if let Some(&(_, least)) = self.lists.list(b).get(self.k - 1) {
+                    self.bar[b] = least;
                 }
             }
         }

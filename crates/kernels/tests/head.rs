@@ -169,4 +169,25 @@ proptest! {
             }
         }
     }
+
+    /// Few scores for many items, whole numbers that no order of sums can change: lists are cut where scores are equal, and
+    /// what one chunk tells the next must not cost an equal score of a lower index.
+    #[test]
+    fn equal_scores_are_listed_by_index(items in 1..4000usize, batch in 1..70usize, k in 1..40usize, scores in 1..9i64) {
+        let value = |i: usize| (((i as i64).wrapping_mul(2_654_435_761) >> 7).rem_euclid(scores) as f32 - 3.0);
+        let weight: Vec<f32> = (0..items).map(value).collect();
+        let (bias, hidden) = (vec![0.0; items], (0..batch).map(|b| b as f32 % 5.0 - 2.0).collect::<Vec<f32>>());
+        let linear = Linear { weight: &weight, bias: &bias };
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let top = pool.install(|| rank(linear, &hidden, 1, None, k)).unwrap().top;
+            for (list, h) in top.iter().zip(&hidden) {
+                let mut all: Vec<(u32, f32)> = (0..).zip(weight.iter().map(|w| w * h)).collect();
+                all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
+                all.truncate(k);
+                let same = |(found, plain): (&(u32, f32), &(u32, f32))| found.0 == plain.0 && found.1 == plain.1;
+                prop_assert!(list.len() == all.len() && list.iter().zip(&all).all(same), "{list:?} is not {all:?}");
+            }
+        }
+    }
 }

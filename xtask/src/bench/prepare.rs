@@ -171,8 +171,8 @@ fn first_step(prl: &Path, data: &Path) -> Result<f64> {
 
 /// Rows a second that are cut into batches, a line for each kind of method.
 fn batches(log: &Log, data: &Path) -> Result<Vec<Value>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["run", "--quiet", "--release", "-p", "prl-train", "--example", "batch_speed"]);
+    let mut cargo = binary::cargo();
+    cargo.args(["run", "--quiet", "--release", "-p", "prl-train", "--example", "batch_speed"]);
     let done = timed::run(cargo.arg("--").arg("--data").arg(data))?;
     let lines = done.output.lines().map(|line| {
         let mut line: Value = serde_json::from_str(line)?;

@@ -8,9 +8,9 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{results, timed};
+use crate::binary;
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
-use crate::root;
 
 /// Flags of `bench`.
 #[derive(clap::Args)]
@@ -58,19 +58,15 @@ impl Default for Case<'_> {
 impl Case<'_> {
     /// Times it in a process of its own: the bench's line, one JSON object.
     pub fn measure(&self, threads: usize, steps: usize, device: &str) -> Result<String> {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(root()).args(["run", "--quiet", "--release", "-p", "prl-train", "--example", "step_speed"]);
-        if device.starts_with("cuda") {
-            cargo.args(["--features", "cuda"]);
-        }
-        cargo.args(["--", "--json", "--encoders", self.encoder, "--methods", self.method, "--device", device]);
+        let mut bench = Command::new(binary::step_speed(device)?);
+        bench.args(["--json", "--encoders", self.encoder, "--methods", self.method, "--device", device]);
         let numbers = [("--items", self.items), ("--window", self.window), ("--dim", self.dim)];
         for (flag, n) in numbers.into_iter().chain([("--threads", threads), ("--steps", steps)]) {
-            cargo.args([flag, &n.to_string()]);
+            bench.args([flag, &n.to_string()]);
         }
         // candle's product, which the shares of peak are measured by, asks the environment for its threads.
-        cargo.env("RAYON_NUM_THREADS", threads.to_string());
-        Ok(timed::run(&mut cargo)?.output)
+        bench.env("RAYON_NUM_THREADS", threads.to_string());
+        Ok(timed::run(&mut bench)?.output)
     }
 }
 
