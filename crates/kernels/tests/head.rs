@@ -174,7 +174,7 @@ proptest! {
     /// what one chunk tells the next must not cost an equal score of a lower index.
     #[test]
     fn equal_scores_are_listed_by_index(items in 1..4000usize, batch in 1..70usize, k in 1..40usize, scores in 1..9i64) {
-        let value = |i: usize| (((i as i64).wrapping_mul(2_654_435_761) >> 7).rem_euclid(scores) as f32 - 3.0);
+        let value = |i: usize| ((i as i64).wrapping_mul(2_654_435_761) >> 7).rem_euclid(scores) as f32 - 3.0;
         let weight: Vec<f32> = (0..items).map(value).collect();
         let (bias, hidden) = (vec![0.0; items], (0..batch).map(|b| b as f32 % 5.0 - 2.0).collect::<Vec<f32>>());
         let linear = Linear { weight: &weight, bias: &bias };
