@@ -29,6 +29,11 @@ struct Args {
 enum Task {
     /// The paper's tables, from raw logs or synthetic stand-ins
     Reproduce(Box<reproduce::Args>),
+    /// How the runs of `reproduce` stand: done, running, queued, failed
+    Status(Box<reproduce::status::Args>),
+    /// One task of a cluster's job array
+    #[command(hide = true)]
+    Perform(reproduce::PerformArgs),
     /// Speed, memory and growth: training steps, evaluation, preparation
     Bench(Box<bench::Args>),
     /// One folder for a machine with a GPU but neither Rust nor network: the binary, data, and a script that starts it
@@ -42,6 +47,8 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Reproduce(args) => reproduce::run(*args),
+        Task::Status(args) => reproduce::status::run(&args),
+        Task::Perform(args) => reproduce::perform(&args),
         Task::Bench(args) => bench::run(*args),
         Task::Pack(args) => pack::run(&args),
         Task::Ci => ci::run(),

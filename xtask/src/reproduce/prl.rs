@@ -19,6 +19,7 @@ use crate::{binary, root};
 const INTERRUPTED: i32 = 130;
 
 /// The binary.
+#[derive(Clone)]
 pub struct Prl {
     program: PathBuf,
     /// What `prl --version` says.
@@ -63,6 +64,16 @@ impl Prl {
         let output = output.with_context(|| format!("failed to run {}", program.display()))?;
         ensure!(output.status.success(), "{} --version failed; is it the prl binary?", program.display());
         Ok(Self { program, version: String::from_utf8_lossy(&output.stdout).trim().to_owned(), code })
+    }
+
+    /// The same binary, for the runs of another version of the code.
+    pub fn of_code(self, code: String) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Where it lies.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Runs a command and returns what it printed.

@@ -1,19 +1,15 @@
 //! The runs, some at a time: what is done is skipped, what was begun goes on, what fails does not stop the rest.
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use prl_eval::Report;
-use prl_sessions::Split;
 
-use super::outcome::{CASES, Failure, Finished, MACHINE, MANIFEST, Outcome, SPLITS, read_json, report_path};
-use super::prl::{Failed, Log, Prl};
+use super::outcome::{Failure, Finished, Outcome};
+use super::prl::Prl;
 use super::progress::Progress;
 use super::study::{Run, Study};
-use crate::files::write_whole;
 
 /// Pages are written at most so often while runs are made.
 const BETWEEN_PAGES: Duration = Duration::from_secs(10);
@@ -53,9 +49,8 @@ pub fn run(
     let worker = |device: &str| -> Result<usize> {
         let mut failed = 0;
         while let Some(&i) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let run = &study.runs[i];
             progress.start(i);
-            let outcome = attempt(run, study, prl, compute, device)?;
+            let outcome = study.task(&study.runs[i]).attempt(prl, &study.machine, compute.threads, device)?;
             progress.end(i, &outcome);
             failed += usize::from(matches!(outcome, Outcome::Failed(_)));
             let snapshot = {
@@ -88,7 +83,7 @@ pub fn run(
 }
 
 /// What is to be made: first everything with its first seed, so that each table is whole as early as it can be.
-fn todo(study: &Study, outcomes: &[Outcome], retry_failed: bool) -> Vec<usize> {
+pub fn todo(study: &Study, outcomes: &[Outcome], retry_failed: bool) -> Vec<usize> {
     let is_wanted = |outcome: &Outcome| match outcome {
         Outcome::Pending => true,
         Outcome::Failed(_) => retry_failed,
@@ -97,55 +92,6 @@ fn todo(study: &Study, outcomes: &[Outcome], retry_failed: bool) -> Vec<usize> {
     let mut todo: Vec<usize> = (0..outcomes.len()).filter(|&i| is_wanted(&outcomes[i])).collect();
     todo.sort_by_key(|&i| study.runs[i].spec.seed);
     todo
-}
-
-/// Makes a run. A failure is recorded, so that it is not tried for ever; a run that a signal ended is tried again next time.
-fn attempt(run: &Run, study: &Study, prl: &Prl, compute: &Compute, device: &str) -> Result<Outcome> {
-    Failure::forget(&run.dir)?;
-    let error = match perform(run, &study.dataset(run).dir, study, prl, compute.threads, device) {
-        Ok(finished) => return Ok(Outcome::Done(finished.into())),
-        Err(error) => error,
-    };
-    let failure = Failure { message: format!("{error:#}") };
-    if error.is::<Failed>() {
-        failure.write(&run.dir)?;
-    }
-    Ok(Outcome::Failed(failure))
-}
-
-/// Trains and evaluates a run, as far as that is not done.
-fn perform(run: &Run, data: &Path, study: &Study, prl: &Prl, threads: usize, device: &str) -> Result<Finished> {
-    let mut log = Log::open(&run.dir.join("log.txt"))?;
-    let (dir, data) = (run.dir.display().to_string(), data.display().to_string());
-    let threads = threads.to_string();
-    let common = ["--data", &data, "--device", device, "--threads", &threads];
-    if !run.dir.join(MANIFEST).exists() {
-        write_whole(&run.dir.join(MACHINE), serde_json::to_vec_pretty(&study.machine)?)?;
-        let mut args = vec!["train", "--resume", "--out", &dir];
-        args.extend(common);
-        args.extend(run.flags.iter().map(String::as_str));
-        prl.call(&mut log, args)?;
-    }
-    // A report is there only if the cases are: they are written first.
-    let mut evaluate = |path: &Path, split: Split, more: &[&str]| -> Result<()> {
-        if read_json::<Report>(path).is_ok() {
-            return Ok(());
-        }
-        let mut args = vec!["evaluate", "--json", "--run", &dir, "--split", split.name()];
-        args.extend(common);
-        args.extend(more);
-        write_whole(path, prl.call(&mut log, args)?)
-    };
-    let cases = run.dir.join(CASES).display().to_string();
-    for split in SPLITS {
-        let more: &[&str] = if split == Split::Test { &["--cases", &cases] } else { &[] };
-        evaluate(&report_path(&run.dir, split), split, more)?;
-    }
-    for (ask, path) in run.asks.iter().filter_map(|ask| Some((ask, ask.path(&run.dir)?))) {
-        let flags = ask.flags();
-        evaluate(&path, Split::Test, &flags.each_ref().map(String::as_str))?;
-    }
-    Finished::read(&run.dir, &run.asks)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

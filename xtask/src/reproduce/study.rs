@@ -10,6 +10,7 @@ use super::rows::Row;
 use super::schedule::{BATCH, Cut, Scale, Schedule};
 use super::spec::{Filter, Spec};
 use super::sweep::{self, Ask};
+use super::task::Task;
 use crate::machine::Machine;
 
 /// What a call asks for.
@@ -90,6 +91,12 @@ impl Study {
         let asks = if scale.asks(&spec.system) { sweep::asks(scale) } else { Vec::new() };
         let cost = cost(dataset, schedule, &spec.system, asks.len());
         Run { dataset: i, spec, dir: runs.join(name), flags, asks, cost }
+    }
+
+    /// What there is to do for a run.
+    pub fn task(&self, run: &Run) -> Task {
+        let data = self.dataset(run).dir.clone();
+        Task { dir: run.dir.clone(), data, flags: run.flags.clone(), asks: run.asks.clone() }
     }
 
     /// How long the runs on a dataset train.

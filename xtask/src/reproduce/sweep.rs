@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use prl_eval::Report;
+use serde::{Deserialize, Serialize};
 
 use super::outcome::read_json;
 use super::schedule::Scale;
@@ -15,7 +16,7 @@ use super::schedule::Scale;
 const TABLES: Ask = Ask { mu: 2.0, eps: 0.0 };
 
 /// A prompt: factors on the mean return, drawn from N(mu, eps^2).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
     /// The mean.
     pub mu: f64,
