@@ -1,0 +1,195 @@
+//! Two servers behind a real nginx, with the configuration of `deploy/`: one is killed, one is replaced, and not one request
+//! under load fails. Where nginx is not installed the test says so.
+#![cfg(all(feature = "data", feature = "serve", unix))]
+
+#[path = "../../serve/tests/common/http.rs"]
+#[allow(dead_code, reason = "a part of the client is enough")]
+mod http;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http::{Connection, send};
+use serde_json::{Value, json};
+
+/// Requests a second, and for how long.
+const RATE: u32 = 200;
+const SECONDS: u32 = 6;
+const CONNECTIONS: u32 = 8;
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// A process, killed when it goes.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Asked to end, as a rolling update does it.
+    fn terminate(mut self) {
+        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
+        assert!(self.0.wait().unwrap().success(), "a server that is asked to end does so well");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn prl(dir: &Path, line: &str) -> Command {
+    let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
+    prl.current_dir(dir).args(line.split(' '));
+    prl
+}
+
+/// A small run.
+fn run(dir: &Path) -> PathBuf {
+    let lines = [
+        "synth --like tiny --out raw",
+        "prepare --source retailrocket --input raw/events.csv --out data",
+        "train --data data --method prl --max-steps 20 --out run",
+    ];
+    for line in lines {
+        let output = prl(dir, line).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    dir.join("run")
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what} takes too long");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a server, or a proxy with one behind it, answers that it is ready.
+fn is_ready(port: u16) -> bool {
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let said = Connection::open(addr).and_then(|mut connection| connection.send("GET", "/health/ready", &[], ""));
+    said.is_ok_and(|reply| reply.status == 200)
+}
+
+fn serve(dir: &Path, port: u16) -> Process {
+    let server = Process::start(&mut prl(dir, &format!("serve --run run --threads 1 --addr 127.0.0.1:{port}")));
+    until("a server", || is_ready(port));
+    server
+}
+
+/// nginx with the project's configuration, before two servers on other ports than those in it.
+fn nginx(dir: &Path, front: u16, behind: [u16; 2]) -> Process {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nginx.conf");
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.replace(":8080", &format!(":{front}"));
+    let text = text.replace(":8081", &format!(":{}", behind[0])).replace(":8082", &format!(":{}", behind[1]));
+    let conf = dir.join("nginx.conf");
+    fs::write(&conf, text).unwrap();
+    let mut nginx = Command::new("nginx");
+    let nginx = Process::start(nginx.arg("-p").arg(dir).arg("-c").arg(conf).args(["-g", "daemon off;"]));
+    until("nginx", || is_ready(front));
+    nginx
+}
+
+/// Asks at a constant rate, whatever comes back; returns every answer that is no recommendation.
+fn load(front: u16, items: &[Value]) -> Vec<String> {
+    let addr = SocketAddr::from(([127, 0, 0, 1], front));
+    let start = Instant::now();
+    let ask = |i: u32, connection: &mut Option<Connection>| -> Result<(), String> {
+        let planned = start + Duration::from_secs_f64(f64::from(i) / f64::from(RATE));
+        std::thread::sleep(planned.saturating_duration_since(Instant::now()));
+        let body = json!({"items": [items[i as usize % items.len()]], "k": 5}).to_string();
+        let mut open = match connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(addr).map_err(|e| e.to_string())?,
+        };
+        let reply = open.send("POST", "/v1/recommend", &[JSON], &body).map_err(|e| e.to_string())?;
+        *connection = Some(open);
+        if reply.status == 200 { Ok(()) } else { Err(format!("{}: {}", reply.status, reply.body)) }
+    };
+    std::thread::scope(|s| {
+        let worker = |c: u32| {
+            let mut connection = None;
+            let turns = (c..RATE * SECONDS).step_by(CONNECTIONS as usize);
+            turns.filter_map(|i| ask(i, &mut connection).err()).collect::<Vec<String>>()
+        };
+        let threads: Vec<_> = (0..CONNECTIONS).map(|c| s.spawn(move || worker(c))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_replica_can_die_and_another_be_replaced_under_load() {
+    if !Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no nginx here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    run(dir);
+    let [front, first, second] = [free_port(), free_port(), free_port()];
+    let (one, two) = (serve(dir, first), serve(dir, second));
+    let _nginx = nginx(dir, front, [first, second]);
+    let addr = SocketAddr::from(([127, 0, 0, 1], front));
+    let items: Value = serde_json::from_str(&send(addr, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
+    let items = items["items"].as_array().unwrap();
+
+    let failed = std::thread::scope(|s| {
+        let load = s.spawn(|| load(front, items));
+        let pause = || std::thread::sleep(Duration::from_millis(1200));
+        pause();
+        drop(one); // by SIGKILL
+        pause();
+        let one = serve(dir, first);
+        pause();
+        two.terminate();
+        let two = serve(dir, second);
+        pause();
+        let failed = load.join().unwrap();
+        drop((one, two));
+        failed
+    });
+    assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), RATE * SECONDS, failed.first());
+}
+
+#[test]
+fn a_kept_session_stays_with_its_replica() {
+    if !Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no nginx here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    run(dir);
+    let [front, first, second] = [free_port(), free_port(), free_port()];
+    let _servers = [serve(dir, first), serve(dir, second)];
+    let _nginx = nginx(dir, front, [first, second]);
+    let addr = SocketAddr::from(([127, 0, 0, 1], front));
+    let items: Value = serde_json::from_str(&send(addr, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
+    for user in 0..10 {
+        let path = |what: &str| format!("/v1/sessions/user-{user}/{what}");
+        for t in 0..3 {
+            let events = json!({"events": [{"item": items["items"][(user + t) % 50]}]}).to_string();
+            assert_eq!(send(addr, "POST", &path("events"), &[JSON], &events).status, 200);
+        }
+        let reply = send(addr, "POST", &path("recommend"), &[JSON], "{\"k\": 3}");
+        let answer: Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(
+            (reply.status, &answer["prompt"]["step"]),
+            (200, &json!(3)),
+            "all three events are with one replica"
+        );
+    }
+    assert_eq!(send(addr, "POST", "/v1/admin/reload", &[JSON], "{}").status, 404);
+}
