@@ -11,6 +11,7 @@
 
 pub mod adam;
 pub mod attention;
+pub mod catalogue;
 pub mod filters;
 pub mod gru;
 pub mod head;
