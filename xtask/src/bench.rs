@@ -3,6 +3,7 @@
 mod growth;
 mod peers;
 mod prepare;
+mod serve;
 mod steps;
 mod timed;
 
@@ -30,6 +31,8 @@ enum Task {
     Prepare(prepare::Args),
     /// Cost and memory against events, items, window and width
     Growth(growth::Args),
+    /// A server under load, up to the rate at which it falls behind
+    Serve(serve::Args),
 }
 
 /// Runs one of the benches.
@@ -39,6 +42,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(Task::Peers(args)) => peers::run(&args),
         Some(Task::Prepare(args)) => prepare::run(&args),
         Some(Task::Growth(args)) => growth::run(&args),
+        Some(Task::Serve(args)) => serve::run(&args),
     }
 }
 

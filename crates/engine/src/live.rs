@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prl_core::{Ask, Prompts};
 use prl_sessions::{ItemMap, Windows};
-use prl_train::{Device, PromptUsed, Recommendation, Run, RunManifest, State, Trained};
+use prl_train::{Among, Device, PromptUsed, Recommendation, Run, RunManifest, Served, State, Wanted};
 
 use crate::error::Result;
 use crate::question::{Filter, Question};
@@ -12,7 +12,7 @@ use crate::question::{Filter, Question};
 /// A run in service. It never changes: a reload puts another in its place, and questions end on the one they began with.
 pub struct Live {
     run: Run,
-    trained: Trained,
+    served: Served,
     name: String,
     manifest: Option<RunManifest>,
 }
@@ -26,13 +26,22 @@ pub(crate) enum Keep {
     Only(Vec<u32>),
 }
 
+impl Keep {
+    pub(crate) fn among(&self) -> Among<'_> {
+        match self {
+            Keep::Without(items) => Among::AllBut(items),
+            Keep::Only(items) => Among::Only(items),
+        }
+    }
+}
+
 impl Live {
     /// Opens the run in `dir`, loads its best weights and answers from the empty state and from a full window, so that what
     /// is served has been seen to work.
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
         let run = Run::open(dir)?;
-        let (trained, name, manifest) = (run.load(device)?, run.model_name()?, run.manifest()?);
-        let live = Self { run, trained, name, manifest };
+        let (served, name, manifest) = (Served::new(run.load(device)?)?, run.model_name()?, run.manifest()?);
+        let live = Self { run, served, name, manifest };
         live.warm_up()?;
         Ok(live)
     }
@@ -44,7 +53,8 @@ impl Live {
         windows.push(&[], items);
         windows.push(&full, items);
         let moments = windows.steps.iter().map(|&step| prl_core::Moment::at(step, 0)).collect::<Vec<_>>();
-        self.trained.rank(&windows, &self.run.prompts(self.run.ask(), &moments), None, 1)?;
+        let wanted = [Wanted { k: 1, among: Among::AllBut(&[]) }; 2];
+        self.served.top(&windows, &self.run.prompts(self.run.ask(), &moments), &wanted)?;
         Ok(())
     }
 
@@ -75,7 +85,7 @@ impl Live {
 
     /// Whether it is fed a prompt.
     pub fn is_prompted(&self) -> bool {
-        self.trained.is_prompted()
+        self.served.is_prompted()
     }
 
     /// Items of a session that it sees.
@@ -126,7 +136,7 @@ impl Live {
         (windows, prompts)
     }
 
-    pub(crate) fn trained(&self) -> &Trained {
-        &self.trained
+    pub(crate) fn served(&self) -> &Served {
+        &self.served
     }
 }

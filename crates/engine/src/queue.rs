@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::live::{Keep, Live};
 
-/// Ranked (index, score), best first.
-pub(crate) type Top = Vec<(u32, f32)>;
+/// Ranked indices and scores, best first.
+pub(crate) type Top = prl_train::Top<f32>;
 
 /// A question that waits.
 pub(crate) struct Job {

@@ -7,14 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prl_train::Wanted;
+
 use crate::error::{Error, Result};
-use crate::live::Keep;
 use crate::queue::{Job, Queue, Top};
 use crate::stats::Stats;
-
-/// Who asks for more than this many best items, with those left out, is answered alone: the lists of a batch are as long as
-/// its longest.
-const LONG: usize = 1_000;
 
 /// Answers until the queue is closed and empty, at most `batch` questions at once.
 pub(crate) fn run(queue: &Queue, batch: usize, within: Duration, stats: &Stats) {
@@ -31,7 +28,7 @@ pub(crate) fn run(queue: &Queue, batch: usize, within: Duration, stats: &Stats) 
                 continue;
             }
             match groups.last_mut() {
-                Some(group) if share(&group[0], &job) => group.push(job),
+                Some(group) if Arc::ptr_eq(&group[0].live, &job.live) => group.push(job),
                 _ => groups.push(vec![job]),
             }
         }
@@ -39,12 +36,6 @@ pub(crate) fn run(queue: &Queue, batch: usize, within: Duration, stats: &Stats) 
             answer(group, stats);
         }
     }
-}
-
-/// Whether two questions can be answered in one batch.
-fn share(a: &Job, b: &Job) -> bool {
-    let is_short = |job: &Job| matches!(&job.keep, Keep::Without(items) if job.k + items.len() <= LONG);
-    Arc::ptr_eq(&a.live, &b.live) && is_short(a) && is_short(b)
 }
 
 /// Answers a group. If one of several spoils it for all, each is answered alone.
@@ -70,33 +61,10 @@ fn answer(group: Vec<Job>, stats: &Stats) {
     }
 }
 
-/// The best items for each of a group, filtered.
+/// The best items for each of a group, all asked of one model.
 fn rank(group: &[Job]) -> Result<Vec<Top>> {
     let Some(first) = group.first() else { return Ok(Vec::new()) };
     let (windows, prompts) = first.live.batch(group.iter().map(|job| (job.known.as_slice(), job.prompt)));
-    if let Keep::Only(items) = &first.keep {
-        let scores = first.live.trained().scores(&windows, &prompts, items)?;
-        return Ok(vec![best(items.iter().copied().zip(scores).collect(), first.k)]);
-    }
-    let room = |job: &Job| match &job.keep {
-        Keep::Without(items) => job.k + items.len(),
-        Keep::Only(_) => job.k,
-    };
-    let k = group.iter().map(room).max().unwrap_or(0);
-    let ranking = first.live.trained().rank(&windows, &prompts, None, k)?;
-    let filtered = |(top, job): (Top, &Job)| {
-        let may = |item: &u32| match &job.keep {
-            Keep::Without(items) => items.binary_search(item).is_err(),
-            Keep::Only(items) => items.binary_search(item).is_ok(),
-        };
-        top.into_iter().filter(|(item, _)| may(item)).take(job.k).collect()
-    };
-    Ok(ranking.top.into_iter().zip(group).map(filtered).collect())
-}
-
-/// The `k` best, best first, equal scores by lower index.
-fn best(mut scored: Top, k: usize) -> Top {
-    scored.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    scored.truncate(k);
-    scored
+    let wanted: Vec<Wanted<'_>> = group.iter().map(|job| Wanted { k: job.k, among: job.keep.among() }).collect();
+    Ok(first.live.served().top(&windows, &prompts, &wanted)?)
 }

@@ -7,6 +7,7 @@ mod composed;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
 use prl_kernels::adam::Adam;
+use prl_kernels::catalogue::Catalogue;
 use prl_kernels::head::{Linear, LogSumExp, Sink, backward, log_sum_exp, score};
 use prl_kernels::rank::{NotFinite, Ranking, rank};
 use prl_kernels::rows::{gather, sum_by_row};
@@ -111,6 +112,16 @@ impl Head {
         by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
             self.with_linear(|linear| Ok(score(linear, h, width, items).into_iter().map(Real::double).collect()))
         }))
+    }
+
+    /// The layer laid out for small batches; `None` unless it is an `f32` one on a CPU.
+    pub(crate) fn catalogue(&self) -> Result<Option<Catalogue<f32>>> {
+        let weight = self.weight.param.as_tensor();
+        if !weight.device().is_cpu() || weight.dtype() != DType::F32 {
+            return Ok(None);
+        }
+        let width = weight.dim(1)?;
+        self.with_linear(|linear| Ok(Some(Catalogue::new(linear, width))))
     }
 
     /// The best item for each hidden vector `[B]`; of equal ones the first.

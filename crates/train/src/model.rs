@@ -5,7 +5,9 @@ use prl_baselines::Critic;
 use prl_core::{BlockConfig, Prompts};
 use prl_encoders::{Encoder, Shape};
 use prl_kernels::adam::Adam;
+use prl_kernels::catalogue::Catalogue;
 use prl_kernels::rank::{NotFinite, Ranking};
+use prl_kernels::storage::with;
 use prl_nn::{Params, Pass};
 use prl_sessions::{Next, Windows};
 use rand::RngCore;
@@ -165,6 +167,22 @@ impl Model {
         } else {
             Err(NotFinite { row: 0 }.into())
         }
+    }
+
+    /// The output layer laid out for small batches; `None` where the kernels do not run.
+    pub(crate) fn catalogue(&self) -> Result<Option<Catalogue<f32>>> {
+        Ok(self.networks[0].head.catalogue()?)
+    }
+
+    /// Calls `f` with the hidden vectors `[B, width]`, on a CPU.
+    pub(crate) fn with_hidden<R>(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        f: impl FnOnce(&[f32]) -> Result<R>,
+    ) -> Result<R> {
+        let hidden = self.networks[0].hidden(windows, prompts, &Pass::infer())?.contiguous()?;
+        with(&hidden, |hidden| Ok(f(hidden)))?
     }
 
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.

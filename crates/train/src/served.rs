@@ -1,0 +1,107 @@
+//! A recommender in service: it is asked and never trained, so its output layer is laid out for small batches, once.
+//!
+//! On a CPU the lists come from that layout, bit for bit those of [`Trained::rank`]; elsewhere, and from baselines, they are
+//! its longer lists with what was not wanted taken out.
+
+use prl_core::Prompts;
+use prl_kernels::catalogue::{Among, Catalogue, Top, Wanted};
+use prl_sessions::Windows;
+
+use crate::error::Result;
+use crate::trained::Trained;
+
+/// A recommender in service.
+pub struct Served {
+    trained: Trained,
+    catalogue: Option<Catalogue<f32>>,
+}
+
+impl Served {
+    /// Puts a recommender in service; on a CPU this keeps a second copy of its output layer.
+    pub fn new(trained: Trained) -> Result<Self> {
+        let catalogue = match &trained {
+            Trained::Neural(model) => model.catalogue()?,
+            Trained::Baseline(_) => None,
+        };
+        Ok(Self { trained, catalogue })
+    }
+
+    /// Whether it is fed a prompt.
+    pub fn is_prompted(&self) -> bool {
+        self.trained.is_prompted()
+    }
+
+    /// The best items for each window under its prompt, best first, equal scores by lower index.
+    pub fn top(&self, windows: &Windows, prompts: &Prompts, wanted: &[Wanted<'_>]) -> Result<Vec<Top<f32>>> {
+        match (&self.trained, &self.catalogue) {
+            (Trained::Neural(model), Some(catalogue)) if !windows.is_empty() => {
+                model.with_hidden(windows, prompts, |hidden| Ok(catalogue.top(hidden, wanted)?))
+            }
+            _ => self.filtered(windows, prompts, wanted),
+        }
+    }
+
+    fn filtered(&self, windows: &Windows, prompts: &Prompts, wanted: &[Wanted<'_>]) -> Result<Vec<Top<f32>>> {
+        let room = |wanted: &Wanted<'_>| match wanted.among {
+            Among::AllBut(items) => wanted.k + items.len(),
+            Among::Only(_) => 0,
+        };
+        let k = wanted.iter().map(room).max().unwrap_or(0);
+        let ranking = self.trained.rank(windows, prompts, None, k)?;
+        let one = |((b, all), wanted): ((usize, Top<f32>), &Wanted<'_>)| match wanted.among {
+            Among::AllBut(items) => {
+                let may = |item: &u32| items.binary_search(item).is_err();
+                Ok(all.into_iter().filter(|(item, _)| may(item)).take(wanted.k).collect())
+            }
+            Among::Only(items) => {
+                let (window, prompt) = row(windows, prompts, b);
+                let scores = self.trained.scores(&window, &prompt, items)?;
+                let mut top: Top<f32> = items.iter().copied().zip(scores).collect();
+                top.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                top.truncate(wanted.k);
+                Ok(top)
+            }
+        };
+        ranking.top.into_iter().enumerate().zip(wanted).map(one).collect()
+    }
+}
+
+/// Window and prompt of one row.
+fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
+    let window = Windows {
+        width: windows.width,
+        items: windows.items[b * windows.width..][..windows.width].to_vec(),
+        lengths: vec![windows.lengths[b]],
+        steps: vec![windows.steps[b]],
+    };
+    (window, Prompts { returns: vec![prompts.returns[b]], steps: vec![prompts.steps[b]] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::model::{Model, Plan};
+    use candle_core::{DType, Device};
+
+    #[test]
+    fn the_layout_and_the_filtered_lists_are_one() {
+        let items = 150_u32;
+        let plan = Plan { dim: 8, items: 150, block: None, is_double: false, seed: 3, dtype: DType::F32 };
+        let shape = config::Model { dim: 8, window: 4, ..config::Model::default() };
+        let served = Served::new(Trained::Neural(Box::new(Model::new(&shape, &plan, &Device::Cpu).unwrap()))).unwrap();
+        let (mut windows, mut prompts) = (Windows::new(4), Prompts::default());
+        for n in 0..9 {
+            windows.push(&(0..n).map(|t| (n * 31 + t * 17) % items).collect::<Vec<_>>(), items);
+            prompts.returns.push(1.0);
+            prompts.steps.push(n);
+        }
+        let some: Vec<u32> = (0..items).step_by(3).collect();
+        let filters = [Among::AllBut(&[]), Among::AllBut(&some), Among::Only(&some)];
+        let wanted: Vec<Wanted<'_>> = (0..9).map(|b| Wanted { k: b * 7, among: filters[b % 3] }).collect();
+        assert!(served.catalogue.is_some());
+        let tops = served.top(&windows, &prompts, &wanted).unwrap();
+        assert_eq!(tops, served.filtered(&windows, &prompts, &wanted).unwrap());
+        assert!(tops[8].len() == 50 && tops[7].len() == 49);
+    }
+}
