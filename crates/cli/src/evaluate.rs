@@ -8,6 +8,7 @@ use prl_sessions::Split;
 use prl_train::{Cases, Run, evaluate};
 
 use crate::flags::{Compute, FromRun, Prompt, named};
+use crate::via::Remote;
 
 /// Evaluate a run: every event of a split is a case, and every item is ranked
 #[derive(clap::Args)]
@@ -26,6 +27,10 @@ pub struct Args {
     /// Write each case to this file: CSV of session, kind and rank, in the order of the log
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
+    /// Ask this running server (http://HOST:PORT) for every case instead of loading the model: the same numbers, but for
+    /// MRR, which its lists of 20 cannot tell; a key is taken from the environment's PRL_API_KEY
+    #[arg(long, value_name = "URL", conflicts_with_all = ["cases", "batch_size", "device", "threads", "sequence_wise"])]
+    via: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,12 +43,18 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let run = Run::open(&args.from.run)?;
     let ask = args.prompt.ask(run.ask())?;
-    let model = run.load(&args.compute.open()?)?;
     let data = run.data(args.data.as_deref())?;
-    let (report, said) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
-    if let Some(path) = &args.cases {
-        write_cases(path, &said).with_context(|| format!("failed to write {}", path.display()))?;
-    }
+    let report = match &args.via {
+        Some(url) => Remote::connect(url, &run)?.evaluate(&data, args.split, ask)?,
+        None => {
+            let model = run.load(&args.compute.open()?)?;
+            let (report, said) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
+            if let Some(path) = &args.cases {
+                write_cases(path, &said).with_context(|| format!("failed to write {}", path.display()))?;
+            }
+            report
+        }
+    };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

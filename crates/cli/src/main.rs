@@ -15,6 +15,7 @@ mod serve;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
+mod via;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

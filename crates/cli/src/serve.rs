@@ -30,6 +30,9 @@ pub struct Args {
     /// Requests that are answered at once; one more gets a 503
     #[arg(long, default_value_t = 1_024)]
     requests: usize,
+    /// Connections at once; further ones wait
+    #[arg(long, default_value_t = 4_096)]
+    connections: usize,
     /// Questions that are answered in one inference at most
     #[arg(long, default_value_t = 64)]
     batch: usize,
@@ -53,6 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.addr = args.addr;
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
+    options.connections = args.connections.clamp(1, 1 << 20);
     options.within = within.ok_or_else(|| Usage("--timeout must be above 0".into()))?;
     // As long a queue as there are requests: one that was let in alone is never refused for want of a place.
     options.engine = prl_engine::Options { queue: options.requests, batch: args.batch, within: options.within, device };

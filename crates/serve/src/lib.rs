@@ -4,6 +4,7 @@
 //! stand in one table (`app.rs`) with who may use them; the OpenAPI document is tested against it. The server listens before
 //! its model is loaded and says so until then, so that an orchestrator sees it live, then ready.
 
+mod accept;
 mod admin;
 mod app;
 mod body;
@@ -17,6 +18,7 @@ mod question;
 mod recommend;
 mod server;
 mod sessions;
+mod signals;
 
 pub use guard::ApiKey;
 pub use server::{Error, Options, Server};

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use prl_engine::{Engine, SessionLimits, Sessions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::accept::{self, Limits};
 use crate::admin;
 use crate::app::{App, router};
 use crate::guard::ApiKey;
+use crate::signals::{self, HangUps};
 
 /// How to serve.
 #[derive(Clone)]
@@ -26,6 +27,10 @@ pub struct Options {
     pub key: Option<ApiKey>,
     /// Requests that are answered at once; one more is refused.
     pub requests: usize,
+    /// Connections at once; further ones wait.
+    pub connections: usize,
+    /// How long the head of a request may take; a connection on which nothing comes for so long is closed.
+    pub head: Duration,
     /// How long a request may take, and how long the last ones may when the server stops.
     pub within: Duration,
     /// The engine's own.
@@ -42,6 +47,8 @@ impl Options {
             addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
             key: None,
             requests: 1_024,
+            connections: 4_096,
+            head: Duration::from_secs(30),
             within: Duration::from_secs(2),
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
@@ -88,24 +95,24 @@ impl Server {
         let bound = runtime.block_on(TcpListener::bind(options.addr));
         let listener = bound.map_err(|source| Error::Bind { addr: options.addr, source })?;
         let addr = listener.local_addr()?;
-        // Small answers must not wait for company.
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
-            }
-        });
-        let Options { run, key, requests, within, engine, sessions, .. } = options;
+        // Before anything that takes time: a hang-up while the run is being read must not end the process.
+        let hang_ups = HangUps::listen()?;
+        let Options { run, key, requests, connections, head, within, engine, sessions, .. } = options;
         let app = Arc::new(App::new(requests, within, key, Sessions::new(sessions)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let service = axum::serve(listener, router(&app)).with_graceful_shutdown(until(stopped.clone()));
-        tasks.spawn(async move { Ok(service.await?) });
+        let service = accept::serve(listener, router(&app), Limits { connections, head }, until(stopped.clone()));
+        tasks.spawn(async move {
+            service.await;
+            Ok(())
+        });
         tasks.spawn(async move {
             let (opened, path) = (Arc::clone(&app), run.clone());
             let open = move || Engine::open(&path, engine).map(|engine| opened.ready(engine));
             tokio::task::spawn_blocking(open).await.map_err(std::io::Error::other)??;
             tracing::info!(run = %run.display(), "ready");
-            reload_on_signal(&app, stopped).await
+            reload_on_signal(&app, hang_ups, stopped).await;
+            Ok(())
         });
         drop(_inside);
         Ok(Self { runtime, addr, stop, tasks, within })
@@ -125,7 +132,7 @@ impl Server {
         let done = self.runtime.block_on(async {
             tokio::select! {
                 done = all(&mut self.tasks) => return done,
-                done = signal_to_end() => done?,
+                done = signals::end() => done?,
                 () = until(self.stop.subscribe()) => {}
             }
             tracing::info!("draining");
@@ -158,42 +165,17 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 }
 
 /// Reads the run again at every hang-up signal.
-async fn reload_on_signal(app: &Arc<App>, stopped: watch::Receiver<bool>) -> Result<(), Error> {
+async fn reload_on_signal(app: &Arc<App>, mut hang_ups: HangUps, stopped: watch::Receiver<bool>) {
     let stopped = until(stopped);
     tokio::pin!(stopped);
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hang_ups = signal(SignalKind::hangup())?;
-        loop {
-            tokio::select! {
-                () = &mut stopped => return Ok(()),
-                Some(()) = hang_ups.recv() => {
-                    if let Err(problem) = admin::swap(app, None).await {
-                        tracing::error!(detail = problem.detail, "not reloaded, the old model stays");
-                    }
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            () = hang_ups.next() => {
+                if let Err(problem) = admin::swap(app, None).await {
+                    tracing::error!(detail = problem.detail, "not reloaded, the old model stays");
                 }
             }
         }
     }
-    #[cfg(not(unix))]
-    {
-        stopped.await;
-        Ok(())
-    }
-}
-
-/// Ctrl-C, or the signal that asks a process to end.
-async fn signal_to_end() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut end = signal(SignalKind::terminate())?;
-        tokio::select! {
-            done = tokio::signal::ctrl_c() => done,
-            _ = end.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

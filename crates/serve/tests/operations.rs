@@ -72,6 +72,41 @@ fn a_slow_request_is_cut_off() {
 }
 
 #[test]
+fn a_connection_that_says_nothing_is_closed() {
+    let server = Served::start(|o| o.head = Duration::from_millis(100));
+    let mut silent = TcpStream::connect(server.addr).unwrap();
+    let mut slow = TcpStream::connect(server.addr).unwrap();
+    slow.write_all(b"GET /health/live HTTP/1.1\r\nho").unwrap();
+    for stream in [&mut silent, &mut slow] {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("it is closed in time");
+        assert!(!reply.contains(" 200 "), "{reply}");
+    }
+    let kept = Connection::open(server.addr).unwrap().send("GET", "/health/live", &[], "").unwrap();
+    assert_eq!(kept.status, 200);
+}
+
+#[test]
+fn connections_beyond_the_limit_wait() {
+    let server = Served::start(|o| o.connections = 2);
+    let open = || {
+        let mut connection = Connection::open(server.addr).unwrap();
+        assert_eq!(connection.send("GET", "/health/live", &[], "").unwrap().status, 200);
+        connection
+    };
+    let (first, _second) = (open(), open());
+    let third = std::thread::spawn({
+        let addr = server.addr;
+        move || send(addr, "GET", "/health/live", &[], "").status
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!third.is_finished(), "there is no place for it");
+    drop(first);
+    assert_eq!(third.join().unwrap(), 200);
+}
+
+#[test]
 fn what_has_begun_is_answered_and_nothing_more() {
     let server = Served::start(|o| (o.requests, o.within) = (1, Duration::from_secs(20)));
     let begun = begin(server.addr);

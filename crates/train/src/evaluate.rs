@@ -47,6 +47,18 @@ fn moments(run: &Run, rows: &Rows<'_>, range: Range<usize>, steps: &[u32], ask: 
     range.zip(steps).zip(given).map(at).collect()
 }
 
+/// The cases of a split, as the run counts them.
+///
+/// # Errors
+/// If there are none.
+pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<Rows<'a>> {
+    let rows = Rows::new(data, split, run.config().skip_first);
+    if rows.is_empty() {
+        return Err(Error::EmptySplit { path: data.dir().to_owned(), split: split.name() });
+    }
+    Ok(rows)
+}
+
 /// Evaluates the run's best weights on a split under a prompt; gives the cases too. `mu` and `eps` of the report are those of
 /// a relative prompt.
 pub fn evaluate(
@@ -57,15 +69,19 @@ pub fn evaluate(
     ask: Ask,
     batch: usize,
 ) -> Result<(Report, Cases)> {
-    let rows = Rows::new(data, split, run.config().skip_first);
-    if rows.is_empty() {
-        return Err(Error::EmptySplit { path: data.dir().to_owned(), split: split.name() });
-    }
+    let rows = rows(run, data, split)?;
     let start = Instant::now();
     let said = cases(run, model, &rows, ask, batch, TOP)?;
     let seconds = start.elapsed().as_secs_f64();
-    let (mu, eps) = match ask.goal {
-        Goal::Relative { mu, eps } if model.is_prompted() => (Some(mu), Some(eps)),
+    let mut report = report(run, data, split, model.is_prompted().then_some(ask), &said)?;
+    report.events_per_second = Some(rows.len() as f64 / seconds.max(1e-9));
+    Ok((report, said))
+}
+
+/// The metrics of what was said of a split's cases; `ask` is what a model that is fed a prompt was asked.
+pub fn report(run: &Run, data: &Dataset, split: Split, ask: Option<Ask>, said: &Cases) -> Result<Report> {
+    let (mu, eps) = match ask.map(|ask| ask.goal) {
+        Some(Goal::Relative { mu, eps }) => (Some(mu), Some(eps)),
         _ => (None, None),
     };
     let setting = Setting {
@@ -73,17 +89,11 @@ pub fn evaluate(
         dataset: data.manifest().dataset.clone(),
         mu,
         eps,
-        prompt: model
-            .is_prompted()
-            .then(|| serde_json::to_value(ask))
-            .transpose()
-            .map_err(|e| Error::Config(e.to_string()))?,
+        prompt: ask.map(serde_json::to_value).transpose().map_err(|e| Error::Config(e.to_string()))?,
         rewards: run.config().rewards,
         interval_seed: run.config().seed,
     };
     let popularity = prl_baselines::Popularity::fit(data);
     let recommended = Recommended { items: &said.top, popularity: popularity.counts() };
-    let mut report = Report::new(setting, &said.cases, &said.sessions, Some(recommended))?;
-    report.events_per_second = Some(rows.len() as f64 / seconds.max(1e-9));
-    Ok((report, said))
+    Ok(Report::new(setting, &said.cases, &said.sessions, Some(recommended))?)
 }

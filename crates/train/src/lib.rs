@@ -34,7 +34,7 @@ pub use config::{Config, Model as ModelConfig};
 pub use device::{describe as describe_device, device};
 pub use double_q::Turn;
 pub use error::{Error, Result};
-pub use evaluate::{Cases, cases, evaluate};
+pub use evaluate::{Cases, cases, evaluate, report, rows};
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use model::{Examples, Model, Plan, Transitions};
