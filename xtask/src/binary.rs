@@ -10,6 +10,12 @@ use crate::root;
 /// The cargo that runs this task, in this repository's root.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the cargo that runs this task says of this package: build scripts of dependencies look at it (ring's does), and
+    // half of the release build would be made anew each time one turns from one caller to the other.
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
+        cargo.env_remove(name);
+    }
     cargo.current_dir(root());
     cargo
 }

@@ -7,16 +7,16 @@
 mod model;
 mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::results;
+use crate::binary::cargo;
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
-use crate::root;
 use server::Server;
 
 /// A 99th percentile above this is no service any more: the rates stop here.
@@ -43,6 +43,9 @@ pub struct Args {
     /// Seconds that it is held
     #[arg(long, default_value_t = 60)]
     hold_seconds: u32,
+    /// Requests that are sent at twice that rate at the end, to see whether memory grows; 0 for none
+    #[arg(long, default_value_t = 0)]
+    soak: u32,
 }
 
 /// What is served.
@@ -65,19 +68,46 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the binary and the two examples, in one call so that all share their dependencies; returns where they lie.
-fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--release", "--bins", "--examples"]);
-    let done = cargo.args(["-p", "prl-cli", "-p", "prl-engine", "-p", "prl-serve"]).status().context("no cargo")?;
-    ensure!(done.success(), "the build failed");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join("release"))
+/// Where `prl` and the two examples lie.
+struct Programs {
+    prl: PathBuf,
+    ask: PathBuf,
+    load: PathBuf,
+}
+
+/// All that serving needs of the binary: the raw readers would only take their time to build.
+const FEATURES: &str = "prl-cli/serve,prl-cli/gru,prl-cli/caser,prl-cli/nextitnet,prl-cli/sasrec";
+
+/// Builds them, in one call so that all share their dependencies.
+fn build() -> Result<Programs> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--bins", "--examples", "--message-format", "json-render-diagnostics"]);
+    cargo.args([
+        "-p",
+        "prl-cli",
+        "-p",
+        "prl-engine",
+        "-p",
+        "prl-serve",
+        "--no-default-features",
+        "--features",
+        FEATURES,
+    ]);
+    let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
+    ensure!(output.status.success(), "the build failed");
+    let messages =
+        serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<Vec<Value>, _>>()?;
+    let built = |name: &str| {
+        let found = messages.iter().filter(|message| message["target"]["name"] == name);
+        let path = found.filter_map(|message| message["executable"].as_str()).next_back();
+        path.map(PathBuf::from).with_context(|| format!("cargo built no program named {name}"))
+    };
+    Ok(Programs { prl: built("prl")?, ask: built("ask_speed")?, load: built("load")? })
 }
 
 /// One JSON object a measurement.
-fn measure(args: &Args, case: &Case<'_>, programs: &Path) -> Result<Vec<Value>> {
-    let run = model::run(case, &programs.join("prl"))?;
+fn measure(args: &Args, case: &Case<'_>, programs: &Programs) -> Result<Vec<Value>> {
+    let run = model::run(case, &programs.prl)?;
     let mut lines = Vec::new();
     let mut add = |kind: &str, mut line: Value| {
         let said =
@@ -88,11 +118,11 @@ fn measure(args: &Args, case: &Case<'_>, programs: &Path) -> Result<Vec<Value>> 
         eprintln!("{line}");
         lines.push(line);
     };
-    add("one", said(Command::new(programs.join("examples/ask_speed")).arg(&run))?);
-    let server = Server::start(&programs.join("prl"), &run)?;
+    add("one", said(Command::new(&programs.ask).arg(&run))?);
+    let server = Server::start(&programs.prl, &run)?;
     add("memory", json!({ "when": "started", "memory": server.memory() }));
     let load = |rate: u32, seconds: u32| -> Result<Value> {
-        let mut load = Command::new(programs.join("examples/load"));
+        let mut load = Command::new(&programs.load);
         let mut line = said(load.args([server.address(), &rate.to_string(), &seconds.to_string()]))?;
         line["rate"] = rate.into();
         line["seconds"] = seconds.into();
@@ -108,6 +138,11 @@ fn measure(args: &Args, case: &Case<'_>, programs: &Path) -> Result<Vec<Value>> 
         if is_behind {
             break;
         }
+    }
+    if args.soak > 0 {
+        add("memory", json!({ "when": "before the last requests", "memory": server.memory() }));
+        let rate = 2 * args.hold;
+        add("hold", load(rate, args.soak.div_ceil(rate))?);
     }
     add("memory", json!({ "when": "at the end", "memory": server.memory() }));
     server.stop()?;
