@@ -9,7 +9,7 @@ use prl_engine::{Engine, Event, Filter, Options, Question};
 use prl_sessions::Kind;
 
 /// Questions before the clock starts, and questions on it.
-const ASKED: (usize, usize) = (2_000, 10_000);
+const ASKED: (usize, usize) = (400, 3_000);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let run = std::env::args().nth(1).ok_or("usage: ask_speed RUN")?;
