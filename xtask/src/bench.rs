@@ -20,7 +20,7 @@ pub struct Args {
     #[command(subcommand)]
     task: Option<Task>,
     #[command(flatten)]
-    steps: steps::Args,
+    steps: steps::StepsArgs,
 }
 
 #[derive(clap::Subcommand)]

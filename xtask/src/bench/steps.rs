@@ -14,7 +14,7 @@ use crate::machine::Machine;
 
 /// Flags of `bench`.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct StepsArgs {
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -71,7 +71,7 @@ impl Case<'_> {
 }
 
 /// Times everything, keeps the raw lines and writes a page.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: StepsArgs) -> Result<()> {
     let mut raw = String::new();
     for &items in &args.items {
         for (encoder, method) in args.encoders.iter().flat_map(|e| args.methods.iter().map(move |m| (e, m))) {
@@ -94,7 +94,7 @@ fn number(line: &Value, key: &str) -> f64 {
     line[key].as_f64().unwrap_or(f64::NAN)
 }
 
-fn page(args: &Args, lines: &[Value]) -> String {
+fn page(args: &StepsArgs, lines: &[Value]) -> String {
     let peak = lines.iter().map(|line| number(line, "product_gflops")).fold(f64::NAN, f64::max);
     format!(
         "# Bench\n\nBatch 256, window 10, width 64, fp32, {} threads, device {}; median and least of {} steps, the parts are \
