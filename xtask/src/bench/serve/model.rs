@@ -67,6 +67,6 @@ mod tests {
         sessions(&data, 5_000).unwrap();
         let data = prl_sessions::Dataset::open(&data).unwrap();
         assert_eq!((data.items().len(), data.item_indices().len()), (5_000, SESSIONS.0 * SESSIONS.1));
-        assert!(data.manifest().source.synthetic);
+        assert!(data.manifest().draft.source.synthetic);
     }
 }
