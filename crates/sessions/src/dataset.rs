@@ -10,10 +10,11 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::error::{Error, Result};
 use crate::event::{Kind, Split};
-use crate::files::{self, sha256_hex, write_synced};
+use crate::files::{self, sha256_hex};
 use crate::items::ItemMap;
 use crate::manifest::{Counts, Draft, FORMAT, FileEntry, Manifest, VERSION};
 use crate::map::map;
+use crate::staged::{Staged, recover};
 
 const EVENTS: &str = "events.safetensors";
 const ITEMS: &str = "items.safetensors";
@@ -66,17 +67,14 @@ fn check_log(offsets: &[u64], items: &[u32], splits: &[Split], n_items: usize) -
 /// rename. An older dataset there is replaced; a directory that holds anything else is left alone and is an error.
 pub fn write(dir: &Path, arrays: &Arrays, items: &ItemMap, draft: Draft) -> Result<Manifest> {
     arrays.check(items.len()).map_err(Error::Invalid)?;
+    recover(dir)?;
     if dir.exists() && !is_replaceable(dir) {
         return Err(Error::Occupied { path: dir.to_owned() });
     }
     let parent = files::parent(dir);
     std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
-    let staged = tempfile::Builder::new().prefix(".prl-").tempdir_in(&parent).map_err(Error::io(&parent))?;
-    let at = |name: &str| staged.path().join(name);
-
-    save_events(&at(EVENTS), arrays)?;
-    items.save(&at(ITEMS))?;
-    let files = [EVENTS, ITEMS].map(|name| entry(&at(name), name)).into_iter().collect::<Result<Vec<_>>>()?;
+    let staged = Staged::begin(dir)?;
+    let files = vec![write_events(&staged, arrays)?, staged.write(ITEMS, &items.to_bytes()?)?];
     let manifest = Manifest {
         format: FORMAT.into(),
         format_version: VERSION,
@@ -87,10 +85,8 @@ pub fn write(dir: &Path, arrays: &Arrays, items: &ItemMap, draft: Draft) -> Resu
     };
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Invalid(e.to_string()))?;
     json.push(b'\n');
-    write_synced(&at(MANIFEST), &json)?;
-    files::sync_directory(staged.path())?;
-    files::open_to_readers(staged.path())?;
-    files::replace_directory(staged.path(), dir)?;
+    staged.write(MANIFEST, &json)?;
+    staged.publish()?;
     Ok(manifest)
 }
 
@@ -101,11 +97,11 @@ fn is_replaceable(dir: &Path) -> bool {
     empty || ours.is_some_and(|m| m["format"] == FORMAT)
 }
 
-fn save_events(path: &Path, a: &Arrays) -> Result<()> {
+fn write_events(staged: &Staged, a: &Arrays) -> Result<FileEntry> {
     let tensor =
         |dtype, len: usize, bytes| TensorView::new(dtype, vec![len], bytes).map_err(|e| Error::Invalid(e.to_string()));
-    files::save_tensors(
-        path,
+    staged.write_tensors(
+        EVENTS,
         [
             ("items", tensor(Dtype::U32, a.items.len(), bytemuck::cast_slice(&a.items))?),
             ("kinds", tensor(Dtype::U8, a.kinds.len(), bytemuck::cast_slice(&a.kinds))?),
@@ -114,11 +110,6 @@ fn save_events(path: &Path, a: &Arrays) -> Result<()> {
             ("times", tensor(Dtype::I64, a.times.len(), bytemuck::cast_slice(&a.times))?),
         ],
     )
-}
-
-fn entry(path: &Path, name: &str) -> Result<FileEntry> {
-    let bytes = map(path)?;
-    Ok(FileEntry { name: name.into(), bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) })
 }
 
 fn dataset_hash(files: &[FileEntry]) -> String {

@@ -40,6 +40,14 @@ pub enum Error {
         /// The version this build reads.
         supported: u32,
     },
+    /// Another process works there.
+    #[error("{}: in use by {holder}; wait until it ends, or name another directory", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+        /// Who, as far as it is known.
+        holder: String,
+    },
     /// Arrays that do not describe sessions.
     #[error("these arrays are no dataset: {0}")]
     Invalid(String),

@@ -1,55 +1,59 @@
-//! Files that are whole or absent: written aside, synced, renamed.
+//! Files that are whole or absent, and the one way by which datasets and runs reach the disk: what is written lies aside
+//! until it is synced, then takes its name in one step. Each operation can be made to fail ([`fault`](crate::fault)).
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::fault::{Operation, check};
+
+/// What the name of everything begins with that is not yet in its place.
+const ASIDE: &str = ".staged.";
 
 /// SHA-256 of bytes, in hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Writes a file and forces it to the disk.
-pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io(path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(path))
+/// Writes a file aside, forces it to the disk and renames it: a kill leaves the old one or the new one.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = aside(path);
+    write_synced(&part, |file| file.write_all(bytes)).map_err(Error::io(&part))?;
+    put(&part, path)
 }
 
-/// Forces a directory's entries to the disk.
-pub fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io(path))
+/// Adds to the end of a file and forces it to the disk.
+pub fn append_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let append = || {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        checked_write(&mut file, |file| file.write_all(bytes))?;
+        check(Operation::Sync)?;
+        file.sync_all()
+    };
+    append().map_err(Error::io(path))
 }
 
-/// Puts the finished directory `from` where `to` is. An older `to` is moved aside first, so that at no moment a
-/// half-written directory carries the name; both must lie on one file system.
-pub fn replace_directory(from: &Path, to: &Path) -> Result<()> {
-    let old = aside(to);
-    if to.exists() {
-        remove(&old)?;
-        fs::rename(to, &old).map_err(Error::io(to))?;
+/// Removes what killed processes left in a directory that nobody else writes to. Returns how many files and directories.
+pub fn sweep(dir: &Path) -> Result<usize> {
+    let mut swept = 0;
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let entry = entry.map_err(Error::io(dir))?;
+        if !entry.file_name().to_string_lossy().starts_with(ASIDE) {
+            continue;
+        }
+        let path = entry.path();
+        check(Operation::Remove).and_then(|()| remove_any(&path)).map_err(Error::io(&path))?;
+        swept += 1;
     }
-    fs::rename(from, to).map_err(Error::io(to))?;
-    remove(&old)?;
-    sync_directory(&parent(to))
+    Ok(swept)
 }
 
-/// Puts right what a killed [`replace_directory`] left behind: the older directory, if the newer one did not arrive.
-pub fn recover_directory(to: &Path) -> Result<()> {
-    let old = aside(to);
-    if !to.exists() && old.exists() {
-        fs::rename(&old, to).map_err(Error::io(&old))?;
-    }
-    remove(&old)
-}
-
-/// Where an older directory waits while the newer one takes its place.
-fn aside(to: &Path) -> PathBuf {
-    to.with_file_name(format!(".{}.old", to.file_name().unwrap_or_default().to_string_lossy()))
+/// Where a file or a directory lies until it is in its place: beside it.
+pub(crate) fn aside(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{ASIDE}{}", path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
 /// The directory a path lies in.
@@ -60,34 +64,46 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(e)),
+/// Makes a file by `write` and forces it to the disk.
+pub(crate) fn write_synced(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    checked_write(&mut file, write)?;
+    check(Operation::Sync)?;
+    file.sync_all()
+}
+
+/// A write that fails has written a part, as on a full disk.
+fn checked_write(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    let may = check(Operation::Write);
+    write(file)?;
+    if may.is_err() {
+        let written = file.metadata()?.len() - before;
+        file.set_len(before + written / 2)?;
+    }
+    may
+}
+
+/// Gives the finished file or directory `from` the name `to`, which holds nothing or a file, and forces that to the disk.
+pub(crate) fn put(from: &Path, to: &Path) -> Result<()> {
+    check(Operation::Rename).and_then(|()| fs::rename(from, to)).map_err(Error::io(to))?;
+    sync_directory(&parent(to))
+}
+
+/// Forces a directory's entries to the disk.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    check(Operation::Sync).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io(path))
+}
+
+/// Removes a file, or a directory and all in it; what is not there is no error.
+pub(crate) fn remove_any(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Writes tensors as one safetensors file and syncs it. Equal tensors give equal bytes.
-pub(crate) fn save_tensors<'a>(
-    path: &Path,
-    tensors: impl IntoIterator<Item = (&'static str, TensorView<'a>)>,
-) -> Result<()> {
-    safetensors::serialize_to_file(tensors, None, path).map_err(|e| match e {
-        safetensors::SafeTensorError::IoError(source) => Error::Io { path: path.to_owned(), source },
-        other => Error::Invalid(other.to_string()),
-    })?;
-    File::open(path).and_then(|f| f.sync_all()).map_err(Error::io(path))
-}
-
-/// Gives a directory the permissions an ordinary `mkdir` would have given it (temporary ones are closed to others).
-#[cfg(unix)]
-pub fn open_to_readers(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(Error::io(dir))
-}
-
-/// Gives a directory the permissions an ordinary `mkdir` would have given it.
-#[cfg(not(unix))]
-pub fn open_to_readers(_: &Path) -> Result<()> {
-    Ok(())
 }

@@ -53,15 +53,18 @@ impl ItemMap {
         self.index.get(raw).copied()
     }
 
-    /// Writes the map as one safetensors file and syncs it.
+    /// Writes the map as one safetensors file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        files::save_tensors(
-            path,
-            [
-                ("bytes", view(Dtype::U8, self.bytes.len(), &self.bytes)?),
-                ("offsets", view(Dtype::U64, self.offsets.len(), bytemuck::cast_slice(&self.offsets))?),
-            ],
-        )
+        files::write_whole(path, &self.to_bytes()?)
+    }
+
+    /// The map as a safetensors file.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let tensors = [
+            ("bytes", view(Dtype::U8, self.bytes.len(), &self.bytes)?),
+            ("offsets", view(Dtype::U64, self.offsets.len(), bytemuck::cast_slice(&self.offsets))?),
+        ];
+        safetensors::serialize(tensors, None).map_err(|e| Error::Invalid(e.to_string()))
     }
 
     /// Reads what [`save`](Self::save) wrote.
