@@ -2,7 +2,7 @@
 //! until it is synced, then takes its name in one step. Each operation can be made to fail ([`fault`](crate::fault)).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -23,6 +23,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = aside(path);
     write_synced(&part, |file| file.write_all(bytes)).map_err(Error::io(&part))?;
     put(&part, path)
+}
+
+/// Reads a file that is small if it is what it should be, without taking in one that is not.
+pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(Error::io(path))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::damaged(path, format!("longer than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Adds to the end of a file and forces it to the disk.

@@ -6,7 +6,6 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Raw item ids by index. Index `i` of every array and every score is `map.raw(i)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +52,8 @@ impl ItemMap {
         self.index.get(raw).copied()
     }
 
-    /// Writes the map as one safetensors file, whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        files::write_whole(path, &self.to_bytes()?)
-    }
-
-    /// The map as a safetensors file.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// The map as a safetensors file. Equal maps give equal bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let tensors = [
             ("bytes", view(Dtype::U8, self.bytes.len(), &self.bytes)?),
             ("offsets", view(Dtype::U64, self.offsets.len(), bytemuck::cast_slice(&self.offsets))?),
@@ -67,7 +61,7 @@ impl ItemMap {
         safetensors::serialize(tensors, None).map_err(|e| Error::Invalid(e.to_string()))
     }
 
-    /// Reads what [`save`](Self::save) wrote.
+    /// Reads a file of [`to_bytes`](Self::to_bytes).
     pub fn load(path: &Path) -> Result<Self> {
         let data = std::fs::read(path).map_err(Error::io(path))?;
         let damaged = |e: &dyn std::fmt::Display| Error::damaged(path, e.to_string());
@@ -96,7 +90,7 @@ mod tests {
         let map = ItemMap::new(["10", "2", "naïve/id"]).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("items.safetensors");
-        map.save(&path).unwrap();
+        std::fs::write(&path, map.to_bytes().unwrap()).unwrap();
         let back = ItemMap::load(&path).unwrap();
         assert_eq!(map, back);
         assert_eq!(back.index("naïve/id"), Some(2));

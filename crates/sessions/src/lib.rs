@@ -26,7 +26,7 @@ pub use audit::{Audit, Bin, Leaks, Lengths, Overlap, Popularity, TopShare, Twins
 pub use dataset::{Arrays, Dataset, write};
 pub use error::{Error, Result};
 pub use event::{Kind, Split};
-pub use files::{append_synced, sha256_hex, sweep, write_whole};
+pub use files::{append_synced, read_at_most, sha256_hex, sweep, write_whole};
 pub use items::ItemMap;
 pub use lock::DirLock;
 pub use manifest::{Counts, DatasetCounts, Draft, FileEntry, Manifest, Source, SourceFile};

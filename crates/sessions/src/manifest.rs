@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::sha256_hex;
+
 /// The name that opens every manifest.
 pub(crate) const FORMAT: &str = "prl-prepared";
 /// The version of the format this build writes and reads.
@@ -66,6 +68,13 @@ pub struct FileEntry {
     pub bytes: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+}
+
+impl FileEntry {
+    /// Of a file of these bytes.
+    pub fn of(name: &str, bytes: &[u8]) -> Self {
+        Self { name: name.into(), bytes: bytes.len() as u64, sha256: sha256_hex(bytes) }
+    }
 }
 
 /// What whoever prepares a dataset knows about it; [`write`](crate::write) adds the rest of the [`Manifest`].

@@ -9,7 +9,7 @@ use safetensors::tensor::View;
 
 use crate::error::{Error, Result};
 use crate::fault::{Operation, check};
-use crate::files::{aside, parent, put, remove_any, sha256_hex, sync_directory, write_synced};
+use crate::files::{aside, parent, put, remove_any, sync_directory, write_synced};
 use crate::lock::try_lock;
 use crate::manifest::FileEntry;
 use crate::map::map;
@@ -49,7 +49,7 @@ impl Staged {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<FileEntry> {
         let path = self.dir.join(name);
         write_synced(&path, |file| io::Write::write_all(file, bytes)).map_err(Error::io(&path))?;
-        Ok(FileEntry { name: name.into(), bytes: bytes.len() as u64, sha256: sha256_hex(bytes) })
+        Ok(FileEntry::of(name, bytes))
     }
 
     /// Writes tensors as one safetensors file. Equal tensors give equal bytes.
@@ -66,7 +66,7 @@ impl Staged {
         })?;
         check(Operation::Sync).and_then(|()| File::open(&path)?.sync_all()).map_err(Error::io(&path))?;
         let bytes = map(&path)?;
-        Ok(FileEntry { name: name.into(), bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) })
+        Ok(FileEntry::of(name, &bytes))
     }
 
     /// Puts the directory in its place; an older one there is gone then. At no moment does a half-written directory carry the

@@ -1,21 +1,26 @@
 //! Checkpoints: weights, Adam's moments and the place in training, whole or absent.
 //!
 //! Randomness needs no state (it is a function of seed and step), so the step is the whole cursor. A checkpoint is a
-//! directory written aside, its manifest with the checksums last, synced, and put in place by a rename.
+//! directory written aside, its manifest with the checksums last, synced, and put in place in one step. Nothing is saved that
+//! is not finite: the last good checkpoint outlives a training that diverges.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use prl_sessions::{FileEntry, open_to_readers, replace_directory, sha256_hex, sync_directory, write_synced};
+use prl_sessions::{FileEntry, Staged, sha256_hex};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::finite::is_finite;
+use crate::manifest::check_format;
 use crate::model::Model;
 use crate::slot::Slot;
 
 const FORMAT: &str = "prl-checkpoint";
 const VERSION: u32 = 1;
+/// Bytes of a manifest; it has some hundred.
+pub(crate) const MOST_JSON: u64 = 1 << 20;
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -61,14 +66,17 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// Whether one is there. What a killed write left behind is put right first.
-    pub(crate) fn exists(&self) -> Result<bool> {
-        prl_sessions::recover_directory(&self.dir)?;
-        Ok(self.dir.join(MANIFEST).exists())
+    /// Whether one is there.
+    pub(crate) fn exists(&self) -> bool {
+        self.dir.join(MANIFEST).exists()
     }
 
     /// Saves weights, and the moments if training is to go on from here; returns the hash of the weights.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if one of them is not finite: the older checkpoint stays.
     pub(crate) fn save(&self, model: &Model, progress: &Progress, with_moments: bool) -> Result<String> {
+        model.check(progress.step)?;
         let mut tensors = vec![(WEIGHTS, named(model, "", |s| &s.param)?)];
         if with_moments {
             let mut moments = named(model, "first.", |s| &s.first)?;
@@ -84,49 +92,56 @@ impl Checkpoint {
     }
 
     fn write(&self, tensors: Vec<(&str, HashMap<String, Tensor>)>, progress: &Progress) -> Result<String> {
-        let parent = self.dir.parent().unwrap_or(Path::new("."));
-        let staged = tempfile::Builder::new().prefix(".staged-").tempdir_in(parent).map_err(Error::io(parent))?;
-        let mut files = Vec::new();
-        for (name, tensors) in tensors {
-            let path = staged.path().join(name);
-            candle_core::safetensors::save(&tensors, &path)?;
-            std::fs::File::open(&path).and_then(|f| f.sync_all()).map_err(Error::io(&path))?;
-            let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-            files.push(FileEntry { name: name.into(), bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) });
-        }
+        let staged = Staged::begin(&self.dir)?;
+        let write = |(name, tensors): (&str, HashMap<String, Tensor>)| Ok(staged.write_tensors(name, tensors)?);
+        let files = tensors.into_iter().map(write).collect::<Result<Vec<FileEntry>>>()?;
         let weights = files[0].sha256.clone();
         let manifest = Manifest { format: FORMAT.into(), format_version: VERSION, progress: progress.clone(), files };
         let json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::run(&self.dir, e.to_string()))?;
-        write_synced(&staged.path().join(MANIFEST), &json)?;
-        sync_directory(staged.path())?;
-        open_to_readers(staged.path())?;
-        replace_directory(staged.path(), &self.dir)?;
+        staged.write(MANIFEST, &json)?;
+        staged.publish()?;
         Ok(weights)
     }
 
-    /// Reads the manifest and every file, by checksum.
+    /// Reads the manifest and every file, by checksum. A run in training may put a newer checkpoint in the place of one that
+    /// is being read: then the newer one is read.
     fn read(&self) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {
-        let path = self.dir.join(MANIFEST);
-        if !self.exists()? {
+        let mut json = self.manifest()?;
+        loop {
+            match self.read_files(&json) {
+                Err(error) => {
+                    let now = self.manifest()?;
+                    if now == json {
+                        return Err(error);
+                    }
+                    json = now;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    fn manifest(&self) -> Result<Vec<u8>> {
+        if !self.exists() {
             return Err(Error::run(&self.dir, "no checkpoint here; train the run first"));
         }
-        let json = std::fs::read(&path).map_err(Error::io(&path))?;
-        let value: serde_json::Value = serde_json::from_slice(&json)
+        Ok(prl_sessions::read_at_most(&self.dir.join(MANIFEST), MOST_JSON)?)
+    }
+
+    fn read_files(&self, json: &[u8]) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {
+        let path = self.dir.join(MANIFEST);
+        let value: serde_json::Value = serde_json::from_slice(json)
             .map_err(|e| Error::run(&path, format!("not valid JSON ({e}); train the run again")))?;
-        if value["format"] != FORMAT || value["format_version"] != VERSION {
-            let what = format!(
-                "format {} version {}, this build reads {FORMAT} {VERSION}; train the run again",
-                value["format"], value["format_version"]
-            );
-            return Err(Error::run(&path, what));
-        }
+        check_format(&path, &value, FORMAT, VERSION)?;
         let manifest: Manifest =
             serde_json::from_value(value).map_err(|e| Error::run(&path, format!("{e}; train the run again")))?;
         let mut files = BTreeMap::new();
         for entry in manifest.files.iter().filter(|f| [WEIGHTS, MOMENTS].contains(&f.name.as_str())) {
             let path = self.dir.join(&entry.name);
-            let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-            if bytes.len() as u64 != entry.bytes || sha256_hex(&bytes) != entry.sha256 {
+            // A file of another length is not read: there is no bound on what it may be.
+            let length = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
+            let bytes = if length == entry.bytes { std::fs::read(&path).map_err(Error::io(&path))? } else { Vec::new() };
+            if length != entry.bytes || sha256_hex(&bytes) != entry.sha256 {
                 return Err(Error::run(
                     &path,
                     "the file is not the one that was saved (checksum); train the run again",
@@ -185,7 +200,13 @@ impl Checkpoint {
         for (name, slot) in model.slots() {
             let var = which(slot);
             match tensors.get(&format!("{prefix}{name}")) {
-                Some(t) if t.shape() == var.shape() => var.set(&t.to_dtype(var.dtype())?)?,
+                Some(t) if t.shape() == var.shape() => {
+                    var.set(&t.to_dtype(var.dtype())?)?;
+                    if !is_finite(var)? {
+                        let what = format!("{name} holds numbers that are not finite; train the run again");
+                        return Err(Error::run(&self.dir.join(file), what));
+                    }
+                }
                 Some(t) => {
                     let what = format!("{name} is {:?}, the model's is {:?}", t.shape(), var.shape());
                     return Err(Error::run(&self.dir.join(file), what));

@@ -26,15 +26,13 @@ pub enum Error {
     /// A batch whose parts do not fit.
     #[error(transparent)]
     Uneven(#[from] prl_baselines::Uneven),
-    /// The loss is no number any more.
-    #[error(
-        "the loss is {loss} at step {step}: training has diverged; the best checkpoint so far is kept, try a smaller --lr"
-    )]
+    /// A number of training is NaN or infinite.
+    #[error("training has diverged at step {step}: {cause}; the last good checkpoint is kept, try a smaller --lr")]
     Diverged {
-        /// The step whose loss it is.
+        /// The step.
         step: u64,
-        /// NaN or infinite.
-        loss: f64,
+        /// Which number.
+        cause: String,
     },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
@@ -79,6 +77,14 @@ impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { path, source }
+    }
+
+    /// Scores that are no numbers, as the end of a training at a step; any other error as it is.
+    pub(crate) fn at(self, step: u64, during: &str) -> Error {
+        match self {
+            Error::NotFinite(e) => Error::Diverged { step, cause: format!("{during}, {e}") },
+            other => other,
+        }
     }
 
     pub(crate) fn run(path: &Path, what: impl Into<String>) -> Error {

@@ -1,10 +1,12 @@
 //! `manifest.json` of a run: what was trained, on what, how it ended. Written last.
 
+use std::path::Path;
+
 use candle_core::Device;
-use prl_sessions::{Dataset, write_synced};
+use prl_sessions::{Dataset, read_at_most, write_whole};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Progress;
+use crate::checkpoint::{MOST_JSON, Progress};
 use crate::error::{Error, Result};
 use crate::method::Method;
 use crate::run::Run;
@@ -70,18 +72,30 @@ impl Machine {
     }
 }
 
+/// Refuses a manifest of another format, or of another version of it, and says what to do.
+pub(crate) fn check_format(path: &Path, manifest: &serde_json::Value, format: &str, version: u32) -> Result<()> {
+    let (of, found) = (&manifest["format"], &manifest["format_version"]);
+    let what = match (of == format, found.as_u64()) {
+        (true, Some(n)) if n == u64::from(version) => return Ok(()),
+        (true, Some(n)) if n > u64::from(version) => {
+            format!("{format} version {n}, this build reads up to {version}; use the newer prl that wrote it")
+        }
+        _ => format!("format {of} version {found}, this build reads {format} {version}; train the run again"),
+    };
+    Err(Error::run(path, what))
+}
+
 impl Run {
     /// The manifest, if the run is finished.
     pub fn manifest(&self) -> Result<Option<RunManifest>> {
         let path = self.dir().join("manifest.json");
-        match std::fs::read(&path) {
-            Ok(json) => {
-                let manifest = serde_json::from_slice(&json);
-                Ok(Some(manifest.map_err(|e| Error::run(&path, format!("{e}; train the run again")))?))
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(&path)(e)),
+        if !path.exists() {
+            return Ok(None);
         }
+        let damaged = |e: serde_json::Error| Error::run(&path, format!("{e}; train the run again"));
+        let value = serde_json::from_slice(&read_at_most(&path, MOST_JSON)?).map_err(damaged)?;
+        check_format(&path, &value, FORMAT, VERSION)?;
+        Ok(Some(serde_json::from_value(value).map_err(damaged)?))
     }
 
     /// Writes the manifest: the run is finished.
@@ -108,7 +122,7 @@ impl Run {
             machine: Machine::here(device),
         };
         let json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::run(self.dir(), e.to_string()))?;
-        write_synced(&self.dir().join("manifest.json"), &json)?;
+        write_whole(&self.dir().join("manifest.json"), &json)?;
         Ok(manifest)
     }
 }

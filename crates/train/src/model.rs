@@ -15,6 +15,7 @@ use rand::RngCore;
 use crate::config;
 use crate::double_q::{self, Turn};
 use crate::error::{Error, Result};
+use crate::finite::is_finite;
 use crate::network::{Clock, Ends, Network, StepTimes};
 use crate::slot::Slot;
 
@@ -107,7 +108,8 @@ impl Model {
     /// them half the squared error of the Q-values is added to each cross-entropy.
     ///
     /// # Errors
-    /// If the loss is not finite: nothing is updated then.
+    /// [`Error::Diverged`] if the loss or a gradient of the middle is not finite. After the first nothing is updated; after the
+    /// second the output layer is. (Its own gradient is never held whole: what that spoils, the next loss shows.)
     pub fn step(&self, adam: Adam, turn: Turn, examples: &Examples, times: &mut StepTimes) -> Result<f64> {
         let pass = Pass::train(self.seed, turn.step);
         let main = &self.networks[turn.main];
@@ -124,16 +126,17 @@ impl Model {
             Some(transitions) => {
                 let other = self.networks.get(1 - turn.main).unwrap_or(main);
                 let both = double_q::Pair { main, other };
-                let critique = both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times)?;
+                let critique = both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
+                let critique = critique.map_err(|e| e.at(turn.step, "among the Q-values"))?;
                 let step = both.step(adam, turn, &hidden, examples, transitions, &critique)?;
                 clock.lap(&mut times.head);
                 step
             }
         };
         if !loss.is_finite() {
-            return Err(Error::Diverged { step: turn.step, loss });
+            return Err(Error::Diverged { step: turn.step, cause: format!("the loss is {loss}") });
         }
-        main.backward(adam, turn.taken, &forward, &grad, &mut clock, times)?;
+        main.backward(adam, turn, &forward, &grad, &mut clock, times)?;
         Ok(loss)
     }
 
@@ -183,6 +186,18 @@ impl Model {
     ) -> Result<R> {
         let hidden = self.networks[0].hidden(windows, prompts, &Pass::infer())?.contiguous()?;
         with(&hidden, |hidden| Ok(f(hidden)))?
+    }
+
+    /// Refuses weights and moments that are not finite, as those of a training that has diverged at `step`.
+    pub(crate) fn check(&self, step: u64) -> Result<()> {
+        for (name, slot) in self.slots() {
+            for (what, var) in [("weights", &slot.param), ("moments", &slot.first), ("moments", &slot.second)] {
+                if !is_finite(var)? {
+                    return Err(Error::Diverged { step, cause: format!("the {what} of {name} are not finite") });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.

@@ -11,8 +11,10 @@ use prl_kernels::adam::Adam;
 use prl_nn::{Params, Pass};
 use prl_sessions::Windows;
 
+use crate::double_q::Turn;
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
+use crate::finite::is_finite;
 use crate::head::Head;
 use crate::slot::Slot;
 
@@ -133,11 +135,14 @@ impl Network {
         Ok(block.forward(&State { state: &state, outputs: Some(&outputs), lengths }, prompts, pass)?)
     }
 
-    /// Goes back from the gradient of the hidden vectors, and takes Adam's step `t` on the middle and the embedding.
+    /// Goes back from the gradient of the hidden vectors, and takes Adam's step on the middle and the embedding.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then.
     pub(crate) fn backward(
         &self,
         adam: Adam,
-        t: u64,
+        turn: Turn,
         forward: &Forward<'_>,
         grad: &Tensor,
         clock: &mut Clock,
@@ -146,13 +151,21 @@ impl Network {
         // The gradient of this product by the middle's parameters is the loss's own.
         let grads: GradStore = (&forward.hidden * grad)?.sum_all()?.backward()?;
         clock.lap(&mut times.backward);
-        for slot in self.middle.values() {
-            if let Some(grad) = grads.get(&slot.param) {
-                slot.step(adam, t, grad)?;
+        let middle = self.middle.iter().filter_map(|(name, slot)| Some((name, slot, grads.get(&slot.param)?)));
+        let middle: Vec<_> = middle.collect();
+        let leaf = grads.get(&forward.leaf);
+        let named = middle.iter().map(|&(name, _, grad)| (name.as_str(), grad));
+        for (name, grad) in named.chain(leaf.map(|grad| ("embedding.weight", grad))) {
+            if !is_finite(grad)? {
+                let cause = format!("the gradient of {name} is not finite");
+                return Err(Error::Diverged { step: turn.step, cause });
             }
         }
-        if let Some(grad) = grads.get(&forward.leaf) {
-            self.embedding.step(adam, t, &forward.windows.items, grad)?;
+        for (_, slot, grad) in middle {
+            slot.step(adam, turn.taken, grad)?;
+        }
+        if let Some(grad) = leaf {
+            self.embedding.step(adam, turn.taken, &forward.windows.items, grad)?;
         }
         clock.lap(&mut times.adam);
         Ok(())

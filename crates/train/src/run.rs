@@ -8,15 +8,22 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use prl_core::{Ask, Moment, Prompts, StepReturns};
-use prl_sessions::{Dataset, Discount, ItemMap, ReturnTable, Rows, write_synced};
-use serde::{Deserialize, Serialize};
+use prl_sessions::{Dataset, Discount, FileEntry, ItemMap, ReturnTable, Rows, read_at_most, recover, sweep, write_whole};
 
 use crate::baseline;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{Model, Plan};
+use crate::returns::Returns;
 use crate::trained::Trained;
+
+pub(crate) const CONFIG: &str = "config.toml";
+pub(crate) const ITEMS: &str = "items.safetensors";
+const BEST: &str = "best";
+const CHECKPOINT: &str = "checkpoint";
+/// Bytes of `config.toml` and of `returns.json`; they have some thousand.
+pub(crate) const MOST_TEXT: u64 = 1 << 20;
 
 /// A run directory.
 pub struct Run {
@@ -27,50 +34,47 @@ pub struct Run {
     dataset: String,
 }
 
-/// What is known of the dataset without having it.
-#[derive(Serialize, Deserialize)]
-struct Returns {
-    dataset: String,
-    table: ReturnTable,
-}
-
 impl Run {
-    /// Starts a run in `dir`, which must hold none.
+    /// Puts right what a killed process may have left in `dir`. For whoever holds its lock.
+    pub(crate) fn tidy(dir: &Path) -> Result<()> {
+        for checkpoint in [BEST, CHECKPOINT] {
+            recover(&dir.join(checkpoint))?;
+        }
+        let swept = sweep(dir)?;
+        if swept > 0 {
+            tracing::info!(swept, "removed what a killed process left unfinished");
+        }
+        Ok(())
+    }
+
+    /// Starts a run in `dir`, which is there and must hold none. What it needs comes first, its settings last.
     pub fn create(dir: &Path, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
-        if dir.join("config.toml").exists() {
+        if dir.join(CONFIG).exists() {
             return Err(Error::run(dir, "already holds a run; go on with --resume, or name another --out"));
         }
-        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let mean_over: Vec<Rows<'_>> =
             config.mean_over.splits().iter().map(|&s| Rows::new(data, s, config.skip_first)).collect();
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
-        let returns = Returns { dataset: data.manifest().dataset.clone(), table };
-        data.items().save(&dir.join("items.safetensors"))?;
-        let json = serde_json::to_vec_pretty(&returns).map_err(|e| Error::run(dir, e.to_string()))?;
-        write_synced(&dir.join("returns.json"), &json)?;
-        write_synced(&dir.join("config.toml"), config.to_toml()?.as_bytes())?;
+        let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
+        let files = vec![FileEntry::of(ITEMS, &items), FileEntry::of(CONFIG, settings.as_bytes())];
+        write_whole(&dir.join(ITEMS), &items)?;
+        Returns::write(dir, data.manifest().dataset.clone(), table, files)?;
+        write_whole(&dir.join(CONFIG), settings.as_bytes())?;
         Self::open(dir)
     }
 
     /// Opens the run in `dir`, finished or not.
     pub fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join("config.toml");
-        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::run(dir, "no run here (config.toml is missing); make one with `prl train`")
-            }
-            _ => Error::io(&path)(e),
-        })?;
-        let config: Config = toml::from_str(&text).map_err(|e| Error::run(&path, e.to_string()))?;
-        let path = dir.join("returns.json");
-        let json = std::fs::read(&path).map_err(Error::io(&path))?;
-        let Returns { dataset, table } =
-            serde_json::from_slice(&json).map_err(|e| Error::run(&path, format!("{e}; train the run again")))?;
-        if !table.is_whole() {
-            return Err(Error::run(&path, "the table of returns is not whole; train the run again"));
+        let path = dir.join(CONFIG);
+        if !path.exists() {
+            return Err(Error::run(dir, "no run here (config.toml is missing); make one with `prl train`"));
         }
-        let items = ItemMap::load(&dir.join("items.safetensors"))?;
+        let text = String::from_utf8(read_at_most(&path, MOST_TEXT)?).map_err(|e| Error::run(&path, e.to_string()))?;
+        let config: Config = toml::from_str(&text).map_err(|e| Error::run(&path, e.to_string()))?;
+        config.check().map_err(|e| Error::run(&path, e.to_string()))?;
+        let Returns { dataset, table, .. } = Returns::read(dir)?;
+        let items = ItemMap::load(&dir.join(ITEMS))?;
         Ok(Self { dir: dir.to_owned(), config, items, returns: table, dataset })
     }
 
@@ -154,11 +158,11 @@ impl Run {
     }
 
     pub(crate) fn best(&self) -> Checkpoint {
-        Checkpoint::at(self.dir.join("best"))
+        Checkpoint::at(self.dir.join(BEST))
     }
 
     pub(crate) fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::at(self.dir.join("checkpoint"))
+        Checkpoint::at(self.dir.join(CHECKPOINT))
     }
 }
 

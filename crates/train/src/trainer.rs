@@ -1,7 +1,5 @@
 //! The training loop: draw, step, validate, keep the best.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,7 +9,7 @@ use candle_core::Device;
 use prl_baselines::warm_up_steps;
 use prl_eval::Scores;
 use prl_kernels::adam::Adam;
-use prl_sessions::{Dataset, Rows, Split, write_synced};
+use prl_sessions::{Dataset, DirLock, Rows, Split, append_synced, write_whole};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline;
@@ -63,7 +61,7 @@ pub enum Outcome {
 /// Trains a run in `dir`; with `resume`, from its checkpoint if there is one. Setting `stop` ends it after the current step.
 ///
 /// # Errors
-/// If the configuration, the dataset or the directory is not fit, or the loss diverges.
+/// If the configuration, the dataset or the directory is not fit, another process works there, or training diverges.
 pub fn train(
     config: &Config,
     dir: &Path,
@@ -73,6 +71,9 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let data = Dataset::open(&config.data)?;
+    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    let _lock = DirLock::take(dir)?;
+    Run::tidy(dir)?;
     let run = open(config, dir, &data, resume)?;
     if let Some(manifest) = run.manifest()? {
         return Ok(Outcome::Finished(Box::new(manifest)));
@@ -132,7 +133,7 @@ fn fit(run: &Run, data: &Dataset, device: &Device, observer: &mut dyn Observer) 
     let val = validate(run, &run.load(device)?, data)?;
     let seconds = start.elapsed().as_secs_f64();
     let evaluation = Evaluation { step: 0, epoch: 0.0, loss: None, seconds, val };
-    write_synced(&run.dir().join("metrics.jsonl"), json_line(&evaluation)?.as_bytes())?;
+    write_whole(&run.dir().join("metrics.jsonl"), json_line(&evaluation)?.as_bytes())?;
     observer.evaluated(&evaluation, true);
     let progress = Progress { seconds, ..Progress::default() };
     Ok(Outcome::Finished(Box::new(run.finish(&weights, data, &progress, device)?)))
@@ -161,7 +162,7 @@ impl<'a> Trainer<'a> {
     fn new(run: &'a Run, data: &'a Dataset, batches: &Batches<'_>, device: &'a Device) -> Result<Self> {
         let config = run.config();
         let model = run.fresh_model(device)?;
-        let progress = if run.checkpoint().exists()? { run.checkpoint().load(&model)? } else { Progress::default() };
+        let progress = if run.checkpoint().exists() { run.checkpoint().load(&model)? } else { Progress::default() };
         let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
         if total == 0 {
@@ -219,7 +220,7 @@ impl<'a> Trainer<'a> {
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
     fn evaluate(&mut self, clock: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
-        let val = validate(self.run, &self.model, self.data)?;
+        let val = validate(self.run, &self.model, self.data).map_err(|e| e.at(self.progress.step, "in validation"))?;
         // A split without purchases is judged by its clicks.
         let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
         let step = self.progress.step;
@@ -239,9 +240,7 @@ impl<'a> Trainer<'a> {
             self.run.best().save(self.neural(), &self.progress, false)?;
         }
         let path = self.run.dir().join("metrics.jsonl");
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let line = json_line(&evaluation)?;
-        file.and_then(|mut f| f.write_all(line.as_bytes())).map_err(Error::io(&path))?;
+        append_synced(&path, json_line(&evaluation)?.as_bytes())?;
         self.run.checkpoint().save(self.neural(), &self.progress, true)?;
         observer.evaluated(&evaluation, is_best);
         Ok(())
@@ -254,7 +253,10 @@ impl<'a> Trainer<'a> {
         let reached =
             |line: &&str| serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step);
         let kept: String = text.lines().filter(reached).flat_map(|line| [line, "\n"]).collect();
-        Ok(write_synced(&path, kept.as_bytes())?)
+        if kept != text {
+            write_whole(&path, kept.as_bytes())?;
+        }
+        Ok(())
     }
 
     fn is_stale(&self) -> bool {

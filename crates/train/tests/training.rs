@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{ITEMS, quick, ring};
+use common::{ITEMS, metrics, quick, ring, same_end};
 use prl_core::{Ask, Goal, RewardCode, Scale};
 use prl_sessions::{Kind, Split};
 use prl_train::{Config, Device, Error, Event, Method, Observer, Outcome, Run, evaluate, train};
@@ -18,17 +18,6 @@ fn finish(config: &Config, dir: &Path) -> Run {
     let outcome = train(config, dir, &Device::Cpu, true, &stop, &mut Quiet).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     Run::open(dir).unwrap()
-}
-
-/// Everything a run measured, times apart.
-fn metrics(dir: &Path) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
-    let line = |line: &str| {
-        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
-        value.as_object_mut().unwrap().remove("seconds");
-        value
-    };
-    text.lines().map(line).collect()
 }
 
 fn weights(dir: &Path) -> Vec<u8> {
@@ -87,10 +76,7 @@ fn a_run_resumed_ends_as_one_never_stopped() {
         assert!(matches!(outcome, Outcome::Interrupted(step) if step == at));
     }
     finish(&config, &parts);
-    assert_eq!(metrics(&whole), metrics(&parts));
-    assert_eq!(weights(&whole), weights(&parts));
-    let moments = |d: &Path| std::fs::read(d.join("checkpoint/moments.safetensors")).unwrap();
-    assert_eq!(moments(&whole), moments(&parts));
+    same_end(&whole, &parts);
 }
 
 #[test]

@@ -41,3 +41,25 @@ pub fn quick(data: PathBuf) -> Config {
     config.model.window = 5;
     config
 }
+
+/// Asserts that two runs ended alike, to the bit: weights, moments, metrics (their times apart), and what is used.
+#[allow(dead_code, reason = "not every file of tests compares runs")]
+pub fn same_end(a: &Path, b: &Path) {
+    for file in ["best/weights", "checkpoint/weights", "checkpoint/moments"] {
+        let [a, b] = [a, b].map(|run| std::fs::read(run.join(format!("{file}.safetensors"))).unwrap());
+        assert!(a == b, "{file} differ");
+    }
+    assert_eq!(metrics(a), metrics(b));
+}
+
+/// Everything a run measured, times apart.
+#[allow(dead_code, reason = "not every file of tests compares runs")]
+pub fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        value.as_object_mut().unwrap().remove("seconds");
+        value
+    };
+    text.lines().map(line).collect()
+}

@@ -1,0 +1,65 @@
+//! `returns.json`: what is known of the dataset without having it, and what the files beside it must be.
+
+use std::path::Path;
+
+use prl_sessions::{FileEntry, ReturnTable, read_at_most, sha256_hex, write_whole};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::run::{CONFIG, ITEMS, MOST_TEXT};
+
+const NAME: &str = "returns.json";
+
+/// What `returns.json` holds.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Returns {
+    /// Hash of the dataset.
+    pub(crate) dataset: String,
+    /// The returns of each step in training.
+    pub(crate) table: ReturnTable,
+    /// Settings and items. The first runs have none.
+    #[serde(default)]
+    files: Vec<FileEntry>,
+    /// SHA-256 of all this with an empty string here; the first runs have that.
+    #[serde(default)]
+    check: String,
+}
+
+impl Returns {
+    /// Writes it to a run directory.
+    pub(crate) fn write(dir: &Path, dataset: String, table: ReturnTable, files: Vec<FileEntry>) -> Result<()> {
+        let sealed = Self { dataset, table, files, check: String::new() }.sealed();
+        let json = sealed.and_then(|returns| serde_json::to_vec_pretty(&returns));
+        Ok(write_whole(&dir.join(NAME), &json.map_err(|e| Error::run(dir, e.to_string()))?)?)
+    }
+
+    /// Reads it, and checks it and the files beside it.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(NAME);
+        let damaged = |what: &str| Error::run(&path, format!("{what}; train the run again"));
+        let read: Self =
+            serde_json::from_slice(&read_at_most(&path, MOST_TEXT)?).map_err(|e| damaged(&e.to_string()))?;
+        let check = read.check.clone();
+        let read = read.sealed().map_err(|e| damaged(&e.to_string()))?;
+        if !check.is_empty() && check != read.check {
+            return Err(damaged("not what was saved (checksum)"));
+        }
+        if !read.table.is_whole() {
+            return Err(damaged("the table of returns is not whole"));
+        }
+        for entry in read.files.iter().filter(|entry| [CONFIG, ITEMS].contains(&entry.name.as_str())) {
+            let path = dir.join(&entry.name);
+            if sha256_hex(&read_at_most(&path, entry.bytes)?) != entry.sha256 {
+                return Err(Error::run(&path, "not the file that was saved (checksum); train the run again"));
+            }
+        }
+        Ok(read)
+    }
+
+    /// The same with its checksum.
+    fn sealed(mut self) -> serde_json::Result<Self> {
+        self.check.clear();
+        self.check = sha256_hex(&serde_json::to_vec(&self)?);
+        Ok(self)
+    }
+}
