@@ -14,6 +14,9 @@ use toml::Value;
 use crate::exit::{Interrupted, Usage};
 use crate::flags::{Compute, encoder, method};
 
+/// Bytes of a settings file.
+const MOST_SETTINGS: u64 = 1 << 20;
+
 /// Train a recommender
 ///
 /// Every setting can stand in a TOML file (--config); flags override it, and the resolved settings are written to the run.
@@ -115,7 +118,8 @@ impl Args {
     fn config(&self) -> anyhow::Result<Config> {
         let mut table = match &self.config {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                let text = String::from_utf8(prl_sessions::read_at_most(path, MOST_SETTINGS)?);
+                let text = text.with_context(|| path.display().to_string())?;
                 let table: toml::Table =
                     text.parse().map_err(|e: toml::de::Error| Usage(format!("{}: {e}", path.display())))?;
                 table

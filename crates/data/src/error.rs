@@ -39,7 +39,7 @@ pub enum Error {
         what: String,
     },
     /// A needed column does not exist.
-    #[error("{}:1: no column {column:?}; the columns are {}; {mend}", path.display(), found.join(", "))]
+    #[error("{}:1: no column {column:?}; the columns are {}; {mend}", path.display(), names(found))]
     MissingColumn {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum Error {
         mend: &'static str,
     },
     /// A value is not what its column must hold.
-    #[error("{}{place}: column {column:?}: found {found:?}, expected {expected}", path.display())]
+    #[error("{}{place}: column {column:?}: found {:?}, expected {expected}", path.display(), clip(found))]
     Cell {
         /// The file.
         path: PathBuf,
@@ -131,9 +131,26 @@ impl Error {
     }
 }
 
+/// The beginning of a value: one that lost its end may be the rest of the file.
+fn clip(value: &str) -> String {
+    const MOST: usize = 200;
+    match value.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}..", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
+/// Names of columns, at most a hundred.
+fn names(found: &[String]) -> String {
+    const MOST: usize = 100;
+    let shown: Vec<String> = found.iter().take(MOST).map(|name| clip(name)).collect();
+    let more = found.len() - shown.len();
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
 /// At most ten of them: a column of ids mistaken for event kinds has millions.
 fn list(counted: &[(String, u64)]) -> String {
-    let shown: Vec<String> = counted.iter().take(10).map(|(what, n)| format!("{what:?} ({n})")).collect();
+    let shown: Vec<String> = counted.iter().take(10).map(|(what, n)| format!("{:?} ({n})", clip(what))).collect();
     match (shown.as_slice(), counted.len() - shown.len()) {
         ([], _) => "nothing".into(),
         (_, 0) => shown.join(", "),

@@ -13,6 +13,7 @@ mod delimited;
 mod dropped;
 mod error;
 mod export;
+mod footer;
 mod ids;
 mod input;
 mod log;

@@ -11,6 +11,7 @@ use prl_sessions::SourceFile;
 use crate::columns::Columns;
 use crate::dropped::Dropped;
 use crate::error::{Error, Place, Result};
+use crate::footer;
 use crate::input::Input;
 use crate::log::Log;
 use crate::options::Table;
@@ -34,7 +35,10 @@ pub(crate) fn read(inputs: &[Input], table: &Table, dropped: &mut Dropped) -> Re
 }
 
 fn read_file(input: &Input, table: &Table, columns: &Columns, events: &mut Events) -> Result<SourceFile> {
-    let (file, mut described) = unpack(input)?;
+    let (mut file, mut described) = unpack(input)?;
+    if let Err(what) = footer::check(&mut file).map_err(Error::io(&input.path))? {
+        return Err(Error::file(&input.path, format!("damaged Parquet ({what}); fetch the file again")));
+    }
     let mut reader = ParquetReader::new(file.try_clone().map_err(Error::io(&input.path))?);
     let (schema, rows) = guarded(input, || Ok((reader.schema()?, reader.num_rows()?)))?;
     let names: Vec<String> = schema.iter_names().map(ToString::to_string).collect();

@@ -19,6 +19,8 @@ use crate::staged::{Staged, recover};
 const EVENTS: &str = "events.safetensors";
 const ITEMS: &str = "items.safetensors";
 const MANIFEST: &str = "manifest.json";
+/// Bytes of the manifest: some thousand, and a line for each raw file.
+const MOST_MANIFEST: u64 = 64 << 20;
 
 /// The log as flat arrays. Session `s` is the events `offsets[s]..offsets[s + 1]`, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +95,7 @@ pub fn write(dir: &Path, arrays: &Arrays, items: &ItemMap, draft: Draft) -> Resu
 fn is_replaceable(dir: &Path) -> bool {
     let empty = std::fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());
     let ours =
-        std::fs::read(dir.join(MANIFEST)).ok().and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
+        files::read_at_most(&dir.join(MANIFEST), MOST_MANIFEST).ok().and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
     empty || ours.is_some_and(|m| m["format"] == FORMAT)
 }
 
@@ -148,6 +150,11 @@ impl Dataset {
     /// Opens the dataset in `dir`: versions, sizes and checksums are verified, and every rule of [`Arrays`].
     pub fn open(dir: &Path) -> Result<Self> {
         let manifest = read_manifest(dir)?;
+        for name in [EVENTS, ITEMS] {
+            if !manifest.files.iter().any(|file| file.name == name) {
+                return Err(Error::damaged(&dir.join(MANIFEST), format!("does not name {name}")));
+            }
+        }
         for file in &manifest.files {
             verify(dir, file)?;
         }
@@ -222,17 +229,17 @@ impl Dataset {
 
 fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(MANIFEST);
-    let bytes = std::fs::read(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: dir.to_owned() },
-        _ => Error::Io { path: path.clone(), source },
-    })?;
+    if !path.exists() {
+        return Err(Error::Missing { path: dir.to_owned() });
+    }
+    let bytes = files::read_at_most(&path, MOST_MANIFEST)?;
     let value: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|e| Error::damaged(&path, format!("not valid JSON ({e})")))?;
     if value["format"] != FORMAT {
         return Err(Error::Missing { path: dir.to_owned() });
     }
-    let found = value["format_version"].as_u64().unwrap_or(0) as u32;
-    if found != VERSION {
+    let found = value["format_version"].as_u64().unwrap_or(0);
+    if found != u64::from(VERSION) {
         return Err(Error::Version { path, found, supported: VERSION });
     }
     serde_json::from_value(value).map_err(|e| Error::damaged(&path, e.to_string()))

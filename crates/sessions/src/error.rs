@@ -31,12 +31,15 @@ pub enum Error {
         what: String,
     },
     /// Written by another version of the format.
-    #[error("{}: format version {found}, this build reads {supported}; prepare the dataset again", path.display())]
+    #[error(
+        "{}: format version {found}, this build reads {supported}; prepare the dataset again, or use the prl that wrote it",
+        path.display()
+    )]
     Version {
         /// The manifest.
         path: PathBuf,
         /// The version it carries.
-        found: u32,
+        found: u64,
         /// The version this build reads.
         supported: u32,
     },

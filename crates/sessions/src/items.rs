@@ -67,8 +67,11 @@ impl ItemMap {
         let damaged = |e: &dyn std::fmt::Display| Error::damaged(path, e.to_string());
         let tensors = safetensors::SafeTensors::deserialize(&data).map_err(|e| damaged(&e))?;
         let bytes = tensors.tensor("bytes").map_err(|e| damaged(&e))?.data();
-        let offsets: Vec<u64> =
-            bytemuck::pod_collect_to_vec(tensors.tensor("offsets").map_err(|e| damaged(&e))?.data());
+        let offsets = tensors.tensor("offsets").map_err(|e| damaged(&e))?;
+        if offsets.dtype() != Dtype::U64 || offsets.data().is_empty() {
+            return Err(Error::damaged(path, "the offsets of the item ids are no offsets"));
+        }
+        let offsets: Vec<u64> = bytemuck::pod_collect_to_vec(offsets.data());
         let ids = offsets.windows(2).map(|w| {
             let id = bytes.get(w[0] as usize..w[1] as usize).and_then(|b| std::str::from_utf8(b).ok());
             id.ok_or_else(|| Error::damaged(path, "item ids are cut short or not UTF-8"))

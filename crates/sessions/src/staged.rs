@@ -64,6 +64,7 @@ impl Staged {
             SafeTensorError::IoError(source) => Error::Io { path: path.clone(), source },
             other => Error::Invalid(other.to_string()),
         })?;
+        open_to_readers(&path).map_err(Error::io(&path))?;
         check(Operation::Sync).and_then(|()| File::open(&path)?.sync_all()).map_err(Error::io(&path))?;
         let bytes = map(&path)?;
         Ok(FileEntry::of(name, &bytes))
@@ -100,6 +101,19 @@ impl Drop for Staged {
     fn drop(&mut self) {
         _ = check(Operation::Remove).and_then(|()| remove_any(&self.dir));
     }
+}
+
+/// Gives a file the permissions of an ordinary one; safetensors closes its own to others.
+#[cfg(unix)]
+fn open_to_readers(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
+/// Gives a file the permissions of an ordinary one.
+#[cfg(not(unix))]
+fn open_to_readers(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn busy(to: &Path) -> Error {

@@ -183,9 +183,16 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<HashMap<String, Tensor>> {
         match files.get(name) {
-            Some(bytes) => Ok(candle_core::safetensors::load_buffer(bytes, device)?),
+            Some(bytes) => candle_core::safetensors::load_buffer(bytes, device).map_err(|e| self.unread(name, &e)),
             None => Err(Error::run(&self.dir, format!("{name} is missing; train the run again"))),
         }
+    }
+
+    /// A file that has its checksum and is no safetensors file of a model.
+    fn unread(&self, file: &str, why: &candle_core::Error) -> Error {
+        let why = why.to_string();
+        let first = why.lines().next().unwrap_or_default();
+        Error::run(&self.dir.join(file), format!("could not be read ({first}); train the run again"))
     }
 
     fn fill(
@@ -201,7 +208,7 @@ impl Checkpoint {
             let var = which(slot);
             match tensors.get(&format!("{prefix}{name}")) {
                 Some(t) if t.shape() == var.shape() => {
-                    var.set(&t.to_dtype(var.dtype())?)?;
+                    var.set(&t.to_dtype(var.dtype()).map_err(|e| self.unread(file, &e))?)?;
                     if !is_finite(var)? {
                         let what = format!("{name} holds numbers that are not finite; train the run again");
                         return Err(Error::run(&self.dir.join(file), what));

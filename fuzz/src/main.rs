@@ -1,0 +1,104 @@
+//! The smoke: every target on its corpus and its attacks, then for some seconds on inputs made from them, on stable Rust.
+//! Equal seeds try equal inputs. One line of JSON a target: `{"target", "inputs", "found", "slowest_ms", "peak_mb"}`.
+//!
+//! `smoke [SECONDS [SEED [TARGET..]]]`; what ends a target is kept in a folder `found` where it is run.
+
+mod mutate;
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use prl_fuzz::{TARGETS, Target, attacks, clean, quiet, seeds};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A longer input is no better.
+const MOST: usize = 1 << 16;
+/// An input that takes longer is found.
+const SLOW: Duration = Duration::from_secs(10);
+
+struct Tally {
+    inputs: u64,
+    found: u64,
+    slowest: Duration,
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let seconds = args.next().map_or(5.0, |s| s.parse().expect("SECONDS is a number"));
+    let seed = args.next().map_or(0, |s| s.parse().expect("SEED is a whole number"));
+    let chosen: Vec<String> = args.collect();
+    quiet();
+    let mut found = 0;
+    for (name, target) in TARGETS.into_iter().filter(|(name, _)| chosen.is_empty() || chosen.iter().any(|c| c == name)) {
+        let tally = smoke(name, target, Duration::from_secs_f64(seconds), seed);
+        found += tally.found;
+        println!(
+            "{{\"target\": \"{name}\", \"inputs\": {}, \"found\": {}, \"slowest_ms\": {}, \"peak_mb\": {}}}",
+            tally.inputs,
+            tally.found,
+            tally.slowest.as_millis(),
+            peak_mb()
+        );
+    }
+    clean();
+    std::process::exit(i32::from(found > 0));
+}
+
+fn smoke(name: &str, target: Target, time: Duration, seed: u64) -> Tally {
+    let attacks = attacks::all(name).expect("the attacks and what they should be told");
+    let mut inputs = attacks::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name));
+    inputs.extend(seeds(name));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut tally = Tally { inputs: 0, found: 0, slowest: Duration::ZERO };
+    let begun = Instant::now();
+    for input in &inputs {
+        attempt(name, target, input, &mut tally);
+    }
+    for attack in attacks {
+        attempt(name, target, &attack.input, &mut tally);
+        if let Err(wrong) = attack.check(target) {
+            eprintln!("{wrong}");
+            tally.found += 1;
+        }
+        inputs.push(attack.input);
+    }
+    while begun.elapsed() < time && tally.found < 10 {
+        let mut pick = || &inputs[rng.random_range(0..inputs.len())];
+        let (one, other) = (pick(), pick());
+        let one = &one[..one.len().min(MOST)];
+        let input = mutate::mutate(&mut rng, one, &other[..other.len().min(MOST)], MOST);
+        attempt(name, target, &input, &mut tally);
+    }
+    tally
+}
+
+fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) {
+    let begun = Instant::now();
+    // What ends the whole process (memory, the stack) leaves its input behind.
+    let current = Path::new("found").join(format!("{name}-last"));
+    if tally.inputs == 0 {
+        fs::create_dir_all("found").expect("found/ can be made");
+    }
+    fs::write(&current, input).expect("the input can be kept");
+    let panicked = catch_unwind(|| target(input)).is_err();
+    let took = begun.elapsed();
+    tally.slowest = tally.slowest.max(took);
+    if panicked || took > SLOW {
+        let kept = Path::new("found").join(format!("{name}-{}", tally.inputs));
+        eprintln!("{name}: {} ({took:.1?})", kept.display());
+        fs::write(kept, input).expect("the input can be kept");
+        tally.found += 1;
+    }
+    tally.inputs += 1;
+    _ = fs::remove_file(current);
+}
+
+/// The most memory that this process has had.
+fn peak_mb() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kb.unwrap_or(0) / 1024
+}

@@ -1,0 +1,69 @@
+//! Raw logs of every format. What is accepted must make a dataset that opens.
+
+use std::path::PathBuf;
+
+use prl_data::{Options, Source, Table, prepare};
+use prl_sessions::Dataset;
+
+use crate::{said, scratch};
+
+/// Far above what the inputs unpack to, far below what would hurt.
+const MOST: u64 = 64 << 20;
+
+fn written(name: &str, input: &[u8]) -> PathBuf {
+    let path = scratch().join(name);
+    std::fs::write(&path, input).unwrap();
+    path
+}
+
+fn check(source: Source) -> Result<(), String> {
+    let out = scratch().join("raw-out");
+    let options = Options { max_unpacked: MOST, ..Options::new(source) };
+    prepare(&options, &out).map_err(said)?;
+    Dataset::open(&out).unwrap();
+    Ok(())
+}
+
+fn table(is_typed: bool) -> Table {
+    if !is_typed {
+        return Table { columns: Some("session=s,time=t,item=i".parse().unwrap()), ..Table::default() };
+    }
+    Table {
+        columns: Some("session=s,time=t,item=i,event=e".parse().unwrap()),
+        click: vec!["view".into()],
+        purchase: vec!["buy".into()],
+        drop_other_events: true,
+        ..Table::default()
+    }
+}
+
+/// RetailRocket's `events.csv`.
+pub fn retailrocket(input: &[u8]) -> Result<(), String> {
+    check(Source::RetailRocket { input: written("events.csv", input) })
+}
+
+/// RC15's two files, a byte that no text holds between them.
+pub fn rc15(input: &[u8]) -> Result<(), String> {
+    let cut = input.iter().position(|&b| b == 0xff).unwrap_or(input.len());
+    let (clicks, buys) = (&input[..cut], input.get(cut + 1..).unwrap_or_default());
+    check(Source::Rc15 { clicks: written("clicks.dat", clicks), buys: written("buys.dat", buys), sample: 10 })
+}
+
+/// CSV by columns, with an event column if it names one.
+pub fn csv(input: &[u8]) -> Result<(), String> {
+    let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
+    let table = table(head.ends_with(b"e"));
+    check(Source::Csv { input: written("log.csv", input), delimiter: ',', table })
+}
+
+/// RecBole's `.inter`.
+pub fn inter(input: &[u8]) -> Result<(), String> {
+    check(Source::Inter { input: written("log.inter", input), table: Table::default() })
+}
+
+/// Parquet, with the columns that `prl prepare --parquet` writes.
+pub fn parquet(input: &[u8]) -> Result<(), String> {
+    let columns = Some("session=session,time=time,item=item,event=kind".parse().unwrap());
+    let table = Table { columns, click: vec!["click".into()], purchase: vec!["purchase".into()], ..Table::default() };
+    check(Source::Parquet { input: written("log.parquet", input), table })
+}

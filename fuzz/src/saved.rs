@@ -1,0 +1,146 @@
+//! Prepared datasets, run directories and settings, as somebody else may have made them: the checksums fit, the rest need not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+use prl_core::Ask;
+use prl_sessions::{Arrays, Audit, Dataset, DatasetCounts, Draft, FileEntry, ItemMap, Kind, Source, Split, write};
+use prl_train::{Config, Device, Event, Observer, Run, train};
+use serde_json::{Value, json};
+
+use crate::{said, scratch};
+
+const ITEMS: u32 = 12;
+const DATASET: [&str; 3] = ["manifest.json", "events.safetensors", "items.safetensors"];
+const RUN: [&str; 3] = ["returns.json", "config.toml", "items.safetensors"];
+const BEST: [&str; 2] = ["best/manifest.json", "best/weights.safetensors"];
+
+struct Quiet;
+impl Observer for Quiet {}
+
+/// A dataset of a few sessions.
+fn small_dataset() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let out = scratch().join("dataset");
+        let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+        for s in 0..20_u32 {
+            for t in 0..4 {
+                arrays.items.push((s + t) % ITEMS);
+                arrays.kinds.push(if s % 3 == 0 { Kind::Purchase } else { Kind::Click });
+                arrays.times.push(i64::from(10 * s + t));
+                arrays.splits.push([Split::Test, Split::Val].get(s as usize).copied().unwrap_or(Split::Train));
+            }
+            arrays.offsets.push(arrays.items.len() as u64);
+        }
+        let items = ItemMap::new((0..ITEMS).map(|i| format!("item-{i}"))).unwrap();
+        let source = Source { kind: "test".into(), synthetic: true, files: Vec::new() };
+        let draft = Draft { source, options: Default::default(), seed: 0, counts: DatasetCounts::default() };
+        write(&out, &arrays, &items, draft).unwrap();
+        out
+    })
+}
+
+/// A run of a few steps.
+pub(crate) fn small_run() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let out = scratch().join("run");
+        let data = small_dataset().to_owned();
+        let mut config = Config { data, batch_size: 4, max_steps: Some(4), eval_every: 2, ..Config::default() };
+        (config.model.dim, config.model.window) = (4, 3);
+        train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+        out
+    })
+}
+
+/// Replaces the file that `which` names by its first byte, and mends the manifest so that its checksum fits.
+fn replace<'a>(dir: &Path, files: &[&'a str], manifest: &str, input: &[u8]) -> Option<&'a str> {
+    let (&which, rest) = input.split_first()?;
+    let name = files[which as usize % files.len()];
+    fs::write(dir.join(name), rest).ok()?;
+    let path = dir.join(manifest);
+    let mut value: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    let base = Path::new(name).file_name()?.to_str()?;
+    for entry in value["files"].as_array_mut()? {
+        if entry["name"] == base {
+            *entry = json!(FileEntry::of(base, rest));
+        }
+    }
+    // Without this the first difference would be the last thing looked at.
+    value["check"] = json!("");
+    if name != manifest {
+        fs::write(path, value.to_string()).ok()?;
+    }
+    Some(name)
+}
+
+/// Copies a directory's files of one level and of one below.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &target) } else { _ = fs::copy(entry.path(), target) }
+    }
+}
+
+/// One file of a prepared dataset: its first byte says which.
+pub fn dataset(input: &[u8]) -> Result<(), String> {
+    let dir = scratch().join("dataset-spoiled");
+    copy(small_dataset(), &dir);
+    replace(&dir, &DATASET, "manifest.json", input);
+    Audit::new(&Dataset::open(&dir).map_err(said)?);
+    Ok(())
+}
+
+/// One file of a run directory: its first byte says which. A run that opens must answer.
+pub fn checkpoint(input: &[u8]) -> Result<(), String> {
+    let dir = scratch().join("run-spoiled");
+    copy(small_run(), &dir);
+    let Some((&which, rest)) = input.split_first() else { return Ok(()) };
+    let input: Vec<u8> = std::iter::once(which / 2).chain(rest.iter().copied()).collect();
+    match which % 2 {
+        0 => replace(&dir, &RUN, "returns.json", &input),
+        _ => replace(&dir, &BEST, "best/manifest.json", &input),
+    };
+    let run = Run::open(&dir).map_err(said)?;
+    let model = &run.config().model;
+    // A model of the largest settings is refused by nobody, and takes its time.
+    if model.dim * model.window > 1 << 14 {
+        return Ok(());
+    }
+    let model = run.load(&Device::Cpu).map_err(said)?;
+    let session = [Event::click("item-1"), Event::click("item-2"), Event::click("?")];
+    run.recommend(&model, &session, Ask::default(), 5).map_err(said)?;
+    run.recommend(&model, &[], run.ask(), 5).map_err(said)?;
+    Ok(())
+}
+
+/// Settings: those that are accepted come back from their own text as they were.
+pub fn config(input: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(input).map_err(said)?;
+    let config: Config = text.parse::<toml::Table>().and_then(toml::Table::try_into).map_err(said)?;
+    config.check().map_err(said)?;
+    let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
+    assert_eq!(config, again);
+    Ok(())
+}
+
+/// Inputs of [`dataset`] and [`checkpoint`] that change nothing: what others are made from.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let (dir, files) = match target {
+        "dataset" => (small_dataset(), [&DATASET[..], &[]]),
+        "checkpoint" => (small_run(), [&RUN[..], &BEST[..]]),
+        _ => return Vec::new(),
+    };
+    let groups = files.iter().filter(|names| !names.is_empty()).count() as u8;
+    let mut seeds = Vec::new();
+    for (group, names) in (0..groups).zip(files) {
+        for (i, name) in (0..).zip(names) {
+            seeds.push([&[i * groups + group], fs::read(dir.join(name)).unwrap().as_slice()].concat());
+        }
+    }
+    seeds
+}
