@@ -9,12 +9,7 @@ use prl_serve::{Options, Server};
 
 use crate::saved::small_run;
 
-const PATHS: [&str; 4] = [
-    "/v1/recommend",
-    "/v1/recommend/batch",
-    "/v1/sessions/a/events",
-    "/v1/sessions/a/recommend",
-];
+const PATHS: [&str; 4] = ["/v1/recommend", "/v1/recommend/batch", "/v1/sessions/a/events", "/v1/sessions/a/recommend"];
 
 /// A body, to the path that its first byte says.
 pub fn http(input: &[u8]) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Raw logs of every format. What is accepted must make a dataset that opens.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use prl_data::{Options, Source, Table, prepare};
 use prl_sessions::Dataset;
@@ -61,9 +62,32 @@ pub fn inter(input: &[u8]) -> Result<(), String> {
     check(Source::Inter { input: written("log.inter", input), table: Table::default() })
 }
 
-/// Parquet, with the columns that `prl prepare --parquet` writes.
+/// Parquet, with the columns that `prl prepare --parquet` writes. What the file says inside its pages is believed by polars, so
+/// `prl` reads it in a process of its own: where `PRL_BIN` names that binary, it is what is tried.
 pub fn parquet(input: &[u8]) -> Result<(), String> {
-    let columns = Some("session=session,time=time,item=item,event=kind".parse().unwrap());
+    let (path, columns) = (written("log.parquet", input), "session=session,time=time,item=item,event=kind");
+    if let Some(prl) = std::env::var_os("PRL_BIN") {
+        let mut prepare = Command::new(prl);
+        prepare.args([
+            "prepare",
+            "--source",
+            "parquet",
+            "--columns",
+            columns,
+            "--click",
+            "click",
+            "--purchase",
+            "purchase",
+        ]);
+        let output = prepare.arg("--input").arg(path).arg("--out").arg(scratch().join("raw-out")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return match output.status.code() {
+            Some(0) => Ok(()),
+            Some(3) => Err(said),
+            _ => panic!("{}: {said}", output.status),
+        };
+    }
+    let columns = Some(columns.parse().unwrap());
     let table = Table { columns, click: vec!["click".into()], purchase: vec!["purchase".into()], ..Table::default() };
-    check(Source::Parquet { input: written("log.parquet", input), table })
+    check(Source::Parquet { input: path, table })
 }

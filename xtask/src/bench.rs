@@ -5,7 +5,7 @@ mod peers;
 mod prepare;
 mod serve;
 mod steps;
-mod timed;
+pub(crate) mod timed;
 
 use std::path::PathBuf;
 

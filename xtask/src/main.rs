@@ -8,6 +8,7 @@ mod html;
 mod machine;
 mod pack;
 mod plot;
+mod reliability;
 mod reproduce;
 mod sheet;
 mod tidy;
@@ -38,6 +39,8 @@ enum Task {
     Bench(Box<bench::Args>),
     /// One folder for a machine with a GPU but neither Rust nor network: the binary, data, and a script that starts it
     Pack(pack::Args),
+    /// What is promised of data and runs, tried: kills, failing and full disks, fuzzed readers, memory
+    Reliability(reliability::Args),
     /// Formatting, lints, docs, tidy and every test: what a change must pass
     Ci,
     /// Checks of the repository itself: arrows between crates, module docs, links, file lengths
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Perform(args) => reproduce::perform(&args),
         Task::Bench(args) => bench::run(*args),
         Task::Pack(args) => pack::run(&args),
+        Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
     };

@@ -2,7 +2,7 @@
 //!
 //! Everything is done by the `prl` binary, in a directory a run; results are read from those directories alone. So what is
 //! done is skipped, a kill loses one run's last steps, and a second call with nothing left only writes the pages again. A run
-//! that failed is not tried again unless that is asked for.
+//! that failed is not tried again unless that is asked for. Two at once on the same directories: the second is refused.
 
 mod cases;
 mod choice;
@@ -87,6 +87,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(args.jobs > 0, "--jobs must be at least 1");
     let profile = args.profile.as_deref().map(slurm::Profile::read).transpose()?.unwrap_or_default();
     let device = if args.launcher == Launcher::Slurm { profile.device() } else { &args.device };
+    let _held = args.choice.hold()?;
     let planned = args.choice.plan(device)?;
     let Planned { study, prl, runs, out } = &planned;
     if args.launcher == Launcher::Slurm {

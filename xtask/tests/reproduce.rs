@@ -90,6 +90,8 @@ fn a_study_that_was_killed_goes_on() {
         runs.into_iter().any(|run| run.path().join("checkpoint").exists())
     };
     until("training", begun);
+    let second = study.call(&GRU);
+    assert!(!second.status.success() && said(&second).contains(&format!("in use by process {} ", child.id())));
     kill(child);
     let before = study.calls();
     // 1 seed of popularity and SAC, 3 of GRU normal and PRL; what is first runs with seed 0.

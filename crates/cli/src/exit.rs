@@ -81,9 +81,9 @@ fn code(error: &anyhow::Error) -> u8 {
 
     fn of_data(error: &prl_sessions::Error) -> u8 {
         match error {
-            prl_sessions::Error::Io { .. } | prl_sessions::Error::Occupied { .. } | prl_sessions::Error::Busy { .. } => {
-                FAILED
-            }
+            prl_sessions::Error::Io { .. }
+            | prl_sessions::Error::Occupied { .. }
+            | prl_sessions::Error::Busy { .. } => FAILED,
             _ => BAD_INPUT,
         }
     }

@@ -3,6 +3,8 @@
 //! Thin glue: each command is a file that parses its flags, calls a library and prints. Results go to stdout, logs and
 //! progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 bad input data, 130 interrupted (after a checkpoint).
 
+#[cfg(feature = "data")]
+mod apart;
 mod evaluate;
 mod exit;
 mod flags;

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare};
 use prl_sessions::Counts;
 
+use crate::apart;
 use crate::exit::Usage;
 
 /// Turn a raw log into a prepared dataset: filtered, indexed, split
@@ -108,7 +109,11 @@ enum Unit {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let (out, json) = (args.out.clone(), args.json);
-    let manifest = prepare(&options(args)?, &out)?;
+    let options = options(args)?;
+    if let Source::Parquet { input, .. } = &options.source {
+        apart::call(input)?;
+    }
+    let manifest = prepare(&options, &out)?;
     if json {
         println!("{}", serde_json::to_string(&manifest)?);
         return Ok(());

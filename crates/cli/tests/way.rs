@@ -116,6 +116,13 @@ fn exit_codes_say_what_went_wrong() {
     assert_eq!(code, 3, "{message}");
     assert!(message.contains("events.csv") && message.contains('2') && message.contains("noon"), "{message}");
     assert!(!dir.join("data").exists());
+    // A page whose runs are longer than any memory.
+    let parquet = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-without-end.parquet");
+    std::fs::copy(parquet, dir.join("log.parquet")).unwrap();
+    let columns = "--columns session=session,time=time,item=item,event=kind --click click --purchase purchase";
+    let (code, message) = said(&format!("prepare --source parquet --input log.parquet --out data {columns}"));
+    assert!(code == 3 && message.contains("log.parquet: damaged Parquet"), "{message}");
+    assert!(!dir.join("data").exists());
     assert_eq!(said("train --data nowhere --out run").0, 3);
     assert_eq!(said("train --out run").0, 2);
     assert_eq!(said("train --data d --out run --lr -1").0, 2);

@@ -1,130 +1,75 @@
-//! The footer of a Parquet file, walked before anybody believes it: a length in it may not exceed what is there. A reader that
-//! sets memory aside for a list of two thousand million, in a file of sixty bytes, ends the program.
+//! A Parquet file looked at before anybody believes it: its footer and the heads of its pages say nothing that the file cannot
+//! hold. A reader that sets memory aside for a list of two thousand million, in a file of sixty bytes, ends the program.
 //!
-//! A footer is one struct in Thrift's compact protocol (<https://github.com/apache/thrift>, thrift-compact-protocol.md).
+//! Field numbers are those of the format (<https://github.com/apache/parquet-format>, parquet.thrift).
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::thrift::{Value, read};
+
 /// What ends a file: the footer's length and four letters.
 const TAIL: u64 = 8;
 /// The longest footer; those of logs have some thousand bytes.
-const MOST_BYTES: u64 = 64 << 20;
-/// Elements of all its lists: each becomes some hundred bytes.
-const MOST_ELEMENTS: u64 = 1 << 21;
-/// Structs within structs; the format has seven.
-const MOST_DEPTH: usize = 16;
+const MOST_FOOTER: u64 = 64 << 20;
+/// The longest head of a page: it holds the least and the greatest value.
+const MOST_HEAD: u64 = 1 << 20;
+/// The largest page, unpacked; writers aim at a million bytes.
+const MOST_PAGE: i64 = 256 << 20;
 
-/// Whether the footer can be read without harm; what is wrong with it otherwise. One whose length makes no sense is left to
+/// Whether the file can be read without harm; what is wrong with it otherwise. A footer whose length makes no sense is left to
 /// the reader, which says so.
 pub(crate) fn check(file: &mut File) -> io::Result<Result<(), String>> {
     let size = file.seek(SeekFrom::End(0))?;
     let Some(start) = size.checked_sub(TAIL) else { return Ok(Ok(())) };
-    file.seek(SeekFrom::Start(start))?;
-    let mut length = [0; 4];
-    file.read_exact(&mut length)?;
-    let length = u64::from(u32::from_le_bytes(length));
+    let length = bytes(file, start, 4)?;
+    let length = u64::from(u32::from_le_bytes([length[0], length[1], length[2], length[3]]));
     let Some(start) = start.checked_sub(length) else { return Ok(Ok(())) };
-    if length > MOST_BYTES {
-        return Ok(Err(format!("its footer is longer than {MOST_BYTES} bytes")));
+    if length > MOST_FOOTER {
+        return Ok(Err(format!("its footer is longer than {MOST_FOOTER} bytes")));
     }
-    file.seek(SeekFrom::Start(start))?;
-    let mut footer = vec![0; length as usize];
-    file.read_exact(&mut footer)?;
+    let Some((footer, _)) = read(&bytes(file, start, length)?) else {
+        return Ok(Err("its footer contradicts itself".into()));
+    };
+    for group in footer.elements(4) {
+        for column in group.elements(1) {
+            if !column_is_sound(file, start, column.field(3))? {
+                return Ok(Err("a page is not what it says".into()));
+            }
+        }
+    }
     file.rewind()?;
-    Ok(Walk { rest: &footer, elements: 0 }.structure(0).ok_or_else(|| "its footer contradicts itself".into()))
+    Ok(Ok(()))
 }
 
-/// The walk through a footer; `None` is the end of it where there should be none.
-struct Walk<'a> {
-    rest: &'a [u8],
-    elements: u64,
+/// Whether the pages of a column in a row group lie before `end`, one after the other, with no more values than it has.
+fn column_is_sound(file: &mut File, end: u64, column: Option<&Value>) -> io::Result<bool> {
+    let whole = |id| column.and_then(|column| column.whole(id));
+    let (Some(values), Some(size), Some(data)) = (whole(5), whole(7), whole(9)) else { return Ok(false) };
+    let start = whole(11).filter(|&dictionary| dictionary > 0).map_or(data, |dictionary| dictionary.min(data));
+    let (Ok(mut at), Ok(size)) = (u64::try_from(start), u64::try_from(size)) else { return Ok(false) };
+    let Some(stop) = at.checked_add(size).filter(|&stop| stop <= end) else { return Ok(false) };
+    while at < stop {
+        let head = bytes(file, at, (stop - at).min(MOST_HEAD))?;
+        let Some((page, length)) = read(&head) else { return Ok(false) };
+        let (Some(unpacked), Some(packed)) = (page.whole(2), page.whole(3)) else { return Ok(false) };
+        // The heads of a data page, a dictionary and a data page of the second version; each counts its values, nulls, rows.
+        let counts = [5, 7, 8].iter().filter_map(|&id| page.field(id)).flat_map(|head| match page.field(8) {
+            Some(second) if std::ptr::eq(second, head) => [head.whole(1), head.whole(2), head.whole(3)],
+            _ => [head.whole(1), None, None],
+        });
+        let is_sound = (0..=MOST_PAGE).contains(&unpacked) && (0..=MOST_PAGE).contains(&packed);
+        if !is_sound || !counts.flatten().all(|count| (0..=values).contains(&count)) {
+            return Ok(false);
+        }
+        at += length as u64 + packed as u64;
+    }
+    Ok(at == stop)
 }
 
-impl Walk<'_> {
-    fn structure(&mut self, depth: usize) -> Option<()> {
-        if depth > MOST_DEPTH {
-            return None;
-        }
-        loop {
-            let head = self.byte()?;
-            if head == 0 {
-                return Some(());
-            }
-            if head >> 4 == 0 {
-                self.varint()?;
-            }
-            // A field that is true or false says so in its head.
-            if !matches!(head & 15, 1 | 2) {
-                self.value(head & 15, depth)?;
-            }
-        }
-    }
-
-    fn value(&mut self, kind: u8, depth: usize) -> Option<()> {
-        match kind {
-            1..=3 => self.skip(1),
-            4..=6 => self.varint().map(|_| ()),
-            7 => self.skip(8),
-            8 => self.varint().and_then(|length| self.skip(length)),
-            9 | 10 => self.list(depth),
-            12 => self.structure(depth + 1),
-            // The format has neither maps nor anything else.
-            _ => None,
-        }
-    }
-
-    fn list(&mut self, depth: usize) -> Option<()> {
-        let head = self.byte()?;
-        let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-        self.elements = self.elements.checked_add(count)?;
-        // No element is shorter than a byte.
-        if count > self.rest.len() as u64 || self.elements > MOST_ELEMENTS || depth > MOST_DEPTH {
-            return None;
-        }
-        (0..count).try_for_each(|_| self.value(head & 15, depth + 1).map(|_| ()))
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        let (&byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(byte)
-    }
-
-    fn skip(&mut self, bytes: u64) -> Option<()> {
-        self.rest = self.rest.get(usize::try_from(bytes).ok()?..)?;
-        Some(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Walk;
-
-    fn walk(footer: &[u8]) -> bool {
-        Walk { rest: footer, elements: 0 }.structure(0).is_some()
-    }
-
-    #[test]
-    fn a_length_is_believed_as_far_as_there_are_bytes() {
-        // Field 1 an i32, field 2 a list of three i32, field 3 a binary of two bytes, field 4 true.
-        assert!(walk(&[0x15, 0x02, 0x19, 0x35, 1, 2, 3, 0x18, 2, b'a', b'b', 0x11, 0]));
-        assert!(!walk(&[0x15, 0x02, 0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07]), "a list of 2^31 - 1 structs");
-        assert!(!walk(&[0x18, 0xff, 0xff, 0x03, 0]), "a binary of 65,535 bytes");
-        assert!(!walk(&[0x1c; 4000]), "structs without end");
-        assert!(!walk(&[0x19; 4000]), "lists without end");
-        assert!(!walk(&[0x15, 0x80]) && !walk(&[0x1b, 0]) && !walk(&[]));
-    }
+fn bytes(file: &mut File, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = vec![0; length as usize];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

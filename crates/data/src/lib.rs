@@ -28,6 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thrift;
 mod times;
 
 pub use columns::Columns;

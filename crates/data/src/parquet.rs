@@ -66,7 +66,7 @@ fn read_file(input: &Input, table: &Table, columns: &Columns, events: &mut Event
                 path: input.path.clone(),
                 place: Place::Row((start + row + 1) as u64),
                 column: role.column(columns).to_owned(),
-                found: typed[role as usize].get(row).map_or_else(|e| e.to_string(), |v| v.str_value().into_owned()),
+                found: shown(&typed[role as usize], row),
                 expected: expected.to_owned(),
             },
         )?;
@@ -125,6 +125,11 @@ fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T
         Ok(read) => read.map_err(|e| damaged(&e)),
         Err(_) => Err(damaged(&"its pages contradict its metadata")),
     }
+}
+
+/// A value for a message. A time is shown as its number: one that is out of range has no other form.
+fn shown(column: &Column, row: usize) -> String {
+    column.to_physical_repr().get(row).map_or_else(|e| e.to_string(), |value| value.str_value().into_owned())
 }
 
 /// The column, with text in one representation.

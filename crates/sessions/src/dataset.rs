@@ -94,8 +94,9 @@ pub fn write(dir: &Path, arrays: &Arrays, items: &ItemMap, draft: Draft) -> Resu
 
 fn is_replaceable(dir: &Path) -> bool {
     let empty = std::fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());
-    let ours =
-        files::read_at_most(&dir.join(MANIFEST), MOST_MANIFEST).ok().and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
+    let ours = files::read_at_most(&dir.join(MANIFEST), MOST_MANIFEST)
+        .ok()
+        .and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
     empty || ours.is_some_and(|m| m["format"] == FORMAT)
 }
 

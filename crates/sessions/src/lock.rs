@@ -71,9 +71,7 @@ impl Holder {
         let read = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Self>(&text).ok());
         read.map_or_else(
             || "another process".into(),
-            |Self { pid, host, since }| {
-                format!("process {pid} on {host}, for {} s now", now().saturating_sub(since))
-            },
+            |Self { pid, host, since }| format!("process {pid} on {host}, for {} s now", now().saturating_sub(since)),
         )
     }
 }

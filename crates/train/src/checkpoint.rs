@@ -140,7 +140,8 @@ impl Checkpoint {
             let path = self.dir.join(&entry.name);
             // A file of another length is not read: there is no bound on what it may be.
             let length = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
-            let bytes = if length == entry.bytes { std::fs::read(&path).map_err(Error::io(&path))? } else { Vec::new() };
+            let bytes =
+                if length == entry.bytes { std::fs::read(&path).map_err(Error::io(&path))? } else { Vec::new() };
             if length != entry.bytes || sha256_hex(&bytes) != entry.sha256 {
                 return Err(Error::run(
                     &path,
@@ -228,4 +229,35 @@ impl Checkpoint {
 fn named(model: &Model, prefix: &str, which: impl Fn(&Slot) -> &Var) -> Result<HashMap<String, Tensor>> {
     let cpu = |s: &Slot| which(s).as_tensor().detach().to_device(&Device::Cpu);
     model.slots().map(|(name, slot)| Ok((format!("{prefix}{name}"), cpu(slot)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::{Checkpoint, Progress};
+    use crate::error::Error;
+    use crate::model::{Model, Plan};
+
+    #[test]
+    fn what_is_not_finite_is_never_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan { dim: 4, items: 5, block: None, is_double: false, seed: 1, dtype: DType::F32 };
+        let model = Model::new(&crate::config::Model::default(), &plan, &Device::Cpu).unwrap();
+        let saved = Checkpoint::at(dir.path().join("checkpoint"));
+        let at = |step| Progress { step, ..Progress::default() };
+        saved.save(&model, &at(1), true).unwrap();
+        for name in ["embedding.weight", "head.bias"] {
+            let (_, slot) = model.slots().find(|(own, _)| own == name).unwrap();
+            for (what, var) in [("weights", &slot.param), ("moments", &slot.first), ("moments", &slot.second)] {
+                let good = var.as_tensor().copy().unwrap();
+                var.set(&Tensor::full(f32::INFINITY, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                let error = saved.save(&model, &at(2), true).unwrap_err();
+                let Error::Diverged { step: 2, cause } = error else { panic!("{error}") };
+                assert!(cause.contains(what) && cause.contains(name), "{cause}");
+                var.set(&good).unwrap();
+            }
+        }
+        assert_eq!(saved.load(&model).unwrap(), at(1));
+    }
 }

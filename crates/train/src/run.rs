@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use prl_core::{Ask, Moment, Prompts, StepReturns};
-use prl_sessions::{Dataset, Discount, FileEntry, ItemMap, ReturnTable, Rows, read_at_most, recover, sweep, write_whole};
+use prl_sessions::{
+    Dataset, Discount, FileEntry, ItemMap, ReturnTable, Rows, read_at_most, recover, sweep, write_whole,
+};
 
 use crate::baseline;
 use crate::checkpoint::Checkpoint;

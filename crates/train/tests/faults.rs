@@ -38,10 +38,9 @@ fn saved(dir: &Path) -> Option<u64> {
 fn no_failing_operation_costs_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let (mut tried, mut by_kind) = (0, std::collections::BTreeMap::new());
-    for (method, faults) in [
-        (Method::Prl, &[Fault::Once(IO), Fault::Once(NO_SPACE), Fault::Dead][..]),
-        (Method::Sqn, &[Fault::Dead]),
-    ] {
+    for (method, faults) in
+        [(Method::Prl, &[Fault::Once(IO), Fault::Once(NO_SPACE), Fault::Dead][..]), (Method::Sqn, &[Fault::Dead])]
+    {
         let config = small(dir.path(), method);
         let whole = dir.path().join("whole").join(method.name());
         run(&config, &whole).unwrap();
@@ -58,7 +57,11 @@ fn no_failing_operation_costs_a_checkpoint() {
                 run(&config, &out).unwrap_or_else(|e| panic!("{fault:?} at {n}, {operation:?}: {e}"));
                 same_end(&whole, &out);
                 let left = |dir: &Path| fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
-                assert!(left(&out).iter().all(|name| !name.to_string_lossy().starts_with(".staged")), "{:?}", left(&out));
+                assert!(
+                    left(&out).iter().all(|name| !name.to_string_lossy().starts_with(".staged")),
+                    "{:?}",
+                    left(&out)
+                );
                 fs::remove_dir_all(&out).unwrap();
                 tried += 1;
                 *by_kind.entry(format!("{operation:?}").to_lowercase()).or_insert(0) += 1;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use prl_sessions::DirLock;
 
 use super::data::{Dataset, SOURCES};
 use super::prl::Prl;
@@ -95,6 +96,19 @@ impl Choice {
         let runs = all_runs.join(self.scale.name());
         let study = Study::plan(wish, prl.version.clone(), prl.code.clone(), Machine::here(), datasets, &runs);
         Ok(Planned { study, prl, runs, out })
+    }
+
+    /// Takes the folders of the runs and of the pages for this process alone.
+    ///
+    /// # Errors
+    /// If another process holds one: who it is.
+    pub fn hold(&self) -> Result<[DirLock; 2]> {
+        let [runs, out] = self.places()?;
+        let take = |dir: PathBuf| {
+            std::fs::create_dir_all(&dir)?;
+            anyhow::Ok(DirLock::take(&dir)?)
+        };
+        Ok([take(runs.join(self.scale.name()))?, take(out)?])
     }
 
     /// Where the runs of all scales lie, and where the pages go.

@@ -1,0 +1,93 @@
+//! Trainings of the binary killed all over their course, two at once, and a memory that stays: as the process sees it.
+#![cfg(unix)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+#[path = "../../train/tests/common/mod.rs"]
+mod common;
+
+use common::{ring, same_end};
+
+fn train(dir: &Path, method: &str, out: &str, more: &[&str]) -> Command {
+    let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
+    prl.current_dir(dir).args([
+        "train",
+        "--resume",
+        "--data",
+        "ring",
+        "--dim",
+        "8",
+        "--window",
+        "4",
+        "--batch-size",
+        "16",
+    ]);
+    prl.args(["--method", method, "--out", out]).args(more);
+    prl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    prl
+}
+
+#[test]
+fn a_training_killed_anywhere_ends_as_one_never_stopped() {
+    const STEPS: [&str; 4] = ["--max-steps", "10", "--eval-every", "2"];
+    let dir = tempfile::tempdir().unwrap();
+    ring(dir.path(), 100);
+    let mut kills = 0_u32;
+    for method in ["prl", "sac"] {
+        let whole = format!("whole-{method}");
+        let begun = Instant::now();
+        assert!(train(dir.path(), method, &whole, &STEPS).status().unwrap().success());
+        let course = begun.elapsed();
+        for round in 0..4 {
+            let out = format!("killed-{method}-{round}");
+            loop {
+                let mut child = train(dir.path(), method, &out, &STEPS).spawn().unwrap();
+                // The golden ratio's multiples, so that no two moments are alike.
+                sleep(course.mul_f64((0.618_034 * f64::from(kills)).fract()));
+                if let Some(status) = child.try_wait().unwrap() {
+                    assert!(status.success(), "does not go on");
+                    break;
+                }
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+                assert!(kills < 1000, "never ends");
+            }
+            same_end(&dir.path().join(&whole), &dir.path().join(&out));
+        }
+    }
+    assert!(kills > 4, "{kills}");
+}
+
+#[test]
+fn a_second_training_is_told_who_holds_the_run_and_a_kill_frees_it() {
+    const ENDLESS: [&str; 4] = ["--epochs", "1000000", "--eval-every", "1000000"];
+    let dir = tempfile::tempdir().unwrap();
+    ring(dir.path(), 100);
+    let mut first = train(dir.path(), "normal", "run", &ENDLESS).spawn().unwrap();
+    let is_held_by = |pid: u32| {
+        let held = fs::read_to_string(dir.path().join("run/.lock")).unwrap_or_default();
+        held.contains(&format!("\"pid\":{pid},"))
+    };
+    let until_held = |child: &mut std::process::Child| {
+        while !is_held_by(child.id()) {
+            assert!(child.try_wait().unwrap().is_none(), "refused");
+            sleep(Duration::from_millis(5));
+        }
+    };
+    until_held(&mut first);
+    let second = train(dir.path(), "normal", "run", &ENDLESS).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("in use by process {} ", first.id())), "{said}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let mut third = train(dir.path(), "normal", "run", &ENDLESS).spawn().unwrap();
+    until_held(&mut third);
+    third.kill().unwrap();
+    third.wait().unwrap();
+}

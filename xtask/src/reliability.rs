@@ -1,0 +1,101 @@
+//! `cargo xtask reliability`: what is promised of data and runs, tried: training killed, disks that fail and fill, two at
+//! once, readers fuzzed, memory watched, formats, numbers, dependencies. One table of what was tried, how often, what was lost.
+//!
+//! The binary is driven from outside, as anybody would; what only a test can reach is its test, which is run and says how often
+//! it tried.
+
+mod disk;
+mod kill;
+mod memory;
+mod row;
+mod runs;
+mod smoke;
+mod tests;
+mod two;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::files::{markdown_table, write_whole};
+use crate::machine::Machine;
+use crate::root;
+use row::Row;
+use runs::Runs;
+
+/// Flags of `reliability`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Kills of each encoder under each method
+    #[arg(long, default_value_t = 20)]
+    kills: u64,
+    /// Seconds of the smoke of each fuzz target
+    #[arg(long, default_value_t = 20.0)]
+    fuzz: f64,
+    /// Seed of the fuzz targets' inputs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Bytes of the largest log that is prepared, in RC15's format
+    #[arg(long, default_value_t = 1_000_000_000)]
+    log: u64,
+    /// Only these: kill, disk, two, fuzz, memory, tests
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where the page goes
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// What one part of it makes of the binaries and the flags.
+type Part = fn(&Runs, &Args) -> Result<Vec<Row>>;
+
+/// The parts, in the order of the promises.
+const PARTS: [(&str, Part); 6] = [
+    ("kill", |runs, args| kill::run(runs, args.kills)),
+    ("disk", |runs, _| disk::run(runs)),
+    ("two", |runs, _| two::run(runs)),
+    ("fuzz", |runs, args| smoke::run(runs, args.fuzz, args.seed)),
+    ("memory", |runs, args| memory::run(runs, args.log)),
+    ("tests", |_, _| tests::run()),
+];
+
+/// Runs everything and writes the page.
+pub fn run(args: &Args) -> Result<()> {
+    for only in &args.only {
+        ensure!(PARTS.iter().any(|(name, _)| name == only), "--only {only} is none of kill, disk, two, fuzz, memory, tests");
+    }
+    let runs = Runs::new()?;
+    let mut rows = Vec::new();
+    for (name, part) in PARTS.iter().filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name)) {
+        eprintln!("==> {name}");
+        for row in part(&runs, args)? {
+            eprintln!("{}: {} times, lost {}", row.tried, row.times, row.lost);
+            rows.push(row);
+        }
+    }
+    rows.sort_by_key(|row| row.promise);
+    let page = page(&rows);
+    println!("{page}");
+    if args.only.is_empty() {
+        write_whole(&args.out.clone().unwrap_or_else(|| root().join("results/reliability.md")), &page)?;
+    }
+    let lost: u64 = rows.iter().map(|row| row.lost).sum();
+    ensure!(lost == 0, "{lost} were lost");
+    Ok(())
+}
+
+fn page(rows: &[Row]) -> String {
+    let cells = |row: &Row| {
+        vec![row.promise.title().to_owned(), row.tried.clone(), row.times.to_string(), row.lost.to_string()]
+    };
+    let table = markdown_table(&["promise", "what was tried", "times", "lost"], 2, &rows.iter().map(cells).collect::<Vec<_>>());
+    let mut excluded = String::new();
+    for promise in row::Promise::ALL.iter().filter(|promise| rows.iter().any(|row| row.promise == **promise)) {
+        excluded += &format!("- **{}**: {}\n", promise.title(), promise.excludes());
+    }
+    format!(
+        "# Reliability\n\nWritten by `cargo xtask reliability`. Lost is what did not come out as promised.\n\n{}\n{table}\n## What \
+         a promise leaves out\n\n{excluded}",
+        Machine::here().to_markdown()
+    )
+}

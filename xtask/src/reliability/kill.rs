@@ -1,0 +1,76 @@
+//! Trainings killed at moments all over their course, and begun again until they end: as one that was never stopped.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::row::{Promise, Row};
+use super::runs::{ENCODERS, METHODS, Runs, is_unfinished, same_end};
+
+/// The fractional parts of its multiples lie evenly wherever one stops: moments of a run's course, never the same ones.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
+#[derive(Default)]
+struct Tally {
+    kills: u64,
+    /// Kills while something was being written.
+    writing: u64,
+    compared: u64,
+    lost: u64,
+}
+
+/// Kills each encoder under each method so often.
+pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Row>> {
+    let mut all = Tally::default();
+    for (encoder, method) in ENCODERS.iter().flat_map(|e| METHODS.iter().map(move |m| (e, m))) {
+        let mut one = Tally { kills: all.kills, ..Tally::default() };
+        kill(runs, encoder, method, all.kills + kills, &mut one)?;
+        eprintln!("{encoder} {method}: {} compared, {} lost", one.compared, one.lost);
+        all = Tally {
+            kills: one.kills,
+            writing: all.writing + one.writing,
+            compared: all.compared + one.compared,
+            lost: all.lost + one.lost,
+        };
+    }
+    let tried = format!(
+        "SIGKILL while training, {} encoders x {} methods: {} kills ({} while a file was being written) in {} runs, each \
+         compared with one never stopped: weights, moments, metrics",
+        ENCODERS.len(),
+        METHODS.len(),
+        all.kills,
+        all.writing,
+        all.compared
+    );
+    Ok(vec![Row { promise: Promise::Resume, tried, times: all.kills, lost: all.lost }])
+}
+
+fn kill(runs: &Runs, encoder: &str, method: &str, until: u64, tally: &mut Tally) -> Result<()> {
+    let (whole, killed) = (runs.path("whole"), runs.path("killed"));
+    _ = fs::remove_dir_all(&whole);
+    let begun = Instant::now();
+    runs.done(&mut runs.train(encoder, method, &whole))?;
+    let course = begun.elapsed().as_secs_f64();
+    while tally.kills < until {
+        _ = fs::remove_dir_all(&killed);
+        for attempt in 0.. {
+            ensure!(attempt < 1000, "{encoder} {method} never ends");
+            let mut child = runs.begin(&mut runs.train(encoder, method, &killed))?;
+            sleep(Duration::from_secs_f64(1.1 * course * (tally.kills as f64 * GOLDEN).fract()));
+            let ended = child.try_wait()?;
+            if let Some(status) = ended {
+                ensure!(status.success(), "{encoder} {method} was killed and does not go on: {status}");
+                break;
+            }
+            child.kill()?;
+            child.wait()?;
+            tally.kills += 1;
+            tally.writing += u64::from(is_unfinished(&killed));
+        }
+        tally.compared += 1;
+        tally.lost += u64::from(!same_end(&whole, &killed)?);
+    }
+    Ok(())
+}
