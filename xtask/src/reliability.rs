@@ -62,7 +62,10 @@ const PARTS: [(&str, Part); 6] = [
 /// Runs everything and writes the page.
 pub fn run(args: &Args) -> Result<()> {
     for only in &args.only {
-        ensure!(PARTS.iter().any(|(name, _)| name == only), "--only {only} is none of kill, disk, two, fuzz, memory, tests");
+        ensure!(
+            PARTS.iter().any(|(name, _)| name == only),
+            "--only {only} is none of kill, disk, two, fuzz, memory, tests"
+        );
     }
     let runs = Runs::new()?;
     let mut rows = Vec::new();
@@ -88,7 +91,8 @@ fn page(rows: &[Row]) -> String {
     let cells = |row: &Row| {
         vec![row.promise.title().to_owned(), row.tried.clone(), row.times.to_string(), row.lost.to_string()]
     };
-    let table = markdown_table(&["promise", "what was tried", "times", "lost"], 2, &rows.iter().map(cells).collect::<Vec<_>>());
+    let table =
+        markdown_table(&["promise", "what was tried", "times", "lost"], 2, &rows.iter().map(cells).collect::<Vec<_>>());
     let mut excluded = String::new();
     for promise in row::Promise::ALL.iter().filter(|promise| rows.iter().any(|row| row.promise == **promise)) {
         excluded += &format!("- **{}**: {}\n", promise.title(), promise.excludes());

@@ -31,7 +31,9 @@ cp -r "$disk/run" "$copy" || exit 90
 /// Fails each operation (by the test of that name), and fills disks where the system lets a user have one.
 pub fn run(runs: &Runs) -> Result<Vec<Row>> {
     let said = tests::said("prl-train", "faults")?;
-    let count = |what: &str| said.iter().find(|line| line.starts_with(what)).and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let count = |what: &str| {
+        said.iter().find(|line| line.starts_with(what)).and_then(|line| line.split(' ').nth(1)?.parse().ok())
+    };
     let [faults, damage] = ["faults", "damage"].map(|what| count(what).unwrap_or(0));
     ensure!(faults > 0 && damage > 0, "the test of faults does not say how often it tried");
     let kinds = said.iter().find_map(|line| line.splitn(3, ' ').nth(2)).unwrap_or_default();
@@ -43,7 +45,11 @@ pub fn run(runs: &Runs) -> Result<Vec<Row>> {
         kinds.join(", ")
     );
     let mut rows = vec![row(failed, faults, 0)];
-    rows.push(row("a file of a run cut short, longer, one bit flipped, or another's: refused by its name".into(), damage, 0));
+    rows.push(row(
+        "a file of a run cut short, longer, one bit flipped, or another's: refused by its name".into(),
+        damage,
+        0,
+    ));
     rows.push(full(runs)?);
     Ok(rows)
 }

@@ -42,7 +42,11 @@ fn training(runs: &Runs) -> Result<Row> {
             break status;
         }
         let (epoch, mb) = (epoch(&out), resident_mb(&child).unwrap_or(0.0));
-        if epoch < 2.0 { early = early.max(mb) } else { late = late.max(mb) }
+        if epoch < 2.0 {
+            early = early.max(mb)
+        } else {
+            late = late.max(mb)
+        }
         sleep(Duration::from_millis(5));
     };
     ensure!(status.success() && late > 0.0, "the training that was watched failed");

@@ -29,8 +29,7 @@ impl Runs {
     pub fn new() -> Result<Self> {
         let [prl, smoke] = match (std::env::var_os("PRL_BIN"), std::env::var_os("PRL_SMOKE")) {
             (Some(prl), Some(smoke)) => [prl, smoke].map(PathBuf::from),
-            // In one call, so that what both are made of is built once.
-            _ => binary::build(["prl", "smoke"], &["--package", "prl-cli", "--package", "prl-fuzz"])?,
+            _ => binary::prl_and_smoke()?,
         };
         let dir = root().join("target/reliability");
         if dir.exists() {
@@ -41,7 +40,9 @@ impl Runs {
         let raw = runs.path("raw");
         runs.done(runs.prl(["synth", "--like", "tiny", "--sessions", "400", "--out"]).arg(&raw))?;
         let events = raw.join("events.csv");
-        runs.done(runs.prl(["prepare", "--source", "retailrocket", "--input"]).arg(events).arg("--out").arg(runs.data()))?;
+        runs.done(
+            runs.prl(["prepare", "--source", "retailrocket", "--input"]).arg(events).arg("--out").arg(runs.data()),
+        )?;
         Ok(runs)
     }
 
@@ -64,7 +65,8 @@ impl Runs {
 
     /// A small training that goes on where it is: a dozen steps, a checkpoint every two.
     pub fn train(&self, encoder: &str, method: &str, out: &Path) -> Command {
-        let mut command = self.prl(["train", "--resume", "--max-steps", "12", "--eval-every", "2", "--batch-size", "16"]);
+        let mut command =
+            self.prl(["train", "--resume", "--max-steps", "12", "--eval-every", "2", "--batch-size", "16"]);
         command.args(["--dim", "8", "--window", "5", "--threads", "2", "--encoder", encoder, "--method", method]);
         command.arg("--data").arg(self.data()).arg("--out").arg(out);
         command

@@ -19,10 +19,8 @@ pub fn run(runs: &Runs, seconds: f64, seed: u64) -> Result<Vec<Row>> {
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let sum = |key: &str| lines.iter().filter_map(|line| line[key].as_u64()).sum::<u64>();
     let most = |key: &str| lines.iter().filter_map(|line| line[key].as_u64()).max().unwrap_or(0);
-    let each: Vec<String> = lines
-        .iter()
-        .map(|line| format!("{} {}", line["target"].as_str().unwrap_or("?"), line["inputs"]))
-        .collect();
+    let each: Vec<String> =
+        lines.iter().map(|line| format!("{} {}", line["target"].as_str().unwrap_or("?"), line["inputs"])).collect();
     // A target that ended the whole process has no line.
     let ended = u64::from(!output.status.success() && sum("found") == 0);
     let tried = format!(

@@ -1,11 +1,10 @@
 //! Promises whose whole test is a test: run here, counted, and named in the table.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 
 use super::row::{Promise, Row};
-use crate::{root, tidy};
+use crate::binary::cargo;
+use crate::tidy;
 
 /// A test file: its crate, its name, its promise, and what it tries.
 const FILES: [(&str, &str, Promise, &str); 5] = [
@@ -22,8 +21,18 @@ const FILES: [(&str, &str, Promise, &str); 5] = [
         Promise::Numbers,
         "NaN and infinity in loss, gradient, weights, moments, scores: stopped with step and cause, the last good checkpoint kept",
     ),
-    ("prl-train", "training", Promise::Numbers, "metrics against batch size, threads, and the order of sessions; what is unfit"),
-    ("prl-sessions", "rows", Promise::Numbers, "batches against a replay buffer made naively, returns against direct sums"),
+    (
+        "prl-train",
+        "training",
+        Promise::Numbers,
+        "metrics against batch size, threads, and the order of sessions; what is unfit",
+    ),
+    (
+        "prl-sessions",
+        "rows",
+        Promise::Numbers,
+        "batches against a replay buffer made naively, returns against direct sums",
+    ),
     ("prl-train", "memory", Promise::Limits, "resident memory of a test over 30 epochs"),
 ];
 
@@ -36,7 +45,8 @@ pub fn run() -> Result<Vec<Row>> {
         rows.push(Row { promise, tried, times: passed + failed, lost: failed });
     }
     let tidy = tidy::run().is_ok();
-    let tried = "`unsafe` in the kernels and in one file of the sessions alone, each with its reason; arrows between crates";
+    let tried =
+        "`unsafe` in the kernels and in one file of the sessions alone, each with its reason; arrows between crates";
     rows.push(Row { promise: Promise::Supply, tried: tried.into(), times: 1, lost: u64::from(!tidy) });
     rows.push(deny());
     Ok(rows)
@@ -62,7 +72,8 @@ fn output(package: &str, file: &str) -> Result<String> {
 /// Tests that passed and that failed.
 fn counts(output: &str) -> Result<(u64, u64)> {
     let line = output.lines().find(|line| line.starts_with("test result")).context("no test was run")?;
-    let count = |what: &str| line.split([';', '.']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok());
+    let count =
+        |what: &str| line.split([';', '.']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok());
     Ok((count("passed").unwrap_or(0), count("failed").unwrap_or(1)))
 }
 
@@ -78,13 +89,11 @@ fn deny() -> Row {
     }
     // Without a network there are no advisories.
     let lost = !check(&["licenses", "sources", "bans"]);
-    row("`cargo deny check licenses sources bans`; the advisories were not to be had, or name a crate", 1, u64::from(lost))
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command
+    row(
+        "`cargo deny check licenses sources bans`; the advisories were not to be had, or name a crate",
+        1,
+        u64::from(lost),
+    )
 }
 
 #[cfg(test)]

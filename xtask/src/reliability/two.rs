@@ -31,7 +31,12 @@ pub fn run(runs: &Runs) -> Result<Vec<Row>> {
         third.kill()?;
         third.wait()?;
     }
-    let row = |tried: &str, good: u64| Row { promise: Promise::TwoAtOnce, tried: tried.into(), times: TIMES, lost: TIMES - good };
+    let row = |tried: &str, good: u64| Row {
+        promise: Promise::TwoAtOnce,
+        tried: tried.into(),
+        times: TIMES,
+        lost: TIMES - good,
+    };
     Ok(vec![
         row("a second training on a run directory: refused, with the process that holds it", refused),
         row("the holder killed, and another one begun: let in", let_in),
