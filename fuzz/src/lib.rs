@@ -6,6 +6,8 @@ mod http;
 mod raw;
 mod saved;
 
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
+
 pub use http::http;
 pub use raw::{csv, inter, parquet, rc15, retailrocket};
 pub use saved::{checkpoint, config, dataset, seeds};
@@ -26,15 +28,27 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("http", http),
 ];
 
+/// What the last panic said, and where.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
 /// Lets panics that a reader catches itself (polars panics on some damaged Parquet) be silent; others end the target anyway.
 pub fn quiet() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+        }));
+    });
+}
+
+/// What the last panic said, and where.
+pub fn last_panic() -> String {
+    LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// A directory of this process, in memory where the system has such a place.
 fn scratch() -> std::path::PathBuf {
-    static DIR: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    static DIR: OnceLock<std::path::PathBuf> = OnceLock::new();
     let new = || {
         let memory = std::path::Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

@@ -10,7 +10,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use prl_fuzz::{TARGETS, Target, attacks, clean, quiet, seeds};
+use prl_fuzz::{TARGETS, Target, attacks, clean, last_panic, quiet, seeds};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -93,7 +93,8 @@ fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) -> Durat
     tally.slowest = tally.slowest.max(took);
     if panicked || took > SLOW {
         let kept = Path::new("found").join(format!("{name}-{}", tally.inputs));
-        eprintln!("{name}: {} ({took:.1?})", kept.display());
+        let why = if panicked { last_panic() } else { "slow".into() };
+        eprintln!("{name}: {} ({took:.1?}): {why}", kept.display());
         fs::write(kept, input).expect("the input can be kept");
         tally.found += 1;
     }

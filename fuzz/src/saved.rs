@@ -64,13 +64,14 @@ fn replace<'a>(dir: &Path, files: &[&'a str], manifest: &str, input: &[u8]) -> O
     let path = dir.join(manifest);
     let mut value: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
     let base = Path::new(name).file_name()?.to_str()?;
-    for entry in value["files"].as_array_mut()? {
+    let object = value.as_object_mut()?;
+    for entry in object.get_mut("files")?.as_array_mut()? {
         if entry["name"] == base {
             *entry = json!(FileEntry::of(base, rest));
         }
     }
     // Without this the first difference would be the last thing looked at.
-    value["check"] = json!("");
+    object.insert("check".into(), json!(""));
     if name != manifest {
         fs::write(path, value.to_string()).ok()?;
     }
