@@ -10,7 +10,7 @@ mod memory;
 mod row;
 mod runs;
 mod smoke;
-mod tests;
+mod suites;
 mod two;
 
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ const PARTS: [(&str, Part); 6] = [
     ("two", |runs, _| two::run(runs)),
     ("fuzz", |runs, args| smoke::run(runs, args.fuzz, args.seed)),
     ("memory", |runs, args| memory::run(runs, args.log)),
-    ("tests", |_, _| tests::run()),
+    ("tests", |_, _| suites::run()),
 ];
 
 /// Runs everything and writes the page.

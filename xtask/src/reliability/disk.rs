@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::row::{Promise, Row};
 use super::runs::{Runs, same_end};
-use super::tests;
+use super::suites;
 
 /// KiB of the smallest disk and of the step to the next one.
 const FIRST: u64 = 24;
@@ -30,7 +30,7 @@ cp -r "$disk/run" "$copy" || exit 90
 
 /// Fails each operation (by the test of that name), and fills disks where the system lets a user have one.
 pub fn run(runs: &Runs) -> Result<Vec<Row>> {
-    let said = tests::said("prl-train", "faults")?;
+    let said = suites::said("prl-train", "faults")?;
     let count = |what: &str| {
         said.iter().find(|line| line.starts_with(what)).and_then(|line| line.split(' ').nth(1)?.parse().ok())
     };
