@@ -79,6 +79,26 @@ fn a_run_resumed_ends_as_one_never_stopped() {
     same_end(&whole, &parts);
 }
 
+/// A checkpoint takes its place in one step, so there is always one, the older or the newer.
+#[test]
+fn a_run_in_training_can_be_read_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { max_steps: Some(150), eval_every: 1, ..quick(ring(dir.path(), 100)) };
+    let out = dir.path().join("run");
+    std::thread::scope(|scope| {
+        let training = scope.spawn(|| finish(&config, &out));
+        while !out.join("best/manifest.json").exists() {
+            assert!(!training.is_finished());
+        }
+        let mut reads = 0;
+        while !training.is_finished() {
+            Run::open(&out).unwrap().load(&Device::Cpu).unwrap();
+            reads += 1;
+        }
+        assert!(reads > 3, "{reads}");
+    });
+}
+
 #[test]
 fn metrics_depend_on_neither_batch_nor_threads() {
     let dir = tempfile::tempdir().unwrap();
