@@ -13,9 +13,11 @@ mod smoke;
 mod suites;
 mod two;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
@@ -38,12 +40,21 @@ pub struct Args {
     /// Bytes of the largest log that is prepared, in RC15's format
     #[arg(long, default_value_t = 1_000_000_000)]
     log: u64,
-    /// Only these: kill, disk, two, fuzz, memory, tests
+    /// Only these, the rest of the page as it was: kill, disk, two, fuzz, memory, tests
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Where the page goes
+    /// Where the page goes [default: results]
     #[arg(long)]
     out: Option<PathBuf>,
+}
+
+/// A line of the table, with the part that found it and the code that it was found of.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    part: String,
+    commit: String,
+    #[serde(flatten)]
+    row: Row,
 }
 
 /// What one part of it makes of the binaries and the flags.
@@ -59,7 +70,7 @@ const PARTS: [(&str, Part); 6] = [
     ("tests", |_, _| suites::run()),
 ];
 
-/// Runs everything and writes the page.
+/// Runs everything, or some of it, and writes the page: what is not run stands as it was found before.
 pub fn run(args: &Args) -> Result<()> {
     for only in &args.only {
         ensure!(
@@ -68,37 +79,53 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     let runs = Runs::new()?;
-    let mut rows = Vec::new();
+    let out = args.out.clone().unwrap_or_else(|| root().join("results"));
+    let kept = out.join("reliability.jsonl");
+    let (mut rows, commit) = (read(&kept)?, Machine::here().commit);
     for (name, part) in PARTS.iter().filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name)) {
         eprintln!("==> {name}");
+        rows.retain(|found| found.part != *name);
         for row in part(&runs, args)? {
             eprintln!("{}: {} times, lost {}", row.tried, row.times, row.lost);
-            rows.push(row);
+            rows.push(Found { part: (*name).to_owned(), commit: commit.clone(), row });
         }
+        // The promises' own order.
+        rows.sort_by_key(|found| found.row.promise);
+        write_whole(
+            &kept,
+            rows.iter().map(|found| Ok(serde_json::to_string(found)? + "\n")).collect::<Result<String>>()?,
+        )?;
     }
-    rows.sort_by_key(|row| row.promise);
     let page = page(&rows);
     println!("{page}");
-    if args.only.is_empty() {
-        write_whole(&args.out.clone().unwrap_or_else(|| root().join("results/reliability.md")), &page)?;
-    }
-    let lost: u64 = rows.iter().map(|row| row.lost).sum();
+    write_whole(&out.join("reliability.md"), &page)?;
+    let lost: u64 = rows.iter().map(|found| found.row.lost).sum();
     ensure!(lost == 0, "{lost} were lost");
     Ok(())
 }
 
-fn page(rows: &[Row]) -> String {
-    let cells = |row: &Row| {
-        vec![row.promise.title().to_owned(), row.tried.clone(), row.times.to_string(), row.lost.to_string()]
+/// What was found before.
+fn read(kept: &Path) -> Result<Vec<Found>> {
+    let text = if kept.exists() { fs::read_to_string(kept)? } else { String::new() };
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+fn page(rows: &[Found]) -> String {
+    let cells = |Found { commit, row, .. }: &Found| {
+        let [times, lost] = [row.times, row.lost].map(|n| n.to_string());
+        vec![row.promise.title().to_owned(), row.tried.clone(), commit.clone(), times, lost]
     };
-    let table =
-        markdown_table(&["promise", "what was tried", "times", "lost"], 2, &rows.iter().map(cells).collect::<Vec<_>>());
+    let table = markdown_table(
+        &["promise", "what was tried", "commit", "times", "lost"],
+        3,
+        &rows.iter().map(cells).collect::<Vec<_>>(),
+    );
     let mut excluded = String::new();
-    for promise in row::Promise::ALL.iter().filter(|promise| rows.iter().any(|row| row.promise == **promise)) {
+    for promise in row::Promise::ALL.iter().filter(|promise| rows.iter().any(|found| found.row.promise == **promise)) {
         excluded += &format!("- **{}**: {}\n", promise.title(), promise.excludes());
     }
     format!(
-        "# Reliability\n\nWritten by `cargo xtask reliability`. Lost is what did not come out as promised.\n\n{}\n{table}\n## What \
+        "# Reliability\n\nWritten by `cargo xtask reliability`. Lost is what did not come out as promised. [Lines](reliability.jsonl).\n\n{}\n{table}\n## What \
          a promise leaves out\n\n{excluded}",
         Machine::here().to_markdown()
     )

@@ -1,7 +1,10 @@
 //! The promises, and a line of the table for each thing that was tried.
 
+use serde::{Deserialize, Serialize};
+
 /// What is promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Promise {
     Resume,
     Whole,
@@ -75,7 +78,7 @@ impl Promise {
 }
 
 /// A line of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// Which promise.
     pub promise: Promise,
