@@ -1,4 +1,5 @@
 //! A small learnable log: item i is followed by i + 1, and sometimes by anything.
+#![allow(dead_code, reason = "no file of tests uses all of it")]
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,6 @@ pub fn quick(data: PathBuf) -> Config {
 }
 
 /// Asserts that two runs ended alike, to the bit: weights, moments, metrics (their times apart), and what is used.
-#[allow(dead_code, reason = "not every file of tests compares runs")]
 pub fn same_end(a: &Path, b: &Path) {
     for file in ["best/weights", "checkpoint/weights", "checkpoint/moments"] {
         let [a, b] = [a, b].map(|run| std::fs::read(run.join(format!("{file}.safetensors"))).unwrap());
@@ -53,7 +53,6 @@ pub fn same_end(a: &Path, b: &Path) {
 }
 
 /// Everything a run measured, times apart.
-#[allow(dead_code, reason = "not every file of tests compares runs")]
 pub fn metrics(run: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {
