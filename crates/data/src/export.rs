@@ -24,7 +24,6 @@ pub(crate) fn stage(
     item_ids: &Ids,
     arrays: &Arrays,
 ) -> Result<Staged> {
-    let parent = |p: &Path| p.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned);
     let dir = if path.starts_with(out) { parent(out) } else { parent(path) };
     std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
     let file = builder().prefix(".prl-").suffix(".parquet").tempfile_in(&dir).map_err(Error::io(&dir))?;
@@ -35,6 +34,11 @@ pub(crate) fn stage(
     };
     write().map_err(|e| Error::file(path, format!("could not be written: {e}")))?;
     Ok(Staged { file, path: path.to_owned() })
+}
+
+/// The directory a path lies in.
+pub(crate) fn parent(path: &Path) -> PathBuf {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned)
 }
 
 impl Staged {

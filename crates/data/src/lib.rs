@@ -3,7 +3,7 @@
 //! [`prepare()`] reads RetailRocket, RC15, any CSV or Parquet table or a RecBole `.inter` file, filters and indexes it by the
 //! protocol, splits it and writes what [`prl_sessions`] reads. The one design decision here is that **a file is read once,
 //! as a stream of chunks**: unpacked, hashed, checked and parsed on the way into compact columns, so memory is bounded by
-//! the events and not by the file, nothing temporary is written, and whatever is wrong is known by its line.
+//! the events that are kept and not by the file, and whatever is wrong is known by its line.
 //!
 //! This is the only crate that compiles polars.
 
@@ -24,6 +24,7 @@ mod rc15;
 mod records;
 mod retailrocket;
 mod split;
+mod spool;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use prl_sessions::{Arrays, DatasetCounts, Draft, ItemMap, Manifest, SourceFile};
 
 use crate::dropped::{Dropped, Reason};
 use crate::error::{Error, Result};
-use crate::export::{self, Staged};
+use crate::export::{self, Staged, parent};
 use crate::input::{self, Input};
 use crate::log::Log;
 use crate::options::{Options, Source};
@@ -23,7 +23,7 @@ use crate::{delimited, parquet, rc15, retailrocket};
 pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
     options.check()?;
     let mut dropped = Dropped::default();
-    let (mut log, files) = read(options, &mut dropped)?;
+    let (mut log, files) = read(options, out, &mut dropped)?;
     let rows = files.iter().map(|f| f.rows).sum();
     log.reindex_items();
     log.order();
@@ -65,8 +65,8 @@ fn paths(source: &Source) -> Vec<&Path> {
     }
 }
 
-/// The log by the source's own steps, and what was read.
-fn read(options: &Options, dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile>)> {
+/// The log by the source's own steps, and what was read. What does not fit memory waits beside `out`.
+fn read(options: &Options, out: &Path, dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile>)> {
     let extensions: &[&str] = match options.source {
         Source::Parquet { .. } => &["parquet", "pq"],
         Source::Inter { .. } => &["inter"],
@@ -78,7 +78,9 @@ fn read(options: &Options, dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile
     input::refuse_same_paths(&all)?;
     let (log, files) = match &options.source {
         Source::RetailRocket { .. } => retailrocket::read(&inputs[0], dropped)?,
-        Source::Rc15 { sample, .. } => rc15::read(&inputs[0], &inputs[1], *sample, options.seed, dropped)?,
+        Source::Rc15 { sample, .. } => {
+            rc15::read(&inputs[0], &inputs[1], (*sample, options.seed), &parent(out), dropped)?
+        }
         Source::Csv { delimiter, table, .. } => delimited::read_csv(&inputs[0], *delimiter, table, dropped)?,
         Source::Parquet { table, .. } => parquet::read(&inputs[0], table, dropped)?,
         Source::Inter { table, .. } => delimited::read_inter(&inputs[0], table, dropped)?,

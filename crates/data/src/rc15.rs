@@ -1,6 +1,9 @@
 //! RC15, the RecSys Challenge 2015, by the steps of the SQN code: a seeded sample of the sessions with more than two
 //! clicks, and their buys as extra events.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use prl_sessions::{Kind, SourceFile};
 use rand::seq::index;
 
@@ -10,6 +13,7 @@ use crate::ids::IdColumn;
 use crate::input::Input;
 use crate::log::Log;
 use crate::records::Dialect;
+use crate::spool::{BLOCK, Row, Spool};
 use crate::text::{self, Batch, Cell, Header, Wanted};
 use crate::times::from_iso;
 
@@ -19,49 +23,84 @@ const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "q
 /// Sessions of fewer clicks are left out.
 const LEAST_CLICKS: usize = 3;
 
-/// The log after the steps: the sampled sessions' clicks, then their buys, each in file order. All clicks are held at
-/// once, at 25 bytes each.
+/// The log after the steps: the sampled sessions' clicks, then their buys, each session's in file order. All clicks wait on
+/// the disk of `dir`; memory holds a part of them, and what is sampled.
 pub(crate) fn read(
     clicks: &[Input],
     buys: &[Input],
-    sample: usize,
-    seed: u64,
+    (sample, seed): (usize, u64),
+    dir: &Path,
     dropped: &mut Dropped,
 ) -> Result<(Log, Vec<SourceFile>)> {
-    let (mut log, mut files) = read_clicks(clicks)?;
-    dropped.add(Reason::ShortSession, log.drop_short_sessions(LEAST_CLICKS));
-    let sampled = sample_sessions(&log, sample, seed);
-    dropped.add(Reason::NotSampled, log.retain(|session, _| sampled[session as usize]));
-    log.reindex_items();
+    let mut spool = Spool::new(dir)?;
+    let spooled = clicks.iter().map(|input| each_row(input, CLICKS, |row| spool.push(row)));
+    let mut files = spooled.collect::<Result<Vec<_>>>()?;
+    let mut log = sampled_clicks(spool, (sample, seed), dropped)?;
     for input in buys {
-        files.push(each_row(input, BUYS, |session, time, item| {
-            let session = log.session_ids.rank_of(session).filter(|&s| sampled[s as usize]);
-            match (session, log.item_ids.rank_of(item)) {
+        files.push(each_row(input, BUYS, |row| {
+            match (log.session_ids.rank_of(row.session), log.item_ids.rank_of(row.item)) {
                 (None, _) => dropped.add(Reason::NotSampled, 1),
                 (_, None) => dropped.add(Reason::BuyOfUnclickedItem, 1),
-                (Some(session), Some(item)) => log.push(session, item, Kind::Purchase, time),
+                (Some(session), Some(item)) => log.push(session, item, Kind::Purchase, row.time),
             }
+            Ok(())
         })?);
     }
     Ok((log, files))
 }
 
-fn read_clicks(clicks: &[Input]) -> Result<(Log, Vec<SourceFile>)> {
-    let (mut sessions, mut items, mut times) = (IdColumn::default(), IdColumn::default(), Vec::new());
-    let mut files = Vec::with_capacity(clicks.len());
-    for input in clicks {
-        files.push(each_row(input, CLICKS, |session, time, item| {
-            sessions.push_number(session);
-            items.push_number(item);
-            times.push(time);
-        })?);
+/// The clicks of a sample of the sessions that have enough of them. A session's place among those is the number of them in
+/// the blocks of ids before its own, and before it in its block.
+fn sampled_clicks(mut spool: Spool, (sample, seed): (usize, u64), dropped: &mut Dropped) -> Result<Log> {
+    let (mut blocks, mut clicks, mut long_enough) = (BTreeMap::<u64, usize>::new(), 0, 0);
+    spool.for_each_part(|rows| {
+        let (sessions, kept) = long_sessions(rows);
+        sessions.iter().for_each(|session| *blocks.entry(session / BLOCK).or_default() += 1);
+        (clicks, long_enough) = (clicks + rows.len(), long_enough + kept);
+    })?;
+    let mut next = 0;
+    for count in blocks.values_mut() {
+        next += std::mem::replace(count, next);
     }
+    let sampled = sample_sessions(next, sample, seed);
+
+    let (mut sessions, mut items, mut times) = (IdColumn::default(), IdColumn::default(), Vec::new());
+    spool.for_each_part(|rows| {
+        let (mut wanted, _) = long_sessions(rows);
+        wanted.retain(|session| {
+            let place = blocks.get_mut(&(session / BLOCK));
+            place.is_some_and(|place| sampled[std::mem::replace(place, *place + 1)])
+        });
+        // The clicks of a session mostly stand together.
+        for run in rows.chunk_by(|a, b| a.session == b.session) {
+            if wanted.binary_search(&run[0].session).is_ok() {
+                run.iter().for_each(|row| {
+                    sessions.push_number(row.session);
+                    items.push_number(row.item);
+                    times.push(row.time);
+                });
+            }
+        }
+    })?;
+    dropped.add(Reason::ShortSession, (clicks - long_enough) as u64);
+    dropped.add(Reason::NotSampled, (long_enough - times.len()) as u64);
     let kinds = vec![Kind::Click; times.len()];
-    Ok((Log::new(sessions, items, kinds, times), files))
+    Ok(Log::new(sessions, items, kinds, times))
 }
 
-/// Hands `(session, time, item)` of every row to `take`.
-fn each_row(input: &Input, header: Header, mut take: impl FnMut(u64, i64, u64)) -> Result<SourceFile> {
+/// The sessions of enough clicks, sorted, and how many clicks they have.
+fn long_sessions(rows: &[Row]) -> (Vec<u64>, usize) {
+    let mut ids: Vec<u64> = rows.iter().map(|row| row.session).collect();
+    ids.sort_unstable();
+    let long = ids.chunk_by(|a, b| a == b).filter(|session| session.len() >= LEAST_CLICKS);
+    long.fold((Vec::new(), 0), |(mut sessions, clicks), session| {
+        sessions.push(session[0]);
+        (sessions, clicks + session.len())
+    })
+}
+
+/// Hands every row to `take`.
+fn each_row(input: &Input, header: Header, mut take: impl FnMut(Row) -> Result<()>) -> Result<SourceFile> {
     let choose = |names: &[String]| {
         let cells = [Cell::Unsigned, Cell::Text, Cell::Unsigned];
         Ok((0..).zip(cells).map(|(field, cell)| Wanted { field, name: names[field].clone(), cell }).collect())
@@ -70,24 +109,19 @@ fn each_row(input: &Input, header: Header, mut take: impl FnMut(u64, i64, u64)) 
         let ids = batch.unsigned(0)?.zip(batch.unsigned(2)?);
         for (row, (time, (session, item))) in batch.texts(1)?.zip(ids).enumerate() {
             let time = from_iso(time.unwrap_or_default()).map_err(|expected| batch.fault(row, 1, expected))?;
-            take(session, time, item);
+            take(Row { session, item, time })?;
         }
         Ok(())
     })
 }
 
-/// Which session ranks are sampled: `sample` of those that have events, without replacement.
-fn sample_sessions(log: &Log, sample: usize, seed: u64) -> Vec<bool> {
-    let sizes = log.session_sizes();
-    let kept: Vec<usize> = (0..sizes.len()).filter(|&s| sizes[s] > 0).collect();
-    if kept.len() < sample {
-        tracing::warn!(
-            "{} sessions have more than two clicks, fewer than the {sample} to sample: all are taken",
-            kept.len()
-        );
+/// Which of `there` sessions are sampled: `sample` of them, without replacement.
+fn sample_sessions(there: usize, sample: usize, seed: u64) -> Vec<bool> {
+    if there < sample {
+        tracing::warn!("{there} sessions have more than two clicks, fewer than the {sample} to sample: all are taken");
     }
-    let mut sampled = vec![false; sizes.len()];
+    let mut sampled = vec![false; there];
     let mut rng = prl_seed::stream(seed, "sample", 0);
-    index::sample(&mut rng, kept.len(), sample.min(kept.len())).into_iter().for_each(|i| sampled[kept[i]] = true);
+    index::sample(&mut rng, there, sample.min(there)).into_iter().for_each(|i| sampled[i] = true);
     sampled
 }

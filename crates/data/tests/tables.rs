@@ -220,6 +220,18 @@ fn parquet_of_every_type() {
 }
 
 #[test]
+fn an_empty_partition_is_none_but_an_empty_file_is_refused() {
+    let folder = Folder::new();
+    let full = write_parquet(&folder, "full.parquet", &DataType::Int64, &DataType::Int64, 100);
+    let mut none = ParquetReader::new(std::fs::File::open(&full).unwrap()).finish().unwrap().clear();
+    let empty = folder.write("log/part-0.parquet", "");
+    ParquetWriter::new(std::fs::File::create(&empty).unwrap()).finish(&mut none).unwrap();
+    assert!(folder_refuses(&folder, &parquet(folder.path("log"), table_with_events())).contains("holds no row"));
+    folder.write("log/part-1.parquet", std::fs::read(&full).unwrap());
+    assert_eq!(folder.prepare(&parquet(folder.path("log"), table_with_events())).1, expected());
+}
+
+#[test]
 fn bad_parquet() {
     let folder = Folder::new();
     let good = write_parquet(&folder, "good.parquet", &DataType::Int64, &DataType::Int64, 100);
