@@ -66,7 +66,7 @@ impl Folder {
     fn deal(&self, raw: &str, to: &str, files: usize, header: bool, coarse: impl Fn(&str) -> String) {
         let text = std::fs::read_to_string(self.path("raw").join(raw)).unwrap();
         let mut lines = text.lines();
-        let first = header.then(|| lines.next().unwrap().to_owned() + "\n").unwrap_or_default();
+        let first = if header { lines.next().unwrap().to_owned() + "\n" } else { String::new() };
         let mut parts = vec![first; files];
         lines.enumerate().for_each(|(i, line)| parts[i % files] += &(coarse(line) + "\n"));
         std::fs::create_dir(self.path(to)).unwrap();
