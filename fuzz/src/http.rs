@@ -11,6 +11,9 @@ use crate::saved::small_run;
 
 const PATHS: [&str; 4] = ["/v1/recommend", "/v1/recommend/batch", "/v1/sessions/a/events", "/v1/sessions/a/recommend"];
 
+/// What begins the kept session.
+const BEGIN: &[u8] = b"{\"events\": [{\"item\": \"item-1\"}]}";
+
 /// A body, to the path that its first byte says.
 pub fn http(input: &[u8]) -> Result<(), String> {
     static CONNECTION: Mutex<Option<BufReader<TcpStream>>> = Mutex::new(None);
@@ -33,6 +36,9 @@ fn server() -> SocketAddr {
         while ask(&mut BufReader::new(TcpStream::connect(addr).unwrap()), "/v1/recommend", b"{\"items\":[]}").0 == 503 {
             std::thread::sleep(Duration::from_millis(5));
         }
+        // The kept session is there whatever is asked first.
+        let begun = ask(&mut BufReader::new(TcpStream::connect(addr).unwrap()), PATHS[2], BEGIN);
+        assert!(begun.0 < 300, "{begun:?}");
         addr
     })
 }
