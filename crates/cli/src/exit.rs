@@ -35,8 +35,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
+    ExitCode::from(tell(error))
+}
+
+/// Prints the error on stderr; its exit code.
+pub fn tell(error: &anyhow::Error) -> u8 {
     eprintln!("error: {}", message(error));
-    ExitCode::from(code(error))
+    code(error)
 }
 
 /// The error and its causes, those left out that the message before them holds already.

@@ -11,6 +11,8 @@ mod flags;
 mod inspect;
 #[cfg(feature = "data")]
 mod prepare;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod recommend;
 #[cfg(feature = "serve")]
 mod serve;

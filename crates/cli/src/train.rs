@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_encoders::EncoderKind;
-use prl_train::{Config, Evaluation, Method, Observer, Outcome, train};
+use prl_train::{Alone, Config, Evaluation, Method, Observer, Outcome, Ranks, train_over};
 use toml::Value;
 
 use crate::exit::{Interrupted, Usage};
@@ -109,6 +110,10 @@ pub struct Args {
     /// Deviation of that factor [default: 0]
     #[arg(long)]
     eps: Option<f64>,
+    /// Train one model on all the processes that mpirun started, each on its share of every batch
+    #[cfg(feature = "mpi")]
+    #[arg(long)]
+    mpi: bool,
     #[command(flatten)]
     compute: Compute,
 }
@@ -177,6 +182,16 @@ fn set<const N: usize>(table: &mut toml::Table, values: [(&str, Option<Value>); 
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    #[cfg(feature = "mpi")]
+    if args.mpi {
+        return finish(crate::ranks::over(|ranks| train(&args, &ranks))?);
+    }
+    let alone: Arc<dyn Ranks> = Arc::new(Alone);
+    finish(train(&args, &alone)?)
+}
+
+/// Trains as one of the ranks; what it came to is told by the first.
+fn train(args: &Args, ranks: &Arc<dyn Ranks>) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let mut config = args.config()?;
     config.data = std::path::absolute(&config.data)?;
@@ -188,21 +203,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             std::process::exit(130);
         }
     })?;
-    let mut bar = Bar::new(began);
-    let outcome = train(&config, &args.out, &device, args.resume, &STOP, &mut bar)?;
+    let is_first = ranks.rank() == 0;
+    let mut bar = Bar::new(is_first.then_some(began));
+    let outcome = train_over(ranks, &config, &args.out, &device, args.resume, &STOP, &mut bar)?;
     bar.bar.finish_and_clear();
+    if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
+        let out = args.out.display();
+        println!("{out}: model {}, best at step {} of {}, {:.0} s", m.model, m.best_step, m.steps, m.seconds);
+    }
+    Ok(outcome)
+}
+
+fn finish(outcome: Outcome) -> anyhow::Result<()> {
     match outcome {
-        Outcome::Finished(m) => {
-            println!(
-                "{}: model {}, best at step {} of {}, {:.0} s",
-                args.out.display(),
-                m.model,
-                m.best_step,
-                m.steps,
-                m.seconds
-            );
-            Ok(())
-        }
+        Outcome::Finished(_) => Ok(()),
         Outcome::Interrupted(step) => Err(Interrupted { step }.into()),
     }
 }
@@ -215,10 +229,15 @@ struct Bar {
 }
 
 impl Bar {
-    fn new(began: Instant) -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    /// Without a beginning, it shows nothing.
+    fn new(began: Option<Instant>) -> Self {
+        let bar = if began.is_some() && std::io::stderr().is_terminal() {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {per_sec}  {eta} left  {msg}");
-        Self { bar: style.map(|s| bar.clone().with_style(s)).unwrap_or(bar), began: Some(began) }
+        Self { bar: style.map(|s| bar.clone().with_style(s)).unwrap_or(bar), began }
     }
 }
 

@@ -7,23 +7,33 @@ use rand::RngCore;
 
 use crate::rows::scale;
 
+/// How many elements of a tensor lie before this process's, given how many it has.
+type Before = Box<dyn Fn(usize) -> usize>;
+
 /// The context of a forward pass.
-#[derive(Debug)]
 pub struct Pass {
     /// Seed and step, when training.
     train: Option<(u64, u64)>,
     drawn: Cell<u32>,
+    /// When each process has a share of the batch.
+    before: Option<Before>,
 }
 
 impl Pass {
     /// A training pass: dropout is on. Masks are a function of the seed, the step and the order of the calls.
     pub fn train(seed: u64, step: u64) -> Self {
-        Self { train: Some((seed, step)), drawn: Cell::new(0) }
+        Self { train: Some((seed, step)), drawn: Cell::new(0), before: None }
+    }
+
+    /// The same pass over a share of a batch: masks are that share of the whole batch's masks. `before` says how many elements
+    /// of a tensor lie with the rows before the share, given how many lie in it. (Batches come first in every tensor.)
+    pub fn sharing(self, before: impl Fn(usize) -> usize + 'static) -> Self {
+        Self { before: Some(Box::new(before)), ..self }
     }
 
     /// An inference pass: dropout is off.
     pub fn infer() -> Self {
-        Self { train: None, drawn: Cell::new(0) }
+        Self { train: None, drawn: Cell::new(0), before: None }
     }
 
     /// What a dropout multiplies each of `n` elements with: 0 with probability `rate`, to the nearest 1 / 65536, else
@@ -31,11 +41,12 @@ impl Pass {
     pub fn factors(&self, n: usize, rate: f64) -> Option<Vec<f32>> {
         let (seed, step) = self.train.filter(|_| rate > 0.0)?;
         let name = format!("dropout {}", self.drawn.replace(self.drawn.get() + 1));
-        let mut draws = vec![0; 2 * n];
+        let before = self.before.as_ref().map_or(0, |before| before(n));
+        let mut draws = vec![0; 2 * (before + n)];
         prl_seed::stream(seed, &name, step).fill_bytes(&mut draws);
         let (bar, keep) = ((rate * 65_536.0).round() as u32, (1.0 / (1.0 - rate)) as f32);
         let factor = |draw: &[u8]| if u32::from(u16::from_le_bytes([draw[0], draw[1]])) < bar { 0.0 } else { keep };
-        Some(draws.chunks_exact(2).map(factor).collect())
+        Some(draws[2 * before..].chunks_exact(2).map(factor).collect())
     }
 
     /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.
@@ -65,5 +76,12 @@ mod tests {
         assert!((zeros - 0.3).abs() < 0.015, "{zeros}");
         assert!((first.iter().sum::<f32>() / 20_000.0 - 1.0).abs() < 0.02);
         assert_eq!(mask(&Pass::infer()), vec![1.0; 20_000]);
+    }
+
+    #[test]
+    fn the_masks_of_shares_are_those_of_the_whole() {
+        let whole = Pass::train(5, 8).factors(1000, 0.3).unwrap();
+        let share = |before: usize, n: usize| Pass::train(5, 8).sharing(move |_| before).factors(n, 0.3).unwrap();
+        assert_eq!([share(0, 300), share(300, 700)].concat(), whole);
     }
 }

@@ -11,18 +11,25 @@ use prl_sessions::{Dataset, ReturnTable, Rows, Split};
 use crate::config::Config;
 use crate::method::Method;
 use crate::model::{Examples, Transitions};
+use crate::ranks::{Alone, Ranks};
 
 /// The training rows of a dataset under some settings. What a step sees is a function of the seed and the step alone.
 pub struct Batches<'a> {
     rows: Rows<'a>,
     config: &'a Config,
     returns: &'a ReturnTable,
+    ranks: &'a dyn Ranks,
 }
 
 impl<'a> Batches<'a> {
     /// The training split's, prompted in the unit of `returns`.
     pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
-        Self { rows: Rows::new(data, Split::Train, config.skip_first), config, returns }
+        Self { rows: Rows::new(data, Split::Train, config.skip_first), config, returns, ranks: &Alone }
+    }
+
+    /// This rank's share of the same batches: the shares of all ranks, in their order, are what one rank alone would get.
+    pub fn over(self, ranks: &'a dyn Ranks) -> Self {
+        Self { ranks, ..self }
     }
 
     /// The number of rows.
@@ -39,13 +46,14 @@ impl<'a> Batches<'a> {
     pub fn at(&self, t: u64) -> Examples {
         let config = self.config;
         let window = config.model.window;
-        let rows = self.rows.draw(config.seed, t, config.batch_size);
+        let drawn = self.rows.draw(config.seed, t, config.batch_size);
+        let rows = &drawn[self.ranks.share(drawn.len())];
         let next = config.method.is_double().then(|| self.rows.next(rows.iter().copied(), window));
-        let batch = self.rows.batch(rows, window, Some(config.return_rule()));
+        let batch = self.rows.batch(rows.iter().copied(), window, Some(config.return_rule()));
         let rewards: Vec<f64> = batch.kinds.iter().map(|&kind| config.rewards.of(kind)).collect();
         let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.returns.mean_at(t));
         let returns: Vec<f64> = batch.returns.iter().zip(&batch.windows.steps).map(prompt).collect();
-        let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / batch.targets.len() as f64;
+        let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / drawn.len() as f64;
         let scale = rewards.iter().zip(&returns).map(weight).collect();
         let critic = (config.method == Method::Sac).then_some(Critic { warm_up: config.warm_up.unwrap_or(0) });
         let transitions = next.map(|next| Transitions { rewards, next, gamma: config.gamma, critic });

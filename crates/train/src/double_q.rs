@@ -14,6 +14,7 @@ use rand::RngCore;
 use crate::head::Head;
 use crate::model::{Examples, Transitions};
 use crate::network::{Clock, Network, StepTimes};
+use crate::ranks::Alone;
 
 /// Whose turn a training step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Pair<'_> {
         if !td.is_finite() {
             return Ok((td, hidden.clone()));
         }
-        let cross_entropy = self.main.head.step(adam, turn.taken, hidden, &examples.targets, &scale)?;
+        let cross_entropy = self.main.head.step(adam, turn.taken, hidden, &examples.targets, &scale, &Alone)?;
         if !cross_entropy.loss.is_finite() {
             return Ok((cross_entropy.loss, hidden.clone()));
         }

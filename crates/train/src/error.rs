@@ -53,6 +53,14 @@ pub enum Error {
         /// What is wrong, and the mend.
         what: String,
     },
+    /// Another rank of this training failed.
+    #[error("rank {rank} failed: {what}")]
+    Rank {
+        /// Which one.
+        rank: usize,
+        /// What it said.
+        what: String,
+    },
     /// A dataset that has nothing to learn from, or to be judged by.
     #[error("the {split} split of {} holds no event; prepare more data or another split", path.display())]
     EmptySplit {

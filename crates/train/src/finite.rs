@@ -1,7 +1,9 @@
-//! Whether every number of a tensor is one: what stops a training that diverges before it is saved.
+//! What all numbers of a tensor are, at a glance: whether each is one, which stops a training that diverges before it is saved,
+//! and a sum of their bits, by which ranks see that they hold the same.
 
 use candle_core::{DType, Result, Tensor};
 use num_traits::Float;
+use prl_kernels::Real;
 use prl_kernels::storage::with;
 
 use crate::dtype::by_dtype;
@@ -16,6 +18,15 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     // Without a way out of the loop, it is vectorised.
     by_dtype!(tensor.dtype(), T => with(&tensor, |x: &[T]| {
         Ok(x.iter().fold(true, |ok, x| ok & (x.abs() < T::infinity())))
+    }))
+}
+
+/// The sum of the bit patterns of a CPU tensor's elements, each times its place, so that an exchange shows too.
+pub(crate) fn sum_of_bits(tensor: &Tensor) -> Result<u64> {
+    let tensor = tensor.contiguous()?;
+    by_dtype!(tensor.dtype(), T => with(&tensor, |x: &[T]| {
+        let bits = |x: &T| x.double().to_bits();
+        Ok((1_u64..).zip(x).fold(0, |sum: u64, (place, x)| sum.wrapping_add(place.wrapping_mul(bits(x)))))
     }))
 }
 

@@ -6,7 +6,7 @@ mod composed;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
-use prl_kernels::adam::Adam;
+use prl_kernels::adam::{Adam, update};
 use prl_kernels::catalogue::Catalogue;
 use prl_kernels::head::{Linear, LogSumExp, Sink, backward, log_sum_exp, score};
 use prl_kernels::rank::{NotFinite, Ranking, rank};
@@ -15,6 +15,7 @@ use prl_kernels::storage::{MutableStorage, with};
 use prl_nn::Init;
 
 use crate::dtype::by_dtype;
+use crate::ranks::{Number, Ranks};
 use crate::slot::Slot;
 
 /// The output layer: scores are `weight . hidden + bias`, apart from the embedding, Xavier uniform, bias zero.
@@ -49,37 +50,57 @@ impl Head {
         })
     }
 
-    /// Takes Adam's step `t` on `sum of scale[b] x cross-entropy[b]`. A loss that is not finite is returned as it is, and
-    /// nothing is updated.
-    pub(crate) fn step(&self, adam: Adam, t: u64, hidden: &Tensor, targets: &[u32], scale: &[f64]) -> Result<HeadStep> {
-        if hidden.device().is_cpu() {
-            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(adam, t, hidden, targets, scale))
-        } else {
-            self.step_composed(adam, t, hidden, targets, scale)
-        }
-    }
-
-    fn step_fused<T: MutableStorage>(
+    /// Takes Adam's step `t` on `sum of scale[b] x cross-entropy[b]` over the examples of all ranks (several need a CPU). A
+    /// loss that is not finite is returned as it is, and nothing is updated.
+    pub(crate) fn step(
         &self,
         adam: Adam,
         t: u64,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
+        ranks: &dyn Ranks,
+    ) -> Result<HeadStep> {
+        if hidden.device().is_cpu() {
+            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(adam, t, hidden, targets, scale, ranks))
+        } else {
+            self.step_composed(adam, t, hidden, targets, scale)
+        }
+    }
+
+    fn step_fused<T: Number>(
+        &self,
+        adam: Adam,
+        t: u64,
+        hidden: &Tensor,
+        targets: &[u32],
+        scale: &[f64],
+        ranks: &dyn Ranks,
     ) -> Result<HeadStep> {
         let hidden = hidden.contiguous()?;
         let scale: Vec<T> = scale.iter().map(|&s| T::of(s)).collect();
         let lse: LogSumExp<T> =
             with(&hidden, |h: &[T]| self.with_linear(|linear| Ok(log_sum_exp(linear, h, targets))))?;
-        let loss: f64 = lse.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum();
+        let loss = ranks.total(lse.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum());
         if !loss.is_finite() {
             return Ok(HeadStep { loss, hidden });
         }
         let (grad, bias_grad) = with(&hidden, |h: &[T]| {
             with(self.bias.param.as_tensor(), |bias: &[T]| {
                 self.weight.with_slots(|slots| {
-                    let sink = Sink::Adam(adam.step(t), slots.first, slots.second);
-                    backward(slots.param, bias, h, targets, &lse, &scale, sink)
+                    if ranks.is_alone() {
+                        let sink = Sink::Adam(adam.step(t), slots.first, slots.second);
+                        return backward(slots.param, bias, h, targets, &lse, &scale, sink);
+                    }
+                    let mut sums = vec![T::zero(); slots.param.len() + bias.len()];
+                    let (by_weight, by_bias) = sums.split_at_mut(slots.param.len());
+                    let sink = Sink::Gradient(by_weight);
+                    let (grad, bias_grad) = backward(slots.param, bias, h, targets, &lse, &scale, sink);
+                    by_bias.copy_from_slice(&bias_grad);
+                    ranks.sum(T::numbers(&mut sums));
+                    let bias_grad = sums.split_off(slots.param.len());
+                    update(adam.step(t), slots, &sums);
+                    (grad, bias_grad)
                 })
             })
         })?;
@@ -182,6 +203,7 @@ fn single<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
 #[cfg(test)]
 mod tests {
     use super::Head;
+    use crate::ranks::Alone;
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
@@ -203,7 +225,7 @@ mod tests {
         let targets: Vec<u32> = (0..10).map(|b| b * 13 % 150).collect();
         let scale: Vec<f64> = (0..10).map(|b| f64::from(b) * 0.01).collect();
         for t in 1..4 {
-            let a = fused.step(Adam::new(0.01), t, &hidden, &targets, &scale).unwrap();
+            let a = fused.step(Adam::new(0.01), t, &hidden, &targets, &scale, &Alone).unwrap();
             let b = composed.step_composed(Adam::new(0.01), t, &hidden, &targets, &scale).unwrap();
             assert!((a.loss - b.loss).abs() < 1e-12);
             assert_close(&flat(&a.hidden), &flat(&b.hidden));
@@ -249,7 +271,7 @@ mod tests {
         let head = Head::new(20, 4, DType::F64, &Device::Cpu, 3, "head").unwrap();
         let before = flat(&head.weight.param);
         let hidden = Tensor::full(f64::NAN, (1, 4), &Device::Cpu).unwrap();
-        let step = head.step(Adam::new(0.1), 1, &hidden, &[0], &[1.0]).unwrap();
+        let step = head.step(Adam::new(0.1), 1, &hidden, &[0], &[1.0], &Alone).unwrap();
         assert!(step.loss.is_nan());
         assert_eq!(before, flat(&head.weight.param));
     }

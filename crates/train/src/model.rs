@@ -1,5 +1,7 @@
 //! A model: one network, or under SQN and SAC two; one training step, and one inference.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Var};
 use prl_baselines::Critic;
 use prl_core::{BlockConfig, Prompts};
@@ -15,8 +17,9 @@ use rand::RngCore;
 use crate::config;
 use crate::double_q::{self, Turn};
 use crate::error::{Error, Result};
-use crate::finite::is_finite;
+use crate::finite::{is_finite, sum_of_bits};
 use crate::network::{Clock, Ends, Network, StepTimes};
+use crate::ranks::{Alone, Ranks};
 use crate::slot::Slot;
 
 /// A trainable recommender.
@@ -25,6 +28,7 @@ pub struct Model {
     networks: Vec<Network>,
     seed: u64,
     device: Device,
+    ranks: Arc<dyn Ranks>,
 }
 
 /// What a model learns from at a step.
@@ -91,7 +95,17 @@ impl Model {
         if is_double {
             networks.push(network(prl_seed::stream(seed, "second network", 0).next_u64())?);
         }
-        Ok(Self { networks, seed, device: device.clone() })
+        Ok(Self { networks, seed, device: device.clone(), ranks: Arc::new(Alone) })
+    }
+
+    /// The same model trained on several ranks: each gives [`step`](Self::step) its share of the batch, in the order of the
+    /// ranks and with the whole batch's scale, and all of them take the step of the whole.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what runs on one rank only: SQN and SAC, and a GPU.
+    pub fn over(self, ranks: Arc<dyn Ranks>) -> Result<Self> {
+        ranks.check(self.networks.len() == 2, &self.device)?;
+        Ok(Self { ranks, ..self })
     }
 
     /// Whether the model is fed a prompt.
@@ -104,14 +118,14 @@ impl Model {
         &self.device
     }
 
-    /// One training step; returns the loss before it. Without transitions that is `sum of scale[b] x cross-entropy[b]`; with
+    /// One training step; returns the loss before it, the same on every rank. Without transitions that is `sum of scale[b] x cross-entropy[b]`; with
     /// them half the squared error of the Q-values is added to each cross-entropy.
     ///
     /// # Errors
     /// [`Error::Diverged`] if the loss or a gradient of the middle is not finite. After the first nothing is updated; after the
     /// second the output layer is. (Its own gradient is never held whole: what that spoils, the next loss shows.)
     pub fn step(&self, adam: Adam, turn: Turn, examples: &Examples, times: &mut StepTimes) -> Result<f64> {
-        let pass = Pass::train(self.seed, turn.step);
+        let pass = self.pass(turn);
         let main = &self.networks[turn.main];
         let mut clock = Clock::start();
         let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
@@ -119,7 +133,7 @@ impl Model {
         clock.lap(&mut times.encoder);
         let (loss, grad) = match &examples.transitions {
             None => {
-                let step = main.head.step(adam, turn.taken, &hidden, targets, &examples.scale)?;
+                let step = main.head.step(adam, turn.taken, &hidden, targets, &examples.scale, &*self.ranks)?;
                 clock.lap(&mut times.head);
                 (step.loss, step.hidden)
             }
@@ -136,8 +150,21 @@ impl Model {
         if !loss.is_finite() {
             return Err(Error::Diverged { step: turn.step, cause: format!("the loss is {loss}") });
         }
-        main.backward(adam, turn, &forward, &grad, &mut clock, times)?;
+        let grads = main.backward(&forward, &grad)?;
+        clock.lap(&mut times.backward);
+        main.take(adam, turn, &grads.over(&*self.ranks)?)?;
+        clock.lap(&mut times.adam);
         Ok(loss)
+    }
+
+    /// The pass of a step: a rank's dropout masks are its share of those of the whole batch.
+    fn pass(&self, turn: Turn) -> Pass {
+        let pass = Pass::train(self.seed, turn.step);
+        if self.ranks.is_alone() {
+            return pass;
+        }
+        let ranks = Arc::clone(&self.ranks);
+        pass.sharing(move |n| ranks.before(n))
     }
 
     /// Ranks of the targets (if given) and the `k` best items for each window under its prompt.
@@ -198,6 +225,18 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// A number that two models with other weights or moments hardly share.
+    pub(crate) fn fingerprint(&self) -> Result<u64> {
+        let mut print = 0_u64;
+        for (_, slot) in self.slots() {
+            for var in [&slot.param, &slot.first, &slot.second] {
+                let bits = sum_of_bits(var)?;
+                print = print.rotate_left(1).wrapping_add(bits);
+            }
+        }
+        Ok(print)
     }
 
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.

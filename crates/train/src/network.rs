@@ -1,5 +1,6 @@
 //! One network: the item embedding, the encoder, the prompt block, the output layer, and under SQN and SAC a Q layer beside it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::embedding::Embedding;
 use crate::error::{Error, Result};
 use crate::finite::is_finite;
 use crate::head::Head;
+use crate::ranks::{Ranks, gather_rows, sum_tensors};
 use crate::slot::Slot;
 
 /// The sizes of a network's ends, and where it lives.
@@ -47,6 +49,28 @@ pub(crate) struct Forward<'a> {
     leaf: Var,
     /// `[B, width]`.
     pub(crate) hidden: Tensor,
+}
+
+/// The gradients of a batch by all that candle differentiates.
+pub(crate) struct Gradients<'a> {
+    /// By the parameters of the middle that have one.
+    middle: Vec<(&'a str, &'a Slot, Tensor)>,
+    /// The embedded items, and by their rows.
+    rows: Option<(Cow<'a, [u32]>, Tensor)>,
+}
+
+impl Gradients<'_> {
+    /// The whole batch's, when each rank has those of its share.
+    pub(crate) fn over(self, ranks: &dyn Ranks) -> Result<Self> {
+        if ranks.is_alone() {
+            return Ok(self);
+        }
+        let grads: Vec<Tensor> = self.middle.iter().map(|(.., grad)| grad.clone()).collect();
+        let sums = if grads.is_empty() { grads } else { sum_tensors(ranks, &grads)? };
+        let middle = self.middle.into_iter().zip(sums).map(|((name, slot, _), sum)| (name, slot, sum)).collect();
+        let gathered = self.rows.map(|(ids, grad)| gather_rows(ranks, &ids, &grad)).transpose()?;
+        Ok(Self { middle, rows: gathered.map(|(ids, grad)| (Cow::Owned(ids), grad)) })
+    }
 }
 
 /// Where the time of training steps went.
@@ -135,39 +159,35 @@ impl Network {
         Ok(block.forward(&State { state: &state, outputs: Some(&outputs), lengths }, prompts, pass)?)
     }
 
-    /// Goes back from the gradient of the hidden vectors, and takes Adam's step on the middle and the embedding.
+    /// Goes back from the gradient of the hidden vectors.
+    pub(crate) fn backward<'a>(&'a self, forward: &'a Forward<'_>, grad: &Tensor) -> Result<Gradients<'a>> {
+        // The gradient of this product by the middle's parameters is the loss's own.
+        let mut grads: GradStore = (&forward.hidden * grad)?.sum_all()?.backward()?;
+        let rows = grads.remove(&forward.leaf).map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
+        let middle = self.middle.iter();
+        let middle =
+            middle.filter_map(|(name, slot)| Some((name.as_str(), slot, grads.remove(&slot.param)?))).collect();
+        Ok(Gradients { middle, rows })
+    }
+
+    /// Takes Adam's step on the middle and the embedding.
     ///
     /// # Errors
     /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then.
-    pub(crate) fn backward(
-        &self,
-        adam: Adam,
-        turn: Turn,
-        forward: &Forward<'_>,
-        grad: &Tensor,
-        clock: &mut Clock,
-        times: &mut StepTimes,
-    ) -> Result<()> {
-        // The gradient of this product by the middle's parameters is the loss's own.
-        let grads: GradStore = (&forward.hidden * grad)?.sum_all()?.backward()?;
-        clock.lap(&mut times.backward);
-        let middle = self.middle.iter().filter_map(|(name, slot)| Some((name, slot, grads.get(&slot.param)?)));
-        let middle: Vec<_> = middle.collect();
-        let leaf = grads.get(&forward.leaf);
-        let named = middle.iter().map(|&(name, _, grad)| (name.as_str(), grad));
-        for (name, grad) in named.chain(leaf.map(|grad| ("embedding.weight", grad))) {
+    pub(crate) fn take(&self, adam: Adam, turn: Turn, grads: &Gradients<'_>) -> Result<()> {
+        let middle = grads.middle.iter().map(|(name, _, grad)| (*name, grad));
+        for (name, grad) in middle.chain(grads.rows.iter().map(|(_, grad)| ("embedding.weight", grad))) {
             if !is_finite(grad)? {
                 let cause = format!("the gradient of {name} is not finite");
                 return Err(Error::Diverged { step: turn.step, cause });
             }
         }
-        for (_, slot, grad) in middle {
+        for (_, slot, grad) in &grads.middle {
             slot.step(adam, turn.taken, grad)?;
         }
-        if let Some(grad) = leaf {
-            self.embedding.step(adam, turn.taken, &forward.windows.items, grad)?;
+        if let Some((ids, grad)) = &grads.rows {
+            self.embedding.step(adam, turn.taken, ids, grad)?;
         }
-        clock.lap(&mut times.adam);
         Ok(())
     }
 

@@ -1,30 +1,30 @@
-//! The training loop: draw, step, validate, keep the best.
+//! A training from a dataset to a finished run: what is refused, begun, gone on with and validated.
+
+mod steps;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_core::Device;
 use prl_baselines::warm_up_steps;
 use prl_eval::Scores;
-use prl_kernels::adam::Adam;
-use prl_sessions::{Dataset, DirLock, Rows, Split, append_synced, write_whole};
+use prl_sessions::{Dataset, DirLock, Rows, Split, write_whole};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline;
-use crate::batches::{Batches, ahead};
+use crate::batches::Batches;
 use crate::checkpoint::Progress;
 use crate::config::Config;
-use crate::double_q::Turns;
 use crate::error::{Error, Result};
 use crate::evaluate::cases;
 use crate::manifest::RunManifest;
 use crate::method::Method;
-use crate::model::{Examples, Model};
-use crate::network::StepTimes;
+use crate::ranks::{Alone, Ranks};
 use crate::run::Run;
 use crate::trained::Trained;
+use steps::Trainer;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,11 +70,36 @@ pub fn train(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let data = Dataset::open(&config.data)?;
-    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let _lock = DirLock::take(dir)?;
-    Run::tidy(dir)?;
-    let run = open(config, dir, &data, resume)?;
+    let ranks: Arc<dyn Ranks> = Arc::new(Alone);
+    train_over(&ranks, config, dir, device, resume, stop, observer)
+}
+
+/// The same on several ranks, each of which calls this with the same settings, and sees the same dataset and the same `dir`.
+/// The first rank alone holds, writes and validates the run.
+///
+/// # Errors
+/// As [`train`]; what one rank meets outside a step, each of them returns. A batch that does not fall into equal shares is
+/// [`Error::Config`].
+pub fn train_over(
+    ranks: &Arc<dyn Ranks>,
+    config: &Config,
+    dir: &Path,
+    device: &Device,
+    resume: bool,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    check(&**ranks, config)?;
+    ranks.check(config.method.is_double(), device)?;
+    let data = ranks.agree(Dataset::open(&config.data).map_err(Error::from))?;
+    let held = ranks.is_first().then(|| hold(config, dir, &data, resume)).transpose();
+    // The others look when all of it is there.
+    let held = ranks.agree(held)?;
+    let (_lock, run) = match held {
+        Some((lock, run)) => (Some(lock), Ok(run)),
+        None => (None, open(config, dir, &data, true)),
+    };
+    let run = ranks.agree(run)?;
     if let Some(manifest) = run.manifest()? {
         return Ok(Outcome::Finished(Box::new(manifest)));
     }
@@ -84,11 +109,33 @@ pub fn train(
         }
     }
     if config.method.is_neural() {
-        let batches = Batches::new(&data, run.config(), run.returns());
-        Trainer::new(&run, &data, &batches, device)?.run(&batches, stop, observer)
+        let batches = Batches::new(&data, run.config(), run.returns()).over(&**ranks);
+        let trainer = ranks.agree(Trainer::new(&run, &data, &batches, device, ranks))?;
+        trainer.run(&batches, stop, observer)
     } else {
         fit(&run, &data, device, observer)
     }
+}
+
+/// Refuses what several ranks cannot share.
+fn check(ranks: &dyn Ranks, config: &Config) -> Result<()> {
+    let size = ranks.size();
+    if size > 1 && !config.method.is_neural() {
+        return Err(Error::Config(format!("{} has no training to share; leave --mpi out", config.method.name())));
+    }
+    if !config.batch_size.is_multiple_of(size) {
+        let batch = config.batch_size;
+        return Err(Error::Config(format!("batch_size {batch} does not fall into {size} equal shares, one a rank")));
+    }
+    Ok(())
+}
+
+/// Takes hold of the directory, puts it right and opens or begins the run there.
+fn hold(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<(DirLock, Run)> {
+    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    let lock = DirLock::take(dir)?;
+    Run::tidy(dir)?;
+    Ok((lock, open(config, dir, data, resume)?))
 }
 
 /// The run to train: a new one, or the one to go on with.
@@ -143,136 +190,6 @@ fn validate(run: &Run, model: &Trained, data: &Dataset) -> Result<Scores> {
     let rows = Rows::new(data, Split::Val, run.config().skip_first);
     let said = cases(run, model, &rows, run.ask(), run.config().batch_size.max(256), 0)?;
     Ok(Scores::of(&said.cases, run.config().rewards)?)
-}
-
-/// A model in training.
-struct Trainer<'a> {
-    run: &'a Run,
-    data: &'a Dataset,
-    per_epoch: u64,
-    model: Trained,
-    adam: Adam,
-    turns: Turns,
-    progress: Progress,
-    total: u64,
-    device: &'a Device,
-}
-
-impl<'a> Trainer<'a> {
-    fn new(run: &'a Run, data: &'a Dataset, batches: &Batches<'_>, device: &'a Device) -> Result<Self> {
-        let config = run.config();
-        let model = run.fresh_model(device)?;
-        let progress = if run.checkpoint().exists() { run.checkpoint().load(&model)? } else { Progress::default() };
-        let total = config.epochs.saturating_mul(batches.per_epoch());
-        let total = total.min(config.max_steps.unwrap_or(u64::MAX));
-        if total == 0 {
-            return Err(Error::Config("epochs and max_steps must be at least 1".into()));
-        }
-        let adam = Adam::new(config.lr.unwrap_or(0.005));
-        let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
-        tracing::info!(rows = batches.rows(), steps = total, parameters, from = progress.step, "training");
-        let model = Trained::Neural(Box::new(model));
-        let turns = Turns::after(progress.step, config.seed, config.method.is_double());
-        let trainer = Self { run, data, per_epoch: batches.per_epoch(), model, adam, turns, progress, total, device };
-        trainer.rewind_metrics()?;
-        Ok(trainer)
-    }
-
-    fn run(mut self, batches: &Batches<'_>, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome> {
-        let steps = self.progress.step + 1..=self.total;
-        let outcome = thread::scope(|scope| self.steps(ahead(scope, batches, steps), stop, observer))?;
-        if let Some(interrupted) = outcome {
-            return Ok(interrupted);
-        }
-        let weights = self.run.best().hash()?;
-        Ok(Outcome::Finished(Box::new(self.run.finish(&weights, self.data, &self.progress, self.device)?)))
-    }
-
-    /// Trains on each step's batch until they end, the run is stale, or it is asked to stop: that outcome alone is returned.
-    fn steps(
-        &mut self,
-        batches: impl Iterator<Item = (u64, Examples)>,
-        stop: &AtomicBool,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Outcome>> {
-        let mut clock = Instant::now();
-        for (t, examples) in batches {
-            if self.is_stale() {
-                break;
-            }
-            if stop.load(Ordering::Relaxed) {
-                self.lap(&mut clock);
-                self.run.checkpoint().save(self.neural(), &self.progress, true)?;
-                return Ok(Some(Outcome::Interrupted(self.progress.step)));
-            }
-            let turn = self.turns.next(t);
-            let loss = self.neural().step(self.adam, turn, &examples, &mut StepTimes::default())?;
-            self.progress.step = t;
-            self.progress.loss_sum += loss;
-            self.progress.loss_steps += 1;
-            observer.step(t, self.total, loss);
-            if t.is_multiple_of(self.run.config().eval_every) || t == self.total {
-                self.evaluate(&mut clock, observer)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
-    fn evaluate(&mut self, clock: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
-        let val = validate(self.run, &self.model, self.data).map_err(|e| e.at(self.progress.step, "in validation"))?;
-        // A split without purchases is judged by its clicks.
-        let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
-        let step = self.progress.step;
-        let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
-        if is_best {
-            self.progress.best = Some((step, score));
-            self.progress.stale = 0;
-        } else {
-            self.progress.stale += 1;
-        }
-        self.lap(clock);
-        let epoch = step as f64 / self.per_epoch as f64;
-        let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
-        let evaluation = Evaluation { step, epoch, loss, seconds: self.progress.seconds, val };
-        (self.progress.loss_sum, self.progress.loss_steps) = (0.0, 0);
-        if is_best {
-            self.run.best().save(self.neural(), &self.progress, false)?;
-        }
-        let path = self.run.dir().join("metrics.jsonl");
-        append_synced(&path, json_line(&evaluation)?.as_bytes())?;
-        self.run.checkpoint().save(self.neural(), &self.progress, true)?;
-        observer.evaluated(&evaluation, is_best);
-        Ok(())
-    }
-
-    /// Drops the lines of `metrics.jsonl` past the checkpoint: those steps are taken again.
-    fn rewind_metrics(&self) -> Result<()> {
-        let path = self.run.dir().join("metrics.jsonl");
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-        let reached =
-            |line: &&str| serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step);
-        let kept: String = text.lines().filter(reached).flat_map(|line| [line, "\n"]).collect();
-        if kept != text {
-            write_whole(&path, kept.as_bytes())?;
-        }
-        Ok(())
-    }
-
-    fn is_stale(&self) -> bool {
-        self.run.config().patience.is_some_and(|p| self.progress.stale >= p)
-    }
-
-    fn lap(&mut self, clock: &mut Instant) {
-        self.progress.seconds += std::mem::replace(clock, Instant::now()).elapsed().as_secs_f64();
-    }
-
-    fn neural(&self) -> &Model {
-        match &self.model {
-            Trained::Neural(model) => model,
-            Trained::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
-        }
-    }
 }
 
 fn json_line(evaluation: &Evaluation) -> Result<String> {

@@ -1,0 +1,145 @@
+//! The binary under the machine's own mpirun: two processes are one, and a killed one ends the job, which goes on exactly.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+#[path = "../../train/tests/common/mod.rs"]
+mod common;
+
+use common::{ring, same_end};
+
+const STEPS: [&str; 4] = ["--max-steps", "20", "--eval-every", "20"];
+
+/// Says so, and false, on a machine without MPI.
+fn can_run() -> bool {
+    let can = Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    if !can {
+        // Past the harness, which would keep it to itself.
+        writeln!(std::io::stderr(), "SKIPPED: mpirun is not here, so nothing was tested").unwrap();
+    }
+    can
+}
+
+/// `prl train` in one process, or in so many under mpirun.
+fn prl(dir: &Path, processes: Option<usize>, out: &str, more: &[&str]) -> Command {
+    let prl = env!("CARGO_BIN_EXE_prl");
+    let mut command = match processes {
+        None => Command::new(prl),
+        Some(n) => {
+            let mut mpirun = Command::new("mpirun");
+            mpirun.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
+            mpirun.args(["--oversubscribe", "-n", &n.to_string(), prl]);
+            mpirun
+        }
+    };
+    command.current_dir(dir).args(["train", "--resume", "--data", "ring", "--dim", "8", "--window", "4"]);
+    command.args(["--batch-size", "64", "--out", out]).args(more);
+    command.args(processes.map(|_| "--mpi"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end: its exit code, and what it said.
+fn end(mut command: Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn ok(command: Command) {
+    let (code, said) = end(command);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Every weight of a run's checkpoint, by name.
+fn weights(run: &Path) -> Vec<(String, Vec<f32>)> {
+    let tensors = candle_core::safetensors::load(run.join("checkpoint/weights.safetensors"), &prl_train::Device::Cpu);
+    let mut tensors: Vec<_> = tensors.unwrap().into_iter().collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    tensors.into_iter().map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+}
+
+/// The processes that another one has started.
+fn children(parent: u32) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(is_child).collect()
+}
+
+/// Waits until the run has a checkpoint.
+fn until_saved(child: &mut Child, run: &Path) {
+    while !run.join("checkpoint/manifest.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it began");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn two_processes_train_the_model_of_one() {
+    if !can_run() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    ring(dir.path(), 200);
+    for method in ["normal", "prl"] {
+        let more = [&STEPS[..], &["--method", method][..]].concat();
+        ok(prl(dir.path(), None, &format!("one-{method}"), &more));
+        ok(prl(dir.path(), Some(2), &format!("two-{method}"), &more));
+        let [one, two] = ["one", "two"].map(|n| weights(&dir.path().join(format!("{n}-{method}"))));
+        for ((name, a), (_, b)) in one.iter().zip(&two) {
+            let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("{method}: {name} {far:.1e}");
+            assert!(far < 1e-6, "{method}: {name} is {far:e} off");
+        }
+    }
+}
+
+#[test]
+fn a_killed_rank_ends_the_job_and_it_goes_on_exactly() {
+    if !can_run() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    ring(dir.path(), 200);
+    let steps = ["--max-steps", "600", "--eval-every", "100"];
+    ok(prl(dir.path(), Some(2), "whole", &steps));
+    for rank in 0..2 {
+        let out = format!("killed-{rank}");
+        let mut job = prl(dir.path(), Some(2), &out, &steps).spawn().unwrap();
+        until_saved(&mut job, &dir.path().join(&out));
+        let mut ranks = children(job.id());
+        ranks.sort_unstable();
+        assert_eq!(ranks.len(), 2, "{ranks:?}");
+        let killed = Instant::now();
+        assert!(Command::new("kill").args(["-9", &ranks[rank].to_string()]).status().unwrap().success());
+        let output = job.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("signal 9"), "{:?}: {said}", output.status);
+        assert!(killed.elapsed() < Duration::from_secs(30), "hung");
+        assert!(!dir.path().join(&out).join("manifest.json").exists(), "ended before the kill");
+        ok(prl(dir.path(), Some(2), &out, &steps));
+        same_end(&dir.path().join("whole"), &dir.path().join(&out));
+    }
+}
+
+#[test]
+fn what_cannot_be_shared_is_refused_and_nobody_waits() {
+    if !can_run() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    ring(dir.path(), 200);
+    let (code, said) = end(prl(dir.path(), Some(2), "run", &["--method", "sac"]));
+    assert!(code == Some(2) && said.contains("one rank only"), "{code:?}: {said}");
+    let (code, said) = end(prl(dir.path(), Some(3), "run", &STEPS));
+    assert!(code == Some(2) && said.contains("does not fall into 3 equal shares"), "{code:?}: {said}");
+    assert!(!dir.path().join("run").exists());
+}

@@ -1,0 +1,210 @@
+//! The steps of a training, and what comes between them: validations, checkpoints, and a word among the ranks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use candle_core::Device;
+use prl_kernels::adam::Adam;
+use prl_sessions::{Dataset, append_synced, write_whole};
+
+use super::{Evaluation, Observer, Outcome, json_line, validate};
+use crate::batches::{Batches, ahead};
+use crate::checkpoint::Progress;
+use crate::double_q::Turns;
+use crate::error::{Error, Result};
+use crate::manifest::RunManifest;
+use crate::model::{Examples, Model};
+use crate::network::StepTimes;
+use crate::ranks::Ranks;
+use crate::run::Run;
+use crate::trained::Trained;
+
+/// A model in training.
+pub(super) struct Trainer<'a> {
+    run: &'a Run,
+    data: &'a Dataset,
+    per_epoch: u64,
+    model: Trained,
+    adam: Adam,
+    turns: Turns,
+    progress: Progress,
+    total: u64,
+    device: &'a Device,
+    ranks: &'a Arc<dyn Ranks>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Where the run's checkpoint is, or at its beginning.
+    pub(super) fn new(
+        run: &'a Run,
+        data: &'a Dataset,
+        batches: &Batches<'_>,
+        device: &'a Device,
+        ranks: &'a Arc<dyn Ranks>,
+    ) -> Result<Self> {
+        let config = run.config();
+        let model = run.fresh_model(device)?.over(Arc::clone(ranks))?;
+        let progress = if run.checkpoint().exists() { run.checkpoint().load(&model)? } else { Progress::default() };
+        let total = config.epochs.saturating_mul(batches.per_epoch());
+        let total = total.min(config.max_steps.unwrap_or(u64::MAX));
+        if total == 0 {
+            return Err(Error::Config("epochs and max_steps must be at least 1".into()));
+        }
+        if batches.rows() < ranks.size() {
+            let (rows, ranks) = (batches.rows(), ranks.size());
+            return Err(Error::Config(format!("{rows} training rows are too few for {ranks} ranks; start fewer")));
+        }
+        let adam = Adam::new(config.lr.unwrap_or(0.005));
+        let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
+        if ranks.is_first() {
+            let ranks = ranks.size();
+            tracing::info!(rows = batches.rows(), steps = total, parameters, from = progress.step, ranks, "training");
+        }
+        let model = Trained::Neural(Box::new(model));
+        let turns = Turns::after(progress.step, config.seed, config.method.is_double());
+        let per_epoch = batches.per_epoch();
+        let trainer = Self { run, data, per_epoch, model, adam, turns, progress, total, device, ranks };
+        if ranks.is_first() {
+            trainer.rewind_metrics()?;
+        }
+        Ok(trainer)
+    }
+
+    /// Trains to the end, or until it is asked to stop.
+    pub(super) fn run(
+        mut self,
+        batches: &Batches<'_>,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome> {
+        let steps = self.progress.step + 1..=self.total;
+        let outcome = thread::scope(|scope| self.steps(ahead(scope, batches, steps), stop, observer))?;
+        if let Some(interrupted) = outcome {
+            return Ok(interrupted);
+        }
+        let finished = self.ranks.is_first().then(|| self.finish()).transpose();
+        let manifest = match self.ranks.agree(finished)? {
+            Some(manifest) => Some(manifest),
+            None => self.run.manifest()?,
+        };
+        let missing = || Error::run(self.run.dir(), "the first rank's manifest is not seen; share the directory");
+        Ok(Outcome::Finished(Box::new(manifest.ok_or_else(missing)?)))
+    }
+
+    fn finish(&self) -> Result<RunManifest> {
+        let weights = self.run.best().hash()?;
+        self.run.finish(&weights, self.data, &self.progress, self.device)
+    }
+
+    /// Trains on each step's batch until they end, the run is stale, or it is asked to stop: that outcome alone is returned.
+    fn steps(
+        &mut self,
+        batches: impl Iterator<Item = (u64, Examples)>,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Outcome>> {
+        self.compare()?;
+        let mut clock = Instant::now();
+        for (t, examples) in batches {
+            // One rank's word counts for all: the first knows what is stale, and a signal may reach any.
+            if self.ranks.total(f64::from(self.is_stale())) > 0.0 {
+                break;
+            }
+            if self.ranks.total(f64::from(stop.load(Ordering::Relaxed))) > 0.0 {
+                self.lap(&mut clock);
+                let saved = self.ranks.is_first().then(|| self.save()).transpose();
+                self.ranks.agree(saved)?;
+                return Ok(Some(Outcome::Interrupted(self.progress.step)));
+            }
+            let turn = self.turns.next(t);
+            let loss = self.neural().step(self.adam, turn, &examples, &mut StepTimes::default())?;
+            self.progress.step = t;
+            self.progress.loss_sum += loss;
+            self.progress.loss_steps += 1;
+            observer.step(t, self.total, loss);
+            if t.is_multiple_of(self.run.config().eval_every) || t == self.total {
+                self.compare()?;
+                let done = self.ranks.is_first().then(|| self.evaluate(&mut clock, observer)).transpose();
+                self.ranks.agree(done)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
+    fn evaluate(&mut self, clock: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
+        let val = validate(self.run, &self.model, self.data).map_err(|e| e.at(self.progress.step, "in validation"))?;
+        // A split without purchases is judged by its clicks.
+        let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
+        let step = self.progress.step;
+        let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
+        if is_best {
+            self.progress.best = Some((step, score));
+            self.progress.stale = 0;
+        } else {
+            self.progress.stale += 1;
+        }
+        self.lap(clock);
+        let epoch = step as f64 / self.per_epoch as f64;
+        let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
+        let evaluation = Evaluation { step, epoch, loss, seconds: self.progress.seconds, val };
+        (self.progress.loss_sum, self.progress.loss_steps) = (0.0, 0);
+        if is_best {
+            self.run.best().save(self.neural(), &self.progress, false)?;
+        }
+        let path = self.run.dir().join("metrics.jsonl");
+        append_synced(&path, json_line(&evaluation)?.as_bytes())?;
+        self.save()?;
+        observer.evaluated(&evaluation, is_best);
+        Ok(())
+    }
+
+    fn save(&self) -> Result<String> {
+        self.run.checkpoint().save(self.neural(), &self.progress, true)
+    }
+
+    /// Sees that the ranks are still one model.
+    fn compare(&self) -> Result<()> {
+        let step = self.progress.step;
+        if self.ranks.is_alone() {
+            return Ok(());
+        }
+        let prints = self.ranks.gather(&self.neural().fingerprint()?.to_le_bytes());
+        match prints.iter().position(|print| *print != prints[0]) {
+            Some(rank) => {
+                Err(Error::Rank { rank, what: format!("its weights at step {step} are not those of rank 0") })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Drops the lines of `metrics.jsonl` past the checkpoint: those steps are taken again.
+    fn rewind_metrics(&self) -> Result<()> {
+        let path = self.run.dir().join("metrics.jsonl");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let reached =
+            |line: &&str| serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step);
+        let kept: String = text.lines().filter(reached).flat_map(|line| [line, "\n"]).collect();
+        if kept != text {
+            write_whole(&path, kept.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn is_stale(&self) -> bool {
+        self.run.config().patience.is_some_and(|p| self.progress.stale >= p)
+    }
+
+    fn lap(&mut self, clock: &mut Instant) {
+        self.progress.seconds += std::mem::replace(clock, Instant::now()).elapsed().as_secs_f64();
+    }
+
+    fn neural(&self) -> &Model {
+        match &self.model {
+            Trained::Neural(model) => model,
+            Trained::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
+        }
+    }
+}
