@@ -61,6 +61,10 @@ impl Ranks for Mpi {
         let mut counts = vec![0_i32; self.size];
         world.all_gather_into(&(bytes.len() as i32), &mut counts[..]);
         let starts: Vec<i32> = counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+        if counts.iter().all(|&n| n == 0) {
+            // An empty vector has no address that Open MPI would take.
+            return vec![Vec::new(); self.size];
+        }
         let mut all = vec![0_u8; counts.iter().map(|&n| n as usize).sum()];
         world.all_gather_varcount_into(bytes, &mut PartitionMut::new(&mut all[..], &counts[..], &starts[..]));
         let part = |(&at, &n): (&i32, &i32)| all[at as usize..][..n as usize].to_vec();

@@ -97,7 +97,8 @@ fn two_processes_train_the_model_of_one() {
         for ((name, a), (_, b)) in one.iter().zip(&two) {
             let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             println!("{method}: {name} {far:.1e}");
-            assert!(far < 1e-6, "{method}: {name} is {far:e} off");
+            // A softmax does not see the bias of its keys: its gradient is rounding, of which Adam makes whole steps.
+            assert!(far < 1e-6 || name == "prompt.key.bias", "{method}: {name} is {far:e} off");
         }
     }
 }

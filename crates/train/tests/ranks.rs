@@ -90,6 +90,11 @@ fn six_steps(config: &Config, dtype: DType, ranks: Arc<dyn Ranks>) -> (Vec<f64>,
     (losses, model.parameters().map(|(name, var)| (name, values(var))).collect())
 }
 
+/// A softmax does not see the bias of its keys: its gradient is zero but for rounding, of which Adam makes whole steps.
+fn is_noise(name: &str) -> bool {
+    name.ends_with("key.bias")
+}
+
 fn furthest(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
@@ -123,7 +128,7 @@ fn several_ranks_take_the_steps_of_one() {
                 for ((name, one), (_, many)) in weights.iter().zip(&all[0].1) {
                     let far = furthest(one, many);
                     println!("{what}: {name} {far:.1e}");
-                    assert!(far < bound, "{what}: {name} is {far:e} off");
+                    assert!(far < bound || is_noise(name) && dtype == DType::F32, "{what}: {name} is {far:e} off");
                 }
             }
         }
