@@ -1,6 +1,6 @@
 //! Faults for tests: the n-th operation on the disk fails, or every one from it on, as after a kill.
 //!
-//! Everything that datasets and runs write goes through [`files`](crate::files), which asks here before each operation.
+//! Everything that datasets and runs write goes through `files.rs`, which asks here before each operation.
 //! Without the feature `faults` nothing is counted and nothing fails.
 
 use std::io;
