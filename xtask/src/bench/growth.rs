@@ -91,8 +91,8 @@ fn events(args: &Args) -> Result<Growth> {
     Ok(Growth {
         title: "Events: preparing a log",
         x: "events",
-        limit: "Reading the text is what takes the time: it is streamed, so memory holds only the sessions that the filter \
-                could still keep, a few bytes an event, and the sample after that.",
+        limit: "Reading the text is what takes the time. It is streamed and the clicks wait on disk, so memory holds a counter for \
+                each session and the sample.",
         columns: &[("seconds", "seconds"), ("seconds a million", "per_million"), ("MB", "peak_mb")],
         drawn: 0,
         lines: vec![("prl prepare".into(), points)],
