@@ -5,9 +5,7 @@ mod peers;
 mod prepare;
 mod serve;
 mod steps;
-pub(crate) mod timed;
-
-use std::path::PathBuf;
+pub(crate) use std::path::PathBuf;
 
 use anyhow::Result;
 

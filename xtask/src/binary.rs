@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::root;
 
@@ -25,7 +25,8 @@ pub fn cargo() -> Command {
 /// # Errors
 /// If it does not build.
 pub fn prl(device: &str) -> Result<PathBuf> {
-    build(&["--package", "prl-cli"], "prl", device)
+    let [prl] = build(&["--package", "prl-cli"], ["prl"], device)?;
+    Ok(prl)
 }
 
 /// The same without the raw readers, which take longest to build: what trains and answers from prepared data.
@@ -34,7 +35,8 @@ pub fn prl(device: &str) -> Result<PathBuf> {
 /// If it does not build.
 pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
     let lean = ["--package", "prl-cli", "--no-default-features", "--features", "gru,caser,nextitnet,sasrec"];
-    build(&lean, "prl", device)
+    let [prl] = build(&lean, ["prl"], device)?;
+    Ok(prl)
 }
 
 /// The step bench for a device.
@@ -42,7 +44,8 @@ pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If it does not build.
 pub fn step_speed(device: &str) -> Result<PathBuf> {
-    build(&["--package", "prl-train", "--example", "step_speed"], "step_speed", device)
+    let [bench] = build(&["--package", "prl-train", "--example", "step_speed"], ["step_speed"], device)?;
+    Ok(bench)
 }
 
 /// The `prl` binary and the smoke of the fuzz targets, built together: so what both are made of is built once.
@@ -50,25 +53,28 @@ pub fn step_speed(device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If they do not build.
 pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
-    let both = ["--package", "prl-cli", "--package", "prl-fuzz"];
-    Ok([build(&both, "prl", "cpu")?, build(&both, "smoke", "cpu")?])
+    build(&["--package", "prl-cli", "--package", "prl-fuzz"], ["prl", "smoke"], "cpu")
 }
 
-fn build(what: &[&str], name: &str, device: &str) -> Result<PathBuf> {
+/// Builds in one call of cargo, so that all share their dependencies, and returns where the programs of these names lie.
+///
+/// # Errors
+/// If they do not build, or have other names.
+pub fn build<const N: usize>(what: &[&str], names: [&str; N], device: &str) -> Result<[PathBuf; N]> {
     let mut cargo = cargo();
     cargo.args(["build", "--release", "--message-format", "json-render-diagnostics"]).args(what);
     if device.starts_with("cuda") {
         cargo.args(["--features", "cuda"]);
     }
     let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "{name} does not build");
-    for message in serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>() {
-        let message = message.context("cargo says something that is not JSON")?;
-        if let (Some(built), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
-            && built == name
-        {
-            return Ok(path.into());
-        }
+    ensure!(output.status.success(), "{} does not build", names.join(", "));
+    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+    let messages = messages.collect::<Result<Vec<_>, _>>().context("cargo says something that is not JSON")?;
+    let mut paths = [const { PathBuf::new() }; N];
+    for (path, name) in paths.iter_mut().zip(names) {
+        let own = messages.iter().filter(|message| message["target"]["name"] == name);
+        let built = own.filter_map(|message| message["executable"].as_str()).next_back();
+        *path = built.with_context(|| format!("cargo built no program named {name}"))?.into();
     }
-    bail!("cargo built no program named {name}")
+    Ok(paths)
 }

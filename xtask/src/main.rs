@@ -12,6 +12,7 @@ mod reliability;
 mod reproduce;
 mod sheet;
 mod tidy;
+mod timed;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -42,6 +42,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::machine::Machine;
 use choice::{Choice, Planned};
+pub use matrix::{ENCODERS, METHODS};
 use notes::Count;
 use outcome::Outcome;
 use prl::Prl;

@@ -8,12 +8,13 @@ mod http;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use http::{Connection, send};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Requests a second, and for how long.
 const RATE: u32 = 200;
@@ -49,8 +50,8 @@ fn prl(dir: &Path, line: &str) -> Command {
     prl
 }
 
-/// A small run.
-fn run(dir: &Path) -> PathBuf {
+/// Makes a small run in a folder: `run`.
+fn run(dir: &Path) {
     let lines = [
         "synth --like tiny --out raw",
         "prepare --source retailrocket --input raw/events.csv --out data",
@@ -60,7 +61,6 @@ fn run(dir: &Path) -> PathBuf {
         let output = prl(dir, line).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    dir.join("run")
 }
 
 fn free_port() -> u16 {
@@ -103,8 +103,7 @@ fn nginx(dir: &Path, front: u16, behind: [u16; 2]) -> Process {
 }
 
 /// Asks at a constant rate, whatever comes back; returns every answer that is no recommendation.
-fn load(front: u16, items: &[Value]) -> Vec<String> {
-    let addr = SocketAddr::from(([127, 0, 0, 1], front));
+fn load(addr: SocketAddr, items: &[Value]) -> Vec<String> {
     let start = Instant::now();
     let ask = |i: u32, connection: &mut Option<Connection>| -> Result<(), String> {
         let planned = start + Duration::from_secs_f64(f64::from(i) / f64::from(RATE));
@@ -129,32 +128,48 @@ fn load(front: u16, items: &[Value]) -> Vec<String> {
     })
 }
 
+/// nginx before two servers of a small run.
+struct Behind {
+    dir: TempDir,
+    ports: [u16; 2],
+    servers: [Process; 2],
+    front: SocketAddr,
+    items: Vec<Value>,
+    _nginx: Process,
+}
+
+impl Behind {
+    /// None, out loud, where there is no nginx.
+    fn start() -> Option<Self> {
+        if !Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: no nginx here");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path());
+        let ([port, first, second], path) = ([free_port(), free_port(), free_port()], dir.path());
+        let servers = [serve(path, first), serve(path, second)];
+        let _nginx = nginx(path, port, [first, second]);
+        let front = SocketAddr::from(([127, 0, 0, 1], port));
+        let items: Value = serde_json::from_str(&send(front, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
+        let items = items["items"].as_array().unwrap().clone();
+        Some(Self { dir, ports: [first, second], servers, front, items, _nginx })
+    }
+}
+
 #[test]
 fn a_replica_can_die_and_another_be_replaced_under_load() {
-    if !Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: no nginx here");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    run(dir);
-    let [front, first, second] = [free_port(), free_port(), free_port()];
-    let (one, two) = (serve(dir, first), serve(dir, second));
-    let _nginx = nginx(dir, front, [first, second]);
-    let addr = SocketAddr::from(([127, 0, 0, 1], front));
-    let items: Value = serde_json::from_str(&send(addr, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
-    let items = items["items"].as_array().unwrap();
-
+    let Some(Behind { dir, ports, servers: [one, two], front, items, _nginx }) = Behind::start() else { return };
     let failed = std::thread::scope(|s| {
-        let load = s.spawn(|| load(front, items));
+        let load = s.spawn(|| load(front, &items));
         let pause = || std::thread::sleep(Duration::from_millis(1200));
         pause();
         drop(one); // by SIGKILL
         pause();
-        let one = serve(dir, first);
+        let one = serve(dir.path(), ports[0]);
         pause();
         two.terminate();
-        let two = serve(dir, second);
+        let two = serve(dir.path(), ports[1]);
         pause();
         let failed = load.join().unwrap();
         drop((one, two));
@@ -165,25 +180,15 @@ fn a_replica_can_die_and_another_be_replaced_under_load() {
 
 #[test]
 fn a_kept_session_stays_with_its_replica() {
-    if !Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: no nginx here");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    run(dir);
-    let [front, first, second] = [free_port(), free_port(), free_port()];
-    let _servers = [serve(dir, first), serve(dir, second)];
-    let _nginx = nginx(dir, front, [first, second]);
-    let addr = SocketAddr::from(([127, 0, 0, 1], front));
-    let items: Value = serde_json::from_str(&send(addr, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
+    let Some(behind) = Behind::start() else { return };
+    let Behind { front, items, .. } = &behind;
     for user in 0..10 {
         let path = |what: &str| format!("/v1/sessions/user-{user}/{what}");
         for t in 0..3 {
-            let events = json!({"events": [{"item": items["items"][(user + t) % 50]}]}).to_string();
-            assert_eq!(send(addr, "POST", &path("events"), &[JSON], &events).status, 200);
+            let events = json!({"events": [{"item": items[(user + t) % 50]}]}).to_string();
+            assert_eq!(send(*front, "POST", &path("events"), &[JSON], &events).status, 200);
         }
-        let reply = send(addr, "POST", &path("recommend"), &[JSON], "{\"k\": 3}");
+        let reply = send(*front, "POST", &path("recommend"), &[JSON], "{\"k\": 3}");
         let answer: Value = serde_json::from_str(&reply.body).unwrap();
         assert_eq!(
             (reply.status, &answer["prompt"]["step"]),
@@ -191,5 +196,5 @@ fn a_kept_session_stays_with_its_replica() {
             "all three events are with one replica"
         );
     }
-    assert_eq!(send(addr, "POST", "/v1/admin/reload", &[JSON], "{}").status, 404);
+    assert_eq!(send(*front, "POST", "/v1/admin/reload", &[JSON], "{}").status, 404);
 }

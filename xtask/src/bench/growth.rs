@@ -8,12 +8,13 @@ use anyhow::{Context, Result};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
 
+use super::results;
 use super::steps::Case;
-use super::{results, timed};
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
 use crate::plot::{self, Chart, Line};
-use crate::{binary, root, sheet};
+use crate::reproduce::ENCODERS;
+use crate::{binary, root, sheet, timed};
 
 /// Flags of `bench growth`.
 #[derive(clap::Args)]
@@ -34,7 +35,6 @@ const EVENTS_PER_SESSION: f64 = 6.17;
 const ITEMS: [usize; 5] = [10_000, 31_600, 100_000, 316_000, 1_000_000];
 const WINDOWS: [usize; 4] = [5, 10, 20, 50];
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
-const ENCODERS: [&str; 4] = ["gru", "caser", "nextitnet", "sasrec"];
 const COLOURS: [RGBColor; 4] =
     [RGBColor(47, 129, 247), RGBColor(214, 118, 26), RGBColor(152, 94, 214), RGBColor(28, 150, 105)];
 
@@ -158,7 +158,7 @@ fn windows(args: &Args) -> Result<Growth> {
                 with its square, which is still small at 50.",
         columns: STEP,
         drawn: 0,
-        lines: ENCODERS.into_iter().map(line).collect::<Result<_>>()?,
+        lines: ENCODERS.iter().map(|encoder| line(encoder.name)).collect::<Result<_>>()?,
     })
 }
 

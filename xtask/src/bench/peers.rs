@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::results;
 use super::steps::Case;
-use super::timed::{self, median};
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
 use crate::root;
+use crate::timed::{self, median};
 
 /// How PyTorch runs, as `step.py` names it.
 const MODES: [&str; 4] = ["eager", "compiled", "best", "bf16"];

@@ -13,10 +13,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::timed::{self, median};
 use super::{peers, results};
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
+use crate::timed::{self, median};
 use crate::{binary, root};
 
 /// Flags of `bench prepare`.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::results;
-use crate::binary::cargo;
+use crate::binary;
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
 use server::Server;
@@ -78,31 +78,11 @@ struct Programs {
 /// All that serving needs of the binary: the raw readers would only take their time to build.
 const FEATURES: &str = "prl-cli/serve,prl-cli/gru,prl-cli/caser,prl-cli/nextitnet,prl-cli/sasrec";
 
-/// Builds them, in one call so that all share their dependencies.
 fn build() -> Result<Programs> {
-    let mut cargo = cargo();
-    cargo.args(["build", "--release", "--bins", "--examples", "--message-format", "json-render-diagnostics"]);
-    cargo.args([
-        "-p",
-        "prl-cli",
-        "-p",
-        "prl-engine",
-        "-p",
-        "prl-serve",
-        "--no-default-features",
-        "--features",
-        FEATURES,
-    ]);
-    let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "the build failed");
-    let messages =
-        serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<Vec<Value>, _>>()?;
-    let built = |name: &str| {
-        let found = messages.iter().filter(|message| message["target"]["name"] == name);
-        let path = found.filter_map(|message| message["executable"].as_str()).next_back();
-        path.map(PathBuf::from).with_context(|| format!("cargo built no program named {name}"))
-    };
-    Ok(Programs { prl: built("prl")?, ask: built("ask_speed")?, load: built("load")? })
+    let what = ["-p", "prl-cli", "-p", "prl-engine", "-p", "prl-serve", "--bins", "--examples"];
+    let lean = ["--no-default-features", "--features", FEATURES];
+    let [prl, ask, load] = binary::build(&[&what[..], &lean[..]].concat(), ["prl", "ask_speed", "load"], "cpu")?;
+    Ok(Programs { prl, ask, load })
 }
 
 /// One JSON object a measurement.

@@ -7,10 +7,11 @@ use std::process::Command;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{results, timed};
+use super::results;
 use crate::binary;
 use crate::files::{markdown_table, write_whole};
 use crate::machine::Machine;
+use crate::timed;
 
 /// Flags of `bench`.
 #[derive(clap::Args)]

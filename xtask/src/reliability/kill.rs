@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::row::{Promise, Row};
-use super::runs::{ENCODERS, METHODS, Runs, is_unfinished, same_end};
+use super::runs::{Runs, is_unfinished, same_end};
+use crate::reproduce::{ENCODERS, METHODS};
 
 /// The fractional parts of its multiples lie evenly wherever one stops: moments of a run's course, never the same ones.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
@@ -24,7 +25,8 @@ struct Tally {
 /// Kills each encoder under each method so often.
 pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Row>> {
     let mut all = Tally::default();
-    for (encoder, method) in ENCODERS.iter().flat_map(|e| METHODS.iter().map(move |m| (e, m))) {
+    let methods: Vec<&str> = METHODS.iter().filter(|method| method.trains()).map(|method| method.name).collect();
+    for (encoder, &method) in ENCODERS.iter().flat_map(|e| methods.iter().map(move |m| (e.name, m))) {
         let mut one = Tally { kills: all.kills, ..Tally::default() };
         kill(runs, encoder, method, all.kills + kills, &mut one)?;
         eprintln!("{encoder} {method}: {} compared, {} lost", one.compared, one.lost);
@@ -39,7 +41,7 @@ pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Row>> {
         "SIGKILL while training, {} encoders x {} methods: {} kills ({} while a file was being written) in {} runs, each \
          compared with one never stopped: weights, moments, metrics",
         ENCODERS.len(),
-        METHODS.len(),
+        methods.len(),
         all.kills,
         all.writing,
         all.compared

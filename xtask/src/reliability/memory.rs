@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::row::{Promise, Row};
 use super::runs::Runs;
-use crate::bench::timed;
+use crate::timed::{self, Memory, memory_mb};
 
 const EPOCHS: u64 = 30;
 /// Growth that is the allocator's own, in MB.
@@ -41,7 +40,7 @@ fn training(runs: &Runs) -> Result<Row> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        let (epoch, mb) = (epoch(&out), resident_mb(&child).unwrap_or(0.0));
+        let (epoch, mb) = (epoch(&out), memory_mb(&child, Memory::Now).unwrap_or(0.0));
         if epoch < 2.0 {
             early = early.max(mb)
         } else {
@@ -62,12 +61,6 @@ fn epoch(run: &Path) -> f64 {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
     let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     last.and_then(|line| line["epoch"].as_f64()).unwrap_or(0.0)
-}
-
-fn resident_mb(child: &Child) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
 }
 
 /// Prepares a log of about so many bytes, or of the public one's size.

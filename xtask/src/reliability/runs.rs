@@ -9,12 +9,6 @@ use serde_json::Value;
 
 use crate::{binary, root};
 
-/// The encoders.
-pub const ENCODERS: [&str; 4] = ["gru", "caser", "nextitnet", "sasrec"];
-/// The methods that train.
-pub const METHODS: [&str; 9] =
-    ["normal", "sqn", "sac", "prl", "prl-mean", "prl-mlp", "prl-wo", "prl-cumu", "prl-control"];
-
 /// The binaries, and a folder to work in.
 pub struct Runs {
     /// The binary.

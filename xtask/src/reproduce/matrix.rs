@@ -29,6 +29,13 @@ pub struct Method {
     pub cost: f64,
 }
 
+impl Method {
+    /// Whether there are steps to take.
+    pub fn trains(&self) -> bool {
+        self.cost > 0.0
+    }
+}
+
 /// Every method of the tables.
 pub const METHODS: [Method; 12] = [
     Method { name: "popularity", title: "Popularity", cost: 0.0 },

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::root;
+use crate::timed::{Memory, memory_mb};
 
 /// Long enough to read a million items.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -61,12 +62,8 @@ impl Server {
 
     /// Resident memory now and at its peak, in MB, where the system tells.
     pub(super) fn memory(&self) -> Value {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let mb = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1_024.0)
-        };
-        json!({ "now_mb": mb("VmRSS:"), "peak_mb": mb("VmHWM:") })
+        let mb = |memory| memory_mb(&self.process, memory);
+        json!({ "now_mb": mb(Memory::Now), "peak_mb": mb(Memory::Peak) })
     }
 
     /// Ends it as an operator would, and sees that it ends well.

@@ -37,7 +37,7 @@ pub fn run(command: &mut Command) -> Result<Timed> {
     });
     let (mut peak_mb, mut status) = (None, None);
     while status.is_none() {
-        peak_mb = peak(&child).or(peak_mb);
+        peak_mb = memory_mb(&child, Memory::Peak).or(peak_mb);
         thread::sleep(LOOK);
         status = child.try_wait()?;
     }
@@ -47,9 +47,23 @@ pub fn run(command: &mut Command) -> Result<Timed> {
     Ok(Timed { seconds, peak_mb, output })
 }
 
-fn peak(child: &Child) -> Option<f64> {
+/// What is asked of a process's resident memory.
+#[derive(Clone, Copy)]
+pub enum Memory {
+    /// What it holds now.
+    Now,
+    /// The most it ever held.
+    Peak,
+}
+
+/// Resident memory of a process, in MB; `None` where the system does not say.
+pub fn memory_mb(child: &Child, memory: Memory) -> Option<f64> {
+    let name = match memory {
+        Memory::Now => "VmRSS:",
+        Memory::Peak => "VmHWM:",
+    };
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
 }
 
