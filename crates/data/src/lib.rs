@@ -16,6 +16,7 @@ mod error;
 mod export;
 mod footer;
 mod ids;
+mod in_order;
 mod input;
 mod log;
 mod options;

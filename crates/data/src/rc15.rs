@@ -33,7 +33,7 @@ pub(crate) fn read(
     dropped: &mut Dropped,
 ) -> Result<(Log, Vec<SourceFile>)> {
     let mut spool = Spool::new(dir)?;
-    let spooled = clicks.iter().map(|input| each_row(input, CLICKS, |row| spool.push(row)));
+    let spooled = clicks.iter().map(|input| each_row(input, CLICKS, |row| spool.push(&[row])));
     let mut files = spooled.collect::<Result<Vec<_>>>()?;
     let mut log = sampled_clicks(spool, (sample, seed), dropped)?;
     for input in buys {
@@ -53,10 +53,14 @@ pub(crate) fn read(
 /// the blocks of ids before its own, and before it in its block.
 fn sampled_clicks(mut spool: Spool, (sample, seed): (usize, u64), dropped: &mut Dropped) -> Result<Log> {
     let (mut blocks, mut clicks, mut long_enough) = (BTreeMap::<u64, usize>::new(), 0, 0);
-    spool.for_each_part(|rows| {
+    let count = |rows: &[Row]| {
         let (sessions, kept) = long_sessions(rows);
-        sessions.iter().for_each(|session| *blocks.entry(session / BLOCK).or_default() += 1);
-        (clicks, long_enough) = (clicks + rows.len(), long_enough + kept);
+        let blocks = sessions.chunk_by(|a, b| a / BLOCK == b / BLOCK);
+        (blocks.map(|block| (block[0] / BLOCK, block.len())).collect::<Vec<_>>(), rows.len(), kept)
+    };
+    spool.for_each_part(count, |(counts, rows, kept)| {
+        blocks.extend(counts);
+        (clicks, long_enough) = (clicks + rows, long_enough + kept);
     })?;
     let mut next = 0;
     for count in blocks.values_mut() {
@@ -65,21 +69,21 @@ fn sampled_clicks(mut spool: Spool, (sample, seed): (usize, u64), dropped: &mut 
     let sampled = sample_sessions(next, sample, seed);
 
     let (mut sessions, mut items, mut times) = (IdColumn::default(), IdColumn::default(), Vec::new());
-    spool.for_each_part(|rows| {
-        let (mut wanted, _) = long_sessions(rows);
-        wanted.retain(|session| {
-            let place = blocks.get_mut(&(session / BLOCK));
-            place.is_some_and(|place| sampled[std::mem::replace(place, *place + 1)])
-        });
+    let sampled_rows = |rows: &[Row]| {
+        let (long, _) = long_sessions(rows);
+        let blocks_here = long.chunk_by(|a, b| a / BLOCK == b / BLOCK);
+        let places =
+            blocks_here.filter_map(|block| Some(block.iter().zip(*blocks.get(&(block[0] / BLOCK))?..))).flatten();
+        let wanted: Vec<u64> = places.filter(|(_, place)| sampled[*place]).map(|(session, _)| *session).collect();
         // The clicks of a session mostly stand together.
-        for run in rows.chunk_by(|a, b| a.session == b.session) {
-            if wanted.binary_search(&run[0].session).is_ok() {
-                run.iter().for_each(|row| {
-                    sessions.push_number(row.session);
-                    items.push_number(row.item);
-                    times.push(row.time);
-                });
-            }
+        let runs = rows.chunk_by(|a, b| a.session == b.session);
+        runs.filter(|run| wanted.binary_search(&run[0].session).is_ok()).flatten().copied().collect::<Vec<_>>()
+    };
+    spool.for_each_part(sampled_rows, |rows| {
+        for row in rows {
+            sessions.push_number(row.session);
+            items.push_number(row.item);
+            times.push(row.time);
         }
     })?;
     dropped.add(Reason::ShortSession, (clicks - long_enough) as u64);
