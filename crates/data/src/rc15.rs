@@ -14,8 +14,9 @@ use crate::input::Input;
 use crate::log::Log;
 use crate::records::Dialect;
 use crate::spool::{BLOCK, Row, Spool};
-use crate::text::{self, Batch, Cell, Header, Wanted};
+use crate::text::{self, Batch, Header};
 use crate::times::from_iso;
+use crate::values::{Cell, Wanted};
 
 const DIALECT: Dialect = Dialect { delimiter: b',', quote: Some(b'"') };
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
@@ -33,15 +34,17 @@ pub(crate) fn read(
     dropped: &mut Dropped,
 ) -> Result<(Log, Vec<SourceFile>)> {
     let mut spool = Spool::new(dir)?;
-    let spooled = clicks.iter().map(|input| each_row(input, CLICKS, |row| spool.push(&[row])));
+    let spooled = clicks.iter().map(|input| read_rows(input, CLICKS, |rows| spool.push(&rows)));
     let mut files = spooled.collect::<Result<Vec<_>>>()?;
     let mut log = sampled_clicks(spool, (sample, seed), dropped)?;
     for input in buys {
-        files.push(each_row(input, BUYS, |row| {
-            match (log.session_ids.rank_of(row.session), log.item_ids.rank_of(row.item)) {
-                (None, _) => dropped.add(Reason::NotSampled, 1),
-                (_, None) => dropped.add(Reason::BuyOfUnclickedItem, 1),
-                (Some(session), Some(item)) => log.push(session, item, Kind::Purchase, row.time),
+        files.push(read_rows(input, BUYS, |rows| {
+            for row in rows {
+                match (log.session_ids.rank_of(row.session), log.item_ids.rank_of(row.item)) {
+                    (None, _) => dropped.add(Reason::NotSampled, 1),
+                    (_, None) => dropped.add(Reason::BuyOfUnclickedItem, 1),
+                    (Some(session), Some(item)) => log.push(session, item, Kind::Purchase, row.time),
+                }
             }
             Ok(())
         })?);
@@ -103,20 +106,21 @@ fn long_sessions(rows: &[Row]) -> (Vec<u64>, usize) {
     })
 }
 
-/// Hands every row to `take`.
-fn each_row(input: &Input, header: Header, mut take: impl FnMut(Row) -> Result<()>) -> Result<SourceFile> {
+/// Hands the rows to `take`, many at a time.
+fn read_rows(input: &Input, header: Header, take: impl FnMut(Vec<Row>) -> Result<()>) -> Result<SourceFile> {
     let choose = |names: &[String]| {
         let cells = [Cell::Unsigned, Cell::Text, Cell::Unsigned];
         Ok((0..).zip(cells).map(|(field, cell)| Wanted { field, name: names[field].clone(), cell }).collect())
     };
-    text::read(input, DIALECT, header, choose, |batch: &Batch<'_>| {
+    let rows = |batch: Batch| {
         let ids = batch.unsigned(0)?.zip(batch.unsigned(2)?);
-        for (row, (time, (session, item))) in batch.texts(1)?.zip(ids).enumerate() {
+        let rows = batch.texts(1)?.zip(ids).enumerate().map(|(row, (time, (session, item)))| {
             let time = from_iso(time.unwrap_or_default()).map_err(|expected| batch.fault(row, 1, expected))?;
-            take(Row { session, item, time })?;
-        }
-        Ok(())
-    })
+            Ok(Row { session, item, time })
+        });
+        rows.collect::<Result<Vec<_>>>()
+    };
+    text::read(input, DIALECT, header, choose, rows, take)
 }
 
 /// Which of `there` sessions are sampled: `sample` of them, without replacement.
