@@ -41,8 +41,14 @@ fn a_training_killed_anywhere_ends_as_one_never_stopped() {
         let whole = format!("whole-{method}");
         let begun = Instant::now();
         assert!(train(dir.path(), method, &whole, &STEPS).status().unwrap().success());
-        let course = begun.elapsed();
-        for round in 0..4 {
+        let mut course = begun.elapsed();
+        let mut killed = 0;
+        for round in 0.. {
+            if round >= 4 && killed >= 3 {
+                break;
+            }
+            assert!(round < 40, "ends before it is killed");
+            let before = kills;
             let out = format!("killed-{method}-{round}");
             for attempt in 0_u32.. {
                 let mut child = train(dir.path(), method, &out, &STEPS).spawn().unwrap();
@@ -58,9 +64,13 @@ fn a_training_killed_anywhere_ends_as_one_never_stopped() {
                 assert!(kills < 1000, "never ends");
             }
             same_end(&dir.path().join(&whole), &dir.path().join(&out));
+            killed += kills - before;
+            if kills == before {
+                // The whole one was slow by chance.
+                course = course.mul_f64(0.7);
+            }
         }
     }
-    assert!(kills > 4, "{kills}");
 }
 
 #[test]
