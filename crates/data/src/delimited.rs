@@ -10,7 +10,8 @@ use crate::log::Log;
 use crate::options::Table;
 use crate::records::Dialect;
 use crate::table::{Events, Role, Value};
-use crate::text::{self, Cell, Header, Wanted, find};
+use crate::text::{self, Batch, Header, find};
+use crate::values::{Cell, Wanted};
 
 /// CSV with a header line. The mapping is there: options without it are refused.
 pub(crate) fn read_csv(
@@ -57,7 +58,7 @@ fn read(
             let columns = mapping.get_or_insert_with(|| recbole(&names));
             wanted(input, &names, columns)
         };
-        files.push(text::read(input, dialect, Header::FirstLine, choose, |batch| {
+        files.push(text::read(input, dialect, Header::FirstLine, choose, Ok, |batch: Batch| {
             let values =
                 |role: Role| Ok(batch.texts(role as usize)?.map(|text| text.map_or(Value::Missing, Value::Text)));
             events.take(table, batch.rows(), values, |(row, role, expected)| batch.fault(row, role as usize, expected))

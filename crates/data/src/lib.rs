@@ -2,9 +2,9 @@
 //!
 //! [`prepare()`] reads RetailRocket, RC15, any CSV or Parquet table or a RecBole `.inter` file, filters and indexes it by the
 //! protocol, splits it and writes what [`prl_sessions`] reads. The one design decision here is that **a file is read once,
-//! as a stream of chunks**: unpacked, hashed, checked and parsed on the way into compact columns, so memory is bounded by
-//! the events that are kept and not by the file, and whatever is wrong is known by its line. RC15's clicks, of which few are
-//! kept, wait in temporary files beside the dataset.
+//! as a stream of chunks**: unpacked, hashed, checked and parsed on the way into compact columns, a few chunks at once, so
+//! memory is bounded by the events that are kept and not by the file, and whatever is wrong is known by its line. RC15's
+//! clicks, of which few are kept, wait in temporary files beside the dataset.
 //!
 //! This is the only crate that compiles polars.
 
@@ -16,22 +16,26 @@ mod error;
 mod export;
 mod footer;
 mod ids;
+mod in_order;
 mod input;
 mod log;
 mod options;
 mod parquet;
+mod plain;
 mod prepare;
 mod rc15;
 mod records;
 mod retailrocket;
 mod split;
 mod spool;
+mod strict;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 mod thrift;
 mod times;
+mod values;
 
 pub use columns::Columns;
 pub use error::{Error, Place, Result};

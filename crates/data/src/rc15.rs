@@ -14,8 +14,9 @@ use crate::input::Input;
 use crate::log::Log;
 use crate::records::Dialect;
 use crate::spool::{BLOCK, Row, Spool};
-use crate::text::{self, Batch, Cell, Header, Wanted};
+use crate::text::{self, Batch, Header};
 use crate::times::from_iso;
+use crate::values::{Cell, Wanted};
 
 const DIALECT: Dialect = Dialect { delimiter: b',', quote: Some(b'"') };
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
@@ -33,15 +34,17 @@ pub(crate) fn read(
     dropped: &mut Dropped,
 ) -> Result<(Log, Vec<SourceFile>)> {
     let mut spool = Spool::new(dir)?;
-    let spooled = clicks.iter().map(|input| each_row(input, CLICKS, |row| spool.push(row)));
+    let spooled = clicks.iter().map(|input| read_rows(input, CLICKS, |rows| spool.push(&rows)));
     let mut files = spooled.collect::<Result<Vec<_>>>()?;
     let mut log = sampled_clicks(spool, (sample, seed), dropped)?;
     for input in buys {
-        files.push(each_row(input, BUYS, |row| {
-            match (log.session_ids.rank_of(row.session), log.item_ids.rank_of(row.item)) {
-                (None, _) => dropped.add(Reason::NotSampled, 1),
-                (_, None) => dropped.add(Reason::BuyOfUnclickedItem, 1),
-                (Some(session), Some(item)) => log.push(session, item, Kind::Purchase, row.time),
+        files.push(read_rows(input, BUYS, |rows| {
+            for row in rows {
+                match (log.session_ids.rank_of(row.session), log.item_ids.rank_of(row.item)) {
+                    (None, _) => dropped.add(Reason::NotSampled, 1),
+                    (_, None) => dropped.add(Reason::BuyOfUnclickedItem, 1),
+                    (Some(session), Some(item)) => log.push(session, item, Kind::Purchase, row.time),
+                }
             }
             Ok(())
         })?);
@@ -53,10 +56,14 @@ pub(crate) fn read(
 /// the blocks of ids before its own, and before it in its block.
 fn sampled_clicks(mut spool: Spool, (sample, seed): (usize, u64), dropped: &mut Dropped) -> Result<Log> {
     let (mut blocks, mut clicks, mut long_enough) = (BTreeMap::<u64, usize>::new(), 0, 0);
-    spool.for_each_part(|rows| {
+    let count = |rows: &[Row]| {
         let (sessions, kept) = long_sessions(rows);
-        sessions.iter().for_each(|session| *blocks.entry(session / BLOCK).or_default() += 1);
-        (clicks, long_enough) = (clicks + rows.len(), long_enough + kept);
+        let blocks = sessions.chunk_by(|a, b| a / BLOCK == b / BLOCK);
+        (blocks.map(|block| (block[0] / BLOCK, block.len())).collect::<Vec<_>>(), rows.len(), kept)
+    };
+    spool.for_each_part(count, |(counts, rows, kept)| {
+        blocks.extend(counts);
+        (clicks, long_enough) = (clicks + rows, long_enough + kept);
     })?;
     let mut next = 0;
     for count in blocks.values_mut() {
@@ -65,21 +72,21 @@ fn sampled_clicks(mut spool: Spool, (sample, seed): (usize, u64), dropped: &mut 
     let sampled = sample_sessions(next, sample, seed);
 
     let (mut sessions, mut items, mut times) = (IdColumn::default(), IdColumn::default(), Vec::new());
-    spool.for_each_part(|rows| {
-        let (mut wanted, _) = long_sessions(rows);
-        wanted.retain(|session| {
-            let place = blocks.get_mut(&(session / BLOCK));
-            place.is_some_and(|place| sampled[std::mem::replace(place, *place + 1)])
-        });
+    let sampled_rows = |rows: &[Row]| {
+        let (long, _) = long_sessions(rows);
+        let blocks_here = long.chunk_by(|a, b| a / BLOCK == b / BLOCK);
+        let places =
+            blocks_here.filter_map(|block| Some(block.iter().zip(*blocks.get(&(block[0] / BLOCK))?..))).flatten();
+        let wanted: Vec<u64> = places.filter(|(_, place)| sampled[*place]).map(|(session, _)| *session).collect();
         // The clicks of a session mostly stand together.
-        for run in rows.chunk_by(|a, b| a.session == b.session) {
-            if wanted.binary_search(&run[0].session).is_ok() {
-                run.iter().for_each(|row| {
-                    sessions.push_number(row.session);
-                    items.push_number(row.item);
-                    times.push(row.time);
-                });
-            }
+        let runs = rows.chunk_by(|a, b| a.session == b.session);
+        runs.filter(|run| wanted.binary_search(&run[0].session).is_ok()).flatten().copied().collect::<Vec<_>>()
+    };
+    spool.for_each_part(sampled_rows, |rows| {
+        for row in rows {
+            sessions.push_number(row.session);
+            items.push_number(row.item);
+            times.push(row.time);
         }
     })?;
     dropped.add(Reason::ShortSession, (clicks - long_enough) as u64);
@@ -99,20 +106,21 @@ fn long_sessions(rows: &[Row]) -> (Vec<u64>, usize) {
     })
 }
 
-/// Hands every row to `take`.
-fn each_row(input: &Input, header: Header, mut take: impl FnMut(Row) -> Result<()>) -> Result<SourceFile> {
+/// Hands the rows to `take`, many at a time.
+fn read_rows(input: &Input, header: Header, take: impl FnMut(Vec<Row>) -> Result<()>) -> Result<SourceFile> {
     let choose = |names: &[String]| {
         let cells = [Cell::Unsigned, Cell::Text, Cell::Unsigned];
         Ok((0..).zip(cells).map(|(field, cell)| Wanted { field, name: names[field].clone(), cell }).collect())
     };
-    text::read(input, DIALECT, header, choose, |batch: &Batch<'_>| {
+    let rows = |batch: Batch| {
         let ids = batch.unsigned(0)?.zip(batch.unsigned(2)?);
-        for (row, (time, (session, item))) in batch.texts(1)?.zip(ids).enumerate() {
+        let rows = batch.texts(1)?.zip(ids).enumerate().map(|(row, (time, (session, item)))| {
             let time = from_iso(time.unwrap_or_default()).map_err(|expected| batch.fault(row, 1, expected))?;
-            take(Row { session, item, time })?;
-        }
-        Ok(())
-    })
+            Ok(Row { session, item, time })
+        });
+        rows.collect::<Result<Vec<_>>>()
+    };
+    text::read(input, DIALECT, header, choose, rows, take)
 }
 
 /// Which of `there` sessions are sampled: `sample` of them, without replacement.

@@ -113,8 +113,6 @@ impl Iterator for Records<'_> {
 pub(crate) struct Extent {
     /// Records.
     pub records: u64,
-    /// Lines.
-    pub lines: u64,
     /// Whether some lines are blank.
     pub has_blank_lines: bool,
 }
@@ -131,34 +129,35 @@ pub(crate) fn check(input: &Input, text: &[u8], first_line: u64, dialect: Dialec
         }
         count += 1;
     }
-    Ok(Extent { records: count, lines: records.line, has_blank_lines: records.has_blank_lines })
+    Ok(Extent { records: count, has_blank_lines: records.has_blank_lines })
 }
 
-/// Checks that `text` is UTF-8 without NUL, and turns its line ends into `\n`.
-pub(crate) fn normalise(input: &Input, text: &mut Vec<u8>, first_line: u64) -> Result<()> {
-    let fault = |at: usize, what: &str| {
-        let line = first_line + text[..at].iter().filter(|&&b| b == b'\n').count() as u64;
+/// The text of bytes that are UTF-8 without NUL, its line ends turned into `\n`.
+pub(crate) fn normalise(input: &Input, bytes: Vec<u8>, first_line: u64) -> Result<String> {
+    let fault = |bytes: &[u8], at: usize, what: &str| {
+        let line = first_line + bytes[..at].iter().filter(|&&b| b == b'\n').count() as u64;
         Error::line(&input.path, line, what)
     };
-    if let Err(e) = std::str::from_utf8(text) {
-        let what = match text.as_slice() {
+    let mut text = String::from_utf8(bytes).map_err(|e| {
+        let what = match e.as_bytes() {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16; save the file as UTF-8",
             _ => "not valid UTF-8; save the file as UTF-8",
         };
-        return Err(fault(e.valid_up_to(), what));
+        fault(e.as_bytes(), e.utf8_error().valid_up_to(), what)
+    })?;
+    let bytes = text.as_bytes();
+    if bytes.contains(&0) {
+        let at = bytes.iter().take_while(|&&b| b != 0).count();
+        return Err(fault(bytes, at, "a NUL byte; this is no text, or it is UTF-16: save it as UTF-8"));
     }
-    if text.contains(&0) {
-        let at = text.iter().take_while(|&&b| b != 0).count();
-        return Err(fault(at, "a NUL byte; this is no text, or it is UTF-16: save it as UTF-8"));
-    }
-    if text.contains(&b'\r') {
-        let is_lone = |i: usize| text[i] == b'\r' && text.get(i + 1).is_some_and(|&b| b != b'\n');
-        if let Some(at) = (0..text.len()).find(|&i| is_lone(i)) {
-            return Err(fault(at, "a carriage return inside a line; end lines with \\n or \\r\\n"));
+    if bytes.contains(&b'\r') {
+        let is_lone = |i: usize| bytes[i] == b'\r' && bytes.get(i + 1).is_some_and(|&b| b != b'\n');
+        if let Some(at) = (0..bytes.len()).find(|&i| is_lone(i)) {
+            return Err(fault(bytes, at, "a carriage return inside a line; end lines with \\n or \\r\\n"));
         }
-        text.retain(|&b| b != b'\r');
+        text.retain(|c| c != '\r');
     }
-    Ok(())
+    Ok(text)
 }
 
 /// The values of one well-formed record.

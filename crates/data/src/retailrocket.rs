@@ -8,8 +8,9 @@ use crate::ids::IdColumn;
 use crate::input::Input;
 use crate::log::Log;
 use crate::records::Dialect;
-use crate::text::{self, Batch, Cell, Header, Wanted};
+use crate::text::{self, Batch, Header};
 use crate::times::from_millis;
+use crate::values::{Cell, Wanted};
 
 const DIALECT: Dialect = Dialect { delimiter: b',', quote: Some(b'"') };
 const COLUMNS: [(&str, Cell); 5] = [
@@ -33,7 +34,7 @@ pub(crate) fn read(inputs: &[Input], dropped: &mut Dropped) -> Result<(Log, Vec<
             });
             wanted.into_iter().collect()
         };
-        files.push(text::read(input, DIALECT, Header::FirstLine, choose, |batch| events.take(batch))?);
+        files.push(text::read(input, DIALECT, Header::FirstLine, choose, Ok, |batch| events.take(&batch))?);
     }
     dropped.add(Reason::Transaction, events.transactions);
     let mut log = Log::new(events.sessions, events.items, events.kinds, events.times);
@@ -52,7 +53,7 @@ struct Events {
 }
 
 impl Events {
-    fn take(&mut self, batch: &Batch<'_>) -> Result<()> {
+    fn take(&mut self, batch: &Batch) -> Result<()> {
         let ids = batch.unsigned(1)?.zip(batch.unsigned(3)?);
         let texts = batch.texts(2)?.zip(batch.texts(4)?);
         for (row, ((time, (visitor, item)), (event, transaction))) in batch.integers(0)?.zip(ids).zip(texts).enumerate()

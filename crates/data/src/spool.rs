@@ -7,12 +7,15 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::in_order::in_order;
 
 /// Consecutive session ids that share a block.
 pub(crate) const BLOCK: u64 = if cfg!(test) { 2 } else { 1 << 12 };
 /// Few enough for any limit of open files, and parts of a billion rows still fit a laptop.
 const PARTS: u64 = 64;
 const ROW: usize = 24;
+/// Read at a time.
+const BYTES: usize = ROW << 12;
 
 /// A row of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,24 @@ pub(crate) struct Row {
     pub item: u64,
     /// Nanoseconds since 1970, UTC.
     pub time: i64,
+}
+
+impl Row {
+    fn to_bytes(self) -> [u8; ROW] {
+        let mut bytes = [0; ROW];
+        let fields = [self.session.to_le_bytes(), self.item.to_le_bytes(), self.time.to_le_bytes()];
+        bytes.as_chunks_mut().0.copy_from_slice(&fields);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; ROW]) -> Self {
+        let word = |i: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
+            u64::from_le_bytes(word)
+        };
+        Self { session: word(0), item: word(1), time: word(2) as i64 }
+    }
 }
 
 /// Rows on disk. The files have no names: the system removes them with the program, however it ends.
@@ -39,36 +60,46 @@ impl Spool {
         Ok(Self { dir: dir.to_owned(), parts: made().map_err(Error::io(dir))? })
     }
 
-    /// Adds a row.
-    pub(crate) fn push(&mut self, row: Row) -> Result<()> {
-        let mut bytes = [0; ROW];
-        let fields = [row.session.to_le_bytes(), row.item.to_le_bytes(), row.time.to_le_bytes()];
-        bytes.as_chunks_mut().0.copy_from_slice(&fields);
-        let part = (row.session / BLOCK % PARTS) as usize;
-        self.parts[part].write_all(&bytes).map_err(Error::io(&self.dir))
-    }
-
-    /// Hands the rows to `each`, part by part.
-    pub(crate) fn for_each_part(&mut self, mut each: impl FnMut(&[Row])) -> Result<()> {
-        let (mut bytes, mut rows) = (Vec::new(), Vec::new());
-        for part in &mut self.parts {
-            let mut read = || -> io::Result<()> {
-                bytes.clear();
-                part.rewind()?;
-                part.get_mut().read_to_end(&mut bytes).map(drop)
-            };
-            read().map_err(Error::io(&self.dir))?;
-            let (fields, _) = bytes.as_chunks::<8>();
-            let (fields, _) = fields.as_chunks::<3>();
-            rows.clear();
-            rows.extend(fields.iter().map(|&[session, item, time]| Row {
-                session: u64::from_le_bytes(session),
-                item: u64::from_le_bytes(item),
-                time: i64::from_le_bytes(time),
-            }));
-            each(&rows);
+    /// Adds rows.
+    pub(crate) fn push(&mut self, rows: &[Row]) -> Result<()> {
+        let part = |row: &Row| (row.session / BLOCK % PARTS) as usize;
+        let mut bytes = Vec::new();
+        // Sessions of a log mostly stand in order, so a block's rows stand together.
+        for run in rows.chunk_by(|a, b| part(a) == part(b)) {
+            bytes.clear();
+            bytes.extend(run.iter().flat_map(|row| row.to_bytes()));
+            self.parts[part(&run[0])].write_all(&bytes).map_err(Error::io(&self.dir))?;
         }
         Ok(())
+    }
+
+    /// Hands the rows to `work` part by part, several parts at once, and what it returns to `take` in the order of the parts.
+    pub(crate) fn for_each_part<T: Send>(
+        &mut self,
+        work: impl Fn(&[Row]) -> T + Sync,
+        mut take: impl FnMut(T),
+    ) -> Result<()> {
+        let dir = &self.dir;
+        let read = |part: &mut BufWriter<File>| read(part).map(|rows| work(&rows)).map_err(Error::io(dir));
+        in_order(self.parts.iter_mut().map(Ok), read, |done| {
+            take(done);
+            Ok(())
+        })
+    }
+}
+
+fn read(part: &mut BufWriter<File>) -> io::Result<Vec<Row>> {
+    part.rewind()?;
+    let file = part.get_ref();
+    let mut rows = Vec::with_capacity(file.metadata()?.len() as usize / ROW);
+    let mut bytes = Vec::with_capacity(BYTES);
+    loop {
+        bytes.clear();
+        file.take(BYTES as u64).read_to_end(&mut bytes)?;
+        rows.extend(bytes.as_chunks().0.iter().map(Row::from_bytes));
+        if bytes.len() < BYTES {
+            return Ok(rows);
+        }
     }
 }
 
@@ -81,20 +112,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::new(dir.path()).unwrap();
         let row = |i: u64| Row { session: (i * 7919) % 600, item: u64::MAX - i, time: -(i as i64) };
-        (0..5000).for_each(|i| spool.push(row(i)).unwrap());
+        let rows: Vec<Row> = (0..5000).map(row).collect();
+        rows.chunks(700).for_each(|rows| spool.push(rows).unwrap());
         for _ in 0..2 {
             let (mut seen, mut blocks) = (Vec::new(), std::collections::HashSet::new());
             spool
-                .for_each_part(|rows| {
+                .for_each_part(<[Row]>::to_vec, |rows| {
                     assert!(rows.is_sorted_by_key(|row| std::cmp::Reverse(row.time)), "not in the order of the log");
                     let here: std::collections::HashSet<u64> = rows.iter().map(|row| row.session / BLOCK).collect();
                     assert!(blocks.is_disjoint(&here), "a block is torn apart");
                     blocks.extend(here);
-                    seen.extend_from_slice(rows);
+                    seen.extend(rows);
                 })
                 .unwrap();
             seen.sort_by_key(|row| std::cmp::Reverse(row.time));
-            assert!(seen.into_iter().eq((0..5000).map(row)));
+            assert_eq!(seen, rows);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

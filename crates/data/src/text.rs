@@ -1,15 +1,17 @@
-//! Delimited text as typed columns, a chunk at a time: shape checked by [`records`](crate::records), values read by
-//! polars, and whatever is wrong named by file, line and column.
+//! Delimited text as typed columns, a chunk at a time, several chunks at once.
 
+use std::iter::once;
 use std::sync::Arc;
 
-use polars::prelude::*;
 use prl_sessions::SourceFile;
 
-use crate::chunks;
+use crate::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::{Error, Place, Result};
+use crate::in_order::in_order;
 use crate::input::Input;
-use crate::records::{Dialect, Extent, Records, cells, check, normalise};
+use crate::records::{Dialect, Records, cells, normalise};
+use crate::values::{Span, Values, Wanted};
+use crate::{plain, strict};
 
 /// Where the names of the fields come from.
 #[derive(Clone, Copy, Debug)]
@@ -20,230 +22,124 @@ pub(crate) enum Header {
     Fixed(&'static [&'static str]),
 }
 
-/// What a column's values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cell {
-    /// A whole number from 0 to 2^64 - 1.
-    Unsigned,
-    /// A whole number of 64 bits.
-    Integer,
-    /// Text that is not empty.
-    Text,
-    /// Text, or nothing.
-    Optional,
-}
-
-impl Cell {
-    fn dtype(self) -> DataType {
-        match self {
-            Cell::Unsigned => DataType::UInt64,
-            Cell::Integer => DataType::Int64,
-            Cell::Text | Cell::Optional => DataType::String,
-        }
-    }
-
-    fn accepts(self, value: &str) -> bool {
-        match self {
-            Cell::Unsigned => value.trim_start().parse::<u64>().is_ok(),
-            Cell::Integer => value.trim_start().parse::<i64>().is_ok(),
-            Cell::Text => !value.is_empty(),
-            Cell::Optional => true,
-        }
-    }
-
-    fn expected(self) -> &'static str {
-        match self {
-            Cell::Unsigned => "a whole number from 0 to 18446744073709551615",
-            Cell::Integer => "a whole number of 64 bits",
-            Cell::Text => "a value",
-            Cell::Optional => "text",
-        }
-    }
-}
-
-/// A column to read.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    /// Which field of the record.
-    pub field: usize,
-    /// Its name, for messages.
-    pub name: String,
-    /// What it holds.
-    pub cell: Cell,
+/// What is the same for all chunks of a file.
+pub(crate) struct Layout {
+    pub input: Input,
+    pub dialect: Dialect,
+    /// How many fields each record has.
+    pub fields: usize,
+    pub wanted: Vec<Wanted>,
 }
 
 /// The wanted columns of one chunk.
-pub(crate) struct Batch<'a> {
-    columns: Vec<Column>,
-    text: &'a [u8],
+pub(crate) struct Batch {
+    columns: Vec<Values>,
+    text: String,
+    /// What the columns' spans are of, if it is not the text.
+    values: Option<String>,
     first_line: u64,
-    table: &'a Layout<'a>,
+    layout: Arc<Layout>,
 }
 
-/// What is the same for all chunks of a file.
-struct Layout<'a> {
-    input: &'a Input,
-    dialect: Dialect,
-    fields: usize,
-    wanted: Vec<Wanted>,
-}
+impl Batch {
+    fn read(chunk: Chunk, layout: &Arc<Layout>) -> Result<Self> {
+        let (text, first_line, layout) =
+            (normalise(&layout.input, chunk.text, chunk.line)?, chunk.line, layout.clone());
+        let (columns, values) = match plain::read(&text, layout.dialect, layout.fields, &layout.wanted) {
+            Some(columns) => (columns, None),
+            None => strict::read(&layout, &text, first_line).map(|(columns, values)| (columns, Some(values)))?,
+        };
+        Ok(Self { columns, text, values, first_line, layout })
+    }
 
-impl Batch<'_> {
     /// The number of rows.
     pub(crate) fn rows(&self) -> usize {
-        self.columns.first().map_or(0, Column::len)
+        self.columns.first().map_or(0, Values::len)
     }
 
     /// Column `i` of the wanted, of whole numbers from 0.
     pub(crate) fn unsigned(&self, i: usize) -> Result<impl Iterator<Item = u64> + '_> {
-        Ok(self.columns[i].u64().map_err(|e| self.table.unread(&e))?.into_no_null_iter())
+        match &self.columns[i] {
+            Values::Unsigned(numbers) => Ok(numbers.iter().copied()),
+            _ => Err(self.layout.unread(&"a column holds no numbers from 0")),
+        }
     }
 
     /// Column `i` of the wanted, of whole numbers.
     pub(crate) fn integers(&self, i: usize) -> Result<impl Iterator<Item = i64> + '_> {
-        Ok(self.columns[i].i64().map_err(|e| self.table.unread(&e))?.into_no_null_iter())
+        match &self.columns[i] {
+            Values::Integers(numbers) => Ok(numbers.iter().copied()),
+            _ => Err(self.layout.unread(&"a column holds no whole numbers")),
+        }
     }
 
     /// Column `i` of the wanted, of text; an optional value that is missing is `None`.
     pub(crate) fn texts(&self, i: usize) -> Result<impl Iterator<Item = Option<&str>> + '_> {
-        Ok(self.columns[i].str().map_err(|e| self.table.unread(&e))?.iter())
+        let text = self.values.as_deref().unwrap_or(&self.text);
+        match &self.columns[i] {
+            Values::Texts(spans) => Ok(spans.iter().map(move |span: &Span| span.of(text))),
+            _ => Err(self.layout.unread(&"a column holds no text")),
+        }
     }
 
     /// The error of the value in row `row` of column `i`.
     pub(crate) fn fault(&self, row: usize, i: usize, expected: impl Into<String>) -> Error {
-        self.table.fault(self.text, self.first_line, row, i, expected.into())
-    }
-
-    /// Refuses missing values where there must be one; reports the first in the file.
-    fn check_present(&self) -> Result<()> {
-        let required = self.table.wanted.iter().enumerate().filter(|(_, w)| w.cell != Cell::Optional);
-        let first_null = |i: usize| self.columns[i].is_null().iter().position(|null| null == Some(true));
-        let first = required
-            .filter(|(i, _)| self.columns[*i].null_count() > 0)
-            .filter_map(|(i, w)| Some((first_null(i)?, i, w)));
-        match first.min_by_key(|(row, i, _)| (*row, *i)) {
-            Some((row, i, wanted)) => Err(self.fault(row, i, wanted.cell.expected())),
-            None => Ok(()),
-        }
+        self.layout.fault(&self.text, self.first_line, row, i, expected.into())
     }
 }
 
-impl Layout<'_> {
-    fn parse(
-        &self,
-        text: Vec<u8>,
-        first_line: u64,
-        extent: Extent,
-        take: &mut impl FnMut(&Batch<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let records = extent.records;
-        let (input, original) = match self.for_polars(&text, extent) {
-            Some(rewritten) => (rewritten, Some(text)),
-            None => (text, None),
-        };
-        let buffers = Arc::new([input.into()]);
-        let frame = self.scan(ScanSources::Buffers(buffers.clone()), original.is_some()).and_then(LazyFrame::collect);
-        let text: &[u8] = original.as_deref().unwrap_or(&buffers[0]);
-        let frame = frame.map_err(|e| self.first_fault(text, first_line).unwrap_or_else(|| self.unread(&e)))?;
-        if frame.height() as u64 != records {
-            return Err(self.unread(&format!("{} rows were read where {records} stand", frame.height())));
-        }
-        let batch = Batch { columns: frame.columns().to_vec(), text, first_line, table: self };
-        batch.check_present()?;
-        take(&batch)
-    }
-
-    /// Polars takes a blank line for a row, and a text that begins with `x^` for zlib: such a text is rewritten, without
-    /// blank lines and below a header line. Any other is fine as it is.
-    fn for_polars(&self, text: &[u8], extent: Extent) -> Option<Vec<u8>> {
-        if !extent.has_blank_lines && !text.starts_with(b"x") {
-            return None;
-        }
-        let mut rewritten = vec![self.dialect.delimiter; self.fields - 1];
-        rewritten.push(b'\n');
-        for record in Records::new(text, self.dialect).flatten() {
-            rewritten.extend_from_slice(&text[record.bytes]);
-            rewritten.push(b'\n');
-        }
-        Some(rewritten)
-    }
-
-    fn scan(&self, sources: ScanSources, has_header: bool) -> PolarsResult<LazyFrame> {
-        let name = |field: usize| PlSmallStr::from(format!("{field}"));
-        let dtype = |field| self.wanted.iter().find(|w| w.field == field).map_or(DataType::String, |w| w.cell.dtype());
-        let schema = Schema::from_iter((0..self.fields).map(|f| Field::new(name(f), dtype(f))));
-        let frame = LazyCsvReader::new_with_sources(sources)
-            .with_has_header(has_header)
-            .with_schema(Some(Arc::new(schema)))
-            .with_separator(self.dialect.delimiter)
-            .with_quote_char(self.dialect.quote)
-            .with_rechunk(true)
-            .finish()?;
-        Ok(frame.select(self.wanted.iter().map(|w| col(name(w.field))).collect::<Vec<_>>()))
-    }
-
-    /// The first value that is not what its column holds, found slowly: for when polars only says that there is one.
-    fn first_fault(&self, text: &[u8], first_line: u64) -> Option<Error> {
-        for (row, record) in Records::new(text, self.dialect).flatten().enumerate() {
-            let record = std::str::from_utf8(&text[record.bytes]).ok()?;
-            let cells = cells(record, self.dialect);
-            if let Some(i) = self.wanted.iter().position(|w| !w.cell.accepts(&cells[w.field])) {
-                return Some(self.fault(text, first_line, row, i, self.wanted[i].cell.expected().into()));
-            }
-        }
-        None
-    }
-
-    fn fault(&self, text: &[u8], first_line: u64, row: usize, i: usize, expected: String) -> Error {
+impl Layout {
+    /// The error of the value in row `row` of column `i` of a text, which begins on `first_line`.
+    pub(crate) fn fault(&self, text: &str, first_line: u64, row: usize, i: usize, expected: String) -> Error {
         let Wanted { field, name, .. } = &self.wanted[i];
-        let Some(Ok(record)) = Records::new(text, self.dialect).nth(row) else {
+        let Some(Ok(record)) = Records::new(text.as_bytes(), self.dialect).nth(row) else {
             return self.unread(&format!("row {row} does not exist"));
         };
-        let found = std::str::from_utf8(&text[record.bytes])
-            .map_or_else(|e| e.to_string(), |r| cells(r, self.dialect).swap_remove(*field).into_owned());
+        let found = cells(&text[record.bytes], self.dialect).swap_remove(*field).into_owned();
         let (path, place) = (self.input.path.clone(), Place::Line(first_line + record.line));
         Error::Cell { path, place, column: name.clone(), found, expected }
     }
 
-    fn unread(&self, why: &dyn std::fmt::Display) -> Error {
+    /// The error of a text that polars does not read, though its shape is right.
+    pub(crate) fn unread(&self, why: &dyn std::fmt::Display) -> Error {
         Error::file(&self.input.path, format!("could not be read as delimited text: {why}"))
     }
 }
 
-/// Reads a file: `choose` names the wanted columns given the names of all fields, `take` gets them chunk by chunk. Every
-/// column chosen as anything but [`Cell::Optional`] is then without missing values.
-pub(crate) fn read(
+/// Reads a file: `choose` names the wanted columns given the names of all fields. `work` gets them chunk by chunk, on several
+/// threads; `take` gets what it returns, in the order of the file. Every column chosen as anything but
+/// [`Cell::Optional`](crate::values::Cell::Optional) is without missing values.
+pub(crate) fn read<T: Send>(
     input: &Input,
     dialect: Dialect,
     header: Header,
     choose: impl FnOnce(&[String]) -> Result<Vec<Wanted>>,
-    mut take: impl FnMut(&Batch<'_>) -> Result<()>,
+    work: impl Fn(Batch) -> Result<T> + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<SourceFile> {
-    let (mut choose, mut layout, mut line) = (Some(choose), None, 1);
-    let file = chunks::for_each(input, dialect.quote, chunks::CHUNK, |mut text| {
-        normalise(input, &mut text, line)?;
-        if let Some(choose) = choose.take() {
-            let names = names(input, dialect, header, &mut text, &mut line)?;
-            layout = Some(Layout { input, dialect, fields: names.len(), wanted: choose(&names)? });
-        }
-        let Some(layout) = &layout else { return Ok(0) };
-        let first_line = line;
-        let extent = check(input, &text, first_line, dialect, layout.fields)?;
-        line += extent.lines;
-        if extent.records > 0 {
-            layout.parse(text, first_line, extent, &mut take)?;
-        }
-        Ok(extent.records)
+    let mut chunks = Chunks::open(input, dialect.quote, CHUNK)?;
+    let Some(mut first) = chunks.next().transpose()? else { return Err(Error::file(&input.path, "the file is empty")) };
+    let names = names(input, dialect, header, &mut first)?;
+    let layout = Layout { input: input.clone(), dialect, fields: names.len(), wanted: choose(&names)? };
+    let (layout, mut rows) = (Arc::new(layout), 0);
+    let work = |chunk| {
+        let batch = Batch::read(chunk, &layout)?;
+        Ok((batch.rows() as u64, work(batch)?))
+    };
+    in_order(once(Ok(first)).chain(&mut chunks), work, |(read, done)| {
+        rows += read;
+        take(done)
     })?;
-    match file.rows {
-        0 if layout.is_none() => Err(Error::file(&input.path, "the file is empty")),
+    match rows {
         0 => Err(Error::file(&input.path, "the file holds a header and no row")),
-        _ => Ok(file),
+        _ => Ok(chunks.finish(rows)),
     }
 }
 
-/// The names of the fields; a header line is cut off the text.
-fn names(input: &Input, dialect: Dialect, header: Header, text: &mut Vec<u8>, line: &mut u64) -> Result<Vec<String>> {
+/// The names of the fields; a header line is cut off the chunk, the file's first.
+fn names(input: &Input, dialect: Dialect, header: Header, chunk: &mut Chunk) -> Result<Vec<String>> {
+    chunk.text = normalise(input, std::mem::take(&mut chunk.text), chunk.line)?.into_bytes();
+    let (text, line) = (&mut chunk.text, &mut chunk.line);
     let mut records = Records::new(text, dialect);
     let first = records.next().transpose().map_err(|(at, what)| Error::line(&input.path, *line + at, what))?;
     let Some(first) = first else { return Err(Error::file(&input.path, "the file is empty")) };
@@ -288,6 +184,53 @@ pub(crate) fn find(input: &Input, names: &[String], name: &str, mend: &'static s
         (None, _) => {
             let (path, column, found) = (input.path.clone(), name.to_owned(), names.to_vec());
             Err(Error::MissingColumn { path, column, found, mend })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::values::Cell;
+
+    const CELLS: [Cell; 4] = [Cell::Unsigned, Cell::Text, Cell::Integer, Cell::Optional];
+
+    fn layout() -> Layout {
+        let wanted = |(field, cell)| Wanted { field, name: format!("{field}"), cell };
+        let input = Input { path: "f".into(), name: "f".into(), max_unpacked: 0 };
+        let dialect = Dialect { delimiter: b';', quote: Some(b'"') };
+        Layout { input, dialect, fields: 5, wanted: (1..).zip(CELLS).map(wanted).collect() }
+    }
+
+    /// What the rows hold, as text.
+    fn shown(columns: &[Values], text: &str) -> Vec<String> {
+        let shown = |values: &Values| match values {
+            Values::Unsigned(numbers) => format!("{numbers:?}"),
+            Values::Integers(numbers) => format!("{numbers:?}"),
+            Values::Texts(spans) => format!("{:?}", spans.iter().map(|s| s.of(text)).collect::<Vec<_>>()),
+        };
+        columns.iter().map(shown).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn plain_text_reads_as_it_does_strictly(
+            rows in prop::collection::vec(("[ax é]{0,9}", "0{0,2}[0-9]{1,16}", "[^;\"\r\n\0]{1,12}", "[0-9]{1,18}", "[a^ ]{0,2}"), 1..9),
+            last in prop_oneof![Just(""), Just("\n")],
+        ) {
+            let mut text = String::new();
+            for (i, (skipped, unsigned, any, integer, optional)) in rows.iter().enumerate() {
+                let end = if i + 1 < rows.len() { "\n" } else { last };
+                write!(text, "{skipped};{unsigned};{any};{integer};{optional}{end}").unwrap();
+            }
+            let layout = layout();
+            let columns = plain::read(&text, layout.dialect, layout.fields, &layout.wanted).unwrap();
+            let (strictly, values) = strict::read(&layout, &text, 1).unwrap();
+            prop_assert_eq!(shown(&columns, &text), shown(&strictly, &values));
         }
     }
 }

@@ -5,7 +5,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use prl_kernels::adam::{self, Adam, Slots};
-use prl_kernels::head::{Linear, Sink, backward, log_sum_exp};
+use prl_kernels::catalogue::{Among, Catalogue, Wanted};
+use prl_kernels::head::{Linear, Sink, backward, softmax};
 use prl_kernels::rank::rank;
 
 const SIZES: [usize; 2] = [26_702, 70_852];
@@ -40,20 +41,20 @@ impl Layer {
 #[divan::bench(args = SIZES)]
 fn first_sweep(bencher: Bencher<'_, '_>, items: usize) {
     let layer = Layer::new(items, BATCH);
-    bencher.counter(ItemsCount::new(BATCH)).bench(|| log_sum_exp(layer.linear(), &layer.hidden, &layer.targets));
+    bencher.counter(ItemsCount::new(BATCH)).bench(|| softmax(layer.linear(), &layer.hidden, &layer.targets));
 }
 
 #[divan::bench(args = SIZES)]
 fn second_sweep_with_adam(bencher: Bencher<'_, '_>, items: usize) {
     let layer = Layer::new(items, BATCH);
-    let lse = log_sum_exp(layer.linear(), &layer.hidden, &layer.targets);
+    let swept = softmax(layer.linear(), &layer.hidden, &layer.targets);
     let scale = vec![1.0 / BATCH as f32; BATCH];
     let mut weight = layer.weight.clone();
     let (mut first, mut second) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
     let step = Adam::new(0.005).step(1);
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let sink = Sink::Adam(step, &mut first, &mut second);
-        backward(&mut weight, &layer.bias, &layer.hidden, &layer.targets, &lse, &scale, sink)
+        backward(&mut weight, &layer.bias, &layer.hidden, &layer.targets, &swept, &scale, sink)
     });
 }
 
@@ -74,7 +75,9 @@ fn ranks_and_top_20(bencher: Bencher<'_, '_>, items: usize) {
 #[divan::bench(args = SIZES)]
 fn top_20_of_one(bencher: Bencher<'_, '_>, items: usize) {
     let layer = Layer::new(items, 1);
-    bencher.counter(ItemsCount::new(1_usize)).bench(|| rank(layer.linear(), &layer.hidden, WIDTH, None, 20));
+    let catalogue = Catalogue::new(layer.linear(), WIDTH);
+    let wanted = [Wanted { k: 20, among: Among::AllBut(&[]) }];
+    bencher.counter(ItemsCount::new(1_usize)).bench(|| catalogue.top(&layer.hidden, &wanted));
 }
 
 #[divan::bench(args = SIZES)]

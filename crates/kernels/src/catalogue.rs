@@ -8,6 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::Real;
+use crate::best::{best, order};
 use crate::head::Linear;
 use crate::rank::NotFinite;
 use crate::slices::{load, store};
@@ -251,18 +252,4 @@ impl<T: Real> WithSimd for Few<'_, T> {
         }
         all
     }
-}
-
-/// Leaves the `k` best, best first.
-fn best<T: Real>(all: &mut Top<T>, k: usize) {
-    if 0 < k && k < all.len() {
-        all.select_nth_unstable_by(k - 1, order);
-    }
-    all.truncate(k);
-    all.sort_unstable_by(order);
-}
-
-/// Higher scores first, equal ones by lower index. No NaN comes here.
-fn order<T: Real>(a: &(u32, T), b: &(u32, T)) -> std::cmp::Ordering {
-    b.1.partial_cmp(&a.1).unwrap_or(std::cmp::Ordering::Equal).then(a.0.cmp(&b.0))
 }

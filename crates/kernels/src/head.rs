@@ -1,21 +1,31 @@
-//! Linear + softmax + weighted cross-entropy over all items, with its gradients, never holding the whole logits.
+//! Linear + softmax + weighted cross-entropy over all items, with its gradients.
 //!
-//! Two sweeps over the items. [`log_sum_exp`] scores tile after tile and keeps, for each hidden vector, a running maximum
-//! and sum. [`backward`] scores each tile again, turns it into probabilities in place, and uses it at once for both
-//! gradients while it is in cache; the weight's gradient of the tile goes straight to a [`Sink`], which stores it or takes
-//! the Adam step there and then, so that it never makes the trip to memory. Scoring twice costs a fourth product and saves
-//! writing and reading a matrix of batch x items.
+//! Two sweeps over the items, tile by tile, so that the scores at hand stay in cache. [`softmax`] takes every score relative
+//! to the target's and sums the exponentials; [`backward`] uses them for both gradients. The exponentials wait between the
+//! sweeps in a buffer of bounded size ([`kept`]), written past the caches; those it has no room for are computed again.
+//! The weight's gradient of a tile goes straight to a [`Sink`], which stores it or takes the Adam step there and then, so
+//! that it never makes the trip to memory.
+
+mod backward;
+mod kept;
+#[cfg(test)]
+mod tests;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::adam::{self, Slots};
-use crate::slices::{load, store, sum};
-use crate::tile::{PANEL, Packed, Strided, multiply_add};
+pub use self::backward::{Sink, backward};
+use self::kept::Kept;
+use crate::slices::{load, settle, store, stream};
+use crate::tile::{PANEL, Packed};
 use crate::{CHUNKS, Real};
 
 /// Items of a tile: sixteen groups of the product kernel's six rows.
 const TILE: usize = 96;
+/// Scores of a tile under a panel of hidden vectors.
+const BLOCK: usize = TILE * PANEL;
+/// Sums of exponentials beyond this are taken again, relative to the largest score: well inside the range of an `f32`.
+const MOST: f64 = 1e26;
 
 /// The output layer: scores are `weight . hidden + bias`.
 #[derive(Clone, Copy)]
@@ -26,39 +36,51 @@ pub struct Linear<'a, T> {
     pub bias: &'a [T],
 }
 
-/// The softmax of a batch, reduced to what the loss and the gradient need.
-#[derive(Clone, Debug)]
-pub struct LogSumExp<T> {
-    /// log sum over items of e^score, for each hidden vector.
-    pub value: Vec<T>,
-    /// The target's score, for each hidden vector.
-    pub target: Vec<T>,
+impl<'a, T> Linear<'a, T> {
+    /// The weight and the bias, tile by tile.
+    fn tiles(self, width: usize) -> impl Iterator<Item = (&'a [T], &'a [T])> {
+        self.weight.chunks(TILE * width).zip(self.bias.chunks(TILE))
+    }
 }
 
-impl<T: Real> LogSumExp<T> {
+/// The softmax of a batch, reduced to what the loss and the gradient need.
+pub struct Softmax<T> {
+    /// log sum over items of e^score, for each hidden vector.
+    pub log_sum_exp: Vec<T>,
+    /// The target's score, for each hidden vector.
+    pub target: Vec<T>,
+    packed: Packed<T>,
+    /// What the scores of each chunk of items are relative to, for each hidden vector, padded to whole panels.
+    references: Vec<Vec<T>>,
+    kept: Kept,
+}
+
+impl<T: Real> Softmax<T> {
     /// The cross-entropy of each hidden vector: -log p(target).
     pub fn cross_entropy(&self) -> impl Iterator<Item = f64> + '_ {
-        self.value.iter().zip(&self.target).map(|(&l, &s)| (l - s).double())
+        self.log_sum_exp.iter().zip(&self.target).map(|(&l, &s)| (l - s).double())
     }
 }
 
 /// The first sweep. `hidden` is `[batch, width]`, `targets` the item of each hidden vector.
-pub fn log_sum_exp<T: Real>(linear: Linear<'_, T>, hidden: &[T], targets: &[u32]) -> LogSumExp<T> {
+pub fn softmax<T: Real>(linear: Linear<'_, T>, hidden: &[T], targets: &[u32]) -> Softmax<T> {
     let width = hidden.len() / targets.len().max(1);
     let packed = Packed::new(hidden, width);
+    let target = target_scores(linear, &packed, width, targets);
     let rows = linear.bias.len().div_ceil(CHUNKS);
+    let mut kept = Kept::new::<T>(rows, packed.panels().count());
     let arch = Arch::new();
-    let partial: Vec<_> = linear
-        .weight
-        .par_chunks(rows * width)
-        .zip(linear.bias.par_chunks(rows))
-        .map(|(weight, bias)| arch.dispatch(Sweep { linear: Linear { weight, bias }, packed: &packed, width }))
-        .collect();
-    let value = (0..targets.len()).map(|b| join(partial.iter().map(|p| p[b]))).collect();
-    LogSumExp { value, target: target_scores(linear, &packed, width, targets) }
+    let sweep = |((weight, bias), kept)| {
+        arch.dispatch(Sweep { linear: Linear { weight, bias }, packed: &packed, width, target: &target, kept })
+    };
+    let weights = linear.weight.par_chunks(rows * width).zip(linear.bias.par_chunks(rows));
+    let parts: Vec<_> = weights.zip(kept.chunks_mut()).map(sweep).collect();
+    let log_sum_exp = (0..targets.len()).map(|b| join(parts.iter().map(|(r, s)| (r[b], s[b])))).collect();
+    let references = parts.into_iter().map(|(reference, _)| reference).collect();
+    Softmax { log_sum_exp, target, packed, references, kept }
 }
 
-/// log sum of e^max * sum over the chunks' (max, sum).
+/// log sum of e^reference * sum over the chunks' (reference, sum).
 fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
     let max = parts.clone().map(|p| p.0).fold(T::neg_infinity(), num_traits::Float::max);
     max + parts.map(|(m, s)| (m - max).exp() * s).sum::<T>().ln()
@@ -95,228 +117,102 @@ pub(crate) fn target_scores<T: Real>(
     Arch::new().dispatch(Op(linear, packed, width, targets))
 }
 
-/// One chunk of items in the first sweep: (maximum, sum of e^(score - maximum)) of each hidden vector.
+/// One chunk of items in the first sweep.
 struct Sweep<'a, T> {
     linear: Linear<'a, T>,
     packed: &'a Packed<T>,
     width: usize,
+    /// The targets' scores.
+    target: &'a [T],
+    kept: &'a mut [T],
 }
 
 impl<T: Real> WithSimd for Sweep<'_, T> {
-    type Output = Vec<(T, T)>;
+    /// What the scores are relative to, and the sum of e^(score - that), of each hidden vector, padded to whole panels.
+    type Output = (Vec<T>, Vec<T>);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let padded = self.packed.batch().next_multiple_of(PANEL);
-        let (mut max, mut sum) = (vec![T::neg_infinity(); padded], vec![T::zero(); padded]);
-        let mut scores = vec![T::zero(); TILE * PANEL];
-        for (weight, bias) in self.linear.weight.chunks(TILE * self.width).zip(self.linear.bias.chunks(TILE)) {
+    fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
+        let mut reference = self.target.to_vec();
+        reference.resize(self.target.len().next_multiple_of(PANEL), T::zero());
+        let sums = self.sums(simd, &reference);
+        if sums[..self.target.len()].iter().all(|&sum| sum < T::of(MOST)) {
+            return (reference, sums);
+        }
+        let reference = self.largest(simd);
+        let sums = self.sums(simd, &reference);
+        (reference, sums)
+    }
+}
+
+impl<T: Real> Sweep<'_, T> {
+    /// The sums of e^(score - reference); the exponentials are kept as far as there is room.
+    #[inline(always)]
+    fn sums<S: Simd>(&mut self, simd: S, reference: &[T]) -> Vec<T> {
+        let mut sums = vec![T::zero(); reference.len()];
+        let mut scores = vec![T::zero(); BLOCK];
+        let mut blocks = self.kept.chunks_exact_mut(BLOCK);
+        for (weight, bias) in self.linear.tiles(self.width) {
             for (start, n) in self.packed.panels() {
                 self.packed.score(simd, start, weight, bias, &mut scores);
                 let scores = &scores[..bias.len() * PANEL];
+                let mut block = blocks.next();
                 for c in (0..n).step_by(T::lanes::<S>()) {
-                    online(simd, scores, c, &mut max[start + c..], &mut sum[start + c..]);
+                    let mut sum = load::<T, S>(&sums[start + c..]);
+                    exponentials(
+                        simd,
+                        scores,
+                        c,
+                        &reference[start + c..],
+                        #[inline(always)]
+                        |at, x| {
+                            sum = T::vadd(simd, sum, x);
+                            if let Some(block) = &mut block {
+                                stream::<T, S>(&mut block[at..], x);
+                            }
+                        },
+                    );
+                    store::<T, S>(&mut sums[start + c..], sum);
                 }
             }
         }
-        max.into_iter().zip(sum).take(self.packed.batch()).collect()
-    }
-}
-
-/// Takes one vector of columns of a tile into the running maximum and sum.
-#[inline(always)]
-fn online<T: Real, S: Simd>(simd: S, scores: &[T], column: usize, max: &mut [T], sum: &mut [T]) {
-    let at = |row: &[T]| load::<T, S>(&row[column..]);
-    let old = load::<T, S>(max);
-    let mut top = old;
-    for row in scores.chunks_exact(PANEL) {
-        top = T::vmax(simd, top, at(row));
-    }
-    let mut total = T::vmul(simd, load::<T, S>(sum), T::vexp(simd, T::vsub(simd, old, top)));
-    for row in scores.chunks_exact(PANEL) {
-        total = T::vadd(simd, total, T::vexp(simd, T::vsub(simd, at(row), top)));
-    }
-    store::<T, S>(max, top);
-    store::<T, S>(sum, total);
-}
-
-/// Where the gradient of the weight goes.
-pub enum Sink<'a, T> {
-    /// Into a matrix of the weight's shape.
-    Gradient(&'a mut [T]),
-    /// Into an Adam step, taken tile by tile: moments of the weight's shape.
-    Adam(adam::Step<T>, &'a mut [T], &'a mut [T]),
-}
-
-impl<'a, T: Real> Sink<'a, T> {
-    /// One sink for each chunk of `size` elements.
-    fn chunks(self, size: usize) -> Vec<Sink<'a, T>> {
-        match self {
-            Sink::Gradient(g) => g.chunks_mut(size).map(Sink::Gradient).collect(),
-            Sink::Adam(step, m, v) => {
-                m.chunks_mut(size).zip(v.chunks_mut(size)).map(|(m, v)| Sink::Adam(step, m, v)).collect()
-            }
-        }
+        settle();
+        sums
     }
 
-    /// Takes the gradient of the elements from `at` on.
+    /// The largest score of each hidden vector.
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, at: usize, weight: &mut [T], grad: &[T]) {
-        let range = at..at + grad.len();
-        match self {
-            Sink::Gradient(g) => g[range].copy_from_slice(grad),
-            Sink::Adam(step, m, v) => {
-                step.update(
-                    simd,
-                    Slots { param: weight, first: &mut m[range.clone()], second: &mut v[range] },
-                    Some(grad),
-                );
+    fn largest<S: Simd>(&self, simd: S) -> Vec<T> {
+        let mut largest = vec![T::neg_infinity(); self.target.len().next_multiple_of(PANEL)];
+        let mut scores = vec![T::zero(); BLOCK];
+        for (weight, bias) in self.linear.tiles(self.width) {
+            for (start, n) in self.packed.panels() {
+                self.packed.score(simd, start, weight, bias, &mut scores);
+                for row in scores.chunks_exact(PANEL).take(bias.len()) {
+                    for c in (0..n).step_by(T::lanes::<S>()) {
+                        let largest = &mut largest[start + c..];
+                        let max = T::vmax(simd, load::<T, S>(&row[c..]), load::<T, S>(largest));
+                        store::<T, S>(largest, max);
+                    }
+                }
             }
         }
+        largest
     }
 }
 
-/// The second sweep: gradients of `loss = sum over b of scale[b] * cross-entropy[b]`.
-///
-/// Returns those of `hidden` (`[batch, width]`) and of the bias (`[items]`); the weight's goes to `sink`, tile by tile, after
-/// the tile's last use.
-pub fn backward<T: Real>(
-    weight: &mut [T],
-    bias: &[T],
-    hidden: &[T],
-    targets: &[u32],
-    lse: &LogSumExp<T>,
-    scale: &[T],
-    sink: Sink<'_, T>,
-) -> (Vec<T>, Vec<T>) {
-    let width = hidden.len() / targets.len().max(1);
-    let packed = Packed::new(hidden, width);
-    let batch = BackwardBatch::new(&packed, hidden, width, targets, lse, scale);
-    let rows = bias.len().div_ceil(CHUNKS);
-    let mut bias_grad = vec![T::zero(); bias.len()];
-    let chunks: Vec<_> = weight
-        .chunks_mut(rows * width)
-        .zip(bias.chunks(rows))
-        .zip(bias_grad.chunks_mut(rows))
-        .zip(sink.chunks(rows * width))
-        .collect();
-    let arch = Arch::new();
-    let partial: Vec<Vec<T>> = chunks
-        .into_par_iter()
-        .enumerate()
-        .map(|(i, (((weight, bias), bias_grad), sink))| {
-            arch.dispatch(Chunk { batch: &batch, first: i * rows, weight, bias, bias_grad, sink })
-        })
-        .collect();
-    let mut hidden_grad = vec![T::zero(); hidden.len()];
-    for part in partial {
-        hidden_grad.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
-    }
-    (hidden_grad, bias_grad)
-}
-
-/// What every chunk of the second sweep reads.
-struct BackwardBatch<'a, T> {
-    packed: &'a Packed<T>,
-    hidden: &'a [T],
-    width: usize,
-    /// (item, hidden vector), by item.
-    targets: Vec<(u32, u32)>,
-    /// Padded to whole panels; the padding has scale zero.
-    lse: Vec<T>,
-    scale: Vec<T>,
-}
-
-impl<'a, T: Real> BackwardBatch<'a, T> {
-    fn new(
-        packed: &'a Packed<T>,
-        hidden: &'a [T],
-        width: usize,
-        targets: &[u32],
-        lse: &LogSumExp<T>,
-        scale: &[T],
-    ) -> Self {
-        let mut by_item: Vec<(u32, u32)> = targets.iter().copied().zip(0..).collect();
-        by_item.sort_unstable();
-        let pad = |x: &[T]| {
-            let mut x = x.to_vec();
-            x.resize(targets.len().next_multiple_of(PANEL), T::zero());
-            x
-        };
-        Self { packed, hidden, width, targets: by_item, lse: pad(&lse.value), scale: pad(scale) }
-    }
-
-    /// The targets among some items that lie in one panel: (item, hidden vector).
-    fn targets_in(
-        &self,
-        items: std::ops::Range<usize>,
-        panel: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = (usize, usize)> {
-        let start = self.targets.partition_point(|&(t, _)| (t as usize) < items.start);
-        let end = self.targets.partition_point(|&(t, _)| (t as usize) < items.end);
-        let hits = self.targets[start..end].iter().map(|&(t, b)| (t as usize, b as usize));
-        hits.filter(move |(_, b)| panel.contains(b))
-    }
-}
-
-/// One chunk of items in the second sweep.
-struct Chunk<'a, T> {
-    batch: &'a BackwardBatch<'a, T>,
-    first: usize,
-    weight: &'a mut [T],
-    bias: &'a [T],
-    bias_grad: &'a mut [T],
-    sink: Sink<'a, T>,
-}
-
-impl<T: Real> WithSimd for Chunk<'_, T> {
-    type Output = Vec<T>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
-        let Self { batch, first, weight, bias, bias_grad, mut sink } = self;
-        let (width, lanes) = (batch.width, T::lanes::<S>());
-        let mut hidden_grad = vec![T::zero(); batch.hidden.len()];
-        let mut weight_grad = vec![T::zero(); TILE * width];
-        let mut probs = vec![T::zero(); TILE * PANEL];
-        for tile in (0..bias.len()).step_by(TILE) {
-            let items = TILE.min(bias.len() - tile);
-            let weight = &mut weight[tile * width..][..items * width];
-            let (bias, bias_grad) = (&bias[tile..][..items], &mut bias_grad[tile..][..items]);
-            let weight_grad = &mut weight_grad[..items * width];
-            weight_grad.fill(T::zero());
-            for (start, n) in batch.packed.panels() {
-                batch.packed.score(simd, start, weight, bias, &mut probs);
-                let columns = n.next_multiple_of(lanes).min(PANEL);
-                let (lse, scale) = (&batch.lse[start..][..columns], &batch.scale[start..][..columns]);
-                for row in probs.chunks_exact_mut(PANEL).take(items) {
-                    to_probabilities(simd, &mut row[..columns], lse, scale);
-                }
-                for (t, b) in batch.targets_in(first + tile..first + tile + items, start..start + n) {
-                    let p = &mut probs[(t - first - tile) * PANEL + b - start];
-                    *p -= batch.scale[b];
-                }
-                for (row, total) in probs.chunks_exact(PANEL).zip(bias_grad.iter_mut()) {
-                    *total += sum(simd, &row[..columns]);
-                }
-                let hidden = &batch.hidden[start * width..][..n * width];
-                let by_item = Strided { data: &probs, row: PANEL, column: 1 };
-                multiply_add(simd, [items, width, n], by_item, hidden, width, weight_grad, width);
-                let by_event = Strided { data: &probs, row: 1, column: PANEL };
-                let out = &mut hidden_grad[start * width..][..n * width];
-                multiply_add(simd, [n, width, items], by_event, weight, width, out, width);
-            }
-            sink.take(simd, tile * width, weight, weight_grad);
-        }
-        hidden_grad
-    }
-}
-
-/// Scores to `scale * e^(score - lse)`, in place.
+/// Hands e^(score - reference) of one vector of columns of a tile to `take`, with its place in a block.
 #[inline(always)]
-fn to_probabilities<T: Real, S: Simd>(simd: S, row: &mut [T], lse: &[T], scale: &[T]) {
-    for c in (0..row.len()).step_by(T::lanes::<S>()) {
-        let x = T::vexp(simd, T::vsub(simd, load::<T, S>(&row[c..]), load::<T, S>(&lse[c..])));
-        store::<T, S>(&mut row[c..], T::vmul(simd, x, load::<T, S>(&scale[c..])));
+fn exponentials<T: Real, S: Simd>(
+    simd: S,
+    scores: &[T],
+    column: usize,
+    reference: &[T],
+    mut take: impl FnMut(usize, T::Vector<S>),
+) {
+    let reference = load::<T, S>(reference);
+    for (i, row) in scores.chunks_exact(PANEL).enumerate() {
+        let x = T::vsub(simd, load::<T, S>(&row[column..]), reference);
+        take(i * PANEL + column, T::vexp(simd, x));
     }
 }

@@ -1,16 +1,17 @@
 //! The fused operations that make training and ranking fast on a CPU.
 //!
 //! Nearly all of a step is spent at the two ends of the model: the output layer over tens of thousands of items and the
-//! item embedding. The operations here never hold the whole logits: [`head`] sweeps the items in tiles that stay in cache,
-//! turns scores into probabilities there, and hands both gradients on; [`rank`] counts and keeps the best as the tiles go
-//! by. Everything rests on one product kernel ([`tile`]) and one element type trait ([`Real`]), so that the `f64` gradient
-//! checks run the very code that trains in `f32`.
+//! item embedding. [`head`] sweeps the items in tiles whose scores stay in cache, keeps their exponentials as far as a
+//! bounded buffer goes, and hands both gradients on; [`rank`] counts and keeps the best as the tiles go by. Everything
+//! rests on one product kernel ([`tile`]) and one element type trait ([`Real`]), so that the `f64` gradient checks run the
+//! very code that trains in `f32`.
 //!
 //! Sums are split into a fixed number of chunks and joined in order, so results are bit-identical whatever the number of
 //! threads; and each score is one chain of fused multiply-adds over the width, so it does not depend on its batch.
 
 pub mod adam;
 pub mod attention;
+mod best;
 pub mod catalogue;
 pub mod filters;
 pub mod gru;

@@ -118,3 +118,33 @@ pub(crate) fn load<T: Real, S: Simd>(from: &[T]) -> T::Vector<S> {
 pub(crate) fn store<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
     bytemuck::cast_slice_mut(&mut to[..T::lanes::<S>()]).copy_from_slice(bytemuck::bytes_of(&v));
 }
+
+/// Puts a vector at the front of a slice past the caches, where the processor can: for what is read again much later.
+/// [`settle`] before another thread reads it.
+#[inline(always)]
+pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm256_stream_ps, _mm512_stream_ps};
+        let place = to[..T::lanes::<S>()].as_mut_ptr().cast::<f32>();
+        if place.addr().is_multiple_of(size_of_val(&v)) {
+            // SAFETY: the slice has room for a vector, and begins at a multiple of its size; registers of this size are
+            // those of AVX-512 or AVX, which `S` then vouches for.
+            match size_of_val(&v) {
+                64 => return unsafe { _mm512_stream_ps(place, bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v))) },
+                32 => return unsafe { _mm256_stream_ps(place, bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v))) },
+                _ => {}
+            }
+        }
+    }
+    store::<T, S>(to, v);
+}
+
+/// Makes what was streamed visible to other threads once they learn that it is there.
+pub(crate) fn settle() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE.
+    unsafe {
+        std::arch::x86_64::_mm_sfence()
+    };
+}

@@ -38,11 +38,30 @@ pub fn multiply_add<T: Real, S: Simd>(
     c: &mut [T],
     c_row: usize,
 ) {
-    simd.vectorize(Product { shape, a, b, b_row, c, c_row });
+    simd.vectorize(Product { shape, start: None, a, b, b_row, c, c_row });
+}
+
+/// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held.
+///
+/// # Panics
+/// If a slice is too short for the shape.
+#[allow(clippy::too_many_arguments)]
+pub fn multiply_onto<T: Real, S: Simd>(
+    simd: S,
+    shape: [usize; 3],
+    start: &[T],
+    a: Strided<'_, T>,
+    b: &[T],
+    b_row: usize,
+    c: &mut [T],
+    c_row: usize,
+) {
+    simd.vectorize(Product { shape, start: Some(&start[..shape[0]]), a, b, b_row, c, c_row });
 }
 
 struct Product<'a, T> {
     shape: [usize; 3],
+    start: Option<&'a [T]>,
     a: Strided<'a, T>,
     b: &'a [T],
     b_row: usize,
@@ -55,7 +74,7 @@ impl<T: Real> WithSimd for Product<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { shape: [m, n, k], a, b, b_row, c, c_row } = self;
+        let Self { shape: [m, n, k], start, a, b, b_row, c, c_row } = self;
         if m == 0 || n == 0 || k == 0 {
             return;
         }
@@ -68,7 +87,7 @@ impl<T: Real> WithSimd for Product<'_, T> {
         let mut j = 0;
         while j < n {
             let vectors = ((n - j) / lanes).min(wide);
-            let block = Block { simd, m, k, a, b: &b[j..], b_row, c_row };
+            let block = Block { simd, m, k, start, a, b: &b[j..], b_row, c_row };
             match vectors {
                 4 => block.rows::<4>(&mut c[j..]),
                 3 => block.rows::<3>(&mut c[j..]),
@@ -90,6 +109,7 @@ struct Block<'a, T, S> {
     simd: S,
     m: usize,
     k: usize,
+    start: Option<&'a [T]>,
     a: Strided<'a, T>,
     b: &'a [T],
     b_row: usize,
@@ -124,8 +144,11 @@ impl<T: Real, S: Simd> Block<'_, T, S> {
         // SAFETY: the caller's contract keeps every pointer below inside its slice.
         unsafe {
             let out = c.as_mut_ptr().add(i * self.c_row);
-            let mut sum: [[T::Vector<S>; V]; R] = std::array::from_fn(|r| {
-                std::array::from_fn(|v| out.add(r * self.c_row + v * lanes).cast::<T::Vector<S>>().read_unaligned())
+            let mut sum: [[T::Vector<S>; V]; R] = std::array::from_fn(|r| match self.start {
+                Some(start) => [T::splat(self.simd, start[i + r]); V],
+                None => {
+                    std::array::from_fn(|v| out.add(r * self.c_row + v * lanes).cast::<T::Vector<S>>().read_unaligned())
+                }
             });
             let mut a = self.a.data.as_ptr().add(i * self.a.row);
             let mut b = self.b.as_ptr();
@@ -155,7 +178,8 @@ impl<T: Real, S: Simd> Block<'_, T, S> {
     fn tail(self, n: usize, c: &mut [T]) {
         for i in 0..self.m {
             let out = &mut c[i * self.c_row..][..n];
-            let mut sum = T::load_part(self.simd, out);
+            let mut sum =
+                self.start.map_or_else(|| T::load_part(self.simd, out), |start| T::splat(self.simd, start[i]));
             for k in 0..self.k {
                 let x = T::splat(self.simd, self.a.data[i * self.a.row + k * self.a.column]);
                 let row = T::load_part(self.simd, &self.b[k * self.b_row..][..n]);
@@ -203,12 +227,9 @@ impl<T: Real> Packed<T> {
     #[inline(always)]
     pub fn score<S: Simd>(&self, simd: S, start: usize, weight: &[T], bias: &[T], out: &mut [T]) {
         let columns = (self.batch - start).min(PANEL).next_multiple_of(T::lanes::<S>()).min(PANEL);
-        for (row, &b) in out.chunks_exact_mut(PANEL).zip(bias) {
-            row[..columns].fill(b);
-        }
         let panel = &self.data[start / PANEL * self.width * PANEL..][..self.width * PANEL];
         let a = Strided { data: weight, row: self.width, column: 1 };
-        multiply_add(simd, [bias.len(), columns, self.width], a, panel, PANEL, out, PANEL);
+        multiply_onto(simd, [bias.len(), columns, self.width], bias, a, panel, PANEL, out, PANEL);
     }
 }
 

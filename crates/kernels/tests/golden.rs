@@ -1,7 +1,7 @@
 //! The fused head and Adam against numbers from PyTorch.
 
 use prl_kernels::adam::{Adam, Slots, update, update_rows};
-use prl_kernels::head::{Linear, Sink, backward, log_sum_exp};
+use prl_kernels::head::{Linear, Sink, backward, softmax};
 use prl_kernels::rank::rank;
 
 fn fill(n: usize, phase: f64, scale: f64) -> Vec<f64> {
@@ -108,12 +108,12 @@ fn the_weighted_cross_entropy_agrees_with_pytorch() {
     bias[5] = bias[2];
     let (targets, scale) = ([2, 0, 6, 5, 3], [0.2, 1.0, 0.2, 1.0, 0.0].map(|r| r / 5.0));
     let linear = Linear { weight: &weight, bias: &bias };
-    let lse = log_sum_exp(linear, &hidden, &targets);
-    assert_close("ce", &lse.cross_entropy().collect::<Vec<_>>(), CE);
+    let swept = softmax(linear, &hidden, &targets);
+    assert_close("ce", &swept.cross_entropy().collect::<Vec<_>>(), CE);
     let ranks = rank(linear, &hidden, 4, Some(&targets), 1).unwrap().ranks;
     assert_eq!(ranks, [3, 7, 5, 5, 7]);
     let mut dw = vec![0.0; 28];
-    let (dh, db) = backward(&mut weight, &bias, &hidden, &targets, &lse, &scale, Sink::Gradient(&mut dw));
+    let (dh, db) = backward(&mut weight, &bias, &hidden, &targets, &swept, &scale, Sink::Gradient(&mut dw));
     assert_close("dH", &dh, DH);
     assert_close("dW", &dw, DW);
     assert_close("db", &db, DB);

@@ -2,7 +2,7 @@
 
 use prl_kernels::Real;
 use prl_kernels::adam::Adam;
-use prl_kernels::head::{Linear, Sink, backward, log_sum_exp};
+use prl_kernels::head::{Linear, Sink, backward, softmax};
 use prl_kernels::rank::rank;
 use proptest::prelude::*;
 
@@ -38,17 +38,17 @@ impl<T: Real> Case<T> {
     }
 
     fn loss(&self) -> f64 {
-        let lse = log_sum_exp(self.linear(), &self.hidden, &self.targets);
-        lse.cross_entropy().zip(&self.scale).map(|(c, s)| c * s.double()).sum()
+        let swept = softmax(self.linear(), &self.hidden, &self.targets);
+        swept.cross_entropy().zip(&self.scale).map(|(c, s)| c * s.double()).sum()
     }
 
     /// Gradients of hidden, weight and bias.
     fn gradients(&self) -> [Vec<T>; 3] {
-        let lse = log_sum_exp(self.linear(), &self.hidden, &self.targets);
+        let swept = softmax(self.linear(), &self.hidden, &self.targets);
         let mut weight = self.weight.clone();
         let mut grad = vec![T::zero(); weight.len()];
         let sink = Sink::Gradient(&mut grad);
-        let (hidden, bias) = backward(&mut weight, &self.bias, &self.hidden, &self.targets, &lse, &self.scale, sink);
+        let (hidden, bias) = backward(&mut weight, &self.bias, &self.hidden, &self.targets, &swept, &self.scale, sink);
         assert_eq!(weight, self.weight, "a gradient leaves the weight alone");
         [hidden, grad, bias]
     }
@@ -92,12 +92,12 @@ fn single_precision_follows_double() {
 fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
     let mut case = Case::<f64>::new(131, 70, 19);
     let [_, grad, _] = case.gradients();
-    let lse = log_sum_exp(case.linear(), &case.hidden, &case.targets);
+    let swept = softmax(case.linear(), &case.hidden, &case.targets);
     let (mut m, mut v) = (vec![0.1; grad.len()], vec![0.2; grad.len()]);
     let (mut m2, mut v2, mut plain) = (m.clone(), v.clone(), case.weight.clone());
     let step = Adam::new(0.01).step(3);
     let sink = Sink::Adam(step, &mut m, &mut v);
-    backward(&mut case.weight, &case.bias, &case.hidden, &case.targets, &lse, &case.scale, sink);
+    backward(&mut case.weight, &case.bias, &case.hidden, &case.targets, &swept, &case.scale, sink);
     let slots = prl_kernels::adam::Slots { param: &mut plain, first: &mut m2, second: &mut v2 };
     prl_kernels::adam::update(step, slots, &grad);
     assert_eq!((case.weight, m, v), (plain, m2, v2));

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
 use prl_kernels::adam::{Adam, update};
 use prl_kernels::catalogue::Catalogue;
-use prl_kernels::head::{Linear, LogSumExp, Sink, backward, log_sum_exp, score};
+use prl_kernels::head::{Linear, Sink, Softmax, backward, score, softmax};
 use prl_kernels::rank::{NotFinite, Ranking, rank};
 use prl_kernels::rows::{gather, sum_by_row};
 use prl_kernels::storage::{MutableStorage, with};
@@ -79,9 +79,8 @@ impl Head {
     ) -> Result<HeadStep> {
         let hidden = hidden.contiguous()?;
         let scale: Vec<T> = scale.iter().map(|&s| T::of(s)).collect();
-        let lse: LogSumExp<T> =
-            with(&hidden, |h: &[T]| self.with_linear(|linear| Ok(log_sum_exp(linear, h, targets))))?;
-        let loss = ranks.total(lse.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum());
+        let swept: Softmax<T> = with(&hidden, |h: &[T]| self.with_linear(|linear| Ok(softmax(linear, h, targets))))?;
+        let loss = ranks.total(swept.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum());
         if !loss.is_finite() {
             return Ok(HeadStep { loss, hidden });
         }
@@ -90,12 +89,12 @@ impl Head {
                 self.weight.with_slots(|slots| {
                     if ranks.is_alone() {
                         let sink = Sink::Adam(adam.step(t), slots.first, slots.second);
-                        return backward(slots.param, bias, h, targets, &lse, &scale, sink);
+                        return backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     }
                     let mut sums = vec![T::zero(); slots.param.len() + bias.len()];
                     let (by_weight, by_bias) = sums.split_at_mut(slots.param.len());
                     let sink = Sink::Gradient(by_weight);
-                    let (grad, bias_grad) = backward(slots.param, bias, h, targets, &lse, &scale, sink);
+                    let (grad, bias_grad) = backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     by_bias.copy_from_slice(&bias_grad);
                     ranks.sum(T::numbers(&mut sums));
                     let bias_grad = sums.split_off(slots.param.len());

@@ -138,7 +138,8 @@ fn items(args: &Args) -> Result<Growth> {
         title: "Items: a training step and ranking",
         x: "items",
         limit: "The output layer is all of it: three products of batch x width x items, and Adam's pass over the weights and \
-                their moments, which leave the cache from some ten thousand items on. Memory is three copies of both ends.",
+                their moments, which leave the cache from some ten thousand items on. Memory is three copies of both ends, \
+                and at most 80 MiB of exponentials.",
         columns: STEP,
         drawn: 0,
         lines: vec![("GRU normal".into(), cases(args, ITEMS.iter().map(case))?)],

@@ -208,7 +208,7 @@ fn page(args: &Args, lines: &[Value]) -> String {
          ours and theirs in turn. Ours is the whole of `prl prepare`, with everything written and synced; pandas and polars \
          (xtask/parity/prepare.py) only compute, and count the same sessions, items, clicks and purchases. MB is the peak of \
          the process.\n\n{}\n{}\nCutting batches, on one thread that runs ahead of training; and the time from `prl train` \
-         (GRU, PRL) to the end of its first step, GPU-free:\n\n{}",
+         (GRU, PRL) to the end of its first step, on the CPU:\n\n{}",
         args.rounds,
         Machine::here().to_markdown(),
         markdown_table(&header, 3, &preparation),

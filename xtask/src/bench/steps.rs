@@ -100,8 +100,8 @@ fn page(args: &StepsArgs, lines: &[Value]) -> String {
     format!(
         "# Bench\n\nBatch 256, window 10, width 64, fp32, {} threads, device {}; median and least of {} steps, the parts are \
          means; each case in a process of its own, whose peak is MB. A plain product of two square matrices reached {peak:.0} \
-         GFLOP/s in this run: the shares are of that, the head's counted on the three products of its mathematics (it makes \
-         four), ranking's on one. x normal is against cross-entropy alone.\n\n{}\n{}",
+         GFLOP/s in this run: the shares are of that, the head's counted on three products, ranking's on \
+         one. x normal is against cross-entropy alone.\n\n{}\n{}",
         args.threads,
         args.device,
         args.steps,

@@ -1,0 +1,106 @@
+//! The sweeps against a plain softmax, with room for a part of the exponentials only.
+
+use super::{BLOCK, Linear, Sink, backward, softmax};
+use crate::{CHUNKS, Real};
+
+const ITEMS: usize = 3 * CHUNKS * super::TILE + 5;
+const BATCH: usize = 70;
+const WIDTH: usize = 5;
+
+/// An output layer and a batch made from a formula.
+struct Case<T> {
+    weight: Vec<T>,
+    bias: Vec<T>,
+    hidden: Vec<T>,
+    targets: Vec<u32>,
+    scale: Vec<T>,
+}
+
+impl<T: Real> Case<T> {
+    fn new() -> Self {
+        let wave = |n: usize, phase: f64| (0..n).map(|i| T::of((0.7 * i as f64 + phase).sin())).collect();
+        Self {
+            weight: wave(ITEMS * WIDTH, 0.1),
+            bias: wave(ITEMS, 0.2),
+            hidden: wave(BATCH * WIDTH, 0.3),
+            targets: (0..BATCH).map(|b| (b * 67 % ITEMS) as u32).collect(),
+            scale: (0..BATCH).map(|b| T::of(0.1 + b as f64 / BATCH as f64)).collect(),
+        }
+    }
+
+    /// Cross-entropies and the gradients of hidden, weight and bias, by the sweeps.
+    fn swept(&self) -> [Vec<f64>; 4] {
+        let linear = Linear { weight: &self.weight, bias: &self.bias };
+        let first = softmax(linear, &self.hidden, &self.targets);
+        let kept = first.kept.chunk::<T>(0).len() / BLOCK;
+        assert!(0 < kept && kept < 3 * 2, "{kept} blocks are kept: not a part");
+        let (mut weight, mut by_weight) = (self.weight.clone(), vec![T::zero(); self.weight.len()]);
+        let sink = Sink::Gradient(&mut by_weight);
+        let (by_hidden, by_bias) =
+            backward(&mut weight, &self.bias, &self.hidden, &self.targets, &first, &self.scale, sink);
+        let double = |x: Vec<T>| x.into_iter().map(T::double).collect();
+        [first.cross_entropy().collect(), double(by_hidden), double(by_weight), double(by_bias)]
+    }
+
+    /// The same, one hidden vector after the other, in doubles.
+    fn plain(&self) -> [Vec<f64>; 4] {
+        let double = |x: &[T]| -> Vec<f64> { x.iter().map(|x| x.double()).collect() };
+        let (weight, bias, hidden) = (double(&self.weight), double(&self.bias), double(&self.hidden));
+        let (mut by_weight, mut by_bias) = (vec![0.0; weight.len()], vec![0.0; bias.len()]);
+        let (mut losses, mut by_hidden) = (Vec::new(), vec![0.0; hidden.len()]);
+        for (b, (&target, scale)) in self.targets.iter().zip(double(&self.scale)).enumerate() {
+            let h = &hidden[b * WIDTH..][..WIDTH];
+            let dot = |(w, bias): (&[f64], &f64)| bias + w.iter().zip(h).map(|(w, h)| w * h).sum::<f64>();
+            let scores: Vec<f64> = weight.chunks(WIDTH).zip(&bias).map(dot).collect();
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let lse = max + scores.iter().map(|s| (s - max).exp()).sum::<f64>().ln();
+            losses.push(lse - scores[target as usize]);
+            for (i, s) in scores.iter().enumerate() {
+                let g = scale * ((s - lse).exp() - f64::from(i == target as usize));
+                by_bias[i] += g;
+                for k in 0..WIDTH {
+                    by_weight[i * WIDTH + k] += g * h[k];
+                    by_hidden[b * WIDTH + k] += g * weight[i * WIDTH + k];
+                }
+            }
+        }
+        [losses, by_hidden, by_weight, by_bias]
+    }
+}
+
+fn assert_close(case: &Case<impl Real>, tolerance: f64) {
+    let (swept, plain) = (case.swept(), case.plain());
+    for (which, (swept, plain)) in swept.iter().zip(&plain).enumerate() {
+        for (i, (s, p)) in swept.iter().zip(plain).enumerate() {
+            assert!((s - p).abs() <= tolerance * (1.0 + p.abs()), "array {which}, element {i}: {s} and {p}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_and_what_is_computed_again_are_one_gradient() {
+    assert_close(&Case::<f64>::new(), 1e-12);
+    assert_close(&Case::<f32>::new(), 1e-5);
+}
+
+/// Exponentials relative to the target would leave the range of the type.
+#[test]
+fn a_target_far_below_the_best_item_is_no_overflow() {
+    fn raised<T: Real>(by: f64) -> Case<T> {
+        let mut case = Case::new();
+        [0, 100, ITEMS - 1].into_iter().for_each(|item| case.bias[item] = T::of(by));
+        case
+    }
+    assert_close(&raised::<f32>(100.0), 1e-4);
+    assert_close(&raised::<f64>(1e4), 1e-10);
+}
+
+/// Or be nothing beside it.
+#[test]
+fn a_target_far_above_every_other_item_has_all_of_the_mass() {
+    let mut case = Case::<f32>::new();
+    for &target in &case.targets {
+        case.bias[target as usize] = 200.0;
+    }
+    assert_close(&case, 1e-4);
+}
