@@ -1,7 +1,4 @@
 //! `prl_fuzz::parquet` under libFuzzer.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    prl_fuzz::quiet();
-    _ = prl_fuzz::parquet(input);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| prl_fuzz::or_abort(prl_fuzz::parquet, input));

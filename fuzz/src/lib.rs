@@ -7,6 +7,7 @@ mod raw;
 mod saved;
 
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::time::Duration;
 
 pub use http::http;
 pub use raw::{csv, inter, parquet, rc15, retailrocket};
@@ -28,6 +29,9 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("http", http),
 ];
 
+/// Others are made from those inputs that take no longer.
+pub const QUICK: Duration = Duration::from_millis(200);
+
 /// What the last panic said, and where.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
@@ -46,12 +50,23 @@ pub fn last_panic() -> String {
     LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// A directory of this process, in memory where the system has such a place.
+/// What libFuzzer calls: a panic that the target does not catch itself is said, and ends the process.
+pub fn or_abort(target: Target, input: &[u8]) {
+    quiet();
+    if std::panic::catch_unwind(|| target(input)).is_err() {
+        // libFuzzer repeats lines with this word of the processes that it runs.
+        eprintln!("ERROR: {}", last_panic());
+        std::process::abort();
+    }
+}
+
+/// A directory of this process: in `TMPDIR` if that is set, or else in memory where the system has such a place.
 fn scratch() -> std::path::PathBuf {
     static DIR: OnceLock<std::path::PathBuf> = OnceLock::new();
     let new = || {
         let memory = std::path::Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let is_chosen = std::env::var_os("TMPDIR").is_some();
+        let parent = if memory.is_dir() && !is_chosen { memory.to_owned() } else { std::env::temp_dir() };
         tempfile::Builder::new().prefix("prl-fuzz-").tempdir_in(parent).unwrap().keep()
     };
     DIR.get_or_init(new).clone()

@@ -10,14 +10,12 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use prl_fuzz::{TARGETS, Target, attacks, clean, last_panic, quiet, seeds};
+use prl_fuzz::{QUICK, TARGETS, Target, attacks, clean, last_panic, quiet, seeds};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A longer input is no better.
 const MOST: usize = 1 << 16;
-/// Others are made from those that take no longer.
-const QUICK: Duration = Duration::from_millis(200);
 /// An input that takes longer is found.
 const SLOW: Duration = Duration::from_secs(10);
 

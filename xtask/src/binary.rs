@@ -62,10 +62,39 @@ pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
 /// If they do not build, or have other names.
 pub fn build<const N: usize>(what: &[&str], names: [&str; N], device: &str) -> Result<[PathBuf; N]> {
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--message-format", "json-render-diagnostics"]).args(what);
+    cargo.args(["build", "--release"]).args(what);
     if device.starts_with("cuda") {
         cargo.args(["--features", "cuda"]);
     }
+    built(cargo, names)
+}
+
+/// Programs of the fuzz targets' package, with libFuzzer in them: every edge counts itself, and memory is watched by
+/// AddressSanitizer. That last flag is one that stable Rust must be told to take.
+///
+/// # Errors
+/// If they do not build, as without a C++ compiler, or on a system that has no AddressSanitizer.
+pub fn with_libfuzzer<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> {
+    const FLAGS: [&str; 7] = [
+        "-Cpasses=sancov-module",
+        "-Cllvm-args=-sanitizer-coverage-level=4",
+        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+        "-Cllvm-args=-sanitizer-coverage-pc-table",
+        "-Cllvm-args=-sanitizer-coverage-trace-compares",
+        "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+        "-Zsanitizer=address",
+    ];
+    let mut cargo = cargo();
+    cargo.args(["build", "--profile", "fuzz", "--package", "prl-fuzz", "--features", "libfuzzer"]);
+    // With a target named, the flags are not for build scripts and macros.
+    cargo.args(["--target", "host-tuple"]).env("RUSTFLAGS", FLAGS.join(" ")).env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("RUSTC_WRAPPER", root().join("fuzz/rustc.sh"));
+    built(cargo, names).context("libFuzzer and AddressSanitizer need a C++ compiler, and Linux or macOS")
+}
+
+/// Runs a build, and returns where the programs of these names lie.
+fn built<const N: usize>(mut cargo: Command, names: [&str; N]) -> Result<[PathBuf; N]> {
+    cargo.args(["--message-format", "json-render-diagnostics"]);
     let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
     ensure!(output.status.success(), "{} does not build", names.join(", "));
     let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();

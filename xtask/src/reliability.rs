@@ -6,6 +6,7 @@
 
 mod disk;
 mod kill;
+mod libfuzzer;
 mod memory;
 mod row;
 mod runs;
@@ -40,7 +41,10 @@ pub struct Args {
     /// Bytes of the largest log that is prepared, in RC15's format
     #[arg(long, default_value_t = 1_000_000_000)]
     log: u64,
-    /// Only these, the rest of the page as it was: kill, disk, two, fuzz, memory, tests
+    /// Minutes of each fuzz target under libFuzzer
+    #[arg(long, default_value_t = 8.0)]
+    minutes: f64,
+    /// Only these, the rest of the page as it was: kill, disk, two, fuzz, libfuzzer, memory, tests [default: all but libfuzzer]
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where the page goes [default: results]
@@ -57,15 +61,19 @@ struct Found {
     row: Row,
 }
 
+/// The part that is only run where it is asked for: it builds every dependency anew, and takes its minutes nine times.
+const LIBFUZZER: &str = "libfuzzer";
+
 /// What one part of it makes of the binaries and the flags.
 type Part = fn(&Runs, &Args) -> Result<Vec<Row>>;
 
 /// The parts, in the order of the promises.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("kill", |runs, args| kill::run(runs, args.kills)),
     ("disk", |runs, _| disk::run(runs)),
     ("two", |runs, _| two::run(runs)),
     ("fuzz", |runs, args| smoke::run(runs, args.fuzz, args.seed)),
+    (LIBFUZZER, |runs, args| libfuzzer::run(runs, args.minutes)),
     ("memory", |runs, args| memory::run(runs, args.log)),
     ("tests", |_, _| suites::run()),
 ];
@@ -75,14 +83,16 @@ pub fn run(args: &Args) -> Result<()> {
     for only in &args.only {
         ensure!(
             PARTS.iter().any(|(name, _)| name == only),
-            "--only {only} is none of kill, disk, two, fuzz, memory, tests"
+            "--only {only} is none of kill, disk, two, fuzz, libfuzzer, memory, tests"
         );
     }
     let runs = Runs::new()?;
     let out = args.out.clone().unwrap_or_else(|| root().join("results"));
     let kept = out.join("reliability.jsonl");
     let (mut rows, commit) = (read(&kept)?, Machine::here().commit);
-    for (name, part) in PARTS.iter().filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name)) {
+    let is_asked = |name: &str| args.only.iter().any(|only| only == name);
+    let is_due = |name: &str| is_asked(name) || (args.only.is_empty() && name != LIBFUZZER);
+    for (name, part) in PARTS.iter().filter(|(name, _)| is_due(name)) {
         eprintln!("==> {name}");
         rows.retain(|found| found.part != *name);
         for row in part(&runs, args)? {

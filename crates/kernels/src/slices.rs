@@ -128,10 +128,11 @@ pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
         use std::arch::x86_64::{_mm256_stream_ps, _mm512_stream_ps};
         let place = to[..T::lanes::<S>()].as_mut_ptr().cast::<f32>();
         if place.addr().is_multiple_of(size_of_val(&v)) {
-            // SAFETY: the slice has room for a vector, and begins at a multiple of its size; registers of this size are
-            // those of AVX-512 or AVX, which `S` then vouches for.
             match size_of_val(&v) {
+                // SAFETY: the slice has room for a vector and begins at a multiple of its size; a register of 64 bytes is
+                // one of AVX-512, which `S` then vouches for.
                 64 => return unsafe { _mm512_stream_ps(place, bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v))) },
+                // SAFETY: the same; a register of 32 bytes is one of AVX.
                 32 => return unsafe { _mm256_stream_ps(place, bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v))) },
                 _ => {}
             }

@@ -56,10 +56,10 @@ impl Promise {
                  aside until the run goes on. An export to Parquet and a settings file of the user's are not checksummed"
             }
             Promise::Inputs => {
-                "hours of it: the smoke is seconds a reader, without coverage (under libFuzzer the same targets have it). Time: a \
-                 log of many gigabytes takes its minutes, and a bomb may unpack to 64 GiB. What a Parquet page says inside is \
-                 believed by polars: `prl` reads it in a process of its own and makes an error of that one's end; a program that \
-                 calls the library has no such process. A file cut short while it is mapped ends the program (SIGBUS)"
+                "what minutes a reader under libFuzzer, and seconds without coverage in the smoke, do not reach. Time: a log of \
+                 many gigabytes takes its minutes, and a bomb may unpack to 64 GiB. What a Parquet page says inside is believed \
+                 by polars: `prl` reads it in a process of its own and makes an error of that one's end; a program that calls the \
+                 library has no such process. A file cut short while it is mapped ends the program (SIGBUS)"
             }
             Promise::Limits => {
                 "a figure for every log: ids that are text take their own length once each, and the formats other than RC15 keep \
