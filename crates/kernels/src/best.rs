@@ -24,28 +24,32 @@ pub(crate) struct Lists<T> {
     entries: Vec<(u32, T)>,
     lengths: Vec<usize>,
     k: usize,
+    /// Places of a list.
+    room: usize,
 }
 
 impl<T: Real> Lists<T> {
-    pub(crate) fn new(lists: usize, k: usize) -> Self {
-        Self { entries: vec![(0, T::zero()); lists * 2 * k], lengths: vec![0; lists], k }
+    /// Lists that see `items` items each: however large `k` is, none needs more places.
+    pub(crate) fn new(lists: usize, k: usize, items: usize) -> Self {
+        let room = k.saturating_mul(2).min(items);
+        Self { entries: vec![(0, T::zero()); lists * room], lengths: vec![0; lists], k, room }
     }
 
     pub(crate) fn list(&self, b: usize) -> &[(u32, T)] {
-        &self.entries[b * 2 * self.k..][..self.lengths[b]]
+        &self.entries[b * self.room..][..self.lengths[b]]
     }
 
     /// Adds an item. If that made the list be cut, returns its least score: whatever comes later must exceed it, as an equal
     /// score of a higher index is not among the best.
     pub(crate) fn push(&mut self, b: usize, item: u32, score: T) -> Option<T> {
-        self.entries[b * 2 * self.k + self.lengths[b]] = (item, score);
+        self.entries[b * self.room + self.lengths[b]] = (item, score);
         self.lengths[b] += 1;
-        if self.lengths[b] == 2 * self.k { self.cut(b) } else { None }
+        if self.lengths[b] == self.room { self.cut(b) } else { None }
     }
 
     /// Cuts a list back to its best, and returns the least of their scores, if they are `k`.
     pub(crate) fn cut(&mut self, b: usize) -> Option<T> {
-        let list = &mut self.entries[b * 2 * self.k..][..self.lengths[b]];
+        let list = &mut self.entries[b * self.room..][..self.lengths[b]];
         if list.len() < self.k || self.k == 0 {
             return None;
         }

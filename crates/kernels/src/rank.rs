@@ -51,11 +51,11 @@ pub fn rank<T: Real>(
     let floor = Floor::new(if k > 0 { packed.batch() } else { 0 });
     let arch = Arch::new();
     let weights = linear.weight.par_chunks(rows * width).zip(linear.bias.par_chunks(rows)).enumerate();
-    let look = |(i, (weight, bias))| {
-        let seen = Seen::new(wanted.as_deref(), &packed, k, &floor);
+    let parts = weights.map(|(i, (weight, bias))| {
+        let seen = Seen::new(wanted.as_deref(), &packed, bias.len(), k, &floor);
         arch.dispatch(Chunk { linear: Linear { weight, bias }, first: i * rows, packed: &packed, width, seen })
-    };
-    let parts: Vec<Seen<'_, T>> = weights.map(look).collect();
+    });
+    let parts: Vec<Seen<'_, T>> = parts.collect();
     if let Some(row) = parts.iter().filter_map(Seen::not_finite).min() {
         return Err(NotFinite { row });
     }
@@ -115,12 +115,12 @@ struct Seen<'a, T> {
 }
 
 impl<'a, T: Real> Seen<'a, T> {
-    fn new(wanted: Option<&[T]>, packed: &Packed<T>, k: usize, floor: &'a Floor) -> Self {
+    fn new(wanted: Option<&[T]>, packed: &Packed<T>, items: usize, k: usize, floor: &'a Floor) -> Self {
         let padded = packed.batch().next_multiple_of(PANEL);
         let mut wanted = wanted.map_or_else(Vec::new, <[T]>::to_vec);
         wanted.resize(padded, T::infinity());
         let [counts, marks] = [(); 2].map(|()| vec![T::zero(); padded]);
-        Self { wanted, counts, marks, best: Best::new(k, padded, floor) }
+        Self { wanted, counts, marks, best: Best::new(k, items, padded, floor) }
     }
 
     /// The first hidden vector with a score that is not finite.
@@ -191,9 +191,9 @@ struct Best<'a, T> {
 
 impl<'a, T: Real> Best<'a, T> {
     /// Lists the best `k` of some items.
-    fn new(k: usize, padded: usize, floor: &'a Floor) -> Self {
+    fn new(k: usize, items: usize, padded: usize, floor: &'a Floor) -> Self {
         let mut bar: Vec<T> = floor.0.iter().map(below).collect();
-        let lists = Lists::new(bar.len(), k);
+        let lists = Lists::new(bar.len(), k, items);
         // Columns of padding, and all columns when nothing is to be kept, can never pass.
         bar.resize(padded, T::infinity());
         Self { floor, bar, lists }

@@ -41,7 +41,7 @@ pub fn multiply_add<T: Real, S: Simd>(
     simd.vectorize(Product { shape, start: None, a, b, b_row, c, c_row });
 }
 
-/// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held.
+/// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held; `k` is not zero.
 ///
 /// # Panics
 /// If a slice is too short for the shape.

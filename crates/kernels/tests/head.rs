@@ -124,6 +124,15 @@ fn ranks_and_best_items_do_not_depend_on_the_batch() {
 }
 
 #[test]
+fn more_best_items_than_there_are_is_all_of_them() {
+    let case = Case::<f32>::new(1203, 70, 8);
+    for k in [1203, usize::MAX] {
+        let top = rank(case.linear(), &case.hidden, 8, None, k).unwrap().top;
+        assert!(top.iter().all(|list| list.len() == 1203 && list.is_sorted_by(|a, b| a.1 >= b.1)));
+    }
+}
+
+#[test]
 fn ties_count_against_the_target() {
     let mut case = Case::<f32>::new(200, 1, 8);
     for i in [5, 77, 199] {
