@@ -1,7 +1,7 @@
 //! Linear + softmax + weighted cross-entropy over all items, with its gradients.
 //!
 //! Two sweeps over the items, tile by tile, so that the scores at hand stay in cache. [`softmax`] takes every score relative
-//! to the target's and sums the exponentials; [`backward`] uses them for both gradients. The exponentials wait between the
+//! to the target's and sums the exponentials; [`backward()`] uses them for both gradients. The exponentials wait between the
 //! sweeps in a buffer of bounded size, written past the caches; those it has no room for are computed again.
 //! The weight's gradient of a tile goes straight to a [`Sink`], which stores it or takes the Adam step there and then, so
 //! that it never makes the trip to memory.
