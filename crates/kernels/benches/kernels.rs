@@ -5,7 +5,9 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use prl_kernels::adam::{self, Adam, Slots};
+use prl_kernels::bf16::Pair;
 use prl_kernels::catalogue::{Among, Catalogue, Wanted};
+use prl_kernels::factor::Factor;
 use prl_kernels::head::{Linear, Sink, backward, softmax};
 use prl_kernels::rank::rank;
 
@@ -38,16 +40,16 @@ impl Layer {
     }
 }
 
-#[divan::bench(args = SIZES)]
-fn first_sweep(bencher: Bencher<'_, '_>, items: usize) {
+#[divan::bench(types = [f32, Pair], args = SIZES)]
+fn first_sweep<F: Factor<Sum = f32>>(bencher: Bencher<'_, '_>, items: usize) {
     let layer = Layer::new(items, BATCH);
-    bencher.counter(ItemsCount::new(BATCH)).bench(|| softmax(layer.linear(), &layer.hidden, &layer.targets));
+    bencher.counter(ItemsCount::new(BATCH)).bench(|| softmax::<F>(layer.linear(), &layer.hidden, &layer.targets));
 }
 
-#[divan::bench(args = SIZES)]
-fn second_sweep_with_adam(bencher: Bencher<'_, '_>, items: usize) {
+#[divan::bench(types = [f32, Pair], args = SIZES)]
+fn second_sweep_with_adam<F: Factor<Sum = f32>>(bencher: Bencher<'_, '_>, items: usize) {
     let layer = Layer::new(items, BATCH);
-    let swept = softmax(layer.linear(), &layer.hidden, &layer.targets);
+    let swept = softmax::<F>(layer.linear(), &layer.hidden, &layer.targets);
     let scale = vec![1.0 / BATCH as f32; BATCH];
     let mut weight = layer.weight.clone();
     let (mut first, mut second) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);

@@ -16,8 +16,9 @@ use rayon::prelude::*;
 
 pub use self::backward::{Sink, backward};
 use self::kept::Kept;
+use crate::factor::Factor;
 use crate::slices::{load, settle, store, stream};
-use crate::tile::{PANEL, Packed};
+use crate::tile::{Element, PANEL, Packed};
 use crate::{CHUNKS, Real};
 
 /// Items of a tile: sixteen groups of the product kernel's six rows.
@@ -44,34 +45,36 @@ impl<'a, T> Linear<'a, T> {
 }
 
 /// The softmax of a batch, reduced to what the loss and the gradient need.
-pub struct Softmax<T> {
+pub struct Softmax<F: Element> {
     /// log sum over items of e^score, for each hidden vector.
-    pub log_sum_exp: Vec<T>,
+    pub log_sum_exp: Vec<F::Sum>,
     /// The target's score, for each hidden vector.
-    pub target: Vec<T>,
-    packed: Packed<T>,
+    pub target: Vec<F::Sum>,
+    packed: Packed<F>,
     /// What the scores of each chunk of items are relative to, for each hidden vector, padded to whole panels.
-    references: Vec<Vec<T>>,
+    references: Vec<Vec<F::Sum>>,
     kept: Kept,
 }
 
-impl<T: Real> Softmax<T> {
+impl<F: Factor> Softmax<F> {
     /// The cross-entropy of each hidden vector: -log p(target).
     pub fn cross_entropy(&self) -> impl Iterator<Item = f64> + '_ {
         self.log_sum_exp.iter().zip(&self.target).map(|(&l, &s)| (l - s).double())
     }
 }
 
-/// The first sweep. `hidden` is `[batch, width]`, `targets` the item of each hidden vector.
-pub fn softmax<T: Real>(linear: Linear<'_, T>, hidden: &[T], targets: &[u32]) -> Softmax<T> {
+/// The first sweep. `hidden` is `[batch, width]`, `targets` the item of each hidden vector; products are made of `F`: of `f32`
+/// or `f64` as they are, or of [`Pair`](crate::bf16::Pair)s of them rounded to bfloat16.
+pub fn softmax<F: Factor>(linear: Linear<'_, F::Sum>, hidden: &[F::Sum], targets: &[u32]) -> Softmax<F> {
     let width = hidden.len() / targets.len().max(1);
     let packed = Packed::new(hidden, width);
     let target = target_scores(linear, &packed, width, targets);
     let rows = linear.bias.len().div_ceil(CHUNKS);
-    let mut kept = Kept::new::<T>(rows, packed.panels().count());
+    let mut kept = Kept::new::<F>(rows, packed.panels().count());
     let arch = Arch::new();
     let sweep = |((weight, bias), kept)| {
-        arch.dispatch(Sweep { linear: Linear { weight, bias }, packed: &packed, width, target: &target, kept })
+        let chunk = Chunk { linear: Linear { weight, bias }, packed: &packed, width };
+        arch.dispatch(Sweep { chunk, target: &target, kept })
     };
     let weights = linear.weight.par_chunks(rows * width).zip(linear.bias.par_chunks(rows));
     let parts: Vec<_> = weights.zip(kept.chunks_mut()).map(sweep).collect();
@@ -88,26 +91,26 @@ fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
 
 /// The score of one item for each hidden vector, bit for bit as the sweeps compute it: `[batch]`.
 pub fn score<T: Real>(linear: Linear<'_, T>, hidden: &[T], width: usize, items: &[u32]) -> Vec<T> {
-    target_scores(linear, &Packed::new(hidden, width), width, items)
+    target_scores::<T>(linear, &Packed::new(hidden, width), width, items)
 }
 
 /// The score of each hidden vector's target, bit for bit as the sweeps compute it.
-pub(crate) fn target_scores<T: Real>(
-    linear: Linear<'_, T>,
-    packed: &Packed<T>,
+pub(crate) fn target_scores<F: Factor>(
+    linear: Linear<'_, F::Sum>,
+    packed: &Packed<F>,
     width: usize,
     targets: &[u32],
-) -> Vec<T> {
-    struct Op<'a, T>(Linear<'a, T>, &'a Packed<T>, usize, &'a [u32]);
-    impl<T: Real> WithSimd for Op<'_, T> {
-        type Output = Vec<T>;
+) -> Vec<F::Sum> {
+    struct Op<'a, F: Element>(Linear<'a, F::Sum>, &'a Packed<F>, usize, &'a [u32]);
+    impl<F: Factor> WithSimd for Op<'_, F> {
+        type Output = Vec<F::Sum>;
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<F::Sum> {
             let Self(linear, packed, width, targets) = self;
-            let mut scores = [T::zero(); PANEL];
+            let (mut scores, mut room) = ([num_traits::zero(); PANEL], Vec::new());
             let score = |(b, &t): (usize, &u32)| {
                 let t = t as usize;
-                let weight = &linear.weight[t * width..][..width];
+                let weight = F::rows(simd, &linear.weight[t * width..][..width], width, &mut room);
                 packed.score(simd, b / PANEL * PANEL, weight, &linear.bias[t..=t], &mut scores);
                 scores[b % PANEL]
             };
@@ -117,26 +120,47 @@ pub(crate) fn target_scores<T: Real>(
     Arch::new().dispatch(Op(linear, packed, width, targets))
 }
 
-/// One chunk of items in the first sweep.
-struct Sweep<'a, T> {
-    linear: Linear<'a, T>,
-    packed: &'a Packed<T>,
+/// Some items under the hidden vectors of a batch.
+#[derive(Clone, Copy)]
+struct Chunk<'a, F: Element> {
+    linear: Linear<'a, F::Sum>,
+    packed: &'a Packed<F>,
     width: usize,
-    /// The targets' scores.
-    target: &'a [T],
-    kept: &'a mut [T],
 }
 
-impl<T: Real> WithSimd for Sweep<'_, T> {
+impl<F: Factor> Chunk<'_, F> {
+    /// Hands on the scores of every tile under every panel, with the panel's first hidden vector and how many it has.
+    #[inline(always)]
+    fn scores<S: Simd>(self, simd: S, mut take: impl FnMut(usize, usize, &[F::Sum])) {
+        let (mut scores, mut room) = (vec![num_traits::zero(); BLOCK], Vec::new());
+        for (weight, bias) in self.linear.tiles(self.width) {
+            let weight = F::rows(simd, weight, self.width, &mut room);
+            for (start, n) in self.packed.panels() {
+                self.packed.score(simd, start, weight, bias, &mut scores);
+                take(start, n, &scores[..bias.len() * PANEL]);
+            }
+        }
+    }
+}
+
+/// One chunk of items in the first sweep.
+struct Sweep<'a, F: Element> {
+    chunk: Chunk<'a, F>,
+    /// The targets' scores.
+    target: &'a [F::Sum],
+    kept: &'a mut [F],
+}
+
+impl<F: Factor> WithSimd for Sweep<'_, F> {
     /// What the scores are relative to, and the sum of e^(score - that), of each hidden vector, padded to whole panels.
-    type Output = (Vec<T>, Vec<T>);
+    type Output = (Vec<F::Sum>, Vec<F::Sum>);
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
         let mut reference = self.target.to_vec();
-        reference.resize(self.target.len().next_multiple_of(PANEL), T::zero());
+        reference.resize(self.target.len().next_multiple_of(PANEL), num_traits::zero());
         let sums = self.sums(simd, &reference);
-        if sums[..self.target.len()].iter().all(|&sum| sum < T::of(MOST)) {
+        if sums[..self.target.len()].iter().all(|&sum| sum < F::Sum::of(MOST)) {
             return (reference, sums);
         }
         let reference = self.largest(simd);
@@ -145,74 +169,88 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
     }
 }
 
-impl<T: Real> Sweep<'_, T> {
+impl<F: Factor> Sweep<'_, F> {
     /// The sums of e^(score - reference); the exponentials are kept as far as there is room.
     #[inline(always)]
-    fn sums<S: Simd>(&mut self, simd: S, reference: &[T]) -> Vec<T> {
-        let mut sums = vec![T::zero(); reference.len()];
-        let mut scores = vec![T::zero(); BLOCK];
-        let mut blocks = self.kept.chunks_exact_mut(BLOCK);
-        for (weight, bias) in self.linear.tiles(self.width) {
-            for (start, n) in self.packed.panels() {
-                self.packed.score(simd, start, weight, bias, &mut scores);
-                let scores = &scores[..bias.len() * PANEL];
-                let mut block = blocks.next();
-                for c in (0..n).step_by(T::lanes::<S>()) {
-                    let mut sum = load::<T, S>(&sums[start + c..]);
-                    exponentials(
-                        simd,
-                        scores,
-                        c,
-                        &reference[start + c..],
-                        #[inline(always)]
-                        |at, x| {
-                            sum = T::vadd(simd, sum, x);
-                            if let Some(block) = &mut block {
-                                stream::<T, S>(&mut block[at..], x);
-                            }
-                        },
-                    );
-                    store::<T, S>(&mut sums[start + c..], sum);
-                }
-            }
-        }
+    fn sums<S: Simd>(&mut self, simd: S, reference: &[F::Sum]) -> Vec<F::Sum> {
+        let mut sums: Vec<F::Sum> = vec![num_traits::zero(); reference.len()];
+        let mut blocks = self.kept.chunks_exact_mut(BLOCK / F::NUMBERS);
+        self.chunk.scores(
+            simd,
+            #[inline(always)]
+            |start, n, scores| {
+                let (sums, mut block) = (&mut sums[start..][..PANEL], blocks.next());
+                exponentials::<F, S>(
+                    simd,
+                    scores,
+                    n,
+                    &reference[start..],
+                    sums,
+                    #[inline(always)]
+                    |at, x| {
+                        if let Some(block) = &mut block {
+                            stream::<F::Sum, S>(bytemuck::cast_slice_mut(&mut block[at..]), x);
+                        }
+                    },
+                );
+            },
+        );
         settle();
         sums
     }
 
     /// The largest score of each hidden vector.
     #[inline(always)]
-    fn largest<S: Simd>(&self, simd: S) -> Vec<T> {
-        let mut largest = vec![T::neg_infinity(); self.target.len().next_multiple_of(PANEL)];
-        let mut scores = vec![T::zero(); BLOCK];
-        for (weight, bias) in self.linear.tiles(self.width) {
-            for (start, n) in self.packed.panels() {
-                self.packed.score(simd, start, weight, bias, &mut scores);
-                for row in scores.chunks_exact(PANEL).take(bias.len()) {
-                    for c in (0..n).step_by(T::lanes::<S>()) {
+    fn largest<S: Simd>(&self, simd: S) -> Vec<F::Sum> {
+        let padded = self.target.len().next_multiple_of(PANEL);
+        let mut largest: Vec<F::Sum> = vec![num_traits::Float::neg_infinity(); padded];
+        self.chunk.scores(
+            simd,
+            #[inline(always)]
+            |start, n, scores| {
+                for row in scores.chunks_exact(PANEL) {
+                    for c in (0..n).step_by(F::Sum::lanes::<S>()) {
                         let largest = &mut largest[start + c..];
-                        let max = T::vmax(simd, load::<T, S>(&row[c..]), load::<T, S>(largest));
-                        store::<T, S>(largest, max);
+                        let max = F::Sum::vmax(simd, load::<F::Sum, S>(&row[c..]), load::<F::Sum, S>(largest));
+                        store::<F::Sum, S>(largest, max);
                     }
                 }
-            }
-        }
+            },
+        );
         largest
     }
 }
 
-/// Hands e^(score - reference) of one vector of columns of a tile to `take`, with its place in a block.
+/// Hands e^(score - reference) of a tile under a panel of `n` hidden vectors to `take`, as factors of [`Factor::rows`], with
+/// their places in a block; and adds them up by hidden vector.
 #[inline(always)]
-fn exponentials<T: Real, S: Simd>(
+fn exponentials<F: Factor, S: Simd>(
     simd: S,
-    scores: &[T],
-    column: usize,
-    reference: &[T],
-    mut take: impl FnMut(usize, T::Vector<S>),
+    scores: &[F::Sum],
+    n: usize,
+    reference: &[F::Sum],
+    sums: &mut [F::Sum],
+    mut take: impl FnMut(usize, <F::Sum as Real>::Vector<S>),
 ) {
-    let reference = load::<T, S>(reference);
-    for (i, row) in scores.chunks_exact(PANEL).enumerate() {
-        let x = T::vsub(simd, load::<T, S>(&row[column..]), reference);
-        take(i * PANEL + column, T::vexp(simd, x));
+    let across = PANEL / F::NUMBERS;
+    for first in (0..n.min(across)).step_by(F::Sum::lanes::<S>()) {
+        // Of the numbers in a factor, the second stands as much further on; where there is one only, it stands for itself.
+        let second = first + PANEL - across;
+        let [ref0, ref1] = [first, second].map(|c| load::<F::Sum, S>(&reference[c..]));
+        let [mut sum0, mut sum1] = [first, second].map(|c| load::<F::Sum, S>(&sums[c..]));
+        for (i, row) in scores.chunks_exact(PANEL).enumerate() {
+            let x0 = F::Sum::vexp(simd, F::Sum::vsub(simd, load::<F::Sum, S>(&row[first..]), ref0));
+            sum0 = F::Sum::vadd(simd, sum0, x0);
+            let mut x1 = x0;
+            if F::NUMBERS == 2 {
+                x1 = F::Sum::vexp(simd, F::Sum::vsub(simd, load::<F::Sum, S>(&row[second..]), ref1));
+                sum1 = F::Sum::vadd(simd, sum1, x1);
+            }
+            take(i * across + first, F::join(simd, x0, x1));
+        }
+        if F::NUMBERS == 2 {
+            store::<F::Sum, S>(&mut sums[second..], sum1);
+        }
+        store::<F::Sum, S>(&mut sums[first..], sum0);
     }
 }

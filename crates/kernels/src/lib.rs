@@ -12,7 +12,9 @@
 pub mod adam;
 pub mod attention;
 mod best;
+pub mod bf16;
 pub mod catalogue;
+pub mod factor;
 pub mod filters;
 pub mod gru;
 pub mod head;

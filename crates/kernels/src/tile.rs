@@ -4,12 +4,45 @@
 //! roles the three products of a softmax head need no packing and no transpose: scores are weight x packed hidden, the
 //! weight's gradient is probabilities x hidden, the hidden's gradient is probabilities, read across, x weight.
 
-use pulp::{Simd, WithSimd};
+use bytemuck::Pod;
+use pulp::{Scalar, Simd, WithSimd};
 
 use crate::Real;
+use crate::factor::Factor;
 
 /// Hidden vectors are scored in panels of this many.
 pub const PANEL: usize = 64;
+
+/// What a product multiplies, as wide as what it sums in.
+pub trait Element: Pod + Send + Sync {
+    /// What products are summed in.
+    type Sum: Real;
+
+    /// The products of `a` and `b`, added to `sum`.
+    fn accumulate<S: Simd>(
+        simd: S,
+        a: <Self::Sum as Real>::Vector<S>,
+        b: <Self::Sum as Real>::Vector<S>,
+        sum: <Self::Sum as Real>::Vector<S>,
+    ) -> <Self::Sum as Real>::Vector<S>;
+
+    /// Makes a product with the best instructions there are.
+    fn run<S: Simd>(simd: S, product: Product<'_, Self>);
+}
+
+impl<T: Real> Element for T {
+    type Sum = T;
+
+    #[inline(always)]
+    fn accumulate<S: Simd>(simd: S, a: T::Vector<S>, b: T::Vector<S>, sum: T::Vector<S>) -> T::Vector<S> {
+        T::vmul_add(simd, a, b, sum)
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, product: Product<'_, T>) {
+        simd.vectorize(product);
+    }
+}
 
 /// A matrix that is broadcast: element (i, k) is `data[i * row + k * column]`.
 #[derive(Clone, Copy)]
@@ -29,16 +62,16 @@ pub struct Strided<'a, T> {
 ///
 /// # Panics
 /// If a slice is too short for the shape.
-pub fn multiply_add<T: Real, S: Simd>(
+pub fn multiply_add<E: Element, S: Simd>(
     simd: S,
     shape: [usize; 3],
-    a: Strided<'_, T>,
-    b: &[T],
+    a: Strided<'_, E>,
+    b: &[E],
     b_row: usize,
-    c: &mut [T],
+    c: &mut [E::Sum],
     c_row: usize,
 ) {
-    simd.vectorize(Product { shape, start: None, a, b, b_row, c, c_row });
+    E::run(simd, Product { shape, start: None, a, b, b_row, c, c_row });
 }
 
 /// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held; `k` is not zero.
@@ -46,30 +79,40 @@ pub fn multiply_add<T: Real, S: Simd>(
 /// # Panics
 /// If a slice is too short for the shape.
 #[allow(clippy::too_many_arguments)]
-pub fn multiply_onto<T: Real, S: Simd>(
+pub fn multiply_onto<E: Element, S: Simd>(
     simd: S,
     shape: [usize; 3],
-    start: &[T],
-    a: Strided<'_, T>,
-    b: &[T],
+    start: &[E::Sum],
+    a: Strided<'_, E>,
+    b: &[E],
     b_row: usize,
-    c: &mut [T],
+    c: &mut [E::Sum],
     c_row: usize,
 ) {
-    simd.vectorize(Product { shape, start: Some(&start[..shape[0]]), a, b, b_row, c, c_row });
+    E::run(simd, Product { shape, start: Some(&start[..shape[0]]), a, b, b_row, c, c_row });
 }
 
-struct Product<'a, T> {
+/// A product to be made.
+pub struct Product<'a, E: Element> {
     shape: [usize; 3],
-    start: Option<&'a [T]>,
-    a: Strided<'a, T>,
-    b: &'a [T],
+    start: Option<&'a [E::Sum]>,
+    a: Strided<'a, E>,
+    b: &'a [E],
     b_row: usize,
-    c: &'a mut [T],
+    c: &'a mut [E::Sum],
     c_row: usize,
 }
 
-impl<T: Real> WithSimd for Product<'_, T> {
+impl<'a, E: Element> Product<'a, E> {
+    /// The same product of the same bits, which multiply in another way.
+    pub(crate) fn cast<F: Element<Sum = E::Sum>>(self) -> Product<'a, F> {
+        let Self { shape, start, a: Strided { data, row, column }, b, b_row, c, c_row } = self;
+        let a = Strided { data: bytemuck::cast_slice(data), row, column };
+        Product { shape, start, a, b: bytemuck::cast_slice(b), b_row, c, c_row }
+    }
+}
+
+impl<E: Element> WithSimd for Product<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -81,7 +124,7 @@ impl<T: Real> WithSimd for Product<'_, T> {
         assert!((m - 1) * a.row + (k - 1) * a.column < a.data.len(), "A is too short");
         assert!((k - 1) * b_row + n <= b.len(), "B is too short");
         assert!((m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1), "C is too short");
-        let lanes = T::lanes::<S>();
+        let lanes = E::Sum::lanes::<S>();
         // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
         let wide = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
         let mut j = 0;
@@ -105,20 +148,20 @@ impl<T: Real> WithSimd for Product<'_, T> {
 
 /// A block of columns of the product, a whole number of vectors wide.
 #[derive(Clone, Copy)]
-struct Block<'a, T, S> {
+struct Block<'a, E: Element, S> {
     simd: S,
     m: usize,
     k: usize,
-    start: Option<&'a [T]>,
-    a: Strided<'a, T>,
-    b: &'a [T],
+    start: Option<&'a [E::Sum]>,
+    a: Strided<'a, E>,
+    b: &'a [E],
     b_row: usize,
     c_row: usize,
 }
 
-impl<T: Real, S: Simd> Block<'_, T, S> {
+impl<E: Element, S: Simd> Block<'_, E, S> {
     #[inline(always)]
-    fn rows<const V: usize>(self, c: &mut [T]) {
+    fn rows<const V: usize>(self, c: &mut [E::Sum]) {
         let mut i = 0;
         while i < self.m {
             // SAFETY: the product checked that `m` rows and `k` columns of A, `k` rows of B and `m` rows of C exist, the
@@ -139,26 +182,26 @@ impl<T: Real, S: Simd> Block<'_, T, S> {
     /// # Safety
     /// Rows `i..i + R` of A and C exist, and `k` rows of B, with V whole vectors in each row of B and C.
     #[inline(always)]
-    unsafe fn registers<const R: usize, const V: usize>(self, i: usize, c: &mut [T]) -> usize {
-        let lanes = T::lanes::<S>();
+    unsafe fn registers<const R: usize, const V: usize>(self, i: usize, c: &mut [E::Sum]) -> usize {
+        let lanes = E::Sum::lanes::<S>();
         // SAFETY: the caller's contract keeps every pointer below inside its slice.
         unsafe {
             let out = c.as_mut_ptr().add(i * self.c_row);
-            let mut sum: [[T::Vector<S>; V]; R] = std::array::from_fn(|r| match self.start {
-                Some(start) => [T::splat(self.simd, start[i + r]); V],
-                None => {
-                    std::array::from_fn(|v| out.add(r * self.c_row + v * lanes).cast::<T::Vector<S>>().read_unaligned())
-                }
+            let mut sum: [[<E::Sum as Real>::Vector<S>; V]; R] = std::array::from_fn(|r| match self.start {
+                Some(start) => [E::Sum::splat(self.simd, start[i + r]); V],
+                None => std::array::from_fn(|v| {
+                    out.add(r * self.c_row + v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned()
+                }),
             });
             let mut a = self.a.data.as_ptr().add(i * self.a.row);
             let mut b = self.b.as_ptr();
             for _ in 0..self.k {
-                let row: [T::Vector<S>; V] =
-                    std::array::from_fn(|v| b.add(v * lanes).cast::<T::Vector<S>>().read_unaligned());
+                let row: [<E::Sum as Real>::Vector<S>; V] =
+                    std::array::from_fn(|v| b.add(v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned());
                 for (r, sum) in sum.iter_mut().enumerate() {
-                    let x = T::splat(self.simd, *a.add(r * self.a.row));
+                    let x = broadcast::<E, S>(self.simd, *a.add(r * self.a.row));
                     for v in 0..V {
-                        sum[v] = T::vmul_add(self.simd, x, row[v], sum[v]);
+                        sum[v] = E::accumulate(self.simd, x, row[v], sum[v]);
                     }
                 }
                 a = a.wrapping_add(self.a.column);
@@ -166,7 +209,7 @@ impl<T: Real, S: Simd> Block<'_, T, S> {
             }
             for (r, sum) in sum.iter().enumerate() {
                 for (v, x) in sum.iter().enumerate() {
-                    out.add(r * self.c_row + v * lanes).cast::<T::Vector<S>>().write_unaligned(*x);
+                    out.add(r * self.c_row + v * lanes).cast::<<E::Sum as Real>::Vector<S>>().write_unaligned(*x);
                 }
             }
         }
@@ -175,38 +218,48 @@ impl<T: Real, S: Simd> Block<'_, T, S> {
 
     /// The last columns, fewer than a vector.
     #[inline(always)]
-    fn tail(self, n: usize, c: &mut [T]) {
+    fn tail(self, n: usize, c: &mut [E::Sum]) {
         for i in 0..self.m {
             let out = &mut c[i * self.c_row..][..n];
-            let mut sum =
-                self.start.map_or_else(|| T::load_part(self.simd, out), |start| T::splat(self.simd, start[i]));
+            let mut sum = self
+                .start
+                .map_or_else(|| E::Sum::load_part(self.simd, out), |start| E::Sum::splat(self.simd, start[i]));
             for k in 0..self.k {
-                let x = T::splat(self.simd, self.a.data[i * self.a.row + k * self.a.column]);
-                let row = T::load_part(self.simd, &self.b[k * self.b_row..][..n]);
-                sum = T::vmul_add(self.simd, x, row, sum);
+                let x = broadcast::<E, S>(self.simd, self.a.data[i * self.a.row + k * self.a.column]);
+                let row = E::Sum::load_part(self.simd, bytemuck::cast_slice(&self.b[k * self.b_row..][..n]));
+                sum = E::accumulate(self.simd, x, row, sum);
             }
-            T::store_part(self.simd, out, sum);
+            E::Sum::store_part(self.simd, out, sum);
         }
     }
 }
 
+/// An element in every lane.
+#[inline(always)]
+fn broadcast<E: Element, S: Simd>(simd: S, x: E) -> <E::Sum as Real>::Vector<S> {
+    E::Sum::splat(simd, bytemuck::cast(x))
+}
+
 /// Hidden vectors `[batch, width]` turned for scoring: panel by panel, `[width, PANEL]` each, zeros where the batch ends.
-pub struct Packed<T> {
-    data: Vec<T>,
+pub struct Packed<F> {
+    data: Vec<F>,
     batch: usize,
     width: usize,
 }
 
-impl<T: Real> Packed<T> {
+impl<F: Factor> Packed<F> {
     /// Packs a row-major `[batch, width]`.
-    pub fn new(hidden: &[T], width: usize) -> Self {
+    pub fn new(hidden: &[F::Sum], width: usize) -> Self {
         let batch = hidden.len() / width;
-        let mut data = vec![T::zero(); batch.div_ceil(PANEL) * width * PANEL];
-        for (b, row) in hidden.chunks_exact(width).enumerate() {
-            let panel = &mut data[b / PANEL * width * PANEL..];
-            for (k, &x) in row.iter().enumerate() {
-                panel[k * PANEL + b % PANEL] = x;
+        let zero = <F::Sum as num_traits::Zero>::zero();
+        let mut panel = vec![zero; width * PANEL];
+        let (mut data, mut room) = (Vec::new(), Vec::new());
+        for rows in hidden.chunks(PANEL * width) {
+            panel.fill(zero);
+            for (b, row) in rows.chunks_exact(width).enumerate() {
+                row.iter().enumerate().for_each(|(k, &x)| panel[k * PANEL + b] = x);
             }
+            data.extend_from_slice(F::columns(Scalar, &panel, PANEL, &mut room));
         }
         Self { data, batch, width }
     }
@@ -217,19 +270,20 @@ impl<T: Real> Packed<T> {
     }
 
     /// The first hidden vector and the number of hidden vectors of each panel.
-    pub fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
+    pub fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<F> {
         let batch = self.batch;
         (0..batch).step_by(PANEL).map(move |start| (start, (batch - start).min(PANEL)))
     }
 
     /// Scores of some items under the panel that starts at hidden vector `start`: `out[i, c] = bias[i] + weight[i] . hidden[c]`,
-    /// rows of PANEL. Columns beyond the batch hold the bias or are left alone.
+    /// rows of PANEL, of weights as [`Factor::rows`] makes them. Columns beyond the batch hold the bias or are left alone.
     #[inline(always)]
-    pub fn score<S: Simd>(&self, simd: S, start: usize, weight: &[T], bias: &[T], out: &mut [T]) {
-        let columns = (self.batch - start).min(PANEL).next_multiple_of(T::lanes::<S>()).min(PANEL);
-        let panel = &self.data[start / PANEL * self.width * PANEL..][..self.width * PANEL];
-        let a = Strided { data: weight, row: self.width, column: 1 };
-        multiply_onto(simd, [bias.len(), columns, self.width], bias, a, panel, PANEL, out, PANEL);
+    pub fn score<S: Simd>(&self, simd: S, start: usize, weight: &[F], bias: &[F::Sum], out: &mut [F::Sum]) {
+        let columns = (self.batch - start).min(PANEL).next_multiple_of(F::Sum::lanes::<S>()).min(PANEL);
+        let width = self.width.div_ceil(F::NUMBERS);
+        let panel = &self.data[start / PANEL * width * PANEL..][..width * PANEL];
+        let a = Strided { data: weight, row: width, column: 1 };
+        multiply_onto(simd, [bias.len(), columns, width], bias, a, panel, PANEL, out, PANEL);
     }
 }
 

@@ -108,7 +108,7 @@ fn the_weighted_cross_entropy_agrees_with_pytorch() {
     bias[5] = bias[2];
     let (targets, scale) = ([2, 0, 6, 5, 3], [0.2, 1.0, 0.2, 1.0, 0.0].map(|r| r / 5.0));
     let linear = Linear { weight: &weight, bias: &bias };
-    let swept = softmax(linear, &hidden, &targets);
+    let swept = softmax::<f64>(linear, &hidden, &targets);
     assert_close("ce", &swept.cross_entropy().collect::<Vec<_>>(), CE);
     let ranks = rank(linear, &hidden, 4, Some(&targets), 1).unwrap().ranks;
     assert_eq!(ranks, [3, 7, 5, 5, 7]);

@@ -38,13 +38,13 @@ impl<T: Real> Case<T> {
     }
 
     fn loss(&self) -> f64 {
-        let swept = softmax(self.linear(), &self.hidden, &self.targets);
+        let swept = softmax::<T>(self.linear(), &self.hidden, &self.targets);
         swept.cross_entropy().zip(&self.scale).map(|(c, s)| c * s.double()).sum()
     }
 
     /// Gradients of hidden, weight and bias.
     fn gradients(&self) -> [Vec<T>; 3] {
-        let swept = softmax(self.linear(), &self.hidden, &self.targets);
+        let swept = softmax::<T>(self.linear(), &self.hidden, &self.targets);
         let mut weight = self.weight.clone();
         let mut grad = vec![T::zero(); weight.len()];
         let sink = Sink::Gradient(&mut grad);
@@ -92,7 +92,7 @@ fn single_precision_follows_double() {
 fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
     let mut case = Case::<f64>::new(131, 70, 19);
     let [_, grad, _] = case.gradients();
-    let swept = softmax(case.linear(), &case.hidden, &case.targets);
+    let swept = softmax::<f64>(case.linear(), &case.hidden, &case.targets);
     let (mut m, mut v) = (vec![0.1; grad.len()], vec![0.2; grad.len()]);
     let (mut m2, mut v2, mut plain) = (m.clone(), v.clone(), case.weight.clone());
     let step = Adam::new(0.01).step(3);

@@ -7,8 +7,9 @@ use rayon::prelude::*;
 
 use super::{BLOCK, Linear, Softmax, TILE, exponentials};
 use crate::adam::{self, Slots};
-use crate::slices::{add_scaled, dot, store};
-use crate::tile::{PANEL, Strided, multiply_add};
+use crate::factor::Factor;
+use crate::slices::{add_scaled, load, store};
+use crate::tile::{Element, PANEL, Strided, multiply_add};
 use crate::{CHUNKS, Real};
 
 /// Where the gradient of the weight goes.
@@ -51,19 +52,19 @@ impl<'a, T: Real> Sink<'a, T> {
 ///
 /// Returns those of `hidden` (`[batch, width]`) and of the bias (`[items]`); the weight's goes to `sink`, tile by tile, after
 /// the tile's last use. The layer, `hidden` and `targets` are those of [`softmax`](super::softmax).
-pub fn backward<T: Real>(
-    weight: &mut [T],
-    bias: &[T],
-    hidden: &[T],
+pub fn backward<F: Factor>(
+    weight: &mut [F::Sum],
+    bias: &[F::Sum],
+    hidden: &[F::Sum],
     targets: &[u32],
-    softmax: &Softmax<T>,
-    scale: &[T],
-    sink: Sink<'_, T>,
-) -> (Vec<T>, Vec<T>) {
+    softmax: &Softmax<F>,
+    scale: &[F::Sum],
+    sink: Sink<'_, F::Sum>,
+) -> (Vec<F::Sum>, Vec<F::Sum>) {
     let width = hidden.len() / targets.len().max(1);
     let batch = Batch::new(softmax, hidden, width, targets, scale);
     let mut hidden_grad = batch.target_gradient(weight, targets);
-    let mut bias_grad = vec![T::zero(); bias.len()];
+    let mut bias_grad = vec![num_traits::zero(); bias.len()];
     let rows = bias.len().div_ceil(CHUNKS);
     let chunks: Vec<_> = weight
         .chunks_mut(rows * width)
@@ -72,7 +73,7 @@ pub fn backward<T: Real>(
         .zip(sink.chunks(rows * width))
         .collect();
     let arch = Arch::new();
-    let partial: Vec<Vec<T>> = chunks
+    let partial: Vec<Vec<F::Sum>> = chunks
         .into_par_iter()
         .enumerate()
         .map(|(index, (((weight, bias), bias_grad), sink))| {
@@ -86,35 +87,54 @@ pub fn backward<T: Real>(
 }
 
 /// What every chunk of the second sweep reads.
-struct Batch<'a, T> {
-    softmax: &'a Softmax<T>,
-    hidden: &'a [T],
+struct Batch<'a, F: Element> {
+    softmax: &'a Softmax<F>,
+    hidden: &'a [F::Sum],
     width: usize,
     /// (item, hidden vector), by item.
     targets: Vec<(u32, u32)>,
-    scale: &'a [T],
+    scale: &'a [F::Sum],
 }
 
-impl<'a, T: Real> Batch<'a, T> {
-    fn new(softmax: &'a Softmax<T>, hidden: &'a [T], width: usize, targets: &[u32], scale: &'a [T]) -> Self {
+impl<'a, F: Factor> Batch<'a, F> {
+    fn new(softmax: &'a Softmax<F>, hidden: &'a [F::Sum], width: usize, targets: &[u32], scale: &'a [F::Sum]) -> Self {
         let mut by_item: Vec<(u32, u32)> = targets.iter().copied().zip(0..).collect();
         by_item.sort_unstable();
         Self { softmax, hidden, width, targets: by_item, scale }
     }
 
     /// The targets' part of the hidden vectors' gradient.
-    fn target_gradient(&self, weight: &[T], targets: &[u32]) -> Vec<T> {
+    fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
         let rows = targets.iter().zip(self.scale);
         rows.flat_map(|(&t, &s)| weight[t as usize * self.width..][..self.width].iter().map(move |&w| -s * w)).collect()
     }
 
     /// What turns the exponentials of a chunk into probabilities times `scale`, padded to whole panels with zeros.
-    fn factors(&self, chunk: usize) -> Vec<T> {
+    fn factors(&self, chunk: usize) -> Vec<F::Sum> {
         let reference = &self.softmax.references[chunk];
-        let factor = |((&l, &s), &r): ((&T, &T), &T)| s * (r - l).exp();
-        let mut factors: Vec<T> = self.softmax.log_sum_exp.iter().zip(self.scale).zip(reference).map(factor).collect();
-        factors.resize(reference.len(), T::zero());
+        let factor = |((&l, &s), &r): ((&F::Sum, &F::Sum), &F::Sum)| s * num_traits::Float::exp(r - l);
+        let mut factors: Vec<F::Sum> =
+            self.softmax.log_sum_exp.iter().zip(self.scale).zip(reference).map(factor).collect();
+        factors.resize(reference.len(), num_traits::zero());
         factors
+    }
+
+    /// The hidden vectors times their factors: a matrix for each panel, of whole panels where their rows are joined.
+    #[inline(always)]
+    fn scaled<S: Simd>(&self, simd: S, factors: &[F::Sum]) -> Vec<Vec<F>> {
+        let mut scaled = self.hidden.to_vec();
+        scale_rows(&mut scaled, self.width, factors);
+        let mut room = Vec::new();
+        if F::NUMBERS == 2 {
+            scaled.resize(factors.len() * self.width, num_traits::zero());
+        }
+        scaled
+            .chunks(PANEL * self.width)
+            .map(
+                #[inline(always)]
+                |panel| F::columns(simd, panel, self.width, &mut room).to_vec(),
+            )
+            .collect()
     }
 
     /// The targets among some items: (item, hidden vector).
@@ -126,53 +146,52 @@ impl<'a, T: Real> Batch<'a, T> {
 }
 
 /// One chunk of items in the second sweep.
-struct Chunk<'a, T> {
-    batch: &'a Batch<'a, T>,
+struct Chunk<'a, F: Element> {
+    batch: &'a Batch<'a, F>,
     index: usize,
     /// Its first item.
     first: usize,
-    weight: &'a mut [T],
-    bias: &'a [T],
-    bias_grad: &'a mut [T],
-    sink: Sink<'a, T>,
+    weight: &'a mut [F::Sum],
+    bias: &'a [F::Sum],
+    bias_grad: &'a mut [F::Sum],
+    sink: Sink<'a, F::Sum>,
 }
 
-impl<T: Real> WithSimd for Chunk<'_, T> {
+impl<F: Factor> WithSimd for Chunk<'_, F> {
     /// The chunk's part of the hidden vectors' gradient, without the targets'.
-    type Output = Vec<T>;
+    type Output = Vec<F::Sum>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<F::Sum> {
         let Self { batch, index, first, weight, bias, bias_grad, mut sink } = self;
-        let (packed, width) = (&batch.softmax.packed, batch.width);
+        let (packed, width, across) = (&batch.softmax.packed, batch.width, PANEL / F::NUMBERS);
         let factors = batch.factors(index);
-        let mut scaled = batch.hidden.to_vec();
-        scale_rows(&mut scaled, width, &factors);
-        let mut kept = batch.softmax.kept.chunk::<T>(index).chunks_exact(BLOCK);
-        let mut second = Recomputed::new(batch.softmax, index);
-        let mut hidden_grad = vec![T::zero(); batch.hidden.len()];
-        let mut weight_grad = vec![T::zero(); TILE * width];
+        let scaled = batch.scaled(simd, &factors);
+        let mut kept = batch.softmax.kept.chunk::<F>(index).chunks_exact(BLOCK / F::NUMBERS);
+        let mut second = Recomputed::new(batch.softmax, index, width);
+        let mut hidden_grad: Vec<F::Sum> = vec![num_traits::zero(); batch.hidden.len()];
+        let mut weight_grad = vec![num_traits::zero(); TILE * width];
+        let (mut room, mut turned) = (Vec::new(), Vec::new());
         for tile in (0..bias.len()).step_by(TILE) {
             let items = TILE.min(bias.len() - tile);
             let weight = &mut weight[tile * width..][..items * width];
             let (bias, bias_grad) = (&bias[tile..][..items], &mut bias_grad[tile..][..items]);
             let weight_grad = &mut weight_grad[..items * width];
-            weight_grad.fill(T::zero());
-            for (start, n) in packed.panels() {
+            weight_grad.fill(num_traits::zero());
+            let by_width = F::columns(simd, weight, width, &mut room);
+            for ((start, n), scaled) in packed.panels().zip(&scaled) {
                 let exps = match kept.next() {
                     Some(exps) => exps,
                     None => second.block(simd, Linear { weight, bias }, start, n),
                 };
-                let columns = n.next_multiple_of(T::lanes::<S>()).min(PANEL);
-                for (row, total) in exps.chunks_exact(PANEL).zip(bias_grad.iter_mut()) {
-                    *total += dot(simd, &row[..columns], &factors[start..][..columns]);
-                }
-                let by_item = Strided { data: exps, row: PANEL, column: 1 };
-                let scaled = &scaled[start * width..][..n * width];
-                multiply_add(simd, [items, width, n], by_item, scaled, width, weight_grad, width);
-                let by_event = Strided { data: exps, row: 1, column: PANEL };
+                let exps = &exps[..items * across];
+                add_weighted(simd, exps, &factors[start..][..PANEL], n, bias_grad);
+                let by_item = Strided { data: exps, row: across, column: 1 };
+                multiply_add(simd, [items, width, n.min(across)], by_item, scaled, width, weight_grad, width);
+                let by_event = Strided { data: F::turned(simd, exps, across, &mut turned), row: 1, column: PANEL };
                 let out = &mut hidden_grad[start * width..][..n * width];
-                multiply_add(simd, [n, width, items], by_event, weight, width, out, width);
+                let shape = [n, width, items.div_ceil(F::NUMBERS)];
+                multiply_add(simd, shape, by_event, by_width, width, out, width);
             }
             for (t, b) in batch.targets_in(first + tile..first + tile + items) {
                 let (item, scale) = (t - first - tile, batch.scale[b]);
@@ -191,35 +210,54 @@ fn scale_rows<T: Real>(rows: &mut [T], width: usize, factors: &[T]) {
     rows.chunks_exact_mut(width).zip(factors).for_each(|(row, &f)| row.iter_mut().for_each(|x| *x *= f));
 }
 
-/// The exponentials there was no room for, block by block.
-struct Recomputed<'a, T> {
-    softmax: &'a Softmax<T>,
-    reference: &'a [T],
-    scores: Vec<T>,
-    exps: Vec<T>,
+/// Adds up each item's exponentials under a panel of `n` hidden vectors, weighted.
+#[inline(always)]
+fn add_weighted<F: Factor, S: Simd>(simd: S, exps: &[F], weights: &[F::Sum], n: usize, sums: &mut [F::Sum]) {
+    let across = PANEL / F::NUMBERS;
+    for (row, total) in exps.chunks_exact(across).zip(sums) {
+        let mut sum = F::Sum::splat(simd, num_traits::zero());
+        for c in (0..n.min(across)).step_by(F::Sum::lanes::<S>()) {
+            let [first, second] = F::parts(simd, load::<F::Sum, S>(bytemuck::cast_slice(&row[c..])));
+            sum = F::Sum::vmul_add(simd, first, load::<F::Sum, S>(&weights[c..]), sum);
+            if F::NUMBERS == 2 {
+                sum = F::Sum::vmul_add(simd, second, load::<F::Sum, S>(&weights[c + across..]), sum);
+            }
+        }
+        *total += F::Sum::vsum(simd, sum);
+    }
 }
 
-impl<'a, T: Real> Recomputed<'a, T> {
-    fn new(softmax: &'a Softmax<T>, chunk: usize) -> Self {
-        let [scores, exps] = [(); 2].map(|()| vec![T::zero(); BLOCK]);
-        Self { softmax, reference: &softmax.references[chunk], scores, exps }
+/// The exponentials there was no room for, block by block.
+struct Recomputed<'a, F: Element> {
+    softmax: &'a Softmax<F>,
+    reference: &'a [F::Sum],
+    width: usize,
+    scores: Vec<F::Sum>,
+    exps: Vec<F>,
+    room: Vec<F>,
+}
+
+impl<'a, F: Factor> Recomputed<'a, F> {
+    fn new(softmax: &'a Softmax<F>, chunk: usize, width: usize) -> Self {
+        let (scores, exps) = (vec![num_traits::zero(); BLOCK], vec![F::zeroed(); BLOCK / F::NUMBERS]);
+        Self { softmax, reference: &softmax.references[chunk], width, scores, exps, room: Vec::new() }
     }
 
     /// Those of a tile under the panel of `n` hidden vectors from `start` on.
     #[inline(always)]
-    fn block<S: Simd>(&mut self, simd: S, tile: Linear<'_, T>, start: usize, n: usize) -> &[T] {
-        self.softmax.packed.score(simd, start, tile.weight, tile.bias, &mut self.scores);
+    fn block<S: Simd>(&mut self, simd: S, tile: Linear<'_, F::Sum>, start: usize, n: usize) -> &[F] {
+        let weight = F::rows(simd, tile.weight, self.width, &mut self.room);
+        self.softmax.packed.score(simd, start, weight, tile.bias, &mut self.scores);
         let scores = &self.scores[..tile.bias.len() * PANEL];
-        for c in (0..n).step_by(T::lanes::<S>()) {
-            exponentials(
-                simd,
-                scores,
-                c,
-                &self.reference[start + c..],
-                #[inline(always)]
-                |at, x| store::<T, S>(&mut self.exps[at..], x),
-            );
-        }
+        exponentials::<F, S>(
+            simd,
+            scores,
+            n,
+            &self.reference[start..],
+            &mut [num_traits::zero(); PANEL],
+            #[inline(always)]
+            |at, x| store::<F::Sum, S>(bytemuck::cast_slice_mut(&mut self.exps[at..]), x),
+        );
         &self.exps
     }
 }

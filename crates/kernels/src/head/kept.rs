@@ -6,7 +6,8 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::{BLOCK, TILE};
-use crate::{CHUNKS, Real};
+use crate::CHUNKS;
+use crate::factor::Factor;
 
 /// Bytes of room: all of 80 thousand items under a batch of 256. Few under unit tests, so that they cross its end.
 const ROOM: usize = if cfg!(test) { 1 << 20 } else { 80 << 20 };
@@ -28,23 +29,24 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Room for chunks of `rows` items under some panels of hidden vectors, as far as it goes.
-    pub(super) fn new<T: Real>(rows: usize, panels: usize) -> Self {
-        let room = ROOM / (CHUNKS * BLOCK * size_of::<T>());
-        let chunk = BLOCK * room.min(rows.div_ceil(TILE) * panels).max(1);
-        let needed = CHUNKS * chunk * size_of::<T>() / size_of::<Line>();
+    pub(super) fn new<F: Factor>(rows: usize, panels: usize) -> Self {
+        let block = BLOCK / F::NUMBERS;
+        let room = ROOM / (CHUNKS * block * size_of::<F>());
+        let chunk = block * room.min(rows.div_ceil(TILE) * panels).max(1);
+        let needed = CHUNKS * chunk * size_of::<F>() / size_of::<Line>();
         let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let lines = spare.filter(|lines| lines.len() >= needed).unwrap_or_else(|| vec![Line::zeroed(); needed]);
         Self { lines, chunk }
     }
 
     /// The room of each chunk.
-    pub(super) fn chunks_mut<T: Real>(&mut self) -> impl IndexedParallelIterator<Item = &mut [T]> {
-        let data: &mut [T] = &mut bytemuck::cast_slice_mut(&mut self.lines)[..CHUNKS * self.chunk];
+    pub(super) fn chunks_mut<F: Factor>(&mut self) -> impl IndexedParallelIterator<Item = &mut [F]> {
+        let data: &mut [F] = &mut bytemuck::cast_slice_mut(&mut self.lines)[..CHUNKS * self.chunk];
         data.par_chunks_exact_mut(self.chunk)
     }
 
     /// What was kept of chunk `i`.
-    pub(super) fn chunk<T: Real>(&self, i: usize) -> &[T] {
+    pub(super) fn chunk<F: Factor>(&self, i: usize) -> &[F] {
         &bytemuck::cast_slice(&self.lines)[i * self.chunk..][..self.chunk]
     }
 }

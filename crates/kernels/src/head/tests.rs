@@ -1,6 +1,8 @@
 //! The sweeps against a plain softmax, with room for a part of the exponentials only.
 
 use super::{BLOCK, Linear, Sink, backward, softmax};
+use crate::bf16::Pair;
+use crate::factor::Factor;
 use crate::{CHUNKS, Real};
 
 const ITEMS: usize = 3 * CHUNKS * super::TILE + 5;
@@ -29,10 +31,10 @@ impl<T: Real> Case<T> {
     }
 
     /// Cross-entropies and the gradients of hidden, weight and bias, by the sweeps.
-    fn swept(&self) -> [Vec<f64>; 4] {
+    fn swept<F: Factor<Sum = T>>(&self) -> [Vec<f64>; 4] {
         let linear = Linear { weight: &self.weight, bias: &self.bias };
-        let first = softmax(linear, &self.hidden, &self.targets);
-        let kept = first.kept.chunk::<T>(0).len() / BLOCK;
+        let first = softmax::<F>(linear, &self.hidden, &self.targets);
+        let kept = first.kept.chunk::<F>(0).len() * F::NUMBERS / BLOCK;
         assert!(0 < kept && kept < 3 * 2, "{kept} blocks are kept: not a part");
         let (mut weight, mut by_weight) = (self.weight.clone(), vec![T::zero(); self.weight.len()]);
         let sink = Sink::Gradient(&mut by_weight);
@@ -68,8 +70,8 @@ impl<T: Real> Case<T> {
     }
 }
 
-fn assert_close(case: &Case<impl Real>, tolerance: f64) {
-    let (swept, plain) = (case.swept(), case.plain());
+fn assert_close<F: Factor>(case: &Case<F::Sum>, tolerance: f64) {
+    let (swept, plain) = (case.swept::<F>(), case.plain());
     for (which, (swept, plain)) in swept.iter().zip(&plain).enumerate() {
         for (i, (s, p)) in swept.iter().zip(plain).enumerate() {
             assert!((s - p).abs() <= tolerance * (1.0 + p.abs()), "array {which}, element {i}: {s} and {p}");
@@ -79,8 +81,9 @@ fn assert_close(case: &Case<impl Real>, tolerance: f64) {
 
 #[test]
 fn what_is_kept_and_what_is_computed_again_are_one_gradient() {
-    assert_close(&Case::<f64>::new(), 1e-12);
-    assert_close(&Case::<f32>::new(), 1e-5);
+    assert_close::<f64>(&Case::new(), 1e-12);
+    assert_close::<f32>(&Case::new(), 1e-5);
+    assert_close::<Pair>(&Case::new(), 1e-2);
 }
 
 /// Exponentials relative to the target would leave the range of the type.
@@ -91,8 +94,9 @@ fn a_target_far_below_the_best_item_is_no_overflow() {
         [0, 100, ITEMS - 1].into_iter().for_each(|item| case.bias[item] = T::of(by));
         case
     }
-    assert_close(&raised::<f32>(100.0), 1e-4);
-    assert_close(&raised::<f64>(1e4), 1e-10);
+    assert_close::<f32>(&raised(100.0), 1e-4);
+    assert_close::<f64>(&raised(1e4), 1e-10);
+    assert_close::<Pair>(&raised(100.0), 1e-2);
 }
 
 /// Or be nothing beside it.
@@ -102,5 +106,6 @@ fn a_target_far_above_every_other_item_has_all_of_the_mass() {
     for &target in &case.targets {
         case.bias[target as usize] = 200.0;
     }
-    assert_close(&case, 1e-4);
+    assert_close::<f32>(&case, 1e-4);
+    assert_close::<Pair>(&case, 1e-2);
 }

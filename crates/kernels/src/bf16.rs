@@ -1,0 +1,131 @@
+//! Pairs of numbers rounded to bfloat16, the upper half of an `f32`: eight bits of fraction at the full range.
+//!
+//! A processor that has AVX-512 BF16 multiplies two pairs and adds both products to an `f32` in the time of one
+//! multiply-add. Others split the pairs again and gain nothing but memory.
+
+use bytemuck::{Pod, Zeroable};
+use pulp::Simd;
+
+use crate::Real;
+use crate::factor::Factor;
+use crate::tile::{Element, Product};
+
+/// Two numbers in bfloat16, the first in the lower half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Pair(u32);
+
+impl Factor for Pair {
+    const NUMBERS: usize = 2;
+
+    #[inline(always)]
+    fn join<S: Simd>(simd: S, first: S::f32s, second: S::f32s) -> S::f32s {
+        let (first, second) = (rounded(simd, first), rounded(simd, second));
+        simd.transmute_f32s_u32s(simd.or_u32s(upper_down(simd, first), upper(simd, second)))
+    }
+
+    #[inline(always)]
+    fn parts<S: Simd>(simd: S, factors: S::f32s) -> [S::f32s; 2] {
+        let bits = simd.transmute_u32s_f32s(factors);
+        [simd.transmute_f32s_u32s(lower_up(simd, bits)), simd.transmute_f32s_u32s(upper(simd, bits))]
+    }
+
+    #[inline(always)]
+    fn exchange<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> [S::f32s; 2] {
+        let (a, b) = (simd.transmute_u32s_f32s(a), simd.transmute_u32s_f32s(b));
+        let lower = simd.and_u32s(a, simd.splat_u32s(0xffff));
+        let firsts = simd.or_u32s(lower, lower_up(simd, b));
+        let seconds = simd.or_u32s(upper_down(simd, a), upper(simd, b));
+        [simd.transmute_f32s_u32s(firsts), simd.transmute_f32s_u32s(seconds)]
+    }
+}
+
+impl Element for Pair {
+    type Sum = f32;
+
+    #[inline(always)]
+    fn accumulate<S: Simd>(simd: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
+        let ([a0, a1], [b0, b1]) = (Self::parts(simd, a), Self::parts(simd, b));
+        f32::vmul_add(simd, a1, b1, f32::vmul_add(simd, a0, b0, sum))
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, product: Product<'_, Self>) {
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<S::f32s>() == 64 && std::arch::is_x86_feature_detected!("avx512bf16") {
+            // SAFETY: the processor has the instruction, and `S` vouches for the rest of AVX-512.
+            return unsafe { fused::run(simd, product.cast()) };
+        }
+        simd.vectorize(product);
+    }
+}
+
+/// Pairs on a processor that multiplies them.
+#[cfg(target_arch = "x86_64")]
+mod fused {
+    use std::arch::x86_64::_mm512_dpbf16_ps;
+
+    use bytemuck::{Pod, Zeroable};
+    use pulp::{Simd, WithSimd};
+
+    use super::Pair;
+    use crate::tile::{Element, Product};
+
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    #[repr(transparent)]
+    pub(super) struct Fused(Pair);
+
+    impl Element for Fused {
+        type Sum = f32;
+
+        #[inline(always)]
+        fn accumulate<S: Simd>(_: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
+            // SAFETY: only `run` makes products of these, on registers of 64 bytes and where the instruction is there; the
+            // types are all 512 bits.
+            unsafe {
+                let [a, b] = [a, b].map(|x| std::mem::transmute_copy(&x));
+                std::mem::transmute_copy(&_mm512_dpbf16_ps(std::mem::transmute_copy(&sum), a, b))
+            }
+        }
+
+        #[inline(always)]
+        fn run<S: Simd>(simd: S, product: Product<'_, Self>) {
+            product.with_simd(simd);
+        }
+    }
+
+    /// Makes the product.
+    ///
+    /// # Safety
+    /// The processor has these features, and `S` has registers of 64 bytes.
+    #[target_feature(enable = "avx512f,avx512cd,avx512dq,avx512bw,avx512vl,avx512bf16")]
+    pub(super) unsafe fn run<S: Simd>(simd: S, product: Product<'_, Fused>) {
+        product.with_simd(simd);
+    }
+}
+
+/// The bits of numbers with the upper halves rounded: to the nearest, ties to even; what is no number stays none.
+#[inline(always)]
+fn rounded<S: Simd>(simd: S, x: S::f32s) -> S::u32s {
+    let bits = simd.transmute_u32s_f32s(x);
+    let is_odd = simd.and_u32s(upper_down(simd, bits), simd.splat_u32s(1));
+    simd.add_u32s(bits, simd.add_u32s(is_odd, simd.splat_u32s(0x7fff)))
+}
+
+/// The upper halves in the place of the lower ones.
+#[inline(always)]
+fn upper_down<S: Simd>(simd: S, bits: S::u32s) -> S::u32s {
+    simd.wrapping_dyn_shr_u32s(bits, simd.splat_u32s(16))
+}
+
+/// The lower halves in the place of the upper ones.
+#[inline(always)]
+fn lower_up<S: Simd>(simd: S, bits: S::u32s) -> S::u32s {
+    simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(16))
+}
+
+/// The upper halves where they are.
+#[inline(always)]
+fn upper<S: Simd>(simd: S, bits: S::u32s) -> S::u32s {
+    simd.and_u32s(bits, simd.splat_u32s(0xffff_0000))
+}
