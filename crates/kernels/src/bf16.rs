@@ -129,3 +129,61 @@ fn lower_up<S: Simd>(simd: S, bits: S::u32s) -> S::u32s {
 fn upper<S: Simd>(simd: S, bits: S::u32s) -> S::u32s {
     simd.and_u32s(bits, simd.splat_u32s(0xffff_0000))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Pair;
+    use crate::factor::Factor;
+    use crate::tile::{Strided, multiply_add};
+    use half::bf16;
+    use pulp::{Arch, Scalar, Simd, WithSimd};
+
+    fn wave(n: usize, phase: f32) -> Vec<f32> {
+        (0..n).map(|i| (0.7 * i as f32 + phase).sin() * 10f32.powi(i as i32 % 9 - 4)).collect()
+    }
+
+    /// `[rows, width]` by `[width, columns]`.
+    struct Product<'a>(&'a [f32], &'a [f32], usize);
+    impl WithSimd for Product<'_> {
+        type Output = Vec<f32>;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let Self(a, b, width) = self;
+            let (rows, columns, half) = (a.len() / width, b.len() / width, width.div_ceil(2));
+            let (mut by_row, mut by_column, mut c) = (Vec::new(), Vec::new(), vec![0.0; rows * columns]);
+            let a = Strided { data: Pair::rows(simd, a, width, &mut by_row), row: half, column: 1 };
+            let b = Pair::columns(simd, b, columns, &mut by_column);
+            multiply_add(simd, [rows, columns, half], a, b, columns, &mut c, columns);
+            c
+        }
+    }
+
+    #[test]
+    fn products_are_of_rounded_numbers_with_and_without_the_instruction() {
+        for (rows, width, columns) in [(1, 1, 1), (7, 5, 33), (13, 64, 64), (6, 31, 70)] {
+            let (a, b) = (wave(rows * width, 0.1), wave(width * columns, 0.2));
+            let rounded = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
+            let (x, y) = (rounded(&a), rounded(&b));
+            let fast = Arch::new().dispatch(Product(&a, &b, width));
+            let plain = Product(&a, &b, width).with_simd(Scalar);
+            for (at, (fast, plain)) in fast.into_iter().zip(plain).enumerate() {
+                let terms = (0..width).map(|k| x[at / columns * width + k] * y[k * columns + at % columns]);
+                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size): (f64, f64), x| (sum + x, size + x.abs()));
+                for found in [fast, plain] {
+                    assert!((f64::from(found) - sum).abs() <= 1e-6 * size, "element {at}: {found} is not {sum}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_joined_by_rows_can_be_turned_to_columns() {
+        for (rows, width) in [(1, 32), (96, 64), (33, 64)] {
+            let matrix = wave(rows * width, 0.3);
+            let [mut joined, mut turned, mut columns] = [const { Vec::new() }; 3];
+            let joined = Pair::rows(Scalar, &matrix, width, &mut joined);
+            let turned = Pair::turned(Scalar, joined, width / 2, &mut turned);
+            assert_eq!(turned, Pair::columns(Scalar, &matrix, width, &mut columns));
+        }
+    }
+}

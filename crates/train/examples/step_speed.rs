@@ -38,6 +38,9 @@ struct Args {
     /// Width of the hidden vectors
     #[arg(long, default_value_t = 64)]
     dim: usize,
+    /// Round what the output layer multiplies to bfloat16
+    #[arg(long)]
+    bf16_head: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -90,7 +93,7 @@ fn measure(
     let shape = ModelConfig { encoder, window: args.window, dim: args.dim, ..ModelConfig::default() };
     let block = Config { method, ..Config::default() }.block();
     let plan = Plan { dim: shape.dim, items, block, is_double: method.is_double(), seed: 0, dtype: DType::F32 };
-    let model = Model::new(&shape, &plan, device)?;
+    let model = Model::new(&shape, &plan, device)?.with_rounded_head(args.bf16_head);
     let mut times = StepTimes::default();
     let mut steps = Vec::new();
     for t in 1..=args.steps + 3 {
@@ -113,7 +116,7 @@ fn measure(
     let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
     Ok(json!({
         "encoder": encoder.name(), "method": method.name(), "items": items, "batch": BATCH, "threads": args.threads,
-        "device": prl_train::describe_device(device),
+        "device": prl_train::describe_device(device), "bf16_head": args.bf16_head,
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
         "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward),
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,

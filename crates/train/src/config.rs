@@ -37,6 +37,10 @@ pub struct Config {
     pub patience: Option<u64>,
     /// Leaves out the examples whose state is empty.
     pub skip_first: bool,
+    /// Rounds what the output layer multiplies in training to bfloat16; it is summed, kept, updated and ranked in fp32. On a
+    /// CPU only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bf16_head: bool,
     /// Discount of the returns.
     pub lambda: f64,
     /// Convention of that discount.
@@ -96,6 +100,7 @@ impl Default for Config {
             eval_every: 2000,
             patience: None,
             skip_first: false,
+            bf16_head: false,
             lambda: 1.0,
             discount: Discount::default(),
             mean_over: TableOver::default(),

@@ -7,7 +7,9 @@ mod composed;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
 use prl_kernels::adam::{Adam, update};
+use prl_kernels::bf16::Pair;
 use prl_kernels::catalogue::Catalogue;
+use prl_kernels::factor::Factor;
 use prl_kernels::head::{Linear, Sink, Softmax, backward, score, softmax};
 use prl_kernels::rank::{NotFinite, Ranking, rank};
 use prl_kernels::rows::{gather, sum_by_row};
@@ -22,6 +24,8 @@ use crate::slot::Slot;
 pub(crate) struct Head {
     pub(crate) weight: Slot,
     pub(crate) bias: Slot,
+    /// Whether the products of a step are made of numbers rounded to bfloat16.
+    pub(crate) is_rounded: bool,
 }
 
 /// The loss of a batch, and what the middle needs of its gradient.
@@ -47,6 +51,7 @@ impl Head {
         Ok(Self {
             weight: Slot::from_values(weight, (items, width), dtype, device)?,
             bias: Slot::new(Var::zeros(items, dtype, device)?)?,
+            is_rounded: false,
         })
     }
 
@@ -61,14 +66,16 @@ impl Head {
         scale: &[f64],
         ranks: &dyn Ranks,
     ) -> Result<HeadStep> {
-        if hidden.device().is_cpu() {
-            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(adam, t, hidden, targets, scale, ranks))
-        } else {
+        if !hidden.device().is_cpu() {
             self.step_composed(adam, t, hidden, targets, scale)
+        } else if self.is_rounded && hidden.dtype() == DType::F32 {
+            self.step_fused::<Pair>(adam, t, hidden, targets, scale, ranks)
+        } else {
+            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(adam, t, hidden, targets, scale, ranks))
         }
     }
 
-    fn step_fused<T: Number>(
+    fn step_fused<F: Factor<Sum: Number>>(
         &self,
         adam: Adam,
         t: u64,
@@ -78,25 +85,26 @@ impl Head {
         ranks: &dyn Ranks,
     ) -> Result<HeadStep> {
         let hidden = hidden.contiguous()?;
-        let scale: Vec<T> = scale.iter().map(|&s| T::of(s)).collect();
-        let swept: Softmax<T> = with(&hidden, |h: &[T]| self.with_linear(|linear| Ok(softmax(linear, h, targets))))?;
+        let scale: Vec<F::Sum> = scale.iter().map(|&s| F::Sum::of(s)).collect();
+        let swept: Softmax<F> =
+            with(&hidden, |h: &[F::Sum]| self.with_linear(|linear| Ok(softmax(linear, h, targets))))?;
         let loss = ranks.total(swept.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum());
         if !loss.is_finite() {
             return Ok(HeadStep { loss, hidden });
         }
-        let (grad, bias_grad) = with(&hidden, |h: &[T]| {
-            with(self.bias.param.as_tensor(), |bias: &[T]| {
+        let (grad, bias_grad) = with(&hidden, |h: &[F::Sum]| {
+            with(self.bias.param.as_tensor(), |bias: &[F::Sum]| {
                 self.weight.with_slots(|slots| {
                     if ranks.is_alone() {
                         let sink = Sink::Adam(adam.step(t), slots.first, slots.second);
                         return backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     }
-                    let mut sums = vec![T::zero(); slots.param.len() + bias.len()];
+                    let mut sums = vec![num_traits::zero(); slots.param.len() + bias.len()];
                     let (by_weight, by_bias) = sums.split_at_mut(slots.param.len());
                     let sink = Sink::Gradient(by_weight);
                     let (grad, bias_grad) = backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     by_bias.copy_from_slice(&bias_grad);
-                    ranks.sum(T::numbers(&mut sums));
+                    ranks.sum(F::Sum::numbers(&mut sums));
                     let bias_grad = sums.split_off(slots.param.len());
                     update(adam.step(t), slots, &sums);
                     (grad, bias_grad)

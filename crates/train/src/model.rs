@@ -108,6 +108,13 @@ impl Model {
         Ok(Self { ranks, ..self })
     }
 
+    /// The same model trained with what its output layer multiplies rounded to bfloat16 ([`Config::bf16_head`](crate::Config)),
+    /// if it is an `f32` one on a CPU.
+    pub fn with_rounded_head(mut self, is_rounded: bool) -> Self {
+        self.networks.iter_mut().for_each(|network| network.head.is_rounded = is_rounded);
+        self
+    }
+
     /// Whether the model is fed a prompt.
     pub fn is_prompted(&self) -> bool {
         self.networks[0].is_prompted()

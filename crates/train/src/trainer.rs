@@ -89,7 +89,7 @@ pub fn train_over(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    check(&**ranks, config)?;
+    check(&**ranks, config, device)?;
     ranks.check(config.method.is_double(), device)?;
     let data = ranks.agree(Dataset::open(&config.data).map_err(Error::from))?;
     let held = ranks.is_first().then(|| hold(config, dir, &data, resume)).transpose();
@@ -117,8 +117,11 @@ pub fn train_over(
     }
 }
 
-/// Refuses what several ranks cannot share.
-fn check(ranks: &dyn Ranks, config: &Config) -> Result<()> {
+/// Refuses what the device cannot do, and what several ranks cannot share.
+fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
+    if config.bf16_head && !device.is_cpu() {
+        return Err(Error::Config("bf16_head trains on a CPU only; use --device cpu, or leave it out".into()));
+    }
     let size = ranks.size();
     if size > 1 && !config.method.is_neural() {
         return Err(Error::Config(format!("{} has no training to share; leave --mpi out", config.method.name())));

@@ -28,15 +28,17 @@ fn weights(dir: &Path) -> Vec<u8> {
 fn a_model_learns_what_popularity_cannot() {
     let dir = tempfile::tempdir().unwrap();
     let config = quick(ring(dir.path(), 600));
-    let click_hr5 = |method: Method| {
-        let run = finish(&Config { method, ..config.clone() }, &dir.path().join(method.name()));
+    let click_hr5 = |method: Method, bf16_head: bool| {
+        let out = dir.path().join(format!("{}-{bf16_head}", method.name()));
+        let run = finish(&Config { method, bf16_head, ..config.clone() }, &out);
         let model = run.load(&Device::Cpu).unwrap();
         let data = run.data(None).unwrap();
         evaluate(&run, &model, &data, Split::Test, Ask::default(), 100).unwrap().0.scores.click.hr5.unwrap()
     };
-    let popularity = click_hr5(Method::Popularity);
-    for method in Method::ALL.into_iter().filter(|m| m.is_neural() || *m == Method::SessionKnn) {
-        let score = click_hr5(method);
+    let popularity = click_hr5(Method::Popularity, false);
+    let methods = Method::ALL.into_iter().filter(|m| m.is_neural() || *m == Method::SessionKnn);
+    for (method, bf16_head) in methods.map(|m| (m, false)).chain([(Method::Normal, true), (Method::Prl, true)]) {
+        let score = click_hr5(method, bf16_head);
         assert!(score > 0.4 && score > 3.0 * popularity, "{}: {score}, popularity {popularity}", method.name());
     }
 }
@@ -65,18 +67,20 @@ impl Observer for StopAt<'_> {
 
 #[test]
 fn a_run_resumed_ends_as_one_never_stopped() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(60), eval_every: 20, ..quick(ring(dir.path(), 200)) };
-    let whole = dir.path().join("whole");
-    finish(&config, &whole);
-    let parts = dir.path().join("parts");
-    for at in [7, 20, 33] {
-        let stop = AtomicBool::new(false);
-        let outcome = train(&config, &parts, &Device::Cpu, true, &stop, &mut StopAt(at, &stop)).unwrap();
-        assert!(matches!(outcome, Outcome::Interrupted(step) if step == at));
+    for bf16_head in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { max_steps: Some(60), eval_every: 20, bf16_head, ..quick(ring(dir.path(), 200)) };
+        let whole = dir.path().join("whole");
+        finish(&config, &whole);
+        let parts = dir.path().join("parts");
+        for at in [7, 20, 33] {
+            let stop = AtomicBool::new(false);
+            let outcome = train(&config, &parts, &Device::Cpu, true, &stop, &mut StopAt(at, &stop)).unwrap();
+            assert!(matches!(outcome, Outcome::Interrupted(step) if step == at));
+        }
+        finish(&config, &parts);
+        same_end(&whole, &parts);
     }
-    finish(&config, &parts);
-    same_end(&whole, &parts);
 }
 
 /// A checkpoint takes its place in one step, so there is always one, the older or the newer.
@@ -201,7 +205,7 @@ fn every_switch_changes_the_run() {
     // As a ratio to the step's mean, a return is the same under both conventions of the discount.
     let raw = trained("raw", &|c| (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5));
     type Change<'a> = &'a dyn Fn(&mut Config);
-    let switches: [(&str, &[u8], Change<'_>); 12] = [
+    let switches: [(&str, &[u8], Change<'_>); 13] = [
         ("prompt_scale", &plain, &|c| c.model.prompt_scale = Scale::Raw),
         ("residual", &plain, &|c| c.model.residual = prl_core::Residual::Stack),
         ("reward_code", &plain, &|c| c.model.reward_code = RewardCode::Binned),
@@ -214,6 +218,7 @@ fn every_switch_changes_the_run() {
         }),
         ("mean_over", &plain, &|c| c.mean_over = prl_sessions::TableOver::All),
         ("skip_first", &plain, &|c| c.skip_first = true),
+        ("bf16_head", &plain, &|c| c.bf16_head = true),
         ("rewards", &plain, &|c| c.rewards.click = 0.5),
         ("gamma", &sac, &|c| (c.method, c.warm_up, c.gamma) = (Method::Sac, Some(0), 0.9)),
         ("warm_up", &sac, &|c| (c.method, c.warm_up) = (Method::Sac, Some(5))),

@@ -84,10 +84,14 @@ pub fn run(args: &Args) -> Result<()> {
             let mut rounds = Rounds::new();
             for round in 1..=args.rounds {
                 eprintln!("{encoder} {method}, {items} items, round {round} of {}", args.rounds);
-                let lines = case.measure(args.threads, args.steps, "cpu")? + &theirs(args, &python, &case)?;
+                let rounded = Case { bf16_head: true, ..case.clone() };
+                let ours = case.measure(args.threads, args.steps, "cpu")?
+                    + &rounded.measure(args.threads, args.steps, "cpu")?;
+                let lines = ours + &theirs(args, &python, &case)?;
                 for line in lines.lines() {
                     let line: Value = serde_json::from_str(line)?;
-                    rounds.entry(line["mode"].as_str().unwrap_or("ours").to_owned()).or_default().push(line);
+                    let ours = if line["bf16_head"] == true { "ours bf16" } else { "ours" };
+                    rounds.entry(line["mode"].as_str().unwrap_or(ours).to_owned()).or_default().push(line);
                 }
                 raw += &lines;
             }
@@ -138,16 +142,18 @@ fn row(case: &[String; 3], rounds: &Rounds, figure: &Figure) -> Vec<String> {
         let lines = rounds.get(who).into_iter().flatten();
         median(&lines.map(|line| say(line).unwrap_or(f64::NAN)).collect::<Vec<_>>())
     };
-    let ours = of("ours", figure.ours);
+    let ours = ["ours", "ours bf16"].map(|who| of(who, figure.ours));
     let theirs = MODES.map(|mode| of(mode, figure.theirs));
-    let cells = [ours].into_iter().chain(theirs).map(|x| format!("{x:.1}"));
-    case.iter().cloned().chain(cells).chain(theirs.map(|x| format!("{:.2}", ours / x))).collect()
+    // Like against like: our bf16 head against theirs.
+    let ratios = MODES.iter().zip(theirs).map(|(&mode, x)| ours[usize::from(mode == "bf16")] / x);
+    let cells = ours.into_iter().chain(theirs).map(|x| format!("{x:.1}"));
+    case.iter().cloned().chain(cells).chain(ratios.map(|x| format!("{x:.2}"))).collect()
 }
 
 fn write(args: &Args, raw: &str, cases: &[([String; 3], Rounds)]) -> Result<()> {
-    let header = ["encoder", "method", "items", "ours"].into_iter().map(str::to_owned);
-    let header: Vec<String> =
-        header.chain(MODES.map(str::to_owned)).chain(MODES.map(|m| format!("ours / {m}"))).collect();
+    let header = ["encoder", "method", "items", "ours", "ours, bf16"].into_iter().map(str::to_owned);
+    let ratio = |mode| if mode == "bf16" { "ours, bf16 / bf16".into() } else { format!("ours / {mode}") };
+    let header: Vec<String> = header.chain(MODES.map(str::to_owned)).chain(MODES.map(ratio)).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let table = |figure: &Figure| {
         let rows: Vec<Vec<String>> = cases.iter().map(|(case, rounds)| row(case, rounds, figure)).collect();
@@ -156,7 +162,8 @@ fn write(args: &Args, raw: &str, cases: &[([String; 3], Rounds)]) -> Result<()> 
     let page = format!(
         "# Beside PyTorch\n\nBatch 256, window 10, width 64, {} threads; medians of {} rounds of {} steps, ours and PyTorch \
          in turn. Eager is PyTorch as it comes; compiled is `torch.compile`; best adds the fused Adam and an allocator that \
-         keeps large blocks; bf16 adds an output layer in bfloat16, where ours stays in fp32. [Raw lines](peers.jsonl).\n\n\
+         keeps large blocks; bf16 adds an output layer in bfloat16, and is set against ours with `--bf16-head` (which \
+         ranks in fp32). [Raw lines](peers.jsonl).\n\n\
          {}{}",
         args.threads,
         args.rounds,
@@ -177,10 +184,13 @@ mod tests {
     #[test]
     fn a_row_compares_medians() {
         let lines = |values: &[f64]| values.iter().map(|ms| json!({ "step_ms_median": ms })).collect();
-        let rounds = [("ours", vec![9.0, 50.0, 10.0]), ("eager", vec![40.0, 41.0, 39.0]), ("best", vec![20.0])];
-        let rounds = rounds.map(|(who, values)| (who.to_owned(), lines(&values))).into();
+        let ours = [("ours", vec![9.0, 50.0, 10.0]), ("ours bf16", vec![6.0])];
+        let theirs = [("eager", vec![40.0, 41.0, 39.0]), ("best", vec![20.0]), ("bf16", vec![8.0])];
+        let rounds = ours.into_iter().chain(theirs);
+        let rounds = rounds.map(|(who, values)| (who.to_owned(), lines(&values))).collect();
         let found = row(&["gru", "prl", "100"].map(str::to_owned), &rounds, &FIGURES[0]);
-        let expected = ["gru", "prl", "100", "10.0", "40.0", "NaN", "20.0", "NaN", "0.25", "NaN", "0.50", "NaN"];
+        let expected =
+            ["gru", "prl", "100", "10.0", "6.0", "40.0", "NaN", "20.0", "8.0", "0.25", "NaN", "0.50", "0.75"];
         assert_eq!(found, expected);
     }
 
@@ -190,7 +200,7 @@ mod tests {
         let theirs = json!({ "rank_ms_median": 40.0, "peak_rss_mb": 900.0, "base_rss_mb": 500.0 });
         let rounds = [("ours".to_owned(), vec![ours]), ("eager".to_owned(), vec![theirs])].into();
         let case = ["gru", "prl", "100"].map(str::to_owned);
-        assert_eq!(row(&case, &rounds, &FIGURES[1])[3..5], ["10.0", "40.0"]);
-        assert_eq!(row(&case, &rounds, &FIGURES[2])[8], "0.25");
+        assert_eq!(row(&case, &rounds, &FIGURES[1])[3..6], ["10.0", "NaN", "40.0"]);
+        assert_eq!(row(&case, &rounds, &FIGURES[2])[9], "0.25");
     }
 }

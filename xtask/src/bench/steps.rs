@@ -47,12 +47,14 @@ pub struct Case<'a> {
     pub items: usize,
     pub window: usize,
     pub dim: usize,
+    /// What the output layer multiplies is rounded to bfloat16.
+    pub bf16_head: bool,
 }
 
 impl Default for Case<'_> {
     /// The middle of the bench: GRU, cross-entropy, RC15's catalogue, the protocol's window and width.
     fn default() -> Self {
-        Self { encoder: "gru", method: "normal", items: 26_702, window: 10, dim: 64 }
+        Self { encoder: "gru", method: "normal", items: 26_702, window: 10, dim: 64, bf16_head: false }
     }
 }
 
@@ -65,6 +67,7 @@ impl Case<'_> {
         for (flag, n) in numbers.into_iter().chain([("--threads", threads), ("--steps", steps)]) {
             bench.args([flag, &n.to_string()]);
         }
+        bench.args(self.bf16_head.then_some("--bf16-head"));
         // candle's product, which the shares of peak are measured by, asks the environment for its threads.
         bench.env("RAYON_NUM_THREADS", threads.to_string());
         Ok(timed::run(&mut bench)?.output)
@@ -79,6 +82,9 @@ pub fn run(args: StepsArgs) -> Result<()> {
             eprintln!("{encoder} {method}, {items} items");
             let case = Case { encoder, method, items, ..Case::default() };
             raw += &case.measure(args.threads, args.steps, &args.device)?;
+            if is_one_head(method) && args.device == "cpu" {
+                raw += &Case { bf16_head: true, ..case }.measure(args.threads, args.steps, &args.device)?;
+            }
         }
     }
     let lines: Vec<Value> = raw.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
@@ -101,7 +107,8 @@ fn page(args: &StepsArgs, lines: &[Value]) -> String {
         "# Bench\n\nBatch 256, window 10, width 64, fp32, {} threads, device {}; median and least of {} steps, the parts are \
          means; each case in a process of its own, whose peak is MB. A plain product of two square matrices reached {peak:.0} \
          GFLOP/s in this run: the shares are of that, the head's counted on three products, ranking's on \
-         one. x normal is against cross-entropy alone.\n\n{}\n{}",
+         one. x normal is against cross-entropy alone. With a bf16 head (`--bf16-head`) what the output layer multiplies in \
+         training is rounded to bfloat16; its share is of the same fp32 product.\n\n{}\n{}",
         args.threads,
         args.device,
         args.steps,
@@ -128,16 +135,16 @@ fn table(lines: &[Value], peak: f64) -> String {
         "MB",
     ];
     let case = |line: &Value, method: &Value| format!("{} {method} {}", line["encoder"], line["items"]);
+    let in_full = lines.iter().filter(|line| line["bf16_head"] != true);
     let medians: BTreeMap<String, f64> =
-        lines.iter().map(|line| (case(line, &line["method"]), number(line, "step_ms_median"))).collect();
+        in_full.map(|line| (case(line, &line["method"]), number(line, "step_ms_median"))).collect();
     let row = |line: &Value| {
         let text = |key: &str| line[key].as_str().map_or_else(|| line[key].to_string(), str::to_owned);
         let cell = |key: &str, digits: usize| shown(number(line, key), digits);
         let normal = medians.get(&case(line, &Value::from("normal"))).copied().unwrap_or(f64::NAN);
-        // SQN's and SAC's head is more than the three products.
-        let is_one_head = !["sqn", "sac"].contains(&text("method").as_str());
-        let head = if is_one_head { number(line, "head_gflops") / peak } else { f64::NAN };
-        let mut cells = vec![text("encoder"), text("method"), text("items")];
+        let head = if is_one_head(&text("method")) { number(line, "head_gflops") / peak } else { f64::NAN };
+        let method = if line["bf16_head"] == true { text("method") + ", bf16 head" } else { text("method") };
+        let mut cells = vec![text("encoder"), method, text("items")];
         cells.extend([cell("step_ms_median", 1), cell("step_ms_min", 1)]);
         cells.push(shown(number(line, "step_ms_median") / normal, 2));
         cells.extend(["encoder_ms", "head_ms", "backward_ms", "adam_ms"].map(|key| cell(key, 1)));
@@ -146,6 +153,11 @@ fn table(lines: &[Value], peak: f64) -> String {
         cells
     };
     markdown_table(&header, 2, &lines.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Whether the output layer's step is the three products alone: SQN's and SAC's is more.
+fn is_one_head(method: &str) -> bool {
+    !["sqn", "sac"].contains(&method)
 }
 
 /// A number to some digits; a dash for none.

@@ -45,7 +45,7 @@ impl<'a> Trainer<'a> {
         ranks: &'a Arc<dyn Ranks>,
     ) -> Result<Self> {
         let config = run.config();
-        let model = run.fresh_model(device)?.over(Arc::clone(ranks))?;
+        let model = run.fresh_model(device)?.with_rounded_head(run.config().bf16_head).over(Arc::clone(ranks))?;
         let progress = if run.checkpoint().exists() { run.checkpoint().load(&model)? } else { Progress::default() };
         let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
