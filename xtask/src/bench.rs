@@ -3,6 +3,7 @@
 mod growth;
 mod peers;
 mod prepare;
+mod rounding;
 mod serve;
 mod steps;
 pub(crate) use std::path::PathBuf;
@@ -29,6 +30,8 @@ enum Task {
     Prepare(prepare::Args),
     /// Cost and memory against events, items, window and width
     Growth(growth::Args),
+    /// What `--bf16-head` does to the metrics: runs with it and without on a prepared dataset
+    Rounding(rounding::Args),
     /// A server under load, up to the rate at which it falls behind
     Serve(serve::Args),
 }
@@ -40,6 +43,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(Task::Peers(args)) => peers::run(&args),
         Some(Task::Prepare(args)) => prepare::run(&args),
         Some(Task::Growth(args)) => growth::run(&args),
+        Some(Task::Rounding(args)) => rounding::run(&args),
         Some(Task::Serve(args)) => serve::run(&args),
     }
 }

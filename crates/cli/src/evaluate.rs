@@ -8,6 +8,7 @@ use prl_sessions::Split;
 use prl_train::{Cases, Run, evaluate};
 
 use crate::flags::{Compute, FromRun, Prompt, named};
+use crate::say::say;
 use crate::via::Remote;
 
 /// Evaluate a run: every event of a split is a case, and every item is ranked
@@ -56,9 +57,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?)?;
     } else {
-        println!("{report}");
+        say!("{report}")?;
     }
     Ok(())
 }

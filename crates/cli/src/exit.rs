@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::say::note;
+
 /// Training was interrupted, and has left a checkpoint.
 #[derive(Debug)]
 pub struct Interrupted {
@@ -40,7 +42,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints the error on stderr; its exit code.
 pub fn tell(error: &anyhow::Error) -> u8 {
-    eprintln!("error: {}", message(error));
+    note!("error: {}", message(error));
     code(error)
 }
 

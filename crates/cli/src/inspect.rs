@@ -1,8 +1,11 @@
 //! `prl inspect`: what a prepared dataset holds.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use prl_sessions::{Audit, Dataset};
+
+use crate::say::say;
 
 /// Show what a prepared dataset holds: Table 1, session lengths, popularity, and a leak audit of its splits
 #[derive(clap::Args)]
@@ -17,9 +20,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let audit = Audit::new(&Dataset::open(&args.dir)?);
     if args.json {
-        println!("{}", serde_json::to_string(&audit)?);
+        say!("{}", serde_json::to_string(&audit)?)?;
     } else {
-        print!("{audit}");
+        write!(std::io::stdout(), "{audit}")?;
     }
     Ok(())
 }

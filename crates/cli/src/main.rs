@@ -14,6 +14,7 @@ mod prepare;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod recommend;
+mod say;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "data")]
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         .with_ansi(colours)
         .with_env_filter(filter)
         .with_target(false)
+        .log_internal_errors(false)
         .init();
     let done = match Cli::parse().command {
         #[cfg(feature = "data")]

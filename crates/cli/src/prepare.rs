@@ -8,6 +8,7 @@ use prl_sessions::Counts;
 
 use crate::apart;
 use crate::exit::Usage;
+use crate::say::say;
 
 /// Turn a raw log into a prepared dataset: filtered, indexed, split
 #[derive(clap::Args)]
@@ -115,22 +116,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let manifest = prepare(&options, &out)?;
     if json {
-        println!("{}", serde_json::to_string(&manifest)?);
+        say!("{}", serde_json::to_string(&manifest)?)?;
         return Ok(());
     }
     let counts = &manifest.draft.counts;
-    println!("{}: dataset {}", out.display(), manifest.dataset);
-    println!("{:<28}{:>12}{:>12}{:>12}{:>12}", "", "sessions", "items", "clicks", "purchases");
-    let line = |name: &str, c: &Counts| {
-        println!("{name:<28}{:>12}{:>12}{:>12}{:>12}", c.sessions, c.items, c.clicks, c.purchases);
-    };
-    line("before the length filter", &counts.before_length_filter);
-    line("after", &counts.after_length_filter);
+    say!("{}: dataset {}", out.display(), manifest.dataset)?;
+    say!("{:<28}{:>12}{:>12}{:>12}{:>12}", "", "sessions", "items", "clicks", "purchases")?;
+    let line =
+        |name: &str, c: &Counts| say!("{name:<28}{:>12}{:>12}{:>12}{:>12}", c.sessions, c.items, c.clicks, c.purchases);
+    line("before the length filter", &counts.before_length_filter)?;
+    line("after", &counts.after_length_filter)?;
     for split in ["train", "val", "test"] {
-        line(split, &manifest.splits[split]);
+        line(split, &manifest.splits[split])?;
     }
     for (reason, n) in &counts.dropped {
-        println!("dropped {:<20}{n:>12} rows", reason.replace('_', " "));
+        say!("dropped {:<20}{n:>12} rows", reason.replace('_', " "))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Usage;
 use crate::flags::{Compute, FromRun, Prompt, check};
+use crate::say::{note, say};
 
 /// Recommend items for a session that may never have been seen
 ///
@@ -73,14 +74,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let answer =
         run.recommend(&model, &session(&ids(items), &ids(args.purchased.as_deref().unwrap_or(""))), ask, args.k)?;
     if args.json {
-        println!("{}", serde_json::to_string(&Reply { answer, model: &name })?);
+        say!("{}", serde_json::to_string(&Reply { answer, model: &name })?)?;
         return Ok(());
     }
     if !answer.unknown_items.is_empty() {
-        eprintln!("not in the catalogue, skipped: {}", answer.unknown_items.join(", "));
+        note!("not in the catalogue, skipped: {}", answer.unknown_items.join(", "));
     }
     for (rank, item) in answer.items.iter().enumerate() {
-        println!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score);
+        say!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
     }
     Ok(())
 }

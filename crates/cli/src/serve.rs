@@ -9,6 +9,7 @@ use prl_serve::{ApiKey, Options, Server};
 
 use crate::exit::Usage;
 use crate::flags::{Compute, FromRun};
+use crate::say::note;
 
 /// The variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
@@ -63,7 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.sessions.keep = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;
     let server = Server::start(options)?;
-    eprintln!("listening on http://{}", server.addr());
+    note!("listening on http://{}", server.addr());
     server.wait().map_err(|error| match error {
         prl_serve::Error::Engine(prl_engine::Error::Model(error)) => error.into(),
         error => error.into(),

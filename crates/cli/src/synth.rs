@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use prl_synth::{Like, Options, synth};
 
 use crate::flags::named;
+use crate::say::say;
 
 /// Make up a raw log in the format and at the scale of a public one
 #[derive(clap::Args)]
@@ -26,7 +27,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let summary = synth(&Options { like: args.like, sessions: args.sessions, seed: args.seed }, &args.out)?;
     for file in &summary.files {
-        println!("{}  {} rows", args.out.join(&file.name).display(), file.rows);
+        say!("{}  {} rows", args.out.join(&file.name).display(), file.rows)?;
     }
     Ok(())
 }

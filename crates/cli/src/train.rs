@@ -14,6 +14,7 @@ use toml::Value;
 
 use crate::exit::{Interrupted, Usage};
 use crate::flags::{Compute, encoder, method};
+use crate::say::{note, say};
 
 /// Bytes of a settings file.
 const MOST_SETTINGS: u64 = 1 << 20;
@@ -213,7 +214,7 @@ fn train(args: &Args, ranks: &Arc<dyn Ranks>) -> anyhow::Result<Outcome> {
     bar.bar.finish_and_clear();
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let out = args.out.display();
-        println!("{out}: model {}, best at step {} of {}, {:.0} s", m.model, m.best_step, m.steps, m.seconds);
+        say!("{out}: model {}, best at step {} of {}, {:.0} s", m.model, m.best_step, m.steps, m.seconds)?;
     }
     Ok(outcome)
 }
@@ -249,7 +250,7 @@ impl Observer for Bar {
     fn step(&mut self, step: u64, total: u64, loss: f64) {
         if let Some(began) = self.began.take() {
             let seconds = began.elapsed().as_secs_f64();
-            self.bar.suspend(|| eprintln!("first step after {seconds:.2} s, loss {loss:.4}"));
+            self.bar.suspend(|| note!("first step after {seconds:.2} s, loss {loss:.4}"));
         }
         self.bar.set_length(total);
         self.bar.set_position(step);
@@ -262,9 +263,10 @@ impl Observer for Bar {
         let loss = share(e.loss);
         let mark = if is_best { "  best so far" } else { "" };
         self.bar.suspend(|| {
-            eprintln!(
+            note!(
                 "step {:>7}  epoch {:>6.2}  loss {loss}  val HR@5 purchase {purchase} click {click}{mark}",
-                e.step, e.epoch
+                e.step,
+                e.epoch
             );
         });
     }

@@ -54,6 +54,31 @@ fn sessions(events: &Path) -> Vec<Vec<String>> {
     long.into_iter().map(|(_, items)| items[..3].to_vec()).take(200).collect()
 }
 
+/// As `head` leaves.
+#[test]
+fn a_reader_that_is_gone_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |line: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_prl"))
+            .current_dir(dir.path())
+            .args(line.split(' '))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        assert!(child.wait().unwrap().success(), "{line}");
+    };
+    run("synth --like retailrocket --sessions 300 --out raw");
+    run("prepare --source retailrocket --input raw/events.csv --out data");
+    run("inspect data");
+    run("train --data data --max-steps 4 --eval-every 2 --out run");
+    for format in ["", " --json"] {
+        run(&format!("evaluate --run run{format}"));
+        run(&format!("recommend --run run --items nothing,of,these{format}"));
+    }
+}
+
 #[test]
 fn asking_for_more_brings_items_that_are_bought() {
     let dir = tempfile::tempdir().unwrap();

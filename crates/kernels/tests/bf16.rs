@@ -62,8 +62,8 @@ impl Case {
                 let (sum, size) = &mut grads[which][at];
                 (*sum, *size) = (*sum + x, *size + x.abs());
             };
-            for i in 0..self.bias.len() {
-                for g in [Some((scores[i] - lse).exp()), (i == target).then_some(-1.0)].into_iter().flatten() {
+            for (i, score) in scores.iter().enumerate() {
+                for g in [Some((score - lse).exp()), (i == target).then_some(-1.0)].into_iter().flatten() {
                     add(2, i, scale * g);
                     for k in 0..self.width {
                         let (row, column) = (b * self.width + k, i * self.width + k);

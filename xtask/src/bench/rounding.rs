@@ -1,0 +1,127 @@
+//! `cargo xtask bench rounding`: what `--bf16-head` does to the metrics: the same runs with it and without.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::results;
+use crate::files::{markdown_table, write_whole};
+use crate::machine::Machine;
+use crate::{binary, root, timed};
+
+/// Flags of `bench rounding`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A prepared dataset
+    #[arg(long)]
+    data: PathBuf,
+    /// Encoders
+    #[arg(long, value_delimiter = ',', default_value = "gru,caser,nextitnet,sasrec")]
+    encoders: Vec<String>,
+    /// Methods
+    #[arg(long, value_delimiter = ',', default_value = "normal,prl")]
+    methods: Vec<String>,
+    /// Seeds of each
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Passes over the training rows
+    #[arg(long, default_value_t = 10)]
+    epochs: u64,
+}
+
+const METRICS: [&str; 4] = ["HR@5", "NDCG@5", "HR@20", "NDCG@20"];
+
+/// Trains and evaluates everything, keeps the raw lines and writes a page.
+pub fn run(args: &Args) -> Result<()> {
+    let prl = binary::prl("cpu")?;
+    let data = std::path::absolute(&args.data)?;
+    let dir = root().join("target/bench/rounding");
+    let mut lines = Vec::new();
+    for seed in 0..args.seeds {
+        for (encoder, method) in args.encoders.iter().flat_map(|e| args.methods.iter().map(move |m| (e, m))) {
+            eprintln!("{encoder} {method}, seed {seed}");
+            let report = |is_rounded: bool| {
+                let name = format!("{encoder}-{method}-{seed}{}", if is_rounded { "-bf16" } else { "" });
+                let mut train = Command::new(&prl);
+                train.arg("train").arg("--data").arg(&data).args(["--encoder", encoder, "--method", method]);
+                train.args(["--seed", &seed.to_string(), "--epochs", &args.epochs.to_string(), "--eval-every", "500"]);
+                train.args(is_rounded.then_some("--bf16-head"));
+                evaluated(&prl, &mut train, &dir.join(name))
+            };
+            lines.push(json!({ "encoder": encoder, "method": method, "seed": seed, "epochs": args.epochs,
+                               "fp32": report(false)?, "bf16": report(true)? }));
+            write(args, &lines)?;
+        }
+    }
+    println!("{}", results().join("rounding.md").display());
+    Ok(())
+}
+
+/// The test metrics of all events, with their intervals, of a run trained into a fresh folder.
+fn evaluated(prl: &Path, train: &mut Command, run: &Path) -> Result<Value> {
+    if run.exists() {
+        std::fs::remove_dir_all(run).with_context(|| run.display().to_string())?;
+    }
+    timed::run(train.arg("--out").arg(run).env("PRL_LOG", "warn"))?;
+    let told = timed::run(Command::new(prl).arg("evaluate").arg("--run").arg(run).arg("--json"))?.output;
+    let report: Value = serde_json::from_str(&told)?;
+    Ok(json!({ "events": report["events"], "all": report["all"], "intervals": report["intervals"]["all"] }))
+}
+
+/// Of a line, each metric in fp32 with its interval, then with the head in bfloat16; and how many lie inside.
+fn row(line: &Value) -> (Vec<String>, usize) {
+    let mut cells: Vec<String> = ["encoder", "method", "seed"]
+        .map(|key| line[key].as_str().map_or_else(|| line[key].to_string(), str::to_owned))
+        .to_vec();
+    let mut inside = 0;
+    for metric in METRICS {
+        let number = |x: &Value| x.as_f64().unwrap_or(f64::NAN);
+        let (full, rounded) = (number(&line["fp32"]["all"][metric]), number(&line["bf16"]["all"][metric]));
+        let [low, high] = [0, 1].map(|end| number(&line["fp32"]["intervals"][metric][end]));
+        inside += usize::from((low..=high).contains(&rounded));
+        cells.push(format!("{full:.4} ({low:.4} to {high:.4})"));
+        cells.push(format!("{rounded:.4}"));
+    }
+    (cells, inside)
+}
+
+fn write(args: &Args, lines: &[Value]) -> Result<()> {
+    let raw: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let (rows, inside): (Vec<Vec<String>>, Vec<usize>) = lines.iter().map(row).unzip();
+    let metrics = METRICS.iter().flat_map(|metric| [format!("{metric}, fp32"), "bf16 head".to_owned()]);
+    let header: Vec<String> = ["encoder", "method", "seed"].map(str::to_owned).into_iter().chain(metrics).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let page = format!(
+        "# With the output layer's factors in bfloat16\n\nRuns of {} epochs with `--bf16-head` and without, everything else \
+         alike; test metrics of all events, in fp32 with their 95% intervals over sessions. Ranking is in fp32 in both. {} of \
+         {} figures lie inside the interval of fp32's. [Raw lines](rounding.jsonl).\n\n{}\n{}",
+        args.epochs,
+        inside.iter().sum::<usize>(),
+        inside.len() * METRICS.len(),
+        Machine::here().to_markdown(),
+        markdown_table(&header, 2, &rows)
+    );
+    write_whole(&results().join("rounding.jsonl"), raw)?;
+    write_whole(&results().join("rounding.md"), page)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::row;
+
+    #[test]
+    fn what_lies_outside_of_an_interval_is_not_counted() {
+        let all = |hr5: f64, rest: f64| json!({"HR@5": hr5, "NDCG@5": rest, "HR@20": rest, "NDCG@20": rest});
+        let within = json!([0.1, 0.3]);
+        let intervals = json!({"HR@5": within, "NDCG@5": within, "HR@20": within, "NDCG@20": within});
+        let line = json!({"encoder": "gru", "method": "prl", "seed": 0,
+            "fp32": {"all": all(0.2, 0.2), "intervals": intervals}, "bf16": {"all": all(0.31, 0.3)}});
+        let (cells, inside) = row(&line);
+        assert_eq!(inside, 3);
+        assert_eq!(cells[..5], ["gru", "prl", "0", "0.2000 (0.1000 to 0.3000)", "0.3100"]);
+    }
+}
