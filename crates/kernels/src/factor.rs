@@ -1,4 +1,4 @@
-//! What products are made of: numbers, or pairs of them rounded to half.
+//! What products are made of: numbers, or pairs of them in one word.
 
 use pulp::{Scalar, Simd};
 
@@ -49,7 +49,8 @@ pub trait Factor: Element {
         room
     }
 
-    /// Factors `[height, width]` that [`rows`](Self::rows) made, as [`columns`](Self::columns) would have made them of the same matrix.
+    /// Factors `[height, width]` that [`rows`](Self::rows) made, as [`columns`](Self::columns) would have made them of the
+    /// same matrix. A row is a whole number of registers.
     #[inline(always)]
     fn turned<'a, S: Simd>(simd: S, factors: &'a [Self], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
         if Self::NUMBERS == 1 {
