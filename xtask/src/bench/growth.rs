@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     let raw: String = points.map(|(_, line)| format!("{line}\n")).collect();
     write_whole(&results().join("growth.jsonl"), raw)?;
     let mut page = format!(
-        "# Growth\n\nBatch 256, fp32, {} threads; medians of {} steps, each case in a process of its own, whose peak is MB. \
+        "# Growth\n\nBatch 256, fp32 unless a line says otherwise, {} threads; medians of {} steps, each case in a process of its own, whose peak is MB. \
          The logs are SYNTHETIC, in RC15's format. Both axes of a chart are logarithmic. [Raw lines](growth.jsonl).\n\n{}",
         args.threads,
         args.steps,
@@ -129,11 +129,23 @@ fn cases<'a>(args: &Args, cases: impl IntoIterator<Item = (usize, Case<'a>)>) ->
     cases.into_iter().map(measure).collect()
 }
 
+/// Cases of GRU under cross-entropy in fp32, and with the output layer's factors in bfloat16.
+fn with_both_heads(
+    args: &Args,
+    values: &[usize],
+    case: impl Fn(usize) -> Case<'static>,
+) -> Result<Vec<(String, Points)>> {
+    let line = |(name, bf16_head): (&str, bool)| {
+        let points = values.iter().map(|&x| (x, Case { bf16_head, ..case(x) }));
+        Ok((name.to_owned(), cases(args, points)?))
+    };
+    [("GRU normal", false), ("GRU normal, bf16 head", true)].into_iter().map(line).collect()
+}
+
 const STEP: &[(&str, &str)] =
     &[("ms a step", "step_ms_median"), ("events/s ranked", "eval_events_per_s"), ("MB", "peak_rss_mb")];
 
 fn items(args: &Args) -> Result<Growth> {
-    let case = |&items: &usize| (items, Case { items, ..Case::default() });
     Ok(Growth {
         title: "Items: a training step and ranking",
         x: "items",
@@ -142,7 +154,7 @@ fn items(args: &Args) -> Result<Growth> {
                 and at most 80 MiB of exponentials.",
         columns: STEP,
         drawn: 0,
-        lines: vec![("GRU normal".into(), cases(args, ITEMS.iter().map(case))?)],
+        lines: with_both_heads(args, &ITEMS, |items| Case { items, ..Case::default() })?,
     })
 }
 
@@ -164,7 +176,6 @@ fn windows(args: &Args) -> Result<Growth> {
 }
 
 fn widths(args: &Args) -> Result<Growth> {
-    let case = |&dim: &usize| (dim, Case { dim, ..Case::default() });
     Ok(Growth {
         title: "Width: a training step",
         x: "width",
@@ -172,7 +183,7 @@ fn widths(args: &Args) -> Result<Growth> {
                 softmax do not grow, so a wider layer is nearer to the machine's peak.",
         columns: STEP,
         drawn: 0,
-        lines: vec![("GRU normal".into(), cases(args, WIDTHS.iter().map(case))?)],
+        lines: with_both_heads(args, &WIDTHS, |dim| Case { dim, ..Case::default() })?,
     })
 }
 

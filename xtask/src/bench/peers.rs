@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "gru,caser,nextitnet,sasrec")]
     encoders: Vec<String>,
     /// Methods
-    #[arg(long, value_delimiter = ',', default_value = "normal")]
+    #[arg(long, value_delimiter = ',', default_value = "normal,prl")]
     methods: Vec<String>,
     /// Sizes of the catalogue
     #[arg(long, value_delimiter = ',', default_value = "26702,70852")]
