@@ -26,18 +26,24 @@ struct Told {
 /// Runs each target for some minutes; a line for all of them.
 pub fn run(runs: &Runs, minutes: f64) -> Result<Vec<Row>> {
     let [seeds, targets @ ..] = binary::with_libfuzzer(PROGRAMS)?;
+    // What the targets write in passing: small, and left behind by a process that is ended.
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let scratch = parent.join(format!("prl-libfuzzer-{}", std::process::id()));
+    fs::create_dir_all(&scratch)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut each, mut times, mut lost, mut ended, before) = (Vec::new(), 0, 0, 0, processor_minutes());
     for (target, name) in targets.iter().zip(&PROGRAMS[1..]) {
-        let told = fuzz(&seeds, target, name, minutes, cores)?;
+        let told = fuzz(&seeds, target, name, minutes, cores, &scratch)?;
         // The binary reads Parquet in a process of its own, and makes an error of its end.
-        let is_survived = |input: &PathBuf| *name == "parquet" && passes(target, input, Some(&runs.prl));
+        let is_survived = |input: &PathBuf| *name == "parquet" && passes(target, input, Some(&runs.prl), &scratch);
         let survived = told.found.iter().filter(|input| is_survived(input)).count();
         (ended, lost) = (ended + survived, lost + told.found.len() - survived);
         times += told.runs;
         each.push(format!("{name} {} ({})", told.runs, told.edges));
         eprintln!("{}, {} found", each[each.len() - 1], told.found.len());
     }
+    fs::remove_dir_all(&scratch)?;
     let spent = before
         .zip(processor_minutes())
         .map(|(before, after)| format!(" ({:.0} min of processor time in all)", after - before));
@@ -51,20 +57,15 @@ pub fn run(runs: &Runs, minutes: f64) -> Result<Vec<Row>> {
 }
 
 /// Runs a target on every core.
-fn fuzz(seeds: &Path, target: &Path, name: &str, minutes: f64, cores: usize) -> Result<Told> {
+fn fuzz(seeds: &Path, target: &Path, name: &str, minutes: f64, cores: usize, scratch: &Path) -> Result<Told> {
     let dir = root().join("target/libfuzzer").join(name);
     let (corpus, found, log) = (dir.join("corpus"), dir.join("found"), dir.join("log"));
     _ = fs::remove_dir_all(&found);
     fs::create_dir_all(&found)?;
-    // What the targets write in passing: small, and left behind by a process that is ended.
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let scratch = parent.join(format!("prl-libfuzzer-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
     let command = |program: &Path| {
         let mut command = Command::new(program);
         command
-            .env("TMPDIR", &scratch)
+            .env("TMPDIR", scratch)
             .env("ASAN_OPTIONS", "detect_leaks=0")
             .env_remove("PRL_BIN")
             .stdout(Stdio::null());
@@ -80,12 +81,11 @@ fn fuzz(seeds: &Path, target: &Path, name: &str, minutes: f64, cores: usize) -> 
     fuzzer.arg(format!("-artifact_prefix={}/", found.display())).arg(&corpus);
     // How it ends is how its last process ended; what it says is in its log.
     fuzzer.stderr(File::create(&log)?).status().with_context(|| format!("failed to run {name}"))?;
-    fs::remove_dir_all(&scratch)?;
     let said = fs::read_to_string(&log)?;
     let (runs, edges) = counts(&said).with_context(|| format!("{name} ran nothing; {} says why", log.display()))?;
     let found: Vec<PathBuf> = fs::read_dir(&found)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     // A machine that pauses makes any input slow.
-    let found = found.into_iter().filter(|input| !is_of_time(input) || !passes(target, input, None)).collect();
+    let found = found.into_iter().filter(|input| !is_of_time(input) || !passes(target, input, None, scratch)).collect();
     Ok(Told { runs, edges, found })
 }
 
@@ -96,10 +96,10 @@ fn is_of_time(input: &Path) -> bool {
 }
 
 /// Whether a target comes to its end on an input alone, and in time; with the binary, where one is given.
-fn passes(target: &Path, input: &Path, prl: Option<&Path>) -> bool {
+fn passes(target: &Path, input: &Path, prl: Option<&Path>, scratch: &Path) -> bool {
     let mut again = Command::new(target);
     again.args(["-timeout=20", "-rss_limit_mb=2048"]).arg(input).env("ASAN_OPTIONS", "detect_leaks=0");
-    again.env_remove("PRL_BIN").envs(prl.map(|prl| ("PRL_BIN", prl)));
+    again.env("TMPDIR", scratch).env_remove("PRL_BIN").envs(prl.map(|prl| ("PRL_BIN", prl)));
     again.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
