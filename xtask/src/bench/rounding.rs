@@ -1,5 +1,6 @@
 //! `cargo xtask bench rounding`: what `--bf16-head` does to the metrics: the same runs with it and without.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,20 +88,47 @@ fn row(line: &Value) -> (Vec<String>, usize) {
     (cells, inside)
 }
 
+/// The lines of one encoder and method as one: each metric's mean over the seeds, in fp32 with the seeds' least and most, then
+/// with the head in bfloat16.
+fn mean_row(lines: &[&Value]) -> Vec<String> {
+    let mut cells: Vec<String> =
+        ["encoder", "method"].map(|key| lines[0][key].as_str().unwrap_or_default().to_owned()).to_vec();
+    for metric in METRICS {
+        let values = |head: &str| -> Vec<f64> {
+            lines.iter().map(|line| line[head]["all"][metric].as_f64().unwrap_or(f64::NAN)).collect()
+        };
+        let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+        let full = values("fp32");
+        let (low, high) = full.iter().fold((f64::INFINITY, 0.0), |(low, high), &x| (x.min(low), x.max(high)));
+        cells.push(format!("{:.4} ({low:.4} to {high:.4})", mean(&full)));
+        cells.push(format!("{:.4}", mean(&values("bf16"))));
+    }
+    cells
+}
+
 fn write(args: &Args, lines: &[Value]) -> Result<()> {
     let raw: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let (rows, inside): (Vec<Vec<String>>, Vec<usize>) = lines.iter().map(row).unzip();
     let metrics = METRICS.iter().flat_map(|metric| [format!("{metric}, fp32"), "bf16 head".to_owned()]);
     let header: Vec<String> = ["encoder", "method", "seed"].map(str::to_owned).into_iter().chain(metrics).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut cases: BTreeMap<[&str; 2], Vec<&Value>> = BTreeMap::new();
+    for line in lines {
+        cases.entry(["encoder", "method"].map(|key| line[key].as_str().unwrap_or_default())).or_default().push(line);
+    }
+    let means: Vec<Vec<String>> = cases.values().map(|lines| mean_row(lines)).collect();
+    let of_means: Vec<&str> = header.iter().copied().filter(|&name| name != "seed").collect();
     let page = format!(
         "# With the output layer's factors in bfloat16\n\nRuns of {} epochs with `--bf16-head` and without, everything else \
          alike; test metrics of all events, in fp32 with their 95% intervals over sessions. Ranking is in fp32 in both. {} of \
-         {} figures lie inside the interval of fp32's. [Raw lines](rounding.jsonl).\n\n{}\n{}",
+         {} figures lie inside the interval of fp32's, which holds what the choice of test sessions does, and not what another \
+         seed does. [Raw lines](rounding.jsonl).\n\n{}\n## Means over the seeds, beside the least and the most of fp32's\n\n{}\n\
+         ## Run by run\n\n{}",
         args.epochs,
         inside.iter().sum::<usize>(),
         inside.len() * METRICS.len(),
         Machine::here().to_markdown(),
+        markdown_table(&of_means, 2, &means),
         markdown_table(&header, 2, &rows)
     );
     write_whole(&results().join("rounding.jsonl"), raw)?;
@@ -111,7 +139,7 @@ fn write(args: &Args, lines: &[Value]) -> Result<()> {
 mod tests {
     use serde_json::json;
 
-    use super::row;
+    use super::{mean_row, row};
 
     #[test]
     fn what_lies_outside_of_an_interval_is_not_counted() {
@@ -122,6 +150,9 @@ mod tests {
             "fp32": {"all": all(0.2, 0.2), "intervals": intervals}, "bf16": {"all": all(0.31, 0.3)}});
         let (cells, inside) = row(&line);
         assert_eq!(inside, 3);
+        let mut other = line.clone();
+        other["fp32"]["all"]["HR@5"] = json!(0.3);
+        assert_eq!(mean_row(&[&line, &other])[..4], ["gru", "prl", "0.2500 (0.2000 to 0.3000)", "0.3100"]);
         assert_eq!(cells[..5], ["gru", "prl", "0", "0.2000 (0.1000 to 0.3000)", "0.3100"]);
     }
 }
