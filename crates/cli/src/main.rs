@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         .with_ansi(colours)
         .with_env_filter(filter)
         .with_target(false)
+        // What it would say of a closed stderr goes to stderr, in a panic.
         .log_internal_errors(false)
         .init();
     let done = match Cli::parse().command {

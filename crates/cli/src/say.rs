@@ -1,4 +1,5 @@
-//! What is said to whoever called, who may have stopped listening: `println!` and `eprintln!` would panic then.
+//! What is said to whoever called, who may have stopped listening: `println!` and `eprintln!` would panic then, and
+//! `writeln!` on stderr would end the command.
 
 /// A line on stdout. An error if it cannot be written; of a reader that is gone, [`report`](crate::exit::report) makes none.
 macro_rules! say {

@@ -99,7 +99,7 @@ pub struct Args {
     /// Leave out the examples whose state is empty
     #[arg(long)]
     skip_first: bool,
-    /// Round what the output layer multiplies in training to bfloat16: quicker where the CPU has AVX-512 BF16
+    /// Round what the output layer multiplies in training to bfloat16: quicker on a CPU with AVX-512 BF16, slower on others
     #[arg(long)]
     bf16_head: bool,
     /// Width of an embedded item [default: 64]

@@ -1,7 +1,8 @@
-//! Pairs of numbers rounded to bfloat16, the upper half of an `f32`: eight bits of fraction at the full range.
+//! Pairs of numbers rounded to bfloat16, the upper half of an `f32`: eight significant bits at the full range.
 //!
 //! A processor that has AVX-512 BF16 multiplies two pairs and adds both products to an `f32` in the time of one
-//! multiply-add. Others split the pairs again and gain nothing but memory.
+//! multiply-add (it takes what is too small for a normal number for zero). Others split the pairs again, and are slower than
+//! with numbers as they are.
 
 use bytemuck::{Pod, Zeroable};
 use pulp::Simd;
@@ -17,6 +18,18 @@ pub struct Pair(u32);
 
 impl Factor for Pair {
     const NUMBERS: usize = 2;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, product: Product<'_, Self>) {
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<S::f32s>() == 64
+            && let Some(simd) = fused::there()
+        {
+            // SAFETY: the processor has the instruction.
+            return unsafe { fused::run(simd, product.cast()) };
+        }
+        simd.vectorize(product);
+    }
 
     #[inline(always)]
     fn join<S: Simd>(simd: S, first: S::f32s, second: S::f32s) -> S::f32s {
@@ -48,16 +61,14 @@ impl Element for Pair {
         let ([a0, a1], [b0, b1]) = (Self::parts(simd, a), Self::parts(simd, b));
         f32::vmul_add(simd, a1, b1, f32::vmul_add(simd, a0, b0, sum))
     }
+}
 
-    #[inline(always)]
-    fn run<S: Simd>(simd: S, product: Product<'_, Self>) {
-        #[cfg(target_arch = "x86_64")]
-        if size_of::<S::f32s>() == 64 && std::arch::is_x86_feature_detected!("avx512bf16") {
-            // SAFETY: the processor has the instruction, and `S` vouches for the rest of AVX-512.
-            return unsafe { fused::run(simd, product.cast()) };
-        }
-        simd.vectorize(product);
-    }
+/// Whether this processor multiplies pairs by itself.
+pub fn is_native() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return fused::there().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Pairs on a processor that multiplies them.
@@ -66,6 +77,7 @@ mod fused {
     use std::arch::x86_64::_mm512_dpbf16_ps;
 
     use bytemuck::{Pod, Zeroable};
+    use pulp::x86::V4;
     use pulp::{Simd, WithSimd};
 
     use super::Pair;
@@ -80,31 +92,32 @@ mod fused {
 
         #[inline(always)]
         fn accumulate<S: Simd>(_: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
-            // SAFETY: only `run` makes products of these, on registers of 64 bytes and where the instruction is there; the
-            // types are all 512 bits.
+            // SAFETY: only `run` makes products of these: `S` is V4, whose registers have 512 bits as all types here, and the
+            // instruction is there.
             unsafe {
                 let [a, b] = [a, b].map(|x| std::mem::transmute_copy(&x));
                 std::mem::transmute_copy(&_mm512_dpbf16_ps(std::mem::transmute_copy(&sum), a, b))
             }
         }
+    }
 
-        #[inline(always)]
-        fn run<S: Simd>(simd: S, product: Product<'_, Self>) {
-            product.with_simd(simd);
-        }
+    /// The rest of AVX-512, where the instruction is there too.
+    pub(super) fn there() -> Option<V4> {
+        V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16"))
     }
 
     /// Makes the product.
     ///
     /// # Safety
-    /// The processor has these features, and `S` has registers of 64 bytes.
+    /// The processor has AVX-512 BF16.
     #[target_feature(enable = "avx512f,avx512cd,avx512dq,avx512bw,avx512vl,avx512bf16")]
-    pub(super) unsafe fn run<S: Simd>(simd: S, product: Product<'_, Fused>) {
+    pub(super) unsafe fn run(simd: V4, product: Product<'_, Fused>) {
         product.with_simd(simd);
     }
 }
 
-/// The bits of numbers with the upper halves rounded: to the nearest, ties to even; what is no number stays none.
+/// The bits of numbers with the upper halves rounded: to the nearest, ties to even. A NaN that arithmetic makes stays one (some
+/// that it does not make would become zero).
 #[inline(always)]
 fn rounded<S: Simd>(simd: S, x: S::f32s) -> S::u32s {
     let bits = simd.transmute_u32s_f32s(x);
@@ -166,24 +179,43 @@ mod tests {
             let (x, y) = (rounded(&a), rounded(&b));
             let fast = Arch::new().dispatch(Product(&a, &b, width));
             let plain = Product(&a, &b, width).with_simd(Scalar);
-            for (at, (fast, plain)) in fast.into_iter().zip(plain).enumerate() {
+            // With the registers of AVX2 there is no such instruction.
+            #[cfg(target_arch = "x86_64")]
+            let split = pulp::x86::V3::try_new().map(|simd| Simd::vectorize(simd, Product(&a, &b, width)));
+            #[cfg(not(target_arch = "x86_64"))]
+            let split = None;
+            let split = split.unwrap_or_else(|| plain.clone());
+            for (at, ((fast, plain), split)) in fast.into_iter().zip(plain).zip(split).enumerate() {
                 let terms = (0..width).map(|k| x[at / columns * width + k] * y[k * columns + at % columns]);
                 let (sum, size) = terms.fold((0.0, 0.0), |(sum, size): (f64, f64), x| (sum + x, size + x.abs()));
-                for found in [fast, plain] {
+                for found in [fast, plain, split] {
                     assert!((f64::from(found) - sum).abs() <= 1e-6 * size, "element {at}: {found} is not {sum}");
                 }
             }
         }
     }
 
+    /// Joined by rows, then regrouped.
+    struct Regrouped<'a>(&'a [f32], usize);
+    impl WithSimd for Regrouped<'_> {
+        type Output = Vec<Pair>;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<Pair> {
+            let (mut joined, mut regrouped) = (Vec::new(), Vec::new());
+            let joined = Pair::rows(simd, self.0, self.1, &mut joined);
+            Pair::regrouped(simd, joined, self.1 / 2, &mut regrouped).to_vec()
+        }
+    }
+
     #[test]
-    fn what_is_joined_by_rows_can_be_turned_to_columns() {
+    fn what_is_joined_by_rows_can_be_regrouped_by_columns() {
         for (rows, width) in [(1, 32), (96, 64), (33, 64)] {
             let matrix = wave(rows * width, 0.3);
-            let [mut joined, mut turned, mut columns] = [const { Vec::new() }; 3];
+            let [mut joined, mut regrouped, mut columns] = [const { Vec::new() }; 3];
             let joined = Pair::rows(Scalar, &matrix, width, &mut joined);
-            let turned = Pair::turned(Scalar, joined, width / 2, &mut turned);
-            assert_eq!(turned, Pair::columns(Scalar, &matrix, width, &mut columns));
+            let columns = Pair::columns(Scalar, &matrix, width, &mut columns);
+            assert_eq!(Pair::regrouped(Scalar, joined, width / 2, &mut regrouped), columns);
+            assert_eq!(Arch::new().dispatch(Regrouped(&matrix, width)), columns);
         }
     }
 }

@@ -4,7 +4,7 @@ use pulp::{Scalar, Simd};
 
 use crate::Real;
 use crate::slices::{load, store};
-use crate::tile::Element;
+use crate::tile::{Element, Product};
 
 /// A register of a factor's.
 type Vector<F, S> = <<F as Element>::Sum as Real>::Vector<S>;
@@ -16,12 +16,22 @@ pub trait Factor: Element {
     /// Numbers in a factor: 1 or 2.
     const NUMBERS: usize;
 
+    /// Makes a product with the best instructions there are.
+    fn run<S: Simd>(simd: S, product: Product<'_, Self>);
     /// Factors of these numbers; of the first alone, where there is one only.
     fn join<S: Simd>(simd: S, first: Vector<Self, S>, second: Vector<Self, S>) -> Vector<Self, S>;
     /// The numbers of these factors.
     fn parts<S: Simd>(simd: S, factors: Vector<Self, S>) -> [Vector<Self, S>; 2];
     /// Of two rows of pairs, the pairs of their first numbers and those of their second.
     fn exchange<S: Simd>(simd: S, a: Vector<Self, S>, b: Vector<Self, S>) -> [Vector<Self, S>; 2];
+
+    /// A number as it counts in products.
+    #[inline(always)]
+    fn rounded(x: Self::Sum) -> Self::Sum {
+        let lane = <Self::Sum as Real>::splat(Scalar, x);
+        let [first, _] = Self::parts(Scalar, Self::join(Scalar, lane, lane));
+        bytemuck::pod_read_unaligned(bytemuck::bytes_of(&first))
+    }
 
     /// A matrix `[rows, width]` as factors `[rows, width / NUMBERS]` (rounded up): each row's first half with its second.
     #[inline(always)]
@@ -50,16 +60,19 @@ pub trait Factor: Element {
     }
 
     /// Factors `[height, width]` that [`rows`](Self::rows) made, as [`columns`](Self::columns) would have made them of the
-    /// same matrix. A row is a whole number of registers.
+    /// same matrix.
+    ///
+    /// # Panics
+    /// If a row is no whole number of registers.
     #[inline(always)]
-    fn turned<'a, S: Simd>(simd: S, factors: &'a [Self], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
+    fn regrouped<'a, S: Simd>(simd: S, factors: &'a [Self], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
         if Self::NUMBERS == 1 {
             return factors;
         }
         let half = (factors.len() / width).div_ceil(2);
         room.resize(half * 2 * width, Self::zeroed());
         let (first, second) = factors.split_at(half * width);
-        let zeros = vec![Self::zeroed(); width];
+        let zeros = if first.len() > second.len() { vec![Self::zeroed(); width] } else { Vec::new() };
         let second = second.chunks_exact(width).chain([&zeros[..]]);
         for ((a, b), out) in first.chunks_exact(width).zip(second).zip(room.chunks_exact_mut(2 * width)) {
             let (firsts, seconds) = out.split_at_mut(width);
@@ -99,6 +112,11 @@ fn one<F: Factor>(first: F::Sum, second: F::Sum) -> F {
 
 impl<T: Real> Factor for T {
     const NUMBERS: usize = 1;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, product: Product<'_, T>) {
+        simd.vectorize(product);
+    }
 
     #[inline(always)]
     fn join<S: Simd>(_: S, first: T::Vector<S>, _: T::Vector<S>) -> T::Vector<S> {

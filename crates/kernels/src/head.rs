@@ -53,7 +53,7 @@ pub struct Softmax<F: Element> {
     packed: Packed<F>,
     /// What the scores of each chunk of items are relative to, for each hidden vector, padded to whole panels.
     references: Vec<Vec<F::Sum>>,
-    kept: Kept,
+    kept: Kept<F>,
 }
 
 impl<F: Factor> Softmax<F> {
@@ -70,7 +70,7 @@ pub fn softmax<F: Factor>(linear: Linear<'_, F::Sum>, hidden: &[F::Sum], targets
     let packed = Packed::new(hidden, width);
     let target = target_scores(linear, &packed, width, targets);
     let rows = linear.bias.len().div_ceil(CHUNKS);
-    let mut kept = Kept::new::<F>(rows, packed.panels().count());
+    let mut kept = Kept::new(rows, packed.panels().count());
     let arch = Arch::new();
     let sweep = |((weight, bias), kept)| {
         let chunk = Chunk { linear: Linear { weight, bias }, packed: &packed, width };
@@ -89,7 +89,7 @@ fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
     max + parts.map(|(m, s)| (m - max).exp() * s).sum::<T>().ln()
 }
 
-/// The score of one item for each hidden vector, bit for bit as the sweeps compute it: `[batch]`.
+/// The score of one item for each hidden vector, bit for bit as the sweeps of numbers as they are compute it: `[batch]`.
 pub fn score<T: Real>(linear: Linear<'_, T>, hidden: &[T], width: usize, items: &[u32]) -> Vec<T> {
     target_scores::<T>(linear, &Packed::new(hidden, width), width, items)
 }

@@ -4,10 +4,10 @@
 //! item embedding. [`head`] sweeps the items in tiles whose scores stay in cache, keeps their exponentials as far as a
 //! bounded buffer goes, and hands both gradients on; [`rank`] counts and keeps the best as the tiles go by. Everything
 //! rests on one product kernel ([`tile`]) and one element type trait ([`Real`]), so that the `f64` gradient checks run the
-//! very code that trains in `f32`.
+//! very code that trains in `f32`; what the head multiplies may be pairs in bfloat16 too ([`bf16`]).
 //!
 //! Sums are split into a fixed number of chunks and joined in order, so results are bit-identical whatever the number of
-//! threads; and each score is one chain of fused multiply-adds over the width, so it does not depend on its batch.
+//! threads; and each score is one chain of accumulations over the width, so it does not depend on its batch.
 
 pub mod adam;
 pub mod attention;

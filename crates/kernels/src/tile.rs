@@ -1,8 +1,9 @@
 //! The one product everything rests on: `C += A B` for tiles that stay in cache.
 //!
 //! `A` is read element by element with any strides and broadcast, the rows of `B` and `C` are read as vectors. With those
-//! roles the three products of a softmax head need no packing and no transpose: scores are weight x packed hidden, the
-//! weight's gradient is probabilities x hidden, the hidden's gradient is probabilities, read across, x weight.
+//! roles the three products of a softmax head need no transpose: scores are weight x packed hidden, the weight's gradient is
+//! probabilities x hidden, the hidden's gradient is probabilities, read across, x weight. Only what is multiplied two numbers
+//! at a time is joined before ([`Factor`]).
 
 use bytemuck::Pod;
 use pulp::{Scalar, Simd, WithSimd};
@@ -25,9 +26,6 @@ pub trait Element: Pod + Send + Sync {
         b: <Self::Sum as Real>::Vector<S>,
         sum: <Self::Sum as Real>::Vector<S>,
     ) -> <Self::Sum as Real>::Vector<S>;
-
-    /// Makes a product with the best instructions there are.
-    fn run<S: Simd>(simd: S, product: Product<'_, Self>);
 }
 
 impl<T: Real> Element for T {
@@ -36,11 +34,6 @@ impl<T: Real> Element for T {
     #[inline(always)]
     fn accumulate<S: Simd>(simd: S, a: T::Vector<S>, b: T::Vector<S>, sum: T::Vector<S>) -> T::Vector<S> {
         T::vmul_add(simd, a, b, sum)
-    }
-
-    #[inline(always)]
-    fn run<S: Simd>(simd: S, product: Product<'_, T>) {
-        simd.vectorize(product);
     }
 }
 
@@ -56,22 +49,22 @@ pub struct Strided<'a, T> {
 }
 
 /// `C[m, n] += A[m, k] B[k, n]`, `B` and `C` row-major with `b_row` and `c_row` elements from row to row. Each element is one
-/// chain of fused multiply-adds in order of `k`, so its value depends on nothing but its row of `A` and column of `B`.
+/// chain of accumulations in order of `k`, so its value depends on nothing but its row of `A` and column of `B`.
 ///
 /// One function for each type and instruction set, called and not inlined: its many register blocks are compiled once.
 ///
 /// # Panics
 /// If a slice is too short for the shape.
-pub fn multiply_add<E: Element, S: Simd>(
+pub fn multiply_add<F: Factor, S: Simd>(
     simd: S,
     shape: [usize; 3],
-    a: Strided<'_, E>,
-    b: &[E],
+    a: Strided<'_, F>,
+    b: &[F],
     b_row: usize,
-    c: &mut [E::Sum],
+    c: &mut [F::Sum],
     c_row: usize,
 ) {
-    E::run(simd, Product { shape, start: None, a, b, b_row, c, c_row });
+    F::run(simd, Product { shape, start: None, a, b, b_row, c, c_row });
 }
 
 /// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held; `k` is not zero.
@@ -79,17 +72,17 @@ pub fn multiply_add<E: Element, S: Simd>(
 /// # Panics
 /// If a slice is too short for the shape.
 #[allow(clippy::too_many_arguments)]
-pub fn multiply_onto<E: Element, S: Simd>(
+pub fn multiply_onto<F: Factor, S: Simd>(
     simd: S,
     shape: [usize; 3],
-    start: &[E::Sum],
-    a: Strided<'_, E>,
-    b: &[E],
+    start: &[F::Sum],
+    a: Strided<'_, F>,
+    b: &[F],
     b_row: usize,
-    c: &mut [E::Sum],
+    c: &mut [F::Sum],
     c_row: usize,
 ) {
-    E::run(simd, Product { shape, start: Some(&start[..shape[0]]), a, b, b_row, c, c_row });
+    F::run(simd, Product { shape, start: Some(&start[..shape[0]]), a, b, b_row, c, c_row });
 }
 
 /// A product to be made.
@@ -117,6 +110,7 @@ impl<E: Element> WithSimd for Product<'_, E> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        const { assert!(size_of::<E>() == size_of::<E::Sum>(), "elements are as wide as sums") };
         let Self { shape: [m, n, k], start, a, b, b_row, c, c_row } = self;
         if m == 0 || n == 0 || k == 0 {
             return;
@@ -240,7 +234,8 @@ fn broadcast<E: Element, S: Simd>(simd: S, x: E) -> <E::Sum as Real>::Vector<S> 
     E::Sum::splat(simd, bytemuck::cast(x))
 }
 
-/// Hidden vectors `[batch, width]` turned for scoring: panel by panel, `[width, PANEL]` each, zeros where the batch ends.
+/// Hidden vectors `[batch, width]` turned for scoring: panel by panel, `[width, PANEL]` each as [`Factor::columns`] joins
+/// it, zeros where the batch ends.
 pub struct Packed<F> {
     data: Vec<F>,
     batch: usize,
@@ -253,7 +248,9 @@ impl<F: Factor> Packed<F> {
         let batch = hidden.len() / width;
         let zero = <F::Sum as num_traits::Zero>::zero();
         let mut panel = vec![zero; width * PANEL];
-        let (mut data, mut room) = (Vec::new(), Vec::new());
+        let depth = width.div_ceil(F::NUMBERS);
+        let mut data = Vec::with_capacity(batch.div_ceil(PANEL) * depth * PANEL);
+        let mut room = Vec::new();
         for rows in hidden.chunks(PANEL * width) {
             panel.fill(zero);
             for (b, row) in rows.chunks_exact(width).enumerate() {

@@ -105,6 +105,19 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert!(run(1) == run(2) && run(1) == run(5));
 }
 
+/// What is learned pulls at nothing: the target's part of a gradient is rounded as the softmax's, and the two cancel.
+#[test]
+fn where_the_loss_is_nothing_so_are_the_gradients() {
+    let mut case = Case::new(200, 64, 19);
+    case.targets.fill(3);
+    case.bias[3] = 300.0;
+    let [losses, gradients @ ..] = case.swept();
+    assert!(losses.iter().all(|&loss| loss == 0.0), "{losses:?}");
+    let largest = gradients.iter().flatten().fold(0.0, |max: f64, x| max.max(x.abs()));
+    // Only the order of sums is left; a rounding of one part alone would be a hundred times as large.
+    assert!(largest < 1e-4, "{largest}");
+}
+
 /// What is no number stays none, so that a training stops.
 #[test]
 fn a_weight_that_is_no_number_shows() {

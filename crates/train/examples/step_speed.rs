@@ -93,7 +93,7 @@ fn measure(
     let shape = ModelConfig { encoder, window: args.window, dim: args.dim, ..ModelConfig::default() };
     let block = Config { method, ..Config::default() }.block();
     let plan = Plan { dim: shape.dim, items, block, is_double: method.is_double(), seed: 0, dtype: DType::F32 };
-    let model = Model::new(&shape, &plan, device)?.with_rounded_head(args.bf16_head);
+    let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
     let mut times = StepTimes::default();
     let mut steps = Vec::new();
     for t in 1..=args.steps + 3 {

@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) weight: Slot,
     pub(crate) bias: Slot,
     /// Whether the products of a step are made of numbers rounded to bfloat16.
-    pub(crate) is_rounded: bool,
+    pub(crate) is_bf16: bool,
 }
 
 /// The loss of a batch, and what the middle needs of its gradient.
@@ -51,7 +51,7 @@ impl Head {
         Ok(Self {
             weight: Slot::from_values(weight, (items, width), dtype, device)?,
             bias: Slot::new(Var::zeros(items, dtype, device)?)?,
-            is_rounded: false,
+            is_bf16: false,
         })
     }
 
@@ -68,7 +68,7 @@ impl Head {
     ) -> Result<HeadStep> {
         if !hidden.device().is_cpu() {
             self.step_composed(adam, t, hidden, targets, scale)
-        } else if self.is_rounded && hidden.dtype() == DType::F32 {
+        } else if self.is_bf16 && hidden.dtype() == DType::F32 {
             self.step_fused::<Pair>(adam, t, hidden, targets, scale, ranks)
         } else {
             by_dtype!(hidden.dtype(), T => self.step_fused::<T>(adam, t, hidden, targets, scale, ranks))

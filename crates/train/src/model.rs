@@ -108,11 +108,15 @@ impl Model {
         Ok(Self { ranks, ..self })
     }
 
-    /// The same model trained with what its output layer multiplies rounded to bfloat16 ([`Config::bf16_head`](crate::Config)),
-    /// if it is an `f32` one on a CPU.
-    pub fn with_rounded_head(mut self, is_rounded: bool) -> Self {
-        self.networks.iter_mut().for_each(|network| network.head.is_rounded = is_rounded);
-        self
+    /// The same model trained with what its output layer multiplies rounded to bfloat16
+    /// ([`Config::bf16_head`](crate::Config::bf16_head)), or not; of an `f64` one nothing is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] on a GPU.
+    pub fn with_bf16_head(mut self, is_bf16: bool) -> Result<Self> {
+        config::check_bf16_head(is_bf16, &self.device)?;
+        self.networks.iter_mut().for_each(|network| network.head.is_bf16 = is_bf16);
+        Ok(self)
     }
 
     /// Whether the model is fed a prompt.

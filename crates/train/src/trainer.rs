@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline;
 use crate::batches::Batches;
 use crate::checkpoint::Progress;
-use crate::config::Config;
+use crate::config::{Config, check_bf16_head};
 use crate::error::{Error, Result};
 use crate::evaluate::cases;
 use crate::manifest::RunManifest;
@@ -119,9 +119,7 @@ pub fn train_over(
 
 /// Refuses what the device cannot do, and what several ranks cannot share.
 fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
-    if config.bf16_head && !device.is_cpu() {
-        return Err(Error::Config("bf16_head trains on a CPU only; use --device cpu, or leave it out".into()));
-    }
+    check_bf16_head(config.bf16_head, device)?;
     let size = ranks.size();
     if size > 1 && !config.method.is_neural() {
         return Err(Error::Config(format!("{} has no training to share; leave --mpi out", config.method.name())));

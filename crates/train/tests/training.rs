@@ -39,7 +39,11 @@ fn a_model_learns_what_popularity_cannot() {
     let methods = Method::ALL.into_iter().filter(|m| m.is_neural() || *m == Method::SessionKnn);
     for (method, bf16_head) in methods.map(|m| (m, false)).chain([(Method::Normal, true), (Method::Prl, true)]) {
         let score = click_hr5(method, bf16_head);
-        assert!(score > 0.4 && score > 3.0 * popularity, "{}: {score}, popularity {popularity}", method.name());
+        assert!(
+            score > 0.4 && score > 3.0 * popularity,
+            "{}, bf16 head {bf16_head}: {score}, popularity {popularity}",
+            method.name()
+        );
     }
 }
 

@@ -63,8 +63,8 @@ pub fn run(args: &Args) -> Result<()> {
     let raw: String = points.map(|(_, line)| format!("{line}\n")).collect();
     write_whole(&results().join("growth.jsonl"), raw)?;
     let mut page = format!(
-        "# Growth\n\nBatch 256, fp32 unless a line says otherwise, {} threads; medians of {} steps, each case in a process of its own, whose peak is MB. \
-         The logs are SYNTHETIC, in RC15's format. Both axes of a chart are logarithmic. [Raw lines](growth.jsonl).\n\n{}",
+        "# Growth\n\nBatch 256, fp32 unless a line says otherwise, {} threads; medians of {} steps, each case in a \
+         process of its own, whose peak is MB. The logs are SYNTHETIC, in RC15's format. Both axes of a chart are logarithmic. [Raw lines](growth.jsonl).\n\n{}",
         args.threads,
         args.steps,
         Machine::here().to_markdown()

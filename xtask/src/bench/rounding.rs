@@ -32,6 +32,8 @@ pub struct Args {
     epochs: u64,
 }
 
+/// Steps between validations.
+const EVERY: &str = "500";
 const METRICS: [&str; 4] = ["HR@5", "NDCG@5", "HR@20", "NDCG@20"];
 
 /// Trains and evaluates everything, keeps the raw lines and writes a page.
@@ -39,6 +41,8 @@ pub fn run(args: &Args) -> Result<()> {
     let prl = binary::prl("cpu")?;
     let data = std::path::absolute(&args.data)?;
     let dir = root().join("target/bench/rounding");
+    let file = data.join("manifest.json");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(&file).with_context(|| file.display().to_string())?)?;
     let mut lines = Vec::new();
     for seed in 0..args.seeds {
         for (encoder, method) in args.encoders.iter().flat_map(|e| args.methods.iter().map(move |m| (e, m))) {
@@ -47,13 +51,13 @@ pub fn run(args: &Args) -> Result<()> {
                 let name = format!("{encoder}-{method}-{seed}{}", if is_rounded { "-bf16" } else { "" });
                 let mut train = Command::new(&prl);
                 train.arg("train").arg("--data").arg(&data).args(["--encoder", encoder, "--method", method]);
-                train.args(["--seed", &seed.to_string(), "--epochs", &args.epochs.to_string(), "--eval-every", "500"]);
+                train.args(["--seed", &seed.to_string(), "--epochs", &args.epochs.to_string(), "--eval-every", EVERY]);
                 train.args(is_rounded.then_some("--bf16-head"));
                 evaluated(&prl, &mut train, &dir.join(name))
             };
             lines.push(json!({ "encoder": encoder, "method": method, "seed": seed, "epochs": args.epochs,
                                "fp32": report(false)?, "bf16": report(true)? }));
-            write(args, &lines)?;
+            write(args, &manifest, &lines)?;
         }
     }
     println!("{}", results().join("rounding.md").display());
@@ -106,7 +110,7 @@ fn mean_row(lines: &[&Value]) -> Vec<String> {
     cells
 }
 
-fn write(args: &Args, lines: &[Value]) -> Result<()> {
+fn write(args: &Args, manifest: &Value, lines: &[Value]) -> Result<()> {
     let raw: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let (rows, inside): (Vec<Vec<String>>, Vec<usize>) = lines.iter().map(row).unzip();
     let metrics = METRICS.iter().flat_map(|metric| [format!("{metric}, fp32"), "bf16 head".to_owned()]);
@@ -119,11 +123,14 @@ fn write(args: &Args, lines: &[Value]) -> Result<()> {
     let means: Vec<Vec<String>> = cases.values().map(|lines| mean_row(lines)).collect();
     let of_means: Vec<&str> = header.iter().copied().filter(|&name| name != "seed").collect();
     let page = format!(
-        "# With the output layer's factors in bfloat16\n\nRuns of {} epochs with `--bf16-head` and without, everything else \
-         alike; test metrics of all events, in fp32 with their 95% intervals over sessions. Ranking is in fp32 in both. {} of \
+        "# With the output layer's factors in bfloat16\n\nOn dataset {} ({}, {} events in its test split): runs of {} epochs, \
+         the best of their validations every {EVERY} steps, with `--bf16-head` and without, everything else alike; test metrics of all events, in fp32 with their 95% intervals over sessions. Ranking is in fp32 in both. {} of \
          {} figures lie inside the interval of fp32's, which holds what the choice of test sessions does, and not what another \
          seed does. [Raw lines](rounding.jsonl).\n\n{}\n## Means over the seeds, beside the least and the most of fp32's\n\n{}\n\
          ## Run by run\n\n{}",
+        manifest["dataset"].as_str().unwrap_or("?"),
+        manifest["source"]["kind"].as_str().unwrap_or("?"),
+        ["click", "purchase"].iter().filter_map(|kind| lines[0]["fp32"]["events"][kind].as_u64()).sum::<u64>(),
         args.epochs,
         inside.iter().sum::<usize>(),
         inside.len() * METRICS.len(),

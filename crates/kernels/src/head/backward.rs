@@ -5,10 +5,10 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{BLOCK, Linear, Softmax, TILE, exponentials};
+use super::{BLOCK, Softmax, TILE, exponentials};
 use crate::adam::{self, Slots};
 use crate::factor::Factor;
-use crate::slices::{add_scaled, load, store};
+use crate::slices::{load, store};
 use crate::tile::{Element, PANEL, Strided, multiply_add};
 use crate::{CHUNKS, Real};
 
@@ -103,10 +103,12 @@ impl<'a, F: Factor> Batch<'a, F> {
         Self { softmax, hidden, width, targets: by_item, scale }
     }
 
-    /// The targets' part of the hidden vectors' gradient.
+    /// The targets' part of the hidden vectors' gradient: of numbers rounded as those of the other part, so that the two cancel
+    /// where an example is learned.
     fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
         let rows = targets.iter().zip(self.scale);
-        rows.flat_map(|(&t, &s)| weight[t as usize * self.width..][..self.width].iter().map(move |&w| -s * w)).collect()
+        let row = |t: u32| &weight[t as usize * self.width..][..self.width];
+        rows.flat_map(|(&t, &s)| row(t).iter().map(move |&w| -s * F::rounded(w))).collect()
     }
 
     /// What turns the exponentials of a chunk into probabilities times `scale`, padded to whole panels with zeros.
@@ -167,35 +169,38 @@ impl<F: Factor> WithSimd for Chunk<'_, F> {
         let (packed, width, across) = (&batch.softmax.packed, batch.width, PANEL / F::NUMBERS);
         let factors = batch.factors(index);
         let scaled = batch.scaled(simd, &factors);
-        let mut kept = batch.softmax.kept.chunk::<F>(index).chunks_exact(BLOCK / F::NUMBERS);
-        let mut second = Recomputed::new(batch.softmax, index, width);
+        let mut kept = batch.softmax.kept.chunk(index).chunks_exact(BLOCK / F::NUMBERS);
+        let mut second = Recomputed::new(batch.softmax, index);
         let mut hidden_grad: Vec<F::Sum> = vec![num_traits::zero(); batch.hidden.len()];
         let mut weight_grad = vec![num_traits::zero(); TILE * width];
-        let (mut room, mut turned) = (Vec::new(), Vec::new());
+        let [mut rows, mut columns, mut regrouped] = [const { Vec::new() }; 3];
         for tile in (0..bias.len()).step_by(TILE) {
             let items = TILE.min(bias.len() - tile);
             let weight = &mut weight[tile * width..][..items * width];
             let (bias, bias_grad) = (&bias[tile..][..items], &mut bias_grad[tile..][..items]);
             let weight_grad = &mut weight_grad[..items * width];
             weight_grad.fill(num_traits::zero());
-            let by_width = F::columns(simd, weight, width, &mut room);
+            let by_width = F::columns(simd, weight, width, &mut columns);
+            let by_item = if kept.len() < scaled.len() { F::rows(simd, weight, width, &mut rows) } else { &[] };
             for ((start, n), scaled) in packed.panels().zip(&scaled) {
                 let exps = match kept.next() {
                     Some(exps) => exps,
-                    None => second.block(simd, Linear { weight, bias }, start, n),
+                    None => second.block(simd, by_item, bias, start, n),
                 };
                 let exps = &exps[..items * across];
                 add_weighted(simd, exps, &factors[start..][..PANEL], n, bias_grad);
-                let by_item = Strided { data: exps, row: across, column: 1 };
-                multiply_add(simd, [items, width, n.min(across)], by_item, scaled, width, weight_grad, width);
-                let by_event = Strided { data: F::turned(simd, exps, across, &mut turned), row: 1, column: PANEL };
+                let across_events = Strided { data: exps, row: across, column: 1 };
+                multiply_add(simd, [items, width, n.min(across)], across_events, scaled, width, weight_grad, width);
+                let across_items =
+                    Strided { data: F::regrouped(simd, exps, across, &mut regrouped), row: 1, column: PANEL };
                 let out = &mut hidden_grad[start * width..][..n * width];
                 let shape = [n, width, items.div_ceil(F::NUMBERS)];
-                multiply_add(simd, shape, by_event, by_width, width, out, width);
+                multiply_add(simd, shape, across_items, by_width, width, out, width);
             }
             for (t, b) in batch.targets_in(first + tile..first + tile + items) {
                 let (item, scale) = (t - first - tile, batch.scale[b]);
-                add_scaled(&mut weight_grad[item * width..][..width], -scale, &batch.hidden[b * width..][..width]);
+                let row = weight_grad[item * width..][..width].iter_mut();
+                row.zip(&batch.hidden[b * width..]).for_each(|(sum, &h)| *sum -= F::rounded(scale * h));
                 bias_grad[item] -= scale;
             }
             sink.take(simd, tile * width, weight, weight_grad);
@@ -231,24 +236,21 @@ fn add_weighted<F: Factor, S: Simd>(simd: S, exps: &[F], weights: &[F::Sum], n: 
 struct Recomputed<'a, F: Element> {
     softmax: &'a Softmax<F>,
     reference: &'a [F::Sum],
-    width: usize,
     scores: Vec<F::Sum>,
     exps: Vec<F>,
-    room: Vec<F>,
 }
 
 impl<'a, F: Factor> Recomputed<'a, F> {
-    fn new(softmax: &'a Softmax<F>, chunk: usize, width: usize) -> Self {
+    fn new(softmax: &'a Softmax<F>, chunk: usize) -> Self {
         let (scores, exps) = (vec![num_traits::zero(); BLOCK], vec![F::zeroed(); BLOCK / F::NUMBERS]);
-        Self { softmax, reference: &softmax.references[chunk], width, scores, exps, room: Vec::new() }
+        Self { softmax, reference: &softmax.references[chunk], scores, exps }
     }
 
-    /// Those of a tile under the panel of `n` hidden vectors from `start` on.
+    /// Those of a tile, of which these are the weights' rows and the bias, under the panel of `n` hidden vectors from `start` on.
     #[inline(always)]
-    fn block<S: Simd>(&mut self, simd: S, tile: Linear<'_, F::Sum>, start: usize, n: usize) -> &[F] {
-        let weight = F::rows(simd, tile.weight, self.width, &mut self.room);
-        self.softmax.packed.score(simd, start, weight, tile.bias, &mut self.scores);
-        let scores = &self.scores[..tile.bias.len() * PANEL];
+    fn block<S: Simd>(&mut self, simd: S, weight: &[F], bias: &[F::Sum], start: usize, n: usize) -> &[F] {
+        self.softmax.packed.score(simd, start, weight, bias, &mut self.scores);
+        let scores = &self.scores[..bias.len() * PANEL];
         exponentials::<F, S>(
             simd,
             scores,

@@ -45,7 +45,7 @@ impl<'a> Trainer<'a> {
         ranks: &'a Arc<dyn Ranks>,
     ) -> Result<Self> {
         let config = run.config();
-        let model = run.fresh_model(device)?.with_rounded_head(run.config().bf16_head).over(Arc::clone(ranks))?;
+        let model = run.fresh_model(device)?.with_bf16_head(run.config().bf16_head)?.over(Arc::clone(ranks))?;
         let progress = if run.checkpoint().exists() { run.checkpoint().load(&model)? } else { Progress::default() };
         let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
@@ -60,6 +60,9 @@ impl<'a> Trainer<'a> {
         let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
         if ranks.is_first() {
             let ranks = ranks.size();
+            if run.config().bf16_head && !prl_kernels::bf16::is_native() {
+                tracing::warn!("this processor has no AVX-512 BF16: without bf16_head it is quicker");
+            }
             tracing::info!(rows = batches.rows(), steps = total, parameters, from = progress.step, ranks, "training");
         }
         let model = Trained::Neural(Box::new(model));
