@@ -33,13 +33,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["normal"])
     parser.add_argument("--items", nargs="+", type=int, default=[26702, 70852])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warmup", type=int, default=10, help="steps before the clock")
     parser.add_argument("--steps", type=int, default=30, help="timed steps")
     return parser.parse_args()
 
 
-def random_batch(item_num: int) -> Batch:
+def random_batch(item_num: int, device: str) -> Batch:
     """Rows of full and of padded windows."""
     slots = torch.arange(WINDOW)
 
@@ -50,20 +51,28 @@ def random_batch(item_num: int) -> Batch:
 
     steps, targets = torch.randint(STEPS, (BATCH,)), torch.randint(item_num, (BATCH,))
     rewards = torch.where(torch.rand(BATCH) < 0.05, 1.0, 0.2)
-    return Batch(*windows(), steps, torch.rand(BATCH) * 2, targets, rewards, *windows(), torch.rand(BATCH) < 0.2)
+    fields = *windows(), steps, torch.rand(BATCH) * 2, targets, rewards, *windows(), torch.rand(BATCH) < 0.2
+    return Batch(*(field.to(device) for field in fields))
 
 
-def laps(count: int, work) -> list[float]:
+def settle(device: str):
+    """Waits for what a GPU was asked to do."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def laps(count: int, device: str, work) -> list[float]:
     """Milliseconds of each of some calls, in ascending order; a few calls before them are not timed."""
     times = []
     for _ in range(count + 3):
         start = time.perf_counter()
         work()
+        settle(device)
         times.append(1e3 * (time.perf_counter() - start))
     return sorted(times[3:])
 
 
-def rank_times(model, batch: Batch, steps: int, compiled: bool) -> dict:
+def rank_times(model, batch: Batch, steps: int, device: str, compiled: bool) -> dict:
     """Times of ranking a batch, and of the 20 best of its first row."""
 
     def rank(batch: Batch):
@@ -76,8 +85,8 @@ def rank_times(model, batch: Batch, steps: int, compiled: bool) -> dict:
     model.eval()
     one = Batch(*(field[:1] for field in batch))
     with torch.inference_mode():
-        ranked = laps(steps, lambda work=torch.compile(rank) if compiled else rank: work(batch))
-        single = laps(500, lambda work=torch.compile(recommend) if compiled else recommend: work(one))
+        ranked = laps(steps, device, lambda work=torch.compile(rank) if compiled else rank: work(batch))
+        single = laps(500, device, lambda work=torch.compile(recommend) if compiled else recommend: work(one))
     return {"rank_ms_median": statistics.median(ranked), "one_ms_p50": single[250], "one_ms_p99": single[495]}
 
 
@@ -94,23 +103,24 @@ def measure(args: argparse.Namespace, encoder: str, method: str, items: int, mod
     Head.bf16 = mode == "bf16"
     keeps_memory = mode in ("best", "bf16")
     base = peak_rss_mb()
-    model = build(method, encoder, items)
+    model = build(method, encoder, items).to(args.device)
     loss = model if mode == "eager" else torch.compile(model)
     adam = torch.optim.Adam(model.parameters(), 0.005, fused=keeps_memory)
-    batches = [random_batch(items) for _ in range(BATCHES)]
+    batches = [random_batch(items, args.device) for _ in range(BATCHES)]
     times = []
     for step in range(args.warmup + args.steps):
         start = time.perf_counter()
         adam.zero_grad()
         loss(batches[step % BATCHES], *model.turn(step)).backward()
         adam.step()
+        settle(args.device)
         times.append(1e3 * (time.perf_counter() - start))
     times = times[args.warmup :]
     case = {"encoder": encoder, "method": method, "items": items, "mode": mode}
     memory = {"base_rss_mb": base, "peak_rss_mb": peak_rss_mb()}  # of training alone
-    ranking = rank_times(model, batches[0], args.steps, mode != "eager")
+    ranking = rank_times(model, batches[0], args.steps, args.device, mode != "eager")
     figures = {"step_ms_median": statistics.median(times), "step_ms_min": min(times), **ranking, **memory}
-    print(json.dumps({**case, "threads": args.threads, "torch": torch.__version__, **figures}), flush=True)
+    print(json.dumps({**case, "device": args.device, "threads": args.threads, "torch": torch.__version__, **figures}), flush=True)
 
 
 def main():

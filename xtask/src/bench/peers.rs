@@ -41,9 +41,23 @@ pub struct Args {
     /// Steps that are timed each time
     #[arg(long, default_value_t = 20)]
     steps: usize,
+    /// cpu, or cuda or cuda:N; PyTorch's is the first of its kind
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// A Python that has PyTorch, in place of an environment made under target/
     #[arg(long)]
     python: Option<PathBuf>,
+}
+
+impl Args {
+    fn is_cuda(&self) -> bool {
+        self.device.starts_with("cuda")
+    }
+
+    /// Of the page and its raw lines.
+    fn name(&self) -> &'static str {
+        if self.is_cuda() { "peers-cuda" } else { "peers" }
+    }
 }
 
 /// Figures round by round: of ours, and of each mode.
@@ -85,9 +99,12 @@ pub fn run(args: &Args) -> Result<()> {
             for round in 1..=args.rounds {
                 eprintln!("{encoder} {method}, {items} items, round {round} of {}", args.rounds);
                 let rounded = Case { bf16_head: true, ..case.clone() };
-                let ours = case.measure(args.threads, args.steps, "cpu")?
-                    + &rounded.measure(args.threads, args.steps, "cpu")?;
-                let lines = ours + &theirs(args, &python, &case)?;
+                let mut lines = case.measure(args.threads, args.steps, &args.device)?;
+                // A GPU has no such head of ours.
+                if args.device == "cpu" {
+                    lines += &rounded.measure(args.threads, args.steps, &args.device)?;
+                }
+                lines += &theirs(args, &python, &case)?;
                 for line in lines.lines() {
                     let line: Value = serde_json::from_str(line)?;
                     let ours = if line["bf16_head"] == true { "ours bf16" } else { "ours" };
@@ -99,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
             write(args, &raw, &cases)?;
         }
     }
-    println!("{}", results().join("peers.md").display());
+    println!("{}", results().join(format!("{}.md", args.name())).display());
     Ok(())
 }
 
@@ -114,6 +131,7 @@ fn theirs(args: &Args, python: &Path, case: &Case<'_>) -> Result<String> {
         case.method,
     ]);
     step.args(["--items", &items, "--threads", &threads, "--steps", &count]);
+    step.args(["--device", if args.is_cuda() { "cuda" } else { "cpu" }]);
     Ok(timed::run(step.arg("--modes").args(MODES))?.output)
 }
 
@@ -160,19 +178,21 @@ fn write(args: &Args, raw: &str, cases: &[([String; 3], Rounds)]) -> Result<()> 
         format!("\n## {}\n\n{}", figure.title, markdown_table(&header, 3, &rows))
     };
     let page = format!(
-        "# Beside PyTorch\n\nBatch 256, window 10, width 64, {} threads; medians of {} rounds of {} steps, ours and PyTorch \
+        "# Beside PyTorch\n\nBatch 256, window 10, width 64, {} threads, device {}; medians of {} rounds of {} steps, ours and PyTorch \
          in turn. Eager is PyTorch as it comes; compiled is `torch.compile`; best adds the fused Adam and an allocator that \
          keeps large blocks; bf16 adds an output layer in bfloat16, and is set against ours with `--bf16-head` (which \
-         ranks in fp32). [Raw lines](peers.jsonl).\n\n\
+         ranks in fp32). [Raw lines]({}.jsonl).\n\n\
          {}{}",
         args.threads,
+        args.device,
         args.rounds,
         args.steps,
+        args.name(),
         Machine::here().to_markdown(),
         FIGURES.iter().map(table).collect::<String>()
     );
-    write_whole(&results().join("peers.jsonl"), raw)?;
-    write_whole(&results().join("peers.md"), page)
+    write_whole(&results().join(format!("{}.jsonl", args.name())), raw)?;
+    write_whole(&results().join(format!("{}.md", args.name())), page)
 }
 
 #[cfg(test)]
