@@ -95,7 +95,7 @@ mod fused {
             // SAFETY: only `run` makes products of these: `S` is V4, whose registers have 512 bits as all types here, and the
             // instruction is there.
             unsafe {
-                let [a, b] = [a, b].map(|x| std::mem::transmute_copy(&x));
+                let (a, b) = (std::mem::transmute_copy(&a), std::mem::transmute_copy(&b));
                 std::mem::transmute_copy(&_mm512_dpbf16_ps(std::mem::transmute_copy(&sum), a, b))
             }
         }
