@@ -61,7 +61,7 @@ struct Found {
     row: Row,
 }
 
-/// The part that is only run where it is asked for: it builds every dependency anew, and takes its minutes nine times.
+/// The part that is only run where it is asked for: it builds every dependency anew, and takes every core for its minutes.
 const LIBFUZZER: &str = "libfuzzer";
 
 /// What one part of it makes of the binaries and the flags.

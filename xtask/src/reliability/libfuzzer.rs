@@ -23,41 +23,53 @@ struct Told {
     found: Vec<PathBuf>,
 }
 
-/// Runs each target for some minutes; a line for all of them.
+/// Runs the targets for some minutes, all at once; a line for all of them.
 pub fn run(runs: &Runs, minutes: f64) -> Result<Vec<Row>> {
     let [seeds, targets @ ..] = binary::with_libfuzzer(PROGRAMS)?;
     // What the targets write in passing: small, and left behind by a process that is ended.
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let scratch = parent.join(format!("prl-libfuzzer-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
+    let scratch = &parent.join(format!("prl-libfuzzer-{}", std::process::id()));
+    fs::create_dir_all(scratch)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut each, mut times, mut lost, mut ended, before) = (Vec::new(), 0, 0, 0, processor_minutes());
-    for (target, name) in targets.iter().zip(&PROGRAMS[1..]) {
-        let told = fuzz(&seeds, target, name, minutes, cores, &scratch)?;
+    let forks = cores.div_ceil(targets.len());
+    let before = processor_minutes();
+    let named = || targets.iter().zip(&PROGRAMS[1..]);
+    let told = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            named().map(|(target, name)| scope.spawn(|| fuzz(&seeds, target, name, minutes, forks, scratch))).collect();
+        running
+            .into_iter()
+            .map(|target| target.join().expect("a target is watched without a panic"))
+            .collect::<Result<Vec<Told>>>()
+    })?;
+    let (mut each, mut times, mut lost, mut ended) = (Vec::new(), 0, 0, 0);
+    for ((target, name), Told { runs: tried, edges, mut found }) in named().zip(told) {
+        // A machine that pauses makes any input slow.
+        found.retain(|input| !is_of_time(input) || !passes(target, input, None, scratch));
         // The binary reads Parquet in a process of its own, and makes an error of its end.
-        let is_survived = |input: &PathBuf| *name == "parquet" && passes(target, input, Some(&runs.prl), &scratch);
-        let survived = told.found.iter().filter(|input| is_survived(input)).count();
-        (ended, lost) = (ended + survived, lost + told.found.len() - survived);
-        times += told.runs;
-        each.push(format!("{name} {} ({})", told.runs, told.edges));
-        eprintln!("{}, {} found", each[each.len() - 1], told.found.len());
+        let is_survived = |input: &PathBuf| *name == "parquet" && passes(target, input, Some(&runs.prl), scratch);
+        let survived = found.iter().filter(|input| is_survived(input)).count();
+        (ended, lost) = (ended + survived, lost + found.len() - survived);
+        times += tried;
+        each.push(format!("{name} {tried} ({edges})"));
+        eprintln!("{}, {} found", each[each.len() - 1], found.len());
     }
-    fs::remove_dir_all(&scratch)?;
+    fs::remove_dir_all(scratch)?;
     let spent = before
         .zip(processor_minutes())
         .map(|(before, after)| format!(" ({:.0} min of processor time in all)", after - before));
     let tried = format!(
-        "libFuzzer with AddressSanitizer, {minutes} min a reader on {cores} cores{}, inputs tried (edges reached): {}; {ended} of \
-         the Parquet files end the process that polars reads them in, and are errors of `prl`",
+        "libFuzzer with AddressSanitizer, {minutes} min a reader, all at once on {cores} cores{}, inputs tried (edges \
+         reached): {}; {ended} of the Parquet files end the process that polars reads them in, and are errors of `prl`",
         spent.unwrap_or_default(),
         each.join(", ")
     );
     Ok(vec![Row { promise: Promise::Inputs, tried, times, lost: lost as u64 }])
 }
 
-/// Runs a target on every core.
-fn fuzz(seeds: &Path, target: &Path, name: &str, minutes: f64, cores: usize, scratch: &Path) -> Result<Told> {
+/// Runs a target, in so many processes.
+fn fuzz(seeds: &Path, target: &Path, name: &str, minutes: f64, forks: usize, scratch: &Path) -> Result<Told> {
     let dir = root().join("target/libfuzzer").join(name);
     let (corpus, found, log) = (dir.join("corpus"), dir.join("found"), dir.join("log"));
     _ = fs::remove_dir_all(&found);
@@ -77,15 +89,13 @@ fn fuzz(seeds: &Path, target: &Path, name: &str, minutes: f64, cores: usize, scr
     // A process that is ended is followed by another one.
     fuzzer.args(["-ignore_crashes=1", "-ignore_ooms=1", "-ignore_timeouts=1", "-detect_leaks=0"]);
     fuzzer.args(["-timeout=20", "-report_slow_units=20", "-rss_limit_mb=2048", "-max_len=65536"]);
-    fuzzer.args([format!("-fork={cores}"), format!("-max_total_time={}", (minutes * 60.0).ceil())]);
+    fuzzer.args([format!("-fork={forks}"), format!("-max_total_time={}", (minutes * 60.0).ceil())]);
     fuzzer.arg(format!("-artifact_prefix={}/", found.display())).arg(&corpus);
     // How it ends is how its last process ended; what it says is in its log.
     fuzzer.stderr(File::create(&log)?).status().with_context(|| format!("failed to run {name}"))?;
     let said = fs::read_to_string(&log)?;
     let (runs, edges) = counts(&said).with_context(|| format!("{name} ran nothing; {} says why", log.display()))?;
-    let found: Vec<PathBuf> = fs::read_dir(&found)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    // A machine that pauses makes any input slow.
-    let found = found.into_iter().filter(|input| !is_of_time(input) || !passes(target, input, None, scratch)).collect();
+    let found = fs::read_dir(&found)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     Ok(Told { runs, edges, found })
 }
 
