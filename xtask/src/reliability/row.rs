@@ -70,7 +70,10 @@ impl Promise {
                 "file systems without locks (some network ones), and programs that do not ask. Reading a run in training is \
                  allowed, and sees one checkpoint or the next"
             }
-            Promise::Supply => "what no advisory names; Miri runs no SIMD, no mapped file and no thread pool",
+            Promise::Supply => {
+                "what no advisory names, and two that name the reader of cloud stores that polars brings and nothing here calls \
+                 (`deny.toml`); Miri runs no SIMD, no mapped file and no thread pool"
+            }
             Promise::Numbers => {
                 "the output layer's own gradient, which is never held whole: what it spoils is seen in the next loss, and \
                  before anything is saved"
