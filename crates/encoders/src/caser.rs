@@ -6,6 +6,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use prl_kernels::filters::filters;
+use prl_kernels::runs_on;
 use prl_nn::{Init, Pass, Scope, relu};
 
 use crate::{Embedded, Encoder, Shape};
@@ -79,7 +80,7 @@ impl Encoder for Caser {
 
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         windows.spans()?;
-        if windows.x.device().is_cpu() {
+        if runs_on(windows.x) {
             filters(windows.x, &self.horizontal, &self.vertical, windows.lengths, &HEIGHTS)
         } else {
             self.composed(windows)

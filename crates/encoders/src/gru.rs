@@ -3,6 +3,7 @@
 
 use candle_core::{Result, Tensor};
 use prl_kernels::gru::gru;
+use prl_kernels::runs_on;
 use prl_nn::{Init, Pass, Scope};
 
 use crate::{Embedded, Encoder, Shape};
@@ -62,7 +63,7 @@ impl Encoder for Gru {
     }
 
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
-        if windows.x.device().is_cpu() { gru(windows.x, &self.kernel, windows.lengths) } else { self.composed(windows) }
+        if runs_on(windows.x) { gru(windows.x, &self.kernel, windows.lengths) } else { self.composed(windows) }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use candle_core::{Result, Tensor};
 use prl_kernels::residual::residual;
+use prl_kernels::runs_on;
 use prl_nn::{Init, Pass, Scope, Spans, layer_norm, relu, take};
 
 use crate::{Embedded, Encoder, Shape};
@@ -79,7 +80,7 @@ impl Encoder for NextItNet {
         let spans = windows.spans()?;
         let mut x = windows.rows(&spans)?;
         for (kernel, dilation) in self.kernels.iter().zip(DILATIONS) {
-            x = if x.device().is_cpu() {
+            x = if runs_on(&x) {
                 residual(&x, kernel, &spans, dilation, EPS)?
             } else {
                 Self::composed(&x, kernel, &spans, dilation)?

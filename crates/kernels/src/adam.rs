@@ -3,6 +3,9 @@
 //! Dense means that the moments of every parameter decay at every step, touched or not: rows of an embedding that the batch
 //! never met still move on their momentum, as in the frameworks the published numbers come from.
 
+#[cfg(feature = "cuda")]
+pub mod gpu;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 

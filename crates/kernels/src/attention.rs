@@ -2,6 +2,9 @@
 //!
 //! Windows are short, so a window's scores are a few dot products; they are made again on the way back instead of being kept.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 

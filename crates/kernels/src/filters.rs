@@ -5,6 +5,9 @@
 //! Windows are cut into fixed blocks that run in parallel. Positions at or past a row's length count as zero and receive no
 //! gradient.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 

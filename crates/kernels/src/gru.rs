@@ -5,6 +5,9 @@
 //! batch are independent, so they are cut into fixed blocks that run in parallel; inside a block every product is a small
 //! matrix that never leaves the cache. Positions at or past a row's length change nothing and receive no gradient.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 

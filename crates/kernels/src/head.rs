@@ -7,6 +7,8 @@
 //! that it never makes the trip to memory.
 
 mod backward;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod kept;
 #[cfg(test)]
 mod tests;

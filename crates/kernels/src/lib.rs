@@ -16,6 +16,8 @@ pub mod bf16;
 pub mod catalogue;
 pub mod factor;
 pub mod filters;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod gru;
 pub mod head;
 pub mod linear;
@@ -33,6 +35,12 @@ pub mod storage;
 pub mod tile;
 
 pub use real::Real;
+
+/// Whether the fused operations run where a tensor lies: on a CPU, and in a build with `cuda` on a GPU in `f32`.
+pub fn runs_on(tensor: &candle_core::Tensor) -> bool {
+    let device = tensor.device();
+    device.is_cpu() || cfg!(feature = "cuda") && device.is_cuda() && tensor.dtype() == candle_core::DType::F32
+}
 
 /// Items are split into this many chunks, whatever the number of threads.
 pub(crate) const CHUNKS: usize = 16;

@@ -1,5 +1,8 @@
 //! `x W + b`, and a ReLU if wanted, on the rows of a matrix.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 

@@ -1,5 +1,8 @@
 //! Layer norm (Ba et al., 2016) on the rows of a matrix.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 

@@ -3,14 +3,24 @@
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
 
 use crate::Real;
+#[cfg(feature = "cuda")]
+use crate::gpu::op::OnGpu;
+
+/// In a build without CUDA nothing is asked of an operation there.
+#[cfg(not(feature = "cuda"))]
+pub(crate) trait OnGpu<const N: usize> {}
+#[cfg(not(feature = "cuda"))]
+impl<F, const N: usize> OnGpu<N> for F {}
 
 /// An operation on N contiguous tensors of one type that is differentiable in all of them.
-pub(crate) trait Fused<const N: usize>: Send + Sync + 'static {
+pub(crate) trait Fused<const N: usize>: OnGpu<N> + Send + Sync + 'static {
     /// For error messages.
     const NAME: &'static str;
     /// What the way back needs beside the arguments and the result.
@@ -25,16 +35,25 @@ pub(crate) trait Fused<const N: usize>: Send + Sync + 'static {
 
 /// A fused operation with the shape of its result, and its tape once it has run.
 pub(crate) struct Op<F: Fused<N>, const N: usize> {
-    fused: F,
-    shape: Shape,
+    pub(crate) fused: F,
+    pub(crate) shape: Shape,
     single: OnceLock<F::Tape<f32>>,
     double: OnceLock<F::Tape<f64>>,
+    #[cfg(feature = "cuda")]
+    pub(crate) kept: OnceLock<F::Kept>,
 }
 
 impl<F: Fused<N>, const N: usize> Op<F, N> {
     /// `shape` is that of the result.
     pub(crate) fn new(fused: F, shape: impl Into<Shape>) -> Self {
-        Self { fused, shape: shape.into(), single: OnceLock::new(), double: OnceLock::new() }
+        Self {
+            fused,
+            shape: shape.into(),
+            single: OnceLock::new(),
+            double: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            kept: OnceLock::new(),
+        }
     }
 
     fn forward(&self, args: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)> {
@@ -54,6 +73,10 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     }
 
     fn backward(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
+        #[cfg(feature = "cuda")]
+        if out.device().is_cuda() {
+            return self.back_on_gpu(args, out, grad);
+        }
         match out.dtype() {
             DType::F32 => self.back(args, &self.single, out, grad),
             _ => self.back(args, &self.double, out, grad),
@@ -94,7 +117,7 @@ fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&
 }
 
 /// N results as one.
-fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
+pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
     let all = results.collect::<Result<Vec<A>>>()?;
     all.try_into().or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
 }
@@ -106,6 +129,11 @@ impl<F: Fused<1>> CustomOp1 for Op<F, 1> {
 
     fn cpu_fwd(&self, a: &CpuStorage, al: &Layout) -> Result<(CpuStorage, Shape)> {
         self.forward([(a, al)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, a: &CudaStorage, al: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_gpu([(a, al)])
     }
 
     fn bwd(&self, a: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -120,6 +148,11 @@ impl<F: Fused<2>> CustomOp2 for Op<F, 2> {
 
     fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
         self.forward([(a, al), (b, bl)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, a: &CudaStorage, al: &Layout, b: &CudaStorage, bl: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_gpu([(a, al), (b, bl)])
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -142,6 +175,19 @@ impl<F: Fused<3>> CustomOp3 for Op<F, 3> {
         cl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.forward([(a, al), (b, bl), (c, cl)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        al: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+        c: &CudaStorage,
+        cl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_gpu([(a, al), (b, bl), (c, cl)])
     }
 
     fn bwd(

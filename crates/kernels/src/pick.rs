@@ -1,5 +1,8 @@
 //! Rows taken, put and added; elements scaled: the small change between the large operations.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 
 use crate::Real;

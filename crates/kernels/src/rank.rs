@@ -1,5 +1,8 @@
 //! Ranks and best items of a batch over the whole catalogue, counted and kept while the tiles of scores go by.
 
+#[cfg(feature = "cuda")]
+pub mod gpu;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use num_traits::Float;

@@ -5,6 +5,9 @@
 //! are two more. Windows are cut into fixed blocks that run in parallel, and inside a block nothing leaves the cache. Only
 //! valid rows are there: what lies before a window counts as zero, and no window sees another.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 

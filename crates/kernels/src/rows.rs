@@ -1,5 +1,8 @@
 //! Embedding rows taken out of a table, and their gradients brought together by row.
 
+#[cfg(feature = "cuda")]
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use crate::Real;

@@ -1,9 +1,9 @@
 //! Attention of one head inside windows: fused on a CPU, candle's operations elsewhere.
 
 use candle_core::{Device, Result, Tensor};
-use prl_kernels::attention;
 pub use prl_kernels::attention::Pattern;
 pub use prl_kernels::spans::Spans;
+use prl_kernels::{attention, runs_on};
 
 use crate::layers::softmax;
 use crate::rows::composed::{put, take};
@@ -11,11 +11,7 @@ use crate::rows::composed::{put, take};
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]` from queries, keys and values of as many rows as the
 /// pattern says, all of width d. `factors`, one for each of the pattern's weights, multiply the weights: their dropout.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Option<&[f32]>) -> Result<Tensor> {
-    if q.device().is_cpu() {
-        attention::attention(q, k, v, pattern, factors)
-    } else {
-        composed(q, k, v, pattern, factors)
-    }
+    if runs_on(q) { attention::attention(q, k, v, pattern, factors) } else { composed(q, k, v, pattern, factors) }
 }
 
 /// What is added to the score of a key that is not to be seen.

@@ -1,7 +1,7 @@
 //! Linear, layer norm and softmax: fused on a CPU, elsewhere composed from operations whose gradients are right.
 
 use candle_core::{D, Result, Tensor};
-use prl_kernels::{linear, norm};
+use prl_kernels::{linear, norm, runs_on};
 
 use crate::params::{Init, Scope};
 
@@ -21,12 +21,12 @@ impl Linear {
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() { linear::linear(x, &self.weight, &self.bias, false) } else { self.composed(x) }
+        if runs_on(x) { linear::linear(x, &self.weight, &self.bias, false) } else { self.composed(x) }
     }
 
     /// The same and a ReLU.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() { linear::linear(x, &self.weight, &self.bias, true) } else { relu(&self.composed(x)?) }
+        if runs_on(x) { linear::linear(x, &self.weight, &self.bias, true) } else { relu(&self.composed(x)?) }
     }
 
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
@@ -56,7 +56,7 @@ impl LayerNorm {
 
     /// `[.., width]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() {
+        if runs_on(x) {
             norm::layer_norm(x, &self.scale, &self.shift, self.eps)
         } else {
             layer_norm(x, &self.scale, &self.shift, self.eps)

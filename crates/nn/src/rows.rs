@@ -1,28 +1,28 @@
 //! Rows of matrices, taken, put and added where they are needed: fused on a CPU, candle's operations elsewhere.
 
 use candle_core::{D, Device, Result, Tensor};
-use prl_kernels::pick;
+use prl_kernels::{pick, runs_on};
 
 pub use prl_kernels::pick::Share;
 
 /// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    if x.device().is_cpu() { pick::take(x, rows) } else { composed::take(x, rows) }
+    if runs_on(x) { pick::take(x, rows) } else { composed::take(x, rows) }
 }
 
 /// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct.
 pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
-    if x.device().is_cpu() { pick::put(x, rows, n) } else { composed::put(x, rows, n) }
+    if runs_on(x) { pick::put(x, rows, n) } else { composed::put(x, rows, n) }
 }
 
 /// `x` `[n, width]` with shares of a table's rows `[m, width]` added: positions, steps, a scaled embedding.
 pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
-    if x.device().is_cpu() { pick::add_shares(x, table, shares) } else { composed::add_shares(x, table, shares) }
+    if runs_on(x) { pick::add_shares(x, table, shares) } else { composed::add_shares(x, table, shares) }
 }
 
 /// Each element times its factor: a dropout.
 pub(crate) fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
-    if x.device().is_cpu() { pick::scale(x, factors) } else { composed::scale(x, factors) }
+    if runs_on(x) { pick::scale(x, factors) } else { composed::scale(x, factors) }
 }
 
 /// The same from candle's operations, on any device.

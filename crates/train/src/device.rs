@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 pub fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(Device::cuda_if_available(0)?),
+        "auto" => Ok(cuda(0).unwrap_or(Device::Cpu)),
         "cuda" => cuda(0),
         _ => match name.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(ordinal)) => cuda(ordinal),
@@ -17,11 +17,14 @@ pub fn device(name: &str) -> Result<Device> {
     }
 }
 
+#[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Device> {
-    if !cfg!(feature = "cuda") {
-        return Err(Error::Config("this build has no CUDA; build it with --features cuda, or use --device cpu".into()));
-    }
-    Ok(Device::new_cuda(ordinal)?)
+    Ok(prl_kernels::gpu::device(ordinal)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device> {
+    Err(Error::Config("this build has no CUDA; build it with --features cuda, or use --device cpu".into()))
 }
 
 /// `cpu` or `cuda`.

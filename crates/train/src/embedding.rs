@@ -10,6 +10,8 @@ use prl_nn::Init;
 
 use crate::dtype::by_dtype;
 use crate::slot::Slot;
+#[cfg(feature = "cuda")]
+use crate::slot::is_on_gpu;
 
 /// The item embedding: `[items + 1, dim]`, the last row being the pad's.
 pub(crate) struct Embedding {
@@ -39,6 +41,12 @@ impl Embedding {
     pub(crate) fn step(&self, adam: Adam, t: u64, ids: &[u32], grad: &Tensor) -> Result<()> {
         let table = self.slot.param.as_tensor();
         let width = table.dim(1)?;
+        #[cfg(feature = "cuda")]
+        if is_on_gpu(table) {
+            let grad = grad.reshape(((), width))?.contiguous()?;
+            let dense = prl_kernels::rows::gpu::add_by_row(table.dim(0)?, ids, &vec![1.0; ids.len()], &grad)?;
+            return self.slot.step(adam, t, &dense);
+        }
         if !table.device().is_cpu() {
             let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
             let dense = table.zeros_like()?.index_add(&ids, &grad.reshape(((), width))?.contiguous()?, 0)?;

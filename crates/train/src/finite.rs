@@ -7,9 +7,15 @@ use prl_kernels::Real;
 use prl_kernels::storage::with;
 
 use crate::dtype::by_dtype;
+#[cfg(feature = "cuda")]
+use crate::slot::is_on_gpu;
 
 /// Whether no element is NaN or infinite.
 pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
+    #[cfg(feature = "cuda")]
+    if is_on_gpu(tensor) {
+        return prl_kernels::gpu::are_finite(&[&tensor.contiguous()?]);
+    }
     if !tensor.device().is_cpu() {
         // One NaN or infinity makes a sum of zeros NaN.
         return Ok(tensor.zeros_like()?.mul(tensor)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0);
@@ -19,6 +25,23 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     by_dtype!(tensor.dtype(), T => with(&tensor, |x: &[T]| {
         Ok(x.iter().fold(true, |ok, x| ok & (x.abs() < T::infinity())))
     }))
+}
+
+/// The first of some tensors with an element that is NaN or infinite. A GPU is asked about all of them at once.
+pub(crate) fn first_strange(tensors: &[&Tensor]) -> Result<Option<usize>> {
+    #[cfg(feature = "cuda")]
+    if tensors.iter().all(|tensor| is_on_gpu(tensor)) {
+        let contiguous = tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<Vec<_>>>()?;
+        if prl_kernels::gpu::are_finite(&contiguous.iter().collect::<Vec<_>>())? {
+            return Ok(None);
+        }
+    }
+    for (i, tensor) in tensors.iter().enumerate() {
+        if !is_finite(tensor)? {
+            return Ok(Some(i));
+        }
+    }
+    Ok(None)
 }
 
 /// The sum of the bit patterns of a CPU tensor's elements, each times its place, so that an exchange shows too.

@@ -15,7 +15,7 @@ use prl_sessions::Windows;
 use crate::double_q::Turn;
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
-use crate::finite::is_finite;
+use crate::finite::first_strange;
 use crate::head::Head;
 use crate::ranks::{Ranks, gather_rows, sum_tensors};
 use crate::slot::Slot;
@@ -176,11 +176,11 @@ impl Network {
     /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then.
     pub(crate) fn take(&self, adam: Adam, turn: Turn, grads: &Gradients<'_>) -> Result<()> {
         let middle = grads.middle.iter().map(|(name, _, grad)| (*name, grad));
-        for (name, grad) in middle.chain(grads.rows.iter().map(|(_, grad)| ("embedding.weight", grad))) {
-            if !is_finite(grad)? {
-                let cause = format!("the gradient of {name} is not finite");
-                return Err(Error::Diverged { step: turn.step, cause });
-            }
+        let all = middle.chain(grads.rows.iter().map(|(_, grad)| ("embedding.weight", grad)));
+        let (names, tensors): (Vec<&str>, Vec<&Tensor>) = all.unzip();
+        if let Some(strange) = first_strange(&tensors)? {
+            let cause = format!("the gradient of {} is not finite", names[strange]);
+            return Err(Error::Diverged { step: turn.step, cause });
         }
         for (_, slot, grad) in &grads.middle {
             slot.step(adam, turn.taken, grad)?;

@@ -26,6 +26,11 @@ impl Slot {
 
     /// Adam's step `t` under a dense gradient.
     pub(crate) fn step(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if is_on_gpu(&self.param) {
+            let slots = [&self.param, &self.first, &self.second].map(|var| var.as_tensor());
+            return prl_kernels::adam::gpu::update(adam.step(t), slots, grad);
+        }
         if !self.param.device().is_cpu() {
             return self.step_composed(adam, t, grad);
         }
@@ -63,6 +68,12 @@ impl Slot {
         self.first.set(&first)?;
         self.second.set(&second)
     }
+}
+
+/// Whether the GPU's own kernels run on a tensor.
+#[cfg(feature = "cuda")]
+pub(crate) fn is_on_gpu(tensor: &Tensor) -> bool {
+    tensor.device().is_cuda() && prl_kernels::runs_on(tensor)
 }
 
 #[cfg(test)]

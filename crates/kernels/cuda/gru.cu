@@ -1,0 +1,90 @@
+// The recurrent half of a GRU: a block a window, a thread some units, every step in one launch. What meets the input is a
+// product before it and three after it.
+#include "block.cuh"
+
+__device__ inline float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+// `inputs` [B, L, 3 d]: the input's part of update gate, reset gate and candidate, without the bias [3 d]. `by_state`
+// [d, 3 d]. Fills at the valid positions the gates [B, L, 3 d], the states before them and the reset ones [B, L, d]; writes
+// the states after the last [B, d]. Shared: 2 d floats.
+extern "C" __global__ void gru(
+    float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
+    const unsigned *lengths, unsigned length, unsigned d
+) {
+    SHARED(own);
+    float *gated = own + d;
+    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) own[j] = 0.0f;
+    __syncthreads();
+    for (unsigned t = 0; t < lengths[blockIdx.x]; t++) {
+        const size_t at = ((size_t)blockIdx.x * length + t) * d;
+        for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+            float z = inputs[3 * at + j] + bias[j], g = inputs[3 * at + d + j] + bias[d + j];
+#pragma unroll 8
+            for (unsigned k = 0; k < d; k++) {
+                z += own[k] * by_state[(size_t)k * 3 * d + j];
+                g += own[k] * by_state[(size_t)k * 3 * d + d + j];
+            }
+            gates[3 * at + j] = sigmoid(z);
+            g = sigmoid(g);
+            gates[3 * at + d + j] = g;
+            before[at + j] = own[j];
+            reset[at + j] = gated[j] = g * own[j];
+        }
+        __syncthreads();
+        for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+            float c = inputs[3 * at + 2 * d + j] + bias[2 * d + j];
+#pragma unroll 8
+            for (unsigned k = 0; k < d; k++) c += gated[k] * by_state[(size_t)k * 3 * d + 2 * d + j];
+            c = tanhf(c);
+            gates[3 * at + 2 * d + j] = c;
+            own[j] += gates[3 * at + j] * (c - own[j]);
+        }
+        __syncthreads();
+    }
+    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) state[(size_t)blockIdx.x * d + j] = own[j];
+}
+
+// The way back: the gradients before the gates' nonlinearities [B, L, 3 d], which begin at zero. `across` [3 d, d] is
+// `by_state` transposed. Shared: 4 d floats.
+extern "C" __global__ void gru_back(
+    float *dgates, const float *grad, const float *gates, const float *before, const float *across, const unsigned *lengths,
+    unsigned length, unsigned d
+) {
+    SHARED(ds);
+    float *dz = ds + d, *dg = ds + 2 * d, *dc = ds + 3 * d;
+    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) ds[j] = grad[(size_t)blockIdx.x * d + j];
+    __syncthreads();
+    for (unsigned t = lengths[blockIdx.x]; t-- > 0;) {
+        const size_t at = ((size_t)blockIdx.x * length + t) * d;
+        for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+            const float z = gates[3 * at + j], c = gates[3 * at + 2 * d + j];
+            dz[j] = ds[j] * (c - before[at + j]) * z * (1.0f - z);
+            dc[j] = ds[j] * z * (1.0f - c * c);
+            ds[j] *= 1.0f - z;
+        }
+        __syncthreads();
+        for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+            float dreset = 0.0f;
+#pragma unroll 8
+            for (unsigned k = 0; k < d; k++) dreset += dc[k] * across[(size_t)(2 * d + k) * d + j];
+            const float g = gates[3 * at + d + j];
+            dg[j] = dreset * before[at + j] * g * (1.0f - g);
+            ds[j] += dreset * g;
+        }
+        __syncthreads();
+        for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+            float sum = ds[j];
+#pragma unroll 8
+            for (unsigned k = 0; k < d; k++) {
+                sum += dz[k] * across[(size_t)k * d + j] + dg[k] * across[(size_t)(d + k) * d + j];
+            }
+            ds[j] = sum;
+            dgates[3 * at + j] = dz[j];
+            dgates[3 * at + d + j] = dg[j];
+            dgates[3 * at + 2 * d + j] = dc[j];
+        }
+        __syncthreads();
+    }
+}

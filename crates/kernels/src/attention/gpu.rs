@@ -1,0 +1,63 @@
+//! On a GPU: a block a window.
+
+use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+
+use super::Attention;
+use crate::gpu::op::OnGpu;
+use crate::gpu::{ATTENTION, Arg, Gpu, Numbers, View, blocks, threads};
+
+/// What both ways are told of the windows.
+pub(crate) struct Kept {
+    /// First query and their number, first key and their number, first weight, of each window.
+    windows: CudaSlice<u32>,
+    factors: Numbers,
+    /// The most keys of a window.
+    longest: usize,
+}
+
+impl Attention {
+    fn keep(&self, gpu: &Gpu) -> Result<Kept> {
+        let (mut words, mut weight) = (Vec::new(), 0);
+        for (queries, keys) in self.pattern.queries.iter().zip(self.pattern.keys.iter()) {
+            words.extend([queries.start, queries.len(), keys.start, keys.len(), weight].map(|n| n as u32));
+            weight += queries.len() * keys.len();
+        }
+        let longest = self.pattern.keys.iter().map(|keys| keys.len()).max().unwrap_or(0);
+        let factors = gpu.copy_in(self.factors.as_deref().unwrap_or(&[]))?;
+        Ok(Kept { windows: gpu.copy_in(&words)?, factors, longest })
+    }
+
+    fn launch(&self, gpu: &Gpu, name: &str, shared: usize, args: &[Arg]) -> Result<()> {
+        gpu.launch(ATTENTION, name, blocks(self.pattern.queries.windows(), threads(self.width), shared), args)
+    }
+}
+
+impl OnGpu<3> for Attention {
+    type Kept = Kept;
+
+    fn there(&self, gpu: &Gpu, [q, k, v]: [View<'_>; 3]) -> Result<(Numbers, Kept)> {
+        let (kept, y) = (self.keep(gpu)?, gpu.room(q.len)?);
+        let args = [(&y).into(), q.into(), k.into(), v.into(), (&kept.factors).into(), (&kept.windows).into()];
+        let rest = [(self.width as u32).into(), self.pattern.causal.into(), self.factors.is_some().into()];
+        self.launch(gpu, "attention", kept.longest, &[args.as_slice(), &rest].concat())?;
+        Ok((y, kept))
+    }
+
+    fn back(
+        &self,
+        gpu: &Gpu,
+        [q, k, v]: [View<'_>; 3],
+        kept: &Kept,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Numbers; 3]> {
+        let (dq, dk, dv) = (gpu.room(q.len)?, gpu.zeros(k.len)?, gpu.zeros(v.len)?);
+        let args = [(&dq).into(), (&dk).into(), (&dv).into(), q.into(), k.into(), v.into(), (&kept.factors).into()];
+        let (width, longest) = (self.width as u32, kept.longest as u32);
+        let flags = [self.pattern.causal.into(), self.factors.is_some().into()];
+        let rest = [(&kept.windows).into(), grad.into(), width.into(), flags[0], flags[1], longest.into()];
+        self.launch(gpu, "attention_back", 2 * kept.longest, &[args.as_slice(), &rest].concat())?;
+        Ok([dq, dk, dv])
+    }
+}

@@ -1,0 +1,319 @@
+//! What the fused operations share on a GPU: memory, launches and products, all in order on one stream.
+
+pub(crate) mod op;
+
+use std::marker::PhantomData;
+
+use candle_core::cuda_backend::cudarc::cublas::{result::sgemm, sys::cublasOperation_t};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
+};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, WrapErr};
+use candle_core::op::BackpropOp;
+use candle_core::{DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+
+/// Numbers on the GPU.
+pub(crate) type Numbers = CudaSlice<f32>;
+
+/// Threads of a block that has no reason for another number.
+pub(crate) const THREADS: u32 = 256;
+
+/// Kernels that are compiled together.
+#[derive(Clone, Copy)]
+pub(crate) struct Module {
+    name: &'static str,
+    ptx: &'static str,
+}
+
+macro_rules! modules {
+    ($($module:ident $name:literal,)+) => {
+        $(pub(crate) const $module: Module = Module {
+            name: concat!("prl ", $name),
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
+        };)+
+    };
+}
+
+modules! {
+    ADAM "adam",
+    ATTENTION "attention",
+    FILTERS "filters",
+    GRU "gru",
+    HEAD "head",
+    NORM "norm",
+    RANK "rank",
+    ROWS "rows",
+    UNFOLD "unfold",
+}
+
+/// Where some numbers of the GPU begin, and how many they are.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    address: u64,
+    pub(crate) len: usize,
+    numbers: PhantomData<&'a Numbers>,
+}
+
+impl View<'_> {
+    /// The first n.
+    pub(crate) fn first(self, n: usize) -> Self {
+        Self { len: n, ..self }
+    }
+
+    /// What lies from the n-th number on.
+    pub(crate) fn from(self, n: usize) -> Self {
+        Self { address: self.address + (n * size_of::<f32>()) as u64, len: self.len - n, ..self }
+    }
+}
+
+/// All of some numbers.
+pub(crate) fn view(numbers: &Numbers) -> View<'_> {
+    View { address: address(numbers), len: numbers.len(), numbers: PhantomData }
+}
+
+/// The numbers of a contiguous part of a storage.
+pub(crate) fn part<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a>> {
+    let Some((start, _)) = layout.contiguous_offsets() else { bail!("a fused operation needs contiguous tensors") };
+    let len = layout.shape().elem_count();
+    Ok(view(f32::as_cuda_slice(storage)?).from(start).first(len))
+}
+
+fn address<T>(slice: &CudaSlice<T>) -> u64 {
+    // One stream, so nothing has to wait for anything that the stream itself does not order.
+    slice.device_ptr(slice.stream()).0
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Arg {
+    Long(u64),
+    Word(u32),
+    Number(f32),
+}
+
+impl From<View<'_>> for Arg {
+    fn from(view: View<'_>) -> Self {
+        Self::Long(view.address)
+    }
+}
+
+impl<T> From<&CudaSlice<T>> for Arg {
+    fn from(slice: &CudaSlice<T>) -> Self {
+        Self::Long(address(slice))
+    }
+}
+
+impl From<u32> for Arg {
+    fn from(word: u32) -> Self {
+        Self::Word(word)
+    }
+}
+
+impl From<bool> for Arg {
+    fn from(flag: bool) -> Self {
+        Self::Word(flag.into())
+    }
+}
+
+impl From<f32> for Arg {
+    fn from(number: f32) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// A matrix in a product: its numbers, the distance between its rows, and whether its other index comes first.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    numbers: View<'a>,
+    stride: usize,
+    is_turned: bool,
+}
+
+/// A matrix of rows of so many numbers, or with rows that far apart.
+pub(crate) fn rows(numbers: View<'_>, stride: usize) -> Matrix<'_> {
+    Matrix { numbers, stride, is_turned: false }
+}
+
+impl Matrix<'_> {
+    /// The transpose.
+    pub(crate) fn turned(self) -> Self {
+        Self { is_turned: !self.is_turned, ..self }
+    }
+
+    fn operation(self) -> cublasOperation_t {
+        if self.is_turned { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N }
+    }
+}
+
+/// A GPU.
+pub(crate) struct Gpu(CudaDevice);
+
+impl Gpu {
+    /// Where a tensor lies.
+    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
+        Ok(Self(tensor.device().as_cuda_device()?.clone()))
+    }
+
+    /// Room for so many numbers, which are not set.
+    pub(crate) fn room(&self, n: usize) -> Result<Numbers> {
+        self.unset(n)
+    }
+
+    /// Room for so many words, which are not set.
+    pub(crate) fn words(&self, n: usize) -> Result<CudaSlice<u32>> {
+        self.unset(n)
+    }
+
+    fn unset<T: DeviceRepr>(&self, n: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: every caller hands it to a kernel or a product that sets all of it before anything reads it.
+        unsafe { self.0.alloc(n.max(1)) }
+    }
+
+    /// So many zeros.
+    pub(crate) fn zeros(&self, n: usize) -> Result<Numbers> {
+        self.0.alloc_zeros(n.max(1))
+    }
+
+    /// A copy of what lies on the CPU.
+    pub(crate) fn copy_in<T: DeviceRepr + Clone + Default + 'static>(&self, values: &[T]) -> Result<CudaSlice<T>> {
+        if values.is_empty() { self.unset(1) } else { self.0.clone_htod(values) }
+    }
+
+    /// A copy on the CPU; waits for all that comes before.
+    pub(crate) fn copy_out<T: DeviceRepr>(&self, slice: &CudaSlice<T>) -> Result<Vec<T>> {
+        self.0.clone_dtoh(slice)
+    }
+
+    /// Copies some numbers to where at least as many lie.
+    pub(crate) fn copy(&self, from: View<'_>, to: View<'_>) -> Result<()> {
+        assert!(from.len <= to.len, "{} numbers to the place of {}", from.len, to.len);
+        let bytes = from.len * size_of::<f32>();
+        // SAFETY: there is room, and the stream is that of both.
+        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, self.0.cuda_stream().cu_stream()) }.w()
+    }
+
+    /// A copy of some numbers.
+    pub(crate) fn copy_of(&self, from: View<'_>) -> Result<Numbers> {
+        let to = self.room(from.len)?;
+        self.copy(from, view(&to))?;
+        Ok(to)
+    }
+
+    /// Runs a kernel. The arguments are those that it says it takes.
+    pub(crate) fn launch(&self, module: Module, kernel: &str, shape: LaunchConfig, args: &[Arg]) -> Result<()> {
+        if shape.grid_dim.0 == 0 || shape.grid_dim.1 == 0 {
+            return Ok(());
+        }
+        let function = self.0.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+        let mut builder = function.builder();
+        for arg in args {
+            match arg {
+                Arg::Long(long) => builder.arg(long),
+                Arg::Word(word) => builder.arg(word),
+                Arg::Number(number) => builder.arg(number),
+            };
+        }
+        // SAFETY: each caller stands beside its kernel's description: the arguments have the types and the lengths that it
+        // names. What they point to lives until now, and memory is given back in the order of the stream.
+        unsafe { builder.launch(shape) }.w()?;
+        Ok(())
+    }
+
+    /// `to = a b`, or `to += a b`, with a `[m, k]`, b `[k, n]`, and the rows of `to` so far apart.
+    pub(crate) fn product(
+        &self,
+        [m, n, k]: [usize; 3],
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        to: Matrix<'_>,
+        is_added: bool,
+    ) -> Result<()> {
+        if m == 0 || n == 0 {
+            return Ok(());
+        }
+        let [m, n, k] = [m, n, k].map(|size| size as i32);
+        let [lda, ldb, ldc] = [a, b, to].map(|matrix| matrix.stride as i32);
+        let [a_at, b_at, c_at] = [a, b, to].map(|matrix| matrix.numbers.address);
+        let (one, keep) = (1.0, if is_added { 1.0 } else { 0.0 });
+        let blas = self.0.cublas_handle();
+        // cuBLAS counts columns first, so the product is made of the transposes, the other way round.
+        let (b_op, a_op) = (b.operation(), a.operation());
+        // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that of their stream.
+        unsafe {
+            let (b, a, c) = (b_at as *const f32, a_at as *const f32, c_at as *mut f32);
+            sgemm(*blas.handle(), b_op, a_op, n, m, k, &one, b, ldb, a, lda, &keep, c, ldc)
+        }
+        .map_err(candle_core::Error::wrap)
+    }
+
+    /// Numbers as a tensor without a past.
+    pub(crate) fn tensor(&self, numbers: Numbers, shape: impl Into<Shape>) -> Tensor {
+        let storage = CudaStorage::wrap_cuda_slice(numbers, self.0.clone());
+        Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+    }
+}
+
+/// A thread for each of n elements.
+pub(crate) fn each(n: usize) -> LaunchConfig {
+    blocks(n.div_ceil(THREADS as usize), THREADS, 0)
+}
+
+/// So many blocks of so many threads, with so many numbers of memory that a block shares.
+pub(crate) fn blocks(n: usize, threads: u32, shared: usize) -> LaunchConfig {
+    let shared_mem_bytes = (shared * size_of::<f32>()) as u32;
+    LaunchConfig { grid_dim: (n as u32, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes }
+}
+
+/// The power of two with about a thread for each of n elements.
+pub(crate) fn threads(n: usize) -> u32 {
+    (n.next_power_of_two() as u32).clamp(32, THREADS)
+}
+
+/// Calls `f` with the numbers of contiguous tensors.
+pub(crate) fn with<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([View<'_>; N]) -> Result<R>) -> Result<R> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let views = guards.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cuda(storage) => part(storage, layout),
+        _ => bail!("a tensor of {:?} among those of a GPU", storage.device().location()),
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    f(std::array::from_fn(|i| views[i]))
+}
+
+/// A GPU as a device of candle's: with one stream for all threads, which orders everything, and memory that is given back
+/// to the system at the end alone.
+///
+/// # Errors
+/// If there is no such GPU, or no driver.
+pub fn device(ordinal: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let cuda = device.as_cuda_device()?;
+    let mut kept = u64::MAX;
+    // SAFETY: all of the device's work is on the one stream, and the attribute is 64 bits.
+    unsafe {
+        cuda.disable_event_tracking();
+        if cuda.cuda_stream().context().has_async_alloc() {
+            let pool = result::device::get_default_mem_pool(cuda.cuda_stream().context().cu_device()).w()?;
+            let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, threshold, (&raw mut kept).cast()).w()?;
+        }
+    }
+    Ok(device)
+}
+
+/// Whether no number of contiguous `f32` tensors of one GPU is NaN or infinite: one word comes back for all of them.
+pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
+    let Some(first) = tensors.first() else { return Ok(true) };
+    if tensors.iter().any(|tensor| tensor.dtype() != DType::F32) {
+        bail!("only f32 is looked at on a GPU");
+    }
+    let gpu = Gpu::of(first)?;
+    let found = gpu.copy_in(&[0_u32])?;
+    for tensor in tensors {
+        with([tensor], |[x]| {
+            let grid = blocks(x.len.div_ceil(THREADS as usize).min(1024), THREADS, 0);
+            gpu.launch(ADAM, "find_strange", grid, &[x.into(), Arg::Long(x.len as u64), (&found).into()])
+        })?;
+    }
+    Ok(gpu.copy_out(&found)? == [0])
+}

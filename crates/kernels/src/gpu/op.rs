@@ -1,0 +1,43 @@
+//! A fused operation's other half, on a GPU in `f32`.
+
+use candle_core::cuda_backend::CudaStorage;
+use candle_core::{Layout, Result, Shape, Tensor, bail};
+
+use super::{Gpu, Numbers, View, part, with};
+use crate::op::{Fused, Op, all};
+
+/// An operation on N contiguous tensors of `f32` that is differentiable in all of them.
+pub(crate) trait OnGpu<const N: usize> {
+    /// What the way back needs beside the arguments and the result.
+    type Kept: Send + Sync + 'static;
+
+    /// The result, and what is kept.
+    fn there(&self, gpu: &Gpu, args: [View<'_>; N]) -> Result<(Numbers, Self::Kept)>;
+
+    /// The gradient of each argument, as long as it, from the result and its gradient.
+    fn back(
+        &self,
+        gpu: &Gpu,
+        args: [View<'_>; N],
+        kept: &Self::Kept,
+        out: View<'_>,
+        grad: View<'_>,
+    ) -> Result<[Numbers; N]>;
+}
+
+impl<F: Fused<N>, const N: usize> Op<F, N> {
+    pub(crate) fn forward_on_gpu(&self, args: [(&CudaStorage, &Layout); N]) -> Result<(CudaStorage, Shape)> {
+        let gpu = Gpu(args[0].0.device.clone());
+        let views = all(args.into_iter().map(|(storage, layout)| part(storage, layout)))?;
+        let (out, kept) = self.fused.there(&gpu, views)?;
+        _ = self.kept.set(kept);
+        Ok((CudaStorage::wrap_cuda_slice(out, gpu.0), self.shape.clone()))
+    }
+
+    pub(crate) fn back_on_gpu(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
+        let Some(kept) = self.kept.get() else { bail!("{}: backward before forward", F::NAME) };
+        let (gpu, grad) = (Gpu::of(out)?, grad.contiguous()?);
+        let grads = with([out, &grad], |[out, grad]| with(args, |args| self.fused.back(&gpu, args, kept, out, grad)))?;
+        all(grads.into_iter().zip(args).map(|(numbers, like)| Ok(gpu.tensor(numbers, like.shape()))))
+    }
+}

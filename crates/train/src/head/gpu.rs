@@ -1,0 +1,52 @@
+//! The output layer on a GPU.
+
+use candle_core::{Result, Tensor};
+use prl_kernels::adam::Adam;
+use prl_kernels::head::gpu::{Gradients, Layer};
+use prl_kernels::rows::gpu::add_by_row;
+
+use super::{Head, HeadStep};
+
+impl Head {
+    pub(super) fn layer(&self) -> Layer<'_> {
+        Layer { weight: self.weight.param.as_tensor(), bias: self.bias.param.as_tensor() }
+    }
+
+    pub(super) fn step_on_gpu(
+        &self,
+        adam: Adam,
+        t: u64,
+        hidden: &Tensor,
+        targets: &[u32],
+        scale: &[f64],
+    ) -> Result<HeadStep> {
+        let hidden = hidden.contiguous()?;
+        let losses = self.layer().losses(&hidden, targets, scale)?;
+        let loss = losses.sum;
+        if !loss.is_finite() {
+            return Ok(HeadStep { loss, hidden });
+        }
+        let Gradients { hidden, weight, bias } = self.layer().gradients(&hidden, losses)?;
+        self.weight.step(adam, t, &weight)?;
+        self.bias.step(adam, t, &bias)?;
+        Ok(HeadStep { loss, hidden })
+    }
+
+    pub(super) fn step_chosen_on_gpu(
+        &self,
+        adam: Adam,
+        t: u64,
+        hidden: &Tensor,
+        items: &[u32],
+        grads: &[f64],
+    ) -> Result<Tensor> {
+        let (n, device) = (self.bias.param.elem_count(), hidden.device());
+        let weights: Vec<f32> = grads.iter().map(|&grad| grad as f32).collect();
+        let chosen = self.weight.param.index_select(&Tensor::from_slice(items, items.len(), device)?, 0)?;
+        let by_value = Tensor::from_slice(&weights, (weights.len(), 1), device)?;
+        self.weight.step(adam, t, &add_by_row(n, items, &weights, &hidden.contiguous()?)?)?;
+        let ones = vec![1.0; weights.len()];
+        self.bias.step(adam, t, &add_by_row(n, items, &ones, &by_value)?.reshape(n)?)?;
+        chosen.broadcast_mul(&by_value)
+    }
+}
