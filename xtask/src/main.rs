@@ -11,6 +11,7 @@ mod plot;
 mod reliability;
 mod reproduce;
 mod sheet;
+mod stand_in;
 mod tidy;
 mod timed;
 
@@ -40,6 +41,8 @@ enum Task {
     Bench(Box<bench::Args>),
     /// One folder for a machine with a GPU but neither Rust nor network: the binary, data, and a script that starts it
     Pack(pack::Args),
+    /// The tests that need a GPU, on a CPU in its place (needs a CUDA toolkit and a C++ compiler)
+    StandIn,
     /// What is promised of data and runs, tried: kills, failing and full disks, fuzzed readers, memory
     Reliability(reliability::Args),
     /// Formatting, lints, docs, tidy and every test: what a change must pass
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Perform(args) => reproduce::perform(&args),
         Task::Bench(args) => bench::run(*args),
         Task::Pack(args) => pack::run(&args),
+        Task::StandIn => stand_in::run(),
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),

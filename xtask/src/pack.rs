@@ -32,7 +32,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 program=$1
 shift
 found=
-for library in libcublas.so.13 libcurand.so.10 libcuda.so.1; do
+for library in libcublas.so.13 libcurand.so.10 libcudart.so.13 libcuda.so.1; do
   for place in ${CUDA_LIBRARIES:-} /usr/local/nvidia /usr/local/cuda* /usr/lib/x86_64-linux-gnu \
     $(python3 -c 'import site; print(*(p + "/nvidia" for p in site.getsitepackages()))' 2>/dev/null); do
     file=$(find -L "$place" -name "$library" -print 2>/dev/null | head -n 1)

@@ -1,24 +1,48 @@
-// Adam, dense and in one pass; and whether numbers are finite.
+// Adam, dense and in one pass; and whether numbers are finite. Both go over several tensors in one launch.
 #include "block.cuh"
 
-// A thread an element.
-extern "C" __global__ void adam(
-    float *param, float *first, float *second, const float *grad, unsigned long long n, float beta1, float beta2, float rate,
-    float root, float eps
-) {
-    const size_t i = element();
-    if (i >= n) return;
-    const float g = grad[i];
-    const float m = beta1 * first[i] + (1.0f - beta1) * g;
-    const float v = beta2 * second[i] + (1.0f - beta2) * g * g;
-    first[i] = m;
-    second[i] = v;
-    param[i] -= rate * m / (sqrtf(v) * root + eps);
+// Of the tensors that the grid's blocks are dealt to, the one of this block: its first block is the last that is not after it.
+template <class Tensor> __device__ inline Tensor dealt(const Tensor *tensors, unsigned n) {
+    unsigned i = n - 1;
+    while (tensors[i].block > blockIdx.x) i--;
+    return tensors[i];
 }
 
-// A thread some elements: `found` becomes 1 if one of them is NaN or infinite.
-extern "C" __global__ void find_strange(const float *x, unsigned long long n, unsigned *found) {
-    for (size_t i = element(); i < n; i += (size_t)gridDim.x * blockDim.x) {
-        if (!isfinite(x[i])) *found = 1;
+struct Slot {
+    unsigned long long block, n;
+    float *param, *first, *second;
+    const float *grad;
+};
+
+// A block 1024 elements of a tensor, 256 threads.
+extern "C" __global__ void adam(
+    const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps
+) {
+    const Slot slot = dealt(slots, n);
+    const size_t start = (blockIdx.x - slot.block) * 1024 + threadIdx.x;
+#pragma unroll
+    for (unsigned turn = 0; turn < 4; turn++) {
+        const size_t i = start + turn * 256;
+        if (i >= slot.n) return;
+        const float g = slot.grad[i];
+        const float m = beta1 * slot.first[i] + (1.0f - beta1) * g;
+        const float v = beta2 * slot.second[i] + (1.0f - beta2) * g * g;
+        slot.first[i] = m;
+        slot.second[i] = v;
+        slot.param[i] -= rate * m / (sqrtf(v) * root + eps);
+    }
+}
+
+struct Numbers {
+    unsigned long long block, n;
+    const float *numbers;
+};
+
+// A block 1024 elements of a tensor, 256 threads: `found` becomes 1 if one of all is NaN or infinite.
+extern "C" __global__ void find_strange(const Numbers *tensors, unsigned n, unsigned *found) {
+    const Numbers tensor = dealt(tensors, n);
+    const size_t start = (blockIdx.x - tensor.block) * 1024 + threadIdx.x;
+    for (size_t i = start; i < start + 1024 && i < tensor.n; i += 256) {
+        if (!isfinite(tensor.numbers[i])) *found = 1;
     }
 }

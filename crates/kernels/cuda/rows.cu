@@ -63,14 +63,15 @@ extern "C" __global__ void add_bias(float *y, const float *bias, unsigned n, uns
     y[i] = relu && !(sum > 0.0f) ? 0.0f : sum;
 }
 
-// The sum of each column of x [rows, columns]. A block is 32 columns times 32 threads that share the rows.
-extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows, unsigned columns) {
+// The sum of each column of x [rows, columns], whose rows lie `stride` apart. A block is 32 columns times 32 threads that
+// share the rows.
+extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows, unsigned columns, unsigned stride) {
     __shared__ float parts[32][32];
     const unsigned column = blockIdx.x * 32 + threadIdx.x;
     float sum = 0.0f;
     if (column < columns) {
 #pragma unroll 4
-        for (unsigned row = threadIdx.y; row < rows; row += 32) sum += x[(size_t)row * columns + column];
+        for (unsigned row = threadIdx.y; row < rows; row += 32) sum += x[(size_t)row * stride + column];
     }
     parts[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
@@ -80,8 +81,10 @@ extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows
     }
 }
 
-// A thread an element: [rows, columns] becomes [columns, rows].
-extern "C" __global__ void transpose(float *out, const float *x, unsigned rows, unsigned columns) {
-    const size_t i = element();
-    if (i < (size_t)rows * columns) out[i % columns * rows + i / columns] = x[i];
+// A thread an element: each of `n` matrices [rows, columns], one after the other, becomes [columns, rows].
+extern "C" __global__ void transpose(float *out, const float *x, unsigned n, unsigned rows, unsigned columns) {
+    const size_t i = element(), size = (size_t)rows * columns;
+    if (i >= n * size) return;
+    const size_t inside = i % size;
+    out[i - inside + inside % columns * rows + inside / columns] = x[i];
 }

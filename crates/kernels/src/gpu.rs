@@ -10,7 +10,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// Numbers on the GPU.
 pub(crate) type Numbers = CudaSlice<f32>;
@@ -100,6 +100,13 @@ impl From<View<'_>> for Arg {
 impl<T> From<&CudaSlice<T>> for Arg {
     fn from(slice: &CudaSlice<T>) -> Self {
         Self::Long(address(slice))
+    }
+}
+
+impl From<Option<View<'_>>> for Arg {
+    /// Nothing is a null pointer.
+    fn from(view: Option<View<'_>>) -> Self {
+        Self::Long(view.map_or(0, |view| view.address))
     }
 }
 
@@ -219,29 +226,22 @@ impl Gpu {
         Ok(())
     }
 
-    /// `to = a b`, or `to += a b`, with a `[m, k]`, b `[k, n]`, and the rows of `to` so far apart.
-    pub(crate) fn product(
-        &self,
-        [m, n, k]: [usize; 3],
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-        to: Matrix<'_>,
-        is_added: bool,
-    ) -> Result<()> {
+    /// `to = a b`, with a `[m, k]`, b `[k, n]`, and the rows of `to` so far apart.
+    pub(crate) fn product(&self, [m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, to: Matrix<'_>) -> Result<()> {
         if m == 0 || n == 0 {
             return Ok(());
         }
         let [m, n, k] = [m, n, k].map(|size| size as i32);
         let [lda, ldb, ldc] = [a, b, to].map(|matrix| matrix.stride as i32);
         let [a_at, b_at, c_at] = [a, b, to].map(|matrix| matrix.numbers.address);
-        let (one, keep) = (1.0, if is_added { 1.0 } else { 0.0 });
+        let (one, none) = (1.0, 0.0);
         let blas = self.0.cublas_handle();
         // cuBLAS counts columns first, so the product is made of the transposes, the other way round.
         let (b_op, a_op) = (b.operation(), a.operation());
         // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that of their stream.
         unsafe {
             let (b, a, c) = (b_at as *const f32, a_at as *const f32, c_at as *mut f32);
-            sgemm(*blas.handle(), b_op, a_op, n, m, k, &one, b, ldb, a, lda, &keep, c, ldc)
+            sgemm(*blas.handle(), b_op, a_op, n, m, k, &one, b, ldb, a, lda, &none, c, ldc)
         }
         .map_err(candle_core::Error::wrap)
     }
@@ -301,19 +301,52 @@ pub fn device(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
+/// Several tensors in one launch, a block for so many elements of one of them.
+pub(crate) struct Deal {
+    /// Of each tensor: its first block, its elements, and where they lie.
+    words: Vec<u64>,
+    tensors: u32,
+    blocks: usize,
+}
+
+impl Deal {
+    const ELEMENTS: usize = 4 * THREADS as usize;
+
+    /// Of what lies at the addresses of each, all of one length.
+    pub(crate) fn new<const N: usize>(tensors: impl Iterator<Item = [u64; N]>, lengths: &[usize]) -> Self {
+        let (mut words, mut blocks) = (Vec::new(), 0);
+        for (addresses, &n) in tensors.zip(lengths).filter(|(_, n)| **n > 0) {
+            words.extend([blocks as u64, n as u64]);
+            words.extend(addresses);
+            blocks += n.div_ceil(Self::ELEMENTS);
+        }
+        Self { tensors: (words.len() / (N + 2)) as u32, words, blocks }
+    }
+
+    /// Runs a kernel of the module [`ADAM`] on them, which takes the table, its length, and these.
+    pub(crate) fn launch(&self, gpu: &Gpu, kernel: &str, args: &[Arg]) -> Result<()> {
+        let table = gpu.copy_in(&self.words)?;
+        let args = [&[(&table).into(), self.tensors.into()], args].concat();
+        gpu.launch(ADAM, kernel, blocks(self.blocks, THREADS, 0), &args)
+    }
+}
+
+/// Where the numbers of a contiguous `f32` tensor of a GPU begin; good for as long as the tensor is.
+pub(crate) fn address_of(tensor: &Tensor) -> Result<u64> {
+    with([tensor], |[numbers]| Ok(numbers.address))
+}
+
 /// Whether no number of contiguous `f32` tensors of one GPU is NaN or infinite: one word comes back for all of them.
+///
+/// # Errors
+/// If a tensor is another, or the GPU fails.
 pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
     let Some(first) = tensors.first() else { return Ok(true) };
-    if tensors.iter().any(|tensor| tensor.dtype() != DType::F32) {
-        bail!("only f32 is looked at on a GPU");
-    }
     let gpu = Gpu::of(first)?;
     let found = gpu.copy_in(&[0_u32])?;
-    for tensor in tensors {
-        with([tensor], |[x]| {
-            let grid = blocks(x.len.div_ceil(THREADS as usize).min(1024), THREADS, 0);
-            gpu.launch(ADAM, "find_strange", grid, &[x.into(), Arg::Long(x.len as u64), (&found).into()])
-        })?;
-    }
+    let addresses = tensors.iter().map(|tensor| address_of(tensor)).collect::<Result<Vec<_>>>()?;
+    let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.elem_count()).collect();
+    let deal = Deal::new(addresses.into_iter().map(|address| [address]), &lengths);
+    deal.launch(&gpu, "find_strange", &[(&found).into()])?;
     Ok(gpu.copy_out(&found)? == [0])
 }

@@ -182,9 +182,8 @@ impl Network {
             let cause = format!("the gradient of {} is not finite", names[strange]);
             return Err(Error::Diverged { step: turn.step, cause });
         }
-        for (_, slot, grad) in &grads.middle {
-            slot.step(adam, turn.taken, grad)?;
-        }
+        let middle: Vec<_> = grads.middle.iter().map(|(_, slot, grad)| (*slot, grad.clone())).collect();
+        Slot::step_all(adam, turn.taken, &middle)?;
         if let Some((ids, grad)) = &grads.rows {
             self.embedding.step(adam, turn.taken, ids, grad)?;
         }

@@ -28,8 +28,7 @@ impl Slot {
     pub(crate) fn step(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(&self.param) {
-            let slots = [&self.param, &self.first, &self.second].map(|var| var.as_tensor());
-            return prl_kernels::adam::gpu::update(adam.step(t), slots, grad);
+            return Self::step_all(adam, t, &[(self, grad.clone())]);
         }
         if !self.param.device().is_cpu() {
             return self.step_composed(adam, t, grad);
@@ -40,6 +39,18 @@ impl Slot {
             DType::F64 => with(&grad, |g: &[f64]| self.with_slots(|slots| update(adam.step(t), slots, g))),
             other => bail!("parameters are f32 or f64, not {other:?}"),
         }
+    }
+
+    /// Adam's step `t` of several parameters, each under its dense gradient: one launch on a GPU.
+    pub(crate) fn step_all(adam: Adam, t: u64, slots: &[(&Self, Tensor)]) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if slots.iter().all(|(slot, _)| is_on_gpu(&slot.param)) {
+            let grads = slots.iter().map(|(_, grad)| grad.contiguous()).collect::<Result<Vec<_>>>()?;
+            let all = slots.iter().zip(&grads);
+            let all: Vec<_> = all.map(|((s, _), grad)| [&*s.param, &*s.first, &*s.second, grad]).collect();
+            return prl_kernels::adam::gpu::update(adam.step(t), &all);
+        }
+        slots.iter().try_for_each(|(slot, grad)| slot.step(adam, t, grad))
     }
 
     /// Adam's step under a gradient that is zero but for some rows (ascending, distinct); every row's moments decay.

@@ -1,24 +1,26 @@
-//! On a GPU: a thread an element.
+//! On a GPU: several parameters in one launch.
 
 use candle_core::{Result, Tensor, bail};
 
 use super::Step;
-use crate::gpu::{ADAM, Arg, Gpu, each, with};
+use crate::gpu::{Arg, Deal, Gpu, address_of};
 
-/// One dense step over a parameter with its moments, all contiguous `f32` tensors of one GPU; they change in place.
+/// One dense step over parameters, each with its first and second moments and its gradient, all contiguous `f32` tensors of
+/// one GPU; all but the gradients change in place.
 ///
 /// # Errors
-/// If they differ in size.
-pub fn update(step: Step<f32>, slots: [&Tensor; 3], grad: &Tensor) -> Result<()> {
-    let n = grad.elem_count();
-    if slots.iter().any(|tensor| tensor.elem_count() != n) {
-        bail!("adam: a gradient of {n} elements for {:?}", slots.map(Tensor::elem_count));
+/// If a parameter's four differ in size, or the GPU fails.
+pub fn update(step: Step<f32>, slots: &[[&Tensor; 4]]) -> Result<()> {
+    let Some([first, ..]) = slots.first() else { return Ok(()) };
+    let gpu = Gpu::of(first)?;
+    let lengths: Vec<usize> = slots.iter().map(|slot| slot[0].elem_count()).collect();
+    if let Some(slot) = slots.iter().find(|slot| slot.iter().any(|t| t.elem_count() != slot[0].elem_count())) {
+        bail!("adam: parameter, moments and gradient of {:?} elements", slot.map(Tensor::elem_count));
     }
-    let (gpu, grad) = (Gpu::of(grad)?, grad.contiguous()?);
-    let [param, first, second] = slots;
-    with([param, first, second, &grad], |numbers| {
-        let rest = [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number);
-        let args = [numbers.map(Arg::from).as_slice(), &[Arg::Long(n as u64)], &rest].concat();
-        gpu.launch(ADAM, "adam", each(n), &args)
-    })
+    let mut addresses = Vec::with_capacity(slots.len());
+    for [param, first, second, grad] in slots {
+        addresses.push([address_of(param)?, address_of(first)?, address_of(second)?, address_of(grad)?]);
+    }
+    let factors = [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number);
+    Deal::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &factors)
 }

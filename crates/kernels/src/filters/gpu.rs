@@ -66,8 +66,8 @@ impl OnGpu<3> for Filters {
         gpu.launch(FILTERS, "filters_horizontal", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
         // The biases follow the filters, in the order of the results.
         let biases = self.heights.len() * self.filters;
-        let sums = column_sums(gpu, view(&gated), self.outputs())?;
-        gpu.copy(view(&sums).first(biases), view(&dhorizontal).from(taps * self.width * self.filters))?;
+        let sums = view(&dhorizontal).from(taps * self.width * self.filters).first(biases);
+        column_sums(gpu, view(&gated), self.outputs(), sums)?;
 
         let args = [(&dvertical).into(), (&gated).into(), x.into(), (&kept.lengths).into()];
         let sizes = [batch, self.length, self.width, self.outputs()].map(|n| (n as u32).into());

@@ -5,8 +5,8 @@ use candle_core::{Result, bail};
 
 use super::{Gru, Sizes};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{GRU, Gpu, Numbers, ROWS, View, blocks, each, rows, threads, view};
-use crate::pick::gpu::column_sums;
+use crate::gpu::{GRU, Gpu, Numbers, View, blocks, rows, threads, view};
+use crate::pick::gpu::{column_sums, transpose};
 
 /// Numbers that a block can share on every GPU.
 const SHARED: usize = 48 * 1024 / size_of::<f32>();
@@ -38,7 +38,7 @@ impl OnGpu<2> for Gru {
         let Sizes { length, input, width } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
         let inputs = gpu.room(n * all)?;
-        gpu.product([n, all, input], rows(x, input), rows(kernel, all), rows(view(&inputs), all), false)?;
+        gpu.product([n, all, input], rows(x, input), rows(kernel, all), rows(view(&inputs), all))?;
         let (gates, before, reset) = (gpu.zeros(n * all)?, gpu.zeros(n * width)?, gpu.zeros(n * width)?);
         let kept = Kept { lengths: gpu.copy_in(&self.lengths)?, gates, before, reset };
         let state = gpu.room(self.lengths.len() * width)?;
@@ -62,11 +62,7 @@ impl OnGpu<2> for Gru {
     ) -> Result<[Numbers; 2]> {
         let Sizes { length, input, width } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
-        let across = gpu.room(width * all)?;
-        let by_state = kernel.from(input * all);
-        let sizes = [(width as u32).into(), (all as u32).into()];
-        let args = [(&across).into(), by_state.into(), sizes[0], sizes[1]];
-        gpu.launch(ROWS, "transpose", each(width * all), &args)?;
+        let across = transpose(gpu, kernel.from(input * all).first(width * all), 1, width)?;
         let dgates = gpu.zeros(n * all)?;
         let given = [(&dgates).into(), grad.into(), (&kept.gates).into(), (&kept.before).into()];
         let rest = [(&across).into(), (&kept.lengths).into(), (length as u32).into(), (width as u32).into()];
@@ -75,13 +71,13 @@ impl OnGpu<2> for Gru {
         let (dx, dkernel) = (gpu.room(x.len)?, gpu.room(kernel.len)?);
         let by_row = rows(view(&dgates), all);
         let candidate = rows(view(&dgates).from(2 * width), all);
-        gpu.product([n, input, all], by_row, rows(kernel, all).turned(), rows(view(&dx), input), false)?;
-        gpu.product([input, all, n], rows(x, input).turned(), by_row, rows(view(&dkernel), all), false)?;
+        gpu.product([n, input, all], by_row, rows(kernel, all).turned(), rows(view(&dx), input))?;
+        gpu.product([input, all, n], rows(x, input).turned(), by_row, rows(view(&dkernel), all))?;
         let below = view(&dkernel).from(input * all);
         let (before, reset) = (rows(view(&kept.before), width).turned(), rows(view(&kept.reset), width).turned());
-        gpu.product([width, 2 * width, n], before, by_row, rows(below, all), false)?;
-        gpu.product([width, width, n], reset, candidate, rows(below.from(2 * width), all), false)?;
-        gpu.copy(view(&column_sums(gpu, view(&dgates), all)?), below.from(width * all))?;
+        gpu.product([width, 2 * width, n], before, by_row, rows(below, all))?;
+        gpu.product([width, width, n], reset, candidate, rows(below.from(2 * width), all))?;
+        column_sums(gpu, view(&dgates), all, below.from(width * all))?;
         Ok([dx, dkernel])
     }
 }

@@ -48,7 +48,7 @@ impl Layer<'_> {
         let scores = gpu.room(batch * items)?;
         with([hidden, self.weight], |[hidden, weight]| {
             let (weight, to) = (rows(weight, width).turned(), rows(view(&scores), items));
-            gpu.product([batch, items, width], rows(hidden, width), weight, to, false)
+            gpu.product([batch, items, width], rows(hidden, width), weight, to)
         })?;
         Ok(scores)
     }
@@ -89,9 +89,9 @@ impl Layer<'_> {
             gpu.launch(HEAD, "head_gradients", each(items), &[given.as_slice(), &rest].concat())?;
             let dscores = rows(view(&scores), items);
             let to = rows(view(&dhidden), width);
-            gpu.product([batch, width, items], dscores, rows(weight, width), to, false)?;
+            gpu.product([batch, width, items], dscores, rows(weight, width), to)?;
             let to = rows(view(&dweight), width);
-            gpu.product([items, width, batch], dscores.turned(), rows(hidden, width), to, false)
+            gpu.product([items, width, batch], dscores.turned(), rows(hidden, width), to)
         })?;
         let hidden = gpu.tensor(dhidden, (batch, width));
         Ok(Gradients { hidden, weight: gpu.tensor(dweight, (items, width)), bias: gpu.tensor(dbias, items) })

@@ -15,7 +15,7 @@ impl OnGpu<3> for Linear {
         let n = x.len / inputs;
         let y = gpu.room(n * outputs)?;
         let to = rows(view(&y), outputs);
-        gpu.product([n, outputs, inputs], rows(x, inputs), rows(weight, outputs), to, false)?;
+        gpu.product([n, outputs, inputs], rows(x, inputs), rows(weight, outputs), to)?;
         let sizes = [(n * outputs) as u32, outputs as u32].map(Into::into);
         let args = [(&y).into(), bias.into(), sizes[0], sizes[1], relu.into()];
         gpu.launch(ROWS, "add_bias", each(n * outputs), &args)?;
@@ -34,11 +34,12 @@ impl OnGpu<3> for Linear {
         let gated = if relu { Some(gate(gpu, y, grad)?) } else { None };
         let grad = gated.as_ref().map_or(grad, view);
         let n = x.len / inputs;
-        let (dx, dweight) = (gpu.room(x.len)?, gpu.room(weight.len)?);
+        let (dx, dweight, dbias) = (gpu.room(x.len)?, gpu.room(weight.len)?, gpu.room(bias.len)?);
         let (by_row, to) = (rows(grad, outputs), rows(view(&dx), inputs));
-        gpu.product([n, inputs, outputs], by_row, rows(weight, outputs).turned(), to, false)?;
+        gpu.product([n, inputs, outputs], by_row, rows(weight, outputs).turned(), to)?;
         let to = rows(view(&dweight), outputs);
-        gpu.product([inputs, outputs, n], rows(x, inputs).turned(), by_row, to, false)?;
-        Ok([dx, dweight, column_sums(gpu, grad, bias.len)?])
+        gpu.product([inputs, outputs, n], rows(x, inputs).turned(), by_row, to)?;
+        column_sums(gpu, grad, outputs, view(&dbias))?;
+        Ok([dx, dweight, dbias])
     }
 }

@@ -7,38 +7,38 @@ use crate::gpu::op::OnGpu;
 use crate::gpu::{Arg, Gpu, NORM, Numbers, View, blocks, threads, view};
 use crate::pick::gpu::column_sums;
 
-/// A layer norm's scale and shift, and what follows it.
+/// A layer norm's scale and shift, and what stands around it.
 pub(crate) struct Norm<'a> {
+    /// Added before it.
+    pub(crate) bias: Option<View<'a>>,
     pub(crate) scale: View<'a>,
     pub(crate) shift: View<'a>,
     pub(crate) eps: f64,
+    /// Behind it.
     pub(crate) relu: bool,
 }
 
 impl Norm<'_> {
-    /// The rows x, normalised and what follows; `base` is added to that.
-    pub(crate) fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>, width: usize) -> Result<Numbers> {
+    /// The rows x, normalised, and what follows; `base` is added to that.
+    pub(crate) fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>) -> Result<Numbers> {
         let y = gpu.room(x.len)?;
-        let (relu, has_base) = (self.relu.into(), base.is_some().into());
-        let args = [(&y).into(), x.into(), self.scale.into(), self.shift.into(), base.unwrap_or(x).into()];
-        let rest = [(self.eps as f32).into(), (width as u32).into(), relu, has_base];
-        self.launch(gpu, "layer_norm", x.len, width, &[args.as_slice(), &rest].concat())?;
+        let given = [(&y).into(), x.into(), self.bias.into(), self.scale.into(), self.shift.into(), base.into()];
+        self.launch(gpu, "layer_norm", x.len, &given)?;
         Ok(y)
     }
 
-    /// The gradients of x, and of scale and shift `[2 width]`.
-    pub(crate) fn back(&self, gpu: &Gpu, x: View<'_>, grad: View<'_>, width: usize) -> Result<[Numbers; 2]> {
-        let (dx, shares) = (gpu.room(x.len)?, gpu.room(2 * x.len)?);
-        let args = [(&dx).into(), (&shares).into(), x.into(), self.scale.into(), self.shift.into(), grad.into()];
-        let rest = [(self.eps as f32).into(), (width as u32).into(), self.relu.into()];
-        self.launch(gpu, "layer_norm_back", x.len, width, &[args.as_slice(), &rest].concat())?;
-        let sums = column_sums(gpu, view(&shares), 2 * width)?;
-        Ok([dx, sums])
+    /// The gradient of x, and of each row the shares in those of bias, scale and shift: `[rows, 3 width]`.
+    pub(crate) fn back(&self, gpu: &Gpu, x: View<'_>, grad: View<'_>) -> Result<[Numbers; 2]> {
+        let (dx, shares) = (gpu.room(x.len)?, gpu.room(3 * x.len)?);
+        let given = [x.into(), self.bias.into(), self.scale.into(), self.shift.into(), grad.into()];
+        self.launch(gpu, "layer_norm_back", x.len, &[[(&dx).into(), (&shares).into()].as_slice(), &given].concat())?;
+        Ok([dx, shares])
     }
 
-    fn launch(&self, gpu: &Gpu, name: &str, n: usize, width: usize, args: &[Arg]) -> Result<()> {
-        let threads = threads(width);
-        gpu.launch(NORM, name, blocks(n / width, threads, threads as usize), args)
+    fn launch(&self, gpu: &Gpu, kernel: &str, n: usize, args: &[Arg]) -> Result<()> {
+        let (width, threads) = (self.scale.len, threads(self.scale.len));
+        let rest = [(self.eps as f32).into(), (width as u32).into(), self.relu.into()];
+        gpu.launch(NORM, kernel, blocks(n / width, threads, threads as usize), &[args, &rest].concat())
     }
 }
 
@@ -46,8 +46,8 @@ impl OnGpu<3> for LayerNorm {
     type Kept = ();
 
     fn there(&self, gpu: &Gpu, [x, scale, shift]: [View<'_>; 3]) -> Result<(Numbers, ())> {
-        let norm = Norm { scale, shift, eps: self.eps, relu: false };
-        Ok((norm.there(gpu, x, None, scale.len)?, ()))
+        let norm = Norm { bias: None, scale, shift, eps: self.eps, relu: false };
+        Ok((norm.there(gpu, x, None)?, ()))
     }
 
     fn back(
@@ -59,8 +59,10 @@ impl OnGpu<3> for LayerNorm {
         grad: View<'_>,
     ) -> Result<[Numbers; 3]> {
         let width = scale.len;
-        let [dx, sums] = Norm { scale, shift, eps: self.eps, relu: false }.back(gpu, x, grad, width)?;
-        let sums = view(&sums);
-        Ok([dx, gpu.copy_of(sums.first(width))?, gpu.copy_of(sums.from(width))?])
+        let [dx, shares] = Norm { bias: None, scale, shift, eps: self.eps, relu: false }.back(gpu, x, grad)?;
+        let (dscale, dshift) = (gpu.room(width)?, gpu.room(width)?);
+        column_sums(gpu, view(&shares).from(width), 3 * width, view(&dscale))?;
+        column_sums(gpu, view(&shares).from(2 * width), 3 * width, view(&dshift))?;
+        Ok([dx, dscale, dshift])
     }
 }

@@ -19,13 +19,19 @@ pub(crate) fn add(gpu: &Gpu, y: &Numbers, x: View<'_>) -> Result<()> {
     gpu.launch(ROWS, "add", each(x.len), &[y.into(), x.into(), (x.len as u32).into()])
 }
 
-/// The sum of each of so many columns.
-pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, columns: usize) -> Result<Numbers> {
-    let out = gpu.room(columns)?;
-    let grid = (columns.div_ceil(32) as u32, 1, 1);
+/// The sums of the first columns of x, whose rows lie `stride` apart, as many as `out` has room for.
+pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, stride: usize, out: View<'_>) -> Result<()> {
+    let grid = (out.len.div_ceil(32) as u32, 1, 1);
     let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 32, 1), shared_mem_bytes: 0 };
-    let args = [(&out).into(), x.into(), ((x.len / columns) as u32).into(), (columns as u32).into()];
-    gpu.launch(ROWS, "column_sums", shape, &args)?;
+    let [rows, columns, stride] = [x.len.div_ceil(stride), out.len, stride].map(|n| (n as u32).into());
+    gpu.launch(ROWS, "column_sums", shape, &[out.into(), x.into(), rows, columns, stride])
+}
+
+/// The transposes of n matrices of so many rows, one after the other.
+pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result<Numbers> {
+    let out = gpu.room(x.len)?;
+    let sizes = [n, rows, x.len / n / rows].map(|n| (n as u32).into());
+    gpu.launch(ROWS, "transpose", each(x.len), &[&[(&out).into(), x.into()], sizes.as_slice()].concat())?;
     Ok(out)
 }
 

@@ -5,9 +5,9 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
 use super::{Residual, TAPS};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, Numbers, ROWS, UNFOLD, View, each, rows, view};
+use crate::gpu::{Gpu, Numbers, UNFOLD, View, each, rows, view};
 use crate::norm::gpu::Norm;
-use crate::pick::gpu::{add, column_sums};
+use crate::pick::gpu::{add, column_sums, transpose};
 
 /// What the way back needs.
 pub(crate) struct Kept {
@@ -38,8 +38,8 @@ struct Half<'a> {
 
 impl<'a> Half<'a> {
     fn norm(&self) -> Norm<'a> {
-        let at = |row: usize| self.kernel.from((TAPS * self.width + row) * self.width);
-        Norm { scale: at(1), shift: at(2), eps: self.eps, relu: true }
+        let at = |row: usize| self.kernel.from((TAPS * self.width + row) * self.width).first(self.width);
+        Norm { bias: Some(at(0)), scale: at(1), shift: at(2), eps: self.eps, relu: true }
     }
 
     /// What the taps of each row of x meet: `[rows, 3 d]`.
@@ -52,35 +52,29 @@ impl<'a> Half<'a> {
         Ok(taps)
     }
 
+    /// What the convolution puts out, but for its bias.
     fn convolve(&self, gpu: &Gpu, x: View<'_>) -> Result<Numbers> {
         let (n, width) = (x.len / self.width, self.width);
         let (taps, y) = (self.unfold(gpu, x, Look::Back)?, gpu.room(x.len)?);
         let (a, b) = (rows(view(&taps), TAPS * width), rows(self.kernel, width));
-        gpu.product([n, width, TAPS * width], a, b, rows(view(&y), width), false)?;
-        let bias = self.kernel.from(TAPS * width * width);
-        let [n, columns] = [x.len, width].map(|n| (n as u32).into());
-        gpu.launch(ROWS, "add_bias", each(x.len), &[(&y).into(), bias.into(), n, columns, false.into()])?;
+        gpu.product([n, width, TAPS * width], a, b, rows(view(&y), width))?;
         Ok(y)
     }
 
     /// From the gradient of what the ReLU puts out: writes that of the parameters, returns that of x.
     fn back(&self, gpu: &Gpu, [x, convolved, grad]: [View<'_>; 3], dkernel: View<'_>) -> Result<Numbers> {
         let (n, width) = (x.len / self.width, self.width);
-        let [dy, others] = self.norm().back(gpu, convolved, grad, width)?;
+        let [dy, shares] = self.norm().back(gpu, convolved, grad)?;
         let dy = view(&dy);
-        let bias = dkernel.from(TAPS * width * width);
-        gpu.copy(view(&column_sums(gpu, dy, width)?), bias)?;
-        gpu.copy(view(&others), bias.from(width))?;
+        column_sums(gpu, view(&shares), 3 * width, dkernel.from(TAPS * width * width).first(3 * width))?;
         let taps = self.unfold(gpu, x, Look::Back)?;
         let a = rows(view(&taps), TAPS * width).turned();
-        gpu.product([TAPS * width, width, n], a, rows(dy, width), rows(dkernel, width), false)?;
+        gpu.product([TAPS * width, width, n], a, rows(dy, width), rows(dkernel, width))?;
         // Each tap's gradient lies as far ahead as the tap looks back.
         let (taps, dx) = (self.unfold(gpu, dy, Look::Ahead)?, gpu.room(x.len)?);
-        for tap in 0..TAPS {
-            let a = rows(view(&taps).from(tap * width), TAPS * width);
-            let b = rows(self.kernel.from(tap * width * width), width).turned();
-            gpu.product([n, width, width], a, b, rows(view(&dx), width), tap > 0)?;
-        }
+        let across = transpose(gpu, self.kernel.first(TAPS * width * width), TAPS, width)?;
+        let (a, b) = (rows(view(&taps), TAPS * width), rows(view(&across), width));
+        gpu.product([n, width, TAPS * width], a, b, rows(view(&dx), width))?;
         Ok(dx)
     }
 }
@@ -110,9 +104,9 @@ impl OnGpu<2> for Residual {
         let places = gpu.copy_in(&places)?;
         let [one, two] = self.halves(kernel, &places);
         let first = one.convolve(gpu, x)?;
-        let active = one.norm().there(gpu, view(&first), None, self.width)?;
+        let active = one.norm().there(gpu, view(&first), None)?;
         let second = two.convolve(gpu, view(&active))?;
-        let y = two.norm().there(gpu, view(&second), Some(x), self.width)?;
+        let y = two.norm().there(gpu, view(&second), Some(x))?;
         Ok((y, Kept { places, convolved: [first, second], active }))
     }
 

@@ -1,0 +1,107 @@
+// CUDA C++ as plain C++: a kernel is a function, and a thread of its grid a coroutine (driver.cpp) that a barrier suspends.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#undef __global__
+#undef __device__
+#undef __host__
+#undef __shared__
+#undef __forceinline__
+#undef __launch_bounds__
+#define __global__
+#define __device__
+#define __host__
+// Blocks run one after the other.
+#define __shared__ static
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+using std::isfinite;
+using std::isnan;
+using std::max;
+using std::min;
+using std::signbit;
+
+namespace stand_in {
+struct Place {
+    unsigned x, y, z;
+};
+extern Place thread, block, threads, blocks;
+extern float *shared;
+void barrier();
+// What the thread of this number hands in when all of them do.
+uint64_t swap(uint64_t own, unsigned from);
+void add(const char *name, void (*call)(void **arguments, void *kernel), void *kernel);
+
+template <class... A, size_t... I> void apply(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
+    kernel(*reinterpret_cast<std::remove_reference_t<A> *>(arguments[I])...);
+}
+
+// Makes a kernel known by its name.
+template <class... A> struct Kernel {
+    Kernel(const char *name, void (*kernel)(A...)) {
+        const auto call = [](void **arguments, void *kernel) {
+            apply(reinterpret_cast<void (*)(A...)>(kernel), arguments, std::index_sequence_for<A...>{});
+        };
+        add(name, call, reinterpret_cast<void *>(kernel));
+    }
+};
+
+template <class To, class From> To bits(From from) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    memcpy(&to, &from, sizeof to);
+    return to;
+}
+}  // namespace stand_in
+
+#define threadIdx stand_in::thread
+#define blockIdx stand_in::block
+#define blockDim stand_in::threads
+#define gridDim stand_in::blocks
+#define warpSize 32
+#define SHARED(name) float *name = stand_in::shared
+
+static inline void __syncthreads() { stand_in::barrier(); }
+static inline float __uint_as_float(unsigned x) { return stand_in::bits<float>(x); }
+static inline int __float_as_int(float x) { return stand_in::bits<int>(x); }
+static inline float __int_as_float(int x) { return stand_in::bits<float>(x); }
+static inline long long __double_as_longlong(double x) { return stand_in::bits<long long>(x); }
+static inline double __longlong_as_double(long long x) { return stand_in::bits<double>(x); }
+template <class T> T __shfl_xor_sync(unsigned, T x, int mask, int = 32) {
+    const unsigned own = stand_in::thread.x;
+    uint64_t bits = 0;
+    memcpy(&bits, &x, sizeof x);
+    bits = stand_in::swap(bits, (own & ~31u) | ((own ^ mask) & 31u));
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+// One thread runs at a time.
+template <class T> T atomicAdd(T *at, T x) {
+    const T old = *at;
+    *at = old + x;
+    return old;
+}
+template <class T, class U> T atomicMax(T *at, U x) {
+    const T old = *at;
+    *at = std::max(old, (T)x);
+    return old;
+}
+template <class T, class U> T atomicMin(T *at, U x) {
+    const T old = *at;
+    *at = std::min(old, (T)x);
+    return old;
+}
+static inline double normcdf(double x) { return 0.5 * erfc(-x * M_SQRT1_2); }
+static inline float normcdff(float x) { return (float)normcdf((double)x); }
+static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
