@@ -1,6 +1,7 @@
 //! A trained model on a split: every event a case, every item ranked.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use prl_core::{Ask, Goal, Moment};
@@ -23,9 +24,26 @@ pub struct Cases {
 
 /// Ranks the target of every row under a prompt, and keeps the `k` best items.
 pub fn cases(run: &Run, model: &Trained, rows: &Rows<'_>, ask: Ask, batch: usize, k: usize) -> Result<Cases> {
+    let all = cases_unless(&AtomicBool::new(false), run, model, rows, ask, batch, k)?;
+    Ok(all.expect("nobody asks it to stop"))
+}
+
+/// The same, looking up after each batch: nothing if it was asked to stop.
+pub(crate) fn cases_unless(
+    stop: &AtomicBool,
+    run: &Run,
+    model: &Trained,
+    rows: &Rows<'_>,
+    ask: Ask,
+    batch: usize,
+    k: usize,
+) -> Result<Option<Cases>> {
     let sessions = rows.session_of_rows();
     let (mut cases, mut top) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * k));
     for start in (0..rows.len()).step_by(batch.max(1)) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let range = start..(start + batch.max(1)).min(rows.len());
         let batch = rows.batch(range.clone(), run.config().model.window, None);
         let moments = moments(run, rows, range, &batch.windows.steps, ask, &sessions);
@@ -34,7 +52,7 @@ pub fn cases(run: &Run, model: &Trained, rows: &Rows<'_>, ask: Ask, batch: usize
         cases.extend(batch.kinds.iter().zip(ranking.ranks).map(|(&kind, rank)| Case { kind, rank }));
         top.extend(ranking.top.into_iter().flatten().map(|(item, _)| item));
     }
-    Ok(Cases { cases, sessions, top })
+    Ok(Some(Cases { cases, sessions, top }))
 }
 
 /// When the rows are asked about: each by itself, or as parts of their sessions.

@@ -18,7 +18,7 @@ use crate::batches::Batches;
 use crate::checkpoint::Progress;
 use crate::config::{Config, check_bf16_head};
 use crate::error::{Error, Result};
-use crate::evaluate::cases;
+use crate::evaluate::cases_unless;
 use crate::manifest::RunManifest;
 use crate::method::Method;
 use crate::ranks::{Alone, Ranks};
@@ -58,7 +58,8 @@ pub enum Outcome {
     Interrupted(u64),
 }
 
-/// Trains a run in `dir`; with `resume`, from its checkpoint if there is one. Setting `stop` ends it after the current step.
+/// Trains a run in `dir`; with `resume`, from its checkpoint if there is one. Setting `stop` ends it after the current step, or
+/// the current batch of a validation, which is made when the run goes on.
 ///
 /// # Errors
 /// If the configuration, the dataset or the directory is not fit, another process works there, or training diverges.
@@ -113,7 +114,7 @@ pub fn train_over(
         let trainer = ranks.agree(Trainer::new(&run, &data, &batches, device, ranks))?;
         trainer.run(&batches, stop, observer)
     } else {
-        fit(&run, &data, device, observer)
+        fit(&run, &data, device, stop, observer)
     }
 }
 
@@ -175,10 +176,10 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
 }
 
 /// A baseline has nothing to train but what it remembers.
-fn fit(run: &Run, data: &Dataset, device: &Device, observer: &mut dyn Observer) -> Result<Outcome> {
+fn fit(run: &Run, data: &Dataset, device: &Device, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
     let weights = run.best().save_arrays(baseline::fit(run.config().method, data)?)?;
-    let val = validate(run, &run.load(device)?, data)?;
+    let Some(val) = validate(stop, run, &run.load(device)?, data)? else { return Ok(Outcome::Interrupted(0)) };
     let seconds = start.elapsed().as_secs_f64();
     let evaluation = Evaluation { step: 0, epoch: 0.0, loss: None, seconds, val };
     write_whole(&run.dir().join("metrics.jsonl"), json_line(&evaluation)?.as_bytes())?;
@@ -187,10 +188,11 @@ fn fit(run: &Run, data: &Dataset, device: &Device, observer: &mut dyn Observer) 
     Ok(Outcome::Finished(Box::new(run.finish(&weights, data, &progress, device)?)))
 }
 
-fn validate(run: &Run, model: &Trained, data: &Dataset) -> Result<Scores> {
+/// The scores on the validation split; nothing if it was asked to stop before it had them.
+fn validate(stop: &AtomicBool, run: &Run, model: &Trained, data: &Dataset) -> Result<Option<Scores>> {
     let rows = Rows::new(data, Split::Val, run.config().skip_first);
-    let said = cases(run, model, &rows, run.ask(), run.config().batch_size.max(256), 0)?;
-    Ok(Scores::of(&said.cases, run.config().rewards)?)
+    let said = cases_unless(stop, run, model, &rows, run.ask(), run.config().batch_size.max(256), 0)?;
+    said.map(|said| Ok(Scores::of(&said.cases, run.config().rewards)?)).transpose()
 }
 
 fn json_line(evaluation: &Evaluation) -> Result<String> {

@@ -77,7 +77,7 @@ fn a_run_resumed_ends_as_one_never_stopped() {
         let whole = dir.path().join("whole");
         finish(&config, &whole);
         let parts = dir.path().join("parts");
-        for at in [7, 20, 33] {
+        for at in [7, 20, 33, 60] {
             let stop = AtomicBool::new(false);
             let outcome = train(&config, &parts, &Device::Cpu, true, &stop, &mut StopAt(at, &stop)).unwrap();
             assert!(matches!(outcome, Outcome::Interrupted(step) if step == at));

@@ -110,16 +110,17 @@ impl<'a> Trainer<'a> {
     ) -> Result<Option<Outcome>> {
         self.compare()?;
         let mut clock = Instant::now();
+        // A run that was stopped in a validation makes it first.
+        if self.is_due() && !self.validated(&mut clock, stop, observer)? {
+            return self.interrupted(&mut clock).map(Some);
+        }
         for (t, examples) in batches {
             // One rank's word counts for all: the first knows what is stale, and a signal may reach any.
             if self.ranks.total(f64::from(self.is_stale())) > 0.0 {
                 break;
             }
             if self.ranks.total(f64::from(stop.load(Ordering::Relaxed))) > 0.0 {
-                self.lap(&mut clock);
-                let saved = self.ranks.is_first().then(|| self.save()).transpose();
-                self.ranks.agree(saved)?;
-                return Ok(Some(Outcome::Interrupted(self.progress.step)));
+                return self.interrupted(&mut clock).map(Some);
             }
             let turn = self.turns.next(t);
             let loss = self.neural().step(self.adam, turn, &examples, &mut StepTimes::default())?;
@@ -127,18 +128,40 @@ impl<'a> Trainer<'a> {
             self.progress.loss_sum += loss;
             self.progress.loss_steps += 1;
             observer.step(t, self.total, loss);
-            if t.is_multiple_of(self.run.config().eval_every) || t == self.total {
-                self.compare()?;
-                let done = self.ranks.is_first().then(|| self.evaluate(&mut clock, observer)).transpose();
-                self.ranks.agree(done)?;
+            if self.is_due() && !self.validated(&mut clock, stop, observer)? {
+                return self.interrupted(&mut clock).map(Some);
             }
         }
         Ok(None)
     }
 
-    /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint.
-    fn evaluate(&mut self, clock: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
-        let val = validate(self.run, &self.model, self.data).map_err(|e| e.at(self.progress.step, "in validation"))?;
+    /// Whether there are steps behind it that a validation belongs to.
+    fn is_due(&self) -> bool {
+        let step = self.progress.step;
+        let is_end = step.is_multiple_of(self.run.config().eval_every) || step == self.total;
+        is_end && self.progress.loss_steps > 0
+    }
+
+    /// Leaves a checkpoint where it is.
+    fn interrupted(&mut self, clock: &mut Instant) -> Result<Outcome> {
+        self.lap(clock);
+        let saved = self.ranks.is_first().then(|| self.save()).transpose();
+        self.ranks.agree(saved)?;
+        Ok(Outcome::Interrupted(self.progress.step))
+    }
+
+    /// Has the first rank validate; `false` if it was asked to stop before it was done.
+    fn validated(&mut self, clock: &mut Instant, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
+        self.compare()?;
+        let done = self.ranks.is_first().then(|| self.evaluate(clock, stop, observer)).transpose();
+        let is_cut_short = self.ranks.agree(done)? == Some(false);
+        Ok(self.ranks.total(f64::from(is_cut_short)) == 0.0)
+    }
+
+    /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint; or `false`, if it was asked to stop.
+    fn evaluate(&mut self, clock: &mut Instant, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
+        let val = validate(stop, self.run, &self.model, self.data);
+        let Some(val) = val.map_err(|e| e.at(self.progress.step, "in validation"))? else { return Ok(false) };
         // A split without purchases is judged by its clicks.
         let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
         let step = self.progress.step;
@@ -161,7 +184,7 @@ impl<'a> Trainer<'a> {
         append_synced(&path, json_line(&evaluation)?.as_bytes())?;
         self.save()?;
         observer.evaluated(&evaluation, is_best);
-        Ok(())
+        Ok(true)
     }
 
     fn save(&self) -> Result<String> {
