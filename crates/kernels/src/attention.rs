@@ -48,7 +48,7 @@ impl Pattern {
 
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]`, from as many rows of `q`, `k` and `v`, all of width d, as the
 /// pattern says. Each weight is multiplied by its factor, if there are any: in the order of windows, queries, keys. A window
-/// with queries needs keys. CPU only, `f32` or `f64`.
+/// with queries needs keys. Where [`runs_on`](crate::runs_on) says.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Option<&[f32]>) -> Result<Tensor> {
     let (rows, width) = q.dims2()?;
     let keys = [pattern.keys.rows(), width];

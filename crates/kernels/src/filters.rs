@@ -23,7 +23,7 @@ const BLOCK: usize = 16;
 /// a ReLU and the maximum over time; then one filter over all L positions, the same for each of the d columns, and a ReLU.
 ///
 /// `horizontal` is `[(sum of heights) d + heights, F]`: the filters of each height, then the biases of each. `vertical` is
-/// `[L + 1]`: the filter and its bias. CPU only, `f32` or `f64`.
+/// `[L + 1]`: the filter and its bias. Where [`runs_on`](crate::runs_on) says.
 pub fn filters(
     x: &Tensor,
     horizontal: &Tensor,

@@ -1,16 +1,17 @@
 //! What the fused operations share on a GPU: memory, launches and products, all in order on one stream.
 
+mod arg;
+mod deal;
 pub(crate) mod op;
 
-use std::marker::PhantomData;
-
-use candle_core::cuda_backend::cudarc::cublas::{result::sgemm, sys::cublasOperation_t};
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
-};
-use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, WrapErr};
+use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg, result, sys};
+use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{Device, Result, Shape, Storage, Tensor};
+
+pub(crate) use arg::{Arg, Matrix, View, address_of, part, rows, view, with};
+pub(crate) use deal::Deal;
 
 /// Numbers on the GPU.
 pub(crate) type Numbers = CudaSlice<f32>;
@@ -44,112 +45,6 @@ modules! {
     RANK "rank",
     ROWS "rows",
     UNFOLD "unfold",
-}
-
-/// Where some numbers of the GPU begin, and how many they are.
-#[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
-    address: u64,
-    pub(crate) len: usize,
-    numbers: PhantomData<&'a Numbers>,
-}
-
-impl View<'_> {
-    /// The first n.
-    pub(crate) fn first(self, n: usize) -> Self {
-        Self { len: n, ..self }
-    }
-
-    /// What lies from the n-th number on.
-    pub(crate) fn from(self, n: usize) -> Self {
-        Self { address: self.address + (n * size_of::<f32>()) as u64, len: self.len - n, ..self }
-    }
-}
-
-/// All of some numbers.
-pub(crate) fn view(numbers: &Numbers) -> View<'_> {
-    View { address: address(numbers), len: numbers.len(), numbers: PhantomData }
-}
-
-/// The numbers of a contiguous part of a storage.
-pub(crate) fn part<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a>> {
-    let Some((start, _)) = layout.contiguous_offsets() else { bail!("a fused operation needs contiguous tensors") };
-    let len = layout.shape().elem_count();
-    Ok(view(f32::as_cuda_slice(storage)?).from(start).first(len))
-}
-
-fn address<T>(slice: &CudaSlice<T>) -> u64 {
-    // One stream, so nothing has to wait for anything that the stream itself does not order.
-    slice.device_ptr(slice.stream()).0
-}
-
-/// An argument of a kernel.
-#[derive(Clone, Copy)]
-pub(crate) enum Arg {
-    Long(u64),
-    Word(u32),
-    Number(f32),
-}
-
-impl From<View<'_>> for Arg {
-    fn from(view: View<'_>) -> Self {
-        Self::Long(view.address)
-    }
-}
-
-impl<T> From<&CudaSlice<T>> for Arg {
-    fn from(slice: &CudaSlice<T>) -> Self {
-        Self::Long(address(slice))
-    }
-}
-
-impl From<Option<View<'_>>> for Arg {
-    /// Nothing is a null pointer.
-    fn from(view: Option<View<'_>>) -> Self {
-        Self::Long(view.map_or(0, |view| view.address))
-    }
-}
-
-impl From<u32> for Arg {
-    fn from(word: u32) -> Self {
-        Self::Word(word)
-    }
-}
-
-impl From<bool> for Arg {
-    fn from(flag: bool) -> Self {
-        Self::Word(flag.into())
-    }
-}
-
-impl From<f32> for Arg {
-    fn from(number: f32) -> Self {
-        Self::Number(number)
-    }
-}
-
-/// A matrix in a product: its numbers, the distance between its rows, and whether its other index comes first.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    numbers: View<'a>,
-    stride: usize,
-    is_turned: bool,
-}
-
-/// A matrix of rows of so many numbers, or with rows that far apart.
-pub(crate) fn rows(numbers: View<'_>, stride: usize) -> Matrix<'_> {
-    Matrix { numbers, stride, is_turned: false }
-}
-
-impl Matrix<'_> {
-    /// The transpose.
-    pub(crate) fn turned(self) -> Self {
-        Self { is_turned: !self.is_turned, ..self }
-    }
-
-    fn operation(self) -> cublasOperation_t {
-        if self.is_turned { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N }
-    }
 }
 
 /// A GPU.
@@ -269,17 +164,6 @@ pub(crate) fn threads(n: usize) -> u32 {
     (n.next_power_of_two() as u32).clamp(32, THREADS)
 }
 
-/// Calls `f` with the numbers of contiguous tensors.
-pub(crate) fn with<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([View<'_>; N]) -> Result<R>) -> Result<R> {
-    let guards = tensors.map(Tensor::storage_and_layout);
-    let views = guards.iter().map(|(storage, layout)| match &**storage {
-        Storage::Cuda(storage) => part(storage, layout),
-        _ => bail!("a tensor of {:?} among those of a GPU", storage.device().location()),
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    f(std::array::from_fn(|i| views[i]))
-}
-
 /// A GPU as a device of candle's: with one stream for all threads, which orders everything, and memory that is given back
 /// to the system at the end alone.
 ///
@@ -299,41 +183,6 @@ pub fn device(ordinal: usize) -> Result<Device> {
         }
     }
     Ok(device)
-}
-
-/// Several tensors in one launch, a block for so many elements of one of them.
-pub(crate) struct Deal {
-    /// Of each tensor: its first block, its elements, and where they lie.
-    words: Vec<u64>,
-    tensors: u32,
-    blocks: usize,
-}
-
-impl Deal {
-    const ELEMENTS: usize = 4 * THREADS as usize;
-
-    /// Of what lies at the addresses of each, all of one length.
-    pub(crate) fn new<const N: usize>(tensors: impl Iterator<Item = [u64; N]>, lengths: &[usize]) -> Self {
-        let (mut words, mut blocks) = (Vec::new(), 0);
-        for (addresses, &n) in tensors.zip(lengths).filter(|(_, n)| **n > 0) {
-            words.extend([blocks as u64, n as u64]);
-            words.extend(addresses);
-            blocks += n.div_ceil(Self::ELEMENTS);
-        }
-        Self { tensors: (words.len() / (N + 2)) as u32, words, blocks }
-    }
-
-    /// Runs a kernel of the module [`ADAM`] on them, which takes the table, its length, and these.
-    pub(crate) fn launch(&self, gpu: &Gpu, kernel: &str, args: &[Arg]) -> Result<()> {
-        let table = gpu.copy_in(&self.words)?;
-        let args = [&[(&table).into(), self.tensors.into()], args].concat();
-        gpu.launch(ADAM, kernel, blocks(self.blocks, THREADS, 0), &args)
-    }
-}
-
-/// Where the numbers of a contiguous `f32` tensor of a GPU begin; good for as long as the tensor is.
-pub(crate) fn address_of(tensor: &Tensor) -> Result<u64> {
-    with([tensor], |[numbers]| Ok(numbers.address))
 }
 
 /// Whether no number of contiguous `f32` tensors of one GPU is NaN or infinite: one word comes back for all of them.

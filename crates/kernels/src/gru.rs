@@ -30,7 +30,7 @@ struct Sizes {
 /// The state after the last valid position: `[B, d]` from `x` `[B, L, i]` and the lengths `[B]`.
 ///
 /// `kernel` is `[i + d + 1, 3 d]`: the rows that meet the input, those that meet the state, and the bias; the columns are the
-/// update gate, the reset gate and the candidate. CPU only, `f32` or `f64`.
+/// update gate, the reset gate and the candidate. Where [`runs_on`](crate::runs_on) says.
 pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
     let (batch, length, input) = x.dims3()?;
     let (rows, columns) = kernel.dims2()?;

@@ -1,4 +1,4 @@
-//! The fused operations that make training and ranking fast on a CPU.
+//! The fused operations that make training and ranking fast on a CPU, and in `gpu` modules, with the feature `cuda`, on a GPU.
 //!
 //! Nearly all of a step is spent at the two ends of the model: the output layer over tens of thousands of items and the
 //! item embedding. [`head`] sweeps the items in tiles whose scores stay in cache, keeps their exponentials as far as a
@@ -36,7 +36,7 @@ pub mod tile;
 
 pub use real::Real;
 
-/// Whether the fused operations run where a tensor lies: on a CPU, and in a build with `cuda` on a GPU in `f32`.
+/// Whether the fused operations run on a tensor: on a CPU in `f32` and `f64`, and in a build with `cuda` on a GPU in `f32`.
 pub fn runs_on(tensor: &candle_core::Tensor) -> bool {
     let device = tensor.device();
     device.is_cpu() || cfg!(feature = "cuda") && device.is_cuda() && tensor.dtype() == candle_core::DType::F32

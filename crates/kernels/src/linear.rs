@@ -15,7 +15,7 @@ use crate::tile::{Strided, multiply_add};
 const BLOCK: usize = 128;
 
 /// `[.., inputs]` to `[.., outputs]` by `weight` `[inputs, outputs]` and `bias` `[outputs]`; `relu` cuts the result at zero,
-/// where its gradient is zero. CPU only, `f32` or `f64`.
+/// where its gradient is zero. Where [`runs_on`](crate::runs_on) says.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<Tensor> {
     let (inputs, outputs) = weight.dims2()?;
     let mut shape = x.dims().to_vec();

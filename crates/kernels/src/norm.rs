@@ -16,7 +16,7 @@ const BLOCK: usize = 128;
 const COST: usize = 8;
 
 /// Mean zero and variance one over the last dimension of `x` `[.., width]`, then times `scale` plus `shift` (`[width]`);
-/// `eps` is added to the variance. CPU only, `f32` or `f64`.
+/// `eps` is added to the variance. Where [`runs_on`](crate::runs_on) says.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     if scale.dims() != [width] || shift.dims() != [width] || width == 0 {

@@ -9,8 +9,8 @@ use crate::Real;
 use crate::op::{Fused, Op};
 use crate::slices::add_scaled;
 
-/// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct. CPU
-/// only, `f32` or `f64`.
+/// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct. Where
+/// [`runs_on`](crate::runs_on) says.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     let n = x.elem_count() / width.max(1);
@@ -18,8 +18,8 @@ pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Op::new(Take(Rows { rows: rows.to_vec(), n, width }), (rows.len(), width)))
 }
 
-/// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct. CPU only,
-/// `f32` or `f64`.
+/// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct. Where
+/// [`runs_on`](crate::runs_on) says.
 pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     let (from, width) = x.dims2()?;
     check(rows, n)?;
@@ -97,7 +97,7 @@ pub struct Share {
     pub weight: f64,
 }
 
-/// `x` `[n, width]` with shares of the rows of `table` `[m, width]` added, in their order. CPU only, `f32` or `f64`.
+/// `x` `[n, width]` with shares of the rows of `table` `[m, width]` added, in their order. Where [`runs_on`](crate::runs_on) says.
 pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
     let ((n, width), (m, other)) = (x.dims2()?, table.dims2()?);
     if width != other || shares.iter().any(|s| s.to as usize >= n || s.of as usize >= m) {
@@ -137,7 +137,7 @@ impl Fused<2> for AddShares {
     }
 }
 
-/// Each element of `x` times its factor: a dropout. CPU only, `f32` or `f64`.
+/// Each element of `x` times its factor: a dropout. Where [`runs_on`](crate::runs_on) says.
 pub fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
     if factors.len() != x.elem_count() {
         bail!("scale: {} elements and {} factors", x.elem_count(), factors.len());

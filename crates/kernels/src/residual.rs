@@ -27,7 +27,7 @@ const BLOCK: usize = 16;
 /// `eps` is added to the variances.
 ///
 /// `kernel` is `[2 (3 d + 3), d]`: the three taps of the first convolution, `[d in, d out]` each, oldest first; its bias; scale
-/// and shift of its layer norm; then the same of the second. CPU only, `f32` or `f64`.
+/// and shift of its layer norm; then the same of the second. Where [`runs_on`](crate::runs_on) says.
 pub fn residual(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, eps: f64) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
     if width == 0 || rows != spans.rows() || kernel.dims() != [2 * (TAPS * width + 3), width] {

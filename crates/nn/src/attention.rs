@@ -1,4 +1,4 @@
-//! Attention of one head inside windows: fused on a CPU, candle's operations elsewhere.
+//! Attention of one head inside windows: fused, or candle's operations where no kernel runs.
 
 use candle_core::{Device, Result, Tensor};
 pub use prl_kernels::attention::Pattern;

@@ -1,4 +1,4 @@
-//! Linear, layer norm and softmax: fused on a CPU, elsewhere composed from operations whose gradients are right.
+//! Linear, layer norm and softmax: fused, or where no kernel runs composed from operations whose gradients are right.
 
 use candle_core::{D, Result, Tensor};
 use prl_kernels::{linear, norm, runs_on};

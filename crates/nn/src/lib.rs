@@ -3,7 +3,7 @@
 //! candle's own layers draw their initial values and dropout masks from an unseeded generator on the CPU, and some of its
 //! operations (softmax over the last dimension, layer norm) silently have no gradient. The few layers needed here therefore
 //! stand on parameters ([`Params`]) whose initial values depend on nothing but the seed and the parameter's name, and run
-//! on the fused kernels on a CPU; elsewhere they are composed from operations of candle whose gradients were checked.
+//! on the fused kernels; where those do not run they are composed from operations of candle whose gradients were checked.
 
 mod attention;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Rows of matrices, taken, put and added where they are needed: fused on a CPU, candle's operations elsewhere.
+//! Rows of matrices, taken, put and added where they are needed: fused, or candle's operations where no kernel runs.
 
 use candle_core::{D, Device, Result, Tensor};
 use prl_kernels::{pick, runs_on};

@@ -8,7 +8,12 @@ use crate::error::{Error, Result};
 pub fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(cuda(0).unwrap_or(Device::Cpu)),
+        "auto" => Ok(cuda(0).unwrap_or_else(|error| {
+            if cfg!(feature = "cuda") {
+                tracing::warn!("the CPU is used: {error}");
+            }
+            Device::Cpu
+        })),
         "cuda" => cuda(0),
         _ => match name.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(ordinal)) => cuda(ordinal),

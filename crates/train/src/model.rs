@@ -194,7 +194,8 @@ impl Model {
         Ok(network.head.rank(&hidden, targets, k)??)
     }
 
-    /// The score of each of `items` for one window under its prompt, bit for bit as [`rank`](Self::rank) computes it.
+    /// The score of each of `items` for one window under its prompt, on a CPU bit for bit as [`rank`](Self::rank)
+    /// computes it.
     pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
         if items.is_empty() {
             return Ok(Vec::new());

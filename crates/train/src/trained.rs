@@ -33,7 +33,8 @@ impl Trained {
         }
     }
 
-    /// The score of each of `items` for one window under its prompt, bit for bit as [`rank`](Self::rank) computes it.
+    /// The score of each of `items` for one window under its prompt, on a CPU bit for bit as [`rank`](Self::rank)
+    /// computes it.
     pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
         match self {
             Trained::Neural(model) => model.scores(window, prompt, items),

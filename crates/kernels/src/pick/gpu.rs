@@ -70,51 +70,52 @@ impl Plan {
     }
 }
 
+/// Indices of rows on the GPU.
+type Indices = CudaSlice<u32>;
+
 impl Rows {
-    fn indices(&self, gpu: &Gpu) -> Result<CudaSlice<u32>> {
-        gpu.copy_in(&self.rows)
-    }
-
-    fn take_on(&self, gpu: &Gpu, x: View<'_>) -> Result<Numbers> {
+    fn take_on(&self, gpu: &Gpu, x: View<'_>, rows: &Indices) -> Result<Numbers> {
         let out = gpu.room(self.rows.len() * self.width)?;
-        self.launch(gpu, "take", &out, x)?;
+        self.launch(gpu, "take", &out, x, rows)?;
         Ok(out)
     }
 
-    fn put_on(&self, gpu: &Gpu, x: View<'_>) -> Result<Numbers> {
+    fn put_on(&self, gpu: &Gpu, x: View<'_>, rows: &Indices) -> Result<Numbers> {
         let out = gpu.zeros(self.n * self.width)?;
-        self.launch(gpu, "put", &out, x)?;
+        self.launch(gpu, "put", &out, x, rows)?;
         Ok(out)
     }
 
-    fn launch(&self, gpu: &Gpu, name: &str, out: &Numbers, x: View<'_>) -> Result<()> {
-        let (rows, n) = (self.indices(gpu)?, self.rows.len());
-        let args = [out.into(), x.into(), (&rows).into(), (n as u32).into(), (self.width as u32).into()];
+    fn launch(&self, gpu: &Gpu, name: &str, out: &Numbers, x: View<'_>, rows: &Indices) -> Result<()> {
+        let n = self.rows.len();
+        let args = [out.into(), x.into(), rows.into(), (n as u32).into(), (self.width as u32).into()];
         gpu.launch(ROWS, name, each(n * self.width), &args)
     }
 }
 
 impl OnGpu<1> for Take {
-    type Kept = ();
+    type Kept = Indices;
 
-    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, ())> {
-        Ok((self.0.take_on(gpu, x)?, ()))
+    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, Indices)> {
+        let rows = gpu.copy_in(&self.0.rows)?;
+        Ok((self.0.take_on(gpu, x, &rows)?, rows))
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], (): &(), _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
-        Ok([self.0.put_on(gpu, grad)?])
+    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
+        Ok([self.0.put_on(gpu, grad, rows)?])
     }
 }
 
 impl OnGpu<1> for Put {
-    type Kept = ();
+    type Kept = Indices;
 
-    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, ())> {
-        Ok((self.0.put_on(gpu, x)?, ()))
+    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, Indices)> {
+        let rows = gpu.copy_in(&self.0.rows)?;
+        Ok((self.0.put_on(gpu, x, &rows)?, rows))
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], (): &(), _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
-        Ok([self.0.take_on(gpu, grad)?])
+    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
+        Ok([self.0.take_on(gpu, grad, rows)?])
     }
 }
 
