@@ -16,6 +16,7 @@ pub mod bf16;
 pub mod catalogue;
 pub mod factor;
 pub mod filters;
+pub mod given;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 pub mod gru;

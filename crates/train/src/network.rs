@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use prl_core::{BlockConfig, PromptBlock, Prompts, State};
 use prl_encoders::{Embedded, Encoder};
 use prl_kernels::adam::Adam;
+use prl_kernels::given;
 use prl_nn::{Params, Pass};
 use prl_sessions::Windows;
 
@@ -161,8 +161,7 @@ impl Network {
 
     /// Goes back from the gradient of the hidden vectors.
     pub(crate) fn backward<'a>(&'a self, forward: &'a Forward<'_>, grad: &Tensor) -> Result<Gradients<'a>> {
-        // The gradient of this product by the middle's parameters is the loss's own.
-        let mut grads: GradStore = (&forward.hidden * grad)?.sum_all()?.backward()?;
+        let mut grads = given::backward(&forward.hidden, grad)?;
         let rows = grads.remove(&forward.leaf).map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
         let middle = self.middle.iter();
         let middle =
