@@ -48,6 +48,18 @@ pub fn step_speed(device: &str) -> Result<PathBuf> {
     Ok(bench)
 }
 
+/// The tests that need a GPU: of the operations, and of training.
+pub const GPU_TESTS: [&str; 2] = ["gpu_ops", "gpu"];
+
+/// The programs of [`GPU_TESTS`].
+///
+/// # Errors
+/// If they do not build, as without a CUDA toolkit.
+pub fn gpu_tests() -> Result<[PathBuf; 2]> {
+    let packages = ["--package", "prl-kernels", "--package", "prl-train", "--test", "gpu_ops", "--test", "gpu"];
+    build(&packages, GPU_TESTS, "cuda")
+}
+
 /// The `prl` binary and the smoke of the fuzz targets, built together: so what both are made of is built once.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! `cargo xtask pack`: everything a machine needs that has a GPU but neither Rust nor a network, in one folder.
 //!
-//! The folder holds the `prl` binary and the step bench, built for the device, prepared datasets, and `run`, a shell script
-//! that finds the GPU's libraries there and starts either.
+//! The folder holds the `prl` binary and the step bench, built for the device, the tests that need a GPU, prepared datasets, and
+//! `run`, a shell script that finds the GPU's libraries there and starts one of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// What starts a program of the folder: `./run prl train ..`, `./run step_speed --device cuda ..`.
+/// What starts a program of the folder: `./run gpu_ops`, `./run gpu`, `./run prl train ..`, `./run step_speed --device cuda ..`.
 const RUN: &str = r#"#!/bin/sh
 # Starts a program of this folder with the GPU's libraries in reach: ./run prl train --device cuda --data data/NAME --out OUT
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,12 +49,16 @@ LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}$found exec "$here/$program" "$@"
 pub fn run(args: &Args) -> Result<()> {
     ensure!(!args.out.exists(), "{} is there already; name another --out", args.out.display());
     let names = args.data.iter().map(|data| dataset_name(data)).collect::<Result<Vec<_>>>()?;
-    let programs = [binary::prl_without_readers(&args.device)?, binary::step_speed(&args.device)?];
+    let mut programs =
+        vec![("prl", binary::prl_without_readers(&args.device)?), ("step_speed", binary::step_speed(&args.device)?)];
+    if args.device.starts_with("cuda") {
+        programs.extend(binary::GPU_TESTS.into_iter().zip(binary::gpu_tests()?));
+    }
     let out = std::path::absolute(&args.out)?;
     let part = out.with_extension("part");
     fs::create_dir_all(part.join("data")).with_context(|| format!("failed to make {}", part.display()))?;
-    for program in &programs {
-        copy(program, &part.join(program.file_name().unwrap_or_default()))?;
+    for (name, program) in &programs {
+        copy(program, &part.join(name))?;
     }
     for (data, name) in args.data.iter().zip(&names) {
         let to = part.join("data").join(name);

@@ -20,8 +20,7 @@ const NAMES: [&str; 3] = ["libcuda.so.1", "libcublas.so.13", "libcurand.so.10"];
 /// Makes the library and runs the tests on it.
 pub fn run() -> Result<()> {
     let home = cuda_home()?;
-    let packages = ["--package", "prl-kernels", "--package", "prl-train", "--test", "gpu_ops", "--test", "gpu"];
-    let tests = binary::build(&packages, ["gpu_ops", "gpu"], "cuda")?;
+    let tests = binary::gpu_tests()?;
     let dir = root().join("target/stand-in");
     fs::create_dir_all(&dir)?;
     let kernels = candle_kernels()?;
