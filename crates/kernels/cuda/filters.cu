@@ -13,40 +13,46 @@ __device__ inline float valid(const float *x, unsigned position, unsigned count,
 
 // A block a window of x [B, length, width]: for each height and filter the best score over the positions, and where that is
 // (`best` [B, heights filters]), then the vertical filter of each column: y [B, heights filters + width], cut at zero.
-// Shared: a float for each position and filter.
+// Shared: a float for each of `chunk` positions and each filter, and one for each filter.
 extern "C" __global__ void filters(
     float *y, unsigned *best, const float *x, const float *horizontal, const float *vertical, const Height *heights,
-    const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters
+    const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters, unsigned chunk
 ) {
     SHARED(scores);
+    float *tops = scores + chunk * n_filters;
     const unsigned b = blockIdx.x, outputs = n_heights * n_filters + width, count = lengths[b];
     const float *image = x + (size_t)b * length * width;
     for (unsigned h = 0; h < n_heights; h++) {
         const Height group = heights[h];
         const unsigned positions = length + 1 - group.height;
-        for (unsigned i = threadIdx.x; i < positions * n_filters; i += blockDim.x) {
-            const unsigned position = i / n_filters, filter = i % n_filters;
-            float score = 0.0f;
-            for (unsigned j = 0; j < group.height && position + j < count; j++) {
-                const float *row = image + (size_t)(position + j) * width;
-                const float *taps = horizontal + (size_t)(group.row + j * width) * n_filters + filter;
-                for (unsigned c = 0; c < width; c++) score += row[c] * taps[(size_t)c * n_filters];
+        unsigned *bests = best + ((size_t)b * n_heights + h) * n_filters;
+        for (unsigned start = 0; start < positions; start += chunk) {
+            const unsigned n = min(chunk, positions - start);
+            for (unsigned i = threadIdx.x; i < n * n_filters; i += blockDim.x) {
+                const unsigned position = start + i / n_filters, filter = i % n_filters;
+                float score = 0.0f;
+                for (unsigned j = 0; j < group.height && position + j < count; j++) {
+                    const float *row = image + (size_t)(position + j) * width;
+                    const float *taps = horizontal + (size_t)(group.row + j * width) * n_filters + filter;
+                    for (unsigned c = 0; c < width; c++) score += row[c] * taps[(size_t)c * n_filters];
+                }
+                scores[i] = score;
             }
-            scores[i] = score;
-        }
-        __syncthreads();
-        for (unsigned filter = threadIdx.x; filter < n_filters; filter += blockDim.x) {
-            float top = scores[filter];
-            unsigned at = 0;
-            for (unsigned position = 1; position < positions; position++) {
-                if (scores[position * n_filters + filter] > top) {
-                    top = scores[position * n_filters + filter];
-                    at = position;
+            __syncthreads();
+            for (unsigned filter = threadIdx.x; filter < n_filters; filter += blockDim.x) {
+                for (unsigned i = 0; i < n; i++) {
+                    const float score = scores[i * n_filters + filter];
+                    if (start + i == 0 || score > tops[filter]) {
+                        tops[filter] = score;
+                        bests[filter] = start + i;
+                    }
                 }
             }
-            top += horizontal[(size_t)group.bias * n_filters + filter];
+            __syncthreads();
+        }
+        for (unsigned filter = threadIdx.x; filter < n_filters; filter += blockDim.x) {
+            const float top = tops[filter] + horizontal[(size_t)group.bias * n_filters + filter];
             y[(size_t)b * outputs + h * n_filters + filter] = top > 0.0f ? top : 0.0f;
-            best[(size_t)b * n_heights * n_filters + h * n_filters + filter] = at;
         }
         __syncthreads();
     }

@@ -18,7 +18,7 @@ extern "C" __global__ void head_losses(
             sum = sum * expf(top - score) + 1.0f;
             top = score;
         } else {
-            sum += expf(score - top);
+            sum += score == top ? 1.0f : expf(score - top);
         }
     }
     const float all = block_max(top, cells);
@@ -42,13 +42,25 @@ extern "C" __global__ void head_gradients(
     if (i >= items) return;
     const float own = bias[i];
     float sum = 0.0f;
-#pragma unroll 4
-    for (unsigned b = 0; b < batch; b++) {
-        float *score = scores + (size_t)b * items + i;
-        const float p = expf(*score + own - logs[b]);
-        const float d = scales[b] * (targets[b] == i ? p - 1.0f : p);
-        *score = d;
-        sum += d;
+    // Several are read before the first is written: a read does not pass a write that may be to its place.
+    constexpr unsigned AHEAD = 8;
+    for (unsigned start = 0; start < batch; start += AHEAD) {
+        float *score = scores + (size_t)start * items + i, d[AHEAD];
+        const unsigned n = min(AHEAD, batch - start);
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) d[j] = j < n ? score[(size_t)j * items] : 0.0f;
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) {
+            if (j < n) {
+                const float p = expf(d[j] + own - logs[start + j]);
+                d[j] = scales[start + j] * (targets[start + j] == i ? p - 1.0f : p);
+                sum += d[j];
+            }
+        }
+#pragma unroll
+        for (unsigned j = 0; j < AHEAD; j++) {
+            if (j < n) score[(size_t)j * items] = d[j];
+        }
     }
     dbias[i] = sum;
 }

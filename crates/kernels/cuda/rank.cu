@@ -6,15 +6,15 @@ __device__ inline bool is_better(float a, unsigned item_a, float b, unsigned ite
     return a > b || (a == b && item_a < item_b);
 }
 
-// A block a row of `scores` [B, items], without the bias; 256 threads. Writes how many items score no lower than the
+// A block a row of `scores` [B, items], without the bias; 1024 threads. Writes how many items score no lower than the
 // target (where there are targets), the `k` best items with their scores, and 1 in `strange` for a row with a score that
 // is not finite.
 extern "C" __global__ void rank(
     const float *scores, const float *bias, const unsigned *targets, unsigned *ranks, unsigned *items_of, float *scores_of,
     unsigned *strange, unsigned items, unsigned k, unsigned has_targets
 ) {
-    __shared__ float cells[256];
-    __shared__ unsigned places[256];
+    __shared__ float cells[1024];
+    __shared__ unsigned places[1024];
     const unsigned b = blockIdx.x, t = threadIdx.x;
     const float *row = scores + (size_t)b * items;
     const float wanted = has_targets ? row[targets[b]] + bias[targets[b]] : 0.0f;
@@ -44,12 +44,22 @@ extern "C" __global__ void rank(
     for (unsigned round = 0; round < k; round++) {
         float best = -INFINITY;
         unsigned best_item = 0xffffffffu;
-        for (unsigned i = t; i < items; i += blockDim.x) {
-            const float score = row[i] + bias[i];
-            const bool is_left = round == 0 || is_better(last, last_item, score, i);
-            if (is_left && is_better(score, i, best, best_item)) {
-                best = score;
-                best_item = i;
+        // Four are on their way at a time.
+        for (unsigned start = t; start < items; start += 4 * blockDim.x) {
+            float some[4];
+#pragma unroll
+            for (unsigned j = 0; j < 4; j++) {
+                const unsigned i = start + j * blockDim.x;
+                some[j] = i < items ? row[i] + bias[i] : -INFINITY;
+            }
+#pragma unroll
+            for (unsigned j = 0; j < 4; j++) {
+                const unsigned i = start + j * blockDim.x;
+                const bool is_left = i < items && (round == 0 || is_better(last, last_item, some[j], i));
+                if (is_left && is_better(some[j], i, best, best_item)) {
+                    best = some[j];
+                    best_item = i;
+                }
             }
         }
         __syncthreads();

@@ -18,21 +18,22 @@ extern "C" __global__ void put(float *out, const float *x, const unsigned *rows,
 // To each of some rows of y, a weighted sum of rows of x is added. `plan` holds the rows of y [groups], where the sources
 // of each begin [groups + 1], the rows of x [n], and the bits of their weights [n].
 //
-// A block is 32 columns of a group times 8 threads that share its sources.
+// A block is 32 columns of a group times 32 threads that share its sources: the pad's are many.
 extern "C" __global__ void add_rows(float *y, const float *x, const unsigned *plan, unsigned groups, unsigned n, unsigned width) {
-    __shared__ float parts[8][32];
+    __shared__ float parts[32][32];
     const unsigned *starts = plan + groups, *sources = starts + groups + 1, *weights = sources + n;
     const unsigned group = blockIdx.x, column = blockIdx.y * 32 + threadIdx.x;
     float sum = 0.0f;
     if (column < width) {
-        for (unsigned i = starts[group] + threadIdx.y; i < starts[group + 1]; i += 8) {
+#pragma unroll 4
+        for (unsigned i = starts[group] + threadIdx.y; i < starts[group + 1]; i += 32) {
             sum += __uint_as_float(weights[i]) * x[(size_t)sources[i] * width + column];
         }
     }
     parts[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && column < width) {
-        for (unsigned part = 1; part < 8; part++) sum += parts[part][threadIdx.x];
+        for (unsigned part = 1; part < 32; part++) sum += parts[part][threadIdx.x];
         y[(size_t)plan[group] * width + column] += sum;
     }
 }
@@ -70,8 +71,15 @@ extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows
     const unsigned column = blockIdx.x * 32 + threadIdx.x;
     float sum = 0.0f;
     if (column < columns) {
-#pragma unroll 4
-        for (unsigned row = threadIdx.y; row < rows; row += 32) sum += x[(size_t)row * stride + column];
+        const float *at = x + column;
+        unsigned row = threadIdx.y;
+        // Four are on their way at a time; they are added in the same order.
+        for (; row + 96 < rows; row += 128) {
+            const float a = at[(size_t)row * stride], b = at[(size_t)(row + 32) * stride];
+            const float c = at[(size_t)(row + 64) * stride], d = at[(size_t)(row + 96) * stride];
+            sum = sum + a + b + c + d;
+        }
+        for (; row < rows; row += 32) sum += at[(size_t)row * stride];
     }
     parts[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();

@@ -4,6 +4,10 @@ mod arg;
 mod deal;
 pub(crate) mod op;
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg, result, sys};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
@@ -83,7 +87,10 @@ impl Gpu {
 
     /// A copy on the CPU; waits for all that comes before.
     pub(crate) fn copy_out<T: DeviceRepr>(&self, slice: &CudaSlice<T>) -> Result<Vec<T>> {
-        self.0.clone_dtoh(slice)
+        let values = self.0.clone_dtoh(slice)?;
+        // That the copy itself waits is a habit of drivers, not a promise.
+        self.0.synchronize()?;
+        Ok(values)
     }
 
     /// Copies some numbers to where at least as many lie.
@@ -165,11 +172,22 @@ pub(crate) fn threads(n: usize) -> u32 {
 }
 
 /// A GPU as a device of candle's: with one stream for all threads, which orders everything, and memory that is given back
-/// to the system at the end alone.
+/// to the system at the end alone. Every call for a GPU returns the same device.
 ///
 /// # Errors
 /// If there is no such GPU, or no driver.
 pub fn device(ordinal: usize) -> Result<Device> {
+    static DEVICES: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+    let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = devices.get(&ordinal) {
+        return Ok(device.clone());
+    }
+    let device = begin(ordinal)?;
+    devices.insert(ordinal, device.clone());
+    Ok(device)
+}
+
+fn begin(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal)?;
     let cuda = device.as_cuda_device()?;
     let mut kept = u64::MAX;

@@ -113,6 +113,10 @@ fn encoders_of_windows() {
         let args = [x.clone(), scaled(&[5 * width + 2, 6], 2), values(&[6], 3)];
         same("filters", &args, |a| filters(a[0], a[1], a[2], &lengths, &[2, 3]));
 
+        // More positions than a block holds scores of at a time.
+        let long = [values(&[3, 70, width], 1), scaled(&[5 * width + 2, 6], 2), values(&[71], 3)];
+        same("long filters", &long, |a| filters(a[0], a[1], a[2], &[70, 33, 2], &[2, 3]));
+
         if width > 1 {
             let spans = Spans::new(lengths.iter().map(|&n| n as usize));
             let args = [values(&[spans.rows(), width], 1), scaled(&[2 * (3 * width + 3), width], 2)];

@@ -88,7 +88,7 @@ impl Pair<'_> {
         let nothing = Prompts { returns: vec![0.0; next.ends.len()], steps: next.windows.steps.clone() };
         let [main, other] = [self.main, self.other].map(|network| network.hidden(&next.windows, &nothing, pass));
         let (main, other) = (main?, other?);
-        clock.lap(&mut times.encoder);
+        clock.lap(&mut times.encoder)?;
         let best = critic(self.main)?.best(&main)??;
         let worth = critic(self.other)?.scores(&other, &best)?;
         let values = critic(self.main)?.scores(hidden, &examples.targets)?;

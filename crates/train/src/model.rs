@@ -138,14 +138,14 @@ impl Model {
     pub fn step(&self, adam: Adam, turn: Turn, examples: &Examples, times: &mut StepTimes) -> Result<f64> {
         let pass = self.pass(turn);
         let main = &self.networks[turn.main];
-        let mut clock = Clock::start();
+        let mut clock = Clock::start(times.is_exact.then(|| self.device.clone()));
         let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
         let (hidden, targets) = (forward.hidden.detach(), &examples.targets);
-        clock.lap(&mut times.encoder);
+        clock.lap(&mut times.encoder)?;
         let (loss, grad) = match &examples.transitions {
             None => {
                 let step = main.head.step(adam, turn.taken, &hidden, targets, &examples.scale, &*self.ranks)?;
-                clock.lap(&mut times.head);
+                clock.lap(&mut times.head)?;
                 (step.loss, step.hidden)
             }
             Some(transitions) => {
@@ -154,7 +154,7 @@ impl Model {
                 let critique = both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
                 let critique = critique.map_err(|e| e.at(turn.step, "among the Q-values"))?;
                 let step = both.step(adam, turn, &hidden, examples, transitions, &critique)?;
-                clock.lap(&mut times.head);
+                clock.lap(&mut times.head)?;
                 step
             }
         };
@@ -162,9 +162,9 @@ impl Model {
             return Err(Error::Diverged { step: turn.step, cause: format!("the loss is {loss}") });
         }
         let grads = main.backward(&forward, &grad)?;
-        clock.lap(&mut times.backward);
+        clock.lap(&mut times.backward)?;
         main.take(adam, turn, &grads.over(&*self.ranks)?)?;
-        clock.lap(&mut times.adam);
+        clock.lap(&mut times.adam)?;
         Ok(loss)
     }
 

@@ -8,6 +8,9 @@ use crate::gpu::op::OnGpu;
 use crate::gpu::{Arg, FILTERS, Gpu, Numbers, THREADS, View, blocks, threads, view};
 use crate::pick::gpu::{column_sums, gate};
 
+/// Positions whose scores a block holds at a time.
+const CHUNK: usize = 32;
+
 /// What the way back needs.
 pub(crate) struct Kept {
     lengths: CudaSlice<u32>,
@@ -36,8 +39,10 @@ impl OnGpu<3> for Filters {
         let y = gpu.room(batch * self.outputs())?;
         let args = [(&y).into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
-        let shape = blocks(batch, THREADS, self.length * self.filters);
-        gpu.launch(FILTERS, "filters", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
+        let chunk = self.length.min(CHUNK);
+        let shape = blocks(batch, THREADS, (chunk + 1) * self.filters);
+        let args = [args.as_slice(), &rest, &self.sizes(), &[(chunk as u32).into()]].concat();
+        gpu.launch(FILTERS, "filters", shape, &args)?;
         Ok((y, kept))
     }
 

@@ -23,9 +23,9 @@ impl View<'_> {
         Self { len: n, ..self }
     }
 
-    /// What lies from the n-th number on.
+    /// What lies from the n-th number on; nothing, of nothing.
     pub(crate) fn from(self, n: usize) -> Self {
-        Self { address: self.address + (n * size_of::<f32>()) as u64, len: self.len - n, ..self }
+        Self { address: self.address + (n * size_of::<f32>()) as u64, len: self.len.saturating_sub(n), ..self }
     }
 }
 

@@ -64,7 +64,7 @@ impl Plan {
     pub(crate) fn add(&self, gpu: &Gpu, y: &Numbers, x: View<'_>, width: usize) -> Result<()> {
         let plan = gpu.copy_in(&self.words)?;
         let grid = (self.groups as u32, width.div_ceil(32) as u32, 1);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
+        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 32, 1), shared_mem_bytes: 0 };
         let [groups, n, width] = [self.groups, self.n, width].map(|size| (size as u32).into());
         gpu.launch(ROWS, "add_rows", shape, &[y.into(), x.into(), (&plan).into(), groups, n, width])
     }

@@ -1,10 +1,17 @@
-//! On a GPU: a block a row of whole scores, which it goes over once, and again for each of the best items.
+//! On a GPU: a block a row of whole scores, which it goes over once, and again for each of the best items if they are few.
 
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::{NotFinite, Ranking};
-use crate::gpu::{Gpu, RANK, THREADS, blocks, with};
+use crate::best;
+use crate::gpu::{Gpu, Numbers, RANK, blocks, with};
 use crate::head::gpu::Layer;
+
+/// Threads of a row of scores.
+const THREADS: u32 = 1024;
+/// More of the best are sooner found among scores that have come to the CPU than in as many rounds over them.
+const ROUNDS: usize = 32;
 
 /// Ranks of the targets, if given, and the `k` best items of each contiguous hidden vector `[B, width]`.
 ///
@@ -20,7 +27,8 @@ pub fn rank(
     if targets.is_some_and(|t| t.len() != batch || t.iter().any(|&target| target as usize >= items)) {
         bail!("rank: {batch} rows over {items} items need as many targets among them");
     }
-    let (k, scores) = (k.min(items), layer.scores(&gpu, hidden)?);
+    let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden)?);
+    let k = if asked <= ROUNDS { asked } else { 0 };
     let wanted = gpu.copy_in(targets.unwrap_or(&[]))?;
     let (ranks, strange, best) = (gpu.words(batch)?, gpu.words(batch)?, gpu.words(batch * k)?);
     let values = gpu.room(batch * k)?;
@@ -34,10 +42,26 @@ pub fn rank(
         return Ok(Err(NotFinite { row }));
     }
     let ranks = if targets.is_some() { gpu.copy_out(&ranks)? } else { Vec::new() };
-    let found: Vec<(u32, f32)> = match k {
-        0 => Vec::new(),
-        _ => gpu.copy_out(&best)?.into_iter().zip(gpu.copy_out(&values)?).collect(),
+    let top = match k {
+        0 if asked > 0 => best_of(&gpu, &scores, layer.bias, batch, asked)?,
+        0 => vec![Vec::new(); batch],
+        _ => {
+            let found: Vec<_> = gpu.copy_out(&best)?.into_iter().zip(gpu.copy_out(&values)?).collect();
+            found.chunks(k).take(batch).map(<[_]>::to_vec).collect()
+        }
     };
-    let top = (0..batch).map(|b| found[b * k..(b + 1) * k].to_vec()).collect();
     Ok(Ok(Ranking { ranks, top }))
+}
+
+/// The `k` best of each row of scores, on the CPU.
+fn best_of(gpu: &Gpu, scores: &Numbers, bias: &Tensor, batch: usize, k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
+    let bias = with([bias], |[bias]| gpu.copy_out(&gpu.copy_of(bias)?))?;
+    let scores = gpu.copy_out(scores)?;
+    let rows: Vec<&[f32]> = scores.chunks(bias.len()).take(batch).collect();
+    let best_of_row = |row: &[f32]| {
+        let mut all: Vec<(u32, f32)> = (0..).zip(row.iter().zip(&bias).map(|(score, bias)| score + bias)).collect();
+        best::best(&mut all, k);
+        all
+    };
+    Ok(rows.into_par_iter().map(best_of_row).collect())
 }
