@@ -7,12 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use common::{quick, ring, same_end};
+use common::{Quiet, quick, ring, same_end};
 use prl_sessions::fault::{Fault, Operation, with};
-use prl_train::{Config, Device, Error, Method, Observer, Outcome, Run, train};
-
-struct Quiet;
-impl Observer for Quiet {}
+use prl_train::{Config, Device, Error, Method, Outcome, Run, train};
 
 const NO_SPACE: i32 = 28;
 const IO: i32 = 5;

@@ -4,28 +4,16 @@ mod common;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Tensor, safetensors};
-use common::{ITEMS, quick, ring, same_end};
+use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_core::{Ask, Keys, Prompts};
 use prl_kernels::adam::Adam;
 use prl_sessions::{Split, Windows};
 use prl_train::{
-    Config, Device, Error, Examples, Method, Model, Observer, Outcome, Plan, Run, StepTimes, Turn, cases, device, rows,
-    train,
+    Config, Device, Error, Examples, Method, Model, Outcome, Plan, Run, StepTimes, Turn, cases, device, rows, train,
 };
-
-struct Quiet;
-impl Observer for Quiet {}
-
-/// Asks to stop after a step.
-struct StopAt<'a>(u64, &'a AtomicBool);
-impl Observer for StopAt<'_> {
-    fn step(&mut self, step: u64, _: u64, _: f64) {
-        self.1.store(step == self.0, Ordering::Relaxed);
-    }
-}
 
 fn gpu() -> Device {
     device("cuda").expect("a GPU, or `cargo xtask stand-in`")

@@ -4,25 +4,14 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Tensor};
-use common::{quick, ring};
+use common::{Quiet, StopAt, quick, ring};
 use prl_core::Prompts;
 use prl_kernels::adam::Adam;
 use prl_sessions::{FileEntry, Windows};
 use prl_train::{Config, Device, Error, Examples, Model, Observer, Outcome, Plan, Run, StepTimes, Turn, train};
-
-struct Quiet;
-impl Observer for Quiet {}
-
-/// Asks to stop after a step.
-struct StopAt<'a>(u64, &'a AtomicBool);
-impl Observer for StopAt<'_> {
-    fn step(&mut self, step: u64, _: u64, _: f64) {
-        self.1.store(step == self.0, Ordering::Relaxed);
-    }
-}
 
 fn small(dir: &Path) -> Config {
     let mut config = Config { max_steps: Some(8), eval_every: 2, ..quick(ring(dir, 60)) };

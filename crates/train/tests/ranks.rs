@@ -3,18 +3,18 @@
 mod common;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use candle_core::DType;
-use common::{ITEMS, quick, ring, same_end};
+use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
 use prl_sessions::Dataset;
 use prl_train::{
-    Alone, Batches, Config, Device, Error, Method, Model, Numbers, Observer, Outcome, Plan, Ranks, Run, StepTimes,
-    Turn, train, train_over,
+    Alone, Batches, Config, Device, Error, Method, Model, Numbers, Outcome, Plan, Ranks, Run, StepTimes, Turn, train,
+    train_over,
 };
 
 /// Where the threads meet.
@@ -100,9 +100,6 @@ fn furthest(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-struct Quiet;
-impl Observer for Quiet {}
-
 /// A dataset, and a run beside it that has counted its returns.
 fn prepared(dir: &Path) -> Config {
     let config = Config { max_steps: Some(60), eval_every: 20, ..quick(ring(dir, 200)) };
@@ -132,14 +129,6 @@ fn several_ranks_take_the_steps_of_one() {
                 }
             }
         }
-    }
-}
-
-/// Asks one rank to stop after some step.
-struct StopAt<'a>(u64, &'a AtomicBool);
-impl Observer for StopAt<'_> {
-    fn step(&mut self, step: u64, _: u64, _: f64) {
-        self.1.store(step == self.0, Ordering::Relaxed);
     }
 }
 

@@ -3,15 +3,12 @@
 mod common;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use common::{ITEMS, metrics, quick, ring, same_end};
+use common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
 use prl_core::{Ask, Goal, RewardCode, Scale};
 use prl_sessions::{Arrays, Dataset, Kind, Split, write};
-use prl_train::{Config, Device, Event, Method, Observer, Outcome, Run, evaluate, train};
-
-struct Quiet;
-impl Observer for Quiet {}
+use prl_train::{Config, Device, Event, Method, Outcome, Run, evaluate, train};
 
 fn finish(config: &Config, dir: &Path) -> Run {
     let stop = AtomicBool::new(false);
@@ -59,14 +56,6 @@ fn one_seed_gives_one_run_and_another_seed_another() {
     let first = run("a", 5);
     assert!(first == run("b", 5));
     assert!(first != run("c", 6));
-}
-
-/// Asks to stop after some step.
-struct StopAt<'a>(u64, &'a AtomicBool);
-impl Observer for StopAt<'_> {
-    fn step(&mut self, step: u64, _: u64, _: f64) {
-        self.1.store(step == self.0, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -2,10 +2,23 @@
 #![allow(dead_code, reason = "no file of tests uses all of it")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prl_sessions::{Arrays, DatasetCounts, Draft, ItemMap, Kind, Source, Split, write};
-use prl_train::Config;
+use prl_train::{Config, Observer};
 use rand::Rng;
+
+/// Hears nothing.
+pub struct Quiet;
+impl Observer for Quiet {}
+
+/// Asks to stop in a step.
+pub struct StopAt<'a>(pub u64, pub &'a AtomicBool);
+impl Observer for StopAt<'_> {
+    fn step(&mut self, step: u64, _: u64, _: f64) {
+        self.1.store(step == self.0, Ordering::Relaxed);
+    }
+}
 
 /// Items of the log.
 pub const ITEMS: u32 = 60;
