@@ -41,7 +41,7 @@ enum Task {
     Bench(Box<bench::Args>),
     /// One folder for a machine with a GPU but neither Rust nor network: the binary, data, and a script that starts it
     Pack(pack::Args),
-    /// The tests that need a GPU, on a CPU in its place (needs a CUDA toolkit and a C++ compiler)
+    /// The tests that need a GPU, on a CPU in its place (needs x86-64 Linux, a CUDA toolkit, a C++ compiler)
     StandIn,
     /// What is promised of data and runs, tried: kills, failing and full disks, fuzzed readers, memory
     Reliability(reliability::Args),

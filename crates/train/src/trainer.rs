@@ -54,7 +54,7 @@ pub trait Observer {
 pub enum Outcome {
     /// To the end.
     Finished(Box<RunManifest>),
-    /// Asked to stop after this step; a checkpoint was left.
+    /// Asked to stop after this step; a checkpoint was left, but by a baseline, which has no steps and begins again.
     Interrupted(u64),
 }
 
