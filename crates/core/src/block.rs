@@ -6,7 +6,7 @@
 //! SASRec takes keys and values from the encoder's outputs instead ([`Keys::Outputs`]), where no prompt reaches the state.
 
 use candle_core::{Result, Tensor, bail};
-use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add_shares, attention, put, take};
+use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add, add_shares, attention, put, take};
 use serde::{Deserialize, Serialize};
 
 use crate::rewards::{RewardCode, RewardEmbedding};
@@ -198,9 +198,9 @@ impl PromptBlock {
         let q = layers.query.forward(&normed)?;
         let (k, v) = (layers.key.forward(keys)?, layers.value.forward(keys)?);
         let pattern = Pattern { queries: Spans::new(vec![1; spans.windows()]), keys: spans, causal: false };
-        let factors = pass.factors(pattern.weights(), self.config.dropout);
+        let mask = pass.mask(pattern.weights(), self.config.dropout);
         let carried = if self.config.residual == Residual::Normed { &normed } else { state };
-        attention(&q, &k, &v, &pattern, factors.as_deref())? + carried
+        add(&attention(&q, &k, &v, &pattern, mask.as_ref())?, carried)
     }
 }
 

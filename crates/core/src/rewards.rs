@@ -44,7 +44,7 @@ impl RewardEmbedding {
             RewardCode::Binned => Share { to, of: bin(value), weight: 1.0 },
         };
         let shares: Vec<Share> = rows.zip(returns).map(share).collect();
-        add_shares(stack, &self.table.reshape(((), stack.dim(1)?))?, &shares)
+        add_shares(stack, &self.table, &shares)
     }
 }
 

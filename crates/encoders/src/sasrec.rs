@@ -9,7 +9,7 @@
 //! positions and everything else of the last.
 
 use candle_core::{Result, Tensor};
-use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add_shares, attention, put, take};
+use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add, add_shares, attention, put, take};
 
 use crate::{Embedded, Encoder, Shape};
 
@@ -62,11 +62,11 @@ impl SasRec {
     fn block(&self, rows: &Tensor, x: &Tensor, pattern: &Pattern, pass: &Pass) -> Result<Tensor> {
         let normed = self.norm_in.forward(rows)?;
         let (q, k, v) = (self.query.forward(&normed)?, self.key.forward(x)?, self.value.forward(x)?);
-        let factors = pass.factors(pattern.weights(), DROPOUT);
-        let mixed = (attention(&q, &k, &v, pattern, factors.as_deref())? + normed)?;
+        let mask = pass.mask(pattern.weights(), DROPOUT);
+        let mixed = add(&attention(&q, &k, &v, pattern, mask.as_ref())?, &normed)?;
         let normed = self.norm_mid.forward(&mixed)?;
         let inner = pass.dropout(&self.inner.forward_relu(&normed)?, DROPOUT)?;
-        pass.dropout(&self.outer.forward(&inner)?, DROPOUT)? + normed
+        add(&pass.dropout(&self.outer.forward(&inner)?, DROPOUT)?, &normed)
     }
 }
 

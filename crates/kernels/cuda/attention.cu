@@ -6,26 +6,43 @@ struct Window {
     unsigned query, queries, key, keys, weight;
 };
 
-// The softmax of query i's scores of the keys that it sees, into `weights`; the threads share the keys. Returns their number.
+// The dot product of two vectors, told to all of a warp that shares it.
+__device__ inline float warp_dot(const float *a, const float *b, unsigned width) {
+    float sum = 0.0f;
+    for (unsigned c = threadIdx.x % 32; c < width; c += 32) sum += a[c] * b[c];
+#pragma unroll
+    for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+    return sum;
+}
+
+// `dots[j]` becomes x's dot product with row j of some, times `factor`: a warp a row.
+__device__ inline void dots(float *dots, const float *x, const float *rows, unsigned n, unsigned width, float factor) {
+    const unsigned warps = blockDim.x / 32;
+    // All warps go round together: where the last has no row, it takes the first's again.
+    for (unsigned start = 0; start < n; start += warps) {
+        const unsigned j = start + threadIdx.x / 32;
+        const float dot = warp_dot(x, rows + (size_t)(j < n ? j : 0) * width, width);
+        if (j < n && threadIdx.x % 32 == 0) dots[j] = dot * factor;
+    }
+    __syncthreads();
+}
+
+// The softmax of query i's scores of the keys that it sees, into `weights`. Returns their number.
 __device__ inline unsigned softmax(
     const float *q, const float *k, const Window &window, unsigned i, unsigned causal, unsigned width, float *weights
 ) {
     const unsigned seen = causal ? min(window.keys, i + 1) : window.keys;
     const float *query = q + (size_t)(window.query + i) * width;
-    const float root = 1.0f / sqrtf((float)width);
-    for (unsigned j = threadIdx.x; j < seen; j += blockDim.x) {
-        const float *key = k + (size_t)(window.key + j) * width;
-        float dot = 0.0f;
-        for (unsigned c = 0; c < width; c++) dot += query[c] * key[c];
-        weights[j] = dot * root;
-    }
+    dots(weights, query, k + (size_t)window.key * width, seen, width, 1.0f / sqrtf((float)width));
+    // A window's keys are few: each thread goes over all of them.
+    float top = -INFINITY, sum = 0.0f;
+    for (unsigned j = 0; j < seen; j++) top = fmaxf(top, weights[j]);
     __syncthreads();
-    if (threadIdx.x == 0) {
-        float top = -INFINITY, sum = 0.0f;
-        for (unsigned j = 0; j < seen; j++) top = fmaxf(top, weights[j]);
-        for (unsigned j = 0; j < seen; j++) sum += weights[j] = expf(weights[j] - top);
-        for (unsigned j = 0; j < seen; j++) weights[j] /= sum;
-    }
+    for (unsigned j = threadIdx.x; j < seen; j += blockDim.x) weights[j] = expf(weights[j] - top);
+    __syncthreads();
+    for (unsigned j = 0; j < seen; j++) sum += weights[j];
+    __syncthreads();
+    for (unsigned j = threadIdx.x; j < seen; j += blockDim.x) weights[j] /= sum;
     __syncthreads();
     return seen;
 }
@@ -33,7 +50,7 @@ __device__ inline unsigned softmax(
 // `factors` multiply the weights, if there are any. Shared: a float for each key of the longest window.
 extern "C" __global__ void attention(
     float *y, const float *q, const float *k, const float *v, const float *factors, const Window *windows, unsigned width,
-    unsigned causal, unsigned has_factors
+    unsigned causal
 ) {
     SHARED(weights);
     const Window window = windows[blockIdx.x];
@@ -41,10 +58,11 @@ extern "C" __global__ void attention(
         const unsigned seen = softmax(q, k, window, i, causal, width, weights);
         const float *factor = factors + window.weight + (size_t)i * window.keys;
         for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
+            const float *value = v + (size_t)window.key * width + c;
             float sum = 0.0f;
+#pragma unroll 4
             for (unsigned j = 0; j < seen; j++) {
-                const float weight = has_factors ? weights[j] * factor[j] : weights[j];
-                sum += weight * v[(size_t)(window.key + j) * width + c];
+                sum += (factors ? weights[j] * factor[j] : weights[j]) * value[(size_t)j * width];
             }
             y[(size_t)(window.query + i) * width + c] = sum;
         }
@@ -55,7 +73,7 @@ extern "C" __global__ void attention(
 // The way back; dk and dv begin at zero. Shared: two floats for each key of the longest window.
 extern "C" __global__ void attention_back(
     float *dq, float *dk, float *dv, const float *q, const float *k, const float *v, const float *factors,
-    const Window *windows, const float *grad, unsigned width, unsigned causal, unsigned has_factors, unsigned longest
+    const Window *windows, const float *grad, unsigned width, unsigned causal, unsigned longest
 ) {
     SHARED(weights);
     float *dscores = weights + longest;
@@ -65,28 +83,25 @@ extern "C" __global__ void attention_back(
         const unsigned seen = softmax(q, k, window, i, causal, width, weights);
         const float *factor = factors + window.weight + (size_t)i * window.keys;
         const size_t query = (size_t)(window.query + i) * width;
-        for (unsigned j = threadIdx.x; j < seen; j += blockDim.x) {
-            const float *value = v + (size_t)(window.key + j) * width;
-            float dot = 0.0f;
-            for (unsigned c = 0; c < width; c++) dot += grad[query + c] * value[c];
-            dscores[j] = has_factors ? dot * factor[j] : dot;
-        }
+        dots(dscores, grad + query, v + (size_t)window.key * width, seen, width, 1.0f);
+        float along = 0.0f;
+        for (unsigned j = 0; j < seen; j++) along += weights[j] * (factors ? dscores[j] * factor[j] : dscores[j]);
         __syncthreads();
-        if (threadIdx.x == 0) {
-            float along = 0.0f;
-            for (unsigned j = 0; j < seen; j++) along += weights[j] * dscores[j];
-            for (unsigned j = 0; j < seen; j++) dscores[j] = weights[j] * (dscores[j] - along) * root;
+        for (unsigned j = threadIdx.x; j < seen; j += blockDim.x) {
+            const float dweight = factors ? dscores[j] * factor[j] : dscores[j];
+            dscores[j] = weights[j] * (dweight - along) * root;
         }
         __syncthreads();
         // A thread keeps to its columns, so that nothing is added to from two sides.
         for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
             const float own = q[query + c], given = grad[query + c];
             float sum = 0.0f;
+#pragma unroll 4
             for (unsigned j = 0; j < seen; j++) {
                 const size_t key = (size_t)(window.key + j) * width + c;
                 sum += dscores[j] * k[key];
                 dk[key] += dscores[j] * own;
-                dv[key] += (has_factors ? weights[j] * factor[j] : weights[j]) * given;
+                dv[key] += (factors ? weights[j] * factor[j] : weights[j]) * given;
             }
             dq[query + c] = sum;
         }

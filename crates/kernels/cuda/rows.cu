@@ -1,4 +1,4 @@
-// Rows taken, put and added; elements added, scaled and gated; sums of columns; a transpose.
+// Rows taken, put and added; elements added and gated; sums of columns; a transpose.
 #include "block.cuh"
 
 // A thread an element of the result: row `rows[i]` of x becomes row i.
@@ -15,39 +15,70 @@ extern "C" __global__ void put(float *out, const float *x, const unsigned *rows,
     out[(size_t)rows[i / width] * width + i % width] = x[i];
 }
 
-// To each of some rows of y, a weighted sum of rows of x is added. `plan` holds the rows of y [groups], where the sources
-// of each begin [groups + 1], the rows of x [n], and the bits of their weights [n].
+// An order that brings equal keys together, and leaves those in theirs: `groups` [2 n] becomes the places of the keys in that
+// order, and for each of them the number of keys like it if it is the first, else zero.
 //
-// A block is 32 columns of a group times 32 threads that share its sources: the pad's are many.
-extern "C" __global__ void add_rows(float *y, const float *x, const unsigned *plan, unsigned groups, unsigned n, unsigned width) {
-    __shared__ float parts[32][32];
-    const unsigned *starts = plan + groups, *sources = starts + groups + 1, *weights = sources + n;
-    const unsigned group = blockIdx.x, column = blockIdx.y * 32 + threadIdx.x;
+// A block is 32 keys times 16 threads that share what each is compared with.
+extern "C" __global__ void group(unsigned *groups, const unsigned *keys, unsigned n) {
+    __shared__ unsigned lesser[16][32], before[16][32], alike[16][32];
+    const unsigned i = blockIdx.x * 32 + threadIdx.x, key = i < n ? keys[i] : 0;
+    unsigned less = 0, earlier = 0, same = 0;
+#pragma unroll 8
+    for (unsigned j = threadIdx.y; j < n; j += 16) {
+        const unsigned other = keys[j];
+        less += other < key;
+        same += other == key;
+        earlier += other == key && j < i;
+    }
+    lesser[threadIdx.y][threadIdx.x] = less;
+    before[threadIdx.y][threadIdx.x] = earlier;
+    alike[threadIdx.y][threadIdx.x] = same;
+    __syncthreads();
+    if (threadIdx.y > 0 || i >= n) return;
+    for (unsigned part = 1; part < 16; part++) {
+        less += lesser[part][threadIdx.x];
+        earlier += before[part][threadIdx.x];
+        same += alike[part][threadIdx.x];
+    }
+    groups[less + earlier] = i;
+    groups[n + less + earlier] = earlier == 0 ? same : 0;
+}
+
+// To rows of y, weighted rows of x are added: source i is row `from[i]` of x, times the number whose bits are `weights[i]`,
+// for row `to[i]` of y. `groups` is what `group` makes of `to`; there is none where no two are added to the same.
+//
+// A block is 32 columns of a group's first source times 16 threads that share its sources: the pad's are many.
+extern "C" __global__ void add_rows(
+    float *y, const float *x, const unsigned *to, const unsigned *from, const unsigned *weights, const unsigned *groups,
+    unsigned n, unsigned width
+) {
+    __shared__ float parts[16][32];
+    const unsigned place = blockIdx.x, column = blockIdx.y * 32 + threadIdx.x;
+    const unsigned count = groups ? groups[n + place] : 1;
+    if (count < 2 && threadIdx.y >= count) return;
     float sum = 0.0f;
     if (column < width) {
 #pragma unroll 4
-        for (unsigned i = starts[group] + threadIdx.y; i < starts[group + 1]; i += 32) {
-            sum += __uint_as_float(weights[i]) * x[(size_t)sources[i] * width + column];
+        for (unsigned i = threadIdx.y; i < count; i += 16) {
+            const unsigned source = groups ? groups[place + i] : place;
+            const float weight = weights ? __uint_as_float(weights[source]) : 1.0f;
+            sum += weight * x[(size_t)(from ? from[source] : source) * width + column];
         }
     }
-    parts[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && column < width) {
-        for (unsigned part = 1; part < 32; part++) sum += parts[part][threadIdx.x];
-        y[(size_t)plan[group] * width + column] += sum;
+    if (count > 1) {
+        parts[threadIdx.y][threadIdx.x] = sum;
+        __syncthreads();
+        if (threadIdx.y == 0) {
+            for (unsigned part = 1; part < 16; part++) sum += parts[part][threadIdx.x];
+        }
     }
+    if (threadIdx.y == 0 && column < width) y[(size_t)to[groups ? groups[place] : place] * width + column] += sum;
 }
 
-// A thread an element.
-extern "C" __global__ void add(float *y, const float *x, unsigned n) {
+// A thread an element. The result may lie where x does.
+extern "C" __global__ void add(float *out, const float *x, const float *y, unsigned n) {
     const size_t i = element();
-    if (i < n) y[i] += x[i];
-}
-
-// A thread an element.
-extern "C" __global__ void scale(float *out, const float *x, const float *factors, unsigned n) {
-    const size_t i = element();
-    if (i < n) out[i] = x[i] * factors[i];
+    if (i < n) out[i] = x[i] + y[i];
 }
 
 // A thread an element: the gradient where y is above zero.

@@ -9,6 +9,7 @@ use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::Real;
+use crate::mask::Mask;
 use crate::op::{Fused, Op};
 use crate::slices::{add_scaled, cut, dot, each, map, sum};
 use crate::spans::Spans;
@@ -47,9 +48,9 @@ impl Pattern {
 }
 
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]`, from as many rows of `q`, `k` and `v`, all of width d, as the
-/// pattern says. Each weight is multiplied by its factor, if there are any: in the order of windows, queries, keys. A window
+/// pattern says. Each weight is multiplied by its factor, if there is a mask: in the order of windows, queries, keys. A window
 /// with queries needs keys. Where [`runs_on`](crate::runs_on) says.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Option<&[f32]>) -> Result<Tensor> {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<&Mask>) -> Result<Tensor> {
     let (rows, width) = q.dims2()?;
     let keys = [pattern.keys.rows(), width];
     if rows != pattern.queries.rows() || k.dims() != keys || v.dims() != keys {
@@ -58,22 +59,22 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors:
     if pattern.queries.windows() != pattern.keys.windows() || pattern.sizes().any(|[q, k]| q > 0 && k == 0) {
         bail!("attention: a window has queries and no keys");
     }
-    if factors.is_some_and(|f| f.len() != pattern.weights()) {
+    if mask.is_some_and(|mask| mask.elements() != pattern.weights()) {
         bail!("attention: {} weights need as many factors", pattern.weights());
     }
-    let op = Attention { pattern: pattern.clone(), factors: factors.map(<[f32]>::to_vec), width };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Op::new(op, (rows, width)))
+    let op = Attention { pattern: pattern.clone(), mask: mask.cloned(), width };
+    Op::new(op, (rows, width)).of([q, k, v])
 }
 
 struct Attention {
     pattern: Pattern,
-    factors: Option<Vec<f32>>,
+    mask: Option<Mask>,
     width: usize,
 }
 
 impl Attention {
     /// Each block of windows, with its part of the arguments.
-    fn blocks<'a, T: Real>(&'a self, [q, k, v]: [&'a [T]; 3]) -> Vec<Block<'a, T>> {
+    fn blocks<'a, T: Real>(&'a self, [q, k, v]: [&'a [T]; 3], factors: &'a Factors) -> Vec<Block<'a, T>> {
         let (mut queries, mut keys, mut weights) = (0, 0, 0);
         let mut first = 0;
         let block = |[nq, nk, nw]: [usize; 3]| {
@@ -83,7 +84,7 @@ impl Attention {
                 q: &q[queries * self.width..][..nq * self.width],
                 k: &k[keys * self.width..][..nk * self.width],
                 v: &v[keys * self.width..][..nk * self.width],
-                factors: self.factors.as_deref().map(|f| &f[weights..][..nw]),
+                factors: factors.as_deref().map(|f| &f[weights..][..nw]),
             };
             (queries, keys, weights, first) = (queries + nq, keys + nk, weights + nw, first + BLOCK);
             block
@@ -102,25 +103,29 @@ impl Attention {
     }
 }
 
+/// What the weights are multiplied with, if there is a mask.
+type Factors = Option<Vec<f32>>;
+
 impl Fused<3> for Attention {
     const NAME: &'static str = "attention";
-    type Tape<T: Real> = ();
+    type Tape<T: Real> = Factors;
 
-    fn forward<T: Real>(&self, args: [&[T]; 3]) -> (Vec<T>, ()) {
+    fn forward<T: Real>(&self, args: [&[T]; 3]) -> (Vec<T>, Factors) {
+        let factors = self.mask.as_ref().map(Mask::factors);
         let mut y = vec![T::zero(); args[0].len()];
         let arch = Arch::new();
-        let blocks = self.blocks(args).into_iter().zip(self.cut(&mut y, 0));
+        let blocks = self.blocks(args, &factors).into_iter().zip(self.cut(&mut y, 0));
         each(self.work(), blocks, |(block, y)| arch.dispatch(Forward { block, y }));
-        (y, ())
+        (y, factors)
     }
 
-    fn backward<T: Real>(&self, args: [&[T]; 3], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 3] {
+    fn backward<T: Real>(&self, args: [&[T]; 3], factors: &Factors, _: &[T], grad: &[T]) -> [Vec<T>; 3] {
         let mut grads = args.map(|a| vec![T::zero(); a.len()]);
         let [dq, dk, dv] = &mut grads;
         let mut grad = grad.to_vec();
         let blocks = self.cut(dq, 0).into_iter().zip(self.cut(dk, 1)).zip(self.cut(dv, 1)).zip(self.cut(&mut grad, 0));
         let arch = Arch::new();
-        each(3 * self.work(), self.blocks(args).into_iter().zip(blocks), |(block, (((dq, dk), dv), grad))| {
+        each(3 * self.work(), self.blocks(args, factors).into_iter().zip(blocks), |(block, (((dq, dk), dv), grad))| {
             arch.dispatch(Backward { block, dq, dk, dv, grad });
         });
         grads

@@ -44,7 +44,7 @@ pub fn filters(
     }
     let op = Filters { lengths: lengths.to_vec(), heights: heights.to_vec(), length, width, filters };
     let shape = (batch, op.outputs());
-    x.contiguous()?.apply_op3(&horizontal.contiguous()?, &vertical.contiguous()?, Op::new(op, shape))
+    Op::new(op, shape).of([x, horizontal, vertical])
 }
 
 struct Filters {

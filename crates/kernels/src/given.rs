@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 ///
 /// # Errors
 /// If the gradient has another shape.
-pub fn backward(x: &Tensor, grad: &Tensor) -> Result<GradStore> {
+pub(crate) fn backward(x: &Tensor, grad: &Tensor) -> Result<GradStore> {
     if x.shape() != grad.shape() {
         bail!("a gradient of {:?} for {:?}", grad.shape(), x.shape());
     }

@@ -14,7 +14,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Shape, Storage, Tensor};
 
-pub(crate) use arg::{Arg, Matrix, View, address_of, part, rows, view, with};
+pub(crate) use arg::{Arg, Matrix, View, Words, address_of, part, rows, view, with};
 pub(crate) use deal::Deal;
 
 /// Numbers on the GPU.
@@ -45,6 +45,7 @@ modules! {
     FILTERS "filters",
     GRU "gru",
     HEAD "head",
+    MASK "mask",
     NORM "norm",
     RANK "rank",
     ROWS "rows",
@@ -150,8 +151,17 @@ impl Gpu {
 
     /// Numbers as a tensor without a past.
     pub(crate) fn tensor(&self, numbers: Numbers, shape: impl Into<Shape>) -> Tensor {
+        self.wrapped(numbers, shape, false)
+    }
+
+    /// Numbers as a tensor to differentiate by.
+    pub(crate) fn variable(&self, numbers: Numbers, shape: impl Into<Shape>) -> Tensor {
+        self.wrapped(numbers, shape, true)
+    }
+
+    fn wrapped(&self, numbers: Numbers, shape: impl Into<Shape>, is_variable: bool) -> Tensor {
         let storage = CudaStorage::wrap_cuda_slice(numbers, self.0.clone());
-        Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+        Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), is_variable)
     }
 }
 

@@ -42,7 +42,7 @@ pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
         bail!("gru: lengths must lie in 1..={length}");
     }
     let op = Op::new(Gru { sizes, lengths: lengths.to_vec() }, (batch, sizes.width));
-    x.contiguous()?.apply_op2(&kernel.contiguous()?, op)
+    op.of([x, kernel])
 }
 
 struct Gru {

@@ -16,12 +16,13 @@ pub mod bf16;
 pub mod catalogue;
 pub mod factor;
 pub mod filters;
-pub mod given;
+mod given;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 pub mod gru;
 pub mod head;
 pub mod linear;
+pub mod mask;
 pub mod norm;
 mod op;
 pub mod pick;
@@ -33,6 +34,7 @@ pub mod rows;
 mod slices;
 pub mod spans;
 pub mod storage;
+pub mod tape;
 pub mod tile;
 
 pub use real::Real;

@@ -24,7 +24,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<
     }
     shape.push(outputs);
     let op = Op::new(Linear { inputs, outputs, relu }, shape);
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    op.of([x, weight, bias])
 }
 
 #[derive(Clone, Copy)]

@@ -23,7 +23,7 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Resul
         bail!("layer norm: x {:?}, scale {:?} and shift {:?} do not fit", x.shape(), scale.shape(), shift.shape());
     }
     let op = Op::new(LayerNorm { eps }, x.shape());
-    x.contiguous()?.apply_op3(&scale.contiguous()?, &shift.contiguous()?, op)
+    op.of([x, scale, shift])
 }
 
 /// A row with its mean taken off, over its standard deviation, into `normal`. Returns 1 / that deviation.

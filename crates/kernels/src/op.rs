@@ -9,9 +9,9 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
 
-use crate::Real;
 #[cfg(feature = "cuda")]
 use crate::gpu::op::OnGpu;
+use crate::{Real, tape};
 
 /// In a build without CUDA nothing is asked of an operation there.
 #[cfg(not(feature = "cuda"))]
@@ -28,6 +28,9 @@ pub(crate) trait Fused<const N: usize>: OnGpu<N> + Send + Sync + 'static {
 
     /// The result, and the tape.
     fn forward<T: Real>(&self, args: [&[T]; N]) -> (Vec<T>, Self::Tape<T>);
+
+    /// The arguments whose gradient is the result's own: `backward` returns nothing for them.
+    const PASSED: [bool; N] = [false; N];
 
     /// The gradient of each argument, as long as it, from the result and its gradient.
     fn backward<T: Real>(&self, args: [&[T]; N], tape: &Self::Tape<T>, out: &[T], grad: &[T]) -> [Vec<T>; N];
@@ -56,6 +59,22 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
         }
     }
 
+    /// The result of contiguous arguments, wherever they lie.
+    pub(crate) fn run(&self, args: [(&Storage, &Layout); N]) -> Result<(Storage, Shape)> {
+        #[cfg(feature = "cuda")]
+        if matches!(args[0].0, Storage::Cuda(_)) {
+            let on_gpu = |(storage, layout)| match storage {
+                &Storage::Cuda(ref storage) => Ok((storage, layout)),
+                _ => bail!("{}: one tensor on a GPU, another elsewhere", F::NAME),
+            };
+            let (storage, shape) = self.forward_on_gpu(all(args.into_iter().map(on_gpu))?)?;
+            return Ok((Storage::Cuda(storage), shape));
+        }
+        let args = all(args.into_iter().map(|(storage, layout)| Ok((cpu(storage)?, layout))))?;
+        let (storage, shape) = self.forward(args)?;
+        Ok((Storage::Cpu(storage), shape))
+    }
+
     fn forward(&self, args: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)> {
         let out = match args[0].0.dtype() {
             DType::F32 => self.there(args, &self.single)?,
@@ -72,7 +91,8 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
         Ok(T::to_cpu_storage_owned(out))
     }
 
-    fn backward(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
+    /// The gradient of each argument.
+    pub(crate) fn backward(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
         #[cfg(feature = "cuda")]
         if out.device().is_cuda() {
             return self.back_on_gpu(args, out, grad);
@@ -93,11 +113,14 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
         let Some(tape) = tape.get() else { bail!("{}: backward before forward", F::NAME) };
         let grad = grad.contiguous()?;
         let guards = [out, &grad].map(Tensor::storage_and_layout);
-        let [out, grad] = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let [out, values] = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
         let guards = args.map(Tensor::storage_and_layout);
         let slices = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
-        let grads = self.fused.backward(slices, tape, out, grad).into_iter();
-        all(grads.zip(args).map(|(values, like)| Tensor::from_vec(values, like.shape(), like.device())))
+        let grads = self.fused.backward(slices, tape, out, values).into_iter();
+        all(grads.zip(args).zip(F::PASSED).map(|((values, like), passed)| match passed {
+            true => Ok(grad.clone()),
+            false => Tensor::from_vec(values, like.shape(), like.device()),
+        }))
     }
 }
 
@@ -116,10 +139,26 @@ fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&
     }
 }
 
+fn contiguous<const N: usize>(args: [&Tensor; N]) -> Result<[Tensor; N]> {
+    all(args.into_iter().map(Tensor::contiguous))
+}
+
 /// N results as one.
 pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
     let all = results.collect::<Result<Vec<A>>>()?;
     all.try_into().or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
+}
+
+impl<F: Fused<1>> Op<F, 1> {
+    /// The result, differentiable: on the tape if there is one, else on candle's.
+    pub(crate) fn of(self, args: [&Tensor; 1]) -> Result<Tensor> {
+        let args = contiguous(args)?;
+        if tape::is_open() {
+            return tape::run(self, args);
+        }
+        let [x] = args;
+        x.apply_op1(self)
+    }
 }
 
 impl<F: Fused<1>> CustomOp1 for Op<F, 1> {
@@ -141,6 +180,18 @@ impl<F: Fused<1>> CustomOp1 for Op<F, 1> {
     }
 }
 
+impl<F: Fused<2>> Op<F, 2> {
+    /// The result, differentiable: on the tape if there is one, else on candle's.
+    pub(crate) fn of(self, args: [&Tensor; 2]) -> Result<Tensor> {
+        let args = contiguous(args)?;
+        if tape::is_open() {
+            return tape::run(self, args);
+        }
+        let [x, y] = args;
+        x.apply_op2(&y, self)
+    }
+}
+
 impl<F: Fused<2>> CustomOp2 for Op<F, 2> {
     fn name(&self) -> &'static str {
         F::NAME
@@ -157,6 +208,18 @@ impl<F: Fused<2>> CustomOp2 for Op<F, 2> {
 
     fn bwd(&self, a: &Tensor, b: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         self.backward([a, b], out, grad).map(|[a, b]| (Some(a), Some(b)))
+    }
+}
+
+impl<F: Fused<3>> Op<F, 3> {
+    /// The result, differentiable: on the tape if there is one, else on candle's.
+    pub(crate) fn of(self, args: [&Tensor; 3]) -> Result<Tensor> {
+        let args = contiguous(args)?;
+        if tape::is_open() {
+            return tape::run(self, args);
+        }
+        let [x, y, z] = args;
+        x.apply_op3(&y, &z, self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows taken, put and added; elements scaled: the small change between the large operations.
+//! Rows taken, put and added: the small change between the large operations.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod gpu;
@@ -15,7 +15,7 @@ pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     let n = x.elem_count() / width.max(1);
     check(rows, n)?;
-    x.contiguous()?.apply_op1(Op::new(Take(Rows { rows: rows.to_vec(), n, width }), (rows.len(), width)))
+    Op::new(Take(Rows { rows: rows.to_vec(), n, width }), (rows.len(), width)).of([x])
 }
 
 /// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct. Where
@@ -26,7 +26,7 @@ pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     if rows.len() != from {
         bail!("put: {from} rows to {} places", rows.len());
     }
-    x.contiguous()?.apply_op1(Op::new(Put(Rows { rows: rows.to_vec(), n, width }), (n, width)))
+    Op::new(Put(Rows { rows: rows.to_vec(), n, width }), (n, width)).of([x])
 }
 
 fn check(rows: &[u32], n: usize) -> Result<()> {
@@ -36,10 +36,11 @@ fn check(rows: &[u32], n: usize) -> Result<()> {
     }
 }
 
-struct Rows {
-    rows: Vec<u32>,
-    n: usize,
-    width: usize,
+/// Rows of a matrix of n.
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<u32>,
+    pub(crate) n: usize,
+    pub(crate) width: usize,
 }
 
 impl Rows {
@@ -97,14 +98,15 @@ pub struct Share {
     pub weight: f64,
 }
 
-/// `x` `[n, width]` with shares of the rows of `table` `[m, width]` added, in their order. Where [`runs_on`](crate::runs_on) says.
+/// `x` `[n, width]` with shares of the rows of `table` `[m, width]`, or `[width]` of one, added, in their order. Where
+/// [`runs_on`](crate::runs_on) says.
 pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
-    let ((n, width), (m, other)) = (x.dims2()?, table.dims2()?);
-    if width != other || shares.iter().any(|s| s.to as usize >= n || s.of as usize >= m) {
+    let (n, width) = x.dims2()?;
+    let m = table.elem_count() / width.max(1);
+    if table.dims().last() != Some(&width) || shares.iter().any(|s| s.to as usize >= n || s.of as usize >= m) {
         bail!("add shares: x {:?} and table {:?} do not fit, or a share lies beyond them", x.shape(), table.shape());
     }
-    let op = AddShares { shares: shares.to_vec(), width };
-    x.contiguous()?.apply_op2(&table.contiguous()?, Op::new(op, (n, width)))
+    Op::new(AddShares { shares: shares.to_vec(), width }, (n, width)).of([x, table])
 }
 
 struct AddShares {
@@ -122,6 +124,7 @@ impl AddShares {
 
 impl Fused<2> for AddShares {
     const NAME: &'static str = "add shares";
+    const PASSED: [bool; 2] = [true, false];
     type Tape<T: Real> = ();
 
     fn forward<T: Real>(&self, [x, table]: [&[T]; 2]) -> (Vec<T>, ()) {
@@ -133,35 +136,30 @@ impl Fused<2> for AddShares {
     fn backward<T: Real>(&self, [_, table]: [&[T]; 2], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 2] {
         let mut dtable = vec![T::zero(); table.len()];
         self.each(|to, of, w| add_scaled(&mut dtable[of..][..self.width], w, &grad[to..][..self.width]));
-        [grad.to_vec(), dtable]
+        [Vec::new(), dtable]
     }
 }
 
-/// Each element of `x` times its factor: a dropout. Where [`runs_on`](crate::runs_on) says.
-pub fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
-    if factors.len() != x.elem_count() {
-        bail!("scale: {} elements and {} factors", x.elem_count(), factors.len());
+/// `x + y` of one shape. Where [`runs_on`](crate::runs_on) says.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if x.shape() != y.shape() {
+        bail!("add: {:?} and {:?}", x.shape(), y.shape());
     }
-    x.contiguous()?.apply_op1(Op::new(Scale(factors), x.shape()))
+    Op::new(Add, x.shape()).of([x, y])
 }
 
-struct Scale(Vec<f32>);
+struct Add;
 
-impl Scale {
-    fn apply<T: Real>(&self, x: &[T]) -> Vec<T> {
-        x.iter().zip(&self.0).map(|(&x, &f)| x * T::of(f64::from(f))).collect()
-    }
-}
-
-impl Fused<1> for Scale {
-    const NAME: &'static str = "scale";
+impl Fused<2> for Add {
+    const NAME: &'static str = "add";
+    const PASSED: [bool; 2] = [true, true];
     type Tape<T: Real> = ();
 
-    fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, ()) {
-        (self.apply(x), ())
+    fn forward<T: Real>(&self, [x, y]: [&[T]; 2]) -> (Vec<T>, ()) {
+        (x.iter().zip(y).map(|(&x, &y)| x + y).collect(), ())
     }
 
-    fn backward<T: Real>(&self, _: [&[T]; 1], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 1] {
-        [self.apply(grad)]
+    fn backward<T: Real>(&self, _: [&[T]; 2], _: &(), _: &[T], _: &[T]) -> [Vec<T>; 2] {
+        [Vec::new(), Vec::new()]
     }
 }

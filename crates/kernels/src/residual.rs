@@ -34,7 +34,7 @@ pub fn residual(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, eps
         bail!("residual block: x {:?}, kernel {:?}, {} rows do not fit", x.shape(), kernel.shape(), spans.rows());
     }
     let op = Op::new(Residual { spans: spans.clone(), dilation, eps, width }, (rows, width));
-    x.contiguous()?.apply_op2(&kernel.contiguous()?, op)
+    op.of([x, kernel])
 }
 
 struct Residual {

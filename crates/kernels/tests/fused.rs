@@ -9,8 +9,9 @@ use prl_kernels::attention::{Pattern, attention};
 use prl_kernels::filters::filters;
 use prl_kernels::gru::gru;
 use prl_kernels::linear::linear;
+use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
-use prl_kernels::pick::{Share, add_shares, put, scale, take};
+use prl_kernels::pick::{Share, add, add_shares, put, take};
 use prl_kernels::residual::residual;
 use prl_kernels::spans::Spans;
 
@@ -64,7 +65,7 @@ fn everything() -> Vec<Vec<f64>> {
     let lengths: Vec<u32> = keys.iter().map(|span| span.len() as u32).collect();
     let shares: Vec<Share> =
         (0..).zip(keys.positions()).map(|(to, of)| Share { to, of: of as u32, weight: 0.5 }).collect();
-    let factors: Vec<f32> = (0..x.elem_count()).map(|i| (i % 3) as f32).collect();
+    let mask = Mask::new(prl_seed::stream(1, "mask", 0), x.elem_count(), 0.4);
     let padded = put(&x, &places, windows * length).unwrap();
     let image = padded.reshape((windows, length, d)).unwrap();
     type Case<'a> = (Vec<Tensor>, Box<dyn Fn(&[&Tensor]) -> Result<Tensor> + 'a>);
@@ -81,7 +82,8 @@ fn everything() -> Vec<Vec<f64>> {
         (vec![padded], Box::new(|a| take(a[0], &places))),
         (vec![x.clone()], Box::new(|a| put(a[0], &places, windows * length))),
         (vec![x.clone(), fill(&[length, d], 0.8, 1.0)], Box::new(|a| add_shares(a[0], a[1], &shares))),
-        (vec![x], Box::new(|a| scale(a[0], factors.clone()))),
+        (vec![x.clone(), x.clone()], Box::new(|a| add(a[0], a[1]))),
+        (vec![x], Box::new(|a| dropout(a[0], mask.clone()))),
     ];
     let run = |(args, f): Case<'_>| {
         let args: Vec<Tensor> = args.iter().map(|a| a.to_dtype(DType::F32).unwrap()).collect();

@@ -6,8 +6,9 @@ use prl_kernels::attention::{Pattern, attention};
 use prl_kernels::filters::filters;
 use prl_kernels::gru::gru;
 use prl_kernels::linear::linear;
+use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
-use prl_kernels::pick::{Share, add_shares, put, scale, take};
+use prl_kernels::pick::{Share, add, add_shares, put, take};
 use prl_kernels::residual::residual;
 use prl_kernels::spans::Spans;
 
@@ -72,13 +73,22 @@ fn rows_taken_put_and_added() {
         let x = [values(&[5, width], 1)];
         same("take", &x, |a| take(a[0], &[3, 0, 4]));
         same("put", &x, |a| put(a[0], &[6, 0, 4, 1, 2], 9));
-        same("scale", &x, |a| scale(a[0], (0..5 * width).map(|i| (i % 3) as f32 * 0.7).collect()));
+        same("add", &[x[0].clone(), values(&[5, width], 2)], |a| add(a[0], a[1]));
         // More shares of one row than a block has threads for, some rows with none, and some twice.
         let shares: Vec<Share> =
             (0..400).map(|i| Share { to: (i * 7 % 5) as u32, of: (i % 3) as u32, weight: (i as f64).cos() }).collect();
         let args = [values(&[6, width], 1), values(&[4, width], 2)];
         same("add shares", &args, |a| add_shares(a[0], a[1], &shares));
         same("no shares", &args, |a| add_shares(a[0], a[1], &[]));
+    }
+}
+
+#[test]
+fn masks_are_the_same() {
+    // A block of the generator is 32 elements, and a block of threads 2,048.
+    for (n, before) in [(1, 0), (100, 31), (2048, 0), (5000, 2100)] {
+        let mask = Mask::new(prl_seed::stream(1, "mask", n as u64), n, 0.4).after(before);
+        same("dropout", &[values(&[n], 1)], |a| dropout(a[0], mask.clone()));
     }
 }
 
@@ -93,9 +103,9 @@ fn attention_of_windows() {
                 values(&[pattern.keys.rows(), width], 2),
                 values(&[pattern.keys.rows(), width], 3),
             ];
-            let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
-            for factors in [None, Some(factors.as_slice())] {
-                same("attention", &args, |a| attention(a[0], a[1], a[2], &pattern, factors));
+            let mask = Mask::new(prl_seed::stream(1, "mask", 0), pattern.weights(), 0.4);
+            for mask in [None, Some(&mask)] {
+                same("attention", &args, |a| attention(a[0], a[1], a[2], &pattern, mask));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 pub use prl_kernels::attention::Pattern;
+use prl_kernels::mask::Mask;
 pub use prl_kernels::spans::Spans;
 use prl_kernels::{attention, runs_on};
 
@@ -9,15 +10,16 @@ use crate::layers::softmax;
 use crate::rows::composed::{put, take};
 
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]` from queries, keys and values of as many rows as the
-/// pattern says, all of width d. `factors`, one for each of the pattern's weights, multiply the weights: their dropout.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Option<&[f32]>) -> Result<Tensor> {
-    if runs_on(q) { attention::attention(q, k, v, pattern, factors) } else { composed(q, k, v, pattern, factors) }
+/// pattern says, all of width d. A mask of as many elements as the pattern has weights
+/// drops some of them.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<&Mask>) -> Result<Tensor> {
+    if runs_on(q) { attention::attention(q, k, v, pattern, mask) } else { composed(q, k, v, pattern, mask) }
 }
 
 /// What is added to the score of a key that is not to be seen.
 const UNSEEN: f64 = -1e30;
 
-fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Option<&[f32]>) -> Result<Tensor> {
+fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<&Mask>) -> Result<Tensor> {
     let Pattern { queries, keys, causal } = pattern;
     let (windows, width) = (queries.windows(), q.dim(1)?);
     let longest = |spans: &Spans| spans.iter().map(|s| s.len()).max().unwrap_or(0);
@@ -25,15 +27,15 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Opti
     let pad =
         |x: &Tensor, spans: &Spans, most| put(x, &spans.places(most), windows * most)?.reshape((windows, most, width));
     let (q, k, v) = (pad(q, queries, most_q)?, pad(k, keys, most_k)?, pad(v, keys, most_k)?);
-    let mut mask = vec![UNSEEN; windows * most_q * most_k];
-    let mut dropout = vec![1.0; mask.len()];
-    let mut next = factors.into_iter().flatten();
+    let mut unseen = vec![UNSEEN; windows * most_q * most_k];
+    let mut dropout = vec![1.0; unseen.len()];
+    let mut next = mask.map(Mask::factors).into_iter().flatten();
     for (b, (queries, keys)) in queries.iter().zip(keys.iter()).enumerate() {
         for i in 0..queries.len() {
             for j in 0..keys.len() {
                 let at = (b * most_q + i) * most_k + j;
-                mask[at] = if *causal && j > i { UNSEEN } else { 0.0 };
-                dropout[at] = next.next().map_or(1.0, |&f| f64::from(f));
+                unseen[at] = if *causal && j > i { UNSEEN } else { 0.0 };
+                dropout[at] = next.next().map_or(1.0, f64::from);
             }
         }
     }
@@ -41,13 +43,13 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, factors: Opti
         Tensor::from_vec(values, (windows, most_q, most_k), &Device::Cpu)?.to_dtype(q.dtype())?.to_device(q.device())
     };
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (width as f64).sqrt())?;
-    let weights = (softmax(&(scores + matrix(mask)?)?)? * matrix(dropout)?)?;
+    let weights = (softmax(&(scores + matrix(unseen)?)?)? * matrix(dropout)?)?;
     take(&weights.matmul(&v)?.reshape(((), width))?, &queries.places(most_q))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Pattern, Spans, attention, composed};
+    use super::{Mask, Pattern, Spans, attention, composed};
     use crate::check::{differences, one, values};
     use proptest::prelude::*;
 
@@ -55,6 +57,10 @@ mod tests {
     fn pattern() -> Pattern {
         let keys = Spans::new((0..20).map(|b| 1 + b % 5));
         Pattern { queries: keys.clone(), keys, causal: true }
+    }
+
+    fn mask(pattern: &Pattern) -> Mask {
+        Mask::new(prl_seed::stream(1, "mask", 0), pattern.weights(), 0.4)
     }
 
     proptest! {
@@ -66,12 +72,12 @@ mod tests {
             let pattern = Pattern { queries, keys: Spans::new(sizes.iter().map(|&(_, k)| k)), causal };
             let [queries, keys] = [&pattern.queries, &pattern.keys].map(|spans| [spans.rows(), width]);
             let args = [&values(&queries, "q"), &values(&keys, "k"), &values(&keys, "v")];
-            let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
-            for factors in [None, Some(factors.as_slice())] {
+            let mask = mask(&pattern);
+            for mask in [None, Some(&mask)] {
                 one(
                     &args,
-                    |a| attention(a[0], a[1], a[2], &pattern, factors),
-                    |a| composed(a[0], a[1], a[2], &pattern, factors),
+                    |a| attention(a[0], a[1], a[2], &pattern, mask),
+                    |a| composed(a[0], a[1], a[2], &pattern, mask),
                 );
             }
         }
@@ -81,8 +87,8 @@ mod tests {
     fn gradients_agree_with_finite_differences() {
         let pattern = pattern();
         let x = ["q", "k", "v"].map(|name| values(&[pattern.keys.rows(), 3], name));
-        let factors: Vec<f32> = (0..pattern.weights()).map(|i| (i % 4) as f32 * 0.5).collect();
-        differences(&[&x[0], &x[1], &x[2]], |a| attention(a[0], a[1], a[2], &pattern, Some(&factors)));
+        let mask = mask(&pattern);
+        differences(&[&x[0], &x[1], &x[2]], |a| attention(a[0], a[1], a[2], &pattern, Some(&mask)));
     }
 
     #[test]
@@ -90,7 +96,7 @@ mod tests {
         let pattern = pattern();
         let (x, short) = (values(&[pattern.keys.rows(), 3], "x"), values(&[4, 3], "x"));
         assert!(attention(&x, &x, &short, &pattern, None).is_err());
-        assert!(attention(&x, &x, &x, &pattern, Some(&[1.0])).is_err());
+        assert!(attention(&x, &x, &x, &pattern, Some(&Mask::new(prl_seed::stream(1, "mask", 0), 1, 0.4))).is_err());
         let bare = Pattern { keys: Spans::new(pattern.keys.iter().map(|_| 0)), ..pattern };
         let none = values(&[0, 3], "x");
         assert!(attention(&x, &none, &none, &bare, None).is_err());

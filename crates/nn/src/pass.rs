@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use candle_core::{Result, Tensor};
-use rand::RngCore;
+use prl_kernels::mask::Mask;
 
-use crate::rows::scale;
+use crate::rows::dropout;
 
 /// How many elements of a tensor lie before this process's, given how many it has.
 type Before = Box<dyn Fn(usize) -> usize>;
@@ -36,23 +36,18 @@ impl Pass {
         Self { train: None, drawn: Cell::new(0), before: None }
     }
 
-    /// What a dropout multiplies each of `n` elements with: 0 with probability `rate`, to the nearest 1 / 65536, else
-    /// 1 / (1 - rate). `None` when inferring.
-    pub fn factors(&self, n: usize, rate: f64) -> Option<Vec<f32>> {
+    /// The dropout mask of `n` elements, each zeroed with probability `rate`. `None` when inferring.
+    pub fn mask(&self, n: usize, rate: f64) -> Option<Mask> {
         let (seed, step) = self.train.filter(|_| rate > 0.0)?;
         let name = format!("dropout {}", self.drawn.replace(self.drawn.get() + 1));
         let before = self.before.as_ref().map_or(0, |before| before(n));
-        let mut draws = vec![0; 2 * (before + n)];
-        prl_seed::stream(seed, &name, step).fill_bytes(&mut draws);
-        let (bar, keep) = ((rate * 65_536.0).round() as u32, (1.0 / (1.0 - rate)) as f32);
-        let factor = |draw: &[u8]| if u32::from(u16::from_le_bytes([draw[0], draw[1]])) < bar { 0.0 } else { keep };
-        Some(draws[2 * before..].chunks_exact(2).map(factor).collect())
+        Some(Mask::new(prl_seed::stream(seed, &name, step), n, rate).after(before))
     }
 
     /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.
     pub fn dropout(&self, x: &Tensor, rate: f64) -> Result<Tensor> {
-        match self.factors(x.elem_count(), rate) {
-            Some(factors) => scale(x, factors),
+        match self.mask(x.elem_count(), rate) {
+            Some(mask) => dropout(x, mask),
             None => Ok(x.clone()),
         }
     }
@@ -80,8 +75,9 @@ mod tests {
 
     #[test]
     fn the_masks_of_shares_are_those_of_the_whole() {
-        let whole = Pass::train(5, 8).factors(1000, 0.3).unwrap();
-        let share = |before: usize, n: usize| Pass::train(5, 8).sharing(move |_| before).factors(n, 0.3).unwrap();
+        let whole = Pass::train(5, 8).mask(1000, 0.3).unwrap().factors();
+        let share =
+            |before: usize, n: usize| Pass::train(5, 8).sharing(move |_| before).mask(n, 0.3).unwrap().factors();
         assert_eq!([share(0, 300), share(300, 700)].concat(), whole);
     }
 }

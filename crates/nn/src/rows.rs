@@ -1,6 +1,7 @@
 //! Rows of matrices, taken, put and added where they are needed: fused, or candle's operations where no kernel runs.
 
 use candle_core::{D, Device, Result, Tensor};
+use prl_kernels::mask::{self, Mask};
 use prl_kernels::{pick, runs_on};
 
 pub use prl_kernels::pick::Share;
@@ -15,19 +16,24 @@ pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     if runs_on(x) { pick::put(x, rows, n) } else { composed::put(x, rows, n) }
 }
 
-/// `x` `[n, width]` with shares of a table's rows `[m, width]` added: positions, steps, a scaled embedding.
+/// `x` `[n, width]` with shares of a table's rows `[m, width]`, or of `[width]`, added: positions, steps, a scaled embedding.
 pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
     if runs_on(x) { pick::add_shares(x, table, shares) } else { composed::add_shares(x, table, shares) }
 }
 
-/// Each element times its factor: a dropout.
-pub(crate) fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
-    if runs_on(x) { pick::scale(x, factors) } else { composed::scale(x, factors) }
+/// `x + y` of one shape.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if runs_on(x) { pick::add(x, y) } else { x + y }
+}
+
+/// Each element times its factor.
+pub(crate) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
+    if runs_on(x) { mask::dropout(x, mask) } else { composed::dropout(x, &mask) }
 }
 
 /// The same from candle's operations, on any device.
 pub(crate) mod composed {
-    use super::{D, Device, Result, Share, Tensor};
+    use super::{D, Device, Mask, Result, Share, Tensor};
 
     pub(crate) fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
@@ -39,17 +45,18 @@ pub(crate) mod composed {
     }
 
     pub(crate) fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
+        let table = table.reshape(((), x.dim(1)?))?;
         let (n, m) = (x.dim(0)?, table.dim(0)?);
         let mut matrix = vec![0.0; n * m];
         for s in shares {
             matrix[s.to as usize * m + s.of as usize] += s.weight;
         }
         let matrix = Tensor::from_vec(matrix, (n, m), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
-        x + matrix.matmul(table)?
+        x + matrix.matmul(&table)?
     }
 
-    pub(crate) fn scale(x: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
-        x * Tensor::from_vec(factors, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
+    pub(crate) fn dropout(x: &Tensor, mask: &Mask) -> Result<Tensor> {
+        x * Tensor::from_vec(mask.factors(), x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
     }
 
     fn ids(rows: &[u32], device: &Device) -> Result<Tensor> {
@@ -59,8 +66,12 @@ pub(crate) mod composed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Share, add_shares, composed, put, scale, take};
+    use super::{Mask, Share, add, add_shares, composed, dropout, put, take};
     use crate::check::{differences, one, values};
+
+    fn mask(n: usize) -> Mask {
+        Mask::new(prl_seed::stream(1, "mask", 0), n, 0.4)
+    }
 
     #[test]
     fn the_fused_and_the_composed_ways_are_one() {
@@ -73,8 +84,8 @@ mod tests {
         let share = |to, of, weight| Share { to, of, weight };
         let shares = [share(4, 2, 0.5), share(0, 2, -1.0), share(4, 0, 2.0), share(4, 2, 1.0)];
         one(&[&x, &table], |a| add_shares(a[0], a[1], &shares), |a| composed::add_shares(a[0], a[1], &shares));
-        let factors: Vec<f32> = (0..35).map(|i| (i % 3) as f32).collect();
-        one(&[&x], |a| scale(a[0], factors.clone()), |a| composed::scale(a[0], factors.clone()));
+        one(&[&x], |a| dropout(a[0], mask(35)), |a| composed::dropout(a[0], &mask(35)));
+        one(&[&x, &values(&[5, 7], "y")], |a| add(a[0], a[1]), |a| a[0] + a[1]);
     }
 
     #[test]
@@ -84,7 +95,8 @@ mod tests {
         differences(&[&x], |a| take(a[0], &[3, 0, 4]));
         differences(&[&x], |a| put(a[0], &[6, 0, 4, 1, 2], 7));
         differences(&[&x, &table], |a| add_shares(a[0], a[1], &shares));
-        differences(&[&x], |a| scale(a[0], (0..15).map(|i| (i % 3) as f32).collect()));
+        differences(&[&x], |a| dropout(a[0], mask(15)));
+        differences(&[&x, &x], |a| add(a[0], a[1]));
     }
 
     #[test]

@@ -26,15 +26,22 @@ impl Embedding {
         Ok(Self { slot: Slot::from_values(values, (items + 1, dim), dtype, device)? })
     }
 
-    /// The rows of `[B, L]` ids, as a leaf `[B, L, dim]` to differentiate by.
-    pub(crate) fn rows(&self, ids: &[u32], length: usize) -> Result<Var> {
+    /// The rows of `[B, L]` ids, as a variable `[B, L, dim]` to differentiate by.
+    pub(crate) fn rows(&self, ids: &[u32], length: usize) -> Result<Tensor> {
         let table = self.slot.param.as_tensor();
         let shape = (ids.len() / length, length, table.dim(1)?);
+        #[cfg(feature = "cuda")]
+        if is_on_gpu(table) {
+            return prl_kernels::rows::gpu::gather(table, ids, shape);
+        }
         if !table.device().is_cpu() {
             let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
-            return Var::from_tensor(&table.detach().index_select(&ids, 0)?.reshape(shape)?);
+            let rows = table.detach().index_select(&ids, 0)?.reshape(shape)?;
+            return Ok(Var::from_tensor(&rows)?.as_tensor().clone());
         }
-        by_dtype!(table.dtype(), T => with(table, |t: &[T]| Var::from_vec(gather(t, shape.2, ids), shape, &Device::Cpu)))
+        by_dtype!(table.dtype(), T => with(table, |t: &[T]| {
+            Ok(Var::from_vec(gather(t, shape.2, ids), shape, &Device::Cpu)?.as_tensor().clone())
+        }))
     }
 
     /// Adam's step `t` under the gradient of those rows.
@@ -44,7 +51,7 @@ impl Embedding {
         #[cfg(feature = "cuda")]
         if is_on_gpu(table) {
             let grad = grad.reshape(((), width))?.contiguous()?;
-            let dense = prl_kernels::rows::gpu::add_by_row(table.dim(0)?, ids, &vec![1.0; ids.len()], &grad)?;
+            let dense = prl_kernels::rows::gpu::add_by_row(table.dim(0)?, ids, None, &grad)?;
             return self.slot.step(adam, t, &dense);
         }
         if !table.device().is_cpu() {

@@ -161,7 +161,7 @@ impl Model {
         if !loss.is_finite() {
             return Err(Error::Diverged { step: turn.step, cause: format!("the loss is {loss}") });
         }
-        let grads = main.backward(&forward, &grad)?;
+        let grads = main.backward(forward, grad)?;
         clock.lap(&mut times.backward)?;
         main.take(adam, turn, &grads.over(&*self.ranks)?)?;
         clock.lap(&mut times.adam)?;

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use prl_core::{BlockConfig, PromptBlock, Prompts, State};
 use prl_encoders::{Embedded, Encoder};
 use prl_kernels::adam::Adam;
-use prl_kernels::given;
+use prl_kernels::tape::{Tape, record};
 use prl_nn::{Params, Pass};
 use prl_sessions::Windows;
 
@@ -46,9 +46,10 @@ pub(crate) struct Network {
 pub(crate) struct Forward<'a> {
     windows: &'a Windows,
     /// The embedded items, by which the middle is differentiated.
-    leaf: Var,
+    leaf: Tensor,
     /// `[B, width]`.
     pub(crate) hidden: Tensor,
+    tape: Tape,
 }
 
 /// The gradients of a batch by all that candle differentiates.
@@ -143,13 +144,13 @@ impl Network {
     /// The hidden vectors of a batch, to be learned from.
     pub(crate) fn forward<'a>(&self, windows: &'a Windows, prompts: &Prompts, pass: &Pass) -> Result<Forward<'a>> {
         let leaf = self.embedding.rows(&windows.items, windows.width)?;
-        let hidden = self.middle(leaf.as_tensor(), windows, prompts, pass)?;
-        Ok(Forward { windows, leaf, hidden })
+        let (hidden, tape) = record(|| self.middle(&leaf, windows, prompts, pass))?;
+        Ok(Forward { windows, leaf, hidden, tape })
     }
 
     /// The hidden vectors of a batch, to be read only: `[B, width]`.
     pub(crate) fn hidden(&self, windows: &Windows, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
-        let x = self.embedding.rows(&windows.items, windows.width)?.as_tensor().detach();
+        let x = self.embedding.rows(&windows.items, windows.width)?.detach();
         Ok(self.middle(&x, windows, prompts, pass)?.detach())
     }
 
@@ -171,12 +172,11 @@ impl Network {
     }
 
     /// Goes back from the gradient of the hidden vectors.
-    pub(crate) fn backward<'a>(&'a self, forward: &'a Forward<'_>, grad: &Tensor) -> Result<Gradients<'a>> {
-        let mut grads = given::backward(&forward.hidden, grad)?;
-        let rows = grads.remove(&forward.leaf).map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
+    pub(crate) fn backward<'a>(&'a self, forward: Forward<'a>, grad: Tensor) -> Result<Gradients<'a>> {
+        let mut grads = forward.tape.backward(&forward.hidden, grad)?;
+        let rows = grads.take(&forward.leaf).map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
         let middle = self.middle.iter();
-        let middle =
-            middle.filter_map(|(name, slot)| Some((name.as_str(), slot, grads.remove(&slot.param)?))).collect();
+        let middle = middle.filter_map(|(name, slot)| Some((name.as_str(), slot, grads.take(&slot.param)?))).collect();
         Ok(Gradients { middle, rows })
     }
 

@@ -5,13 +5,14 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
 use super::Attention;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{ATTENTION, Arg, Gpu, Numbers, View, blocks, threads};
+use crate::gpu::{ATTENTION, Arg, Gpu, Numbers, View, blocks, threads, view};
 
 /// What both ways are told of the windows.
 pub(crate) struct Kept {
     /// First query and their number, first key and their number, first weight, of each window.
     windows: CudaSlice<u32>,
-    factors: Numbers,
+    /// The factors of the weights, if there is a mask.
+    factors: Option<Numbers>,
     /// The most keys of a window.
     longest: usize,
 }
@@ -24,7 +25,7 @@ impl Attention {
             weight += queries.len() * keys.len();
         }
         let longest = self.pattern.keys.iter().map(|keys| keys.len()).max().unwrap_or(0);
-        let factors = gpu.copy_in(self.factors.as_deref().unwrap_or(&[]))?;
+        let factors = self.mask.as_ref().map(|mask| mask.times(gpu, None)).transpose()?;
         Ok(Kept { windows: gpu.copy_in(&words)?, factors, longest })
     }
 
@@ -38,8 +39,8 @@ impl OnGpu<3> for Attention {
 
     fn there(&self, gpu: &Gpu, [q, k, v]: [View<'_>; 3]) -> Result<(Numbers, Kept)> {
         let (kept, y) = (self.keep(gpu)?, gpu.room(q.len)?);
-        let args = [(&y).into(), q.into(), k.into(), v.into(), (&kept.factors).into(), (&kept.windows).into()];
-        let rest = [(self.width as u32).into(), self.pattern.causal.into(), self.factors.is_some().into()];
+        let args = [(&y).into(), q.into(), k.into(), v.into(), kept.factors.as_ref().map(view).into()];
+        let rest = [(&kept.windows).into(), (self.width as u32).into(), self.pattern.causal.into()];
         self.launch(gpu, "attention", kept.longest, &[args.as_slice(), &rest].concat())?;
         Ok((y, kept))
     }
@@ -51,13 +52,12 @@ impl OnGpu<3> for Attention {
         kept: &Kept,
         _: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; 3]> {
+    ) -> Result<Vec<Numbers>> {
         let (dq, dk, dv) = (gpu.room(q.len)?, gpu.zeros(k.len)?, gpu.zeros(v.len)?);
-        let args = [(&dq).into(), (&dk).into(), (&dv).into(), q.into(), k.into(), v.into(), (&kept.factors).into()];
-        let (width, longest) = (self.width as u32, kept.longest as u32);
-        let flags = [self.pattern.causal.into(), self.factors.is_some().into()];
-        let rest = [(&kept.windows).into(), grad.into(), width.into(), flags[0], flags[1], longest.into()];
-        self.launch(gpu, "attention_back", 2 * kept.longest, &[args.as_slice(), &rest].concat())?;
-        Ok([dq, dk, dv])
+        let args = [(&dq).into(), (&dk).into(), (&dv).into(), q.into(), k.into(), v.into()];
+        let given = [kept.factors.as_ref().map(view).into(), (&kept.windows).into(), grad.into()];
+        let rest = [(self.width as u32).into(), self.pattern.causal.into(), (kept.longest as u32).into()];
+        self.launch(gpu, "attention_back", 2 * kept.longest, &[args.as_slice(), &given, &rest].concat())?;
+        Ok(vec![dq, dk, dv])
     }
 }

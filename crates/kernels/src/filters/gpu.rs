@@ -53,7 +53,7 @@ impl OnGpu<3> for Filters {
         kept: &Kept,
         y: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; 3]> {
+    ) -> Result<Vec<Numbers>> {
         let batch = self.lengths.len();
         let gated = gate(gpu, y, grad)?;
         let dx = gpu.zeros(x.len)?;
@@ -78,6 +78,6 @@ impl OnGpu<3> for Filters {
         let sizes = [batch, self.length, self.width, self.outputs()].map(|n| (n as u32).into());
         let shape = blocks(self.length + 1, THREADS, 0);
         gpu.launch(FILTERS, "filters_vertical", shape, &[args.as_slice(), &sizes].concat())?;
-        Ok([dx, dhorizontal, dvertical])
+        Ok(vec![dx, dhorizontal, dvertical])
     }
 }

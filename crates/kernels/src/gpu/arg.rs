@@ -7,17 +7,18 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{CudaDType, CudaStorage};
 use candle_core::{Layout, Result, Storage, Tensor, bail};
 
-use super::Numbers;
-
-/// Where some numbers of the GPU begin, and how many they are.
+/// Where some numbers of the GPU begin, or others, and how many they are.
 #[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
+pub(crate) struct View<'a, T = f32> {
     pub(super) address: u64,
     pub(crate) len: usize,
-    numbers: PhantomData<&'a Numbers>,
+    slice: PhantomData<&'a CudaSlice<T>>,
 }
 
-impl View<'_> {
+/// Where some words begin, and how many they are.
+pub(crate) type Words<'a> = View<'a, u32>;
+
+impl<T> View<'_, T> {
     /// The first n.
     pub(crate) fn first(self, n: usize) -> Self {
         Self { len: n, ..self }
@@ -25,13 +26,13 @@ impl View<'_> {
 
     /// What lies from the n-th number on; nothing, of nothing.
     pub(crate) fn from(self, n: usize) -> Self {
-        Self { address: self.address + (n * size_of::<f32>()) as u64, len: self.len.saturating_sub(n), ..self }
+        Self { address: self.address + (n * size_of::<T>()) as u64, len: self.len.saturating_sub(n), ..self }
     }
 }
 
-/// All of some numbers.
-pub(crate) fn view(numbers: &Numbers) -> View<'_> {
-    View { address: address(numbers), len: numbers.len(), numbers: PhantomData }
+/// All of a slice.
+pub(crate) fn view<T>(slice: &CudaSlice<T>) -> View<'_, T> {
+    View { address: address(slice), len: slice.len(), slice: PhantomData }
 }
 
 /// The numbers of a contiguous part of a storage.
@@ -54,8 +55,8 @@ pub(crate) enum Arg {
     Number(f32),
 }
 
-impl From<View<'_>> for Arg {
-    fn from(view: View<'_>) -> Self {
+impl<T> From<View<'_, T>> for Arg {
+    fn from(view: View<'_, T>) -> Self {
         Self::Long(view.address)
     }
 }
@@ -66,9 +67,9 @@ impl<T> From<&CudaSlice<T>> for Arg {
     }
 }
 
-impl From<Option<View<'_>>> for Arg {
+impl<T> From<Option<View<'_, T>>> for Arg {
     /// Nothing is a null pointer.
-    fn from(view: Option<View<'_>>) -> Self {
+    fn from(view: Option<View<'_, T>>) -> Self {
         Self::Long(view.map_or(0, |view| view.address))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) trait OnGpu<const N: usize> {
     /// The result, and what is kept.
     fn there(&self, gpu: &Gpu, args: [View<'_>; N]) -> Result<(Numbers, Self::Kept)>;
 
-    /// The gradient of each argument, as long as it, from the result and its gradient.
+    /// The gradient of each argument that is not passed, as long as it, from the result and its gradient.
     fn back(
         &self,
         gpu: &Gpu,
@@ -22,7 +22,7 @@ pub(crate) trait OnGpu<const N: usize> {
         kept: &Self::Kept,
         out: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; N]>;
+    ) -> Result<Vec<Numbers>>;
 }
 
 impl<F: Fused<N>, const N: usize> Op<F, N> {
@@ -37,7 +37,14 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     pub(crate) fn back_on_gpu(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
         let Some(kept) = self.kept.get() else { bail!("{}: backward before forward", F::NAME) };
         let (gpu, grad) = (Gpu::of(out)?, grad.contiguous()?);
-        let grads = with([out, &grad], |[out, grad]| with(args, |args| self.fused.back(&gpu, args, kept, out, grad)))?;
-        all(grads.into_iter().zip(args).map(|(numbers, like)| Ok(gpu.tensor(numbers, like.shape()))))
+        let found = with([out, &grad], |[out, to]| with(args, |args| self.fused.back(&gpu, args, kept, out, to)))?;
+        let mut found = found.into_iter();
+        all(args.into_iter().zip(F::PASSED).map(|(like, passed)| {
+            if passed {
+                return Ok(grad.clone());
+            }
+            let Some(numbers) = found.next() else { bail!("{}: too few gradients", F::NAME) };
+            Ok(gpu.tensor(numbers, like.shape()))
+        }))
     }
 }

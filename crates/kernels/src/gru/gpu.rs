@@ -59,7 +59,7 @@ impl OnGpu<2> for Gru {
         kept: &Kept,
         _: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; 2]> {
+    ) -> Result<Vec<Numbers>> {
         let Sizes { length, input, width } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
         let across = transpose(gpu, kernel.from(input * all).first(width * all), 1, width)?;
@@ -78,6 +78,6 @@ impl OnGpu<2> for Gru {
         gpu.product([width, 2 * width, n], before, by_row, rows(below, all))?;
         gpu.product([width, width, n], reset, candidate, rows(below.from(2 * width), all))?;
         column_sums(gpu, view(&dgates), all, below.from(width * all))?;
-        Ok([dx, dkernel])
+        Ok(vec![dx, dkernel])
     }
 }

@@ -29,7 +29,7 @@ impl OnGpu<3> for Linear {
         (): &(),
         y: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; 3]> {
+    ) -> Result<Vec<Numbers>> {
         let Self { inputs, outputs, relu } = *self;
         let gated = if relu { Some(gate(gpu, y, grad)?) } else { None };
         let grad = gated.as_ref().map_or(grad, view);
@@ -40,6 +40,6 @@ impl OnGpu<3> for Linear {
         let to = rows(view(&dweight), outputs);
         gpu.product([inputs, outputs, n], rows(x, inputs).turned(), by_row, to)?;
         column_sums(gpu, grad, outputs, view(&dbias))?;
-        Ok([dx, dweight, dbias])
+        Ok(vec![dx, dweight, dbias])
     }
 }

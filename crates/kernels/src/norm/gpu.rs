@@ -57,13 +57,13 @@ impl OnGpu<3> for LayerNorm {
         (): &(),
         _: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; 3]> {
+    ) -> Result<Vec<Numbers>> {
         let width = scale.len;
         let [dx, shares] = Norm { bias: None, scale, shift, eps: self.eps, relu: false }.back(gpu, x, grad)?;
         let (dscale, dshift) = (gpu.room(width)?, gpu.room(width)?);
         let shares = view(&shares).first(3 * x.len);
         column_sums(gpu, shares.from(width), 3 * width, view(&dscale))?;
         column_sums(gpu, shares.from(2 * width), 3 * width, view(&dshift))?;
-        Ok([dx, dscale, dshift])
+        Ok(vec![dx, dscale, dshift])
     }
 }

@@ -3,9 +3,9 @@
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
 
-use super::{AddShares, Put, Rows, Scale, Take};
+use super::{Add, AddShares, Put, Rows, Take};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, Numbers, ROWS, View, each};
+use crate::gpu::{Gpu, Numbers, ROWS, View, Words, each, view};
 
 /// The gradient where y is above zero.
 pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<Numbers> {
@@ -16,7 +16,12 @@ pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<Numbers> {
 
 /// `y += x`
 pub(crate) fn add(gpu: &Gpu, y: &Numbers, x: View<'_>) -> Result<()> {
-    gpu.launch(ROWS, "add", each(x.len), &[y.into(), x.into(), (x.len as u32).into()])
+    sum(gpu, view(y), view(y), x)
+}
+
+/// `out = x + y`
+fn sum(gpu: &Gpu, out: View<'_>, x: View<'_>, y: View<'_>) -> Result<()> {
+    gpu.launch(ROWS, "add", each(x.len), &[out.into(), x.into(), y.into(), (x.len as u32).into()])
 }
 
 /// The sums of the first columns of x, whose rows lie `stride` apart, as many as `out` has room for.
@@ -35,38 +40,63 @@ pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result
     Ok(out)
 }
 
-/// Weighted rows to be added to others, each with the row it goes to, the row it comes from, and its weight.
-pub(crate) struct Plan {
-    /// As the kernel `add_rows` reads it.
-    words: Vec<u32>,
-    groups: usize,
-    n: usize,
+/// Which rows are added to the same: an order that brings them together.
+pub(crate) struct Groups {
+    /// The sources in the order of the rows that they are added to, those of a row as they stood; and how many there are of
+    /// the row of each place, at the first of them.
+    words: CudaSlice<u32>,
 }
 
-impl Plan {
-    /// Those of a row are added in the order they stand.
-    pub(crate) fn new(shares: impl Iterator<Item = (u32, u32, f32)>) -> Self {
-        let mut shares: Vec<(u32, u32, f32)> = shares.collect();
-        shares.sort_by_key(|share| share.0);
-        let groups: Vec<&[(u32, u32, f32)]> = shares.chunk_by(|a, b| a.0 == b.0).collect();
-        let mut words: Vec<u32> = groups.iter().map(|group| group[0].0).collect();
-        let ends = groups.iter().scan(0, |end, group| {
-            *end += group.len() as u32;
-            Some(*end)
-        });
-        words.extend(std::iter::once(0).chain(ends));
-        words.extend(shares.iter().map(|share| share.1));
-        words.extend(shares.iter().map(|share| share.2.to_bits()));
-        Self { groups: groups.len(), n: shares.len(), words }
+impl Groups {
+    /// Of `n` keys on the GPU, which are those of `copy` too.
+    pub(crate) fn new(gpu: &Gpu, keys: Words<'_>, copy: impl ExactSizeIterator<Item = u32>) -> Result<Self> {
+        let n = copy.len();
+        if n > COUNTED {
+            return Ok(Self { words: gpu.copy_in(&grouped(copy.collect()))? });
+        }
+        let words = gpu.words(2 * n)?;
+        let shape =
+            LaunchConfig { grid_dim: (n.div_ceil(32) as u32, 1, 1), block_dim: (32, 16, 1), shared_mem_bytes: 0 };
+        gpu.launch(ROWS, "group", shape, &[(&words).into(), keys.into(), (n as u32).into()])?;
+        Ok(Self { words })
     }
+}
 
-    /// Adds the rows of x to those of y.
-    pub(crate) fn add(&self, gpu: &Gpu, y: &Numbers, x: View<'_>, width: usize) -> Result<()> {
-        let plan = gpu.copy_in(&self.words)?;
-        let grid = (self.groups as u32, width.div_ceil(32) as u32, 1);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 32, 1), shared_mem_bytes: 0 };
-        let [groups, n, width] = [self.groups, self.n, width].map(|size| (size as u32).into());
-        gpu.launch(ROWS, "add_rows", shape, &[y.into(), x.into(), (&plan).into(), groups, n, width])
+/// More keys than this are sooner sorted on the CPU than each compared with all on the GPU.
+const COUNTED: usize = 1 << 14;
+
+/// What the kernel `group` makes of keys.
+fn grouped(keys: Vec<u32>) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+    order.sort_by_key(|&i| keys[i as usize]);
+    let groups = order.chunk_by(|&a, &b| keys[a as usize] == keys[b as usize]);
+    let counts: Vec<u32> =
+        groups.flat_map(|group| (0..group.len()).map(|i| if i == 0 { group.len() as u32 } else { 0 })).collect();
+    [order, counts].concat()
+}
+
+/// Weighted rows that are added to others.
+pub(crate) struct Added<'a> {
+    /// The row that each is added to.
+    pub(crate) to: Words<'a>,
+    /// The row that each is; without these, the first and so on.
+    pub(crate) from: Option<Words<'a>>,
+    /// Without these, each is 1.
+    pub(crate) weights: Option<Words<'a>>,
+    /// Without these, no two are added to the same.
+    pub(crate) groups: Option<&'a Groups>,
+    pub(crate) n: usize,
+}
+
+impl Added<'_> {
+    /// Adds rows of x to those of y.
+    pub(crate) fn add(&self, gpu: &Gpu, y: View<'_>, x: View<'_>, width: usize) -> Result<()> {
+        let grid = (self.n as u32, width.div_ceil(32) as u32, 1);
+        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 16, 1), shared_mem_bytes: 0 };
+        let groups = self.groups.map(|groups| view(&groups.words));
+        let words = [Some(self.to), self.from, self.weights, groups].map(Into::into);
+        let [n, width] = [self.n, width].map(|size| (size as u32).into());
+        gpu.launch(ROWS, "add_rows", shape, &[[y.into(), x.into()].as_slice(), &words, &[n, width]].concat())
     }
 }
 
@@ -74,7 +104,7 @@ impl Plan {
 type Indices = CudaSlice<u32>;
 
 impl Rows {
-    fn take_on(&self, gpu: &Gpu, x: View<'_>, rows: &Indices) -> Result<Numbers> {
+    pub(crate) fn take_on(&self, gpu: &Gpu, x: View<'_>, rows: &Indices) -> Result<Numbers> {
         let out = gpu.room(self.rows.len() * self.width)?;
         self.launch(gpu, "take", &out, x, rows)?;
         Ok(out)
@@ -101,8 +131,8 @@ impl OnGpu<1> for Take {
         Ok((self.0.take_on(gpu, x, &rows)?, rows))
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
-        Ok([self.0.put_on(gpu, grad, rows)?])
+    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+        Ok(vec![self.0.put_on(gpu, grad, rows)?])
     }
 }
 
@@ -114,45 +144,65 @@ impl OnGpu<1> for Put {
         Ok((self.0.put_on(gpu, x, &rows)?, rows))
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
-        Ok([self.0.take_on(gpu, grad, rows)?])
+    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+        Ok(vec![self.0.take_on(gpu, grad, rows)?])
+    }
+}
+
+/// The shares of [`AddShares`] on the GPU: the rows that are added to, the table's, and the bits of the weights.
+type Shares = CudaSlice<u32>;
+
+impl AddShares {
+    fn parts<'a>(&self, shares: &'a Shares) -> [Words<'a>; 3] {
+        let n = self.shares.len();
+        [0, n, 2 * n].map(|at| view(shares).from(at))
     }
 }
 
 impl OnGpu<2> for AddShares {
+    type Kept = Shares;
+
+    fn there(&self, gpu: &Gpu, [x, table]: [View<'_>; 2]) -> Result<(Numbers, Shares)> {
+        let (y, n, shares) = (gpu.copy_of(x)?, self.shares.len(), self.shares.iter());
+        let to = shares.clone().map(|share| share.to);
+        let words = to.clone().chain(shares.clone().map(|share| share.of));
+        let words: Vec<u32> = words.chain(shares.map(|share| (share.weight as f32).to_bits())).collect();
+        let kept = gpu.copy_in(&words)?;
+        let [rows, from, weights] = self.parts(&kept);
+        let ascend = self.shares.windows(2).all(|pair| pair[0].to < pair[1].to);
+        let groups = if ascend { None } else { Some(Groups::new(gpu, rows, to)?) };
+        let added = Added { to: rows, from: Some(from), weights: Some(weights), groups: groups.as_ref(), n };
+        added.add(gpu, view(&y), table, self.width)?;
+        Ok((y, kept))
+    }
+
+    fn back(
+        &self,
+        gpu: &Gpu,
+        [_, table]: [View<'_>; 2],
+        kept: &Shares,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<Numbers>> {
+        let (dtable, n) = (gpu.zeros(table.len)?, self.shares.len());
+        let [from, to, weights] = self.parts(kept);
+        let groups = Groups::new(gpu, to, self.shares.iter().map(|share| share.of))?;
+        let added = Added { to, from: Some(from), weights: Some(weights), groups: Some(&groups), n };
+        added.add(gpu, view(&dtable), grad, self.width)?;
+        Ok(vec![dtable])
+    }
+}
+
+impl OnGpu<2> for Add {
     type Kept = ();
 
-    fn there(&self, gpu: &Gpu, [x, table]: [View<'_>; 2]) -> Result<(Numbers, ())> {
-        let y = gpu.copy_of(x)?;
-        let plan = Plan::new(self.shares.iter().map(|s| (s.to, s.of, s.weight as f32)));
-        plan.add(gpu, &y, table, self.width)?;
-        Ok((y, ()))
+    fn there(&self, gpu: &Gpu, [x, y]: [View<'_>; 2]) -> Result<(Numbers, ())> {
+        let out = gpu.room(x.len)?;
+        sum(gpu, view(&out), x, y)?;
+        Ok((out, ()))
     }
 
-    fn back(&self, gpu: &Gpu, [_, table]: [View<'_>; 2], (): &(), _: View<'_>, grad: View<'_>) -> Result<[Numbers; 2]> {
-        let dtable = gpu.zeros(table.len)?;
-        let plan = Plan::new(self.shares.iter().map(|s| (s.of, s.to, s.weight as f32)));
-        plan.add(gpu, &dtable, grad, self.width)?;
-        Ok([gpu.copy_of(grad)?, dtable])
+    fn back(&self, _: &Gpu, _: [View<'_>; 2], (): &(), _: View<'_>, _: View<'_>) -> Result<Vec<Numbers>> {
+        Ok(Vec::new())
     }
-}
-
-impl OnGpu<1> for Scale {
-    /// The factors.
-    type Kept = Numbers;
-
-    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, Numbers)> {
-        let factors = gpu.copy_in(&self.0)?;
-        Ok((scaled(gpu, x, &factors)?, factors))
-    }
-
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], kept: &Numbers, _: View<'_>, grad: View<'_>) -> Result<[Numbers; 1]> {
-        Ok([scaled(gpu, grad, kept)?])
-    }
-}
-
-fn scaled(gpu: &Gpu, x: View<'_>, factors: &Numbers) -> Result<Numbers> {
-    let out = gpu.room(x.len)?;
-    gpu.launch(ROWS, "scale", each(x.len), &[(&out).into(), x.into(), factors.into(), (x.len as u32).into()])?;
-    Ok(out)
 }

@@ -117,13 +117,13 @@ impl OnGpu<2> for Residual {
         kept: &Kept,
         _: View<'_>,
         grad: View<'_>,
-    ) -> Result<[Numbers; 2]> {
+    ) -> Result<Vec<Numbers>> {
         let [one, two] = self.halves(kernel, &kept.places);
         let dkernel = gpu.room(kernel.len)?;
         let [first, second] = [0, kernel.len / 2].map(|at| view(&dkernel).from(at));
         let dactive = two.back(gpu, [view(&kept.active), view(&kept.convolved[1]), grad], second)?;
         let dx = one.back(gpu, [x, view(&kept.convolved[0]), view(&dactive)], first)?;
         add(gpu, &dx, grad)?;
-        Ok([dx, dkernel])
+        Ok(vec![dx, dkernel])
     }
 }

@@ -44,9 +44,8 @@ impl Head {
         let weights: Vec<f32> = grads.iter().map(|&grad| grad as f32).collect();
         let chosen = self.weight.param.index_select(&Tensor::from_slice(items, items.len(), device)?, 0)?;
         let by_value = Tensor::from_slice(&weights, (weights.len(), 1), device)?;
-        self.weight.step(adam, t, &add_by_row(n, items, &weights, &hidden.contiguous()?)?)?;
-        let ones = vec![1.0; weights.len()];
-        self.bias.step(adam, t, &add_by_row(n, items, &ones, &by_value)?.reshape(n)?)?;
+        self.weight.step(adam, t, &add_by_row(n, items, Some(&weights), &hidden.contiguous()?)?)?;
+        self.bias.step(adam, t, &add_by_row(n, items, None, &by_value)?.reshape(n)?)?;
         chosen.broadcast_mul(&by_value)
     }
 }

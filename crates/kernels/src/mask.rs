@@ -1,0 +1,77 @@
+//! Dropout masks, drawn where they are needed: on a GPU by as many threads as there are blocks of random numbers.
+
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
+
+use candle_core::{Result, Tensor, bail};
+use rand::RngCore;
+
+use crate::Real;
+use crate::op::{Fused, Op};
+
+/// What a dropout multiplies each of some elements with: 0 with probability `rate`, to the nearest 1 / 65536, else
+/// 1 / (1 - rate). Sixteen bits of the generator decide on each.
+#[derive(Clone, Debug)]
+pub struct Mask {
+    rng: prl_seed::Rng,
+    before: usize,
+    n: usize,
+    /// Draws below it are zeros.
+    bar: u32,
+    keep: f32,
+}
+
+impl Mask {
+    /// A mask of `n` elements from a generator that nothing was drawn from.
+    pub fn new(rng: prl_seed::Rng, n: usize, rate: f64) -> Self {
+        Self { rng, before: 0, n, bar: (rate * 65_536.0).round() as u32, keep: (1.0 / (1.0 - rate)) as f32 }
+    }
+
+    /// The elements that follow the first `before` of a longer mask.
+    pub fn after(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
+    /// How many elements it is for.
+    pub fn elements(&self) -> usize {
+        self.n
+    }
+
+    /// The factors themselves.
+    pub fn factors(&self) -> Vec<f32> {
+        let mut draws = vec![0; 2 * (self.before + self.n)];
+        self.rng.clone().fill_bytes(&mut draws);
+        let is_dropped = |draw: &[u8]| u32::from(u16::from_le_bytes([draw[0], draw[1]])) < self.bar;
+        let factor = |draw: &[u8]| if is_dropped(draw) { 0.0 } else { self.keep };
+        draws[2 * self.before..].chunks_exact(2).map(factor).collect()
+    }
+}
+
+/// Each element of `x` times its factor. Where [`runs_on`](crate::runs_on) says.
+pub fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
+    if mask.n != x.elem_count() {
+        bail!("dropout: {} elements and a mask of {}", x.elem_count(), mask.n);
+    }
+    Op::new(Dropout(mask), x.shape()).of([x])
+}
+
+struct Dropout(Mask);
+
+fn scaled<T: Real>(x: &[T], factors: &[f32]) -> Vec<T> {
+    x.iter().zip(factors).map(|(&x, &f)| x * T::of(f64::from(f))).collect()
+}
+
+impl Fused<1> for Dropout {
+    const NAME: &'static str = "dropout";
+    /// The factors.
+    type Tape<T: Real> = Vec<f32>;
+
+    fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, Vec<f32>) {
+        let factors = self.0.factors();
+        (scaled(x, &factors), factors)
+    }
+
+    fn backward<T: Real>(&self, _: [&[T]; 1], factors: &Vec<f32>, _: &[T], grad: &[T]) -> [Vec<T>; 1] {
+        [scaled(grad, factors)]
+    }
+}

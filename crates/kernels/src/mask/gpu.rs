@@ -1,0 +1,39 @@
+//! On a GPU: the CPU's generator, a block of its numbers a thread.
+
+use candle_core::Result;
+
+use super::{Dropout, Mask};
+use crate::gpu::op::OnGpu;
+use crate::gpu::{Gpu, MASK, Numbers, View, blocks};
+
+/// Threads of a block, and the elements that each draws for.
+const THREADS: u32 = 64;
+const ELEMENTS: usize = 32;
+
+impl Mask {
+    /// The factors of x, times x if it is given.
+    pub(crate) fn times(&self, gpu: &Gpu, x: Option<View<'_>>) -> Result<Numbers> {
+        let out = gpu.room(self.n)?;
+        let key = self.rng.get_seed();
+        let key = key.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]).into());
+        let stream = self.rng.get_stream();
+        let words = [self.n as u32, self.before as u32, stream as u32, (stream >> 32) as u32, self.bar];
+        let args = [(&out).into(), x.into()].into_iter().chain(words.map(Into::into));
+        let args: Vec<_> = args.chain([self.keep.into()]).chain(key).collect();
+        let n = (self.before % ELEMENTS + self.n).div_ceil(ELEMENTS * THREADS as usize);
+        gpu.launch(MASK, "mask", blocks(n, THREADS, 0), &args)?;
+        Ok(out)
+    }
+}
+
+impl OnGpu<1> for Dropout {
+    type Kept = ();
+
+    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, ())> {
+        Ok((self.0.times(gpu, Some(x))?, ()))
+    }
+
+    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], (): &(), _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+        Ok(vec![self.0.times(gpu, Some(grad))?])
+    }
+}
