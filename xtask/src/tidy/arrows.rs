@@ -8,7 +8,7 @@ use super::{File, Finding};
 /// each line names only crates above it.
 const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
-    ("kernels", &[]),
+    ("kernels", &["seed"]),
     ("sessions", &["seed"]),
     ("eval", &["seed", "sessions"]),
     ("synth", &["seed"]),
