@@ -38,6 +38,7 @@ struct Place {
 extern Place thread, block, threads, blocks;
 extern float *shared;
 void barrier();
+void meet(unsigned which, unsigned n);
 // What the thread of this number hands in when all of them do.
 uint64_t swap(uint64_t own, unsigned from);
 void add(const char *name, void (*call)(void **arguments, void *kernel), void *kernel);
@@ -72,6 +73,7 @@ template <class To, class From> To bits(From from) {
 #define SHARED(name) float *name = stand_in::shared
 
 static inline void __syncthreads() { stand_in::barrier(); }
+static inline void meet(unsigned barrier, unsigned threads) { stand_in::meet(barrier, threads); }
 static inline float __uint_as_float(unsigned x) { return stand_in::bits<float>(x); }
 static inline int __float_as_int(float x) { return stand_in::bits<int>(x); }
 static inline float __int_as_float(int x) { return stand_in::bits<float>(x); }
@@ -103,5 +105,6 @@ template <class T, class U> T atomicMin(T *at, U x) {
 }
 static inline double normcdf(double x) { return 0.5 * erfc(-x * M_SQRT1_2); }
 static inline float normcdff(float x) { return (float)normcdf((double)x); }
+static inline float __fdividef(float x, float y) { return x / y; }
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1.0 / sqrt(x); }

@@ -21,7 +21,10 @@ struct Kernel {
     void (*call)(void **, void *);
     void *kernel;
     long launches;
+    // Bytes that its blocks may share: what every GPU has room for, until it asks for more.
+    unsigned shared = 49152;
 };
+static const int MOST_SHARED = 232448;
 
 static std::map<std::string, Kernel> &kernels() {
     static auto *all = new std::map<std::string, Kernel>;
@@ -88,6 +91,24 @@ void barrier() {
     thread = coroutines[own].place;
 }
 
+// Barriers for part of a block's threads. All go on in the same turn, as the threads of a warp have to.
+struct Meeting {
+    unsigned arrived, held;
+    size_t last;
+};
+static Meeting meetings[16];
+static size_t turns;
+
+void meet(unsigned which, unsigned n) {
+    Meeting &meeting = meetings[which];
+    const unsigned before = meeting.held;
+    if (++meeting.arrived == n) {
+        meeting = {0, before + 1, turns};
+    }
+    do barrier();
+    while (meeting.held == before || meeting.last == turns);
+}
+
 uint64_t swap(uint64_t own, unsigned from) {
     coroutines[current].handed = own;
     barrier();
@@ -118,7 +139,7 @@ static void run_block() {
             for (unsigned x = 0; x < threads.x; x++) prepare(coroutines[i++], {x, y, z});
         }
     }
-    for (size_t left = n; left > 0;) {
+    for (size_t left = n; left > 0; turns++) {
         for (size_t turn = 0; turn < n; turn++) {
             current = is_reversed ? n - 1 - turn : turn;
             if (coroutines[current].has_ended) continue;
@@ -200,8 +221,11 @@ int cuInit(unsigned) { return 0; }
 int cuDeviceGet(int *device, int ordinal) { return (*device = 0, ordinal == 0 ? 0 : 101); }
 int cuDeviceGetCount(int *n) { return (*n = 1, 0); }
 int cuDeviceGetName(char *name, int n, int) { return (snprintf(name, n, "a CPU in the place of a GPU"), 0); }
-// Compute capability 9.0, and yes to everything else.
-int cuDeviceGetAttribute(int *value, int which, int) { return (*value = which == 75 ? 9 : which == 76 ? 0 : 1, 0); }
+// Compute capability 9.0, three multiprocessors, the memory of a block, and yes to everything else.
+int cuDeviceGetAttribute(int *value, int which, int) {
+    *value = which == 75 ? 9 : which == 76 ? 0 : which == 16 ? 3 : which == 97 ? MOST_SHARED : 1;
+    return 0;
+}
 int cuDevicePrimaryCtxRetain(void **context, int) { return (*context = &report, 0); }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuDeviceGetDefaultMemPool(void **pool, int) { return (*pool = &report, 0); }
@@ -247,12 +271,18 @@ int cuModuleGetFunction(void **function, void *, const char *name) {
     return 0;
 }
 
+int cuFuncSetAttribute(void *function, int which, int value) {
+    if (which != 8 || value > MOST_SHARED) return 1;
+    static_cast<Kernel *>(function)->shared = value;
+    return 0;
+}
+
 int cuLaunchKernel(
     void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned bytes, void *,
     void **arguments, void **
 ) {
-    // What every GPU has room for.
-    if (!gx || !gy || !gz || !(bx * by * bz) || bx * by * bz > 1024 || bytes > 49152 || gy > 65535 || gz > 65535) {
+    const unsigned room = static_cast<Kernel *>(function)->shared;
+    if (!gx || !gy || !gz || !(bx * by * bz) || bx * by * bz > 1024 || bytes > room || gy > 65535 || gz > 65535) {
         fprintf(stderr, "stand-in: a grid of %u, %u, %u blocks of %u, %u, %u threads, %u bytes\n", gx, gy, gz, bx, by, bz, bytes);
         return 1;
     }

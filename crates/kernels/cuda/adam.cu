@@ -1,4 +1,5 @@
 // Adam, dense and in one pass; and whether numbers are finite. Both go over several tensors in one launch.
+#include "adam.cuh"
 #include "block.cuh"
 
 // Of the tensors that the grid's blocks are dealt to, the one of this block: its first block is the last that is not after it.
@@ -24,12 +25,10 @@ extern "C" __global__ void adam(
     for (unsigned turn = 0; turn < 4; turn++) {
         const size_t i = start + turn * 256;
         if (i >= slot.n) return;
-        const float g = slot.grad[i];
-        const float m = beta1 * slot.first[i] + (1.0f - beta1) * g;
-        const float v = beta2 * slot.second[i] + (1.0f - beta2) * g * g;
+        float m = slot.first[i], v = slot.second[i];
+        slot.param[i] = adam_step(slot.param[i], slot.grad[i], m, v, {beta1, beta2, rate, root, eps});
         slot.first[i] = m;
         slot.second[i] = v;
-        slot.param[i] -= rate * m / (sqrtf(v) * root + eps);
     }
 }
 

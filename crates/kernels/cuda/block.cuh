@@ -1,9 +1,13 @@
 // What the kernels share: sums and maxima over a block, in an order that does not change from run to run.
 #pragma once
 
-// Memory of the block that the launch gives the size of. A CPU that stands in for a GPU has its own.
+// Memory of the block that the launch gives the size of, and a barrier of its own number for some warps of a block, so many
+// threads. A CPU that stands in for a GPU has its own.
 #ifndef SHARED
-#define SHARED(name) extern __shared__ float name[]
+#define SHARED(name) extern __shared__ __align__(16) float name[]
+__device__ inline void meet(unsigned barrier, unsigned threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
 #endif
 
 // The sum of a number of each thread, told to all of them. blockDim.x is a power of two, `cells` has that many.

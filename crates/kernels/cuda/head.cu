@@ -1,66 +1,77 @@
-// The output layer's softmax: two sweeps over the scores, which the second one turns into their gradient.
+// The output layer's softmax.
 #include "block.cuh"
 
-// A block a row of `scores` [B, items], without the bias. Writes log sum exp(score + bias) of each row, and
-// scale x cross-entropy of its target.
-extern "C" __global__ void head_losses(
+// Four biases, whose memory may begin anywhere.
+__device__ inline float4 four_of(const float *bias, bool is_aligned) {
+    if (is_aligned) return *reinterpret_cast<const float4 *>(bias);
+    return make_float4(bias[0], bias[1], bias[2], bias[3]);
+}
+
+// The sum of exp(x - the largest x so far).
+struct Softmax {
+    float top = -INFINITY, sum = 0.0f;
+
+    template <unsigned N> __device__ void add(const float (&x)[N]) {
+        float most = x[0];
+#pragma unroll
+        for (unsigned j = 1; j < N; j++) most = fmaxf(most, x[j]);
+        if (most > top) {
+            sum *= expf(top - most);
+            top = most;
+        }
+        // Nothing but minus infinity so far has a sum of zero.
+        const float base = top == -INFINITY ? 0.0f : top;
+#pragma unroll
+        for (unsigned j = 0; j < N; j++) sum += expf(x[j] - base);
+    }
+};
+
+// A block a row of `scores` [B, items], without the bias, whose rows are `stride` apart, a multiple of four; 512 threads.
+// Writes log sum exp(score + bias) of each row, and scale x cross-entropy of its target.
+extern "C" __global__ void __launch_bounds__(512, 2) head_losses(
     const float *scores, const float *bias, const unsigned *targets, const float *scales, float *logs, float *losses,
-    unsigned items
+    unsigned items, unsigned stride
 ) {
     __shared__ float cells[512];
     const unsigned b = blockIdx.x;
-    const float *row = scores + (size_t)b * items;
-    // Each thread's sum is of exp(score - its own maximum so far): one pass does.
-    float top = -INFINITY, sum = 0.0f;
-    for (unsigned i = threadIdx.x; i < items; i += blockDim.x) {
-        const float score = row[i] + bias[i];
-        if (score > top) {
-            sum = sum * expf(top - score) + 1.0f;
-            top = score;
-        } else {
-            sum += score == top ? 1.0f : expf(score - top);
+    const float *row = scores + (size_t)b * stride;
+    const bool is_aligned = reinterpret_cast<size_t>(bias) % 16 == 0;
+    // Each thread has a maximum of its own: one pass does. Several fours are on their way at a time.
+    constexpr unsigned FOURS = 4;
+    Softmax own;
+    const unsigned fours = items / 4;
+    for (unsigned start = threadIdx.x; start < fours; start += FOURS * blockDim.x) {
+        float4 score[FOURS], more[FOURS];
+#pragma unroll
+        for (unsigned j = 0; j < FOURS; j++) {
+            const unsigned i = start + j * blockDim.x;
+            score[j] = more[j] = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
+            if (i < fours) {
+                score[j] = reinterpret_cast<const float4 *>(row)[i];
+                more[j] = four_of(bias + 4 * (size_t)i, is_aligned);
+            }
         }
+        float x[4 * FOURS];
+#pragma unroll
+        for (unsigned j = 0; j < FOURS; j++) {
+            x[4 * j] = score[j].x + more[j].x;
+            x[4 * j + 1] = score[j].y + more[j].y;
+            x[4 * j + 2] = score[j].z + more[j].z;
+            x[4 * j + 3] = score[j].w + more[j].w;
+        }
+        own.add(x);
     }
-    const float all = block_max(top, cells);
+    if (threadIdx.x < items % 4) {
+        const unsigned i = 4 * fours + threadIdx.x;
+        own.add({row[i] + bias[i]});
+    }
+    const float all = block_max(own.top, cells);
     // A thread without an item has a sum of zero and a maximum of minus infinity.
-    const float total = block_sum(sum == 0.0f ? 0.0f : sum * expf(top - all), cells);
+    const float total = block_sum(own.sum == 0.0f ? 0.0f : own.sum * expf(own.top - all), cells);
     if (threadIdx.x == 0) {
         const unsigned target = targets[b];
         const float log = logf(total) + all;
         logs[b] = log;
         losses[b] = scales[b] * (log - (row[target] + bias[target]));
     }
-}
-
-// A thread an item: its scores [B, items] become their gradients, scale x (softmax - target), and their sum over the
-// batch that of the bias.
-extern "C" __global__ void head_gradients(
-    float *scores, const float *bias, const unsigned *targets, const float *scales, const float *logs, float *dbias,
-    unsigned batch, unsigned items
-) {
-    const size_t i = element();
-    if (i >= items) return;
-    const float own = bias[i];
-    float sum = 0.0f;
-    // Several are read before the first is written: a read does not pass a write that may be to its place.
-    constexpr unsigned AHEAD = 8;
-    for (unsigned start = 0; start < batch; start += AHEAD) {
-        float *score = scores + (size_t)start * items + i, d[AHEAD];
-        const unsigned n = min(AHEAD, batch - start);
-#pragma unroll
-        for (unsigned j = 0; j < AHEAD; j++) d[j] = j < n ? score[(size_t)j * items] : 0.0f;
-#pragma unroll
-        for (unsigned j = 0; j < AHEAD; j++) {
-            if (j < n) {
-                const float p = expf(d[j] + own - logs[start + j]);
-                d[j] = scales[start + j] * (targets[start + j] == i ? p - 1.0f : p);
-                sum += d[j];
-            }
-        }
-#pragma unroll
-        for (unsigned j = 0; j < AHEAD; j++) {
-            if (j < n) score[(size_t)j * items] = d[j];
-        }
-    }
-    dbias[i] = sum;
 }

@@ -23,6 +23,9 @@ pub(crate) type Numbers = CudaSlice<f32>;
 /// Threads of a block that has no reason for another number.
 pub(crate) const THREADS: u32 = 256;
 
+/// Bytes that a block may share without asking.
+const COMMON_SHARED: u32 = 49152;
+
 /// Kernels that are compiled together.
 #[derive(Clone, Copy)]
 pub(crate) struct Module {
@@ -45,6 +48,7 @@ modules! {
     FILTERS "filters",
     GRU "gru",
     HEAD "head",
+    HEAD_STEP "head_step",
     MASK "mask",
     NORM "norm",
     RANK "rank",
@@ -109,12 +113,31 @@ impl Gpu {
         Ok(to)
     }
 
+    /// How many blocks of the largest kind run at a time.
+    pub(crate) fn processors(&self) -> Result<usize> {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+    }
+
+    /// How many numbers a block may share.
+    pub(crate) fn shared(&self) -> Result<usize> {
+        let bytes = self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        Ok(bytes / size_of::<f32>())
+    }
+
+    fn attribute(&self, which: sys::CUdevice_attribute) -> Result<usize> {
+        Ok(self.0.cuda_stream().context().attribute(which).w()? as usize)
+    }
+
     /// Runs a kernel. The arguments are those that it says it takes.
     pub(crate) fn launch(&self, module: Module, kernel: &str, shape: LaunchConfig, args: &[Arg]) -> Result<()> {
         if shape.grid_dim.0 == 0 || shape.grid_dim.1 == 0 {
             return Ok(());
         }
         let function = self.0.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+        if shape.shared_mem_bytes > COMMON_SHARED {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shape.shared_mem_bytes as i32).w()?;
+        }
         let mut builder = function.builder();
         for arg in args {
             match arg {

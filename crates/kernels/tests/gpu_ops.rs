@@ -2,9 +2,11 @@
 //! `cargo xtask stand-in` makes of a CPU.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use prl_kernels::adam::Adam;
 use prl_kernels::attention::{Pattern, attention};
 use prl_kernels::filters::filters;
 use prl_kernels::gru::gru;
+use prl_kernels::head::gpu::Layer;
 use prl_kernels::linear::linear;
 use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
@@ -131,6 +133,83 @@ fn encoders_of_windows() {
             let spans = Spans::new(lengths.iter().map(|&n| n as usize));
             let args = [values(&[spans.rows(), width], 1), scaled(&[2 * (3 * width + 3), width], 2)];
             same("residual", &args, |a| residual(a[0], a[1], &spans, 1, 1e-2));
+        }
+    }
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    let tensor = tensor.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The output layer's losses, the gradient of the hidden vectors, and parameters and moments after Adam's step: on the GPU,
+/// and as sums over everything say.
+#[test]
+fn the_step_of_the_output_layer() {
+    let sizes = [(1, 1, 1), (5, 33, 2400), (33, 64, 97), (64, 7, 1030), (65, 65, 131), (256, 64, 290), (300, 130, 227)];
+    for (batch, width, items) in sizes {
+        let name = format!("{batch} rows, {width} wide, {items} items");
+        let square = |t: Tensor| (t.sqr().unwrap() + 0.1).unwrap();
+        let (weight, bias) = ([items, width], [items]);
+        let [w, w_first, b, b_first] =
+            [(&weight[..], 1), (&weight, 2), (&bias, 3), (&bias, 4)].map(|(shape, seed)| values(shape, seed));
+        let (w_second, b_second) = (square(values(&weight, 5)), square(values(&bias, 6)));
+        let hidden = (values(&[batch, width], 7) / (width as f64)).unwrap();
+        let targets: Vec<u32> = (0..batch).map(|i| (i * 37 % items) as u32).collect();
+        let scales: Vec<f64> = (0..batch).map(|i| (i % 4) as f64 * 0.3).collect();
+
+        let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+        // Nothing begins where its memory does.
+        let there = |t: &Tensor| {
+            let t = t.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+            Tensor::cat(&[&t.narrow(0, 0, 1).unwrap(), &t], 0).unwrap().to_device(&gpu).unwrap()
+        };
+        let all = [&w, &w_first, &w_second, &b, &b_first, &b_second].map(there);
+        let part =
+            |i: usize, like: &Tensor| all[i].narrow(0, 1, like.elem_count()).unwrap().reshape(like.shape()).unwrap();
+        let [gpu_w, gpu_w_first, gpu_w_second] = [0, 1, 2].map(|i| part(i, &w));
+        let [gpu_b, gpu_b_first, gpu_b_second] = [3, 4, 5].map(|i| part(i, &b));
+        let gpu_hidden = there(&hidden).narrow(0, 1, batch * width).unwrap().reshape((batch, width)).unwrap();
+        let layer = Layer { weight: &gpu_w, bias: &gpu_b };
+        let losses = layer.losses(&gpu_hidden, &targets, &scales).unwrap();
+        let loss = losses.sum;
+        let (weight, bias) = ([&gpu_w_first, &gpu_w_second], [&gpu_b_first, &gpu_b_second]);
+        let gradient = layer.step(Adam::new(0.1).step(3), weight, bias, &gpu_hidden, losses).unwrap();
+
+        let scores = hidden.matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap().to_vec2::<f64>().unwrap();
+        let mut expected = 0.0;
+        let mut by_score = Vec::new();
+        for ((row, &target), &scale) in scores.iter().zip(&targets).zip(&scales) {
+            let sum: f64 = row.iter().map(|score| score.exp()).sum();
+            expected += scale * (sum.ln() - row[target as usize]);
+            by_score.extend((0..).zip(row).map(|(i, s)| scale * (s.exp() / sum - f64::from(u8::from(i == target)))));
+        }
+        let by_score = Tensor::from_vec(by_score, (batch, items), &Device::Cpu).unwrap();
+        let by_weight = by_score.t().unwrap().matmul(&hidden).unwrap();
+        let moved = |param: &Tensor, first: &Tensor, second: &Tensor, grad: &Tensor| {
+            let first = ((first * 0.9).unwrap() + (grad * 0.1).unwrap()).unwrap();
+            let second = ((second * 0.999).unwrap() + (grad.sqr().unwrap() * 0.001).unwrap()).unwrap();
+            let root = ((&second / (1.0 - 0.999_f64.powi(3))).unwrap().sqrt().unwrap() + 1e-8).unwrap();
+            let rate = 0.1 / (1.0 - 0.9_f64.powi(3));
+            [(param - (&first / root).unwrap().affine(rate, 0.0).unwrap()).unwrap(), first, second]
+        };
+        let [w, w_first, w_second] = moved(&w, &w_first, &w_second, &by_weight);
+        let [b, b_first, b_second] = moved(&b, &b_first, &b_second, &by_score.sum(0).unwrap());
+        assert!((loss - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{name}: {loss} and {expected}");
+        let by_hidden = by_score.matmul(&values(&[items, width], 1)).unwrap();
+        let pairs = [
+            ("hidden", &by_hidden, &gradient),
+            ("weight", &w, &gpu_w),
+            ("weight's first", &w_first, &gpu_w_first),
+            ("weight's second", &w_second, &gpu_w_second),
+            ("bias", &b, &gpu_b),
+            ("bias's first", &b_first, &gpu_b_first),
+            ("bias's second", &b_second, &gpu_b_second),
+        ];
+        for (what, a, b) in pairs {
+            for (i, (a, b)) in flat(a).iter().zip(flat(b)).enumerate() {
+                assert!((a - b).abs() <= 2e-5 * a.abs().max(1.0), "{name}: {what}, element {i}: {a} and {b}");
+            }
         }
     }
 }

@@ -21,6 +21,10 @@ pub fn update(step: Step<f32>, slots: &[[&Tensor; 4]]) -> Result<()> {
     for [param, first, second, grad] in slots {
         addresses.push([address_of(param)?, address_of(first)?, address_of(second)?, address_of(grad)?]);
     }
-    let factors = [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number);
-    Deal::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &factors)
+    Deal::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &factors(step))
+}
+
+/// A step's factors in the order in which kernels take them.
+pub(crate) fn factors(step: Step<f32>) -> [Arg; 5] {
+    [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number)
 }

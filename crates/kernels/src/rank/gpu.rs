@@ -27,7 +27,7 @@ pub fn rank(
     if targets.is_some_and(|t| t.len() != batch || t.iter().any(|&target| target as usize >= items)) {
         bail!("rank: {batch} rows over {items} items need as many targets among them");
     }
-    let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden)?);
+    let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden, items)?);
     let k = if asked <= ROUNDS { asked } else { 0 };
     let wanted = gpu.copy_in(targets.unwrap_or(&[]))?;
     let (ranks, strange, best) = (gpu.words(batch)?, gpu.words(batch)?, gpu.words(batch * k)?);

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use prl_kernels::adam::Adam;
-use prl_kernels::head::gpu::{Gradients, Layer};
+use prl_kernels::head::gpu::Layer;
 use prl_kernels::rows::gpu::add_by_row;
 
 use super::{Head, HeadStep};
@@ -26,9 +26,8 @@ impl Head {
         if !loss.is_finite() {
             return Ok(HeadStep { loss, hidden });
         }
-        let Gradients { hidden, weight, bias } = self.layer().gradients(&hidden, losses)?;
-        self.weight.step(adam, t, &weight)?;
-        self.bias.step(adam, t, &bias)?;
+        let [weight, bias] = [&self.weight, &self.bias].map(|slot| [slot.first.as_tensor(), slot.second.as_tensor()]);
+        let hidden = self.layer().step(adam.step(t), weight, bias, &hidden, losses)?;
         Ok(HeadStep { loss, hidden })
     }
 

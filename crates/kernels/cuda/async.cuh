@@ -1,0 +1,26 @@
+// Copies from the GPU's memory to that of a block which go on while the thread does.
+#pragma once
+
+// Begins to copy the first `bytes` of BYTES, aligned to BYTES, and to fill the rest with zeros.
+template <unsigned BYTES> __device__ inline void copy_later(void *to, const void *from, unsigned bytes) {
+#if __CUDA_ARCH__ >= 800
+    const unsigned place = (unsigned)__cvta_generic_to_shared(to);
+    if (BYTES == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(bytes) : "memory");
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(place), "l"(from), "n"(BYTES), "r"(bytes)
+                     : "memory");
+    }
+#else
+    for (unsigned i = 0; i < BYTES / 4; i++) {
+        static_cast<float *>(to)[i] = 4 * i < bytes ? static_cast<const float *>(from)[i] : 0.0f;
+    }
+#endif
+}
+
+// Waits for all the copies that this thread began.
+__device__ inline void await_copies() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
