@@ -42,13 +42,14 @@ macro_rules! modules {
 modules! {
     ADAM "adam",
     ATTENTION "attention",
+    CONVOLVE "convolve",
     FILTERS "filters",
     GRU "gru",
     HEAD "head",
     NORM "norm",
     RANK "rank",
     ROWS "rows",
-    UNFOLD "unfold",
+    TAPS_GRADIENT "taps",
 }
 
 /// A GPU.
