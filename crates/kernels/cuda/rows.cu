@@ -75,7 +75,7 @@ extern "C" __global__ void add_rows(
     if (threadIdx.y == 0 && column < width) y[(size_t)to[groups ? groups[place] : place] * width + column] += sum;
 }
 
-// A thread an element. The result may lie where x does.
+// A thread an element.
 extern "C" __global__ void add(float *out, const float *x, const float *y, unsigned n) {
     const size_t i = element();
     if (i < n) out[i] = x[i] + y[i];
@@ -95,29 +95,30 @@ extern "C" __global__ void add_bias(float *y, const float *bias, unsigned n, uns
     y[i] = relu && !(sum > 0.0f) ? 0.0f : sum;
 }
 
-// The sum of each column of x [rows, columns], whose rows lie `stride` apart. A block is 32 columns times 32 threads that
-// share the rows.
+// The sum of each column of x [rows, columns], whose rows lie `stride` apart. threadIdx.x counts columns; the threads of a
+// column, a power of two, share its rows.
 extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows, unsigned columns, unsigned stride) {
-    __shared__ float parts[32][32];
-    const unsigned column = blockIdx.x * 32 + threadIdx.x;
+    __shared__ float parts[1024];
+    const unsigned column = blockIdx.x * blockDim.x + threadIdx.x, place = threadIdx.y * blockDim.x + threadIdx.x;
     float sum = 0.0f;
-    if (column < columns) {
-        const float *at = x + column;
-        unsigned row = threadIdx.y;
-        // Four are on their way at a time; they are added in the same order.
-        for (; row + 96 < rows; row += 128) {
-            const float a = at[(size_t)row * stride], b = at[(size_t)(row + 32) * stride];
-            const float c = at[(size_t)(row + 64) * stride], d = at[(size_t)(row + 96) * stride];
-            sum = sum + a + b + c + d;
+    for (unsigned first = threadIdx.y; first < rows && column < columns; first += 8 * blockDim.y) {
+        // Eight are on their way at a time.
+        float some[8];
+#pragma unroll
+        for (unsigned i = 0; i < 8; i++) {
+            const unsigned row = first + i * blockDim.y;
+            some[i] = row < rows ? x[(size_t)row * stride + column] : 0.0f;
         }
-        for (; row < rows; row += 32) sum += at[(size_t)row * stride];
+#pragma unroll
+        for (unsigned i = 0; i < 8; i++) sum += some[i];
     }
-    parts[threadIdx.y][threadIdx.x] = sum;
+    parts[place] = sum;
     __syncthreads();
-    if (threadIdx.y == 0 && column < columns) {
-        for (unsigned part = 1; part < 32; part++) sum += parts[part][threadIdx.x];
-        out[column] = sum;
+    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+        if (threadIdx.y < half) parts[place] += parts[place + half * blockDim.x];
+        __syncthreads();
     }
+    if (threadIdx.y == 0 && column < columns) out[column] = parts[place];
 }
 
 // A thread an element: each of `n` matrices [rows, columns], one after the other, becomes [columns, rows].

@@ -45,6 +45,7 @@ macro_rules! modules {
 modules! {
     ADAM "adam",
     ATTENTION "attention",
+    CONVOLVE "convolve",
     FILTERS "filters",
     GRU "gru",
     HEAD "head",
@@ -53,7 +54,7 @@ modules! {
     NORM "norm",
     RANK "rank",
     ROWS "rows",
-    UNFOLD "unfold",
+    TAPS_GRADIENT "taps",
 }
 
 /// A GPU.

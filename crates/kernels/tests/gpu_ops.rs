@@ -57,7 +57,7 @@ fn same(name: &str, args: &[Tensor], op: impl Fn(&[&Tensor]) -> Result<Tensor>) 
 
 #[test]
 fn linear_and_norm() {
-    for (rows, inputs, outputs) in [(1, 1, 1), (7, 5, 33), (130, 40, 3), (3, 300, 70)] {
+    for (rows, inputs, outputs) in [(1, 1, 1), (7, 5, 33), (130, 40, 3), (3, 300, 70), (2600, 3, 9), (70, 2, 4100)] {
         let args = [values(&[rows, inputs], 1), values(&[inputs, outputs], 2), values(&[outputs], 3)];
         for relu in [false, true] {
             same("linear", &args, |a| linear(a[0], a[1], a[2], relu));
@@ -128,12 +128,23 @@ fn encoders_of_windows() {
         // More positions than a block holds scores of at a time.
         let long = [values(&[3, 70, width], 1), scaled(&[5 * width + 2, 6], 2), values(&[71], 3)];
         same("long filters", &long, |a| filters(a[0], a[1], a[2], &[70, 33, 2], &[2, 3]));
+    }
+}
 
-        if width > 1 {
-            let spans = Spans::new(lengths.iter().map(|&n| n as usize));
-            let args = [values(&[spans.rows(), width], 1), scaled(&[2 * (3 * width + 3), width], 2)];
-            same("residual", &args, |a| residual(a[0], a[1], &spans, 1, 1e-2));
-        }
+#[test]
+fn residual_blocks_of_windows() {
+    // Rows that fill a block of threads to the last, and more parts than one; widths of a block, of less and of more.
+    for (windows, width, dilation) in [(1, 2, 1), (9, 7, 1), (40, 16, 2), (64, 64, 2), (25, 65, 1), (26, 132, 3)] {
+        let spans = Spans::new((0..windows).map(|b| 1 + b * 3 % 8));
+        let (rows, kernel) = (spans.rows(), values(&[2 * (3 * width + 3), width], 2));
+        let kernel = (kernel * (0.5 / (width as f64).sqrt())).unwrap();
+        let args = [values(&[rows, width], 1), kernel.clone()];
+        same("residual", &args, |a| residual(a[0], a[1], &spans, dilation, 1e-2));
+
+        // Rows that begin where no four numbers are read at once.
+        let args = [values(&[1 + rows * width], 1), kernel];
+        let behind = |x: &Tensor| x.narrow(0, 1, rows * width)?.reshape((rows, width));
+        same("residual of a part", &args, |a| residual(&behind(a[0])?, a[1], &spans, dilation, 1e-2));
     }
 }
 

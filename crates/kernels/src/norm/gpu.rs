@@ -1,11 +1,14 @@
-//! On a GPU: a block a row.
+//! On a GPU: some threads of a warp a row.
 
 use candle_core::Result;
 
 use super::LayerNorm;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Arg, Gpu, NORM, Numbers, View, blocks, threads, view};
+use crate::gpu::{Arg, Gpu, NORM, Numbers, View, each, view};
 use crate::pick::gpu::column_sums;
+
+/// Threads that share a row.
+const LANES: usize = 16;
 
 /// A layer norm's scale and shift, and what stands around it.
 pub(crate) struct Norm<'a> {
@@ -18,6 +21,9 @@ pub(crate) struct Norm<'a> {
     pub(crate) relu: bool,
 }
 
+/// Rows to be written, and how far apart they lie.
+pub(crate) type Apart<'a> = (View<'a>, usize);
+
 impl Norm<'_> {
     /// The rows x, normalised, and what follows; `base` is added to that.
     pub(crate) fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>) -> Result<Numbers> {
@@ -27,18 +33,17 @@ impl Norm<'_> {
         Ok(y)
     }
 
-    /// The gradient of x, and of each row the shares in those of bias, scale and shift: `[rows, 3 width]`.
-    pub(crate) fn back(&self, gpu: &Gpu, x: View<'_>, grad: View<'_>) -> Result<[Numbers; 2]> {
-        let (dx, shares) = (gpu.room(x.len)?, gpu.room(3 * x.len)?);
+    /// Writes the gradient of x, which is the bias's share too, and the shares of each row in those of scale and shift.
+    pub(crate) fn back(&self, gpu: &Gpu, [x, grad]: [View<'_>; 2], [dx, shares]: [Apart<'_>; 2]) -> Result<()> {
+        let to = [dx.0.into(), (dx.1 as u32).into(), shares.0.into(), (shares.1 as u32).into()];
         let given = [x.into(), self.bias.into(), self.scale.into(), self.shift.into(), grad.into()];
-        self.launch(gpu, "layer_norm_back", x.len, &[[(&dx).into(), (&shares).into()].as_slice(), &given].concat())?;
-        Ok([dx, shares])
+        self.launch(gpu, "layer_norm_back", x.len, &[to.as_slice(), &given].concat())
     }
 
     fn launch(&self, gpu: &Gpu, kernel: &str, n: usize, args: &[Arg]) -> Result<()> {
-        let (width, threads) = (self.scale.len, threads(self.scale.len));
-        let rest = [(self.eps as f32).into(), (width as u32).into(), self.relu.into()];
-        gpu.launch(NORM, kernel, blocks(n / width, threads, threads as usize), &[args, &rest].concat())
+        let (width, rows) = (self.scale.len, n / self.scale.len);
+        let rest = [(self.eps as f32).into(), (rows as u32).into(), (width as u32).into(), self.relu.into()];
+        gpu.launch(NORM, kernel, each(rows * LANES), &[args, &rest].concat())
     }
 }
 
@@ -59,11 +64,13 @@ impl OnGpu<3> for LayerNorm {
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
         let width = scale.len;
-        let [dx, shares] = Norm { bias: None, scale, shift, eps: self.eps, relu: false }.back(gpu, x, grad)?;
+        let [dx, shares] = [gpu.room(x.len)?, gpu.room(2 * x.len)?];
+        let norm = Norm { bias: None, scale, shift, eps: self.eps, relu: false };
+        norm.back(gpu, [x, grad], [(view(&dx), width), (view(&shares), 2 * width)])?;
         let (dscale, dshift) = (gpu.room(width)?, gpu.room(width)?);
-        let shares = view(&shares).first(3 * x.len);
-        column_sums(gpu, shares.from(width), 3 * width, view(&dscale))?;
-        column_sums(gpu, shares.from(2 * width), 3 * width, view(&dshift))?;
+        let shares = view(&shares).first(2 * x.len);
+        column_sums(gpu, shares, 2 * width, view(&dscale))?;
+        column_sums(gpu, shares.from(width), 2 * width, view(&dshift))?;
         Ok(vec![dx, dscale, dshift])
     }
 }

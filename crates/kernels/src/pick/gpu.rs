@@ -14,21 +14,15 @@ pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<Numbers> {
     Ok(out)
 }
 
-/// `y += x`
-pub(crate) fn add(gpu: &Gpu, y: &Numbers, x: View<'_>) -> Result<()> {
-    sum(gpu, view(y), view(y), x)
-}
-
-/// `out = x + y`
-fn sum(gpu: &Gpu, out: View<'_>, x: View<'_>, y: View<'_>) -> Result<()> {
-    gpu.launch(ROWS, "add", each(x.len), &[out.into(), x.into(), y.into(), (x.len as u32).into()])
-}
-
 /// The sums of the first columns of x, whose rows lie `stride` apart, as many as `out` has room for.
 pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, stride: usize, out: View<'_>) -> Result<()> {
-    let grid = (out.len.div_ceil(32) as u32, 1, 1);
-    let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 32, 1), shared_mem_bytes: 0 };
-    let [rows, columns, stride] = [x.len.div_ceil(stride), out.len, stride].map(|n| (n as u32).into());
+    let rows = x.len.div_ceil(stride);
+    // As wide as memory is read at once where there are columns for every multiprocessor so, else narrower and higher.
+    let width = if out.len < 4096 { 8 } else { 32 };
+    let height = rows.div_ceil(8).next_power_of_two().min(1024 / width);
+    let grid = (out.len.div_ceil(width) as u32, 1, 1);
+    let shape = LaunchConfig { grid_dim: grid, block_dim: (width as u32, height as u32, 1), shared_mem_bytes: 0 };
+    let [rows, columns, stride] = [rows, out.len, stride].map(|n| (n as u32).into());
     gpu.launch(ROWS, "column_sums", shape, &[out.into(), x.into(), rows, columns, stride])
 }
 
@@ -198,7 +192,7 @@ impl OnGpu<2> for Add {
 
     fn there(&self, gpu: &Gpu, [x, y]: [View<'_>; 2]) -> Result<(Numbers, ())> {
         let out = gpu.room(x.len)?;
-        sum(gpu, view(&out), x, y)?;
+        gpu.launch(ROWS, "add", each(x.len), &[(&out).into(), x.into(), y.into(), (x.len as u32).into()])?;
         Ok((out, ()))
     }
 

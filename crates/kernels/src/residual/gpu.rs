@@ -1,13 +1,26 @@
-//! On a GPU: rows unfolded, a product, and a norm with what follows it; and back.
+//! On a GPU: a launch a half on the way there. On the way back the rows' gradients go through both halves, then those of the
+//! parameters are made of parts of the rows, which are added up. Where rows are wider than a block of threads makes, the norms
+//! are launches of their own.
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
 
 use super::{Residual, TAPS};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, Numbers, UNFOLD, View, each, rows, view};
+use crate::gpu::{Arg, CONVOLVE, Gpu, Numbers, TAPS_GRADIENT, View, view};
 use crate::norm::gpu::Norm;
-use crate::pick::gpu::{add, column_sums, transpose};
+use crate::pick::gpu::column_sums;
+
+/// The rows and columns that a block of threads makes of a convolution.
+const ROWS: usize = 16;
+const COLUMNS: usize = 64;
+/// The side of what a block of threads makes of the taps' gradient, and the rows that it takes at a time.
+const SIDE: usize = 64;
+const DEPTH: usize = 32;
+/// Threads of either.
+const THREADS: u32 = 256;
+/// About so many blocks keep a GPU busy.
+const BUSY: usize = 132;
 
 /// What the way back needs.
 pub(crate) struct Kept {
@@ -25,9 +38,10 @@ enum Look {
     Ahead,
 }
 
-/// One of the two convolutions of a block.
+/// One of the two convolutions of a block, and its norm.
 #[derive(Clone, Copy)]
 struct Half<'a> {
+    rows: usize,
     width: usize,
     dilation: usize,
     eps: f64,
@@ -42,46 +56,73 @@ impl<'a> Half<'a> {
         Norm { bias: Some(at(0)), scale: at(1), shift: at(2), eps: self.eps, relu: true }
     }
 
-    /// What the taps of each row of x meet: `[rows, 3 d]`.
-    fn unfold(&self, gpu: &Gpu, x: View<'_>, look: Look) -> Result<Numbers> {
-        let n = TAPS * x.len;
-        let taps = gpu.room(n)?;
-        let [rows, width, dilation] = [x.len / self.width, self.width, self.dilation].map(|n| (n as u32).into());
-        let args = [(&taps).into(), x.into(), self.places.into(), rows, width, dilation, (look == Look::Ahead).into()];
-        gpu.launch(UNFOLD, "unfold", each(n), &args)?;
-        Ok(taps)
+    /// The norm as a convolution's kernels take it.
+    fn norm_args(&self) -> [Arg; 4] {
+        let Norm { bias, scale, shift, eps, .. } = self.norm();
+        [bias.into(), scale.into(), shift.into(), (eps as f32).into()]
     }
 
-    /// What the convolution puts out, but for its bias.
-    fn convolve(&self, gpu: &Gpu, x: View<'_>) -> Result<Numbers> {
-        let (n, width) = (x.len / self.width, self.width);
-        let (taps, y) = (self.unfold(gpu, x, Look::Back)?, gpu.room(x.len)?);
-        let (a, b) = (rows(view(&taps), TAPS * width), rows(self.kernel, width));
-        gpu.product([n, width, TAPS * width], a, b, rows(view(&y), width))?;
+    /// Whether a block of threads makes whole rows, and can go on to the norm.
+    fn is_narrow(&self) -> bool {
+        self.width <= COLUMNS
+    }
+
+    /// Runs a kernel whose last arguments say what this convolution is.
+    fn launch(&self, gpu: &Gpu, kernel: &str, args: &[Arg]) -> Result<()> {
+        let grid = (self.rows.div_ceil(ROWS) as u32, self.width.div_ceil(COLUMNS) as u32, 1);
+        let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let [rows, width, dilation] = [self.rows, self.width, self.dilation].map(|n| (n as u32).into());
+        let own = [self.kernel.into(), self.places.into(), rows, width, dilation];
+        gpu.launch(CONVOLVE, kernel, shape, &[args, &own].concat())
+    }
+
+    /// What the convolution makes of x, whose rows lie `stride` apart, but for its bias; `base` is added.
+    fn convolve(&self, gpu: &Gpu, x: View<'_>, stride: usize, base: Option<View<'_>>, look: Look) -> Result<Numbers> {
+        let y = gpu.room(self.rows * self.width)?;
+        let ahead = (look == Look::Ahead).into();
+        self.launch(gpu, "convolve", &[(&y).into(), x.into(), base.into(), (stride as u32).into(), ahead])?;
         Ok(y)
     }
 
-    /// From the gradient of what the ReLU puts out: writes that of the parameters, returns that of x.
-    fn back(&self, gpu: &Gpu, [x, convolved, grad]: [View<'_>; 3], dkernel: View<'_>) -> Result<Numbers> {
-        let (n, width) = (x.len / self.width, self.width);
-        let [dy, shares] = self.norm().back(gpu, convolved, grad)?;
-        let dy = view(&dy);
-        column_sums(gpu, view(&shares), 3 * width, dkernel.from(TAPS * width * width).first(3 * width))?;
-        let taps = self.unfold(gpu, x, Look::Back)?;
-        let a = rows(view(&taps), TAPS * width).turned();
-        gpu.product([TAPS * width, width, n], a, rows(dy, width), rows(dkernel, width))?;
-        // Each tap's gradient lies as far ahead as the tap looks back.
-        let (taps, dx) = (self.unfold(gpu, dy, Look::Ahead)?, gpu.room(x.len)?);
-        let across = transpose(gpu, self.kernel.first(TAPS * width * width), TAPS, width)?;
-        let (a, b) = (rows(view(&taps), TAPS * width), rows(view(&across), width));
-        gpu.product([n, width, TAPS * width], a, b, rows(view(&dx), width))?;
-        Ok(dx)
+    /// What the ReLU puts out, with `base` added, and what the convolution does, but for its bias.
+    fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>) -> Result<[Numbers; 2]> {
+        if !self.is_narrow() {
+            let convolved = self.convolve(gpu, x, self.width, None, Look::Back)?;
+            return Ok([self.norm().there(gpu, view(&convolved).first(x.len), base)?, convolved]);
+        }
+        let [y, convolved] = [gpu.room(x.len)?, gpu.room(x.len)?];
+        let given = [(&y).into(), (&convolved).into(), x.into(), base.into()];
+        self.launch(gpu, "convolve_norm", &[given, self.norm_args()].concat())?;
+        Ok([y, convolved])
+    }
+
+    /// From the gradient of what the ReLU puts out the shares of each row in those of bias, scale and shift: `[rows, 3 width]`.
+    /// The bias's is the gradient of what the convolution puts out.
+    fn shares(&self, gpu: &Gpu, convolved: &Numbers, grad: View<'_>) -> Result<Numbers> {
+        let (n, stride) = (self.rows * self.width, 3 * self.width);
+        let shares = gpu.room(3 * n)?;
+        let to = [0, self.width].map(|at| (view(&shares).from(at), stride));
+        self.norm().back(gpu, [view(convolved).first(n), grad], to)?;
+        Ok(shares)
+    }
+
+    /// The same from the shares of the half that follows.
+    fn shares_before(&self, gpu: &Gpu, convolved: &Numbers, next: &Half<'_>, shares: &Numbers) -> Result<Numbers> {
+        if !self.is_narrow() {
+            let grad = next.convolve(gpu, view(shares), 3 * self.width, None, Look::Ahead)?;
+            return self.shares(gpu, convolved, view(&grad));
+        }
+        let before = gpu.room(3 * self.rows * self.width)?;
+        let given = [(&before).into(), shares.into(), convolved.into()];
+        next.launch(gpu, "convolve_norm_back", &[given.as_slice(), &self.norm_args()].concat())?;
+        Ok(before)
     }
 }
 
 impl Residual {
     fn halves<'a>(&self, kernel: View<'a>, places: &'a CudaSlice<u32>) -> [Half<'a>; 2] {
         let half = |i: usize| Half {
+            rows: self.spans.rows(),
             width: self.width,
             dilation: (i + 1) * self.dilation,
             eps: self.eps,
@@ -89,6 +130,22 @@ impl Residual {
             places,
         };
         [half(0), half(1)]
+    }
+
+    /// The gradient of the kernel from what each half was given, and the shares of its rows.
+    fn dkernel(&self, gpu: &Gpu, len: usize, x: [View<'_>; 2], shares: [&Numbers; 2], kept: &Kept) -> Result<Numbers> {
+        let (n, tiles) = (self.spans.rows(), TAPS * self.width.div_ceil(SIDE).pow(2));
+        // A part of the rows is no shorter than two turns of a block. The parts depend on sizes alone, and with them the sums.
+        let rows = n.div_ceil((BUSY / (2 * tiles)).max(1)).next_multiple_of(DEPTH).max(2 * DEPTH);
+        let count = n.div_ceil(rows).max(1);
+        let (parts, dkernel) = (gpu.room(count * len)?, gpu.room(len)?);
+        let grid = (tiles as u32, count as u32, 2);
+        let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let given = [x[0].into(), x[1].into(), shares[0].into(), shares[1].into(), (&kept.places).into()];
+        let sizes = [n, self.width, self.dilation, rows].map(|n| (n as u32).into());
+        gpu.launch(TAPS_GRADIENT, "taps_gradient", shape, &[&[(&parts).into()], given.as_slice(), &sizes].concat())?;
+        column_sums(gpu, view(&parts), len, view(&dkernel))?;
+        Ok(dkernel)
     }
 }
 
@@ -103,10 +160,8 @@ impl OnGpu<2> for Residual {
             .collect();
         let places = gpu.copy_in(&places)?;
         let [one, two] = self.halves(kernel, &places);
-        let first = one.convolve(gpu, x)?;
-        let active = one.norm().there(gpu, view(&first), None)?;
-        let second = two.convolve(gpu, view(&active))?;
-        let y = two.norm().there(gpu, view(&second), Some(x))?;
+        let [active, first] = one.there(gpu, x, None)?;
+        let [y, second] = two.there(gpu, view(&active), Some(x))?;
         Ok((y, Kept { places, convolved: [first, second], active }))
     }
 
@@ -119,11 +174,10 @@ impl OnGpu<2> for Residual {
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
         let [one, two] = self.halves(kernel, &kept.places);
-        let dkernel = gpu.room(kernel.len)?;
-        let [first, second] = [0, kernel.len / 2].map(|at| view(&dkernel).from(at));
-        let dactive = two.back(gpu, [view(&kept.active), view(&kept.convolved[1]), grad], second)?;
-        let dx = one.back(gpu, [x, view(&kept.convolved[0]), view(&dactive)], first)?;
-        add(gpu, &dx, grad)?;
+        let second = two.shares(gpu, &kept.convolved[1], grad)?;
+        let first = one.shares_before(gpu, &kept.convolved[0], &two, &second)?;
+        let dx = one.convolve(gpu, view(&first), 3 * self.width, Some(grad), Look::Ahead)?;
+        let dkernel = self.dkernel(gpu, kernel.len, [x, view(&kept.active)], [&first, &second], kept)?;
         Ok(vec![dx, dkernel])
     }
 }
