@@ -1,10 +1,14 @@
-// What the kernels share: sums and maxima over a block, in an order that does not change from run to run.
+// What the kernels share: a sigmoid; sums and maxima over a block, in an order that does not change from run to run.
 #pragma once
 
 // Memory of the block that the launch gives the size of. A CPU that stands in for a GPU has its own.
 #ifndef SHARED
 #define SHARED(name) extern __shared__ float name[]
 #endif
+
+__device__ inline float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
 
 // The sum of a number of each thread, told to all of them. blockDim.x is a power of two, `cells` has that many.
 __device__ inline float block_sum(float x, float *cells) {

@@ -44,6 +44,7 @@ modules! {
     ATTENTION "attention",
     FILTERS "filters",
     GRU "gru",
+    GRU_NARROW "gru_narrow",
     HEAD "head",
     NORM "norm",
     RANK "rank",
