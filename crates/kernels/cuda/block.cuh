@@ -1,4 +1,4 @@
-// What the kernels share: sums and maxima over a block, in an order that does not change from run to run.
+// What the kernels share: a sigmoid; sums and maxima over a block, in an order that does not change from run to run.
 #pragma once
 
 // Memory of the block that the launch gives the size of, and a barrier of its own number for some warps of a block, so many
@@ -9,6 +9,10 @@ __device__ inline void meet(unsigned barrier, unsigned threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 #endif
+
+__device__ inline float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
 
 // The sum of a number of each thread, told to all of them. blockDim.x is a power of two, `cells` has that many.
 __device__ inline float block_sum(float x, float *cells) {

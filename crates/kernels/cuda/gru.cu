@@ -1,14 +1,10 @@
 // The recurrent half of a GRU: a block a window, a thread some units, every step in one launch. What meets the input is a
-// product before it and three after it.
+// product before it and three after it. Of any width; up to 128 units have kernels of their own (gru_narrow.cu).
 #include "block.cuh"
 
-__device__ inline float sigmoid(float x) {
-    return 1.0f / (1.0f + expf(-x));
-}
-
 // `inputs` [B, L, 3 d]: the input's part of update gate, reset gate and candidate, without the bias [3 d]. `by_state`
-// [d, 3 d]. Fills at the valid positions the gates [B, L, 3 d], the states before them and the reset ones [B, L, d]; writes
-// the states after the last [B, d]. Shared: 2 d floats.
+// [d, 3 d]. Writes the gates [B, L, 3 d], the states before each position and the reset ones [B, L, d], zero past a window's
+// length, and the states after the last position [B, d]. Shared: 2 d floats.
 extern "C" __global__ void gru(
     float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
     const unsigned *lengths, unsigned length, unsigned d
@@ -43,18 +39,33 @@ extern "C" __global__ void gru(
         }
         __syncthreads();
     }
-    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) state[(size_t)blockIdx.x * d + j] = own[j];
+    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+        state[(size_t)blockIdx.x * d + j] = own[j];
+        for (unsigned t = lengths[blockIdx.x]; t < length; t++) {
+            const size_t at = ((size_t)blockIdx.x * length + t) * d;
+            gates[3 * at + j] = gates[3 * at + d + j] = gates[3 * at + 2 * d + j] = 0.0f;
+            before[at + j] = reset[at + j] = 0.0f;
+        }
+    }
 }
 
-// The way back: the gradients before the gates' nonlinearities [B, L, 3 d], which begin at zero. `across` [3 d, d] is
-// `by_state` transposed. Shared: 4 d floats.
+// The way back: the gradients before the gates' nonlinearities [B, L, 3 d], zero past a window's length, and their sums over
+// each window [B, 3 d]. `across` [3 d, d] is `by_state` transposed. Shared: 4 d floats.
 extern "C" __global__ void gru_back(
-    float *dgates, const float *grad, const float *gates, const float *before, const float *across, const unsigned *lengths,
-    unsigned length, unsigned d
+    float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *across,
+    const unsigned *lengths, unsigned length, unsigned d
 ) {
     SHARED(ds);
     float *dz = ds + d, *dg = ds + 2 * d, *dc = ds + 3 * d;
-    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) ds[j] = grad[(size_t)blockIdx.x * d + j];
+    float *sum_of = sums + (size_t)blockIdx.x * 3 * d;
+    for (unsigned j = threadIdx.x; j < d; j += blockDim.x) {
+        ds[j] = grad[(size_t)blockIdx.x * d + j];
+        sum_of[j] = sum_of[d + j] = sum_of[2 * d + j] = 0.0f;
+        for (unsigned t = lengths[blockIdx.x]; t < length; t++) {
+            const size_t at = ((size_t)blockIdx.x * length + t) * d;
+            dgates[3 * at + j] = dgates[3 * at + d + j] = dgates[3 * at + 2 * d + j] = 0.0f;
+        }
+    }
     __syncthreads();
     for (unsigned t = lengths[blockIdx.x]; t-- > 0;) {
         const size_t at = ((size_t)blockIdx.x * length + t) * d;
@@ -81,9 +92,9 @@ extern "C" __global__ void gru_back(
                 sum += dz[k] * across[(size_t)k * d + j] + dg[k] * across[(size_t)(d + k) * d + j];
             }
             ds[j] = sum;
-            dgates[3 * at + j] = dz[j];
-            dgates[3 * at + d + j] = dg[j];
-            dgates[3 * at + 2 * d + j] = dc[j];
+            sum_of[j] += dgates[3 * at + j] = dz[j];
+            sum_of[d + j] += dgates[3 * at + d + j] = dg[j];
+            sum_of[2 * d + j] += dgates[3 * at + 2 * d + j] = dc[j];
         }
         __syncthreads();
     }

@@ -48,6 +48,7 @@ modules! {
     CONVOLVE "convolve",
     FILTERS "filters",
     GRU "gru",
+    GRU_NARROW "gru_narrow",
     HEAD "head",
     HEAD_STEP "head_step",
     MASK "mask",

@@ -115,7 +115,7 @@ fn attention_of_windows() {
 
 #[test]
 fn encoders_of_windows() {
-    for width in [1, 16, 65, 260] {
+    for width in [1, 16, 63, 64, 65, 127, 128, 260] {
         let lengths: Vec<u32> = (0..9).map(|b| 1 + b * 3 % 5).collect();
         let x = values(&[9, 5, width], 1);
         let scaled = |shape: &[usize], seed| (values(shape, seed) * (0.5 / (width as f64).sqrt())).unwrap();

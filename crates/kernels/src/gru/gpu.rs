@@ -5,11 +5,14 @@ use candle_core::{Result, bail};
 
 use super::{Gru, Sizes};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{GRU, Gpu, Numbers, View, blocks, rows, threads, view};
+use crate::gpu::{GRU, GRU_NARROW, Gpu, Module, Numbers, View, blocks, rows, threads, view};
 use crate::pick::gpu::{column_sums, transpose};
 
 /// Numbers that a block can share on every GPU.
 const SHARED: usize = 48 * 1024 / size_of::<f32>();
+/// Units whose weights the threads of a block have registers for, and threads of a unit there.
+const NARROW: usize = 128;
+const LANES: usize = 4;
 
 /// What the way back needs.
 pub(crate) struct Kept {
@@ -22,12 +25,25 @@ pub(crate) struct Kept {
 }
 
 impl Gru {
-    fn shape(&self, arrays: usize) -> Result<LaunchConfig> {
-        let width = self.sizes.width;
-        if arrays * width > SHARED {
+    /// The kernels there and back, with the numbers that their blocks share for each unit.
+    fn kernels(&self) -> (Module, [(&'static str, usize); 2]) {
+        match self.sizes.width {
+            0..=64 => (GRU_NARROW, [("gru_64", 0), ("gru_back_64", 0)]),
+            65..=NARROW => (GRU_NARROW, [("gru_128", 0), ("gru_back_128", 0)]),
+            _ => (GRU, [("gru", 2), ("gru_back", 4)]),
+        }
+    }
+
+    /// A block a window.
+    fn shape(&self, shared: usize) -> Result<LaunchConfig> {
+        let (width, windows) = (self.sizes.width, self.lengths.len());
+        if width <= NARROW {
+            return Ok(blocks(windows, (LANES * width).next_multiple_of(32) as u32, 0));
+        }
+        if shared * width > SHARED {
             bail!("gru: a width of {width} is more than a block of a GPU has room for: {} at most", SHARED / 4);
         }
-        Ok(blocks(self.lengths.len(), threads(width), arrays * width))
+        Ok(blocks(windows, threads(width), shared * width))
     }
 }
 
@@ -39,16 +55,17 @@ impl OnGpu<2> for Gru {
         let (n, all) = (self.lengths.len() * length, 3 * width);
         let inputs = gpu.room(n * all)?;
         gpu.product([n, all, input], rows(x, input), rows(kernel, all), rows(view(&inputs), all))?;
-        let (gates, before, reset) = (gpu.zeros(n * all)?, gpu.zeros(n * width)?, gpu.zeros(n * width)?);
+        let (gates, before, reset) = (gpu.room(n * all)?, gpu.room(n * width)?, gpu.room(n * width)?);
         let kept = Kept { lengths: gpu.copy_in(&self.lengths)?, gates, before, reset };
         let state = gpu.room(self.lengths.len() * width)?;
         let (by_state, bias) = (kernel.from(input * all), kernel.from((input + width) * all));
         let out = [(&state).into(), (&kept.gates).into(), (&kept.before).into(), (&kept.reset).into()];
         let given = [(&inputs).into(), by_state.into(), bias.into(), (&kept.lengths).into()];
         let sizes = [(length as u32).into(), (width as u32).into()];
-        // Of the way back, which takes more.
-        self.shape(4)?;
-        gpu.launch(GRU, "gru", self.shape(2)?, &[out.as_slice(), &given, &sizes].concat())?;
+        let (module, [(kernel, shared), (_, on_the_way_back)]) = self.kernels();
+        // Which takes more.
+        self.shape(on_the_way_back)?;
+        gpu.launch(module, kernel, self.shape(shared)?, &[out.as_slice(), &given, &sizes].concat())?;
         Ok((state, kept))
     }
 
@@ -62,11 +79,15 @@ impl OnGpu<2> for Gru {
     ) -> Result<Vec<Numbers>> {
         let Sizes { length, input, width } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
-        let across = transpose(gpu, kernel.from(input * all).first(width * all), 1, width)?;
-        let dgates = gpu.zeros(n * all)?;
-        let given = [(&dgates).into(), grad.into(), (&kept.gates).into(), (&kept.before).into()];
-        let rest = [(&across).into(), (&kept.lengths).into(), (length as u32).into(), (width as u32).into()];
-        gpu.launch(GRU, "gru_back", self.shape(4)?, &[given.as_slice(), &rest].concat())?;
+        let (module, [_, (name, shared)]) = self.kernels();
+        let by_state = kernel.from(input * all).first(width * all);
+        let across = if width > NARROW { Some(transpose(gpu, by_state, 1, width)?) } else { None };
+        let weights = across.as_ref().map_or(by_state, view);
+        let (dgates, sums) = (gpu.room(n * all)?, gpu.room(self.lengths.len() * all)?);
+        let out = [(&dgates).into(), (&sums).into()];
+        let given = [grad.into(), (&kept.gates).into(), (&kept.before).into(), weights.into(), (&kept.lengths).into()];
+        let sizes = [(length as u32).into(), (width as u32).into()];
+        gpu.launch(module, name, self.shape(shared)?, &[out.as_slice(), &given, &sizes].concat())?;
 
         let (dx, dkernel) = (gpu.room(x.len)?, gpu.room(kernel.len)?);
         let by_row = rows(view(&dgates), all);
@@ -77,7 +98,7 @@ impl OnGpu<2> for Gru {
         let (before, reset) = (rows(view(&kept.before), width).turned(), rows(view(&kept.reset), width).turned());
         gpu.product([width, 2 * width, n], before, by_row, rows(below, all))?;
         gpu.product([width, width, n], reset, candidate, rows(below.from(2 * width), all))?;
-        column_sums(gpu, view(&dgates), all, below.from(width * all))?;
+        column_sums(gpu, view(&sums), all, below.from(width * all))?;
         Ok(vec![dx, dkernel])
     }
 }

@@ -1,0 +1,170 @@
+// The recurrent half of a GRU of up to 128 units, whose weights stay in registers from a window's first position to its last.
+// A block is a window; four lanes of a warp are a unit, each with a quarter of the unit's weights: of every sixteen, four.
+// All four know the unit's sums, and each writes one of the arrays.
+#include "block.cuh"
+
+// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them.
+template <unsigned QUADS>
+__device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane, bool is_unit) {
+    const bool is_aligned = stride == 1 && d % 4 == 0 && (size_t)from % sizeof(float4) == 0;
+#pragma unroll
+    for (unsigned i = 0; i < QUADS; i++) {
+        const unsigned k = 16 * i + 4 * lane, n = is_unit && k < d ? d - k : 0;
+        const float *at = from + (size_t)k * stride;
+        if (is_aligned) {
+            weights[i] = n > 0 ? *reinterpret_cast<const float4 *>(at) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        } else {
+            weights[i].x = n > 0 ? at[0] : 0.0f;
+            weights[i].y = n > 1 ? at[stride] : 0.0f;
+            weights[i].z = n > 2 ? at[2 * (size_t)stride] : 0.0f;
+            weights[i].w = n > 3 ? at[3 * (size_t)stride] : 0.0f;
+        }
+    }
+}
+
+// A lane's part of the weighted sum of a vector that the block shares.
+template <unsigned QUADS> __device__ inline float dot(const float4 *x, const float4 (&weights)[QUADS], unsigned lane) {
+    float even = 0.0f, odd = 0.0f;
+#pragma unroll
+    for (unsigned i = 0; i < QUADS; i++) {
+        const float4 four = x[4 * i + lane];
+        even += four.x * weights[i].x;
+        odd += four.y * weights[i].y;
+        even += four.z * weights[i].z;
+        odd += four.w * weights[i].w;
+    }
+    return even + odd;
+}
+
+// The sum over the lanes of a unit, the same bits in each.
+__device__ inline float over_lanes(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+template <unsigned N> __device__ inline void clear(float4 (&x)[N]) {
+    for (unsigned i = threadIdx.x; i < N; i += blockDim.x) x[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+}
+
+__device__ inline float &at(float4 *x, unsigned j) {
+    return reinterpret_cast<float *>(x)[j];
+}
+
+// As `gru` does it.
+template <unsigned QUADS>
+__device__ inline void there(
+    float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
+    const unsigned *lengths, unsigned length, unsigned d
+) {
+    __shared__ float4 own[4 * QUADS], gated[4 * QUADS];
+    const unsigned lane = threadIdx.x % 4, j = threadIdx.x / 4, count = lengths[blockIdx.x];
+    const size_t first = (size_t)blockIdx.x * length;
+    const bool is_unit = j < d, has_input = is_unit && lane < 3;
+    // Update gate, reset gate and candidate meet the input in the first, the second and the third lane.
+    const float *input = inputs + first * 3 * d + lane * d + j;
+    const float offset = has_input ? bias[lane * d + j] : 0.0f;
+    float next = has_input && count > 0 ? *input : 0.0f;
+    float4 update[QUADS], forget[QUADS], candidate[QUADS];
+    hold(update, by_state + j, 3 * d, d, lane, is_unit);
+    hold(forget, by_state + d + j, 3 * d, d, lane, is_unit);
+    hold(candidate, by_state + 2 * d + j, 3 * d, d, lane, is_unit);
+    clear(own);
+    clear(gated);
+    const unsigned step = lane < 3 ? 3 * d : d;
+    float *saved = lane < 3 ? gates + first * 3 * d + lane * d + j : before + first * d + j;
+    float *saved_reset = reset + first * d + j, s = 0.0f;
+    __syncthreads();
+    for (unsigned t = 0; t < count; t++) {
+        const float met = next + offset;
+        input += 3 * d;
+        next = has_input && t + 1 < count ? *input : 0.0f;
+        float z = over_lanes(dot(own, update, lane) + (lane == 0 ? met : 0.0f));
+        const float g = sigmoid(over_lanes(dot(own, forget, lane) + (lane == 1 ? met : 0.0f))), kept = g * s;
+        if (is_unit && lane == 0) at(gated, j) = kept;
+        __syncthreads();
+        z = sigmoid(z);
+        const float c = tanhf(over_lanes(dot(gated, candidate, lane) + (lane == 2 ? met : 0.0f))), old = s;
+        s += z * (c - s);
+        if (is_unit) {
+            if (lane == 0) {
+                at(own, j) = s;
+                saved_reset[(size_t)t * d] = kept;
+            }
+            saved[(size_t)t * step] = lane == 0 ? z : lane == 1 ? g : lane == 2 ? c : old;
+        }
+        __syncthreads();
+    }
+    if (!is_unit) return;
+    for (unsigned t = count; t < length; t++) {
+        if (lane == 0) saved_reset[(size_t)t * d] = 0.0f;
+        saved[(size_t)t * step] = 0.0f;
+    }
+    if (lane == 0) state[(size_t)blockIdx.x * d + j] = s;
+}
+
+// As `gru_back` does it, but for the weights, which come as they are.
+template <unsigned QUADS>
+__device__ inline void back(
+    float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *by_state,
+    const unsigned *lengths, unsigned length, unsigned d
+) {
+    __shared__ float4 dupdate[4 * QUADS], dforget[4 * QUADS], dcandidate[4 * QUADS];
+    const unsigned lane = threadIdx.x % 4, j = threadIdx.x / 4, count = lengths[blockIdx.x];
+    const size_t first = (size_t)blockIdx.x * length;
+    const bool is_unit = j < d;
+    const float *gate = gates + first * 3 * d + j, *state = before + first * d + j;
+    float ds = is_unit ? grad[(size_t)blockIdx.x * d + j] : 0.0f, sum = 0.0f;
+    float4 update[QUADS], forget[QUADS], candidate[QUADS];
+    hold(update, by_state + (size_t)j * 3 * d, 1, d, lane, is_unit);
+    hold(forget, by_state + (size_t)j * 3 * d + d, 1, d, lane, is_unit);
+    hold(candidate, by_state + (size_t)j * 3 * d + 2 * d, 1, d, lane, is_unit);
+    clear(dupdate);
+    clear(dforget);
+    clear(dcandidate);
+    float *to = dgates + first * 3 * d + lane * d + j;
+    const bool is_written = is_unit && lane < 3;
+    for (unsigned t = count; is_written && t < length; t++) to[(size_t)t * 3 * d] = 0.0f;
+    float z = 0.0f, g = 0.0f, c = 0.0f, old = 0.0f;
+    const auto read = [&](unsigned t) {
+        const float *here = gate + (size_t)t * 3 * d;
+        z = here[0], g = here[d], c = here[2 * d], old = state[(size_t)t * d];
+    };
+    if (is_unit && count > 0) read(count - 1);
+    __syncthreads();
+    for (unsigned t = count; t-- > 0;) {
+        const float dz = ds * (c - old) * z * (1.0f - z), dc = ds * z * (1.0f - c * c), through = old * g * (1.0f - g), open = g;
+        ds *= 1.0f - z;
+        if (is_unit && lane == 0) at(dupdate, j) = dz;
+        if (is_unit && lane == 1) at(dcandidate, j) = dc;
+        __syncthreads();
+        // The position before this one is on its way.
+        if (is_unit && t > 0) read(t - 1);
+        const float part = dot(dupdate, update, lane), dreset = over_lanes(dot(dcandidate, candidate, lane)), dg = dreset * through;
+        ds += dreset * open;
+        if (is_unit && lane == 0) at(dforget, j) = dg;
+        __syncthreads();
+        ds += over_lanes(part + dot(dforget, forget, lane));
+        const float mine = lane == 0 ? dz : lane == 1 ? dg : dc;
+        if (is_written) to[(size_t)t * 3 * d] = mine;
+        sum += mine;
+    }
+    if (is_written) sums[(size_t)blockIdx.x * 3 * d + lane * d + j] = sum;
+}
+
+// 64 units are 16 in each lane, of every kind of weight; 128 are 32.
+#define KERNELS(units) \
+    extern "C" __global__ void __launch_bounds__(4 * units) gru_##units( \
+        float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, \
+        const float *bias, const unsigned *lengths, unsigned length, unsigned d \
+    ) { \
+        there<units / 16>(state, gates, before, reset, inputs, by_state, bias, lengths, length, d); \
+    } \
+    extern "C" __global__ void __launch_bounds__(4 * units) gru_back_##units( \
+        float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *by_state, \
+        const unsigned *lengths, unsigned length, unsigned d \
+    ) { \
+        back<units / 16>(dgates, sums, grad, gates, before, by_state, lengths, length, d); \
+    }
+
+KERNELS(64)
+KERNELS(128)
