@@ -34,6 +34,20 @@ class Batch(NamedTuple):
     ended: Tensor  # [B] bool: nothing follows the action
 
 
+def random_batch(item_num: int, rows: int) -> Batch:
+    """Rows of full and of padded windows."""
+    slots = torch.arange(WINDOW)
+
+    def windows():
+        lengths = torch.randint(1, WINDOW + 1, (rows,))
+        items = torch.randint(item_num, (rows, WINDOW))
+        return torch.where(slots < lengths[:, None], items, item_num), lengths
+
+    steps, targets = torch.randint(STEPS, (rows,)), torch.randint(item_num, (rows,))
+    rewards = torch.where(torch.rand(rows) < 0.05, 1.0, 0.2)
+    return Batch(*windows(), steps, torch.rand(rows) * 2, targets, rewards, *windows(), torch.rand(rows) < 0.2)
+
+
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file: eight bytes of header length, a JSON header, the data."""
     raw = path.read_bytes()

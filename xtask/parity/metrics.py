@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from data import CLICK, PURCHASE
+from data import CLICK, PURCHASE, Batch
 
 CUTOFFS = (5, 10, 20)
 
@@ -13,6 +13,12 @@ def ranks(scores: Tensor, targets: Tensor) -> Tensor:
     if scores.isnan().any():
         raise ValueError("a score is NaN")
     return (scores >= scores.gather(1, targets.unsqueeze(1))).sum(1)
+
+
+def rank(model, batch: Batch) -> tuple:
+    """What ranking a batch is timed by: all items scored, the rank of each target and the 20 best."""
+    scores = model.scores(batch)
+    return (scores >= scores.gather(1, batch.targets[:, None])).sum(1), scores.topk(20)
 
 
 def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data import STEPS, WINDOW, Sessions
+from data import STEPS, WINDOW, Sessions, random_batch
 from encoders import ENCODERS
 from methods import METHODS, build
 from metrics import ranks, summary, wilson
+from step_gpu import block, fields
 
 ITEMS = 30
 torch.set_num_threads(1)
@@ -50,6 +51,15 @@ def mixed(count: int = 40) -> Sessions:
 
 
 class Data(unittest.TestCase):
+    def test_a_batch_in_one_block_is_the_same_batch(self):
+        first, second = random_batch(ITEMS, 16), random_batch(ITEMS, 16)
+        place = block(first).clone()
+        batch = fields(place, first)
+        place.copy_(block(second))
+        for field, expected in zip(batch, second):
+            self.assertEqual(field.dtype, expected.dtype)
+            self.assertTrue(torch.equal(field, expected))
+
     def test_windows_and_next_states(self):
         batch = dataset([[(i, 0, 0) for i in range(12)], [(20, 1, 0), (21, 0, 0)]]).batch(np.array([0, 1, 11, 12]))
         self.assertEqual(batch.items[0].tolist(), [ITEMS] * WINDOW)

@@ -1,11 +1,11 @@
-//! Programs of this repository, built by cargo.
+//! Programs of this repository, built by cargo, or those of a folder that `pack` made.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::root;
+use crate::{packed, root};
 
 /// The cargo that runs this task, in this repository's root.
 pub fn cargo() -> Command {
@@ -48,6 +48,15 @@ pub fn step_speed(device: &str) -> Result<PathBuf> {
     Ok(bench)
 }
 
+/// This program.
+///
+/// # Errors
+/// If it does not build.
+pub fn xtask() -> Result<PathBuf> {
+    let [xtask] = build(&["--package", "xtask"], ["xtask"], "cpu")?;
+    Ok(xtask)
+}
+
 /// The tests that need a GPU: of the operations, and of training.
 pub const GPU_TESTS: [&str; 2] = ["gpu_ops", "gpu"];
 
@@ -68,11 +77,15 @@ pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
     build(&["--package", "prl-cli", "--package", "prl-fuzz"], ["prl", "smoke"], "cpu")
 }
 
-/// Builds in one call of cargo, so that all share their dependencies, and returns where the programs of these names lie.
+/// Builds in one call of cargo, so that all share their dependencies, and returns where the programs of these names lie. In a
+/// pack they lie there.
 ///
 /// # Errors
-/// If they do not build, or have other names.
+/// If they do not build, or have other names; if the pack has them not.
 pub fn build<const N: usize>(what: &[&str], names: [&str; N], device: &str) -> Result<[PathBuf; N]> {
+    if let Some(pack) = packed::here() {
+        return pack.programs(names);
+    }
     let mut cargo = cargo();
     cargo.args(["build", "--release"]).args(what);
     if device.starts_with("cuda") {

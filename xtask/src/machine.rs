@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::root;
+use crate::{packed, root};
 
 /// A machine, its compiler and the state of this repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,14 +27,14 @@ pub struct Machine {
 impl Machine {
     /// This one. What cannot be found out is `unknown`.
     pub fn here() -> Self {
-        let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+        let built = packed::here().map(|pack| &pack.built);
         Self {
             processor: processor().unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(1, Into::into),
             gpu: said("nvidia-smi", &["--query-gpu=name", "--format=csv,noheader"]),
             system: system(),
-            rustc: said(&rustc, &["--version"]).unwrap_or_else(unknown),
-            commit: commit().unwrap_or_else(unknown),
+            rustc: built.map(|built| built.rustc.clone()).or_else(rustc).unwrap_or_else(unknown),
+            commit: built.map(|built| built.commit.clone()).or_else(commit).unwrap_or_else(unknown),
         }
     }
 
@@ -67,6 +67,10 @@ fn system() -> String {
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let name = name.map_or(std::env::consts::OS, |name| name.trim_matches('"'));
     format!("{name}, {}", std::env::consts::ARCH)
+}
+
+fn rustc() -> Option<String> {
+    said(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()), &["--version"])
 }
 
 /// Results are no change: they are written by what the commit holds.

@@ -7,6 +7,7 @@ mod files;
 mod html;
 mod machine;
 mod pack;
+mod packed;
 mod plot;
 mod reliability;
 mod reproduce;
@@ -18,6 +19,7 @@ mod timed;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// The project's own chores.
@@ -39,7 +41,7 @@ enum Task {
     Perform(reproduce::PerformArgs),
     /// Speed, memory and growth: training steps, evaluation, preparation
     Bench(Box<bench::Args>),
-    /// One folder for a machine with a GPU but neither Rust nor network: the binary, data, and a script that starts it
+    /// One folder for a machine with a GPU but neither Rust nor network: programs, data, and a script that starts them
     Pack(pack::Args),
     /// The tests that need a GPU, on a CPU in its place (needs x86-64 Linux, a CUDA toolkit, a C++ compiler)
     StandIn,
@@ -52,7 +54,18 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().task {
+    let task = Args::parse().task;
+    match packed::find().and_then(|()| perform(task)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
         Task::Reproduce(args) => reproduce::run(*args),
         Task::Status(args) => reproduce::status::run(&args),
         Task::Perform(args) => reproduce::perform(&args),
@@ -62,20 +75,13 @@ fn main() -> ExitCode {
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 
-/// The root of the repository, where every task works.
+/// The root of the repository, where every task works; or the folder that `pack` made, which is laid out like it.
 fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
+    packed::here().map_or_else(|| xtask.parent().unwrap_or(xtask), |pack| &pack.folder)
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 //! `cargo xtask pack`: everything a machine needs that has a GPU but neither Rust nor a network, in one folder.
 //!
-//! The folder holds the `prl` binary and the step bench, built for the device, the tests that need a GPU, prepared datasets, and
-//! `run`, a shell script that finds the GPU's libraries there and starts one of them.
+//! The folder holds the `prl` binary and the step bench, built for the device, the tests that need a GPU, this program with
+//! PyTorch's side of the benches, prepared datasets, and `run`, a shell script that finds the GPU's libraries there and starts
+//! a program. What this program does there is in `packed.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::binary;
 use crate::files::write_whole;
+use crate::packed::{self, Built};
+use crate::{binary, root};
 
 /// Flags of `pack`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Prepared datasets to take along, each under its folder's name
+    /// Prepared datasets to take along, each under its folder's name; `reproduce` there uses the one of each log
     #[arg(long, num_args = 0..)]
     data: Vec<PathBuf>,
     /// cuda, or cpu
@@ -25,7 +27,11 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// What starts a program of the folder: `./run gpu_ops`, `./run gpu`, `./run prl train ..`, `./run step_speed --device cuda ..`.
+/// PyTorch's side of the benches.
+const PYTHON: &str = "xtask/parity";
+
+/// What starts a program of the folder: `./run gpu_ops`, `./run gpu`, `./run prl train ..`, `./run step_speed --device cuda ..`,
+/// `./run xtask bench --device cuda ..`.
 const RUN: &str = r#"#!/bin/sh
 # Starts a program of this folder with the GPU's libraries in reach: ./run prl train --device cuda --data data/NAME --out OUT
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,32 +48,33 @@ for library in libcublas.so.13 libcurand.so.10 libcudart.so.13 libcuda.so.1; do
     fi
   done
 done
-LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}$found exec "$here/$program" "$@"
+PRL_PACK=$here PRL_PACK_LIBRARIES=${LD_LIBRARY_PATH:-} LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}$found \
+  exec "$here/bin/$program" "$@"
 "#;
 
 /// Builds and copies everything.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(!args.out.exists(), "{} is there already; name another --out", args.out.display());
     let names = args.data.iter().map(|data| dataset_name(data)).collect::<Result<Vec<_>>>()?;
+    let prl = binary::prl_without_readers(&args.device)?;
+    let built = Built::now(&prl)?;
     let mut programs =
-        vec![("prl", binary::prl_without_readers(&args.device)?), ("step_speed", binary::step_speed(&args.device)?)];
+        vec![("prl", prl), ("step_speed", binary::step_speed(&args.device)?), ("xtask", binary::xtask()?)];
     if args.device.starts_with("cuda") {
         programs.extend(binary::GPU_TESTS.into_iter().zip(binary::gpu_tests()?));
     }
     let out = std::path::absolute(&args.out)?;
     let part = out.with_extension("part");
-    fs::create_dir_all(part.join("data")).with_context(|| format!("failed to make {}", part.display()))?;
+    fs::create_dir_all(part.join(packed::PROGRAMS)).with_context(|| format!("failed to make {}", part.display()))?;
     for (name, program) in &programs {
-        copy(program, &part.join(name))?;
+        copy(program, &part.join(packed::PROGRAMS).join(name))?;
     }
+    copy_files(&root().join(PYTHON), &part.join(PYTHON))?;
+    fs::create_dir_all(part.join(packed::DATA))?;
     for (data, name) in args.data.iter().zip(&names) {
-        let to = part.join("data").join(name);
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(data)? {
-            let entry = entry?;
-            copy(&entry.path(), &to.join(entry.file_name()))?;
-        }
+        copy_files(data, &part.join(packed::DATA).join(name))?;
     }
+    write_whole(&part.join(packed::BUILT), serde_json::to_string_pretty(&built)?)?;
     write_whole(&part.join("run"), RUN)?;
     executable(&part.join("run"))?;
     fs::rename(&part, &out)?;
@@ -80,6 +87,18 @@ fn dataset_name(data: &Path) -> Result<String> {
     ensure!(data.join("manifest.json").is_file(), "{} is no prepared dataset: it has no manifest.json", data.display());
     let name = data.canonicalize()?.file_name().map(|name| name.to_string_lossy().into_owned());
     name.with_context(|| format!("{} has no name", data.display()))
+}
+
+/// Copies the files of a folder, not its folders.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            copy(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -110,13 +129,17 @@ mod tests {
         let lib = dir.path().join("gpu/deep");
         fs::create_dir_all(&lib).unwrap();
         fs::write(lib.join("libcublas.so.13"), "").unwrap();
-        fs::write(dir.path().join("tool"), "#!/bin/sh\necho \"$1 $LD_LIBRARY_PATH\"\n").unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        let tool = "#!/bin/sh\necho \"$1 $LD_LIBRARY_PATH of $PRL_PACK_LIBRARIES in $PRL_PACK\"\n";
+        fs::write(dir.path().join("bin/tool"), tool).unwrap();
         fs::write(dir.path().join("run"), RUN).unwrap();
-        ["tool", "run"].iter().for_each(|name| executable(&dir.path().join(name)).unwrap());
+        ["bin/tool", "run"].iter().for_each(|name| executable(&dir.path().join(name)).unwrap());
         let mut run = Command::new(dir.path().join("run"));
-        let output = run.args(["tool", "a b"]).env("CUDA_LIBRARIES", dir.path().join("gpu")).output().unwrap();
+        run.env("CUDA_LIBRARIES", dir.path().join("gpu")).env("LD_LIBRARY_PATH", "own");
+        let output = run.args(["tool", "a b"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
-        assert!(said.starts_with("a b ") && said.contains(&lib.display().to_string()), "{said}");
+        assert!(said.starts_with("a b own:") && said.contains(&lib.display().to_string()), "{said}");
+        assert!(said.ends_with(&format!(" of own in {}\n", dir.path().display())), "{said}");
     }
 
     #[test]

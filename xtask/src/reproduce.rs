@@ -6,7 +6,7 @@
 
 mod cases;
 mod choice;
-mod code;
+pub mod code;
 mod csvs;
 mod data;
 mod devices;

@@ -112,6 +112,39 @@ fn a_study_that_was_killed_goes_on() {
 }
 
 #[test]
+fn a_pack_is_its_own_repository() {
+    let study = Study::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/prl.sh");
+    let (bin, data) = (study.path("bin"), study.path("data/of-rc15"));
+    for folder in [&bin, &data] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::copy(&script, bin.join("prl")).unwrap();
+    fs::copy(script.with_file_name("ranks.awk"), bin.join("ranks.awk")).unwrap();
+    fs::write(study.path("built.json"), r#"{"rustc": "rustc 1.0", "commit": "abc + changes", "code": "c0de"}"#)
+        .unwrap();
+    let call = |log: &str| {
+        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        xtask.args(["reproduce", "--encoders", "gru", "--methods", "normal", "--repeats", "1", "--logs", log]);
+        xtask.env("PRL_PACK", study.dir.path()).env("FAKE_DIR", study.dir.path()).env_remove("PRL_BIN");
+        xtask.current_dir(study.dir.path()).stdin(Stdio::null()).output().unwrap()
+    };
+    let output = call("rc15");
+    assert!(!output.status.success() && said(&output).contains("no prepared rc15 in "), "{}", said(&output));
+    let mut prepare = Command::new(bin.join("prl"));
+    prepare.args(["prepare", "--source", "rc15", "--clicks"]).arg(study.path("built.json")).arg("--out").arg(&data);
+    assert!(prepare.env("FAKE_DIR", study.dir.path()).status().unwrap().success());
+    study.calls();
+    let output = call("rc15");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(study.calls().iter().all(|call| !call.starts_with("synth ") && !call.starts_with("prepare ")));
+    let page = fs::read_to_string(study.path("results/quick/README.md")).unwrap();
+    for told in ["rustc 1.0", "abc + changes", "c0de"] {
+        assert!(page.contains(told), "{told} is not on the page: {page}");
+    }
+}
+
+#[test]
 fn a_failure_is_recorded_and_tried_again_only_when_asked() {
     let study = Study::new();
     study.tell("diverge", "gru-sac");

@@ -103,21 +103,30 @@ fn number(line: &Value, key: &str) -> f64 {
 
 fn page(args: &StepsArgs, lines: &[Value]) -> String {
     let peak = lines.iter().map(|line| number(line, "product_gflops")).fold(f64::NAN, f64::max);
+    let is_cuda = args.device.starts_with("cuda");
+    let about = if is_cuda {
+        "The parts are of other steps, which wait for the GPU after each part. Host MB is the most memory that the process held, \
+         the GPU's left out."
+    } else {
+        "MB is the most memory that the process held. With a bf16 head (`--bf16-head`) what the output layer multiplies in training is rounded to bfloat16; its share is of \
+         the same fp32 product."
+    };
     format!(
         "# Bench\n\nBatch 256, window 10, width 64, fp32, {} threads, device {}; median and least of {} steps, the parts are \
-         means; each case in a process of its own, whose peak is MB. A plain product of two square matrices reached {peak:.0} \
+         means; each case in a process of its own. A plain product of two square matrices reached {peak:.0} \
          GFLOP/s in this run: the shares are of that, the head's counted on three products, ranking's on \
-         one. x normal is against cross-entropy alone. With a bf16 head (`--bf16-head`) what the output layer multiplies in \
-         training is rounded to bfloat16; its share is of the same fp32 product.\n\n{}\n{}",
+         one. x normal is against cross-entropy alone. {about}\n\n{}\n{}",
         args.threads,
         args.device,
         args.steps,
         Machine::here().to_markdown(),
-        table(lines, peak)
+        table(lines, peak, is_cuda)
     )
 }
 
-fn table(lines: &[Value], peak: f64) -> String {
+/// A GPU's step takes a millisecond or so: it is shown to the microsecond.
+fn table(lines: &[Value], peak: f64, is_cuda: bool) -> String {
+    let digits = if is_cuda { 3 } else { 1 };
     let header = [
         "encoder",
         "method",
@@ -132,7 +141,7 @@ fn table(lines: &[Value], peak: f64) -> String {
         "head, share of peak",
         "events/s ranked",
         "ranking, share of peak",
-        "MB",
+        if is_cuda { "host MB" } else { "MB" },
     ];
     let case = |line: &Value, method: &Value| format!("{} {method} {}", line["encoder"], line["items"]);
     let in_full = lines.iter().filter(|line| line["bf16_head"] != true);
@@ -145,9 +154,9 @@ fn table(lines: &[Value], peak: f64) -> String {
         let head = if is_one_head(&text("method")) { number(line, "head_gflops") / peak } else { f64::NAN };
         let method = if line["bf16_head"] == true { text("method") + ", bf16 head" } else { text("method") };
         let mut cells = vec![text("encoder"), method, text("items")];
-        cells.extend([cell("step_ms_median", 1), cell("step_ms_min", 1)]);
+        cells.extend([cell("step_ms_median", digits), cell("step_ms_min", digits)]);
         cells.push(shown(number(line, "step_ms_median") / normal, 2));
-        cells.extend(["encoder_ms", "head_ms", "backward_ms", "adam_ms"].map(|key| cell(key, 1)));
+        cells.extend(["encoder_ms", "head_ms", "backward_ms", "adam_ms"].map(|key| cell(key, digits)));
         cells.extend([shown(head, 2), cell("eval_events_per_s", 0), shown(number(line, "eval_gflops") / peak, 2)]);
         cells.push(cell("peak_rss_mb", 0));
         cells
@@ -161,7 +170,7 @@ fn is_one_head(method: &str) -> bool {
 }
 
 /// A number to some digits; a dash for none.
-fn shown(x: f64, digits: usize) -> String {
+pub fn shown(x: f64, digits: usize) -> String {
     if x.is_nan() { "-".into() } else { format!("{x:.digits$}") }
 }
 
@@ -178,10 +187,11 @@ mod tests {
                    "eval_gflops": 100.0})
         };
         let lines = [line("normal", 10, 4.0), line("sqn", 10, 6.0), line("sqn", 20, 9.0)];
-        let table = table(&lines, 200.0);
-        let rows: Vec<&str> = table.lines().skip(2).collect();
+        let cpu = table(&lines, 200.0, false);
+        let rows: Vec<&str> = cpu.lines().skip(2).collect();
         assert_eq!(rows[0], "| gru | normal | 10 | 4.0 | - | 1.00 | - | - | - | - | 0.75 | - | 0.50 | - |");
         assert_eq!(rows[1], "| gru | sqn | 10 | 6.0 | - | 1.50 | - | - | - | - | - | - | 0.50 | - |");
         assert!(rows[2].starts_with("| gru | sqn | 20 | 9.0 | - | - |"), "{}", rows[2]);
+        assert!(table(&lines, 200.0, true).contains("| gru | normal | 10 | 4.000 | - | 1.00 |"));
     }
 }

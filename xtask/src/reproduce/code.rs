@@ -32,6 +32,11 @@ pub fn of_source() -> Result<String> {
     Ok(name(files))
 }
 
+/// The same, or the name of the binary that they build: sources without git are told apart by that.
+pub fn of_source_or(binary: &Path) -> Result<String> {
+    of_source().or_else(|_| of_file(binary))
+}
+
 /// The name of a binary.
 pub fn of_file(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;

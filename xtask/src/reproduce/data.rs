@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::prl::{Log, Prl};
 use super::schedule::Scale;
 use super::spec::fingerprint;
+use crate::packed;
 
 /// A public log that the paper uses.
 pub struct Source {
@@ -84,10 +85,12 @@ pub struct Counts {
 }
 
 impl Dataset {
-    /// Finds or makes the raw files and prepares them under `data`, unless that is done.
+    /// Finds or makes the raw files and prepares them under `data`, unless that is done. A pack has it prepared.
     pub fn open(source: &'static Source, raw: &Path, data: &Path, scale: Scale, prl: &Prl) -> Result<Self> {
         let real = raw.join(source.name);
-        let dir = if source.is_in(&real)? {
+        let dir = if let Some(pack) = packed::here() {
+            pack.dataset(source.name)?
+        } else if source.is_in(&real)? {
             let dir = data.join(format!("{}-{}", source.name, fingerprint(&source.look(&real)?)));
             source.prepare(&real, &dir, prl)?;
             dir

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::code;
-use crate::{binary, root};
+use crate::{binary, packed, root};
 
 /// Its exit code when it was interrupted: a signal asked it to stop, and it can go on.
 const INTERRUPTED: i32 = 130;
@@ -41,7 +41,7 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 impl Prl {
-    /// The binary that the environment variable `PRL_BIN` names, or else one built now.
+    /// The binary that the environment variable `PRL_BIN` names, or else one built now, or packed.
     pub fn find(device: &str) -> Result<Self> {
         match std::env::var_os("PRL_BIN") {
             Some(program) => {
@@ -51,8 +51,8 @@ impl Prl {
             }
             None => {
                 let program = binary::prl(device)?;
-                // Sources without git are told apart by what they build.
-                let code = code::of_source().or_else(|_| code::of_file(&program))?;
+                let packed = packed::here().map(|pack| Ok(pack.built.code.clone()));
+                let code = packed.unwrap_or_else(|| code::of_source_or(&program))?;
                 Self::at(program, code)
             }
         }

@@ -41,7 +41,7 @@ case $command in
     [ "$(head -c 7 "$raw")" = "made up" ] || synthetic=false
     rest='"items":800,"clicks":51200,"purchases":2048'
     all="{\"sessions\":$sessions,$rest}"
-    echo "{\"dataset\":\"fake$source\",\"source\":{\"synthetic\":$synthetic},\"counts\":{\"before_length_filter\":$all,
+    echo "{\"dataset\":\"fake$source\",\"source\":{\"kind\":\"$source\",\"synthetic\":$synthetic},\"counts\":{\"before_length_filter\":$all,
       \"after_length_filter\":$all},\"splits\":{\"train\":$all,\"val\":$all,\"test\":$all}}" >"$out/manifest.json"
     ;;
   train)
