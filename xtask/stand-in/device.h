@@ -41,6 +41,8 @@ void barrier();
 void meet(unsigned which, unsigned n);
 // What the thread of this number hands in when all of them do.
 uint64_t swap(uint64_t own, unsigned from);
+// How many threads of the block hand in what is not zero.
+int count(int own);
 void add(const char *name, void (*call)(void **arguments, void *kernel), void *kernel);
 
 template <class... A, size_t... I> void apply(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
@@ -74,7 +76,9 @@ template <class To, class From> To bits(From from) {
 
 static inline void __syncthreads() { stand_in::barrier(); }
 static inline void meet(unsigned barrier, unsigned threads) { stand_in::meet(barrier, threads); }
+static inline int __syncthreads_count(int x) { return stand_in::count(x); }
 static inline float __uint_as_float(unsigned x) { return stand_in::bits<float>(x); }
+static inline unsigned __float_as_uint(float x) { return stand_in::bits<unsigned>(x); }
 static inline int __float_as_int(float x) { return stand_in::bits<int>(x); }
 static inline float __int_as_float(int x) { return stand_in::bits<float>(x); }
 static inline long long __double_as_longlong(double x) { return stand_in::bits<long long>(x); }

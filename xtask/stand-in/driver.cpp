@@ -117,6 +117,15 @@ uint64_t swap(uint64_t own, unsigned from) {
     return theirs;
 }
 
+int count(int own) {
+    coroutines[current].handed = own != 0;
+    barrier();
+    int n = 0;
+    for (size_t i = 0; i < (size_t)threads.x * threads.y * threads.z; i++) n += coroutines[i].handed;
+    barrier();
+    return n;
+}
+
 static void prepare(Coroutine &coroutine, Place place) {
     coroutine.has_ended = false;
     coroutine.place = place;

@@ -1,5 +1,6 @@
 // Caser's filters over a window, horizontal and vertical. `heights` holds for each height the height itself, the row of
-// `horizontal` [.., filters] where its filters begin, and the row of its biases.
+// `horizontal` [.., filters] where its filters begin, and the row of its biases. A tap is a row of a filter: `width` rows of
+// `horizontal`; those of all heights lie one after the other.
 #include "block.cuh"
 
 struct Height {
@@ -11,7 +12,7 @@ __device__ inline float valid(const float *x, unsigned position, unsigned count,
     return position < count ? x[(size_t)position * width + column] : 0.0f;
 }
 
-// A block a window of x [B, length, width]: for each height and filter the best score over the positions, and where that is
+// Of any window; `filters_short` does the same to a short one. A block a window of x [B, length, width]: for each height and filter the best score over the positions, and where that is
 // (`best` [B, heights filters]), then the vertical filter of each column: y [B, heights filters + width], cut at zero.
 // Shared: a float for each of `chunk` positions and each filter, and one for each filter.
 extern "C" __global__ void filters(
@@ -63,70 +64,204 @@ extern "C" __global__ void filters(
     }
 }
 
-// A block a window, a thread some columns: the gradient of x, which begins at zero. `grad` is gated by the ReLU already.
-extern "C" __global__ void filters_back(
-    float *dx, const float *grad, const unsigned *best, const float *horizontal, const float *vertical, const Height *heights,
-    const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters
+// Rows of a window that a thread multiplies by a tap at once.
+constexpr unsigned ROWS = 5;
+
+// As `filters`, of a window that fits what a block shares: every tap meets every row before a filter's taps are added up, and
+// the columns of a row are split into `parts`. Shared: the window, its rows padded to fours and they to fives; a float for
+// each part, tap, row and filter, and one for each height, row and filter.
+extern "C" __global__ void __launch_bounds__(1024) filters_short(
+    float *y, unsigned *best, const float *x, const float *horizontal, const float *vertical, const Height *heights,
+    const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters, unsigned taps,
+    unsigned parts
 ) {
-    const unsigned b = blockIdx.x, outputs = n_heights * n_filters + width, count = lengths[b];
-    const float *given = grad + (size_t)b * outputs;
-    for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
-        float *column = dx + (size_t)b * length * width + c;
-        for (unsigned t = 0; t < count; t++) column[(size_t)t * width] = vertical[t] * given[n_heights * n_filters + c];
-        for (unsigned h = 0; h < n_heights; h++) {
-            const Height group = heights[h];
-            for (unsigned f = 0; f < n_filters; f++) {
-                const unsigned at = best[(size_t)b * n_heights * n_filters + h * n_filters + f];
-                const float g = given[h * n_filters + f];
-                for (unsigned j = 0; j < group.height && at + j < count; j++) {
-                    column[(size_t)(at + j) * width] += g * horizontal[(size_t)(group.row + j * width + c) * n_filters + f];
-                }
+    SHARED(image);
+    const unsigned b = blockIdx.x, count = lengths[b], quads = (width + 3) / 4, groups = (length + ROWS - 1) / ROWS;
+    const unsigned across = n_heights * n_filters, stride = 4 * quads;
+    float *sums = image + groups * ROWS * stride, *scores = sums + parts * taps * length * n_filters;
+    for (unsigned i = threadIdx.x; i < groups * ROWS * stride; i += blockDim.x) {
+        const unsigned t = i / stride, c = i % stride;
+        image[i] = c < width ? valid(x + (size_t)b * length * width, t, count, width, c) : 0.0f;
+    }
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < parts * groups * taps * n_filters; i += blockDim.x) {
+        const unsigned f = i % n_filters, tap = i / n_filters % taps, rest = i / n_filters / taps;
+        const unsigned first = rest % groups * ROWS, part = rest / groups;
+        const float *weights = horizontal + (size_t)tap * width * n_filters + f;
+        const float4 *rows = reinterpret_cast<const float4 *>(image) + first * quads;
+        float dots[ROWS] = {};
+        const unsigned end = first < count ? quads * (part + 1) / parts : 0;
+#pragma unroll 1
+        for (unsigned q = quads * part / parts; q < end; q++) {
+            float some[4];
+#pragma unroll
+            for (unsigned c = 0; c < 4; c++) some[c] = weights[min(4 * q + c, width - 1) * n_filters];
+#pragma unroll
+            for (unsigned r = 0; r < ROWS; r++) {
+                const float4 own = rows[r * quads + q];
+                dots[r] += own.x * some[0];
+                dots[r] += own.y * some[1];
+                dots[r] += own.z * some[2];
+                dots[r] += own.w * some[3];
             }
         }
+        float *to = sums + ((size_t)(part * taps + tap) * length + first) * n_filters + f;
+#pragma unroll
+        for (unsigned r = 0; r < ROWS; r++) {
+            if (first + r < length) to[r * n_filters] = dots[r];
+        }
+    }
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < across * length; i += blockDim.x) {
+        const unsigned f = i % n_filters, position = i / n_filters % length, h = i / n_filters / length;
+        const unsigned height = heights[h].height, tap = heights[h].row / width;
+        float score = 0.0f;
+        for (unsigned j = 0; j < height && position + height <= length; j++) {
+            for (unsigned part = 0; part < parts; part++) {
+                score += sums[((part * taps + tap + j) * length + position + j) * n_filters + f];
+            }
+        }
+        scores[i] = score;
+    }
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < across + width; i += blockDim.x) {
+        float sum;
+        if (i < across) {
+            const unsigned f = i % n_filters, h = i / n_filters, positions = length + 1 - heights[h].height;
+            const float *own = scores + h * length * n_filters + f;
+            unsigned at = 0;
+            sum = own[0];
+            for (unsigned t = 1; t < positions; t++) {
+                if (own[t * n_filters] > sum) {
+                    sum = own[t * n_filters];
+                    at = t;
+                }
+            }
+            best[(size_t)b * across + i] = at;
+            sum += horizontal[(size_t)heights[h].bias * n_filters + f];
+        } else {
+            sum = vertical[length];
+            for (unsigned t = 0; t < count; t++) sum += vertical[t] * image[t * stride + i - across];
+        }
+        y[(size_t)b * (across + width) + i] = sum > 0.0f ? sum : 0.0f;
     }
 }
 
-// The gradient of the horizontal filters. A block is a filter's tap: blockIdx.x counts filters, blockIdx.y the taps of all
-// heights. 32 threads share the columns, 8 the windows of each.
-extern "C" __global__ void filters_horizontal(
-    float *dhorizontal, const float *grad, const unsigned *best, const float *x, const Height *heights, const unsigned *lengths,
-    unsigned batch, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters
+// A block a window, 256 threads: the gradient of x, that of y gated by the ReLU, and the window's part of the gradient of the
+// vertical filter and of its bias [B, length + 1]. Four threads share a column, each with a quarter of the filters, and hold
+// its sums at so many positions at a time.
+extern "C" __global__ void filters_back(
+    float *dx, float *gated, float *dvertical, const float *y, const float *grad, const unsigned *best, const float *x,
+    const float *horizontal, const float *vertical, const Height *heights, const unsigned *lengths, unsigned length,
+    unsigned width, unsigned n_heights, unsigned n_filters
 ) {
-    __shared__ float parts[8][32];
+    constexpr unsigned THREADS = 256, LANES = 4, COLUMNS = THREADS / LANES, POSITIONS = 16, AHEAD = 4;
+    __shared__ float4 cells[POSITIONS * COLUMNS];
+    float *sums = reinterpret_cast<float *>(cells) + threadIdx.x;
+    const unsigned b = blockIdx.x, across = n_heights * n_filters, outputs = across + width, count = lengths[b];
+    const unsigned lane = threadIdx.x % LANES;
+    const float *window = x + (size_t)b * length * width;
+    const unsigned *bests = best + (size_t)b * across;
+    float *given = gated + (size_t)b * outputs, *to = dx + (size_t)b * length * width;
+    for (unsigned i = threadIdx.x; i < outputs; i += THREADS) {
+        given[i] = y[(size_t)b * outputs + i] > 0.0f ? grad[(size_t)b * outputs + i] : 0.0f;
+    }
+    for (unsigned i = count * width + threadIdx.x; i < length * width; i += THREADS) to[i] = 0.0f;
+    __syncthreads();
+    for (unsigned start = 0; start < count; start += POSITIONS) {
+        const unsigned n = min(POSITIONS, count - start);
+        for (unsigned first = 0; first < width; first += COLUMNS) {
+            const unsigned c = first + threadIdx.x / LANES;
+            for (unsigned t = 0; t < n; t++) sums[t * THREADS] = 0.0f;
+            for (unsigned h = 0; h < n_heights && c < width; h++) {
+                const Height group = heights[h];
+                for (unsigned j = 0; j < group.height; j++) {
+                    const float *taps = horizontal + (size_t)(group.row + j * width + c) * n_filters;
+                    for (unsigned f = lane; f < n_filters; f += AHEAD * LANES) {
+                        float terms[AHEAD];
+                        unsigned at[AHEAD];
+#pragma unroll
+                        for (unsigned i = 0; i < AHEAD; i++) {
+                            const unsigned filter = min(f + i * LANES, n_filters - 1), own = h * n_filters + filter;
+                            // What lies before these positions is past their end as well.
+                            at[i] = bests[own] + j - start;
+                            terms[i] = given[own] * taps[filter];
+                        }
+#pragma unroll
+                        for (unsigned i = 0; i < AHEAD; i++) {
+                            if (f + i * LANES < n_filters && at[i] < n) sums[at[i] * THREADS] += terms[i];
+                        }
+                    }
+                }
+            }
+            __syncthreads();
+            for (unsigned i = threadIdx.x; i < n * COLUMNS; i += THREADS) {
+                const unsigned t = start + i / COLUMNS, column = first + i % COLUMNS;
+                const float4 four = cells[i];
+                if (column < width) {
+                    const float sum = vertical[t] * given[across + column];
+                    to[(size_t)t * width + column] = sum + ((four.x + four.y) + (four.z + four.w));
+                }
+            }
+            __syncthreads();
+        }
+    }
+    // A warp a position, the bias last.
+    for (unsigned t = threadIdx.x / 32; t <= length; t += THREADS / 32) {
+        float sum = 0.0f;
+        for (unsigned c = threadIdx.x % 32; c < width; c += 32) {
+            sum += given[across + c] * (t == length ? 1.0f : valid(window, t, count, width, c));
+        }
+        for (unsigned half = 16; half > 0; half /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, half);
+        if (threadIdx.x % 32 == 0) dvertical[(size_t)b * (length + 1) + t] = sum;
+    }
+}
+
+// The gradient of the horizontal filters and their biases, from that of y, gated. A block is 32 columns of a filter's tap
+// times 16 threads that share the windows: blockIdx.x counts filters, blockIdx.y the taps of all heights.
+extern "C" __global__ void __launch_bounds__(512, 3) filters_horizontal(
+    float *dhorizontal, const float *gated, const unsigned *best, const float *x, const Height *heights,
+    const unsigned *lengths, unsigned batch, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters
+) {
+    constexpr unsigned SHARES = 16, AHEAD = 4;
+    __shared__ float parts[SHARES][32], biases[SHARES];
     unsigned h = 0, j = blockIdx.y;
     while (j >= heights[h].height) j -= heights[h++].height;
-    const unsigned f = blockIdx.x, outputs = n_heights * n_filters + width;
-    for (unsigned start = 0; start < width; start += 32) {
-        const unsigned c = start + threadIdx.x;
-        float sum = 0.0f;
-        for (unsigned b = threadIdx.y; b < batch && c < width; b += 8) {
-            const unsigned at = best[(size_t)b * n_heights * n_filters + h * n_filters + f] + j;
-            const float g = grad[(size_t)b * outputs + h * n_filters + f];
-            sum += g * valid(x + (size_t)b * length * width, at, lengths[b], width, c);
+    const unsigned f = blockIdx.x, across = n_heights * n_filters, own = h * n_filters + f;
+    const unsigned c = blockIdx.z * 32 + threadIdx.x;
+    // Every read is of something that is there, so that none waits for a condition.
+    const float *column = x + min(c, width - 1);
+    float sum = 0.0f, bias = 0.0f;
+    for (unsigned start = threadIdx.y; start < batch; start += SHARES * AHEAD) {
+        float g[AHEAD], met[AHEAD];
+        unsigned at[AHEAD], count[AHEAD];
+#pragma unroll
+        for (unsigned i = 0; i < AHEAD; i++) {
+            const unsigned b = min(start + i * SHARES, batch - 1);
+            at[i] = best[b * across + own] + j;
+            count[i] = lengths[b];
+            g[i] = gated[b * (across + width) + own];
         }
-        parts[threadIdx.y][threadIdx.x] = sum;
-        __syncthreads();
-        if (threadIdx.y == 0 && c < width) {
-            for (unsigned part = 1; part < 8; part++) sum += parts[part][threadIdx.x];
-            dhorizontal[(size_t)(heights[h].row + j * width + c) * n_filters + f] = sum;
+#pragma unroll
+        for (unsigned i = 0; i < AHEAD; i++) {
+            const unsigned b = min(start + i * SHARES, batch - 1);
+            met[i] = column[((size_t)b * length + min(at[i], length - 1)) * width];
         }
-        __syncthreads();
+#pragma unroll
+        for (unsigned i = 0; i < AHEAD; i++) {
+            const bool is_there = start + i * SHARES < batch;
+            sum += is_there && at[i] < count[i] ? g[i] * met[i] : 0.0f;
+            bias += is_there ? g[i] : 0.0f;
+        }
     }
-}
-
-// The gradient of the vertical filter [length] and its bias, a block each: blockIdx.x counts the positions, the bias last.
-extern "C" __global__ void filters_vertical(
-    float *dvertical, const float *grad, const float *x, const unsigned *lengths, unsigned batch, unsigned length,
-    unsigned width, unsigned outputs
-) {
-    __shared__ float cells[256];
-    const unsigned t = blockIdx.x;
-    float sum = 0.0f;
-    for (unsigned i = threadIdx.x; i < batch * width; i += blockDim.x) {
-        const unsigned b = i / width, c = i % width;
-        const float met = t == length ? 1.0f : valid(x + (size_t)b * length * width, t, lengths[b], width, c);
-        sum += grad[(size_t)b * outputs + outputs - width + c] * met;
+    parts[threadIdx.y][threadIdx.x] = sum;
+    if (threadIdx.x == 0) biases[threadIdx.y] = bias;
+    __syncthreads();
+    if (threadIdx.y > 0 || c >= width) return;
+    for (unsigned share = 1; share < SHARES; share++) {
+        sum += parts[share][threadIdx.x];
+        bias += biases[share];
     }
-    sum = block_sum(sum, cells);
-    if (threadIdx.x == 0) dvertical[t] = sum;
+    dhorizontal[(size_t)(heights[h].row + j * width + c) * n_filters + f] = sum;
+    if (j == 0 && c == 0) dhorizontal[(size_t)heights[h].bias * n_filters + f] = bias;
 }

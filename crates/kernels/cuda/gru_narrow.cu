@@ -3,22 +3,26 @@
 // All four know the unit's sums, and each writes one of the arrays.
 #include "block.cuh"
 
-// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them.
+// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them. Every read is of one of them, so
+// that none waits for a condition.
 template <unsigned QUADS>
-__device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane, bool is_unit) {
+__device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane) {
     const bool is_aligned = stride == 1 && d % 4 == 0 && (size_t)from % sizeof(float4) == 0;
 #pragma unroll
     for (unsigned i = 0; i < QUADS; i++) {
-        const unsigned k = 16 * i + 4 * lane, n = is_unit && k < d ? d - k : 0;
-        const float *at = from + (size_t)k * stride;
+        const unsigned k = 16 * i + 4 * lane, last = d - 1;
         if (is_aligned) {
-            weights[i] = n > 0 ? *reinterpret_cast<const float4 *>(at) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            weights[i] = *reinterpret_cast<const float4 *>(from + min(k, d - 4));
         } else {
-            weights[i].x = n > 0 ? at[0] : 0.0f;
-            weights[i].y = n > 1 ? at[stride] : 0.0f;
-            weights[i].z = n > 2 ? at[2 * (size_t)stride] : 0.0f;
-            weights[i].w = n > 3 ? at[3 * (size_t)stride] : 0.0f;
+            weights[i].x = from[(size_t)min(k, last) * stride];
+            weights[i].y = from[(size_t)min(k + 1, last) * stride];
+            weights[i].z = from[(size_t)min(k + 2, last) * stride];
+            weights[i].w = from[(size_t)min(k + 3, last) * stride];
         }
+        weights[i].x = k < d ? weights[i].x : 0.0f;
+        weights[i].y = k + 1 < d ? weights[i].y : 0.0f;
+        weights[i].z = k + 2 < d ? weights[i].z : 0.0f;
+        weights[i].w = k + 3 < d ? weights[i].w : 0.0f;
     }
 }
 
@@ -59,15 +63,17 @@ __device__ inline void there(
     __shared__ float4 own[4 * QUADS], gated[4 * QUADS];
     const unsigned lane = threadIdx.x % 4, j = threadIdx.x / 4, count = lengths[blockIdx.x];
     const size_t first = (size_t)blockIdx.x * length;
+    // The last warp's threads may be more than the units: they do what the last unit does, and keep it to themselves.
+    const unsigned unit = min(j, d - 1);
     const bool is_unit = j < d, has_input = is_unit && lane < 3;
     // Update gate, reset gate and candidate meet the input in the first, the second and the third lane.
     const float *input = inputs + first * 3 * d + lane * d + j;
     const float offset = has_input ? bias[lane * d + j] : 0.0f;
     float next = has_input && count > 0 ? *input : 0.0f;
     float4 update[QUADS], forget[QUADS], candidate[QUADS];
-    hold(update, by_state + j, 3 * d, d, lane, is_unit);
-    hold(forget, by_state + d + j, 3 * d, d, lane, is_unit);
-    hold(candidate, by_state + 2 * d + j, 3 * d, d, lane, is_unit);
+    hold(update, by_state + unit, 3 * d, d, lane);
+    hold(forget, by_state + d + unit, 3 * d, d, lane);
+    hold(candidate, by_state + 2 * d + unit, 3 * d, d, lane);
     clear(own);
     clear(gated);
     const unsigned step = lane < 3 ? 3 * d : d;
@@ -111,25 +117,26 @@ __device__ inline void back(
     __shared__ float4 dupdate[4 * QUADS], dforget[4 * QUADS], dcandidate[4 * QUADS];
     const unsigned lane = threadIdx.x % 4, j = threadIdx.x / 4, count = lengths[blockIdx.x];
     const size_t first = (size_t)blockIdx.x * length;
+    const unsigned unit = min(j, d - 1);
     const bool is_unit = j < d;
-    const float *gate = gates + first * 3 * d + j, *state = before + first * d + j;
-    float ds = is_unit ? grad[(size_t)blockIdx.x * d + j] : 0.0f, sum = 0.0f;
+    const float *gate = gates + first * 3 * d + unit, *state = before + first * d + unit;
+    float ds = grad[(size_t)blockIdx.x * d + unit], sum = 0.0f;
     float4 update[QUADS], forget[QUADS], candidate[QUADS];
-    hold(update, by_state + (size_t)j * 3 * d, 1, d, lane, is_unit);
-    hold(forget, by_state + (size_t)j * 3 * d + d, 1, d, lane, is_unit);
-    hold(candidate, by_state + (size_t)j * 3 * d + 2 * d, 1, d, lane, is_unit);
+    hold(update, by_state + (size_t)unit * 3 * d, 1, d, lane);
+    hold(forget, by_state + (size_t)unit * 3 * d + d, 1, d, lane);
+    hold(candidate, by_state + (size_t)unit * 3 * d + 2 * d, 1, d, lane);
     clear(dupdate);
     clear(dforget);
     clear(dcandidate);
     float *to = dgates + first * 3 * d + lane * d + j;
     const bool is_written = is_unit && lane < 3;
     for (unsigned t = count; is_written && t < length; t++) to[(size_t)t * 3 * d] = 0.0f;
-    float z = 0.0f, g = 0.0f, c = 0.0f, old = 0.0f;
+    float z, g, c, old;
     const auto read = [&](unsigned t) {
         const float *here = gate + (size_t)t * 3 * d;
         z = here[0], g = here[d], c = here[2 * d], old = state[(size_t)t * d];
     };
-    if (is_unit && count > 0) read(count - 1);
+    read(max(count, 1u) - 1);
     __syncthreads();
     for (unsigned t = count; t-- > 0;) {
         const float dz = ds * (c - old) * z * (1.0f - z), dc = ds * z * (1.0f - c * c), through = old * g * (1.0f - g), open = g;
@@ -138,7 +145,7 @@ __device__ inline void back(
         if (is_unit && lane == 1) at(dcandidate, j) = dc;
         __syncthreads();
         // The position before this one is on its way.
-        if (is_unit && t > 0) read(t - 1);
+        read(max(t, 1u) - 1);
         const float part = dot(dupdate, update, lane), dreset = over_lanes(dot(dcandidate, candidate, lane)), dg = dreset * through;
         ds += dreset * open;
         if (is_unit && lane == 0) at(dforget, j) = dg;

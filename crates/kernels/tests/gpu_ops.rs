@@ -11,6 +11,7 @@ use prl_kernels::linear::linear;
 use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
 use prl_kernels::pick::{Share, add, add_shares, put, take};
+use prl_kernels::rank::NotFinite;
 use prl_kernels::residual::residual;
 use prl_kernels::spans::Spans;
 
@@ -125,6 +126,10 @@ fn encoders_of_windows() {
         let args = [x.clone(), scaled(&[5 * width + 2, 6], 2), values(&[6], 3)];
         same("filters", &args, |a| filters(a[0], a[1], a[2], &lengths, &[2, 3]));
 
+        // As many filters as a model has, sizes that nothing divides, a window without an item.
+        let args = [values(&[5, 11, width], 1), scaled(&[8 * width + 3, 17], 2), values(&[12], 3)];
+        same("more filters", &args, |a| filters(a[0], a[1], a[2], &[11, 6, 0, 1, 10], &[1, 4, 3]));
+
         // More positions than a block holds scores of at a time.
         let long = [values(&[3, 70, width], 1), scaled(&[5 * width + 2, 6], 2), values(&[71], 3)];
         same("long filters", &long, |a| filters(a[0], a[1], a[2], &[70, 33, 2], &[2, 3]));
@@ -220,6 +225,46 @@ fn the_step_of_the_output_layer() {
         for (what, a, b) in pairs {
             for (i, (a, b)) in flat(a).iter().zip(flat(b)).enumerate() {
                 assert!((a - b).abs() <= 2e-5 * a.abs().max(1.0), "{name}: {what}, element {i}: {a} and {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ranks_and_the_best_of_scores() {
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    let on_gpu = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &gpu).unwrap();
+    // Scores that differ, that are few, that are all one, whose signs of zero differ, and whose best lie a block's threads apart.
+    let kinds: [fn(usize) -> f32; 5] = [
+        |i| (1.7 * i as f32).sin() - 0.5,
+        |i| -((i * 7 % 13) as f32),
+        |_| -2.0,
+        |i| if i % 2 == 0 { -0.0 } else { 0.0 },
+        |i| if i % 1024 == 3 { 9.0 } else { (i % 5) as f32 },
+    ];
+    for items in [1, 5, 33, 1023, 1024, 1025, 5000] {
+        for kind in kinds {
+            let scores: Vec<f32> = (0..items).map(kind).collect();
+            let (weight, bias) = (on_gpu(&vec![0.0; items], &[items, 1]), on_gpu(&scores, &[items]));
+            let (layer, hidden) = (Layer { weight: &weight, bias: &bias }, on_gpu(&[1.0, 2.0, 3.0], &[3, 1]));
+            let mut best: Vec<u32> = (0..items as u32).collect();
+            best.sort_by(|&a, &b| scores[b as usize].partial_cmp(&scores[a as usize]).unwrap());
+            let targets = [0, items as u32 / 2, items as u32 - 1];
+            let rank = |target: &u32| scores.iter().filter(|&&s| s >= scores[*target as usize]).count() as u32;
+            let ranks: Vec<u32> = targets.iter().map(rank).collect();
+            for k in [0, 1, 20, 32, 33] {
+                let expected: Vec<_> = best.iter().take(k).map(|&i| (i, scores[i as usize])).collect();
+                for given in [None, Some(targets.as_slice())] {
+                    let found = prl_kernels::rank::gpu::rank(layer, &hidden, given, k).unwrap().unwrap();
+                    assert_eq!(found.ranks, given.map_or(Vec::new(), |_| ranks.clone()));
+                    assert_eq!(found.top, vec![expected.clone(); 3], "{items} items, the best {k}");
+                }
+            }
+            let at = items / 3;
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let bias = on_gpu(&[&scores[..at], &[bad], &scores[at + 1..]].concat(), &[items]);
+                let found = prl_kernels::rank::gpu::rank(Layer { bias: &bias, ..layer }, &hidden, None, 20).unwrap();
+                assert_eq!(found, Err(NotFinite { row: 0 }));
             }
         }
     }

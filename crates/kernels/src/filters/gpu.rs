@@ -1,15 +1,20 @@
-//! On a GPU: a block a window there, and for the windows' gradient; a block a filter's tap for the filters'.
+//! On a GPU: a block a window there, and for the windows' gradient; a few columns of a filter's tap for the filters'.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
 
 use super::Filters;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Arg, FILTERS, Gpu, Numbers, THREADS, View, blocks, threads, view};
-use crate::pick::gpu::{column_sums, gate};
+use crate::gpu::{Arg, FILTERS, Gpu, Numbers, THREADS, View, blocks, view};
+use crate::pick::gpu::column_sums;
 
 /// Positions whose scores a block holds at a time.
 const CHUNK: usize = 32;
+/// Numbers that a block can share on every GPU, and threads that it can have.
+const SHARED: usize = 48 * 1024 / size_of::<f32>();
+const MOST: usize = 1024;
+/// Rows of a short window that a thread takes at once.
+const ROWS: usize = 5;
 
 /// What the way back needs.
 pub(crate) struct Kept {
@@ -25,6 +30,24 @@ impl Filters {
     fn sizes(&self) -> [Arg; 4] {
         [self.length, self.width, self.heights.len(), self.filters].map(|n| (n as u32).into())
     }
+
+    fn taps(&self) -> usize {
+        self.heights.iter().sum()
+    }
+
+    /// For windows that a block has room for, its shape, and the parts that columns are split into.
+    fn short(&self) -> Option<(LaunchConfig, usize)> {
+        let (groups, quads) = (self.length.div_ceil(ROWS), self.width.div_ceil(4));
+        let items = groups * self.taps() * self.filters;
+        [2, 1].into_iter().filter(|&parts| parts <= quads && items > 0).find_map(|parts| {
+            let image = groups * ROWS * 4 * quads;
+            let sums = (parts * self.taps() + self.heights.len()) * self.length * self.filters;
+            let rounds = (items * parts).div_ceil(MOST);
+            let threads = (items * parts).div_ceil(rounds).next_multiple_of(32);
+            let shape = || blocks(self.lengths.len(), threads as u32, image + sums);
+            (image + sums <= SHARED).then(|| (shape(), parts))
+        })
+    }
 }
 
 impl OnGpu<3> for Filters {
@@ -39,10 +62,15 @@ impl OnGpu<3> for Filters {
         let y = gpu.room(batch * self.outputs())?;
         let args = [(&y).into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
-        let chunk = self.length.min(CHUNK);
-        let shape = blocks(batch, THREADS, (chunk + 1) * self.filters);
-        let args = [args.as_slice(), &rest, &self.sizes(), &[(chunk as u32).into()]].concat();
-        gpu.launch(FILTERS, "filters", shape, &args)?;
+        let args = [args.as_slice(), &rest, &self.sizes()].concat();
+        if let Some((shape, parts)) = self.short() {
+            let args = [args.as_slice(), &[self.taps(), parts].map(|n| (n as u32).into())].concat();
+            gpu.launch(FILTERS, "filters_short", shape, &args)?;
+        } else {
+            let chunk = self.length.min(CHUNK);
+            let shape = blocks(batch, THREADS, (chunk + 1) * self.filters);
+            gpu.launch(FILTERS, "filters", shape, &[args.as_slice(), &[(chunk as u32).into()]].concat())?;
+        }
         Ok((y, kept))
     }
 
@@ -55,29 +83,21 @@ impl OnGpu<3> for Filters {
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
         let batch = self.lengths.len();
-        let gated = gate(gpu, y, grad)?;
-        let dx = gpu.zeros(x.len)?;
-        let args = [(&dx).into(), (&gated).into(), (&kept.best).into(), horizontal.into(), vertical.into()];
+        let (dx, gated) = (gpu.room(x.len)?, gpu.room(y.len)?);
+        let by_window = gpu.room(batch * vertical.len)?;
+        let out = [(&dx).into(), (&gated).into(), (&by_window).into()];
+        let given = [y.into(), grad.into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
-        let shape = blocks(batch, threads(self.width), 0);
-        gpu.launch(FILTERS, "filters_back", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
+        let args = [out.as_slice(), &given, &rest, &self.sizes()].concat();
+        gpu.launch(FILTERS, "filters_back", blocks(batch, THREADS, 0), &args)?;
 
         let (dhorizontal, dvertical) = (gpu.room(horizontal.len)?, gpu.room(vertical.len)?);
-        let taps = self.heights.iter().sum::<usize>();
-        let grid_dim = (self.filters as u32, taps as u32, 1);
-        let shape = LaunchConfig { grid_dim, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
+        let grid_dim = (self.filters as u32, self.taps() as u32, self.width.div_ceil(32) as u32);
+        let shape = LaunchConfig { grid_dim, block_dim: (32, 16, 1), shared_mem_bytes: 0 };
         let args = [(&dhorizontal).into(), (&gated).into(), (&kept.best).into(), x.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into(), (batch as u32).into()];
         gpu.launch(FILTERS, "filters_horizontal", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
-        // The biases follow the filters, in the order of the results.
-        let biases = self.heights.len() * self.filters;
-        let sums = view(&dhorizontal).from(taps * self.width * self.filters).first(biases);
-        column_sums(gpu, view(&gated), self.outputs(), sums)?;
-
-        let args = [(&dvertical).into(), (&gated).into(), x.into(), (&kept.lengths).into()];
-        let sizes = [batch, self.length, self.width, self.outputs()].map(|n| (n as u32).into());
-        let shape = blocks(self.length + 1, THREADS, 0);
-        gpu.launch(FILTERS, "filters_vertical", shape, &[args.as_slice(), &sizes].concat())?;
+        column_sums(gpu, view(&by_window), vertical.len, view(&dvertical))?;
         Ok(vec![dx, dhorizontal, dvertical])
     }
 }

@@ -1,4 +1,4 @@
-//! On a GPU: a block a row of whole scores, which it goes over once, and again for each of the best items if they are few.
+//! On a GPU: a block a row of whole scores, which it goes over once. All that it finds comes to the CPU in one copy.
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -10,8 +10,8 @@ use crate::head::gpu::Layer;
 
 /// Threads of a row of scores.
 const THREADS: u32 = 1024;
-/// More of the best are sooner found among scores that have come to the CPU than in as many rounds over them.
-const ROUNDS: usize = 32;
+/// More of the best are sooner found among scores that have come to the CPU.
+const MOST: usize = 32;
 
 /// Ranks of the targets, if given, and the `k` best items of each contiguous hidden vector `[B, width]`.
 ///
@@ -28,28 +28,24 @@ pub fn rank(
         bail!("rank: {batch} rows over {items} items need as many targets among them");
     }
     let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden, items)?);
-    let k = if asked <= ROUNDS { asked } else { 0 };
+    let k = if asked <= MOST { asked } else { 0 };
     let wanted = gpu.copy_in(targets.unwrap_or(&[]))?;
-    let (ranks, strange, best) = (gpu.words(batch)?, gpu.words(batch)?, gpu.words(batch * k)?);
-    let values = gpu.room(batch * k)?;
+    let words = 2 + 2 * k;
+    let found = gpu.words(batch * words)?;
     with([layer.bias], |[bias]| {
-        let given = [(&scores).into(), bias.into(), (&wanted).into()];
-        let found = [(&ranks).into(), (&best).into(), (&values).into(), (&strange).into()];
+        let given = [(&scores).into(), bias.into(), (&wanted).into(), (&found).into()];
         let sizes = [(items as u32).into(), (k as u32).into(), targets.is_some().into()];
-        gpu.launch(RANK, "rank", blocks(batch, THREADS, 0), &[given.as_slice(), &found, &sizes].concat())
+        gpu.launch(RANK, "rank", blocks(batch, THREADS, 0), &[given.as_slice(), &sizes].concat())
     })?;
-    if let Some(row) = gpu.copy_out(&strange)?.iter().take(batch).position(|&strange| strange > 0) {
+    // Of each row: whether a score is not finite, the rank, the best items, the bits of their scores.
+    let found = gpu.copy_out(&found)?;
+    let rows = || found.chunks_exact(words).take(batch);
+    if let Some(row) = rows().position(|row| row[0] > 0) {
         return Ok(Err(NotFinite { row }));
     }
-    let ranks = if targets.is_some() { gpu.copy_out(&ranks)? } else { Vec::new() };
-    let top = match k {
-        0 if asked > 0 => best_of(&gpu, &scores, layer.bias, batch, asked)?,
-        0 => vec![Vec::new(); batch],
-        _ => {
-            let found: Vec<_> = gpu.copy_out(&best)?.into_iter().zip(gpu.copy_out(&values)?).collect();
-            found.chunks(k).take(batch).map(<[_]>::to_vec).collect()
-        }
-    };
+    let ranks = if targets.is_some() { rows().map(|row| row[1]).collect() } else { Vec::new() };
+    let pairs = |row: &[u32]| row[2..2 + k].iter().zip(&row[2 + k..]).map(|(&i, &s)| (i, f32::from_bits(s))).collect();
+    let top = if asked > k { best_of(&gpu, &scores, layer.bias, batch, asked)? } else { rows().map(pairs).collect() };
     Ok(Ok(Ranking { ranks, top }))
 }
 
