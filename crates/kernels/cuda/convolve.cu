@@ -12,11 +12,11 @@ constexpr unsigned FACTORS = TAPS * DEPTH, SHARE = FACTORS / PARTS;
 constexpr unsigned OF_X = (ROWS * FACTORS / 4 + THREADS - 1) / THREADS, OF_TAPS = FACTORS * COLUMNS / 4 / THREADS;
 static_assert(THREADS == ROWS * LANES, "a row has its lanes");
 
-// x [n, width], whose rows lie `stride` apart, and `taps` [3, width, width]. `places` holds of each row how many of its window
+// x [n, width], whose rows lie `stride` apart, and `taps` [3, width, width]. `sides` holds of each row how many of its window
 // come before it, and how many after.
 struct Factors {
     const float *x, *taps;
-    const unsigned *places;
+    const unsigned *sides;
     unsigned n, width, stride, dilation;
 };
 
@@ -44,11 +44,12 @@ template <bool AHEAD, bool ALIGNED> __device__ inline void multiply(float (&sums
     for (unsigned j = 0; j < OF_X; j++) {
         // A row that is not there is read as the last, and goes nowhere.
         const unsigned i = (threadIdx.x + j * THREADS) * 4, row = min(blockIdx.x * ROWS + i / FACTORS, f.n - 1);
-        rows[j] = met(f.x, f.stride, row, i % FACTORS / DEPTH, f.dilation, f.places[2 * row + AHEAD], AHEAD);
+        const unsigned tap = i % FACTORS / DEPTH, left = f.sides[2 * row + AHEAD];
+        rows[j] = i < ROWS * FACTORS ? met(f.x, f.stride, row, tap, f.dilation, left, AHEAD) : nullptr;
     }
     float4 of_x[OF_X], of_taps[OF_TAPS];
     const auto bring = [&](unsigned from) {
-        // The taps first, which wait for no place.
+        // The taps first, which wait for no side.
 #pragma unroll
         for (unsigned j = 0; j < OF_TAPS; j++) {
             const uint3 at = place_of_taps<AHEAD>(j);
@@ -88,7 +89,7 @@ template <bool AHEAD, bool ALIGNED> __device__ inline void multiply(float (&sums
         __syncthreads();
         // The next are on their way while these are multiplied.
         if (from + DEPTH < width) bring(from + DEPTH);
-#pragma unroll
+#pragma unroll 3
         for (unsigned i = 0; i < SHARE; i += 4) {
             const auto x = [&](unsigned j) { return *reinterpret_cast<const float4 *>(&shared.of.x[r + j][first + i]); };
             const auto taps = [&](unsigned j) { return *reinterpret_cast<const float4 *>(&shared.of.taps[first + i + j][c]); };
@@ -134,11 +135,11 @@ template <bool AHEAD> __device__ inline Made product(const Factors &f, Shared &s
 // unless it is null. `ahead` is the way back: each tap, transposed, looks as far ahead as it looks back on the way there.
 // blockIdx.x counts rows in ROWS, blockIdx.y columns in COLUMNS.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void convolve(
-    float *y, const float *x, const float *base, unsigned stride, unsigned ahead, const float *taps, const unsigned *places,
+    float *y, const float *x, const float *base, unsigned stride, unsigned ahead, const float *taps, const unsigned *sides,
     unsigned n, unsigned width, unsigned dilation
 ) {
     __shared__ Shared shared;
-    const Factors f = {x, taps, places, n, width, stride, dilation};
+    const Factors f = {x, taps, sides, n, width, stride, dilation};
     const Made made = ahead ? product<true>(f, shared) : product<false>(f, shared);
     const size_t at = (size_t)made.row * width + blockIdx.y * COLUMNS;
     for (unsigned i = threadIdx.x % LANES; i < made.width; i += LANES) {
@@ -150,10 +151,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void convolve(
 // to which `base` is added unless it is null.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void convolve_norm(
     float *y, float *convolved, const float *x, const float *base, const float *bias, const float *scale, const float *shift,
-    float eps, const float *taps, const unsigned *places, unsigned n, unsigned width, unsigned dilation
+    float eps, const float *taps, const unsigned *sides, unsigned n, unsigned width, unsigned dilation
 ) {
     __shared__ Shared shared;
-    const Made made = product<false>({x, taps, places, n, width, width, dilation}, shared);
+    const Made made = product<false>({x, taps, sides, n, width, width, dilation}, shared);
     const size_t at = (size_t)made.row * width;
     for (unsigned i = threadIdx.x % LANES; i < made.width; i += LANES) convolved[at + i] = made.values[i];
     const Row row(made.values, made.width, {bias, scale, shift, eps, true});
@@ -165,10 +166,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void convolve_norm(
 // shares in the gradients of the first's bias, scale and shift become a row of `first`; both [n, 3 width].
 extern "C" __global__ __launch_bounds__(THREADS, 2) void convolve_norm_back(
     float *first, const float *second, const float *convolved, const float *bias, const float *scale, const float *shift,
-    float eps, const float *taps, const unsigned *places, unsigned n, unsigned width, unsigned dilation
+    float eps, const float *taps, const unsigned *sides, unsigned n, unsigned width, unsigned dilation
 ) {
     __shared__ Shared shared;
-    const Made made = product<true>({second, taps, places, n, width, 3 * width, dilation}, shared);
+    const Made made = product<true>({second, taps, sides, n, width, 3 * width, dilation}, shared);
     const size_t at = (size_t)made.row * width;
     const Row row(convolved + at, made.width, {bias, scale, shift, eps, true});
     norm_back(first + 3 * at, first + 3 * at + width, row, made.values);

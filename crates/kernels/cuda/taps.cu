@@ -24,7 +24,7 @@ __device__ inline float4 sum(float4 a, float4 b) {
 
 template <bool ALIGNED>
 __device__ inline void gradients(
-    float *out, const Half &half, const unsigned *places, unsigned begin, unsigned end, unsigned width, Shared &shared
+    float *out, const Half &half, const unsigned *sides, unsigned begin, unsigned end, unsigned width, Shared &shared
 ) {
     const unsigned tiles = (width + SIDE - 1) / SIDE, tap = blockIdx.x / (tiles * tiles);
     const unsigned top = blockIdx.x / tiles % tiles * SIDE, left = blockIdx.x % tiles * SIDE;
@@ -36,7 +36,7 @@ __device__ inline void gradients(
 #pragma unroll
         for (unsigned j = 0; j < BROUGHT; j++) {
             const unsigned row = from + line + j * LINES;
-            before[j] = row < end ? places[2 * row] : 0;
+            before[j] = row < end ? sides[2 * row] : 0;
         }
     };
     const auto bring = [&](unsigned from) {
@@ -88,12 +88,12 @@ __device__ inline void gradients(
 // the columns in SIDE. Beside its first rows a tap brings one of bias, scale and shift.
 extern "C" __global__ void taps_gradient(
     float *parts, const float *x_one, const float *x_two, const float *shares_one, const float *shares_two,
-    const unsigned *places, unsigned n, unsigned width, unsigned dilation, unsigned rows
+    const unsigned *sides, unsigned n, unsigned width, unsigned dilation, unsigned rows
 ) {
     __shared__ Shared shared;
     const Half half = blockIdx.z ? Half{x_two, shares_two, 2 * dilation} : Half{x_one, shares_one, dilation};
     float *out = parts + (2 * (size_t)blockIdx.y + blockIdx.z) * (TAPS * width + 3) * width;
     const unsigned begin = blockIdx.y * rows, end = min(n, begin + rows);
-    if (are_aligned(half.x, half.shares, width)) gradients<true>(out, half, places, begin, end, width, shared);
-    else gradients<false>(out, half, places, begin, end, width, shared);
+    if (are_aligned(half.x, half.shares, width)) gradients<true>(out, half, sides, begin, end, width, shared);
+    else gradients<false>(out, half, sides, begin, end, width, shared);
 }

@@ -5,7 +5,7 @@ mod deal;
 pub(crate) mod op;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
@@ -65,6 +65,11 @@ impl Gpu {
     /// Where a tensor lies.
     pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
         Ok(Self(tensor.device().as_cuda_device()?.clone()))
+    }
+
+    /// Whether a slice lies here, and in the order of the same stream.
+    pub(crate) fn has<T>(&self, slice: &CudaSlice<T>) -> bool {
+        Arc::ptr_eq(slice.stream(), &self.0.cuda_stream())
     }
 
     /// Room for so many numbers, which are not set.

@@ -1,5 +1,8 @@
 //! Windows of different lengths, their rows one after another without the padding between.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
+
 use std::ops::Range;
 
 /// Where each window of a batch lies in a matrix that holds the rows of all.
@@ -7,6 +10,8 @@ use std::ops::Range;
 pub struct Spans {
     /// The first row of each window, and the number of all rows.
     starts: Vec<usize>,
+    #[cfg(feature = "cuda")]
+    cache: gpu::Cache,
 }
 
 impl Spans {
@@ -17,7 +22,11 @@ impl Spans {
             *end += length;
             Some(*end)
         }));
-        Self { starts }
+        Self {
+            starts,
+            #[cfg(feature = "cuda")]
+            cache: Default::default(),
+        }
     }
 
     /// The number of windows.

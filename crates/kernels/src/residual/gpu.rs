@@ -3,13 +3,14 @@
 //! are launches of their own.
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::{Residual, TAPS};
 use crate::gpu::op::OnGpu;
 use crate::gpu::{Arg, CONVOLVE, Gpu, Numbers, TAPS_GRADIENT, View, view};
 use crate::norm::gpu::Norm;
 use crate::pick::gpu::column_sums;
+use crate::spans::gpu::Sides;
 
 /// The rows and columns that a block of threads makes of a convolution.
 const ROWS: usize = 16;
@@ -24,8 +25,7 @@ const BUSY: usize = 132;
 
 /// What the way back needs.
 pub(crate) struct Kept {
-    /// Of each row, how many of its window come before it, and how many after.
-    places: CudaSlice<u32>,
+    sides: Sides,
     /// What both convolutions put out, and what the first ReLU does.
     convolved: [Numbers; 2],
     active: Numbers,
@@ -47,7 +47,7 @@ struct Half<'a> {
     eps: f64,
     /// Taps, bias, scale and shift.
     kernel: View<'a>,
-    places: &'a CudaSlice<u32>,
+    sides: &'a Sides,
 }
 
 impl<'a> Half<'a> {
@@ -72,7 +72,7 @@ impl<'a> Half<'a> {
         let grid = (self.rows.div_ceil(ROWS) as u32, self.width.div_ceil(COLUMNS) as u32, 1);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         let [rows, width, dilation] = [self.rows, self.width, self.dilation].map(|n| (n as u32).into());
-        let own = [self.kernel.into(), self.places.into(), rows, width, dilation];
+        let own = [self.kernel.into(), (&**self.sides).into(), rows, width, dilation];
         gpu.launch(CONVOLVE, kernel, shape, &[args, &own].concat())
     }
 
@@ -120,14 +120,14 @@ impl<'a> Half<'a> {
 }
 
 impl Residual {
-    fn halves<'a>(&self, kernel: View<'a>, places: &'a CudaSlice<u32>) -> [Half<'a>; 2] {
+    fn halves<'a>(&self, kernel: View<'a>, sides: &'a Sides) -> [Half<'a>; 2] {
         let half = |i: usize| Half {
             rows: self.spans.rows(),
             width: self.width,
             dilation: (i + 1) * self.dilation,
             eps: self.eps,
             kernel: kernel.from(i * kernel.len / 2),
-            places,
+            sides,
         };
         [half(0), half(1)]
     }
@@ -141,7 +141,7 @@ impl Residual {
         let (parts, dkernel) = (gpu.room(count * len)?, gpu.room(len)?);
         let grid = (tiles as u32, count as u32, 2);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-        let given = [x[0].into(), x[1].into(), shares[0].into(), shares[1].into(), (&kept.places).into()];
+        let given = [x[0].into(), x[1].into(), shares[0].into(), shares[1].into(), (&*kept.sides).into()];
         let sizes = [n, self.width, self.dilation, rows].map(|n| (n as u32).into());
         gpu.launch(TAPS_GRADIENT, "taps_gradient", shape, &[&[(&parts).into()], given.as_slice(), &sizes].concat())?;
         column_sums(gpu, view(&parts), len, view(&dkernel))?;
@@ -153,16 +153,11 @@ impl OnGpu<2> for Residual {
     type Kept = Kept;
 
     fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2]) -> Result<(Numbers, Kept)> {
-        let places: Vec<u32> = self
-            .spans
-            .iter()
-            .flat_map(|span| (0..span.len()).flat_map(move |t| [t as u32, (span.len() - 1 - t) as u32]))
-            .collect();
-        let places = gpu.copy_in(&places)?;
-        let [one, two] = self.halves(kernel, &places);
+        let sides = self.spans.sides(gpu)?;
+        let [one, two] = self.halves(kernel, &sides);
         let [active, first] = one.there(gpu, x, None)?;
         let [y, second] = two.there(gpu, view(&active), Some(x))?;
-        Ok((y, Kept { places, convolved: [first, second], active }))
+        Ok((y, Kept { sides, convolved: [first, second], active }))
     }
 
     fn back(
@@ -173,7 +168,7 @@ impl OnGpu<2> for Residual {
         _: View<'_>,
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
-        let [one, two] = self.halves(kernel, &kept.places);
+        let [one, two] = self.halves(kernel, &kept.sides);
         let second = two.shares(gpu, &kept.convolved[1], grad)?;
         let first = one.shares_before(gpu, &kept.convolved[0], &two, &second)?;
         let dx = one.convolve(gpu, view(&first), 3 * self.width, Some(grad), Look::Ahead)?;
