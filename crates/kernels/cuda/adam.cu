@@ -3,10 +3,14 @@
 #include "block.cuh"
 
 // Of the tensors that the grid's blocks are dealt to, the one of this block: its first block is the last that is not after it.
+// All threads look at once.
 template <class Tensor> __device__ inline Tensor dealt(const Tensor *tensors, unsigned n) {
-    unsigned i = n - 1;
-    while (tensors[i].block > blockIdx.x) i--;
-    return tensors[i];
+    __shared__ unsigned own;
+    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
+        if (tensors[i].block <= blockIdx.x && (i + 1 == n || tensors[i + 1].block > blockIdx.x)) own = i;
+    }
+    __syncthreads();
+    return tensors[own];
 }
 
 struct Slot {

@@ -49,8 +49,8 @@ __device__ inline unsigned softmax(
 
 // `factors` multiply the weights, if there are any. Shared: a float for each key of the longest window.
 extern "C" __global__ void attention(
-    float *y, const float *q, const float *k, const float *v, const float *factors, const Window *windows, unsigned width,
-    unsigned causal
+    float *__restrict__ y, const float *__restrict__ q, const float *__restrict__ k, const float *__restrict__ v,
+    const float *__restrict__ factors, const Window *__restrict__ windows, unsigned width, unsigned causal
 ) {
     SHARED(weights);
     const Window window = windows[blockIdx.x];
@@ -70,10 +70,11 @@ extern "C" __global__ void attention(
     }
 }
 
-// The way back; dk and dv begin at zero. Shared: two floats for each key of the longest window.
+// The way back. Shared: two floats for each key of the longest window.
 extern "C" __global__ void attention_back(
-    float *dq, float *dk, float *dv, const float *q, const float *k, const float *v, const float *factors,
-    const Window *windows, const float *grad, unsigned width, unsigned causal, unsigned longest
+    float *__restrict__ dq, float *__restrict__ dk, float *__restrict__ dv, const float *__restrict__ q,
+    const float *__restrict__ k, const float *__restrict__ v, const float *__restrict__ factors,
+    const Window *__restrict__ windows, const float *__restrict__ grad, unsigned width, unsigned causal, unsigned longest
 ) {
     SHARED(weights);
     float *dscores = weights + longest;
@@ -92,16 +93,18 @@ extern "C" __global__ void attention_back(
             dscores[j] = weights[j] * (dweight - along) * root;
         }
         __syncthreads();
-        // A thread keeps to its columns, so that nothing is added to from two sides.
+        // A thread keeps to its columns, so that nothing is added to from two sides; the first query begins the sums.
         for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
             const float own = q[query + c], given = grad[query + c];
             float sum = 0.0f;
 #pragma unroll 4
-            for (unsigned j = 0; j < seen; j++) {
+            for (unsigned j = 0; j < (i == 0 ? window.keys : seen); j++) {
                 const size_t key = (size_t)(window.key + j) * width + c;
-                sum += dscores[j] * k[key];
-                dk[key] += dscores[j] * own;
-                dv[key] += (factors ? weights[j] * factor[j] : weights[j]) * given;
+                const float dscore = j < seen ? dscores[j] : 0.0f, weight = j < seen ? weights[j] : 0.0f;
+                sum += dscore * k[key];
+                const float more_k = dscore * own, more_v = (factors ? weight * factor[j] : weight) * given;
+                dk[key] = i == 0 ? more_k : dk[key] + more_k;
+                dv[key] = i == 0 ? more_v : dv[key] + more_v;
             }
             dq[query + c] = sum;
         }

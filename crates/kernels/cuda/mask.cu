@@ -12,16 +12,16 @@ __device__ inline void quarter(unsigned &a, unsigned &b, unsigned &c, unsigned &
     c += d, b = rotated(b ^ c, 7);
 }
 
-// A block of 64 threads is 2048 draws of 16 bits, 32 of each thread. out = x times the factor, or the factor if there is no
-// x: zero where a draw is below `bar`, else `keep`. The draws of the first element follow `before` others.
-extern "C" __global__ void mask(
-    float *out, const float *x, unsigned n, unsigned before, unsigned stream_low, unsigned stream_high, unsigned bar, float keep,
-    unsigned k0, unsigned k1, unsigned k2, unsigned k3, unsigned k4, unsigned k5, unsigned k6, unsigned k7
-) {
-    __shared__ unsigned kept[64];
-    const unsigned long long first = before / 32 + blockIdx.x * 64ull, counter = first + threadIdx.x;
-    const unsigned begun[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u, k0, k1, k2, k3, k4, k5, k6, k7,
-        (unsigned)counter, (unsigned)(counter >> 32), stream_low, stream_high};
+// A stream of random numbers.
+struct Stream {
+    unsigned key[8], low, high;
+};
+
+// Of the 32 draws of 16 bits in the stream's block of this number, a bit for each that is not below `bar`.
+__device__ inline unsigned kept_of_32(unsigned long long block, const Stream &stream, unsigned bar) {
+    const unsigned *key = stream.key;
+    const unsigned begun[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u, key[0], key[1], key[2], key[3], key[4], key[5],
+        key[6], key[7], (unsigned)block, (unsigned)(block >> 32), stream.low, stream.high};
     unsigned s[16];
 #pragma unroll
     for (unsigned i = 0; i < 16; i++) s[i] = begun[i];
@@ -42,9 +42,26 @@ extern "C" __global__ void mask(
         const unsigned word = s[i] + begun[i];
         bits |= (unsigned)((word & 0xffffu) >= bar) << 2 * i | (unsigned)(word >> 16 >= bar) << (2 * i + 1);
     }
-    kept[threadIdx.x] = bits;
+    return bits;
+}
+
+// A block of 256 threads is 2048 draws of 16 bits: 64 threads draw 32 each, and all have eight elements. out = x times the
+// factor, or the factor if there is no x: zero where a draw is below `bar`, else `keep`. The draws of the first element follow
+// `before` others.
+extern "C" __global__ void mask(
+    float *__restrict__ out, const float *__restrict__ x, unsigned n, unsigned before, unsigned stream_low,
+    unsigned stream_high, unsigned bar, float keep, unsigned k0, unsigned k1, unsigned k2, unsigned k3, unsigned k4, unsigned k5, unsigned k6,
+    unsigned k7
+) {
+    __shared__ unsigned kept[64];
+    const unsigned long long first = before / 32 + blockIdx.x * 64ull;
+    if (threadIdx.x < 64) {
+        kept[threadIdx.x] = kept_of_32(first + threadIdx.x, {k0, k1, k2, k3, k4, k5, k6, k7, stream_low, stream_high}, bar);
+    }
     __syncthreads();
-    for (unsigned at = threadIdx.x; at < 2048; at += 64) {
+#pragma unroll
+    for (unsigned turn = 0; turn < 8; turn++) {
+        const unsigned at = turn * 256 + threadIdx.x;
         // Wraps, and so is too large, for draws of elements before the first.
         const unsigned long long i = first * 32 + at - before;
         if (i >= n) continue;

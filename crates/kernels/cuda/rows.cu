@@ -18,17 +18,22 @@ extern "C" __global__ void put(float *out, const float *x, const unsigned *rows,
 // An order that brings equal keys together, and leaves those in theirs: `groups` [2 n] becomes the places of the keys in that
 // order, and for each of them the number of keys like it if it is the first, else zero.
 //
-// A block is 32 keys times 16 threads that share what each is compared with.
-extern "C" __global__ void group(unsigned *groups, const unsigned *keys, unsigned n) {
-    __shared__ unsigned lesser[16][32], before[16][32], alike[16][32];
-    const unsigned i = blockIdx.x * 32 + threadIdx.x, key = i < n ? keys[i] : 0;
+// A block is 32 keys times 16 threads that share what each is compared with, 512 others at a time.
+extern "C" __global__ void group(unsigned *__restrict__ groups, const unsigned *__restrict__ keys, unsigned n) {
+    __shared__ unsigned others[512], lesser[16][32], before[16][32], alike[16][32];
+    const unsigned i = blockIdx.x * 32 + threadIdx.x, key = i < n ? keys[i] : 0, own = threadIdx.y * 32 + threadIdx.x;
     unsigned less = 0, earlier = 0, same = 0;
+    for (unsigned start = 0; start < n; start += 512) {
+        const unsigned count = min(512u, n - start);
+        if (own < count) others[own] = keys[start + own];
+        __syncthreads();
 #pragma unroll 8
-    for (unsigned j = threadIdx.y; j < n; j += 16) {
-        const unsigned other = keys[j];
-        less += other < key;
-        same += other == key;
-        earlier += other == key && j < i;
+        for (unsigned j = threadIdx.y; j < count; j += 16) {
+            less += others[j] < key;
+            same += others[j] == key;
+            earlier += others[j] == key && start + j < i;
+        }
+        __syncthreads();
     }
     lesser[threadIdx.y][threadIdx.x] = less;
     before[threadIdx.y][threadIdx.x] = earlier;
@@ -47,32 +52,43 @@ extern "C" __global__ void group(unsigned *groups, const unsigned *keys, unsigne
 // To rows of y, weighted rows of x are added: source i is row `from[i]` of x, times the number whose bits are `weights[i]`,
 // for row `to[i]` of y. `groups` is what `group` makes of `to`; there is none where no two are added to the same.
 //
-// A block is 32 columns of a group's first source times 16 threads that share its sources: the pad's are many.
+// A block is 32 columns of a group's first source times 8 threads that share its sources: the pad's are many.
 extern "C" __global__ void add_rows(
-    float *y, const float *x, const unsigned *to, const unsigned *from, const unsigned *weights, const unsigned *groups,
-    unsigned n, unsigned width
+    float *__restrict__ y, const float *__restrict__ x, const unsigned *__restrict__ to, const unsigned *__restrict__ from,
+    const unsigned *__restrict__ weights, const unsigned *__restrict__ groups, unsigned n, unsigned width
 ) {
-    __shared__ float parts[16][32];
-    const unsigned place = blockIdx.x, column = blockIdx.y * 32 + threadIdx.x;
+    __shared__ unsigned rows[256];
+    __shared__ float by[256], parts[8][32];
+    const unsigned place = blockIdx.x, column = blockIdx.y * 32 + threadIdx.x, own = threadIdx.y * 32 + threadIdx.x;
     const unsigned count = groups ? groups[n + place] : 1;
-    if (count < 2 && threadIdx.y >= count) return;
+    if (count < 2 && (threadIdx.y >= count || column >= width)) return;
+    const unsigned first = groups ? groups[place] : place;
+    float *sum_at = y + (size_t)to[first] * width + column;
+    if (count == 1) {
+        *sum_at += (weights ? __uint_as_float(weights[first]) : 1.0f) * x[(size_t)(from ? from[first] : first) * width + column];
+        return;
+    }
     float sum = 0.0f;
-    if (column < width) {
-#pragma unroll 4
-        for (unsigned i = threadIdx.y; i < count; i += 16) {
-            const unsigned source = groups ? groups[place + i] : place;
-            const float weight = weights ? __uint_as_float(weights[source]) : 1.0f;
-            sum += weight * x[(size_t)(from ? from[source] : source) * width + column];
+    // A thread each finds out which the sources are, before all read them.
+    for (unsigned start = 0; start < count; start += 256) {
+        const unsigned some = min(256u, count - start);
+        if (own < some) {
+            const unsigned source = groups[place + start + own];
+            rows[own] = from ? from[source] : source;
+            by[own] = weights ? __uint_as_float(weights[source]) : 1.0f;
         }
-    }
-    if (count > 1) {
-        parts[threadIdx.y][threadIdx.x] = sum;
         __syncthreads();
-        if (threadIdx.y == 0) {
-            for (unsigned part = 1; part < 16; part++) sum += parts[part][threadIdx.x];
+        if (column < width) {
+#pragma unroll 8
+            for (unsigned i = threadIdx.y; i < some; i += 8) sum += by[i] * x[(size_t)rows[i] * width + column];
         }
+        __syncthreads();
     }
-    if (threadIdx.y == 0 && column < width) y[(size_t)to[groups ? groups[place] : place] * width + column] += sum;
+    parts[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y > 0 || column >= width) return;
+    for (unsigned part = 1; part < 8; part++) sum += parts[part][threadIdx.x];
+    *sum_at += sum;
 }
 
 // A thread an element.

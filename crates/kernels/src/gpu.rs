@@ -4,12 +4,16 @@ mod arg;
 mod deal;
 pub(crate) mod op;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
+};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Shape, Storage, Tensor};
@@ -135,17 +139,32 @@ impl Gpu {
         Ok(self.0.cuda_stream().context().attribute(which).w()? as usize)
     }
 
+    /// A kernel, which the driver is asked for once a thread.
+    fn function(&self, module: Module, kernel: &'static str) -> Result<Rc<CudaFunction>> {
+        /// By stream, module and kernel.
+        type Key = (usize, &'static str, &'static str);
+        thread_local!(static FUNCTIONS: RefCell<HashMap<Key, Rc<CudaFunction>>> = RefCell::default());
+        let key = (Arc::as_ptr(&self.0.cuda_stream()) as usize, module.name, kernel);
+        if let Some(function) = FUNCTIONS.with_borrow(|functions| functions.get(&key).cloned()) {
+            return Ok(function);
+        }
+        let function = Rc::new(self.0.get_or_load_custom_func(kernel, module.name, module.ptx)?.into_cuda_function());
+        FUNCTIONS.with_borrow_mut(|functions| functions.insert(key, Rc::clone(&function)));
+        Ok(function)
+    }
+
     /// Runs a kernel. The arguments are those that it says it takes.
-    pub(crate) fn launch(&self, module: Module, kernel: &str, shape: LaunchConfig, args: &[Arg]) -> Result<()> {
+    pub(crate) fn launch(&self, module: Module, kernel: &'static str, shape: LaunchConfig, args: &[Arg]) -> Result<()> {
         if shape.grid_dim.0 == 0 || shape.grid_dim.1 == 0 {
             return Ok(());
         }
-        let function = self.0.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+        let function = self.function(module, kernel)?;
         if shape.shared_mem_bytes > COMMON_SHARED {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(most, shape.shared_mem_bytes as i32).w()?;
         }
-        let mut builder = function.builder();
+        let stream = self.0.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
         for arg in args {
             match arg {
                 Arg::Long(long) => builder.arg(long),

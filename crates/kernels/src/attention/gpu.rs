@@ -29,7 +29,7 @@ impl Attention {
         Ok(Kept { windows: gpu.copy_in(&words)?, factors, longest })
     }
 
-    fn launch(&self, gpu: &Gpu, name: &str, shared: usize, args: &[Arg]) -> Result<()> {
+    fn launch(&self, gpu: &Gpu, name: &'static str, shared: usize, args: &[Arg]) -> Result<()> {
         gpu.launch(ATTENTION, name, blocks(self.pattern.queries.windows(), threads(self.width), shared), args)
     }
 }
@@ -53,7 +53,7 @@ impl OnGpu<3> for Attention {
         _: View<'_>,
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
-        let (dq, dk, dv) = (gpu.room(q.len)?, gpu.zeros(k.len)?, gpu.zeros(v.len)?);
+        let (dq, dk, dv) = (gpu.room(q.len)?, gpu.room(k.len)?, gpu.room(v.len)?);
         let args = [(&dq).into(), (&dk).into(), (&dv).into(), q.into(), k.into(), v.into()];
         let given = [kept.factors.as_ref().map(view).into(), (&kept.windows).into(), grad.into()];
         let rest = [(self.width as u32).into(), self.pattern.causal.into(), (kept.longest as u32).into()];

@@ -27,7 +27,7 @@ impl Deal {
     }
 
     /// Runs a kernel of the module [`ADAM`] on them, which takes the table, its length, and these.
-    pub(crate) fn launch(&self, gpu: &Gpu, kernel: &str, args: &[Arg]) -> Result<()> {
+    pub(crate) fn launch(&self, gpu: &Gpu, kernel: &'static str, args: &[Arg]) -> Result<()> {
         let table = gpu.copy_in(&self.words)?;
         let args = [&[(&table).into(), self.tensors.into()], args].concat();
         gpu.launch(ADAM, kernel, blocks(self.blocks, THREADS, 0), &args)

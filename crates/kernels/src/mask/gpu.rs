@@ -4,11 +4,11 @@ use candle_core::Result;
 
 use super::{Dropout, Mask};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, MASK, Numbers, View, blocks};
+use crate::gpu::{Gpu, MASK, Numbers, THREADS, View, blocks};
 
-/// Threads of a block, and the elements that each draws for.
-const THREADS: u32 = 64;
-const ELEMENTS: usize = 32;
+/// Elements of a block of threads, and of a block of the generator.
+const ELEMENTS: usize = 2048;
+const DRAWS: usize = 32;
 
 impl Mask {
     /// The factors of x, times x if it is given.
@@ -20,7 +20,7 @@ impl Mask {
         let words = [self.n as u32, self.before as u32, stream as u32, (stream >> 32) as u32, self.bar];
         let args = [(&out).into(), x.into()].into_iter().chain(words.map(Into::into));
         let args: Vec<_> = args.chain([self.keep.into()]).chain(key).collect();
-        let n = (self.before % ELEMENTS + self.n).div_ceil(ELEMENTS * THREADS as usize);
+        let n = (self.before % DRAWS + self.n).div_ceil(ELEMENTS);
         gpu.launch(MASK, "mask", blocks(n, THREADS, 0), &args)?;
         Ok(out)
     }

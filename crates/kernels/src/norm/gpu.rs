@@ -40,7 +40,7 @@ impl Norm<'_> {
         self.launch(gpu, "layer_norm_back", x.len, &[to.as_slice(), &given].concat())
     }
 
-    fn launch(&self, gpu: &Gpu, kernel: &str, n: usize, args: &[Arg]) -> Result<()> {
+    fn launch(&self, gpu: &Gpu, kernel: &'static str, n: usize, args: &[Arg]) -> Result<()> {
         let (width, rows) = (self.scale.len, n / self.scale.len);
         let rest = [(self.eps as f32).into(), (rows as u32).into(), (width as u32).into(), self.relu.into()];
         gpu.launch(NORM, kernel, each(rows * LANES), &[args, &rest].concat())

@@ -86,7 +86,7 @@ impl Added<'_> {
     /// Adds rows of x to those of y.
     pub(crate) fn add(&self, gpu: &Gpu, y: View<'_>, x: View<'_>, width: usize) -> Result<()> {
         let grid = (self.n as u32, width.div_ceil(32) as u32, 1);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 16, 1), shared_mem_bytes: 0 };
+        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
         let groups = self.groups.map(|groups| view(&groups.words));
         let words = [Some(self.to), self.from, self.weights, groups].map(Into::into);
         let [n, width] = [self.n, width].map(|size| (size as u32).into());
@@ -110,7 +110,7 @@ impl Rows {
         Ok(out)
     }
 
-    fn launch(&self, gpu: &Gpu, name: &str, out: &Numbers, x: View<'_>, rows: &Indices) -> Result<()> {
+    fn launch(&self, gpu: &Gpu, name: &'static str, out: &Numbers, x: View<'_>, rows: &Indices) -> Result<()> {
         let n = self.rows.len();
         let args = [out.into(), x.into(), rows.into(), (n as u32).into(), (self.width as u32).into()];
         gpu.launch(ROWS, name, each(n * self.width), &args)

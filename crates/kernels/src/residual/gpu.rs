@@ -68,7 +68,7 @@ impl<'a> Half<'a> {
     }
 
     /// Runs a kernel whose last arguments say what this convolution is.
-    fn launch(&self, gpu: &Gpu, kernel: &str, args: &[Arg]) -> Result<()> {
+    fn launch(&self, gpu: &Gpu, kernel: &'static str, args: &[Arg]) -> Result<()> {
         let grid = (self.rows.div_ceil(ROWS) as u32, self.width.div_ceil(COLUMNS) as u32, 1);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         let [rows, width, dilation] = [self.rows, self.width, self.dilation].map(|n| (n as u32).into());
