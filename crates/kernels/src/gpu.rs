@@ -48,6 +48,7 @@ modules! {
     FILTERS "filters",
     GRU "gru",
     HEAD "head",
+    HEAD_SCORES "head_scores",
     HEAD_STEP "head_step",
     NORM "norm",
     RANK "rank",
