@@ -1,30 +1,12 @@
 // The output layer's softmax.
 #include "block.cuh"
+#include "softmax.cuh"
 
 // Four biases, whose memory may begin anywhere.
 __device__ inline float4 four_of(const float *bias, bool is_aligned) {
     if (is_aligned) return *reinterpret_cast<const float4 *>(bias);
     return make_float4(bias[0], bias[1], bias[2], bias[3]);
 }
-
-// The sum of exp(x - the largest x so far).
-struct Softmax {
-    float top = -INFINITY, sum = 0.0f;
-
-    template <unsigned N> __device__ void add(const float (&x)[N]) {
-        float most = x[0];
-#pragma unroll
-        for (unsigned j = 1; j < N; j++) most = fmaxf(most, x[j]);
-        if (most > top) {
-            sum *= expf(top - most);
-            top = most;
-        }
-        // Nothing but minus infinity so far has a sum of zero.
-        const float base = top == -INFINITY ? 0.0f : top;
-#pragma unroll
-        for (unsigned j = 0; j < N; j++) sum += expf(x[j] - base);
-    }
-};
 
 // A block a row of `scores` [B, items], without the bias, whose rows are `stride` apart, a multiple of four; 512 threads.
 // Writes log sum exp(score + bias) of each row, and scale x cross-entropy of its target.
@@ -66,8 +48,7 @@ extern "C" __global__ void __launch_bounds__(512, 2) head_losses(
         own.add({row[i] + bias[i]});
     }
     const float all = block_max(own.top, cells);
-    // A thread without an item has a sum of zero and a maximum of minus infinity.
-    const float total = block_sum(own.sum == 0.0f ? 0.0f : own.sum * expf(own.top - all), cells);
+    const float total = block_sum(own.beside(all), cells);
     if (threadIdx.x == 0) {
         const unsigned target = targets[b];
         const float log = logf(total) + all;

@@ -54,6 +54,7 @@ modules! {
     GRU "gru",
     GRU_NARROW "gru_narrow",
     HEAD "head",
+    HEAD_SCORES "head_scores",
     HEAD_STEP "head_step",
     MASK "mask",
     NORM "norm",

@@ -162,7 +162,16 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
 /// and as sums over everything say.
 #[test]
 fn the_step_of_the_output_layer() {
-    let sizes = [(1, 1, 1), (5, 33, 2400), (33, 64, 97), (64, 7, 1030), (65, 65, 131), (256, 64, 290), (300, 130, 227)];
+    let sizes = [
+        (1, 1, 1),
+        (5, 33, 2400),
+        (33, 64, 97),
+        (64, 7, 1030),
+        (65, 65, 131),
+        (256, 64, 290),
+        (300, 130, 227),
+        (257, 70, 501),
+    ];
     for (batch, width, items) in sizes {
         let name = format!("{batch} rows, {width} wide, {items} items");
         let square = |t: Tensor| (t.sqr().unwrap() + 0.1).unwrap();
@@ -265,6 +274,32 @@ fn ranks_and_the_best_of_scores() {
                 let bias = on_gpu(&[&scores[..at], &[bad], &scores[at + 1..]].concat(), &[items]);
                 let found = prl_kernels::rank::gpu::rank(Layer { bias: &bias, ..layer }, &hidden, None, 20).unwrap();
                 assert_eq!(found, Err(NotFinite { row: 0 }));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_score_that_is_no_number_is_in_the_loss_and_minus_infinity_is_no_item() {
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    let on_gpu = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().to_device(&gpu).unwrap();
+    // The second is wider than a block has room for.
+    for width in [4, 200] {
+        let (items, hidden) = (1050, on_gpu(&(values(&[3, width], 1) / width as f64).unwrap()));
+        let weight = on_gpu(&values(&[items, width], 2));
+        let loss = |other: &[(usize, f64)]| {
+            let mut bias = vec![0.0; items];
+            other.iter().for_each(|&(item, value)| bias[item] = value);
+            let bias = on_gpu(&Tensor::from_vec(bias, items, &Device::Cpu).unwrap());
+            Layer { weight: &weight, bias: &bias }.losses(&hidden, &[0, 6, 1049], &[1.0; 3]).unwrap().sum
+        };
+        let nothing: Vec<(usize, f64)> = (7..1049).map(|item| (item, f64::NEG_INFINITY)).collect();
+        let little: Vec<(usize, f64)> = (7..1049).map(|item| (item, -1e30)).collect();
+        assert!(loss(&[]).is_finite() && loss(&nothing) < loss(&[]));
+        assert_eq!(loss(&nothing), loss(&little));
+        for bad in [f64::NAN, f64::INFINITY] {
+            for item in [0, 3, 700, 1048, 1049] {
+                assert!(!loss(&[(item, bad)]).is_finite(), "{bad} at {item}, {width} wide");
             }
         }
     }

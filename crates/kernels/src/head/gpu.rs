@@ -1,11 +1,13 @@
-//! On a GPU the scores are whole: a product makes them, one sweep over them the losses, another the step.
+//! On a GPU the scores are whole: a product makes them and what the losses need of them, and one sweep over them the step.
 
+mod scores;
 mod step;
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor, bail};
 
-use crate::gpu::{Gpu, HEAD, Numbers, blocks, rows, view, with};
+use crate::gpu::{Arg, Gpu, HEAD, HEAD_SCORES, Numbers, blocks, rows, view, with};
+use scores::Scored;
 
 pub use step::Moments;
 
@@ -41,16 +43,22 @@ fn stride(items: usize) -> usize {
 impl Layer<'_> {
     /// The scores of hidden vectors without the bias: `[B, items]`, with rows so far apart.
     pub(crate) fn scores(&self, gpu: &Gpu, hidden: &Tensor, stride: usize) -> Result<Numbers> {
-        let ((batch, width), items) = (hidden.dims2()?, self.bias.elem_count());
-        if self.weight.dims() != [items, width] {
-            bail!("head: weight {:?}, {items} items and hidden vectors {:?}", self.weight.shape(), hidden.shape());
-        }
+        let ((batch, width), items) = (self.sizes(hidden)?, self.bias.elem_count());
         let scores = gpu.room(batch * stride)?;
         with([hidden, self.weight], |[hidden, weight]| {
             let (weight, to) = (rows(weight, width).turned(), rows(view(&scores), stride));
             gpu.product([batch, items, width], rows(hidden, width), weight, to)
         })?;
         Ok(scores)
+    }
+
+    /// Batch and width of hidden vectors that fit.
+    fn sizes(&self, hidden: &Tensor) -> Result<(usize, usize)> {
+        let ((batch, width), items) = (hidden.dims2()?, self.bias.elem_count());
+        if self.weight.dims() != [items, width] {
+            bail!("head: weight {:?}, {items} items and hidden vectors {:?}", self.weight.shape(), hidden.shape());
+        }
+        Ok((batch, width))
     }
 
     /// The losses of a batch, each times its scale. `hidden` is contiguous.
@@ -62,15 +70,23 @@ impl Layer<'_> {
         if targets.len() != batch || scales.len() != batch || targets.iter().any(|&target| target as usize >= items) {
             bail!("head: {} targets and {} scales for {batch} rows over {items} items", targets.len(), scales.len());
         }
-        let scores = self.scores(&gpu, hidden, stride(items))?;
         let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
         let (targets, scales) = (gpu.copy_in(targets)?, gpu.copy_in(&scales)?);
         let (logs, losses) = (gpu.room(batch)?, gpu.room(batch)?);
-        with([self.bias], |[bias]| {
-            let given = [(&scores).into(), bias.into(), (&targets).into(), (&scales).into()];
-            let sizes = [items, stride(items)].map(|size| (size as u32).into());
-            let rest = [(&logs).into(), (&losses).into()];
-            gpu.launch(HEAD, "head_losses", blocks(batch, THREADS, 0), &[given.as_slice(), &rest, &sizes].concat())
+        let scored = self.scored(&gpu, hidden)?;
+        let scores = with([self.bias], |[bias]| {
+            let rows = [(&targets).into(), (&scales).into(), (&logs).into(), (&losses).into()];
+            let [items, stride] = [items, stride(items)].map(|size| Arg::Word(size as u32));
+            if let Some(Scored { scores, ends, n }) = scored {
+                let given = [(&ends).into(), (&scores).into(), bias.into()];
+                let args = [given.as_slice(), &rows, &[(n as u32).into(), stride]].concat();
+                gpu.launch(HEAD_SCORES, "head_losses_of", blocks(batch, 64, 0), &args)?;
+                return Ok(scores);
+            }
+            let scores = self.scores(&gpu, hidden, self::stride(self.bias.elem_count()))?;
+            let args = [&[(&scores).into(), bias.into()], rows.as_slice(), &[items, stride]].concat();
+            gpu.launch(HEAD, "head_losses", blocks(batch, THREADS, 0), &args)?;
+            Ok(scores)
         })?;
         let sum = gpu.copy_out(&losses)?.into_iter().take(batch).map(f64::from).sum();
         Ok(Losses { sum, scores, targets, scales, logs })
