@@ -23,6 +23,9 @@ pub(crate) type Numbers = CudaSlice<f32>;
 /// Threads of a block that has no reason for another number.
 pub(crate) const THREADS: u32 = 256;
 
+/// Numbers that a block can share on every GPU.
+pub(crate) const SHARED: usize = 48 * 1024 / size_of::<f32>();
+
 /// Kernels that are compiled together.
 #[derive(Clone, Copy)]
 pub(crate) struct Module {
@@ -43,6 +46,7 @@ modules! {
     ADAM "adam",
     ATTENTION "attention",
     FILTERS "filters",
+    FILTERS_BACK "filters_back",
     GRU "gru",
     GRU_NARROW "gru_narrow",
     HEAD "head",
