@@ -139,14 +139,16 @@ __device__ inline void back(
     read(max(count, 1u) - 1);
     __syncthreads();
     for (unsigned t = count; t-- > 0;) {
-        const float dz = ds * (c - old) * z * (1.0f - z), dc = ds * z * (1.0f - c * c), through = old * g * (1.0f - g), open = g;
+        const float dz = ds * (c - old) * z * (1.0f - z), dc = ds * z * (1.0f - c * c);
+        const float open = g, through = old * g * (1.0f - g);
         ds *= 1.0f - z;
         if (is_unit && lane == 0) at(dupdate, j) = dz;
         if (is_unit && lane == 1) at(dcandidate, j) = dc;
         __syncthreads();
         // The position before this one is on its way.
         read(max(t, 1u) - 1);
-        const float part = dot(dupdate, update, lane), dreset = over_lanes(dot(dcandidate, candidate, lane)), dg = dreset * through;
+        const float part = dot(dupdate, update, lane), dreset = over_lanes(dot(dcandidate, candidate, lane));
+        const float dg = dreset * through;
         ds += dreset * open;
         if (is_unit && lane == 0) at(dforget, j) = dg;
         __syncthreads();

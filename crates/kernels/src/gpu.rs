@@ -27,8 +27,8 @@ pub(crate) type Numbers = CudaSlice<f32>;
 /// Threads of a block that has no reason for another number.
 pub(crate) const THREADS: u32 = 256;
 
-/// Bytes that a block may share without asking.
-const COMMON_SHARED: u32 = 49152;
+/// Numbers that a block can share on every GPU.
+pub(crate) const SHARED: usize = 48 * 1024 / size_of::<f32>();
 
 /// Kernels that are compiled together.
 #[derive(Clone, Copy)]
@@ -51,6 +51,7 @@ modules! {
     ATTENTION "attention",
     CONVOLVE "convolve",
     FILTERS "filters",
+    FILTERS_BACK "filters_back",
     GRU "gru",
     GRU_NARROW "gru_narrow",
     HEAD "head",
@@ -160,7 +161,7 @@ impl Gpu {
             return Ok(());
         }
         let function = self.function(module, kernel)?;
-        if shape.shared_mem_bytes > COMMON_SHARED {
+        if shape.shared_mem_bytes as usize > SHARED * size_of::<f32>() {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(most, shape.shared_mem_bytes as i32).w()?;
         }

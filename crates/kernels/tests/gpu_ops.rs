@@ -240,6 +240,16 @@ fn the_step_of_the_output_layer() {
 }
 
 #[test]
+fn encoders_of_more_windows_than_a_block_takes_at_once() {
+    let (windows, width) = (150, 6);
+    let lengths: Vec<u32> = (0..windows as u32).map(|b| 1 + b * 3 % 4).collect();
+    let x = values(&[windows, 4, width], 1);
+    same("gru", &[x.clone(), values(&[2 * width + 1, 3 * width], 2)], |a| gru(a[0], a[1], &lengths));
+    let args = [x, values(&[5 * width + 2, 3], 2), values(&[5], 3)];
+    same("filters", &args, |a| filters(a[0], a[1], a[2], &lengths, &[3, 2]));
+}
+
+#[test]
 fn ranks_and_the_best_of_scores() {
     let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
     let on_gpu = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &gpu).unwrap();

@@ -5,13 +5,12 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
 
 use super::Filters;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Arg, FILTERS, Gpu, Numbers, THREADS, View, blocks, view};
+use crate::gpu::{Arg, FILTERS, FILTERS_BACK, Gpu, Numbers, SHARED, THREADS, View, blocks, view};
 use crate::pick::gpu::column_sums;
 
 /// Positions whose scores a block holds at a time.
 const CHUNK: usize = 32;
-/// Numbers that a block can share on every GPU, and threads that it can have.
-const SHARED: usize = 48 * 1024 / size_of::<f32>();
+/// Threads that a block can have.
 const MOST: usize = 1024;
 /// Rows of a short window that a thread takes at once.
 const ROWS: usize = 5;
@@ -35,18 +34,18 @@ impl Filters {
         self.heights.iter().sum()
     }
 
-    /// For windows that a block has room for, its shape, and the parts that columns are split into.
+    /// Blocks of windows that are short enough for them, and the parts that columns are split into.
     fn short(&self) -> Option<(LaunchConfig, usize)> {
         let (groups, quads) = (self.length.div_ceil(ROWS), self.width.div_ceil(4));
-        let items = groups * self.taps() * self.filters;
-        [2, 1].into_iter().filter(|&parts| parts <= quads && items > 0).find_map(|parts| {
-            let image = groups * ROWS * 4 * quads;
+        let shared = |parts| {
             let sums = (parts * self.taps() + self.heights.len()) * self.length * self.filters;
-            let rounds = (items * parts).div_ceil(MOST);
-            let threads = (items * parts).div_ceil(rounds).next_multiple_of(32);
-            let shape = || blocks(self.lengths.len(), threads as u32, image + sums);
-            (image + sums <= SHARED).then(|| (shape(), parts))
-        })
+            groups * ROWS * 4 * quads + sums
+        };
+        let parts = [2, 1].into_iter().find(|&parts| parts <= quads && shared(parts) <= SHARED)?;
+        // What there is for threads to do, in rounds of about the same size.
+        let items = (parts * groups * self.taps() * self.filters).max(1);
+        let threads = items.div_ceil(items.div_ceil(MOST)).next_multiple_of(32);
+        Some((blocks(self.lengths.len(), threads as u32, shared(parts)), parts))
     }
 }
 
@@ -89,14 +88,14 @@ impl OnGpu<3> for Filters {
         let given = [y.into(), grad.into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
         let args = [out.as_slice(), &given, &rest, &self.sizes()].concat();
-        gpu.launch(FILTERS, "filters_back", blocks(batch, THREADS, 0), &args)?;
+        gpu.launch(FILTERS_BACK, "filters_back", blocks(batch, THREADS, 0), &args)?;
 
         let (dhorizontal, dvertical) = (gpu.room(horizontal.len)?, gpu.room(vertical.len)?);
         let grid_dim = (self.filters as u32, self.taps() as u32, self.width.div_ceil(32) as u32);
         let shape = LaunchConfig { grid_dim, block_dim: (32, 16, 1), shared_mem_bytes: 0 };
         let args = [(&dhorizontal).into(), (&gated).into(), (&kept.best).into(), x.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into(), (batch as u32).into()];
-        gpu.launch(FILTERS, "filters_horizontal", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
+        gpu.launch(FILTERS_BACK, "filters_horizontal", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
         column_sums(gpu, view(&by_window), vertical.len, view(&dvertical))?;
         Ok(vec![dx, dhorizontal, dvertical])
     }

@@ -5,11 +5,9 @@ use candle_core::{Result, bail};
 
 use super::{Gru, Sizes};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{GRU, GRU_NARROW, Gpu, Module, Numbers, View, blocks, rows, threads, view};
+use crate::gpu::{GRU, GRU_NARROW, Gpu, Module, Numbers, SHARED, View, blocks, rows, threads, view};
 use crate::pick::gpu::{column_sums, transpose};
 
-/// Numbers that a block can share on every GPU.
-const SHARED: usize = 48 * 1024 / size_of::<f32>();
 /// Units whose weights the threads of a block have registers for, and threads of a unit there.
 const NARROW: usize = 128;
 const LANES: usize = 4;

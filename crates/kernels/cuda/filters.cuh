@@ -1,0 +1,14 @@
+// What the kernels of Caser's filters share. `heights` holds for each height the height itself, the row of `horizontal`
+// [.., filters] where its filters begin, and the row of its biases. A tap is a row of a filter: `width` rows of `horizontal`;
+// those of all heights lie one after the other.
+#pragma once
+#include "block.cuh"
+
+struct Height {
+    unsigned height, row, bias;
+};
+
+// An element of a window, zero past its length.
+__device__ inline float valid(const float *x, unsigned position, unsigned count, unsigned width, unsigned column) {
+    return position < count ? x[(size_t)position * width + column] : 0.0f;
+}
