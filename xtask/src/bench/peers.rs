@@ -181,7 +181,7 @@ fn table(figure: &Figure, cases: &[([String; 3], Rounds)], is_cuda: bool) -> Str
 /// What the modes are on a device.
 fn modes(is_cuda: bool) -> &'static str {
     if is_cuda {
-        "Eager is PyTorch as it comes; compiled is `torch.compile`; best adds the fused Adam and is the faster of \
+        "Eager is PyTorch as it comes; compiled is `torch.compile`; best adds the fused Adam and cuDNN's choice by trial, and is the faster of \
          `torch.compile`'s `reduce-overhead` and one CUDA graph of the whole compiled step; bf16 is that with an output layer \
          in bfloat16, set against ours in fp32. Everything else is fp32, without the TF32 that PyTorch's convolutions would \
          take. A step takes its batch from the host. PyTorch's steps follow one another without a wait; ours wait for their \
