@@ -264,6 +264,25 @@ fn begin(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
+/// The most bytes of a GPU that this process has used at a time, where the driver counts them.
+///
+/// # Errors
+/// If the device is no GPU, or fails.
+pub fn peak_memory(device: &Device) -> Result<Option<u64>> {
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    if !context.has_async_alloc() {
+        return Ok(None);
+    }
+    let (mut bytes, most) = (0_u64, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH);
+    // SAFETY: the pool is that of the context's device, and the attribute is 64 bits.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+        result::mem_pool::get_attribute(pool, most, (&raw mut bytes).cast()).w()?;
+    }
+    Ok(Some(bytes))
+}
+
 /// Whether no number of contiguous `f32` tensors of one GPU is NaN or infinite: one word comes back for all of them.
 ///
 /// # Errors

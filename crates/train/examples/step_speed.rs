@@ -94,14 +94,15 @@ fn measure(
     let block = Config { method, ..Config::default() }.block();
     let plan = Plan { dim: shape.dim, items, block, is_double: method.is_double(), seed: 0, dtype: DType::F32 };
     let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
+    // All of them first: a GPU is still at work when a step is over, and must not be ahead of the next by a batch's time.
+    let batches: Vec<Examples> = (1..=args.steps + 3).map(|t| batch(items, args.window, t, method)).collect();
     let series = |is_exact: bool| -> anyhow::Result<(Vec<Duration>, StepTimes)> {
         let (mut steps, mut times) = (Vec::new(), StepTimes::default());
-        for t in 1..=args.steps + 3 {
-            let examples = batch(items, args.window, t, method);
+        for (t, examples) in (1..).zip(&batches) {
             let start = Instant::now();
             let mut step_times = StepTimes { is_exact, ..StepTimes::default() };
             let turn = Turn { main: if method.is_double() { t as usize % 2 } else { 0 }, ..Turn::single(t) };
-            model.step(Adam::new(0.005), turn, &examples, &mut step_times)?;
+            model.step(Adam::new(0.005), turn, examples, &mut step_times)?;
             // The first steps warm the caches and the allocator up.
             if t > 3 {
                 steps.push(start.elapsed());
@@ -118,6 +119,7 @@ fn measure(
     steps.sort_unstable();
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let mean = |d: Duration| ms(d) / steps.len() as f64;
+    let peak_device_mb = peak_device_mb(device)?;
     let ranked = evaluated(&model, items, args)?;
     let output = model.parameters().find(|(name, _)| name == "head.weight");
     let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
@@ -129,7 +131,7 @@ fn measure(
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
         "head_gflops": 3.0 * product * BATCH as f64 / times.head.as_secs_f64() * steps.len() as f64,
         "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
-        "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(),
+        "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
     }))
 }
 
@@ -169,6 +171,16 @@ fn product_gflops(device: &Device) -> anyhow::Result<f64> {
     let laps: Vec<Duration> = (0..20).map(lap).collect::<Result<_, _>>()?;
     let least = laps.into_iter().min().unwrap_or_default();
     Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
+}
+
+/// Most memory of a GPU in use so far.
+fn peak_device_mb(device: &Device) -> anyhow::Result<Option<f64>> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(prl_kernels::gpu::peak_memory(device)?.map(|bytes| bytes as f64 / 1048576.0));
+    }
+    _ = device;
+    Ok(None)
 }
 
 /// Full windows of Zipf-like items: the heaviest batch there is.
