@@ -19,10 +19,11 @@ struct Slot {
     const float *grad;
 };
 
-// A block 1024 elements of a tensor, 256 threads.
+// A block 1024 elements of a tensor, 256 threads. Nothing is done if there is a word `strange` and it is not zero.
 extern "C" __global__ void adam(
-    const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps
+    const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps, const unsigned *strange
 ) {
+    if (strange && *strange) return;
     const Slot slot = dealt(slots, n);
     const size_t start = (blockIdx.x - slot.block) * 1024 + threadIdx.x;
 #pragma unroll

@@ -16,14 +16,15 @@ template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
 
 // A block some tiles of items and 64 columns, under up to ROWS rows of the batch from `start` on; twice as many threads. Takes
 // Adam's step on these rows of the weight, if the batch ends with them. `parts` [chunks, gridDim.y, ROWS, 64] become the blocks'
-// parts of the gradient of the hidden vectors, `bias_sum` that of the bias so far.
+// parts of the gradient of the hidden vectors, `bias_sum` that of the bias so far. Nothing is done if `strange` is not zero.
 #define HEAD_STEP(ROWS)                                                                                                       \
     extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) head_step_##ROWS(                                      \
         const float *scores, const float *hidden, const unsigned *targets, const float *scales, const float *logs,            \
         const float *bias, float *weight, float *first, float *second, float *weight_sum, float *bias_sum, float *parts,      \
         unsigned start, unsigned batch, unsigned items, unsigned stride, unsigned width, unsigned tiles, float beta1,         \
-        float beta2, float rate, float root, float eps                                                                        \
+        float beta2, float rate, float root, float eps, const unsigned *strange                                               \
     ) {                                                                                                                       \
+        if (*strange) return;                                                                                                 \
         head_step<ROWS>({scores, hidden, targets, scales, logs, bias, weight, first, second, weight_sum, bias_sum, parts,     \
                          start, batch, items, stride, width, tiles, {beta1, beta2, rate, root, eps}});                        \
     }
@@ -37,8 +38,10 @@ HEAD_STEP(32)
 // of which each thread has some.
 extern "C" __global__ void head_step_end(
     const float *parts, float *hidden, unsigned start, unsigned rows, unsigned width, unsigned chunks, float *bias,
-    float *first, float *second, const float *grads, unsigned n, float beta1, float beta2, float rate, float root, float eps
+    float *first, float *second, const float *grads, unsigned n, float beta1, float beta2, float rate, float root, float eps,
+    const unsigned *strange
 ) {
+    if (*strange) return;
     __shared__ float sums[4][COLUMNS];
     const unsigned column = threadIdx.x % COLUMNS, share = threadIdx.x / COLUMNS;
     float sum = 0.0f;

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::adam::Adam;
 use prl_kernels::attention::{Pattern, attention};
 use prl_kernels::filters::filters;
+use prl_kernels::gpu::Watch;
 use prl_kernels::gru::gru;
 use prl_kernels::head::gpu::Layer;
 use prl_kernels::linear::linear;
@@ -196,10 +197,12 @@ fn the_step_of_the_output_layer() {
         let [gpu_b, gpu_b_first, gpu_b_second] = [3, 4, 5].map(|i| part(i, &b));
         let gpu_hidden = there(&hidden).narrow(0, 1, batch * width).unwrap().reshape((batch, width)).unwrap();
         let layer = Layer { weight: &gpu_w, bias: &gpu_b };
-        let losses = layer.losses(&gpu_hidden, &targets, &scales).unwrap();
-        let loss = losses.sum;
+        let watch = Watch::new(&gpu, batch).unwrap();
+        let losses = layer.losses(&gpu_hidden, &targets, &scales, &watch).unwrap();
         let (weight, bias) = ([&gpu_w_first, &gpu_w_second], [&gpu_b_first, &gpu_b_second]);
-        let gradient = layer.step(Adam::new(0.1).step(3), weight, bias, &gpu_hidden, losses).unwrap();
+        let gradient = layer.step(Adam::new(0.1).step(3), weight, bias, &gpu_hidden, losses, &watch).unwrap();
+        let (loss, is_finite) = watch.read().unwrap();
+        assert!(is_finite, "{name}");
 
         let scores = hidden.matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap().to_vec2::<f64>().unwrap();
         let mut expected = 0.0;
@@ -290,26 +293,35 @@ fn ranks_and_the_best_of_scores() {
 }
 
 #[test]
-fn a_score_that_is_no_number_is_in_the_loss_and_minus_infinity_is_no_item() {
+fn a_score_that_is_no_number_stops_the_step_and_minus_infinity_is_no_item() {
     let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
     let on_gpu = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().to_device(&gpu).unwrap();
     // The second is wider than a block has room for.
     for width in [4, 200] {
         let (items, hidden) = (1050, on_gpu(&(values(&[3, width], 1) / width as f64).unwrap()));
-        let weight = on_gpu(&values(&[items, width], 2));
-        let loss = |other: &[(usize, f64)]| {
+        // The loss, and whether the step moved anything.
+        let step = |other: &[(usize, f64)]| {
+            let weight = on_gpu(&values(&[items, width], 2));
             let mut bias = vec![0.0; items];
             other.iter().for_each(|&(item, value)| bias[item] = value);
             let bias = on_gpu(&Tensor::from_vec(bias, items, &Device::Cpu).unwrap());
-            Layer { weight: &weight, bias: &bias }.losses(&hidden, &[0, 6, 1049], &[1.0; 3]).unwrap().sum
+            let [weights, biases] = [&weight, &bias].map(|t| [t, t].map(|t| t.zeros_like().unwrap()));
+            let (layer, watch) = (Layer { weight: &weight, bias: &bias }, Watch::new(&gpu, 3).unwrap());
+            let losses = layer.losses(&hidden, &[0, 6, 1049], &[1.0; 3], &watch).unwrap();
+            let by = Adam::new(0.1).step(1);
+            layer.step(by, weights.each_ref(), biases.each_ref(), &hidden, losses, &watch).unwrap();
+            let moved = weights.iter().chain(&biases).any(|moments| flat(moments).iter().any(|&m| m != 0.0));
+            let (loss, is_finite) = watch.read().unwrap();
+            assert_eq!((loss.is_finite(), moved), (is_finite, is_finite), "{width} wide");
+            loss
         };
         let nothing: Vec<(usize, f64)> = (7..1049).map(|item| (item, f64::NEG_INFINITY)).collect();
         let little: Vec<(usize, f64)> = (7..1049).map(|item| (item, -1e30)).collect();
-        assert!(loss(&[]).is_finite() && loss(&nothing) < loss(&[]));
-        assert_eq!(loss(&nothing), loss(&little));
+        assert!(step(&[]).is_finite() && step(&nothing) < step(&[]));
+        assert_eq!(step(&nothing), step(&little));
         for bad in [f64::NAN, f64::INFINITY] {
             for item in [0, 3, 700, 1048, 1049] {
-                assert!(!loss(&[(item, bad)]).is_finite(), "{bad} at {item}, {width} wide");
+                assert!(!step(&[(item, bad)]).is_finite(), "{bad} at {item}, {width} wide");
             }
         }
     }

@@ -7,14 +7,14 @@
 use candle_core::{Result, Tensor};
 use prl_baselines::{DoubleQ, Td};
 use prl_core::Prompts;
-use prl_kernels::adam::Adam;
 use prl_nn::Pass;
 use rand::RngCore;
 
 use crate::head::Head;
-use crate::model::{Examples, Transitions};
+use crate::model::{Descent, Examples, Transitions};
 use crate::network::{Clock, Network, StepTimes};
 use crate::ranks::Alone;
+use crate::slot::Update;
 
 /// Whose turn a training step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,34 +96,34 @@ impl Pair<'_> {
         Ok(Critique { values, targets })
     }
 
-    /// Takes both layers' steps; returns the loss and the gradient of the hidden vectors.
+    /// Takes both layers' steps, `step` being that of the training.
     pub(crate) fn step(
         &self,
-        adam: Adam,
-        turn: Turn,
+        by: Update<'_>,
+        step: u64,
         hidden: &Tensor,
         examples: &Examples,
         transitions: &Transitions,
         critique: &Critique,
-    ) -> crate::Result<(f64, Tensor)> {
+    ) -> crate::Result<Descent> {
         let Critique { values, targets } = critique;
         let scaled = |by: &[f64]| -> Vec<f64> { examples.scale.iter().zip(by).map(|(s, x)| s * x).collect() };
         let scale = match transitions.critic {
-            Some(critic) => scaled(&critic.weights(turn.step - 1, values)),
+            Some(critic) => scaled(&critic.weights(step - 1, values)),
             None => examples.scale.clone(),
         };
         let Td { losses, gradients } = Td::new(values, targets)?;
         let td: f64 = scaled(&losses).iter().sum();
         if !td.is_finite() {
-            return Ok((td, hidden.clone()));
+            return Ok(Descent { cross_entropy: None, beside: td, gradient: hidden.clone() });
         }
-        let cross_entropy = self.main.head.step(adam, turn.taken, hidden, &examples.targets, &scale, &Alone)?;
-        if !cross_entropy.loss.is_finite() {
-            return Ok((cross_entropy.loss, hidden.clone()));
+        let taken = self.main.head.step(by, hidden, &examples.targets, &scale, &Alone)?;
+        if taken.loss.is_some_and(|loss| !loss.is_finite()) {
+            return Ok(Descent { cross_entropy: taken.loss, beside: td, gradient: hidden.clone() });
         }
         let gradients = scaled(&gradients);
-        let by_value = critic(self.main)?.step_chosen(adam, turn.taken, hidden, &examples.targets, &gradients)?;
-        Ok((cross_entropy.loss + td, (cross_entropy.hidden + by_value)?))
+        let by_value = critic(self.main)?.step_chosen(by, hidden, &examples.targets, &gradients)?;
+        Ok(Descent { cross_entropy: taken.loss, beside: td, gradient: (taken.hidden + by_value)? })
     }
 }
 

@@ -3,15 +3,14 @@
 //! On a CPU it runs on the fused kernels; elsewhere on candle's operations, with the same results.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use prl_kernels::adam::Adam;
 use prl_kernels::rows::{gather, sum_by_row};
 use prl_kernels::storage::with;
 use prl_nn::Init;
 
 use crate::dtype::by_dtype;
-use crate::slot::Slot;
 #[cfg(feature = "cuda")]
 use crate::slot::is_on_gpu;
+use crate::slot::{Slot, Update};
 
 /// The item embedding: `[items + 1, dim]`, the last row being the pad's.
 pub(crate) struct Embedding {
@@ -44,31 +43,32 @@ impl Embedding {
         }))
     }
 
-    /// Adam's step `t` under the gradient of those rows.
-    pub(crate) fn step(&self, adam: Adam, t: u64, ids: &[u32], grad: &Tensor) -> Result<()> {
+    /// Moves it under the gradient of those rows.
+    pub(crate) fn step(&self, by: Update<'_>, ids: &[u32], grad: &Tensor) -> Result<()> {
         let table = self.slot.param.as_tensor();
         let width = table.dim(1)?;
         #[cfg(feature = "cuda")]
         if is_on_gpu(table) {
             let grad = grad.reshape(((), width))?.contiguous()?;
             let dense = prl_kernels::rows::gpu::add_by_row(table.dim(0)?, ids, None, &grad)?;
-            return self.slot.step(adam, t, &dense);
+            return self.slot.step(by, &dense);
         }
         if !table.device().is_cpu() {
             let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
             let dense = table.zeros_like()?.index_add(&ids, &grad.reshape(((), width))?.contiguous()?, 0)?;
-            return self.slot.step(adam, t, &dense);
+            return self.slot.step(by, &dense);
         }
         by_dtype!(table.dtype(), T => with(&grad.contiguous()?, |g: &[T]| {
             let (rows, grads) = sum_by_row(ids, g, width);
-            self.slot.step_rows(adam.step(t), &rows, &grads)
+            self.slot.step_rows(by.step(), &rows, &grads)
         }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Embedding;
+    use super::{Embedding, Update};
+    use crate::watch::Watch;
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
@@ -84,11 +84,12 @@ mod tests {
         let grad = Tensor::from_vec(grad, (2, 2, 3), &Device::Cpu).unwrap();
         let dense = Embedding::new(5, 3, DType::F64, &Device::Cpu, 1).unwrap();
         for t in 1..4 {
-            table.step(Adam::new(0.01), t, &ids, &grad).unwrap();
+            let by = Update { adam: Adam::new(0.01), t, watch: &Watch::none() };
+            table.step(by, &ids, &grad).unwrap();
             let index = Tensor::new(&ids, &Device::Cpu).unwrap();
             let whole = dense.slot.param.zeros_like().unwrap();
             let whole = whole.index_add(&index, &grad.reshape((4, 3)).unwrap(), 0).unwrap();
-            dense.slot.step(Adam::new(0.01), t, &whole).unwrap();
+            dense.slot.step(by, &whole).unwrap();
         }
         for (a, b) in flat(&table.slot.param).iter().zip(flat(&dense.slot.param)) {
             assert!((a - b).abs() < 1e-12, "{a} and {b}");

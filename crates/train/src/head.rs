@@ -8,7 +8,7 @@ mod gpu;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
-use prl_kernels::adam::{Adam, update};
+use prl_kernels::adam::update;
 use prl_kernels::bf16::Pair;
 use prl_kernels::catalogue::Catalogue;
 use prl_kernels::factor::Factor;
@@ -20,9 +20,9 @@ use prl_nn::Init;
 
 use crate::dtype::by_dtype;
 use crate::ranks::{Number, Ranks};
-use crate::slot::Slot;
 #[cfg(feature = "cuda")]
 use crate::slot::is_on_gpu;
+use crate::slot::{Slot, Update};
 
 /// The output layer: scores are `weight . hidden + bias`, apart from the embedding, Xavier uniform, bias zero.
 pub(crate) struct Head {
@@ -34,8 +34,8 @@ pub(crate) struct Head {
 
 /// The loss of a batch, and what the middle needs of its gradient.
 pub(crate) struct HeadStep {
-    /// Sum of scale x cross-entropy.
-    pub(crate) loss: f64,
+    /// Sum of scale x cross-entropy; none where the watch will know it.
+    pub(crate) loss: Option<f64>,
     /// Gradient of the hidden vectors, `[B, width]`.
     pub(crate) hidden: Tensor,
 }
@@ -59,12 +59,11 @@ impl Head {
         })
     }
 
-    /// Takes Adam's step `t` on `sum of scale[b] x cross-entropy[b]` over the examples of all ranks (several need a CPU). A
-    /// loss that is not finite is returned as it is, and nothing is updated.
+    /// Takes Adam's step on `sum of scale[b] x cross-entropy[b]` over the examples of all ranks (several need a CPU). A
+    /// loss that is not finite is returned as it is or seen by the watch, and nothing is updated.
     pub(crate) fn step(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
@@ -72,21 +71,20 @@ impl Head {
     ) -> Result<HeadStep> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
-            return self.step_on_gpu(adam, t, hidden, targets, scale);
+            return self.step_on_gpu(by, hidden, targets, scale);
         }
         if !hidden.device().is_cpu() {
-            self.step_composed(adam, t, hidden, targets, scale)
+            self.step_composed(by, hidden, targets, scale)
         } else if self.is_bf16 && hidden.dtype() == DType::F32 {
-            self.step_fused::<Pair>(adam, t, hidden, targets, scale, ranks)
+            self.step_fused::<Pair>(by, hidden, targets, scale, ranks)
         } else {
-            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(adam, t, hidden, targets, scale, ranks))
+            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(by, hidden, targets, scale, ranks))
         }
     }
 
     fn step_fused<F: Factor<Sum: Number>>(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
@@ -98,13 +96,13 @@ impl Head {
             with(&hidden, |h: &[F::Sum]| self.with_linear(|linear| Ok(softmax(linear, h, targets))))?;
         let loss = ranks.total(swept.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum());
         if !loss.is_finite() {
-            return Ok(HeadStep { loss, hidden });
+            return Ok(HeadStep { loss: Some(loss), hidden });
         }
         let (grad, bias_grad) = with(&hidden, |h: &[F::Sum]| {
             with(self.bias.param.as_tensor(), |bias: &[F::Sum]| {
                 self.weight.with_slots(|slots| {
                     if ranks.is_alone() {
-                        let sink = Sink::Adam(adam.step(t), slots.first, slots.second);
+                        let sink = Sink::Adam(by.step(), slots.first, slots.second);
                         return backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     }
                     let mut sums = vec![num_traits::zero(); slots.param.len() + bias.len()];
@@ -114,13 +112,13 @@ impl Head {
                     by_bias.copy_from_slice(&bias_grad);
                     ranks.sum(F::Sum::numbers(&mut sums));
                     let bias_grad = sums.split_off(slots.param.len());
-                    update(adam.step(t), slots, &sums);
+                    update(by.step(), slots, &sums);
                     (grad, bias_grad)
                 })
             })
         })?;
-        self.bias.step(adam, t, &Tensor::from_vec(bias_grad, self.bias.param.shape(), &Device::Cpu)?)?;
-        Ok(HeadStep { loss, hidden: Tensor::from_vec(grad, hidden.shape(), &Device::Cpu)? })
+        self.bias.step(by, &Tensor::from_vec(bias_grad, self.bias.param.shape(), &Device::Cpu)?)?;
+        Ok(HeadStep { loss: Some(loss), hidden: Tensor::from_vec(grad, hidden.shape(), &Device::Cpu)? })
     }
 
     /// Ranks of the targets, if given, and the `k` best items of each hidden vector.
@@ -170,30 +168,22 @@ impl Head {
         Ok(self.rank(hidden, None, 1)?.map(best))
     }
 
-    /// Takes Adam's step `t` under the gradients `grads[b]` of the scores of `items[b]`; returns the gradient of the hidden
+    /// Takes Adam's step under the gradients `grads[b]` of the scores of `items[b]`; returns the gradient of the hidden
     /// vectors. Only those rows of the weight have a gradient, all of them move on their moments.
-    pub(crate) fn step_chosen(
-        &self,
-        adam: Adam,
-        t: u64,
-        hidden: &Tensor,
-        items: &[u32],
-        grads: &[f64],
-    ) -> Result<Tensor> {
+    pub(crate) fn step_chosen(&self, by: Update<'_>, hidden: &Tensor, items: &[u32], grads: &[f64]) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
-            return self.step_chosen_on_gpu(adam, t, hidden, items, grads);
+            return self.step_chosen_on_gpu(by, hidden, items, grads);
         }
         if !hidden.device().is_cpu() {
-            return self.step_chosen_composed(adam, t, hidden, items, grads);
+            return self.step_chosen_composed(by, hidden, items, grads);
         }
-        by_dtype!(hidden.dtype(), T => self.step_chosen_fused::<T>(adam, t, &hidden.contiguous()?, items, grads))
+        by_dtype!(hidden.dtype(), T => self.step_chosen_fused::<T>(by, &hidden.contiguous()?, items, grads))
     }
 
     fn step_chosen_fused<T: MutableStorage>(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],
@@ -204,10 +194,10 @@ impl Head {
         };
         let chosen = with(self.weight.param.as_tensor(), |weight: &[T]| Ok(gather(weight, width, items)))?;
         let (rows, by_weight) = with(hidden, |h: &[T]| Ok(sum_by_row(items, &times(h), width)))?;
-        self.weight.step_rows(adam.step(t), &rows, &by_weight)?;
+        self.weight.step_rows(by.step(), &rows, &by_weight)?;
         let mut by_bias = vec![T::zero(); self.bias.param.elem_count()];
         items.iter().zip(grads).for_each(|(&item, &g)| by_bias[item as usize] += T::of(g));
-        self.bias.step(adam, t, &Tensor::from_vec(by_bias, self.bias.param.shape(), &Device::Cpu)?)?;
+        self.bias.step(by, &Tensor::from_vec(by_bias, self.bias.param.shape(), &Device::Cpu)?)?;
         Tensor::from_vec(times(&chosen), hidden.shape(), &Device::Cpu)
     }
 
@@ -225,8 +215,9 @@ fn single<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::Head;
+    use super::{Head, Update};
     use crate::ranks::Alone;
+    use crate::watch::Watch;
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
@@ -247,10 +238,12 @@ mod tests {
         let hidden = Tensor::from_vec(hidden, (10, 6), &Device::Cpu).unwrap();
         let targets: Vec<u32> = (0..10).map(|b| b * 13 % 150).collect();
         let scale: Vec<f64> = (0..10).map(|b| f64::from(b) * 0.01).collect();
+        let watch = Watch::none();
+        let by = |t| Update { adam: Adam::new(0.01), t, watch: &watch };
         for t in 1..4 {
-            let a = fused.step(Adam::new(0.01), t, &hidden, &targets, &scale, &Alone).unwrap();
-            let b = composed.step_composed(Adam::new(0.01), t, &hidden, &targets, &scale).unwrap();
-            assert!((a.loss - b.loss).abs() < 1e-12);
+            let a = fused.step(by(t), &hidden, &targets, &scale, &Alone).unwrap();
+            let b = composed.step_composed(by(t), &hidden, &targets, &scale).unwrap();
+            assert!((a.loss.unwrap() - b.loss.unwrap()).abs() < 1e-12);
             assert_close(&flat(&a.hidden), &flat(&b.hidden));
         }
         assert_close(&flat(&fused.weight.param), &flat(&composed.weight.param));
@@ -269,9 +262,11 @@ mod tests {
         let hidden = Tensor::from_vec((0..30).map(|i| (0.3 * f64::from(i)).sin()).collect(), (5, 6), &Device::Cpu);
         let hidden: Tensor = hidden.unwrap();
         let (items, grads) = ([7, 39, 7, 0, 12], [0.5, -1.0, 0.25, 0.0, 2.0]);
+        let watch = Watch::none();
+        let by = |t| Update { adam: Adam::new(0.01), t, watch: &watch };
         for t in 1..4 {
-            let a = fused.step_chosen(Adam::new(0.01), t, &hidden, &items, &grads).unwrap();
-            let b = composed.step_chosen_composed(Adam::new(0.01), t, &hidden, &items, &grads).unwrap();
+            let a = fused.step_chosen(by(t), &hidden, &items, &grads).unwrap();
+            let b = composed.step_chosen_composed(by(t), &hidden, &items, &grads).unwrap();
             assert_close(&flat(&a), &flat(&b));
         }
         assert_close(&flat(&fused.weight.param), &flat(&composed.weight.param));
@@ -294,8 +289,9 @@ mod tests {
         let head = Head::new(20, 4, DType::F64, &Device::Cpu, 3, "head").unwrap();
         let before = flat(&head.weight.param);
         let hidden = Tensor::full(f64::NAN, (1, 4), &Device::Cpu).unwrap();
-        let step = head.step(Adam::new(0.1), 1, &hidden, &[0], &[1.0], &Alone).unwrap();
-        assert!(step.loss.is_nan());
+        let by = Update { adam: Adam::new(0.1), t: 1, watch: &Watch::none() };
+        let step = head.step(by, &hidden, &[0], &[1.0], &Alone).unwrap();
+        assert!(step.loss.unwrap().is_nan());
         assert_eq!(before, flat(&head.weight.param));
     }
 }

@@ -29,6 +29,7 @@ mod served;
 mod slot;
 mod trained;
 mod trainer;
+mod watch;
 
 pub use ask::{Answer, Event, PromptUsed, Recommendation, State};
 pub use batches::Batches;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use prl_baselines::Critic;
 use prl_core::{BlockConfig, Prompts};
 use prl_encoders::{Encoder, Shape};
@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::finite::{is_finite, sum_of_bits};
 use crate::network::{Clock, Ends, Network, StepTimes};
 use crate::ranks::{Alone, Ranks};
-use crate::slot::Slot;
+use crate::slot::{Slot, Update};
+use crate::watch::Watch;
 
 /// A trainable recommender.
 pub struct Model {
@@ -57,6 +58,21 @@ pub struct Transitions {
     pub gamma: f64,
     /// SAC's critic, which weighs the cross-entropy; SQN has none.
     pub critic: Option<Critic>,
+}
+
+/// Where the output layers went in a step.
+pub(crate) struct Descent {
+    /// The cross-entropy, unless the step's watch will know it.
+    pub(crate) cross_entropy: Option<f64>,
+    /// What else there is to the loss.
+    pub(crate) beside: f64,
+    /// The loss's gradient by the hidden vectors.
+    pub(crate) gradient: Tensor,
+}
+
+/// A loss that is a number.
+fn finite(step: u64, loss: f64) -> Result<f64> {
+    if loss.is_finite() { Ok(loss) } else { Err(Error::Diverged { step, cause: format!("the loss is {loss}") }) }
 }
 
 /// How a model is made around an encoder.
@@ -141,30 +157,39 @@ impl Model {
         let mut clock = Clock::start(times.is_exact.then(|| self.device.clone()));
         let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
         let (hidden, targets) = (forward.hidden.detach(), &examples.targets);
+        let watch = Watch::over(&hidden)?;
+        let by = Update { adam, t: turn.taken, watch: &watch };
         clock.lap(&mut times.encoder)?;
-        let (loss, grad) = match &examples.transitions {
+        let descent = match &examples.transitions {
             None => {
-                let step = main.head.step(adam, turn.taken, &hidden, targets, &examples.scale, &*self.ranks)?;
+                let step = main.head.step(by, &hidden, targets, &examples.scale, &*self.ranks)?;
                 clock.lap(&mut times.head)?;
-                (step.loss, step.hidden)
+                Descent { cross_entropy: step.loss, beside: 0.0, gradient: step.hidden }
             }
             Some(transitions) => {
                 let other = self.networks.get(1 - turn.main).unwrap_or(main);
                 let both = double_q::Pair { main, other };
                 let critique = both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
                 let critique = critique.map_err(|e| e.at(turn.step, "among the Q-values"))?;
-                let step = both.step(adam, turn, &hidden, examples, transitions, &critique)?;
+                let step = both.step(by, turn.step, &hidden, examples, transitions, &critique)?;
                 clock.lap(&mut times.head)?;
                 step
             }
         };
-        if !loss.is_finite() {
-            return Err(Error::Diverged { step: turn.step, cause: format!("the loss is {loss}") });
-        }
-        let grads = main.backward(forward, grad)?;
+        let Descent { cross_entropy, beside, gradient } = descent;
+        let loss = finite(turn.step, cross_entropy.unwrap_or_default() + beside)?;
+        let grads = main.backward(forward, gradient)?.over(&*self.ranks)?;
         clock.lap(&mut times.backward)?;
-        main.take(adam, turn, &grads.over(&*self.ranks)?)?;
+        main.take(by, turn.step, &grads)?;
+        let Some(seen) = watch.read()? else {
+            clock.lap(&mut times.adam)?;
+            return Ok(loss);
+        };
         clock.lap(&mut times.adam)?;
+        let loss = finite(turn.step, seen.loss + beside)?;
+        if !seen.is_finite {
+            grads.check(turn.step)?;
+        }
         Ok(loss)
     }
 

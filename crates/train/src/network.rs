@@ -7,18 +7,16 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use prl_core::{BlockConfig, PromptBlock, Prompts, State};
 use prl_encoders::{Embedded, Encoder};
-use prl_kernels::adam::Adam;
 use prl_kernels::tape::{Tape, record};
 use prl_nn::{Params, Pass};
 use prl_sessions::Windows;
 
-use crate::double_q::Turn;
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
 use crate::finite::first_strange;
 use crate::head::Head;
 use crate::ranks::{Ranks, gather_rows, sum_tensors};
-use crate::slot::Slot;
+use crate::slot::{Slot, Update};
 
 /// The sizes of a network's ends, and where it lives.
 pub(crate) struct Ends<'a> {
@@ -61,6 +59,22 @@ pub(crate) struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
+    /// Each with the name of what it is by.
+    fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let middle = self.middle.iter().map(|(name, _, grad)| (*name, grad));
+        middle.chain(self.rows.iter().map(|(_, grad)| ("embedding.weight", grad)))
+    }
+
+    /// Whether all are finite.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] at `step` if one is not.
+    pub(crate) fn check(&self, step: u64) -> Result<()> {
+        let (names, tensors): (Vec<&str>, Vec<&Tensor>) = self.all().unzip();
+        let Some(strange) = first_strange(&tensors)? else { return Ok(()) };
+        Err(Error::Diverged { step, cause: format!("the gradient of {} is not finite", names[strange]) })
+    }
+
     /// The whole batch's, when each rank has those of its share.
     pub(crate) fn over(self, ranks: &dyn Ranks) -> Result<Self> {
         if ranks.is_alone() {
@@ -183,19 +197,16 @@ impl Network {
     /// Takes Adam's step on the middle and the embedding.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then.
-    pub(crate) fn take(&self, adam: Adam, turn: Turn, grads: &Gradients<'_>) -> Result<()> {
-        let middle = grads.middle.iter().map(|(name, _, grad)| (*name, grad));
-        let all = middle.chain(grads.rows.iter().map(|(_, grad)| ("embedding.weight", grad)));
-        let (names, tensors): (Vec<&str>, Vec<&Tensor>) = all.unzip();
-        if let Some(strange) = first_strange(&tensors)? {
-            let cause = format!("the gradient of {} is not finite", names[strange]);
-            return Err(Error::Diverged { step: turn.step, cause });
+    /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then. A GPU's watch says that later.
+    pub(crate) fn take(&self, by: Update<'_>, step: u64, grads: &Gradients<'_>) -> Result<()> {
+        let tensors: Vec<&Tensor> = grads.all().map(|(_, grad)| grad).collect();
+        if !by.watch.looks_at(&tensors)? {
+            grads.check(step)?;
         }
         let middle: Vec<_> = grads.middle.iter().map(|(_, slot, grad)| (*slot, grad.clone())).collect();
-        Slot::step_all(adam, turn.taken, &middle)?;
+        Slot::step_all(by, &middle)?;
         if let Some((ids, grad)) = &grads.rows {
-            self.embedding.step(adam, turn.taken, ids, grad)?;
+            self.embedding.step(by, ids, grad)?;
         }
         Ok(())
     }

@@ -1,8 +1,27 @@
 //! A parameter with its Adam moments.
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use prl_kernels::Real;
 use prl_kernels::adam::{Adam, Slots, Step, update, update_rows};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
+
+use crate::watch::Watch;
+
+/// How parameters move: by whose rule, at which step of theirs, and who watches.
+#[derive(Clone, Copy)]
+pub(crate) struct Update<'a> {
+    pub(crate) adam: Adam,
+    /// From 1.
+    pub(crate) t: u64,
+    pub(crate) watch: &'a Watch,
+}
+
+impl Update<'_> {
+    /// Adam's factors at this step.
+    pub(crate) fn step<T: Real>(&self) -> Step<T> {
+        self.adam.step(self.t)
+    }
+}
 
 /// A parameter, its first and its second moment, all of one shape.
 pub(crate) struct Slot {
@@ -24,33 +43,33 @@ impl Slot {
         Self::new(Var::from_tensor(&values)?)
     }
 
-    /// Adam's step `t` under a dense gradient.
-    pub(crate) fn step(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
+    /// Moves it under a dense gradient.
+    pub(crate) fn step(&self, by: Update<'_>, grad: &Tensor) -> Result<()> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(&self.param) {
-            return Self::step_all(adam, t, &[(self, grad.clone())]);
+            return Self::step_all(by, &[(self, grad.clone())]);
         }
         if !self.param.device().is_cpu() {
-            return self.step_composed(adam, t, grad);
+            return self.step_composed(by.adam, by.t, grad);
         }
         let grad = grad.contiguous()?;
         match self.param.dtype() {
-            DType::F32 => with(&grad, |g: &[f32]| self.with_slots(|slots| update(adam.step(t), slots, g))),
-            DType::F64 => with(&grad, |g: &[f64]| self.with_slots(|slots| update(adam.step(t), slots, g))),
+            DType::F32 => with(&grad, |g: &[f32]| self.with_slots(|slots| update(by.step(), slots, g))),
+            DType::F64 => with(&grad, |g: &[f64]| self.with_slots(|slots| update(by.step(), slots, g))),
             other => bail!("parameters are f32 or f64, not {other:?}"),
         }
     }
 
-    /// Adam's step `t` of several parameters, each under its dense gradient: one launch on a GPU.
-    pub(crate) fn step_all(adam: Adam, t: u64, slots: &[(&Self, Tensor)]) -> Result<()> {
+    /// Moves several parameters, each under its dense gradient: one launch on a GPU.
+    pub(crate) fn step_all(by: Update<'_>, slots: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
         if slots.iter().all(|(slot, _)| is_on_gpu(&slot.param)) {
             let grads = slots.iter().map(|(_, grad)| grad.contiguous()).collect::<Result<Vec<_>>>()?;
             let all = slots.iter().zip(&grads);
             let all: Vec<_> = all.map(|((s, _), grad)| [&*s.param, &*s.first, &*s.second, grad]).collect();
-            return prl_kernels::adam::gpu::update(adam.step(t), &all);
+            return prl_kernels::adam::gpu::update(by.step(), &all, by.watch.on_gpu.as_ref());
         }
-        slots.iter().try_for_each(|(slot, grad)| slot.step(adam, t, grad))
+        slots.iter().try_for_each(|(slot, grad)| slot.step(by, grad))
     }
 
     /// Adam's step under a gradient that is zero but for some rows (ascending, distinct); every row's moments decay.
@@ -89,7 +108,7 @@ pub(crate) fn is_on_gpu(tensor: &Tensor) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Slot;
+    use super::{Slot, Update, Watch};
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
@@ -100,7 +119,7 @@ mod tests {
         let (fused, composed) = (slot(), slot());
         for t in 1..5 {
             let grad = Tensor::from_vec(values.iter().map(|x| x * t as f64).collect(), (3, 4), &Device::Cpu).unwrap();
-            fused.step(Adam::new(0.01), t, &grad).unwrap();
+            fused.step(Update { adam: Adam::new(0.01), t, watch: &Watch::none() }, &grad).unwrap();
             composed.step_composed(Adam::new(0.01), t, &grad).unwrap();
         }
         let flat = |s: &Slot| s.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();

@@ -3,14 +3,14 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::Step;
-use crate::gpu::{Arg, Deal, Gpu, address_of};
+use crate::gpu::{Arg, Deal, Gpu, Watch, address_of};
 
 /// One dense step over parameters, each with its first and second moments and its gradient, all contiguous `f32` tensors of
-/// one GPU; all but the gradients change in place.
+/// one GPU; all but the gradients change in place. With a watch, nothing changes if it has seen what is no number.
 ///
 /// # Errors
 /// If a parameter's four differ in size, or the GPU fails.
-pub fn update(step: Step<f32>, slots: &[[&Tensor; 4]]) -> Result<()> {
+pub fn update(step: Step<f32>, slots: &[[&Tensor; 4]], watch: Option<&Watch>) -> Result<()> {
     let Some([first, ..]) = slots.first() else { return Ok(()) };
     let gpu = Gpu::of(first)?;
     let lengths: Vec<usize> = slots.iter().map(|slot| slot[0].elem_count()).collect();
@@ -21,7 +21,8 @@ pub fn update(step: Step<f32>, slots: &[[&Tensor; 4]]) -> Result<()> {
     for [param, first, second, grad] in slots {
         addresses.push([address_of(param)?, address_of(first)?, address_of(second)?, address_of(grad)?]);
     }
-    Deal::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &factors(step))
+    let args = [factors(step).as_slice(), &[watch.map(Watch::word).into()]].concat();
+    Deal::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &args)
 }
 
 /// A step's factors in the order in which kernels take them.

@@ -24,6 +24,14 @@ impl<T> View<'_, T> {
         Self { len: n, ..self }
     }
 
+    /// The same, read as something else of the same size.
+    pub(super) fn cast<'a, U>(self) -> View<'a, U>
+    where
+        Self: 'a,
+    {
+        View { address: self.address, len: self.len, slice: PhantomData }
+    }
+
     /// What lies from the n-th number on; nothing, of nothing.
     pub(crate) fn from(self, n: usize) -> Self {
         Self { address: self.address + (n * size_of::<T>()) as u64, len: self.len.saturating_sub(n), ..self }

@@ -6,7 +6,7 @@ mod step;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor, bail};
 
-use crate::gpu::{Arg, Gpu, HEAD, HEAD_SCORES, Numbers, blocks, rows, view, with};
+use crate::gpu::{Arg, Gpu, HEAD, HEAD_SCORES, Numbers, Watch, blocks, rows, view, with};
 use scores::Scored;
 
 pub use step::Moments;
@@ -25,8 +25,6 @@ pub struct Layer<'a> {
 
 /// What the way back needs of a batch's losses.
 pub struct Losses {
-    /// Sum of scale x cross-entropy.
-    pub sum: f64,
     /// Rows of [`stride`] numbers.
     scores: Numbers,
     targets: CudaSlice<u32>,
@@ -61,21 +59,21 @@ impl Layer<'_> {
         Ok((batch, width))
     }
 
-    /// The losses of a batch, each times its scale. `hidden` is contiguous.
+    /// The losses of a batch, each times its scale, which the watch will know. `hidden` is contiguous.
     ///
     /// # Errors
     /// If sizes do not fit, or the GPU fails.
-    pub fn losses(&self, hidden: &Tensor, targets: &[u32], scales: &[f64]) -> Result<Losses> {
+    pub fn losses(&self, hidden: &Tensor, targets: &[u32], scales: &[f64], watch: &Watch) -> Result<Losses> {
         let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, self.bias.elem_count());
         if targets.len() != batch || scales.len() != batch || targets.iter().any(|&target| target as usize >= items) {
             bail!("head: {} targets and {} scales for {batch} rows over {items} items", targets.len(), scales.len());
         }
         let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
         let (targets, scales) = (gpu.copy_in(targets)?, gpu.copy_in(&scales)?);
-        let (logs, losses) = (gpu.room(batch)?, gpu.room(batch)?);
+        let (logs, losses) = (gpu.room(batch)?, watch.losses(batch)?);
         let scored = self.scored(&gpu, hidden)?;
         let scores = with([self.bias], |[bias]| {
-            let rows = [(&targets).into(), (&scales).into(), (&logs).into(), (&losses).into()];
+            let rows = [(&targets).into(), (&scales).into(), (&logs).into(), losses.into(), watch.word().into()];
             let [items, stride] = [items, stride(items)].map(|size| Arg::Word(size as u32));
             if let Some(Scored { scores, ends, n }) = scored {
                 let given = [(&ends).into(), (&scores).into(), bias.into()];
@@ -88,7 +86,6 @@ impl Layer<'_> {
             gpu.launch(HEAD, "head_losses", blocks(batch, THREADS, 0), &args)?;
             Ok(scores)
         })?;
-        let sum = gpu.copy_out(&losses)?.into_iter().take(batch).map(f64::from).sum();
-        Ok(Losses { sum, scores, targets, scales, logs })
+        Ok(Losses { scores, targets, scales, logs })
     }
 }

@@ -2,16 +2,15 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
-use prl_kernels::adam::Adam;
 use prl_kernels::rank::{NotFinite, Ranking};
 
 use super::{Head, HeadStep};
+use crate::slot::Update;
 
 impl Head {
     pub(super) fn step_composed(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
@@ -25,16 +24,15 @@ impl Head {
         let loss = ((lse - logits.gather(&targets, 1)?)? * scale.to_device(hidden.device())?)?.sum_all()?;
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
-            return Ok(HeadStep { loss: value, hidden: hidden.clone() });
+            return Ok(HeadStep { loss: Some(value), hidden: hidden.clone() });
         }
         let grads = loss.backward()?;
-        Ok(HeadStep { loss: value, hidden: self.take(adam, t, &grads, &leaf)? })
+        Ok(HeadStep { loss: Some(value), hidden: self.take(by, &grads, &leaf)? })
     }
 
     pub(super) fn step_chosen_composed(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],
@@ -42,7 +40,7 @@ impl Head {
         let leaf = Var::from_tensor(&hidden.detach())?;
         let grads = Tensor::from_slice(grads, grads.len(), &Device::Cpu)?.to_dtype(hidden.dtype())?;
         let loss = (self.chosen(leaf.as_tensor(), items)? * grads.to_device(hidden.device())?)?.sum_all()?;
-        self.take(adam, t, &loss.backward()?, &leaf)
+        self.take(by, &loss.backward()?, &leaf)
     }
 
     pub(super) fn scores_composed(&self, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
@@ -57,10 +55,10 @@ impl Head {
     }
 
     /// Steps weight and bias; returns the gradient of the hidden vectors.
-    fn take(&self, adam: Adam, t: u64, grads: &GradStore, leaf: &Var) -> Result<Tensor> {
+    fn take(&self, by: Update<'_>, grads: &GradStore, leaf: &Var) -> Result<Tensor> {
         for slot in [&self.weight, &self.bias] {
             if let Some(grad) = grads.get(&slot.param) {
-                slot.step(adam, t, grad)?;
+                slot.step(by, grad)?;
             }
         }
         match grads.get(leaf) {

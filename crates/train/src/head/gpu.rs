@@ -1,11 +1,11 @@
 //! The output layer on a GPU.
 
-use candle_core::{Result, Tensor};
-use prl_kernels::adam::Adam;
+use candle_core::{Result, Tensor, bail};
 use prl_kernels::head::gpu::Layer;
 use prl_kernels::rows::gpu::add_by_row;
 
 use super::{Head, HeadStep};
+use crate::slot::Update;
 
 impl Head {
     pub(super) fn layer(&self) -> Layer<'_> {
@@ -14,27 +14,22 @@ impl Head {
 
     pub(super) fn step_on_gpu(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
     ) -> Result<HeadStep> {
         let hidden = hidden.contiguous()?;
-        let losses = self.layer().losses(&hidden, targets, scale)?;
-        let loss = losses.sum;
-        if !loss.is_finite() {
-            return Ok(HeadStep { loss, hidden });
-        }
+        let Some(watch) = &by.watch.on_gpu else { bail!("a step on a GPU is watched") };
+        let losses = self.layer().losses(&hidden, targets, scale, watch)?;
         let [weight, bias] = [&self.weight, &self.bias].map(|slot| [slot.first.as_tensor(), slot.second.as_tensor()]);
-        let hidden = self.layer().step(adam.step(t), weight, bias, &hidden, losses)?;
-        Ok(HeadStep { loss, hidden })
+        let hidden = self.layer().step(by.step(), weight, bias, &hidden, losses, watch)?;
+        Ok(HeadStep { loss: None, hidden })
     }
 
     pub(super) fn step_chosen_on_gpu(
         &self,
-        adam: Adam,
-        t: u64,
+        by: Update<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],
@@ -43,8 +38,8 @@ impl Head {
         let weights: Vec<f32> = grads.iter().map(|&grad| grad as f32).collect();
         let chosen = self.weight.param.index_select(&Tensor::from_slice(items, items.len(), device)?, 0)?;
         let by_value = Tensor::from_slice(&weights, (weights.len(), 1), device)?;
-        self.weight.step(adam, t, &add_by_row(n, items, Some(&weights), &hidden.contiguous()?)?)?;
-        self.bias.step(adam, t, &add_by_row(n, items, None, &by_value)?.reshape(n)?)?;
+        self.weight.step(by, &add_by_row(n, items, Some(&weights), &hidden.contiguous()?)?)?;
+        self.bias.step(by, &add_by_row(n, items, None, &by_value)?.reshape(n)?)?;
         chosen.broadcast_mul(&by_value)
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use super::{Layer, Losses, stride};
 use crate::adam::Step;
 use crate::adam::gpu::factors;
-use crate::gpu::{Arg, Gpu, HEAD_STEP, blocks, with};
+use crate::gpu::{Arg, Gpu, HEAD_STEP, Watch, blocks, with};
 
 /// Items of a block's tile.
 const TILE: usize = 32;
@@ -25,7 +25,7 @@ const fn shared(rows: usize) -> usize {
 
 impl Layer<'_> {
     /// Takes Adam's step under the sum of the losses of the same hidden vectors, on weight and bias, each with its moments;
-    /// returns the gradient of the hidden vectors.
+    /// returns the gradient of the hidden vectors. Nothing moves if the watch has seen what is no number.
     ///
     /// # Errors
     /// If sizes do not fit, or the GPU fails.
@@ -36,6 +36,7 @@ impl Layer<'_> {
         bias: Moments<'_>,
         hidden: &Tensor,
         losses: Losses,
+        watch: &Watch,
     ) -> Result<Tensor> {
         let (gpu, (batch, width), items) = (Gpu::of(hidden)?, hidden.dims2()?, self.bias.elem_count());
         if weight.iter().any(|m| m.dims() != self.weight.dims()) || bias.iter().any(|m| m.elem_count() != items) {
@@ -60,7 +61,10 @@ impl Layer<'_> {
         // What rows have summed, for those behind them.
         let weight_sum = gpu.room(if batch > rows { items * width } else { 0 })?;
         let (bias_sum, to) = (gpu.room(items)?, gpu.room(batch * width)?);
-        let (sums, factors) = ([&weight_sum, &bias_sum, &parts].map(Arg::from), factors(step));
+        let (sums, factors) = (
+            [&weight_sum, &bias_sum, &parts].map(Arg::from),
+            [factors(step).as_slice(), &[watch.word().into()]].concat(),
+        );
         let all = [hidden, self.weight, weight[0], weight[1], self.bias, bias[0], bias[1]];
         with(all, |[hidden, w, w_first, w_second, b, b_first, b_second]| {
             let Losses { scores, targets, scales, logs, .. } = &losses;
