@@ -3,6 +3,7 @@
 mod arg;
 mod deal;
 pub(crate) mod op;
+pub(crate) mod tile;
 mod watch;
 
 use std::cell::RefCell;
@@ -59,6 +60,7 @@ modules! {
     HEAD "head",
     HEAD_SCORES "head_scores",
     HEAD_STEP "head_step",
+    LINEAR "linear",
     MASK "mask",
     NORM "norm",
     RANK "rank",
