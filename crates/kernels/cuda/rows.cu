@@ -78,9 +78,17 @@ extern "C" __global__ void add_rows(
             by[own] = weights ? __uint_as_float(weights[source]) : 1.0f;
         }
         __syncthreads();
-        if (column < width) {
-#pragma unroll 8
-            for (unsigned i = threadIdx.y; i < some; i += 8) sum += by[i] * x[(size_t)rows[i] * width + column];
+        // Eight are on their way at a time; they are added in their order.
+        for (unsigned i = threadIdx.y; i < some && column < width; i += 64) {
+            float met[8], weight[8];
+#pragma unroll
+            for (unsigned j = 0; j < 8; j++) {
+                const bool is_there = i + 8 * j < some;
+                met[j] = is_there ? x[(size_t)rows[i + 8 * j] * width + column] : 0.0f;
+                weight[j] = is_there ? by[i + 8 * j] : 0.0f;
+            }
+#pragma unroll
+            for (unsigned j = 0; j < 8; j++) sum += weight[j] * met[j];
         }
         __syncthreads();
     }
