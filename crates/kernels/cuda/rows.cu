@@ -95,9 +95,12 @@ extern "C" __global__ void add_bias(float *y, const float *bias, unsigned n, uns
     y[i] = relu && !(sum > 0.0f) ? 0.0f : sum;
 }
 
-// The sum of each column of x [rows, columns], whose rows lie `stride` apart. threadIdx.x counts columns; the threads of a
-// column, a power of two, share its rows.
-extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows, unsigned columns, unsigned stride) {
+// The sum of each column of x [rows, columns], whose rows lie `stride` apart: those of the first `split` go to `out`, the others
+// to `rest`. threadIdx.x counts columns; the threads of a column, a power of two, share its rows.
+extern "C" __global__ void column_sums(
+    float *__restrict__ out, float *__restrict__ rest, unsigned split, const float *__restrict__ x, unsigned rows,
+    unsigned columns, unsigned stride
+) {
     __shared__ float parts[1024];
     const unsigned column = blockIdx.x * blockDim.x + threadIdx.x, place = threadIdx.y * blockDim.x + threadIdx.x;
     float sum = 0.0f;
@@ -118,7 +121,7 @@ extern "C" __global__ void column_sums(float *out, const float *x, unsigned rows
         if (threadIdx.y < half) parts[place] += parts[place + half * blockDim.x];
         __syncthreads();
     }
-    if (threadIdx.y == 0 && column < columns) out[column] = parts[place];
+    if (threadIdx.y == 0 && column < columns) (column < split ? out + column : rest + (column - split))[0] = parts[place];
 }
 
 // A thread an element: each of `n` matrices [rows, columns], one after the other, becomes [columns, rows].

@@ -3,6 +3,7 @@
 mod arg;
 mod deal;
 pub(crate) mod op;
+pub(crate) mod tile;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +52,7 @@ modules! {
     GRU_NARROW "gru_narrow",
     HEAD "head",
     HEAD_STEP "head_step",
+    LINEAR "linear",
     MASK "mask",
     NORM "norm",
     RANK "rank",

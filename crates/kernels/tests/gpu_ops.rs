@@ -58,11 +58,21 @@ fn same(name: &str, args: &[Tensor], op: impl Fn(&[&Tensor]) -> Result<Tensor>) 
 
 #[test]
 fn linear_and_norm() {
-    for (rows, inputs, outputs) in [(1, 1, 1), (7, 5, 33), (130, 40, 3), (3, 300, 70), (2600, 3, 9), (70, 2, 4100)] {
+    let odd = [(1, 1, 1), (7, 5, 33), (130, 40, 3), (3, 300, 70), (2600, 3, 9), (70, 2, 4100)];
+    // A block of threads makes 16 rows of 64 columns, or sums of 32 rows at least.
+    let tiles =
+        [(15, 63, 64), (16, 64, 65), (17, 65, 60), (32, 64, 128), (33, 132, 64), (256, 112, 112), (2560, 64, 64)];
+    let widest = [(20, 512, 12), (20, 12, 512), (20, 513, 3)];
+    for (rows, inputs, outputs) in [odd.as_slice(), &tiles, &widest].concat() {
         let args = [values(&[rows, inputs], 1), values(&[inputs, outputs], 2), values(&[outputs], 3)];
         for relu in [false, true] {
             same("linear", &args, |a| linear(a[0], a[1], a[2], relu));
         }
+        // Rows that begin where no four numbers are read at once.
+        let [_, weight, bias] = args;
+        let args = [values(&[1 + rows * inputs], 1), weight, bias];
+        let behind = |x: &Tensor| x.narrow(0, 1, rows * inputs)?.reshape((rows, inputs));
+        same("linear of a part", &args, |a| linear(&behind(a[0])?, a[1], a[2], true));
         if inputs > 1 {
             let args = [values(&[rows, inputs], 1), values(&[inputs], 2), values(&[inputs], 3)];
             same("norm", &args, |a| layer_norm(a[0], a[1], a[2], 1e-3));

@@ -1,11 +1,24 @@
-//! On a GPU: one product there and two back, and the bias and the ReLU beside them.
+//! On a GPU: a launch on the way there. On the way back one for the rows' gradient and for those of the parameters from parts of
+//! the rows, and one that adds the parts up. What is wide is left to cuBLAS.
+
+mod wide;
 
 use candle_core::Result;
 
 use super::Linear;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, Numbers, ROWS, View, each, rows, view};
-use crate::pick::gpu::{column_sums, gate};
+use crate::gpu::tile::{Parts, THREADS, of_product};
+use crate::gpu::{Gpu, LINEAR, Numbers, View, blocks, view};
+use crate::pick::gpu::split_column_sums;
+
+/// Wider than this, cuBLAS keeps more sums to a thread, and is sooner done.
+const NARROW: usize = 512;
+
+impl Linear {
+    fn is_narrow(&self) -> bool {
+        self.inputs.max(self.outputs) <= NARROW
+    }
+}
 
 impl OnGpu<3> for Linear {
     type Kept = ();
@@ -14,11 +27,16 @@ impl OnGpu<3> for Linear {
         let Self { inputs, outputs, relu } = *self;
         let n = x.len / inputs;
         let y = gpu.room(n * outputs)?;
-        let to = rows(view(&y), outputs);
-        gpu.product([n, outputs, inputs], rows(x, inputs), rows(weight, outputs), to)?;
-        let sizes = [(n * outputs) as u32, outputs as u32].map(Into::into);
-        let args = [(&y).into(), bias.into(), sizes[0], sizes[1], relu.into()];
-        gpu.launch(ROWS, "add_bias", each(n * outputs), &args)?;
+        if !self.is_narrow() {
+            self.wide_there(gpu, [x, weight, bias], view(&y))?;
+            return Ok((y, ()));
+        }
+        let [down, across] = of_product(n, outputs);
+        let mut shape = blocks(down, THREADS, 0);
+        shape.grid_dim.1 = across as u32;
+        let sizes = [n, inputs, outputs].map(|n| (n as u32).into());
+        let given = [(&y).into(), x.into(), weight.into(), bias.into()];
+        gpu.launch(LINEAR, "linear", shape, &[given.as_slice(), &sizes, &[relu.into()]].concat())?;
         Ok((y, ()))
     }
 
@@ -31,15 +49,20 @@ impl OnGpu<3> for Linear {
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
         let Self { inputs, outputs, relu } = *self;
-        let gated = if relu { Some(gate(gpu, y, grad)?) } else { None };
-        let grad = gated.as_ref().map_or(grad, view);
-        let n = x.len / inputs;
         let (dx, dweight, dbias) = (gpu.room(x.len)?, gpu.room(weight.len)?, gpu.room(bias.len)?);
-        let (by_row, to) = (rows(grad, outputs), rows(view(&dx), inputs));
-        gpu.product([n, inputs, outputs], by_row, rows(weight, outputs).turned(), to)?;
-        let to = rows(view(&dweight), outputs);
-        gpu.product([inputs, outputs, n], rows(x, inputs).turned(), by_row, to)?;
-        column_sums(gpu, grad, outputs, view(&dbias))?;
+        if !self.is_narrow() {
+            self.wide_back(gpu, [x, weight], y, grad, [&dx, &dweight, &dbias].map(view))?;
+            return Ok(vec![dx, dweight, dbias]);
+        }
+        let (n, stride) = (x.len / inputs, (inputs + 1) * outputs);
+        let Parts { count, rows, tiles } = Parts::new(n, 1, inputs, outputs);
+        let parts = gpu.room(count * stride)?;
+        let shape = blocks(count * tiles + of_product(n, inputs).iter().product::<usize>(), THREADS, 0);
+        let to_and_given =
+            [(&dx).into(), (&parts).into(), x.into(), weight.into(), relu.then_some(y).into(), grad.into()];
+        let sizes = [n, inputs, outputs, rows, count].map(|n| (n as u32).into());
+        gpu.launch(LINEAR, "linear_back", shape, &[to_and_given.as_slice(), &sizes].concat())?;
+        split_column_sums(gpu, view(&parts), stride, [view(&dweight), view(&dbias)])?;
         Ok(vec![dx, dweight, dbias])
     }
 }

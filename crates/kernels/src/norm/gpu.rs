@@ -5,7 +5,7 @@ use candle_core::Result;
 use super::LayerNorm;
 use crate::gpu::op::OnGpu;
 use crate::gpu::{Arg, Gpu, NORM, Numbers, View, each, view};
-use crate::pick::gpu::column_sums;
+use crate::pick::gpu::split_column_sums;
 
 /// Threads that share a row.
 const LANES: usize = 16;
@@ -69,8 +69,7 @@ impl OnGpu<3> for LayerNorm {
         norm.back(gpu, [x, grad], [(view(&dx), width), (view(&shares), 2 * width)])?;
         let (dscale, dshift) = (gpu.room(width)?, gpu.room(width)?);
         let shares = view(&shares).first(2 * x.len);
-        column_sums(gpu, shares, 2 * width, view(&dscale))?;
-        column_sums(gpu, shares.from(width), 2 * width, view(&dshift))?;
+        split_column_sums(gpu, shares, 2 * width, [view(&dscale), view(&dshift)])?;
         Ok(vec![dx, dscale, dshift])
     }
 }

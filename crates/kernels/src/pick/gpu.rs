@@ -16,14 +16,19 @@ pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<Numbers> {
 
 /// The sums of the first columns of x, whose rows lie `stride` apart, as many as `out` has room for.
 pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, stride: usize, out: View<'_>) -> Result<()> {
-    let rows = x.len.div_ceil(stride);
+    split_column_sums(gpu, x, stride, [out, out.from(out.len)])
+}
+
+/// The same, and those of the columns behind these, as many as the second has room for.
+pub(crate) fn split_column_sums(gpu: &Gpu, x: View<'_>, stride: usize, [out, rest]: [View<'_>; 2]) -> Result<()> {
+    let (rows, columns) = (x.len.div_ceil(stride), out.len + rest.len);
     // As wide as memory is read at once where there are columns for every multiprocessor so, else narrower and higher.
-    let width = if out.len < 4096 { 8 } else { 32 };
+    let width = if columns < 4096 { 8 } else { 32 };
     let height = rows.div_ceil(8).next_power_of_two().min(1024 / width);
-    let grid = (out.len.div_ceil(width) as u32, 1, 1);
+    let grid = (columns.div_ceil(width) as u32, 1, 1);
     let shape = LaunchConfig { grid_dim: grid, block_dim: (width as u32, height as u32, 1), shared_mem_bytes: 0 };
-    let [rows, columns, stride] = [rows, out.len, stride].map(|n| (n as u32).into());
-    gpu.launch(ROWS, "column_sums", shape, &[out.into(), x.into(), rows, columns, stride])
+    let [split, rows, columns, stride] = [out.len, rows, columns, stride].map(|n| (n as u32).into());
+    gpu.launch(ROWS, "column_sums", shape, &[out.into(), rest.into(), split, x.into(), rows, columns, stride])
 }
 
 /// The transposes of n matrices of so many rows, one after the other.

@@ -7,21 +7,11 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::{Residual, TAPS};
 use crate::gpu::op::OnGpu;
+use crate::gpu::tile::{COLUMNS, Parts, THREADS, of_product};
 use crate::gpu::{Arg, CONVOLVE, Gpu, Numbers, TAPS_GRADIENT, View, view};
 use crate::norm::gpu::Norm;
 use crate::pick::gpu::column_sums;
 use crate::spans::gpu::Sides;
-
-/// The rows and columns that a block of threads makes of a convolution.
-const ROWS: usize = 16;
-const COLUMNS: usize = 64;
-/// The side of what a block of threads makes of the taps' gradient, and the rows that it takes at a time.
-const SIDE: usize = 64;
-const DEPTH: usize = 32;
-/// Threads of either.
-const THREADS: u32 = 256;
-/// About so many blocks keep a GPU busy.
-const BUSY: usize = 132;
 
 /// What the way back needs.
 pub(crate) struct Kept {
@@ -69,8 +59,8 @@ impl<'a> Half<'a> {
 
     /// Runs a kernel whose last arguments say what this convolution is.
     fn launch(&self, gpu: &Gpu, kernel: &str, args: &[Arg]) -> Result<()> {
-        let grid = (self.rows.div_ceil(ROWS) as u32, self.width.div_ceil(COLUMNS) as u32, 1);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let [down, across] = of_product(self.rows, self.width).map(|n| n as u32);
+        let shape = LaunchConfig { grid_dim: (down, across, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         let [rows, width, dilation] = [self.rows, self.width, self.dilation].map(|n| (n as u32).into());
         let own = [self.kernel.into(), (&**self.sides).into(), rows, width, dilation];
         gpu.launch(CONVOLVE, kernel, shape, &[args, &own].concat())
@@ -134,12 +124,11 @@ impl Residual {
 
     /// The gradient of the kernel from what each half was given, and the shares of its rows.
     fn dkernel(&self, gpu: &Gpu, len: usize, x: [View<'_>; 2], shares: [&Numbers; 2], kept: &Kept) -> Result<Numbers> {
-        let (n, tiles) = (self.spans.rows(), TAPS * self.width.div_ceil(SIDE).pow(2));
-        // A part of the rows is no shorter than two turns of a block. The parts depend on sizes alone, and with them the sums.
-        let rows = n.div_ceil((BUSY / (2 * tiles)).max(1)).next_multiple_of(DEPTH).max(2 * DEPTH);
-        let count = n.div_ceil(rows).max(1);
+        let n = self.spans.rows();
+        let Parts { count, rows, tiles } = Parts::new(n, 2 * TAPS, self.width, self.width);
         let (parts, dkernel) = (gpu.room(count * len)?, gpu.room(len)?);
-        let grid = (tiles as u32, count as u32, 2);
+        // Those of a half.
+        let grid = (tiles as u32 / 2, count as u32, 2);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         let given = [x[0].into(), x[1].into(), shares[0].into(), shares[1].into(), (&*kept.sides).into()];
         let sizes = [n, self.width, self.dilation, rows].map(|n| (n as u32).into());

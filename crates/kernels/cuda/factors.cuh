@@ -1,10 +1,10 @@
-// What both sides of a convolution share: where its taps look, and how numbers of a matrix's edge are read.
+// What both sides of a product share, whose rows may be those that a convolution's taps meet: where taps look, and how numbers
+// of a matrix's edge are read.
 #pragma once
-
-constexpr unsigned TAPS = 3;
 
 // The row that a tap of a row of x meets: the oldest looks two dilations back, or ahead, the last at the row itself. Null if
 // fewer than that, `left`, remain of the window that way.
+template <unsigned TAPS>
 __device__ inline const float *met(
     const float *x, unsigned stride, unsigned row, unsigned tap, unsigned dilation, unsigned left, bool is_ahead
 ) {
@@ -28,6 +28,13 @@ template <bool ALIGNED> __device__ inline float4 four(const float *row, unsigned
         if (i + 3 < width) x.w = row[i + 3];
     }
     return x;
+}
+
+// Of a gradient what a ReLU lets through, where it put out more than zero.
+__device__ inline float4 gated(float4 grad, float4 y) {
+    return make_float4(
+        y.x > 0.0f ? grad.x : 0.0f, y.y > 0.0f ? grad.y : 0.0f, y.z > 0.0f ? grad.z : 0.0f, y.w > 0.0f ? grad.w : 0.0f
+    );
 }
 
 // Writes four numbers of a row from the i-th on, as far as it goes.
