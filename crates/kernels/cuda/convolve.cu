@@ -1,6 +1,5 @@
 // A dilated causal convolution of three taps, as one product; and what follows it in NextItNet's residual block, where a block
 // of threads holds whole rows.
-#include "block.cuh"
 #include "norm.cuh"
 #include "product.cuh"
 

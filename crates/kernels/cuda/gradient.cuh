@@ -1,17 +1,17 @@
-// The gradients of the weights that rows of x were multiplied by, or those that a convolution's taps met, and of as many vectors
-// as there are taps that follow: a part of the rows at a time.
+// The gradients of the weights that rows of x were multiplied by, or those that a convolution's taps met, and behind them of as
+// many vectors as there are taps: a part of the rows at a time.
 #pragma once
 
-#include "convolution.cuh"
+#include "factors.cuh"
 
 // A block makes SIDE x SIDE numbers from TURN rows at a time, 4 x 4 sums a thread: LINES lines of FOURS threads, each of
 // which brings BROUGHT float4s of each factor.
 constexpr unsigned SIDE = 64, TURN = 32, FOURS = SIDE / 4, LINES = SIDE / 4, BROUGHT = TURN / LINES;
 
 // x [n, inputs]; and of each row its shares in the gradients of as many vectors as there are taps, [n, taps, outputs], of which
-// the first, a bias's, is the gradient of what the product put out. Unless `gates` is null, shares count where what lies there
-// as they do is above zero. `sides` holds of each row how many of its window come before it, and how many after; one tap alone
-// needs none.
+// the first, a bias's, is the gradient of what the product put out. `sides` holds of each row how many of its window come before
+// it, and how many after. One tap alone needs none, and may have `gates`: shares count where what lies there as they do is above
+// zero.
 struct Given {
     const float *x, *shares, *gates;
     const unsigned *sides;

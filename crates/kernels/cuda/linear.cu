@@ -1,5 +1,4 @@
 // A linear layer: a launch on the way there, and one back, from which parts of sums over rows remain.
-#include "block.cuh"
 #include "gradient.cuh"
 #include "product.cuh"
 

@@ -2,7 +2,7 @@
 // tile of it, whole rows of the tile at the end.
 #pragma once
 
-#include "convolution.cuh"
+#include "factors.cuh"
 #include "norm.cuh"
 
 // A block makes ROWS rows of COLUMNS numbers. PARTS groups of threads share the columns of x, 4 x 4 sums a thread.

@@ -1,5 +1,4 @@
 // The gradients of a residual block's parameters, a part of the rows at a time.
-#include "block.cuh"
 #include "gradient.cuh"
 
 constexpr unsigned TAPS = 3;

@@ -63,11 +63,8 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     pub(crate) fn run(&self, args: [(&Storage, &Layout); N]) -> Result<(Storage, Shape)> {
         #[cfg(feature = "cuda")]
         if matches!(args[0].0, Storage::Cuda(_)) {
-            let on_gpu = |(storage, layout)| match storage {
-                &Storage::Cuda(ref storage) => Ok((storage, layout)),
-                _ => bail!("{}: one tensor on a GPU, another elsewhere", F::NAME),
-            };
-            let (storage, shape) = self.forward_on_gpu(all(args.into_iter().map(on_gpu))?)?;
+            let args = all(args.into_iter().map(|(storage, layout)| Ok((gpu(storage)?, layout))))?;
+            let (storage, shape) = self.forward_on_gpu(args)?;
             return Ok((Storage::Cuda(storage), shape));
         }
         let args = all(args.into_iter().map(|(storage, layout)| Ok((cpu(storage)?, layout))))?;
@@ -128,6 +125,14 @@ fn cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
         Storage::Cpu(storage) => Ok(storage),
         _ => bail!("a fused operation runs on CPU tensors only"),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(storage: &Storage) -> Result<&CudaStorage> {
+    match storage {
+        Storage::Cuda(storage) => Ok(storage),
+        _ => bail!("a fused operation on one tensor of a GPU, and another elsewhere"),
     }
 }
 

@@ -4,7 +4,8 @@
 
 // The row that a tap of a row of x meets: the oldest looks two dilations back, or ahead, the last at the row itself. Null if
 // fewer than that, `left`, remain of the window that way.
-template <unsigned TAPS> __device__ inline const float *met(
+template <unsigned TAPS>
+__device__ inline const float *met(
     const float *x, unsigned stride, unsigned row, unsigned tap, unsigned dilation, unsigned left, bool is_ahead
 ) {
     const unsigned distance = (TAPS - 1 - tap) * dilation;
