@@ -2,6 +2,7 @@
 
 mod arg;
 mod deal;
+mod memory;
 pub(crate) mod op;
 pub(crate) mod tile;
 mod watch;
@@ -11,10 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
+    CudaFunction, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
 };
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
@@ -22,10 +22,8 @@ use candle_core::{Device, Result, Shape, Storage, Tensor};
 
 pub(crate) use arg::{Arg, Matrix, View, Words, address_of, part, rows, view, with};
 pub(crate) use deal::Deal;
+pub(crate) use memory::{Memory, Numbers};
 pub use watch::Watch;
-
-/// Numbers on the GPU.
-pub(crate) type Numbers = CudaSlice<f32>;
 
 /// Threads of a block that has no reason for another number.
 pub(crate) const THREADS: u32 = 256;
@@ -77,50 +75,59 @@ impl Gpu {
         Ok(Self(tensor.device().as_cuda_device()?.clone()))
     }
 
-    /// Whether a slice lies here, and in the order of the same stream.
-    pub(crate) fn has<T>(&self, slice: &CudaSlice<T>) -> bool {
-        Arc::ptr_eq(slice.stream(), &self.0.cuda_stream())
+    /// Whether some memory lies here, and in the order of the same stream.
+    pub(crate) fn has<T>(&self, memory: &Memory<T>) -> bool {
+        memory.is_on(&self.0)
     }
 
     /// Room for so many numbers, which are not set.
     pub(crate) fn room(&self, n: usize) -> Result<Numbers> {
-        self.unset(n)
+        Memory::new(&self.0, n)
     }
 
     /// Room for so many words, which are not set.
-    pub(crate) fn words(&self, n: usize) -> Result<CudaSlice<u32>> {
-        self.unset(n)
+    pub(crate) fn words(&self, n: usize) -> Result<Memory<u32>> {
+        Memory::new(&self.0, n)
     }
 
-    fn unset<T: DeviceRepr>(&self, n: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: every caller hands it to a kernel or a product that sets all of it before anything reads it.
+    /// Room for the numbers of a tensor that owns its memory, which are not set.
+    fn owned(&self, n: usize) -> Result<CudaSlice<f32>> {
+        // SAFETY: every caller hands it to an operation that sets all of it before anything reads it.
         unsafe { self.0.alloc(n.max(1)) }
     }
 
     /// So many zeros.
     pub(crate) fn zeros(&self, n: usize) -> Result<Numbers> {
-        self.0.alloc_zeros(n.max(1))
+        let zeros = self.room(n)?;
+        zeros.clear(&self.0)?;
+        Ok(zeros)
+    }
+
+    /// Sets some numbers to zero.
+    pub(crate) fn clear(&self, numbers: View<'_>) -> Result<()> {
+        let stream = bound(&self.0)?;
+        // SAFETY: they are as many, and the stream orders what follows.
+        unsafe { result::memset_d8_async(numbers.address, 0, numbers.len * size_of::<f32>(), stream.cu_stream()) }.w()
     }
 
     /// A copy of what lies on the CPU.
-    pub(crate) fn copy_in<T: DeviceRepr + Clone + Default + 'static>(&self, values: &[T]) -> Result<CudaSlice<T>> {
-        if values.is_empty() { self.unset(1) } else { self.0.clone_htod(values) }
+    pub(crate) fn copy_in<T: DeviceRepr>(&self, values: &[T]) -> Result<Memory<T>> {
+        let memory = Memory::new(&self.0, values.len())?;
+        memory.fill(&self.0, values)?;
+        Ok(memory)
     }
 
     /// A copy on the CPU; waits for all that comes before.
-    pub(crate) fn copy_out<T: DeviceRepr>(&self, slice: &CudaSlice<T>) -> Result<Vec<T>> {
-        let values = self.0.clone_dtoh(slice)?;
-        // That the copy itself waits is a habit of drivers, not a promise.
-        self.0.synchronize()?;
-        Ok(values)
+    pub(crate) fn copy_out<T: DeviceRepr + Clone + Default>(&self, memory: &Memory<T>) -> Result<Vec<T>> {
+        memory.read(&self.0)
     }
 
     /// Copies some numbers to where at least as many lie.
     pub(crate) fn copy(&self, from: View<'_>, to: View<'_>) -> Result<()> {
         assert!(from.len <= to.len, "{} numbers to the place of {}", from.len, to.len);
-        let bytes = from.len * size_of::<f32>();
+        let (bytes, stream) = (from.len * size_of::<f32>(), bound(&self.0)?);
         // SAFETY: there is room, and the stream is that of both.
-        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, self.0.cuda_stream().cu_stream()) }.w()
+        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, stream.cu_stream()) }.w()
     }
 
     /// A copy of some numbers.
@@ -193,6 +200,7 @@ impl Gpu {
         let [lda, ldb, ldc] = [a, b, to].map(|matrix| matrix.stride as i32);
         let [a_at, b_at, c_at] = [a, b, to].map(|matrix| matrix.numbers.address);
         let (one, none) = (1.0, 0.0);
+        bound(&self.0)?;
         let blas = self.0.cublas_handle();
         // cuBLAS counts columns first, so the product is made of the transposes, the other way round.
         let (b_op, a_op) = (b.operation(), a.operation());
@@ -204,20 +212,21 @@ impl Gpu {
         .map_err(candle_core::Error::wrap)
     }
 
-    /// Numbers as a tensor without a past.
-    pub(crate) fn tensor(&self, numbers: Numbers, shape: impl Into<Shape>) -> Tensor {
-        self.wrapped(numbers, shape, false)
-    }
-
-    /// Numbers as a tensor to differentiate by.
-    pub(crate) fn variable(&self, numbers: Numbers, shape: impl Into<Shape>) -> Tensor {
-        self.wrapped(numbers, shape, true)
-    }
-
-    fn wrapped(&self, numbers: Numbers, shape: impl Into<Shape>, is_variable: bool) -> Tensor {
+    /// A tensor to differentiate by, whose numbers `set` sets.
+    pub(crate) fn variable(&self, shape: impl Into<Shape>, set: impl FnOnce(View<'_>) -> Result<()>) -> Result<Tensor> {
+        let shape = shape.into();
+        let numbers = self.owned(shape.elem_count())?;
+        set(view(&numbers))?;
         let storage = CudaStorage::wrap_cuda_slice(numbers, self.0.clone());
-        Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), is_variable)
+        Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), true))
     }
+}
+
+/// The stream of a device, whose work this thread may ask the driver for.
+fn bound(device: &CudaDevice) -> Result<Arc<CudaStream>> {
+    let stream = device.cuda_stream();
+    stream.context().bind_to_thread().w()?;
+    Ok(stream)
 }
 
 /// A thread for each of n elements.

@@ -39,6 +39,9 @@ pub struct Args {
     /// Sizes of the catalogue
     #[arg(long, value_delimiter = ',', default_value = "26702,70852")]
     items: Vec<usize>,
+    /// Ways that PyTorch runs
+    #[arg(long, value_delimiter = ',', default_values = MODES)]
+    modes: Vec<String>,
     /// Times that ours and theirs take turns
     #[arg(long, default_value_t = 3)]
     rounds: usize,

@@ -1,16 +1,15 @@
 //! On a GPU: a block a window.
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
 use super::Attention;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{ATTENTION, Arg, Gpu, Numbers, View, blocks, threads, view};
+use crate::gpu::{ATTENTION, Arg, Gpu, Memory, Numbers, View, blocks, threads, view};
 
 /// What both ways are told of the windows.
 pub(crate) struct Kept {
     /// First query and their number, first key and their number, first weight, of each window.
-    windows: CudaSlice<u32>,
+    windows: Memory<u32>,
     /// The factors of the weights, if there is a mask.
     factors: Option<Numbers>,
     /// The most keys of a window.
@@ -25,7 +24,7 @@ impl Attention {
             weight += queries.len() * keys.len();
         }
         let longest = self.pattern.keys.iter().map(|keys| keys.len()).max().unwrap_or(0);
-        let factors = self.mask.as_ref().map(|mask| mask.times(gpu, None)).transpose()?;
+        let factors = self.mask.as_ref().map(|mask| mask.alone(gpu)).transpose()?;
         Ok(Kept { windows: gpu.copy_in(&words)?, factors, longest })
     }
 
@@ -37,12 +36,12 @@ impl Attention {
 impl OnGpu<3> for Attention {
     type Kept = Kept;
 
-    fn there(&self, gpu: &Gpu, [q, k, v]: [View<'_>; 3]) -> Result<(Numbers, Kept)> {
-        let (kept, y) = (self.keep(gpu)?, gpu.room(q.len)?);
-        let args = [(&y).into(), q.into(), k.into(), v.into(), kept.factors.as_ref().map(view).into()];
+    fn there(&self, gpu: &Gpu, [q, k, v]: [View<'_>; 3], y: View<'_>) -> Result<Kept> {
+        let kept = self.keep(gpu)?;
+        let args = [y.into(), q.into(), k.into(), v.into(), kept.factors.as_ref().map(view).into()];
         let rest = [(&kept.windows).into(), (self.width as u32).into(), self.pattern.causal.into()];
         self.launch(gpu, "attention", kept.longest, &[args.as_slice(), &rest].concat())?;
-        Ok((y, kept))
+        Ok(kept)
     }
 
     fn back(

@@ -1,11 +1,11 @@
 //! On a GPU: a block a window there, and for the windows' gradient; a few columns of a filter's tap for the filters'.
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::Filters;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Arg, FILTERS, FILTERS_BACK, Gpu, Numbers, SHARED, THREADS, View, blocks, view};
+use crate::gpu::{Arg, FILTERS, FILTERS_BACK, Gpu, Memory, Numbers, SHARED, THREADS, View, blocks, view};
 use crate::pick::gpu::column_sums;
 
 /// Positions whose scores a block holds at a time.
@@ -17,11 +17,11 @@ const ROWS: usize = 5;
 
 /// What the way back needs.
 pub(crate) struct Kept {
-    lengths: CudaSlice<u32>,
+    lengths: Memory<u32>,
     /// Of each height: the height, the row where its filters begin, the row of its biases.
-    heights: CudaSlice<u32>,
+    heights: Memory<u32>,
     /// The best position of each horizontal filter.
-    best: CudaSlice<u32>,
+    best: Memory<u32>,
 }
 
 impl Filters {
@@ -52,14 +52,13 @@ impl Filters {
 impl OnGpu<3> for Filters {
     type Kept = Kept;
 
-    fn there(&self, gpu: &Gpu, [x, horizontal, vertical]: [View<'_>; 3]) -> Result<(Numbers, Kept)> {
+    fn there(&self, gpu: &Gpu, [x, horizontal, vertical]: [View<'_>; 3], y: View<'_>) -> Result<Kept> {
         let batch = self.lengths.len();
         let heights: Vec<u32> =
             self.groups().flat_map(|(height, rows, bias)| [height, rows.start, bias].map(|n| n as u32)).collect();
         let best = gpu.words(batch * self.heights.len() * self.filters)?;
         let kept = Kept { lengths: gpu.copy_in(&self.lengths)?, heights: gpu.copy_in(&heights)?, best };
-        let y = gpu.room(batch * self.outputs())?;
-        let args = [(&y).into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
+        let args = [y.into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
         let args = [args.as_slice(), &rest, &self.sizes()].concat();
         if let Some((shape, parts)) = self.short() {
@@ -70,7 +69,7 @@ impl OnGpu<3> for Filters {
             let shape = blocks(batch, THREADS, (chunk + 1) * self.filters);
             gpu.launch(FILTERS, "filters", shape, &[args.as_slice(), &[(chunk as u32).into()]].concat())?;
         }
-        Ok((y, kept))
+        Ok(kept)
     }
 
     fn back(

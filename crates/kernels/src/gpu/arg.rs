@@ -7,12 +7,14 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{CudaDType, CudaStorage};
 use candle_core::{Layout, Result, Storage, Tensor, bail};
 
+use super::Memory;
+
 /// Where some numbers of the GPU begin, or others, and how many they are.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a, T = f32> {
     pub(super) address: u64,
     pub(crate) len: usize,
-    slice: PhantomData<&'a CudaSlice<T>>,
+    memory: PhantomData<&'a T>,
 }
 
 /// Where some words begin, and how many they are.
@@ -29,7 +31,7 @@ impl<T> View<'_, T> {
     where
         Self: 'a,
     {
-        View { address: self.address, len: self.len, slice: PhantomData }
+        View { address: self.address, len: self.len, memory: PhantomData }
     }
 
     /// What lies from the n-th number on; nothing, of nothing.
@@ -38,9 +40,27 @@ impl<T> View<'_, T> {
     }
 }
 
-/// All of a slice.
-pub(crate) fn view<T>(slice: &CudaSlice<T>) -> View<'_, T> {
-    View { address: address(slice), len: slice.len(), slice: PhantomData }
+/// What lies on the GPU.
+pub(crate) trait Lies<T> {
+    /// Where it begins.
+    fn address(&self) -> u64;
+    /// How many there are.
+    fn len(&self) -> usize;
+}
+
+impl<T> Lies<T> for CudaSlice<T> {
+    fn address(&self) -> u64 {
+        address(self)
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+/// All of it.
+pub(crate) fn view<T>(of: &impl Lies<T>) -> View<'_, T> {
+    View { address: of.address(), len: of.len(), memory: PhantomData }
 }
 
 /// The numbers of a contiguous part of a storage.
@@ -69,9 +89,9 @@ impl<T> From<View<'_, T>> for Arg {
     }
 }
 
-impl<T> From<&CudaSlice<T>> for Arg {
-    fn from(slice: &CudaSlice<T>) -> Self {
-        Self::Long(address(slice))
+impl<T> From<&Memory<T>> for Arg {
+    fn from(memory: &Memory<T>) -> Self {
+        Self::Long(memory.address())
     }
 }
 

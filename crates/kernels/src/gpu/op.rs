@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::CudaStorage;
 use candle_core::{Layout, Result, Shape, Tensor, bail};
 
-use super::{Gpu, Numbers, View, part, with};
+use super::{Gpu, Numbers, View, part, view, with};
 use crate::op::{Fused, Op, all};
 
 /// An operation on N contiguous tensors of `f32` that is differentiable in all of them.
@@ -11,8 +11,8 @@ pub(crate) trait OnGpu<const N: usize> {
     /// What the way back needs beside the arguments and the result.
     type Kept: Send + Sync + 'static;
 
-    /// The result, and what is kept.
-    fn there(&self, gpu: &Gpu, args: [View<'_>; N]) -> Result<(Numbers, Self::Kept)>;
+    /// Sets the result, and returns what is kept.
+    fn there(&self, gpu: &Gpu, args: [View<'_>; N], y: View<'_>) -> Result<Self::Kept>;
 
     /// The gradient of each argument that is not passed, as long as it, from the result and its gradient.
     fn back(
@@ -29,8 +29,9 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     pub(crate) fn forward_on_gpu(&self, args: [(&CudaStorage, &Layout); N]) -> Result<(CudaStorage, Shape)> {
         let gpu = Gpu(args[0].0.device.clone());
         let views = all(args.into_iter().map(|(storage, layout)| part(storage, layout)))?;
-        let (out, kept) = self.fused.there(&gpu, views)?;
-        _ = self.kept.set(kept);
+        let n = self.shape.elem_count();
+        let out = gpu.owned(n)?;
+        _ = self.kept.set(self.fused.there(&gpu, views, view(&out).first(n))?);
         Ok((CudaStorage::wrap_cuda_slice(out, gpu.0), self.shape.clone()))
     }
 
@@ -44,7 +45,7 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
                 return Ok(grad.clone());
             }
             let Some(numbers) = found.next() else { bail!("{}: too few gradients", F::NAME) };
-            Ok(gpu.tensor(numbers, like.shape()))
+            numbers.tensor(like.shape())
         }))
     }
 }

@@ -1,11 +1,11 @@
 //! On a GPU: what meets the input is a product over all positions, the rest one launch, a block a window.
 
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{Result, bail};
 
 use super::{Gru, Sizes};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{GRU, GRU_NARROW, Gpu, Module, Numbers, SHARED, View, blocks, rows, threads, view};
+use crate::gpu::{GRU, GRU_NARROW, Gpu, Memory, Module, Numbers, SHARED, View, blocks, rows, threads, view};
 use crate::pick::gpu::{column_sums, transpose};
 
 /// Units whose weights the threads of a block have registers for, and threads of a unit there.
@@ -14,7 +14,7 @@ const LANES: usize = 4;
 
 /// What the way back needs.
 pub(crate) struct Kept {
-    lengths: CudaSlice<u32>,
+    lengths: Memory<u32>,
     /// `[B, L, 3 d]`
     gates: Numbers,
     /// The states before each position, and times their reset gate: `[B, L, d]`.
@@ -48,23 +48,22 @@ impl Gru {
 impl OnGpu<2> for Gru {
     type Kept = Kept;
 
-    fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2]) -> Result<(Numbers, Kept)> {
+    fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2], state: View<'_>) -> Result<Kept> {
         let Sizes { length, input, width } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
         let inputs = gpu.room(n * all)?;
         gpu.product([n, all, input], rows(x, input), rows(kernel, all), rows(view(&inputs), all))?;
         let (gates, before, reset) = (gpu.room(n * all)?, gpu.room(n * width)?, gpu.room(n * width)?);
         let kept = Kept { lengths: gpu.copy_in(&self.lengths)?, gates, before, reset };
-        let state = gpu.room(self.lengths.len() * width)?;
         let (by_state, bias) = (kernel.from(input * all), kernel.from((input + width) * all));
-        let out = [(&state).into(), (&kept.gates).into(), (&kept.before).into(), (&kept.reset).into()];
+        let out = [state.into(), (&kept.gates).into(), (&kept.before).into(), (&kept.reset).into()];
         let given = [(&inputs).into(), by_state.into(), bias.into(), (&kept.lengths).into()];
         let sizes = [(length as u32).into(), (width as u32).into()];
         let (module, [(kernel, shared), (_, on_the_way_back)]) = self.kernels();
         // Which takes more.
         self.shape(on_the_way_back)?;
         gpu.launch(module, kernel, self.shape(shared)?, &[out.as_slice(), &given, &sizes].concat())?;
-        Ok((state, kept))
+        Ok(kept)
     }
 
     fn back(

@@ -3,10 +3,9 @@
 mod scores;
 mod step;
 
-use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Tensor, bail};
 
-use crate::gpu::{Arg, Gpu, HEAD, HEAD_SCORES, Numbers, Watch, blocks, rows, view, with};
+use crate::gpu::{Arg, Gpu, HEAD, HEAD_SCORES, Memory, Numbers, Watch, blocks, rows, view, with};
 use scores::Scored;
 
 pub use step::Moments;
@@ -27,7 +26,7 @@ pub struct Layer<'a> {
 pub struct Losses {
     /// Rows of [`stride`] numbers.
     scores: Numbers,
-    targets: CudaSlice<u32>,
+    targets: Memory<u32>,
     scales: Numbers,
     /// Log sum exp of each row.
     logs: Numbers,

@@ -23,21 +23,18 @@ impl Linear {
 impl OnGpu<3> for Linear {
     type Kept = ();
 
-    fn there(&self, gpu: &Gpu, [x, weight, bias]: [View<'_>; 3]) -> Result<(Numbers, ())> {
+    fn there(&self, gpu: &Gpu, [x, weight, bias]: [View<'_>; 3], y: View<'_>) -> Result<()> {
         let Self { inputs, outputs, relu } = *self;
         let n = x.len / inputs;
-        let y = gpu.room(n * outputs)?;
         if !self.is_narrow() {
-            self.wide_there(gpu, [x, weight, bias], view(&y))?;
-            return Ok((y, ()));
+            return self.wide_there(gpu, [x, weight, bias], y);
         }
         let [down, across] = of_product(n, outputs);
         let mut shape = blocks(down, THREADS, 0);
         shape.grid_dim.1 = across as u32;
         let sizes = [n, inputs, outputs].map(|n| (n as u32).into());
-        let given = [(&y).into(), x.into(), weight.into(), bias.into()];
-        gpu.launch(LINEAR, "linear", shape, &[given.as_slice(), &sizes, &[relu.into()]].concat())?;
-        Ok((y, ()))
+        let given = [y.into(), x.into(), weight.into(), bias.into()];
+        gpu.launch(LINEAR, "linear", shape, &[given.as_slice(), &sizes, &[relu.into()]].concat())
     }
 
     fn back(

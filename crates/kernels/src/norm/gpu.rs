@@ -25,12 +25,10 @@ pub(crate) struct Norm<'a> {
 pub(crate) type Apart<'a> = (View<'a>, usize);
 
 impl Norm<'_> {
-    /// The rows x, normalised, and what follows; `base` is added to that.
-    pub(crate) fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>) -> Result<Numbers> {
-        let y = gpu.room(x.len)?;
-        let given = [(&y).into(), x.into(), self.bias.into(), self.scale.into(), self.shift.into(), base.into()];
-        self.launch(gpu, "layer_norm", x.len, &given)?;
-        Ok(y)
+    /// Makes y: the rows x, normalised, and what follows; `base` is added to that.
+    pub(crate) fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>, y: View<'_>) -> Result<()> {
+        let given = [y.into(), x.into(), self.bias.into(), self.scale.into(), self.shift.into(), base.into()];
+        self.launch(gpu, "layer_norm", x.len, &given)
     }
 
     /// Writes the gradient of x, which is the bias's share too, and the shares of each row in those of scale and shift.
@@ -50,9 +48,8 @@ impl Norm<'_> {
 impl OnGpu<3> for LayerNorm {
     type Kept = ();
 
-    fn there(&self, gpu: &Gpu, [x, scale, shift]: [View<'_>; 3]) -> Result<(Numbers, ())> {
-        let norm = Norm { bias: None, scale, shift, eps: self.eps, relu: false };
-        Ok((norm.there(gpu, x, None)?, ()))
+    fn there(&self, gpu: &Gpu, [x, scale, shift]: [View<'_>; 3], y: View<'_>) -> Result<()> {
+        Norm { bias: None, scale, shift, eps: self.eps, relu: false }.there(gpu, x, None, y)
     }
 
     fn back(

@@ -1,11 +1,11 @@
 //! On a GPU: a thread an element; rows that are added together are grouped before they get there.
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::{Add, AddShares, Put, Rows, Take};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, Numbers, ROWS, View, Words, each, view};
+use crate::gpu::{Gpu, Memory, Numbers, ROWS, View, Words, each, view};
 
 /// The gradient where y is above zero.
 pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<Numbers> {
@@ -43,7 +43,7 @@ pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result
 pub(crate) struct Groups {
     /// The sources in the order of the rows that they are added to, those of a row as they stood; and how many there are of
     /// the row of each place, at the first of them.
-    words: CudaSlice<u32>,
+    words: Memory<u32>,
 }
 
 impl Groups {
@@ -100,22 +100,21 @@ impl Added<'_> {
 }
 
 /// Indices of rows on the GPU.
-type Indices = CudaSlice<u32>;
+type Indices = Memory<u32>;
 
 impl Rows {
-    pub(crate) fn take_on(&self, gpu: &Gpu, x: View<'_>, rows: &Indices) -> Result<Numbers> {
-        let out = gpu.room(self.rows.len() * self.width)?;
-        self.launch(gpu, "take", &out, x, rows)?;
-        Ok(out)
+    /// Sets `out` to the rows.
+    pub(crate) fn take_to(&self, gpu: &Gpu, x: View<'_>, rows: &Indices, out: View<'_>) -> Result<()> {
+        self.launch(gpu, "take", out, x, rows)
     }
 
-    fn put_on(&self, gpu: &Gpu, x: View<'_>, rows: &Indices) -> Result<Numbers> {
-        let out = gpu.zeros(self.n * self.width)?;
-        self.launch(gpu, "put", &out, x, rows)?;
-        Ok(out)
+    /// Sets `out` to zeros and the rows of x in their places.
+    fn put_to(&self, gpu: &Gpu, x: View<'_>, rows: &Indices, out: View<'_>) -> Result<()> {
+        gpu.clear(out)?;
+        self.launch(gpu, "put", out, x, rows)
     }
 
-    fn launch(&self, gpu: &Gpu, name: &'static str, out: &Numbers, x: View<'_>, rows: &Indices) -> Result<()> {
+    fn launch(&self, gpu: &Gpu, name: &'static str, out: View<'_>, x: View<'_>, rows: &Indices) -> Result<()> {
         let n = self.rows.len();
         let args = [out.into(), x.into(), rows.into(), (n as u32).into(), (self.width as u32).into()];
         gpu.launch(ROWS, name, each(n * self.width), &args)
@@ -125,31 +124,37 @@ impl Rows {
 impl OnGpu<1> for Take {
     type Kept = Indices;
 
-    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, Indices)> {
+    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1], y: View<'_>) -> Result<Indices> {
         let rows = gpu.copy_in(&self.0.rows)?;
-        Ok((self.0.take_on(gpu, x, &rows)?, rows))
+        self.0.take_to(gpu, x, &rows, y)?;
+        Ok(rows)
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
-        Ok(vec![self.0.put_on(gpu, grad, rows)?])
+    fn back(&self, gpu: &Gpu, [x]: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+        let dx = gpu.room(x.len)?;
+        self.0.put_to(gpu, grad, rows, view(&dx))?;
+        Ok(vec![dx])
     }
 }
 
 impl OnGpu<1> for Put {
     type Kept = Indices;
 
-    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1]) -> Result<(Numbers, Indices)> {
+    fn there(&self, gpu: &Gpu, [x]: [View<'_>; 1], y: View<'_>) -> Result<Indices> {
         let rows = gpu.copy_in(&self.0.rows)?;
-        Ok((self.0.put_on(gpu, x, &rows)?, rows))
+        self.0.put_to(gpu, x, &rows, y)?;
+        Ok(rows)
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
-        Ok(vec![self.0.take_on(gpu, grad, rows)?])
+    fn back(&self, gpu: &Gpu, [x]: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+        let dx = gpu.room(x.len)?;
+        self.0.take_to(gpu, grad, rows, view(&dx))?;
+        Ok(vec![dx])
     }
 }
 
 /// The shares of [`AddShares`] on the GPU: the rows that are added to, the table's, and the bits of the weights.
-type Shares = CudaSlice<u32>;
+type Shares = Memory<u32>;
 
 impl AddShares {
     fn parts<'a>(&self, shares: &'a Shares) -> [Words<'a>; 3] {
@@ -161,8 +166,9 @@ impl AddShares {
 impl OnGpu<2> for AddShares {
     type Kept = Shares;
 
-    fn there(&self, gpu: &Gpu, [x, table]: [View<'_>; 2]) -> Result<(Numbers, Shares)> {
-        let (y, n, shares) = (gpu.copy_of(x)?, self.shares.len(), self.shares.iter());
+    fn there(&self, gpu: &Gpu, [x, table]: [View<'_>; 2], y: View<'_>) -> Result<Shares> {
+        gpu.copy(x, y)?;
+        let (n, shares) = (self.shares.len(), self.shares.iter());
         let to = shares.clone().map(|share| share.to);
         let words = to.clone().chain(shares.clone().map(|share| share.of));
         let words: Vec<u32> = words.chain(shares.map(|share| (share.weight as f32).to_bits())).collect();
@@ -171,8 +177,8 @@ impl OnGpu<2> for AddShares {
         let ascend = self.shares.windows(2).all(|pair| pair[0].to < pair[1].to);
         let groups = if ascend { None } else { Some(Groups::new(gpu, rows, to)?) };
         let added = Added { to: rows, from: Some(from), weights: Some(weights), groups: groups.as_ref(), n };
-        added.add(gpu, view(&y), table, self.width)?;
-        Ok((y, kept))
+        added.add(gpu, y, table, self.width)?;
+        Ok(kept)
     }
 
     fn back(
@@ -195,10 +201,8 @@ impl OnGpu<2> for AddShares {
 impl OnGpu<2> for Add {
     type Kept = ();
 
-    fn there(&self, gpu: &Gpu, [x, y]: [View<'_>; 2]) -> Result<(Numbers, ())> {
-        let out = gpu.room(x.len)?;
-        gpu.launch(ROWS, "add", each(x.len), &[(&out).into(), x.into(), y.into(), (x.len as u32).into()])?;
-        Ok((out, ()))
+    fn there(&self, gpu: &Gpu, [a, b]: [View<'_>; 2], y: View<'_>) -> Result<()> {
+        gpu.launch(ROWS, "add", each(a.len), &[y.into(), a.into(), b.into(), (a.len as u32).into()])
     }
 
     fn back(&self, _: &Gpu, _: [View<'_>; 2], (): &(), _: View<'_>, _: View<'_>) -> Result<Vec<Numbers>> {

@@ -74,16 +74,17 @@ impl<'a> Half<'a> {
         Ok(y)
     }
 
-    /// What the ReLU puts out, with `base` added, and what the convolution does, but for its bias.
-    fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>) -> Result<[Numbers; 2]> {
+    /// Makes y, what the ReLU puts out, with `base` added; returns what the convolution does, but for its bias.
+    fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>, y: View<'_>) -> Result<Numbers> {
         if !self.is_narrow() {
             let convolved = self.convolve(gpu, x, self.width, None, Look::Back)?;
-            return Ok([self.norm().there(gpu, view(&convolved).first(x.len), base)?, convolved]);
+            self.norm().there(gpu, view(&convolved), base, y)?;
+            return Ok(convolved);
         }
-        let [y, convolved] = [gpu.room(x.len)?, gpu.room(x.len)?];
-        let given = [(&y).into(), (&convolved).into(), x.into(), base.into()];
+        let convolved = gpu.room(x.len)?;
+        let given = [y.into(), (&convolved).into(), x.into(), base.into()];
         self.launch(gpu, "convolve_norm", &[given, self.norm_args()].concat())?;
-        Ok([y, convolved])
+        Ok(convolved)
     }
 
     /// From the gradient of what the ReLU puts out the shares of each row in those of bias, scale and shift: `[rows, 3 width]`.
@@ -141,12 +142,13 @@ impl Residual {
 impl OnGpu<2> for Residual {
     type Kept = Kept;
 
-    fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2]) -> Result<(Numbers, Kept)> {
+    fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2], y: View<'_>) -> Result<Kept> {
         let sides = self.spans.sides(gpu)?;
         let [one, two] = self.halves(kernel, &sides);
-        let [active, first] = one.there(gpu, x, None)?;
-        let [y, second] = two.there(gpu, view(&active), Some(x))?;
-        Ok((y, Kept { sides, convolved: [first, second], active }))
+        let active = gpu.room(x.len)?;
+        let first = one.there(gpu, x, None, view(&active))?;
+        let second = two.there(gpu, view(&active), Some(x), y)?;
+        Ok(Kept { sides, convolved: [first, second], active })
     }
 
     fn back(

@@ -17,8 +17,9 @@ pub fn gather(table: &Tensor, ids: &[u32], shape: impl Into<Shape>) -> Result<Te
     }
     let gpu = Gpu::of(table)?;
     let rows = Rows { rows: ids.to_vec(), n, width };
-    let numbers = with([table], |[table]| rows.take_on(&gpu, table, &gpu.copy_in(ids)?))?;
-    Ok(gpu.variable(numbers, shape))
+    with([table], |[table]| {
+        gpu.variable(shape, |to| rows.take_to(&gpu, table, &gpu.copy_in(ids)?, to.first(rows.rows.len() * width)))
+    })
 }
 
 /// `[n, width]` of zeros with row i of the contiguous `f32` tensor `x` `[ids, width]`, times `weights[i]` if there are weights,
@@ -37,5 +38,5 @@ pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) ->
     let weights = weights.as_ref().map(view);
     let added = Added { to: view(&keys), from: None, weights, groups: Some(&groups), n: ids.len() };
     with([x], |[x]| added.add(&gpu, view(&sums), x, width))?;
-    Ok(gpu.tensor(sums, (n, width)))
+    sums.tensor((n, width))
 }

@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
 use super::Spans;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Memory};
 
 /// Of each row, how many of its window come before it, and how many after.
-pub(crate) type Sides = Arc<CudaSlice<u32>>;
+pub(crate) type Sides = Arc<Memory<u32>>;
 
 /// Those of some spans, once a kernel has asked.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Args, MODES};
+use super::Args;
 use crate::bench::steps::Case;
 use crate::packed;
 use crate::root;
@@ -78,7 +78,7 @@ fn step(args: &Args, python: &Path) -> Command {
     step.current_dir(root().join("xtask/parity")).arg("step.py");
     step.args(["--threads", &args.threads.to_string(), "--steps", &args.steps.to_string()]);
     step.args(["--device", if args.is_cuda() { "cuda" } else { "cpu" }]);
-    step.arg("--modes").args(MODES);
+    step.arg("--modes").args(&args.modes);
     step
 }
 
