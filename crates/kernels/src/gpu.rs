@@ -99,7 +99,7 @@ impl Gpu {
     /// So many zeros.
     pub(crate) fn zeros(&self, n: usize) -> Result<Numbers> {
         let zeros = self.room(n)?;
-        zeros.clear(&self.0)?;
+        self.clear(view(&zeros))?;
         Ok(zeros)
     }
 

@@ -102,13 +102,6 @@ impl<T: DeviceRepr> Memory<T> {
         Ok(slab.cut(n))
     }
 
-    /// Sets all bytes to zero.
-    pub(super) fn clear(&self, device: &CudaDevice) -> Result<()> {
-        let stream = bound(device)?;
-        // SAFETY: the memory is as long as that, and the stream orders what follows.
-        unsafe { result::memset_d8_async(self.address, 0, self.len * size_of::<T>(), stream.cu_stream()) }.w()
-    }
-
     /// Copies what lies on the CPU.
     pub(super) fn fill(&self, device: &CudaDevice, values: &[T]) -> Result<()> {
         assert!(values.len() <= self.len);
