@@ -6,7 +6,7 @@
 //! the output at the last valid position. Padding stands on the right and the convolutions look to the left, so what the
 //! mask of the released code zeroes is simply never read.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use prl_kernels::residual::residual;
 use prl_kernels::runs_on;
 use prl_nn::{Init, Pass, Scope, Spans, layer_norm, relu, take};
@@ -44,6 +44,11 @@ impl NextItNet {
         Ok(Self { kernels: (0..DILATIONS.len()).map(&mut kernel).collect::<Result<_>>()?, width: d })
     }
 
+    /// A block on the rows of some windows.
+    fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
+        if runs_on(x) { residual(x, kernel, spans, dilation, EPS) } else { Self::composed(x, kernel, spans, dilation) }
+    }
+
     /// A block from candle's operations: what runs where the fused kernel does not.
     fn composed(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
         let half = kernel.dim(0)? / 2;
@@ -79,14 +84,14 @@ impl Encoder for NextItNet {
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         let spans = windows.spans()?;
         let mut x = windows.rows(&spans)?;
-        for (kernel, dilation) in self.kernels.iter().zip(DILATIONS) {
-            x = if runs_on(&x) {
-                residual(&x, kernel, &spans, dilation, EPS)?
-            } else {
-                Self::composed(&x, kernel, &spans, dilation)?
-            };
+        let Some((last, others)) = self.kernels.split_last() else { bail!("there is no block") };
+        for (kernel, dilation) in others.iter().zip(DILATIONS) {
+            x = Self::block(&x, kernel, &spans, dilation)?;
         }
-        take(&x, &spans.last())
+        // Of the last block one output is read. What it is made of lies multiples of the dilation before it, where the block is
+        // one of dilation 1.
+        let (rows, spans) = spans.every(DILATIONS[others.len()]);
+        take(&Self::block(&take(&x, &rows)?, last, &spans, 1)?, &spans.last())
     }
 }
 

@@ -95,6 +95,9 @@ fn rows_taken_put_and_added() {
         same("add shares", &args, |a| add_shares(a[0], a[1], &shares));
         same("no shares", &args, |a| add_shares(a[0], a[1], &[]));
     }
+    // More than are grouped on the GPU.
+    let shares: Vec<Share> = (0..17_000).map(|i| Share { to: i * 7 % 5, of: i % 3, weight: 1e-3 }).collect();
+    same("many shares", &[values(&[6, 1], 1), values(&[4, 1], 2)], |a| add_shares(a[0], a[1], &shares));
 }
 
 #[test]
