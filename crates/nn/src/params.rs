@@ -41,7 +41,7 @@ impl Init {
     }
 }
 
-/// The trainable parameters of a model that candle differentiates.
+/// The trainable parameters of the middle of a model.
 pub struct Params {
     dtype: DType,
     device: Device,

@@ -1,7 +1,7 @@
 //! Training, evaluating and asking a model: the prepared dataset in, a run directory out.
 //!
 //! A model has two large ends, the item embedding and the output layer, and a small middle, the encoder and the prompt
-//! block. candle differentiates the middle only: the ends hand it a leaf and take a gradient back, and update themselves in
+//! block. Only the middle is differentiated as a whole: the ends hand it a leaf and take a gradient back, and update themselves in
 //! one sweep each, so that no step ever allocates anything of the catalogue's size. All randomness is a function of the
 //! seed and the step, which makes resuming exact and repeats equal.
 

@@ -50,7 +50,7 @@ pub(crate) struct Forward<'a> {
     tape: Tape,
 }
 
-/// The gradients of a batch by all that candle differentiates.
+/// The gradients of a batch by all between the output layer and the embedding.
 pub(crate) struct Gradients<'a> {
     /// By the parameters of the middle that have one.
     middle: Vec<(&'a str, &'a Slot, Tensor)>,
