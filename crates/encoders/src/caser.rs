@@ -13,6 +13,8 @@ use crate::{Embedded, Encoder, Shape};
 
 /// Positions that a horizontal filter spans.
 const HEIGHTS: [usize; 3] = [2, 3, 4];
+/// The shortest window that every filter fits into.
+pub(crate) const LEAST_WINDOW: usize = HEIGHTS[HEIGHTS.len() - 1];
 /// Horizontal filters of each height.
 const FILTERS: usize = 16;
 
@@ -28,9 +30,9 @@ pub struct Caser {
 impl Caser {
     /// Filters of truncated N(0, .1) with biases of .1. An error if the window is shorter than the highest filter.
     pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
-        let (rows, least) = (HEIGHTS.iter().sum::<usize>() * shape.dim, HEIGHTS[HEIGHTS.len() - 1]);
-        if shape.window < least {
-            bail!("Caser has filters over {least} positions: a window of {} is too short", shape.window);
+        let rows = HEIGHTS.iter().sum::<usize>() * shape.dim;
+        if shape.window < LEAST_WINDOW {
+            bail!("Caser has filters over {LEAST_WINDOW} positions: a window of {} is too short", shape.window);
         }
         let mut filters = |name: &str, shape: &[usize], biases: usize| {
             let mut all = shape.to_vec();

@@ -138,6 +138,16 @@ impl EncoderKind {
         }
     }
 
+    /// The shortest window it can be made for.
+    pub fn least_window(self) -> usize {
+        match self {
+            #[cfg(feature = "caser")]
+            EncoderKind::Caser => caser::LEAST_WINDOW,
+            #[allow(unreachable_patterns)]
+            _ => 1,
+        }
+    }
+
     /// Makes the encoder with its parameters in `scope`.
     pub fn build(self, shape: Shape, scope: Scope<'_>) -> Result<Box<dyn Encoder>> {
         match self {

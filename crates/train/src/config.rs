@@ -152,7 +152,13 @@ impl Config {
             "attention = \"released\" needs an encoder with an output at every position: sasrec",
         )?;
         rule((1..=4096).contains(&self.model.dim), "dim must lie in 1..=4096")?;
-        rule((1..=4096).contains(&self.model.window), "window must lie in 1..=4096")
+        rule((1..=4096).contains(&self.model.window), "window must lie in 1..=4096")?;
+        let (encoder, window) = (self.model.encoder, self.model.window);
+        let least = encoder.least_window();
+        rule(
+            !self.method.is_neural() || window >= least,
+            &format!("window must be at least {least} for {}, not {window}", encoder.name()),
+        )
     }
 
     /// How returns are counted.

@@ -120,6 +120,7 @@ pub fn train_over(
 
 /// Refuses what the device cannot do, and what several ranks cannot share.
 fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
+    config.check()?;
     check_bf16_head(config.bf16_head, device)?;
     let size = ranks.size();
     if size > 1 && !config.method.is_neural() {

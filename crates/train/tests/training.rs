@@ -243,6 +243,15 @@ fn what_is_unfit_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { max_steps: Some(20), eval_every: 20, ..quick(ring(dir.path(), 100)) };
     let out = dir.path().join("run");
+    #[cfg(feature = "caser")]
+    {
+        let model =
+            prl_train::ModelConfig { encoder: prl_encoders::EncoderKind::Caser, window: 3, ..config.model.clone() };
+        let short = Config { model, ..config.clone() };
+        let error = train(&short, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap_err();
+        assert!(error.to_string().contains("window must be at least 4 for caser"), "{error}");
+        assert!(!out.exists(), "nothing is left of it");
+    }
     finish(&config, &out);
     let again = |config: &Config, resume| {
         train(config, &out, &Device::Cpu, resume, &AtomicBool::new(false), &mut Quiet).unwrap_err().to_string()
