@@ -39,8 +39,8 @@ pub struct Args {
     /// Sizes of the catalogue
     #[arg(long, value_delimiter = ',', default_value = "26702,70852")]
     items: Vec<usize>,
-    /// Ways that PyTorch runs
-    #[arg(long, value_delimiter = ',', default_values = MODES)]
+    /// Ways that PyTorch runs; the page has a dash for the others
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(MODES), default_values = MODES)]
     modes: Vec<String>,
     /// Times that ours and theirs take turns
     #[arg(long, default_value_t = 3)]
@@ -106,7 +106,7 @@ fn figures(is_cuda: bool) -> [Figure; 3] {
             digits,
         },
         if is_cuda {
-            let title = "Memory of the GPU in training, MB: the most in use after the first step; a dash where it is not measured";
+            let title = "Memory of the GPU in training, MB: the most in use, PyTorch's after its first step; a dash where it is not measured";
             Figure { title, ours: device_mb, theirs: device_mb, digits: 0 }
         } else {
             Figure {
