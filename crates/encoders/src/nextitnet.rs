@@ -4,12 +4,13 @@
 //! A block is conv(d) - layer norm - ReLU - conv(2 d) - layer norm - ReLU, plus its input, with d = 1, 2, 1, 2, 1, 2 from block
 //! to block; kernels of three taps, as many channels as an item has. The layer norms add 1e-8 to the variance. The state is
 //! the output at the last valid position. Padding stands on the right and the convolutions look to the left, so what the
-//! mask of the released code zeroes is simply never read.
+//! mask of the released code zeroes is simply never read. Nor is what the state is not made of: the last blocks make ever fewer
+//! rows, at the end one a window.
 
-use candle_core::{Result, Tensor, bail};
-use prl_kernels::residual::residual;
+use candle_core::{Result, Tensor};
+use prl_kernels::residual::{Convolution, residual};
 use prl_kernels::runs_on;
-use prl_nn::{Init, Pass, Scope, Spans, layer_norm, relu, take};
+use prl_nn::{Init, Pass, Scope, Spans, layer_norm, relu};
 
 use crate::{Embedded, Encoder, Shape};
 
@@ -22,58 +23,99 @@ const EPS: f64 = 1e-8;
 
 /// A stack of residual blocks.
 pub struct NextItNet {
-    /// For each block `[2 (3 d + 3), d]`: the first half's taps, oldest first, each `[d in, d out]`; bias, and scale and
-    /// shift of the layer norm; then the second half's.
-    kernels: Vec<Tensor>,
+    blocks: Vec<Block>,
     width: usize,
+}
+
+/// A residual block.
+struct Block {
+    /// `[2 (3 d + 3), d]`: the first half's taps, oldest first, each `[d in, d out]`; bias, and scale and shift of the layer
+    /// norm; then the second half's.
+    kernel: Tensor,
+    convolutions: [Convolution; 2],
+}
+
+/// The convolutions of all blocks, so that no row is made that the last of a window is not made of.
+fn convolutions() -> [[Convolution; 2]; DILATIONS.len()] {
+    let gcd = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let mut blocks = DILATIONS.map(|first| [first, 2 * first].map(|dilation| Convolution { dilation, every: 1 }));
+    // What is made are the rows that lie multiples of this before the last; zero: that one.
+    let mut made = 0;
+    for convolution in blocks.as_flattened_mut().iter_mut().rev() {
+        let needed = gcd(made, convolution.dilation);
+        let every = if made == 0 { Convolution::LAST } else { made / needed };
+        *convolution = Convolution { dilation: convolution.dilation / needed, every };
+        made = needed;
+    }
+    blocks
 }
 
 impl NextItNet {
     /// Convolutions of truncated N(0, .02) with zero biases.
     pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
         let d = shape.dim;
-        let mut kernel = |i: usize| {
-            scope.get_with(&format!("block_{i}"), (2 * (TAPS * d + 3), d), |rng| {
+        let block = |(i, convolutions)| {
+            let kernel = scope.get_with(&format!("block_{i}"), (2 * (TAPS * d + 3), d), |rng| {
                 let mut half = || {
                     let taps = Init::TruncatedNormal(0.02).values(&[TAPS * d, d], rng)?;
                     Ok::<_, candle_core::Error>([taps, vec![0.0; d], vec![1.0; d], vec![0.0; d]].concat())
                 };
                 Ok([half()?, half()?].concat())
-            })
+            })?;
+            Ok(Block { kernel, convolutions })
         };
-        Ok(Self { kernels: (0..DILATIONS.len()).map(&mut kernel).collect::<Result<_>>()?, width: d })
+        Ok(Self { blocks: convolutions().into_iter().enumerate().map(block).collect::<Result<_>>()?, width: d })
+    }
+}
+
+impl Block {
+    /// What it makes of the rows of some windows, and what windows those are.
+    fn run(&self, x: &Tensor, spans: &Spans) -> Result<(Tensor, Spans)> {
+        let Self { kernel, convolutions } = self;
+        if runs_on(x) { residual(x, kernel, spans, *convolutions, EPS) } else { self.composed(x, spans) }
     }
 
-    /// A block on the rows of some windows.
-    fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
-        if runs_on(x) { residual(x, kernel, spans, dilation, EPS) } else { Self::composed(x, kernel, spans, dilation) }
+    /// The same from candle's operations: what runs where the fused kernel does not.
+    fn composed(&self, x: &Tensor, spans: &Spans) -> Result<(Tensor, Spans)> {
+        let half = self.kernel.dim(0)? / 2;
+        let (mut own, mut y, mut spans) = (x.clone(), x.clone(), spans.clone());
+        for (i, convolution) in self.convolutions.into_iter().enumerate() {
+            let (rows, made) = meet(&spans, convolution);
+            let last: Vec<u32> = rows.iter().skip(TAPS - 1).step_by(TAPS).copied().collect();
+            own = own.index_select(&Tensor::new(last, x.device())?, 0)?;
+            y = Self::half(&y, &self.kernel.narrow(0, i * half, half)?, rows)?;
+            spans = made;
+        }
+        Ok(((own + y)?, spans))
     }
 
-    /// A block from candle's operations: what runs where the fused kernel does not.
-    fn composed(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
-        let half = kernel.dim(0)? / 2;
-        let first = Self::half(x, &kernel.narrow(0, 0, half)?, spans, dilation)?;
-        x + Self::half(&first, &kernel.narrow(0, half, half)?, spans, 2 * dilation)?
-    }
-
-    /// Convolution, layer norm, ReLU.
-    fn half(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
-        let (n, d) = x.dims2()?;
-        // What lies before a window is the row of zeros at the end.
-        let tap = |row: usize, start: usize, back: usize| if row >= start + back { row - back } else { n } as u32;
-        let rows: Vec<u32> = spans
-            .iter()
-            .flat_map(|span| {
-                let start = span.start;
-                span.flat_map(move |row| (0..TAPS).rev().map(move |back| tap(row, start, back * dilation)))
-            })
-            .collect();
+    /// Convolution, layer norm, ReLU; `rows` are those that the taps meet.
+    fn half(x: &Tensor, kernel: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
+        let (d, n) = (x.dim(1)?, rows.len() / TAPS);
         let padded = Tensor::cat(&[x, &Tensor::zeros((1, d), x.dtype(), x.device())?], 0)?;
         let taps = padded.index_select(&Tensor::new(rows, x.device())?, 0)?.reshape((n, TAPS * d))?;
         let part = |at: usize| kernel.narrow(0, TAPS * d + at, 1)?.reshape(d);
         let y = taps.matmul(&kernel.narrow(0, 0, TAPS * d)?.contiguous()?)?.broadcast_add(&part(0)?)?;
         relu(&layer_norm(&y, &part(1)?, &part(2)?, EPS)?)
     }
+}
+
+/// Of each row that a convolution makes and each tap, oldest first, the row that it meets; what lies before a window is a row
+/// behind all. And what windows are made.
+fn meet(spans: &Spans, convolution: Convolution) -> (Vec<u32>, Spans) {
+    let Convolution { dilation, every } = convolution;
+    let made = spans.every(every);
+    let tap = |at: usize, start: usize, back: usize| if at >= start + back { at - back } else { spans.rows() } as u32;
+    let rows = spans.iter().zip(made.iter()).flat_map(|(of, to)| {
+        let own = (0..to.len()).rev().map(move |after| of.end - 1 - after * every);
+        own.flat_map(move |row| (0..TAPS).rev().map(move |back| tap(row, of.start, back * dilation)))
+    });
+    (rows.collect(), made)
 }
 
 impl Encoder for NextItNet {
@@ -83,29 +125,42 @@ impl Encoder for NextItNet {
 
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         let spans = windows.spans()?;
-        let mut x = windows.rows(&spans)?;
-        let Some((last, others)) = self.kernels.split_last() else { bail!("there is no block") };
-        for (kernel, dilation) in others.iter().zip(DILATIONS) {
-            x = Self::block(&x, kernel, &spans, dilation)?;
-        }
-        // Of the last block one output is read. What it is made of lies multiples of the dilation before it, where the block is
-        // one of dilation 1.
-        let (rows, spans) = spans.every(DILATIONS[others.len()]);
-        take(&Self::block(&take(&x, &rows)?, last, &spans, 1)?, &spans.last())
+        let rows = windows.rows(&spans)?;
+        let (states, _) = self.blocks.iter().try_fold((rows, spans), |(x, spans), block| block.run(&x, &spans))?;
+        Ok(states)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{EPS, NextItNet, Spans, residual};
+    use std::collections::BTreeSet;
+
+    use super::{Block, Convolution, DILATIONS, EPS, Spans, TAPS, convolutions, residual};
     use candle_core::{Device, Tensor, Var};
     use prl_nn::Init;
     use proptest::prelude::*;
 
+    /// Asked row by row, back from the last of a window as long as the paper's.
+    #[test]
+    fn the_rows_made_are_those_that_the_last_is_made_of() {
+        let last = 9_usize;
+        let mut made = BTreeSet::from([last]);
+        let mut step = Convolution::LAST;
+        let asked = DILATIONS.map(|first| [first, 2 * first]);
+        for (dilation, convolution) in asked.as_flattened().iter().zip(convolutions().as_flattened()).rev() {
+            assert_eq!(made, (0..=last).rev().step_by(step).collect());
+            made =
+                made.iter().flat_map(|row| (0..TAPS).filter_map(move |tap| row.checked_sub(tap * dilation))).collect();
+            step = dilation / convolution.dilation;
+        }
+        assert_eq!((made, step), ((0..=last).collect(), 1));
+    }
+
     proptest! {
         #[test]
         fn the_fused_and_the_composed_block_are_one(
-            lengths in prop::collection::vec(1..11usize, 1..40), d in 2..22usize, dilation in 1..4usize
+            lengths in prop::collection::vec(1..11usize, 1..40), d in 2..22usize, dilation in 1..4usize,
+            every in prop::array::uniform2(prop_oneof![1..4usize, Just(Convolution::LAST)]),
         ) {
             let spans = Spans::new(lengths);
             let var = |shape: (usize, usize), name| {
@@ -119,8 +174,13 @@ mod tests {
                     .map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap())
                     .concat()
             };
-            let fused = run(residual(&x, &kernel, &spans, dilation, EPS).unwrap());
-            let composed = run(NextItNet::composed(&x, &kernel, &spans, dilation).unwrap());
+            let convolutions = [(dilation, every[0]), (3 - dilation % 3, every[1])]
+                .map(|(dilation, every)| Convolution { dilation, every });
+            let block = Block { kernel: kernel.as_tensor().clone(), convolutions };
+            let (fused, made) = residual(&x, &kernel, &spans, convolutions, EPS).unwrap();
+            let (composed, too) = block.composed(&x, &spans).unwrap();
+            prop_assert_eq!(made, too);
+            let (fused, composed) = (run(fused), run(composed));
             for (a, b) in fused.iter().zip(&composed) {
                 prop_assert!((a - b).abs() < 1e-9 * b.abs().max(1.0), "{} and {}", a, b);
             }

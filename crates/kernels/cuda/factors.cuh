@@ -2,14 +2,43 @@
 // of a matrix's edge are read.
 #pragma once
 
-// The row that a tap of a row of x meets: the oldest looks two dilations back, or ahead, the last at the row itself. Null if
-// fewer than that, `left`, remain of the window that way.
-template <unsigned TAPS>
-__device__ inline const float *met(
-    const float *x, unsigned stride, unsigned row, unsigned tap, unsigned dilation, unsigned left, bool is_ahead
-) {
-    const unsigned distance = (TAPS - 1 - tap) * dilation;
-    return distance <= left ? x + (size_t)(is_ahead ? row + distance : row - distance) * stride : nullptr;
+// Rows of some windows, made of those of the same windows that are given: every so many-th, from the last of a window. Of both
+// the tables hold the first row of each window, the end, and then the window of each row.
+struct Kept {
+    const unsigned *given, *made;
+    unsigned windows, every;
+
+    // The window of a row, its first row and its end.
+    __device__ static uint3 window_of(const unsigned *table, unsigned windows, unsigned row) {
+        const unsigned window = table[windows + 1 + row];
+        return make_uint3(window, table[window], table[window + 1]);
+    }
+
+    // The given row at the place of one that is made, and how many of its window come before that.
+    __device__ uint2 place(unsigned row) const {
+        const uint3 of_made = window_of(made, windows, row);
+        const unsigned at = given[of_made.x + 1] - 1 - (of_made.z - 1 - row) * every;
+        return make_uint2(at, at - given[of_made.x]);
+    }
+
+    // The row that is made at the place so far behind a given one, if one is.
+    __device__ bool is_made(unsigned &at, unsigned row, unsigned distance) const {
+        const uint3 of_given = window_of(given, windows, row);
+        const unsigned after = of_given.z - 1 - row;
+        if (distance > after || (after - distance) % every) return false;
+        at = made[of_given.x + 1] - 1 - (after - distance) / every;
+        return true;
+    }
+};
+
+// How far from the newest a tap lies, in rows.
+template <unsigned TAPS> __device__ inline unsigned distance_of(unsigned tap, unsigned dilation) {
+    return (TAPS - 1 - tap) * dilation;
+}
+
+// The row of x that a tap meets of what is made at a place, null if it lies before the window.
+__device__ inline const float *met(const float *x, unsigned stride, uint2 place, unsigned distance) {
+    return distance <= place.y ? x + (size_t)(place.x - distance) * stride : nullptr;
 }
 
 // Whether rows of such a width that begin at these places can be read four numbers at a time.

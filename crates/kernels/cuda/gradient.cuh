@@ -9,12 +9,11 @@
 constexpr unsigned SIDE = 64, TURN = 32, FOURS = SIDE / 4, LINES = SIDE / 4, BROUGHT = TURN / LINES;
 
 // x [n, inputs]; and of each row its shares in the gradients of as many vectors as there are taps, [n, taps, outputs], of which
-// the first, a bias's, is the gradient of what the product put out. `sides` holds of each row how many of its window come before
-// it, and how many after. One tap alone needs none, and may have `gates`: shares count where what lies there as they do is above
-// zero.
+// the first, a bias's, is the gradient of what the product put out. One tap alone meets its own row, and may have `gates`: shares
+// count where what lies there as they do is above zero.
 struct Given {
     const float *x, *shares, *gates;
-    const unsigned *sides;
+    Kept rows;
     unsigned inputs, outputs, dilation;
 
     __device__ bool are_aligned() const {
@@ -45,13 +44,14 @@ __device__ inline void tile_of_part(
     const unsigned tap = tile / (tiles.x * tiles.y), top = tile / tiles.x % tiles.y * SIDE, left = tile % tiles.x * SIDE;
     const unsigned line = threadIdx.x / FOURS, four_of = threadIdx.x % FOURS, column = left + 4 * four_of;
     float4 x[BROUGHT], grad[BROUGHT], gate[BROUGHT], share[BROUGHT];
-    unsigned before[BROUGHT];
-    // Of each row, how many of its window come before it: asked for in time, for rows of x wait for it.
+    const unsigned distance = distance_of<TAPS>(tap, given.dilation);
+    uint2 places[BROUGHT];
+    // Of each row, its place in x: asked for in time, for rows of x wait for it.
     const auto locate = [&](unsigned from) {
 #pragma unroll
         for (unsigned j = 0; j < BROUGHT; j++) {
             const unsigned row = from + line + j * LINES;
-            before[j] = TAPS > 1 && row < end ? given.sides[2 * row] : 0;
+            places[j] = TAPS > 1 && row < end ? given.rows.place(row) : make_uint2(row, 0);
         }
     };
     const auto bring = [&](unsigned from) {
@@ -60,7 +60,7 @@ __device__ inline void tile_of_part(
             const unsigned row = from + line + j * LINES;
             const size_t at = (size_t)row * TAPS * outputs;
             const float *shares = row < end ? given.shares + at : nullptr;
-            const float *of_tap = row < end ? met<TAPS>(given.x, inputs, row, tap, given.dilation, before[j], false) : nullptr;
+            const float *of_tap = row < end ? met(given.x, inputs, places[j], distance) : nullptr;
             x[j] = four<ALIGNED>(of_tap, top + 4 * four_of, inputs);
             grad[j] = four<ALIGNED>(shares, column, outputs);
             gate[j] = four<ALIGNED>(shares && given.gates ? given.gates + at : nullptr, column, outputs);

@@ -17,7 +17,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void linear(
     float biases[COLUMNS / LANES];
 #pragma unroll
     for (unsigned j = 0; j < COLUMNS / LANES; j++) biases[j] = bias[min(column + lane + j * LANES, outputs - 1)];
-    const Factors f = {x, nullptr, weight, nullptr, n, inputs, outputs, inputs, 0};
+    const Factors f = {x, nullptr, weight, {}, n, inputs, outputs, inputs, 0};
     const Made made = Rows::tile<false>(f, make_uint2(blockIdx.x, blockIdx.y), shared);
     y += (size_t)made.row * outputs + column;
 #pragma unroll
@@ -40,7 +40,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void linear_back(
         Rows::Shared product;
         Turn turn;
     } shared;
-    const Given given = {x, grad, y, nullptr, inputs, outputs, 0};
+    const Given given = {x, grad, y, {}, inputs, outputs, 0};
     const uint2 tiles = tiles_of_tap(given);
     const unsigned of_part = tiles.x * tiles.y, part = blockIdx.x / of_part, begin = part * rows;
     if (part < count) {
@@ -49,7 +49,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void linear_back(
         return;
     }
     const unsigned tile = blockIdx.x - count * of_part, across = (inputs + COLUMNS - 1) / COLUMNS;
-    const Factors f = {grad, y, weight, nullptr, n, outputs, inputs, outputs, 0};
+    const Factors f = {grad, y, weight, {}, n, outputs, inputs, outputs, 0};
     const Made made = Rows::tile<true>(f, make_uint2(tile / across, tile % across), shared.product);
     dx += (size_t)made.row * inputs + tile % across * COLUMNS;
     for (unsigned i = threadIdx.x % LANES; i < made.width; i += LANES) dx[i] = made.values[i];

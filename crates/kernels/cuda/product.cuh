@@ -10,12 +10,21 @@ constexpr unsigned ROWS = 16, COLUMNS = 64, PARTS = 4, THREADS = ROWS * COLUMNS 
 static_assert(THREADS == ROWS * LANES, "a row has its lanes");
 
 // x [n, inputs], whose rows lie `stride` apart, and of each tap the weights [inputs, outputs], or transposed. Unless `gates` is
-// null, x counts where what lies there as x does is above zero. `sides` holds of each row how many of its window come before
-// it, and how many after; one tap alone needs none.
+// null, x counts where what lies there as x does is above zero. The n rows are those that taps make of x, or, ahead, x are rows
+// that taps made; one tap alone meets its own row.
 struct Factors {
     const float *x, *gates, *weights;
-    const unsigned *sides;
+    Kept rows;
     unsigned n, inputs, outputs, stride, dilation;
+
+    // The row of x that a tap meets, null if it has none.
+    template <unsigned TAPS, bool AHEAD> __device__ const float *row_of(unsigned row, unsigned tap) const {
+        if (TAPS == 1) return x + (size_t)row * stride;
+        const unsigned distance = distance_of<TAPS>(tap, dilation);
+        if (!AHEAD) return met(x, stride, rows.place(row), distance);
+        unsigned at;
+        return rows.is_made(at, row, distance) ? x + (size_t)at * stride : nullptr;
+    }
 
     __device__ bool are_aligned() const {
         return ::are_aligned(x, weights, inputs | outputs | stride) && ::are_aligned(gates, nullptr, 0);
@@ -60,13 +69,12 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         for (unsigned j = 0; j < OF_X; j++) {
             // A row that is not there is read as the last, and goes nowhere.
             const unsigned i = (threadIdx.x + j * THREADS) * 4, row = min(tile.x * ROWS + i / FACTORS, f.n - 1);
-            const unsigned tap = i % FACTORS / DEPTH, left = TAPS > 1 ? f.sides[2 * row + AHEAD] : 0;
-            rows[j] = i < ROWS * FACTORS ? met<TAPS>(f.x, f.stride, row, tap, f.dilation, left, AHEAD) : nullptr;
+            rows[j] = i < ROWS * FACTORS ? f.row_of<TAPS, AHEAD>(row, i % FACTORS / DEPTH) : nullptr;
             gates[j] = rows[j] && f.gates ? f.gates + (rows[j] - f.x) : nullptr;
         }
         float4 of_x[OF_X], of_gates[OF_X], of_weights[OF_WEIGHTS];
         const auto bring = [&](unsigned from) {
-            // The weights first, which wait for no side.
+            // The weights first, which wait for no place.
 #pragma unroll
             for (unsigned j = 0; j < OF_WEIGHTS; j++) {
                 const uint3 at = place_of_weights<AHEAD>(j);

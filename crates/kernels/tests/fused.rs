@@ -12,25 +12,45 @@ use prl_kernels::linear::linear;
 use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
 use prl_kernels::pick::{Share, add, add_shares, put, take};
-use prl_kernels::residual::residual;
+use prl_kernels::residual::{Convolution, residual};
 use prl_kernels::spans::Spans;
 
 fn spans(windows: usize, most: usize) -> Spans {
     Spans::new((0..windows).map(|b| 1 + 7 * b % most))
 }
 
+/// A block that makes every so many-th row of its own, and of those again.
+fn thinned(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, every: [usize; 2]) -> Result<Tensor> {
+    let [one, two] = every;
+    let convolutions = [Convolution { dilation, every: one }, Convolution { dilation: 2 * dilation, every: two }];
+    Ok(residual(x, kernel, spans, convolutions, 1e-8)?.0)
+}
+
 fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
-    residual(x, kernel, spans, dilation, 1e-8)
+    thinned(x, kernel, spans, dilation, [1, 1])
 }
 
 #[test]
 fn gradients_of_the_residual_block_agree_with_finite_differences() {
-    for dilation in [1, 2] {
+    for (dilation, every) in [(1, [1, 1]), (2, [1, 1]), (1, [2, 1]), (1, [1, 3]), (1, [2, Convolution::LAST])] {
         // Past one block, a width that is no whole vector, windows shorter and longer than the taps reach.
         let (spans, d) = (spans(19, 10), 5);
         let args = [fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7)];
-        assert_differences(&|a| block(a[0], a[1], &spans, dilation), &args, 3);
+        assert_differences(&|a| thinned(a[0], a[1], &spans, dilation, every), &args, 3);
     }
+}
+
+#[test]
+fn rows_left_out_change_nothing_of_the_others() {
+    let (spans, d) = (spans(20, 10), 19);
+    let (x, kernel) = (fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7));
+    let all = block(&x, &kernel, &spans, 1).unwrap();
+    // Where the first convolution makes every other row, the second's taps lie half as many rows apart.
+    let convolutions = [2, Convolution::LAST].map(|every| Convolution { dilation: 1, every });
+    let (last, windows) = residual(&x, &kernel, &spans, convolutions, 1e-8).unwrap();
+    assert_eq!(windows, Spans::new(vec![1; 20]));
+    let picked = all.index_select(&Tensor::new(spans.last(), x.device()).unwrap(), 0).unwrap();
+    assert_eq!(flat(&last), flat(&picked));
 }
 
 #[test]

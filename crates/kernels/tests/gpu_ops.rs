@@ -13,7 +13,7 @@ use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
 use prl_kernels::pick::{Share, add, add_shares, put, take};
 use prl_kernels::rank::NotFinite;
-use prl_kernels::residual::residual;
+use prl_kernels::residual::{Convolution, residual};
 use prl_kernels::spans::Spans;
 
 /// Numbers of either sign.
@@ -153,17 +153,33 @@ fn encoders_of_windows() {
 #[test]
 fn residual_blocks_of_windows() {
     // Rows that fill a block of threads to the last, and more parts than one; widths of a block, of less and of more.
-    for (windows, width, dilation) in [(1, 2, 1), (9, 7, 1), (40, 16, 2), (64, 64, 2), (25, 65, 1), (26, 132, 3)] {
+    let every_row = [1, 1];
+    let cases = [
+        (1, 2, 1, every_row),
+        (9, 7, 1, every_row),
+        (40, 16, 2, every_row),
+        (64, 64, 2, every_row),
+        (25, 65, 1, every_row),
+        (26, 132, 3, every_row),
+        (64, 64, 1, [2, 1]),
+        (64, 64, 1, [2, Convolution::LAST]),
+        (30, 12, 1, [1, 3]),
+        (25, 65, 1, [Convolution::LAST, 2]),
+        (26, 132, 1, [3, 2]),
+    ];
+    for (windows, width, dilation, [one, two]) in cases {
         let spans = Spans::new((0..windows).map(|b| 1 + b * 3 % 8));
+        let convolutions = [Convolution { dilation, every: one }, Convolution { dilation: 2 * dilation, every: two }];
         let (rows, kernel) = (spans.rows(), values(&[2 * (3 * width + 3), width], 2));
         let kernel = (kernel * (0.5 / (width as f64).sqrt())).unwrap();
+        let block = |x: &Tensor, kernel: &Tensor| Ok(residual(x, kernel, &spans, convolutions, 1e-2)?.0);
         let args = [values(&[rows, width], 1), kernel.clone()];
-        same("residual", &args, |a| residual(a[0], a[1], &spans, dilation, 1e-2));
+        same("residual", &args, |a| block(a[0], a[1]));
 
         // Rows that begin where no four numbers are read at once.
         let args = [values(&[1 + rows * width], 1), kernel];
         let behind = |x: &Tensor| x.narrow(0, 1, rows * width)?.reshape((rows, width));
-        same("residual of a part", &args, |a| residual(&behind(a[0])?, a[1], &spans, dilation, 1e-2));
+        same("residual of a part", &args, |a| block(&behind(a[0])?, a[1]));
     }
 }
 

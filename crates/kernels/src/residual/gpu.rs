@@ -8,14 +8,15 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use super::{Residual, TAPS};
 use crate::gpu::op::OnGpu;
 use crate::gpu::tile::{COLUMNS, Parts, THREADS, of_product};
-use crate::gpu::{Arg, CONVOLVE, Gpu, Numbers, TAPS_GRADIENT, View, view};
+use crate::gpu::{Arg, CONVOLVE, Gpu, Numbers, TAPS_GRADIENT, View, each, view};
 use crate::norm::gpu::Norm;
 use crate::pick::gpu::column_sums;
-use crate::spans::gpu::Sides;
+use crate::spans::Spans;
+use crate::spans::gpu::Table;
 
 /// What the way back needs.
 pub(crate) struct Kept {
-    sides: Sides,
+    tables: [Table; 3],
     /// What both convolutions put out, and what the first ReLU does.
     convolved: [Numbers; 2],
     active: Numbers,
@@ -28,16 +29,49 @@ enum Look {
     Ahead,
 }
 
+/// Rows that are made of others, as kernels are told.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    tables: [&'a Table; 2],
+    windows: usize,
+    every: usize,
+}
+
+impl Rows<'_> {
+    /// The tables, and every so many-th.
+    fn args(&self) -> [Arg; 3] {
+        let [given, made] = self.tables;
+        [(&**given).into(), (&**made).into(), word(self.every)]
+    }
+}
+
+/// A size, or the largest that there is.
+fn word(n: usize) -> Arg {
+    u32::try_from(n).unwrap_or(u32::MAX).into()
+}
+
 /// One of the two convolutions of a block, and its norm.
 #[derive(Clone, Copy)]
 struct Half<'a> {
-    rows: usize,
+    /// How many rows are given, and how many made.
+    given: usize,
+    made: usize,
+    rows: Rows<'a>,
     width: usize,
     dilation: usize,
     eps: f64,
     /// Taps, bias, scale and shift.
     kernel: View<'a>,
-    sides: &'a Sides,
+}
+
+/// What is added to rows: the rows of the block's other end that are kept.
+type Base<'a> = Option<(View<'a>, Rows<'a>)>;
+
+/// The arguments that say what is added.
+fn base_args(base: Base<'_>) -> [Arg; 4] {
+    let Some((numbers, rows)) = base else { return [Arg::Long(0), Arg::Long(0), Arg::Long(0), word(1)] };
+    let [given, made, every] = rows.args();
+    [numbers.into(), given, made, every]
 }
 
 impl<'a> Half<'a> {
@@ -57,40 +91,54 @@ impl<'a> Half<'a> {
         self.width <= COLUMNS
     }
 
-    /// Runs a kernel whose last arguments say what this convolution is.
-    fn launch(&self, gpu: &Gpu, kernel: &'static str, args: &[Arg]) -> Result<()> {
-        let [down, across] = of_product(self.rows, self.width).map(|n| n as u32);
+    /// Runs a kernel for so many rows, whose last arguments say what this convolution is.
+    fn launch(&self, gpu: &Gpu, kernel: &'static str, n: usize, args: &[Arg]) -> Result<()> {
+        let [down, across] = of_product(n, self.width).map(|n| n as u32);
         let shape = LaunchConfig { grid_dim: (down, across, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-        let [rows, width, dilation] = [self.rows, self.width, self.dilation].map(|n| (n as u32).into());
-        let own = [self.kernel.into(), (&**self.sides).into(), rows, width, dilation];
-        gpu.launch(CONVOLVE, kernel, shape, &[args, &own].concat())
+        let [given, made, every] = self.rows.args();
+        let [windows, n, width, dilation] = [self.rows.windows, n, self.width, self.dilation].map(word);
+        gpu.launch(
+            CONVOLVE,
+            kernel,
+            shape,
+            &[args, &[self.kernel.into(), given, made, windows, every, n, width, dilation]].concat(),
+        )
     }
 
-    /// What the convolution makes of x, whose rows lie `stride` apart, but for its bias; `base` is added.
-    fn convolve(&self, gpu: &Gpu, x: View<'_>, stride: usize, base: Option<View<'_>>, look: Look) -> Result<Numbers> {
-        let y = gpu.room(self.rows * self.width)?;
-        let ahead = (look == Look::Ahead).into();
-        self.launch(gpu, "convolve", &[(&y).into(), x.into(), base.into(), (stride as u32).into(), ahead])?;
+    /// What the convolution makes of x, whose rows lie `stride` apart, but for its bias; or, ahead, of what it made. There
+    /// `base` is added, of the rows that the block made.
+    fn convolve(&self, gpu: &Gpu, x: View<'_>, stride: usize, base: Base<'_>, look: Look) -> Result<Numbers> {
+        let n = if look == Look::Ahead { self.given } else { self.made };
+        let y = gpu.room(n * self.width)?;
+        let given = [(&y).into(), x.into(), word(stride), (look == Look::Ahead).into()];
+        self.launch(gpu, "convolve", n, &[given, base_args(base)].concat())?;
         Ok(y)
     }
 
-    /// Makes y, what the ReLU puts out, with `base` added; returns what the convolution does, but for its bias.
-    fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>, y: View<'_>) -> Result<Numbers> {
+    /// Makes y, what the ReLU puts out, with `base` added, of the rows that the block was given; returns what the convolution
+    /// does, but for its bias.
+    fn there(&self, gpu: &Gpu, x: View<'_>, base: Base<'_>, y: View<'_>) -> Result<Numbers> {
         if !self.is_narrow() {
             let convolved = self.convolve(gpu, x, self.width, None, Look::Back)?;
-            self.norm().there(gpu, view(&convolved), base, y)?;
+            self.norm().there(gpu, view(&convolved).first(y.len), None, y)?;
+            if let Some((numbers, rows)) = base {
+                let [given, made, kept] = rows.args();
+                let sizes = [rows.windows, y.len, self.width].map(word);
+                let args = [&[y.into(), numbers.into(), given, made, kept], sizes.as_slice()].concat();
+                gpu.launch(CONVOLVE, "add_kept", each(y.len), &args)?;
+            }
             return Ok(convolved);
         }
-        let convolved = gpu.room(x.len)?;
-        let given = [y.into(), (&convolved).into(), x.into(), base.into()];
-        self.launch(gpu, "convolve_norm", &[given, self.norm_args()].concat())?;
+        let convolved = gpu.room(y.len)?;
+        let given = [y.into(), (&convolved).into(), x.into()];
+        self.launch(gpu, "convolve_norm", self.made, &[&given, &base_args(base)[..], &self.norm_args()].concat())?;
         Ok(convolved)
     }
 
     /// From the gradient of what the ReLU puts out the shares of each row in those of bias, scale and shift: `[rows, 3 width]`.
     /// The bias's is the gradient of what the convolution puts out.
     fn shares(&self, gpu: &Gpu, convolved: &Numbers, grad: View<'_>) -> Result<Numbers> {
-        let (n, stride) = (self.rows * self.width, 3 * self.width);
+        let (n, stride) = (self.made * self.width, 3 * self.width);
         let shares = gpu.room(3 * n)?;
         let to = [0, self.width].map(|at| (view(&shares).from(at), stride));
         self.norm().back(gpu, [view(convolved).first(n), grad], to)?;
@@ -101,39 +149,52 @@ impl<'a> Half<'a> {
     fn shares_before(&self, gpu: &Gpu, convolved: &Numbers, next: &Half<'_>, shares: &Numbers) -> Result<Numbers> {
         if !self.is_narrow() {
             let grad = next.convolve(gpu, view(shares), 3 * self.width, None, Look::Ahead)?;
-            return self.shares(gpu, convolved, view(&grad));
+            return self.shares(gpu, convolved, view(&grad).first(self.made * self.width));
         }
-        let before = gpu.room(3 * self.rows * self.width)?;
+        let before = gpu.room(3 * self.made * self.width)?;
         let given = [(&before).into(), shares.into(), convolved.into()];
-        next.launch(gpu, "convolve_norm_back", &[given.as_slice(), &self.norm_args()].concat())?;
+        next.launch(gpu, "convolve_norm_back", next.given, &[given.as_slice(), &self.norm_args()].concat())?;
         Ok(before)
     }
 }
 
 impl Residual {
-    fn halves<'a>(&self, kernel: View<'a>, sides: &'a Sides) -> [Half<'a>; 2] {
+    fn halves<'a>(&self, kernel: View<'a>, tables: &'a [Table; 3]) -> [Half<'a>; 2] {
         let half = |i: usize| Half {
-            rows: self.spans.rows(),
+            given: self.spans[i].rows(),
+            made: self.spans[i + 1].rows(),
+            rows: Rows {
+                tables: [&tables[i], &tables[i + 1]],
+                windows: self.spans[0].windows(),
+                every: self.convolutions[i].every,
+            },
             width: self.width,
-            dilation: (i + 1) * self.dilation,
+            dilation: self.convolutions[i].dilation,
             eps: self.eps,
             kernel: kernel.from(i * kernel.len / 2),
-            sides,
         };
         [half(0), half(1)]
     }
 
+    /// The rows that the block is given, and those that it makes.
+    fn kept<'a>(&self, tables: &'a [Table; 3]) -> Rows<'a> {
+        Rows { tables: [&tables[0], &tables[2]], windows: self.spans[0].windows(), every: self.over_both() }
+    }
+
     /// The gradient of the kernel from what each half was given, and the shares of its rows.
     fn dkernel(&self, gpu: &Gpu, len: usize, x: [View<'_>; 2], shares: [&Numbers; 2], kept: &Kept) -> Result<Numbers> {
-        let n = self.spans.rows();
-        let Parts { count, rows, tiles } = Parts::new(n, 2 * TAPS, self.width, self.width);
+        let [made_one, made_two] = [&self.spans[1], &self.spans[2]].map(Spans::rows);
+        let Parts { count, rows, tiles } = Parts::new(made_one, 2 * TAPS, self.width, self.width);
         let (parts, dkernel) = (gpu.room(count * len)?, gpu.room(len)?);
         // Those of a half.
         let grid = (tiles as u32 / 2, count as u32, 2);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-        let given = [x[0].into(), x[1].into(), shares[0].into(), shares[1].into(), (&*kept.sides).into()];
-        let sizes = [n, self.width, self.dilation, rows].map(|n| (n as u32).into());
-        gpu.launch(TAPS_GRADIENT, "taps_gradient", shape, &[&[(&parts).into()], given.as_slice(), &sizes].concat())?;
+        let given = [(&parts).into(), x[0].into(), x[1].into(), shares[0].into(), shares[1].into()];
+        let tables = kept.tables.each_ref().map(|table| (&**table).into());
+        let [one, two] = self.convolutions;
+        let sizes = [made_one, made_two, one.every, two.every, one.dilation, two.dilation, self.width, rows].map(word);
+        let windows = [word(self.spans[0].windows())];
+        gpu.launch(TAPS_GRADIENT, "taps_gradient", shape, &[&given, tables.as_slice(), &windows, &sizes].concat())?;
         column_sums(gpu, view(&parts), len, view(&dkernel))?;
         Ok(dkernel)
     }
@@ -143,12 +204,13 @@ impl OnGpu<2> for Residual {
     type Kept = Kept;
 
     fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2], y: View<'_>) -> Result<Kept> {
-        let sides = self.spans.sides(gpu)?;
-        let [one, two] = self.halves(kernel, &sides);
-        let active = gpu.room(x.len)?;
-        let first = one.there(gpu, x, None, view(&active))?;
-        let second = two.there(gpu, view(&active), Some(x), y)?;
-        Ok(Kept { sides, convolved: [first, second], active })
+        let [given, between, made] = self.spans.each_ref().map(|spans| spans.table(gpu));
+        let tables = [given?, between?, made?];
+        let [one, two] = self.halves(kernel, &tables);
+        let active = gpu.room(one.made * self.width)?;
+        let first = one.there(gpu, x, None, view(&active).first(one.made * self.width))?;
+        let second = two.there(gpu, view(&active), Some((x, self.kept(&tables))), y)?;
+        Ok(Kept { tables, convolved: [first, second], active })
     }
 
     fn back(
@@ -159,10 +221,11 @@ impl OnGpu<2> for Residual {
         _: View<'_>,
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
-        let [one, two] = self.halves(kernel, &kept.sides);
+        let [one, two] = self.halves(kernel, &kept.tables);
         let second = two.shares(gpu, &kept.convolved[1], grad)?;
         let first = one.shares_before(gpu, &kept.convolved[0], &two, &second)?;
-        let dx = one.convolve(gpu, view(&first), 3 * self.width, Some(grad), Look::Ahead)?;
+        let base = Some((grad, self.kept(&kept.tables)));
+        let dx = one.convolve(gpu, view(&first), 3 * self.width, base, Look::Ahead)?;
         let dkernel = self.dkernel(gpu, kernel.len, [x, view(&kept.active)], [&first, &second], kept)?;
         Ok(vec![dx, dkernel])
     }

@@ -7,12 +7,12 @@ use candle_core::Result;
 use super::Spans;
 use crate::gpu::{Gpu, Memory};
 
-/// Of each row, how many of its window come before it, and how many after.
-pub(crate) type Sides = Arc<Memory<u32>>;
+/// The first row of each window and the end of all, and then of each row its window.
+pub(crate) type Table = Arc<Memory<u32>>;
 
-/// Those of some spans, once a kernel has asked.
+/// That of some spans, once a kernel has asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cache(Arc<Mutex<Option<Sides>>>);
+pub(super) struct Cache(Arc<Mutex<Option<Table>>>);
 
 /// Equal spans are equal whether they lie on a GPU or not.
 impl PartialEq for Cache {
@@ -24,18 +24,19 @@ impl PartialEq for Cache {
 impl Eq for Cache {}
 
 impl Spans {
-    /// What lies on either side of each row.
-    pub(crate) fn sides(&self, gpu: &Gpu) -> Result<Sides> {
+    /// Where the windows lie.
+    pub(crate) fn table(&self, gpu: &Gpu) -> Result<Table> {
         let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sides) = cache.as_ref().filter(|sides| gpu.has(sides)) {
-            return Ok(sides.clone());
+        if let Some(table) = cache.as_ref().filter(|table| gpu.has(table)) {
+            return Ok(table.clone());
         }
-        let mut words = Vec::with_capacity(2 * self.rows());
-        for n in self.iter().map(|span| span.len() as u32) {
-            words.extend((0..n).flat_map(|t| [t, n - 1 - t]));
+        let mut words = Vec::with_capacity(self.starts.len() + self.rows());
+        words.extend(self.starts.iter().map(|&start| start as u32));
+        for (window, span) in self.iter().enumerate() {
+            words.extend(std::iter::repeat_n(window as u32, span.len()));
         }
-        let sides = Arc::new(gpu.copy_in(&words)?);
-        *cache = Some(sides.clone());
-        Ok(sides)
+        let table = Arc::new(gpu.copy_in(&words)?);
+        *cache = Some(table.clone());
+        Ok(table)
     }
 }
