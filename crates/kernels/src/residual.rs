@@ -1,9 +1,8 @@
 //! NextItNet's residual block (Yuan et al., 2019), forward and back, as one operation.
 //!
-//! conv - layer norm - ReLU - conv - layer norm - ReLU, plus the input: three taps, looking back only. The rows that the taps
-//! meet are laid side by side, which makes a convolution one product with the taps below each other; its gradients are two
-//! more. Windows are cut into fixed blocks that run in parallel, and inside a block nothing leaves the cache. Only valid rows
-//! are there: what lies before a window counts as zero, and no window sees another. Rows that nothing is made of later need
+//! conv - layer norm - ReLU - conv - layer norm - ReLU, plus the input: three taps, looking back only. A tap meets a run of each
+//! window's rows, and multiplies it where it lies; its gradients are two more such products. Windows are cut into fixed blocks that run in parallel, and inside a block nothing leaves the cache. Only valid rows
+//! are there: what lies before a window is not multiplied, and no window sees another. Rows that nothing is made of later need
 //! not be made ([`Convolution::every`]).
 
 #[cfg(feature = "cuda")]
@@ -13,7 +12,7 @@ mod half;
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 
-use self::half::{Half, Rows, Scratch};
+use self::half::{Half, Rows};
 use crate::Real;
 use crate::op::{Fused, Op};
 use crate::slices::{add, cut, each, sum_all, transpose};
@@ -85,15 +84,14 @@ impl Residual {
         let half = kernel.len() / 2;
         let [given, between, made] = self.spans.each_ref().map(|spans| spans.blocks(BLOCK));
         given.zip(between).zip(made).map(move |((given, between), made)| {
-            let [one, two] = self.convolutions;
-            let rows = [
-                Rows { given, made: between, every: one.every, dilation: one.dilation },
-                Rows { given: between, made, every: two.every, dilation: two.dilation },
-            ];
-            let make = |i: usize| Half::new(&kernel[i * half..][..half], self.width, T::of(self.eps), rows[i]);
+            let make = |i: usize, from, to| {
+                let Convolution { dilation, every } = self.convolutions[i];
+                let kernel = &kernel[i * half..][..half];
+                Half::new(kernel, self.width, T::of(self.eps), Rows::new(from, to, every), dilation)
+            };
             Block {
-                halves: [make(0), make(1)],
-                kept: Rows { given, made, every: self.over_both(), dilation: 0 },
+                halves: [make(0, given, between), make(1, between, made)],
+                kept: Rows::new(given, made, self.over_both()),
                 x: &x[given[0] * self.width..given[given.len() - 1] * self.width],
             }
         })
@@ -129,7 +127,10 @@ impl Fused<2> for Residual {
         let (mut dx, mut grad) = (vec![T::zero(); x.len()], grad.to_vec());
         let parts = self.parts(0, &mut dx).into_iter().zip(self.parts(2, &mut grad));
         let (half, taps) = (kernel.len() / 2, TAPS * self.width * self.width);
-        let across = [0, half].map(|at| transpose(&kernel[at..][..taps], self.width));
+        let across = [0, half].map(|at| {
+            let taps = kernel[at..][..taps].chunks(self.width * self.width);
+            taps.flat_map(|tap| transpose(tap, self.width)).collect::<Vec<T>>()
+        });
         let arch = Arch::new();
         let sums = each(2 * self.work(), self.blocks(x, kernel).zip(parts).zip(tape), |((block, (dx, grad)), tape)| {
             arch.dispatch(Backward { block, across: &across, tape, grad, dx })
@@ -146,14 +147,6 @@ struct Block<'a, T> {
     x: &'a [T],
 }
 
-impl<T: Real> Block<'_, T> {
-    /// Of each row that is made the place where it lies in x, in numbers.
-    fn places(&self) -> impl Iterator<Item = usize> {
-        let width = self.halves[0].width();
-        self.kept.own().map(move |row| row * width)
-    }
-}
-
 /// `y` begins as zeros.
 struct Forward<'a, T> {
     block: Block<'a, T>,
@@ -167,13 +160,12 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let Self { block, y } = self;
         let ([one, two], width) = (&block.halves, block.halves[0].width());
-        let mut taps = vec![T::zero(); TAPS * one.made()];
         let mut active = vec![T::zero(); one.made()];
-        let first = one.convolve(simd, block.x, &mut taps);
+        let first = one.convolve(simd, block.x);
         one.activate(simd, &first, &mut active);
-        let second = two.convolve(simd, &active, &mut taps);
+        let second = two.convolve(simd, &active);
         two.activate(simd, &second, y);
-        block.places().zip(y.chunks_exact_mut(width)).for_each(|(at, y)| add(y, &block.x[at..]));
+        block.kept.places(width).zip(y.chunks_exact_mut(width)).for_each(|(at, y)| add(y, &block.x[at..]));
         [first, second]
     }
 }
@@ -195,17 +187,16 @@ impl<T: Real> WithSimd for Backward<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
         let Self { block, across, tape, grad, dx } = self;
         let ([one, two], width) = (&block.halves, block.halves[0].width());
-        for (at, grad) in block.places().zip(grad.chunks_exact(width)) {
+        for (at, grad) in block.kept.places(width).zip(grad.chunks_exact(width)) {
             dx[at..][..width].copy_from_slice(grad);
         }
         let half = (TAPS * width + 3) * width;
         let mut sums = vec![T::zero(); 2 * half];
         let (first, second) = sums.split_at_mut(half);
-        let scratch = &mut Scratch::new(one.made(), width);
         let (mut active, mut dactive) = (vec![T::zero(); one.made()], vec![T::zero(); one.made()]);
         one.activate(simd, &tape[0], &mut active);
-        two.back(simd, scratch, [&active, &tape[1], &across[1]], grad, second, &mut dactive);
-        one.back(simd, scratch, [block.x, &tape[0], &across[0]], &mut dactive, first, dx);
+        two.back(simd, [&active, &tape[1], &across[1]], grad, second, &mut dactive);
+        one.back(simd, [block.x, &tape[0], &across[0]], &mut dactive, first, dx);
         sums
     }
 }

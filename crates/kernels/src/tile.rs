@@ -48,6 +48,17 @@ pub struct Strided<'a, T> {
     pub column: usize,
 }
 
+/// Some columns of `A` and the rows of `B` that they meet, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Where the first column's first element lies in A, and the first row's in B.
+    pub a: usize,
+    /// See `a`.
+    pub b: usize,
+    /// How many they are.
+    pub k: usize,
+}
+
 /// `C[m, n] += A[m, k] B[k, n]`, `B` and `C` row-major with `b_row` and `c_row` elements from row to row. Each element is one
 /// chain of accumulations in order of `k`, so its value depends on nothing but its row of `A` and column of `B`.
 ///
@@ -64,7 +75,26 @@ pub fn multiply_add<F: Factor, S: Simd>(
     c: &mut [F::Sum],
     c_row: usize,
 ) {
-    F::run(simd, Product { shape, start: None, a, b, b_row, c, c_row });
+    let [m, n, k] = shape;
+    multiply_runs(simd, [m, n], &[Run { a: 0, b: 0, k }], a, b, b_row, c, c_row);
+}
+
+/// `C[m, n] += A B` over some runs alone: [`multiply_add`] that takes each from where it lies.
+///
+/// # Panics
+/// If a slice is too short for the shape or a run.
+#[allow(clippy::too_many_arguments)]
+pub fn multiply_runs<F: Factor, S: Simd>(
+    simd: S,
+    shape: [usize; 2],
+    runs: &[Run],
+    a: Strided<'_, F>,
+    b: &[F],
+    b_row: usize,
+    c: &mut [F::Sum],
+    c_row: usize,
+) {
+    F::run(simd, Product { shape, runs, start: None, a, b, b_row, c, c_row });
 }
 
 /// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held; `k` is not zero.
@@ -82,12 +112,15 @@ pub fn multiply_onto<F: Factor, S: Simd>(
     c: &mut [F::Sum],
     c_row: usize,
 ) {
-    F::run(simd, Product { shape, start: Some(&start[..shape[0]]), a, b, b_row, c, c_row });
+    let [m, n, k] = shape;
+    let runs = &[Run { a: 0, b: 0, k }];
+    F::run(simd, Product { shape: [m, n], runs, start: Some(&start[..m]), a, b, b_row, c, c_row });
 }
 
 /// A product to be made.
 pub struct Product<'a, E: Element> {
-    shape: [usize; 3],
+    shape: [usize; 2],
+    runs: &'a [Run],
     start: Option<&'a [E::Sum]>,
     a: Strided<'a, E>,
     b: &'a [E],
@@ -99,9 +132,9 @@ pub struct Product<'a, E: Element> {
 impl<'a, E: Element> Product<'a, E> {
     /// The same product of the same bits, which multiply in another way.
     pub(crate) fn cast<F: Element<Sum = E::Sum>>(self) -> Product<'a, F> {
-        let Self { shape, start, a: Strided { data, row, column }, b, b_row, c, c_row } = self;
+        let Self { shape, runs, start, a: Strided { data, row, column }, b, b_row, c, c_row } = self;
         let a = Strided { data: bytemuck::cast_slice(data), row, column };
-        Product { shape, start, a, b: bytemuck::cast_slice(b), b_row, c, c_row }
+        Product { shape, runs, start, a, b: bytemuck::cast_slice(b), b_row, c, c_row }
     }
 }
 
@@ -111,12 +144,14 @@ impl<E: Element> WithSimd for Product<'_, E> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         const { assert!(size_of::<E>() == size_of::<E::Sum>(), "elements are as wide as sums") };
-        let Self { shape: [m, n, k], start, a, b, b_row, c, c_row } = self;
-        if m == 0 || n == 0 || k == 0 {
+        let Self { shape: [m, n], runs, start, a, b, b_row, c, c_row } = self;
+        if m == 0 || n == 0 || runs.iter().all(|run| run.k == 0) {
             return;
         }
-        assert!((m - 1) * a.row + (k - 1) * a.column < a.data.len(), "A is too short");
-        assert!((k - 1) * b_row + n <= b.len(), "B is too short");
+        for run in runs.iter().filter(|run| run.k > 0) {
+            assert!(run.a + (m - 1) * a.row + (run.k - 1) * a.column < a.data.len(), "A is too short");
+            assert!(run.b + (run.k - 1) * b_row + n <= b.len(), "B is too short");
+        }
         assert!((m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1), "C is too short");
         let lanes = E::Sum::lanes::<S>();
         // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
@@ -124,7 +159,7 @@ impl<E: Element> WithSimd for Product<'_, E> {
         let mut j = 0;
         while j < n {
             let vectors = ((n - j) / lanes).min(wide);
-            let block = Block { simd, m, k, start, a, b: &b[j..], b_row, c_row };
+            let block = Block { simd, m, runs, start, a, b: &b[j..], b_row, c_row };
             match vectors {
                 4 => block.rows::<4>(&mut c[j..]),
                 3 => block.rows::<3>(&mut c[j..]),
@@ -145,7 +180,7 @@ impl<E: Element> WithSimd for Product<'_, E> {
 struct Block<'a, E: Element, S> {
     simd: S,
     m: usize,
-    k: usize,
+    runs: &'a [Run],
     start: Option<&'a [E::Sum]>,
     a: Strided<'a, E>,
     b: &'a [E],
@@ -158,8 +193,8 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
     fn rows<const V: usize>(self, c: &mut [E::Sum]) {
         let mut i = 0;
         while i < self.m {
-            // SAFETY: the product checked that `m` rows and `k` columns of A, `k` rows of B and `m` rows of C exist, the
-            // latter two with at least V vectors in each, and `i` plus the rows taken never exceeds `m`.
+            // SAFETY: the product checked that `m` rows of A and C exist, and of each run the columns of A and the rows of B,
+            // rows of B and C with at least V vectors in each; and `i` plus the rows taken never exceeds `m`.
             unsafe {
                 match self.m - i {
                     6.. => i += self.registers::<6, V>(i, c),
@@ -171,10 +206,10 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
         }
     }
 
-    /// R rows by V vectors, held in registers over the whole of `k`. Returns R.
+    /// R rows by V vectors, held in registers over all runs. Returns R.
     ///
     /// # Safety
-    /// Rows `i..i + R` of A and C exist, and `k` rows of B, with V whole vectors in each row of B and C.
+    /// Rows `i..i + R` of A and C exist, and every run, with V whole vectors in each row of B and C.
     #[inline(always)]
     unsafe fn registers<const R: usize, const V: usize>(self, i: usize, c: &mut [E::Sum]) -> usize {
         let lanes = E::Sum::lanes::<S>();
@@ -187,19 +222,22 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
                     out.add(r * self.c_row + v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned()
                 }),
             });
-            let mut a = self.a.data.as_ptr().add(i * self.a.row);
-            let mut b = self.b.as_ptr();
-            for _ in 0..self.k {
-                let row: [<E::Sum as Real>::Vector<S>; V] =
-                    std::array::from_fn(|v| b.add(v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned());
-                for (r, sum) in sum.iter_mut().enumerate() {
-                    let x = broadcast::<E, S>(self.simd, *a.add(r * self.a.row));
-                    for v in 0..V {
-                        sum[v] = E::accumulate(self.simd, x, row[v], sum[v]);
+            for run in self.runs {
+                let mut a = self.a.data.as_ptr().wrapping_add(run.a + i * self.a.row);
+                let mut b = self.b.as_ptr().wrapping_add(run.b);
+                for _ in 0..run.k {
+                    let row: [<E::Sum as Real>::Vector<S>; V] = std::array::from_fn(|v| {
+                        b.add(v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned()
+                    });
+                    for (r, sum) in sum.iter_mut().enumerate() {
+                        let x = broadcast::<E, S>(self.simd, *a.add(r * self.a.row));
+                        for v in 0..V {
+                            sum[v] = E::accumulate(self.simd, x, row[v], sum[v]);
+                        }
                     }
+                    a = a.wrapping_add(self.a.column);
+                    b = b.wrapping_add(self.b_row);
                 }
-                a = a.wrapping_add(self.a.column);
-                b = b.wrapping_add(self.b_row);
             }
             for (r, sum) in sum.iter().enumerate() {
                 for (v, x) in sum.iter().enumerate() {
@@ -218,9 +256,9 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
             let mut sum = self
                 .start
                 .map_or_else(|| E::Sum::load_part(self.simd, out), |start| E::Sum::splat(self.simd, start[i]));
-            for k in 0..self.k {
-                let x = broadcast::<E, S>(self.simd, self.a.data[i * self.a.row + k * self.a.column]);
-                let row = E::Sum::load_part(self.simd, bytemuck::cast_slice(&self.b[k * self.b_row..][..n]));
+            for (run, k) in self.runs.iter().flat_map(|run| (0..run.k).map(move |k| (run, k))) {
+                let x = broadcast::<E, S>(self.simd, self.a.data[run.a + i * self.a.row + k * self.a.column]);
+                let row = E::Sum::load_part(self.simd, bytemuck::cast_slice(&self.b[run.b + k * self.b_row..][..n]));
                 sum = E::accumulate(self.simd, x, row, sum);
             }
             E::Sum::store_part(self.simd, out, sum);

@@ -1,61 +1,53 @@
 //! A convolution of the block, with its layer norm and ReLU.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
 use super::TAPS;
 use crate::Real;
 use crate::norm::{affine, affine_back, normalise, normalise_back};
 use crate::slices::add;
-use crate::tile::{Strided, multiply_add};
+use crate::tile::{Run, Strided, multiply_add, multiply_runs};
 
 /// Which rows of some windows are made of which.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     /// The first row of each window among the rows that are there, and the end.
-    pub(super) given: &'a [usize],
+    given: &'a [usize],
     /// The same among the rows that are made.
-    pub(super) made: &'a [usize],
-    pub(super) every: usize,
-    pub(super) dilation: usize,
+    made: &'a [usize],
+    every: usize,
 }
 
-impl Rows<'_> {
-    /// Of each row that is made the one at its place, and the number of its window's rows before that.
+impl<'a> Rows<'a> {
+    /// Every so many-th of those that are there.
+    pub(super) fn new(given: &'a [usize], made: &'a [usize], every: usize) -> Self {
+        // No window is longer than all; what is more means the last row too.
+        Self { given, made, every: every.min((given[given.len() - 1] - given[0]).max(1)) }
+    }
+
+    /// The rows that lie so far before those that are made, and those: a run for each window that has any, `width` numbers a
+    /// row.
     #[inline(always)]
-    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
-        let (given, every) = (self.given, self.every);
-        given.windows(2).zip(self.made.windows(2)).flat_map(move |(of, to)| {
-            let (start, length, made) = (of[0] - given[0], of[1] - of[0], to[1] - to[0]);
-            (0..made).rev().map(move |after| length - 1 - after * every).map(move |t| (start + t, t))
+    pub(super) fn runs(&self, distance: usize, width: usize) -> impl Iterator<Item = Run> {
+        let Self { given, made, every } = *self;
+        given.windows(2).zip(made.windows(2)).filter(|(_, to)| to[0] < to[1]).filter_map(move |(of, to)| {
+            let count = to[1] - to[0];
+            let first = of[1] - of[0] - 1 - (count - 1) * every;
+            // The first rows have none so far before them.
+            let left_out = distance.saturating_sub(first).div_ceil(every);
+            let k = count.checked_sub(left_out).filter(|&k| k > 0)?;
+            let from = of[0] - given[0] + first + left_out * every - distance;
+            Some(Run { a: from * width, b: (to[0] - made[0] + left_out) * width, k })
         })
     }
 
-    /// Of each row that is made the one at its place.
+    /// Of each row that is made the place of its own among those that are there, in numbers.
     #[inline(always)]
-    pub(super) fn own(&self) -> impl Iterator<Item = usize> {
-        self.places().map(|(row, _)| row)
-    }
-
-    /// Of each row that is made and each tap the row that the tap meets, unless that lies before the window.
-    #[inline(always)]
-    fn met(&self) -> impl Iterator<Item = Option<usize>> {
-        let dilation = self.dilation;
-        self.places().flat_map(move |(row, before)| {
-            (0..TAPS).rev().map(move |tap| tap * dilation).map(move |back| (back <= before).then(|| row - back))
-        })
-    }
-}
-
-/// What the way back of a half writes over.
-pub(super) struct Scratch<T> {
-    taps: Vec<T>,
-    normal: Vec<T>,
-}
-
-impl<T: Real> Scratch<T> {
-    /// Room for so many numbers that are made at most.
-    pub(super) fn new(made: usize, width: usize) -> Self {
-        Self { taps: vec![T::zero(); TAPS * made], normal: vec![T::zero(); width] }
+    pub(super) fn places(&self, width: usize) -> impl Iterator<Item = usize> {
+        let step = self.every * width;
+        self.runs(0, width).flat_map(move |run| (0..run.k).map(move |i| run.a + i * step))
     }
 }
 
@@ -67,12 +59,21 @@ pub(super) struct Half<'a, T> {
     shift: &'a [T],
     eps: T,
     rows: Rows<'a>,
+    dilation: usize,
 }
 
 impl<'a, T: Real> Half<'a, T> {
-    pub(super) fn new(kernel: &'a [T], width: usize, eps: T, rows: Rows<'a>) -> Self {
+    pub(super) fn new(kernel: &'a [T], width: usize, eps: T, rows: Rows<'a>, dilation: usize) -> Self {
         let (taps, rest) = kernel.split_at(TAPS * width * width);
-        Self { taps, bias: &rest[..width], scale: &rest[width..2 * width], shift: &rest[2 * width..], eps, rows }
+        Self {
+            taps,
+            bias: &rest[..width],
+            scale: &rest[width..2 * width],
+            shift: &rest[2 * width..],
+            eps,
+            rows,
+            dilation,
+        }
     }
 
     pub(super) fn width(&self) -> usize {
@@ -85,37 +86,28 @@ impl<'a, T: Real> Half<'a, T> {
         (made[made.len() - 1] - made[0]) * self.width()
     }
 
-    /// For each row that is made the rows that its taps meet, side by side: `[rows, 3 d]`.
+    /// The taps, oldest first: where its numbers lie among those of all, and the runs of rows that it meets.
     #[inline(always)]
-    fn unfold(&self, x: &[T], taps: &mut [T]) {
-        let width = self.width();
-        for (met, to) in self.rows.met().zip(taps.chunks_exact_mut(width)) {
-            match met {
-                Some(row) => to.copy_from_slice(&x[row * width..][..width]),
-                None => to.fill(T::zero()),
-            }
-        }
+    fn met(&self) -> impl Iterator<Item = (Range<usize>, impl Iterator<Item = Run>)> {
+        let (width, size) = (self.width(), self.width() * self.width());
+        (0..TAPS).map(move |tap| {
+            let distance = (TAPS - 1 - tap) * self.dilation;
+            (tap * size..(tap + 1) * size, self.rows.runs(distance, width))
+        })
     }
 
-    /// The way back: what the taps met is added to where it lies.
+    /// What the convolution puts out.
     #[inline(always)]
-    fn fold(&self, taps: &[T], dx: &mut [T]) {
+    pub(super) fn convolve<S: Simd>(&self, simd: S, x: &[T]) -> Vec<T> {
         let width = self.width();
-        for (met, from) in self.rows.met().zip(taps.chunks_exact(width)) {
-            if let Some(row) = met {
-                add(&mut dx[row * width..][..width], from);
+        let mut out = self.bias.repeat(self.made() / width);
+        for (tap, runs) in self.met() {
+            let tap = &self.taps[tap];
+            for Run { a, b, k } in runs {
+                let a = Strided { data: &x[a..], row: self.rows.every * width, column: 1 };
+                multiply_add(simd, [k, width, width], a, tap, width, &mut out[b..], width);
             }
         }
-    }
-
-    /// What the convolution puts out; `taps` is scratch.
-    #[inline(always)]
-    pub(super) fn convolve<S: Simd>(&self, simd: S, x: &[T], taps: &mut [T]) -> Vec<T> {
-        let (width, rows) = (self.width(), self.made() / self.width());
-        self.unfold(x, taps);
-        let mut out = self.bias.repeat(rows);
-        let a = Strided { data: taps, row: TAPS * width, column: 1 };
-        multiply_add(simd, [rows, width, TAPS * width], a, self.taps, width, &mut out, width);
         out
     }
 
@@ -133,43 +125,47 @@ impl<'a, T: Real> Half<'a, T> {
     /// The gradient of what the ReLU puts out becomes that of what the convolution does; the gradients of bias, scale and shift
     /// are added to `sums`.
     #[inline(always)]
-    fn activate_back<S: Simd>(&self, simd: S, convolved: &[T], normal: &mut [T], grad: &mut [T], sums: &mut [T]) {
+    fn activate_back<S: Simd>(&self, simd: S, convolved: &[T], grad: &mut [T], sums: &mut [T]) {
         let width = self.width();
+        let mut normal = vec![T::zero(); width];
         let (dbias, dnorm) = sums.split_at_mut(width);
         for (convolved, grad) in convolved.chunks_exact(width).zip(grad.chunks_exact_mut(width)) {
-            let rooted = normalise(simd, convolved, self.eps, normal);
-            for (((g, &x), &scale), &shift) in grad.iter_mut().zip(&*normal).zip(self.scale).zip(self.shift) {
+            let rooted = normalise(simd, convolved, self.eps, &mut normal);
+            for (((g, &x), &scale), &shift) in grad.iter_mut().zip(&normal).zip(self.scale).zip(self.shift) {
                 *g = if x * scale + shift > T::zero() { *g } else { T::zero() };
             }
-            affine_back(grad, normal, self.scale, dnorm);
-            normalise_back(simd, normal, rooted, grad);
+            affine_back(grad, &normal, self.scale, dnorm);
+            normalise_back(simd, &normal, rooted, grad);
             add(dbias, grad);
         }
     }
 
-    /// The way back, from the half's input x, what its convolution put out and its taps `across`, `[d out, 3 d in]`. `grad` is
+    /// The way back, from the half's input x, what its convolution put out and its taps `across`, each transposed. `grad` is
     /// that of what its ReLU puts out, and is spent; the gradient of the half's parameters is added to `sums`, that of x to
     /// `dx`.
     #[inline(always)]
     pub(super) fn back<S: Simd>(
         &self,
         simd: S,
-        scratch: &mut Scratch<T>,
         [x, convolved, across]: [&[T]; 3],
         grad: &mut [T],
         sums: &mut [T],
         dx: &mut [T],
     ) {
-        let (width, rows) = (self.width(), grad.len() / self.width());
+        let (width, apart) = (self.width(), self.rows.every * self.width());
         let (dtaps, dothers) = sums.split_at_mut(self.taps.len());
-        self.activate_back(simd, convolved, &mut scratch.normal, grad, dothers);
-        let taps = &mut scratch.taps[..TAPS * grad.len()];
-        self.unfold(x, taps);
-        let a = Strided { data: taps, row: 1, column: TAPS * width };
-        multiply_add(simd, [TAPS * width, width, rows], a, grad, width, dtaps, width);
-        taps.fill(T::zero());
-        let a = Strided { data: grad, row: width, column: 1 };
-        multiply_add(simd, [rows, TAPS * width, width], a, across, TAPS * width, taps, TAPS * width);
-        self.fold(taps, dx);
+        self.activate_back(simd, convolved, grad, dothers);
+        let mut all = Vec::with_capacity(self.rows.made.len());
+        for (tap, runs) in self.met() {
+            all.clear();
+            all.extend(runs);
+            let a = Strided { data: x, row: 1, column: apart };
+            multiply_runs(simd, [width, width], &all, a, grad, width, &mut dtaps[tap.clone()], width);
+            let across = &across[tap];
+            for &Run { a: at, b, k } in &all {
+                let a = Strided { data: &grad[b..], row: width, column: 1 };
+                multiply_add(simd, [k, width, width], a, across, width, &mut dx[at..], apart);
+            }
+        }
     }
 }
