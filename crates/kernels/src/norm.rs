@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::Real;
 use crate::op::{Fused, Op};
-use crate::slices::{add, dot, each, sum, sum_all};
+use crate::slices::{each, load, store, sum, sum_all, sum_and_dot};
 
 /// Rows of a block. Fixed, so that sums over rows are split alike on any number of threads.
 const BLOCK: usize = 128;
@@ -26,23 +26,59 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Resul
     op.of([x, scale, shift])
 }
 
-/// A row with its mean taken off, over its standard deviation, into `normal`. Returns 1 / that deviation.
+/// A row with its mean taken off, into `centred`. Returns 1 / its standard deviation.
 #[inline(always)]
-pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut [T]) -> T {
-    let n = T::of(x.len() as f64);
+pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [T]) -> T {
+    let (n, lanes) = (T::of(x.len() as f64), T::lanes::<S>());
     let mean = sum(simd, x) / n;
-    normal.iter_mut().zip(x).for_each(|(y, &x)| *y = x - mean);
-    let scale = (dot(simd, normal, normal) / n + eps).sqrt().recip();
-    normal.iter_mut().for_each(|y| *y *= scale);
-    scale
+    let (means, mut squares) = (T::splat(simd, mean), T::splat(simd, T::zero()));
+    let (mut from, mut to) = (x.chunks_exact(lanes), centred.chunks_exact_mut(lanes));
+    for (x, y) in (&mut from).zip(&mut to) {
+        let less = T::vsub(simd, load::<T, S>(x), means);
+        store::<T, S>(y, less);
+        squares = T::vmul_add(simd, less, less, squares);
+    }
+    let rest = to.into_remainder();
+    if !rest.is_empty() {
+        rest.iter_mut().zip(from.remainder()).for_each(|(y, &x)| *y = x - mean);
+        let less = T::load_part(simd, rest);
+        squares = T::vmul_add(simd, less, less, squares);
+    }
+    (T::vsum(simd, squares) / n + eps).sqrt().recip()
 }
 
-/// The way back: the gradient of the normalised row becomes that of the row.
+/// The same over its standard deviation, into `normal`.
 #[inline(always)]
-pub(crate) fn normalise_back<T: Real, S: Simd>(simd: S, normal: &[T], scale: T, grad: &mut [T]) {
+pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut [T]) -> T {
+    let rooted = centre(simd, x, eps, normal);
+    normal.iter_mut().for_each(|y| *y *= rooted);
+    rooted
+}
+
+/// What a layer norm makes of a centred row: `y = then(y rooted scale + shift)`.
+#[inline(always)]
+pub(crate) fn affine<T: Real>(y: &mut [T], rooted: T, scale: &[T], shift: &[T], then: impl Fn(T) -> T) {
+    for ((y, &scale), &shift) in y.iter_mut().zip(scale).zip(shift) {
+        *y = then(*y * rooted * scale + shift);
+    }
+}
+
+/// The way back: `grad`, that of what scale and shift make of a normalised row, becomes that of the row; the gradients of scale
+/// and shift are added to `sums`, one after the other.
+#[inline(always)]
+pub(crate) fn back<T: Real, S: Simd>(simd: S, normal: &[T], rooted: T, scale: &[T], grad: &mut [T], sums: &mut [T]) {
+    let (dscale, dshift) = sums.split_at_mut(scale.len());
+    for (dshift, &g) in dshift.iter_mut().zip(&*grad) {
+        *dshift += g;
+    }
+    for (((g, &x), &scale), dscale) in grad.iter_mut().zip(normal).zip(scale).zip(dscale) {
+        *dscale += *g * x;
+        *g *= scale;
+    }
     let n = T::of(grad.len() as f64);
-    let (mean, along) = (sum(simd, grad) / n, dot(simd, grad, normal) / n);
-    grad.iter_mut().zip(normal).for_each(|(g, &x)| *g = (*g - mean - x * along) * scale);
+    let (total, along) = sum_and_dot(simd, grad, normal);
+    let (mean, along) = (total / n, along / n);
+    grad.iter_mut().zip(normal).for_each(|(g, &x)| *g = (*g - mean - x * along) * rooted);
 }
 
 #[derive(Clone, Copy)]
@@ -92,17 +128,9 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let width = self.scale.len();
         for (y, x) in self.y.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
-            normalise(simd, x, self.eps, y);
-            affine(y, self.scale, self.shift);
+            let rooted = centre(simd, x, self.eps, y);
+            affine(y, rooted, self.scale, self.shift, |y| y);
         }
-    }
-}
-
-/// `y = y scale + shift`
-#[inline(always)]
-pub(crate) fn affine<T: Real>(y: &mut [T], scale: &[T], shift: &[T]) {
-    for ((y, &scale), &shift) in y.iter_mut().zip(scale).zip(shift) {
-        *y = *y * scale + shift;
     }
 }
 
@@ -125,20 +153,8 @@ impl<T: Real> WithSimd for Backward<'_, T> {
         let mut normal = vec![T::zero(); width];
         for (dx, x) in self.dx.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
             let rooted = normalise(simd, x, self.eps, &mut normal);
-            affine_back(dx, &normal, self.scale, &mut sums);
-            normalise_back(simd, &normal, rooted, dx);
+            back(simd, &normal, rooted, self.scale, dx, &mut sums);
         }
         sums
-    }
-}
-
-/// The gradient of `x scale + shift` becomes that of x; those of scale and shift are added to `sums`, one after the other.
-#[inline(always)]
-pub(crate) fn affine_back<T: Real>(grad: &mut [T], x: &[T], scale: &[T], sums: &mut [T]) {
-    let (dscale, dshift) = sums.split_at_mut(scale.len());
-    add(dshift, grad);
-    for (((g, &x), &scale), dscale) in grad.iter_mut().zip(x).zip(scale).zip(dscale) {
-        *dscale += *g * x;
-        *g *= scale;
     }
 }

@@ -165,7 +165,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         one.activate(simd, &first, &mut active);
         let second = two.convolve(simd, &active);
         two.activate(simd, &second, y);
-        block.kept.places(width).zip(y.chunks_exact_mut(width)).for_each(|(at, y)| add(y, &block.x[at..]));
+        block.kept.each(width, |own, made| add(&mut y[made..][..width], &block.x[own..][..width]));
         [first, second]
     }
 }
@@ -187,9 +187,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
         let Self { block, across, tape, grad, dx } = self;
         let ([one, two], width) = (&block.halves, block.halves[0].width());
-        for (at, grad) in block.kept.places(width).zip(grad.chunks_exact(width)) {
-            dx[at..][..width].copy_from_slice(grad);
-        }
+        block.kept.each(width, |own, made| dx[own..][..width].copy_from_slice(&grad[made..][..width]));
         let half = (TAPS * width + 3) * width;
         let mut sums = vec![T::zero(); 2 * half];
         let (first, second) = sums.split_at_mut(half);

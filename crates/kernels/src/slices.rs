@@ -107,6 +107,25 @@ pub(crate) fn sum<T: Real, S: Simd>(simd: S, a: &[T]) -> T {
     T::vsum(simd, total)
 }
 
+/// The sum of the elements of `a`, and that of the products with those of `b`.
+#[inline(always)]
+pub(crate) fn sum_and_dot<T: Real, S: Simd>(simd: S, a: &[T], b: &[T]) -> (T, T) {
+    let lanes = T::lanes::<S>();
+    let (mut total, mut products) = (T::splat(simd, T::zero()), T::splat(simd, T::zero()));
+    let (mut a, mut b) = (a.chunks_exact(lanes), b.chunks_exact(lanes));
+    for (a, b) in (&mut a).zip(&mut b) {
+        let a = load::<T, S>(a);
+        total = T::vadd(simd, total, a);
+        products = T::vmul_add(simd, a, load::<T, S>(b), products);
+    }
+    if !a.remainder().is_empty() {
+        let a = T::load_part(simd, a.remainder());
+        total = T::vadd(simd, total, a);
+        products = T::vmul_add(simd, a, T::load_part(simd, b.remainder()), products);
+    }
+    (T::vsum(simd, total), T::vsum(simd, products))
+}
+
 /// The vector at the front of a slice.
 #[inline(always)]
 pub(crate) fn load<T: Real, S: Simd>(from: &[T]) -> T::Vector<S> {

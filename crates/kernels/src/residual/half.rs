@@ -6,7 +6,7 @@ use pulp::Simd;
 
 use super::TAPS;
 use crate::Real;
-use crate::norm::{affine, affine_back, normalise, normalise_back};
+use crate::norm::{affine, back, centre, normalise};
 use crate::slices::add;
 use crate::tile::{Run, Strided, multiply_add, multiply_runs};
 
@@ -43,11 +43,12 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Of each row that is made the place of its own among those that are there, in numbers.
+    /// Calls `f` with the place of each row that is made, in numbers: among those that are there, and among those made.
     #[inline(always)]
-    pub(super) fn places(&self, width: usize) -> impl Iterator<Item = usize> {
-        let step = self.every * width;
-        self.runs(0, width).flat_map(move |run| (0..run.k).map(move |i| run.a + i * step))
+    pub(super) fn each(&self, width: usize, mut f: impl FnMut(usize, usize)) {
+        for Run { a, b, k } in self.runs(0, width) {
+            (0..k).for_each(|i| f(a + i * self.every * width, b + i * width));
+        }
     }
 }
 
@@ -116,9 +117,8 @@ impl<'a, T: Real> Half<'a, T> {
     pub(super) fn activate<S: Simd>(&self, simd: S, convolved: &[T], out: &mut [T]) {
         let width = self.width();
         for (x, y) in convolved.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            normalise(simd, x, self.eps, y);
-            affine(y, self.scale, self.shift);
-            y.iter_mut().for_each(|y| *y = if *y > T::zero() { *y } else { T::zero() });
+            let rooted = centre(simd, x, self.eps, y);
+            affine(y, rooted, self.scale, self.shift, |y| if y > T::zero() { y } else { T::zero() });
         }
     }
 
@@ -134,8 +134,7 @@ impl<'a, T: Real> Half<'a, T> {
             for (((g, &x), &scale), &shift) in grad.iter_mut().zip(&normal).zip(self.scale).zip(self.shift) {
                 *g = if x * scale + shift > T::zero() { *g } else { T::zero() };
             }
-            affine_back(grad, &normal, self.scale, dnorm);
-            normalise_back(simd, &normal, rooted, grad);
+            back(simd, &normal, rooted, self.scale, grad, dnorm);
             add(dbias, grad);
         }
     }
