@@ -6,7 +6,7 @@
 //! SASRec takes keys and values from the encoder's outputs instead ([`Keys::Outputs`]), where no prompt reaches the state.
 
 use candle_core::{Result, Tensor, bail};
-use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add, add_shares, attention, put, take};
+use prl_nn::{Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention, blend, take};
 use serde::{Deserialize, Serialize};
 
 use crate::rewards::{RewardCode, RewardEmbedding};
@@ -168,7 +168,7 @@ impl PromptBlock {
     /// The attentive state `[B, width]` of a state under a prompt.
     pub fn forward(&self, state: &State<'_>, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
         let (rate, (batch, width)) = (self.config.dropout, state.state.dims2()?);
-        let stack = |tokens: &Tokens| pass.dropout(&tokens.stack(state.state, prompts)?, rate);
+        let stack = |tokens: &Tokens| tokens.stack(state.state, prompts, pass, rate);
         let mixed = match &self.mix {
             Mix::Attention { tokens, layers } => {
                 let stack = stack(tokens)?;
@@ -218,26 +218,33 @@ impl Tokens {
         Ok(Self { reward, step: scope.get("step", (config.steps, width), Init::Normal(0.01))? })
     }
 
-    /// P (Eq. 9, 10), the tokens of a row one after another: `[3 B, width]`.
-    fn stack(&self, state: &Tensor, prompts: &Prompts) -> Result<Tensor> {
-        let (batch, last) = (state.dim(0)?, self.step.dim(0)?.saturating_sub(1) as u32);
+    /// P (Eq. 9, 10), dropped out, the tokens of a row one after another: `[3 B, width]`.
+    fn stack(&self, state: &Tensor, prompts: &Prompts, pass: &Pass, dropout: f64) -> Result<Tensor> {
+        let (batch, width) = state.dims2()?;
+        let last = self.step.dim(0)?.saturating_sub(1) as u32;
         if prompts.returns.len() != batch || prompts.steps.len() != batch {
             bail!("{batch} states need as many returns and steps, not {prompts:?}");
         }
-        let stack = put(state, &rows(STATE, batch), batch * TOKENS)?;
-        let stack = self.reward.add(&stack, rows(REWARD, batch).into_iter(), &prompts.returns)?;
-        let share = |(to, &step): (u32, &u32)| Share { to, of: step.min(last), weight: 1.0 };
-        let shares: Vec<Share> = rows(STEP, batch).into_iter().zip(&prompts.steps).map(share).collect();
-        add_shares(&stack, &self.step, &shares)
+        let whole = |of: u32| Share { of, weight: 1.0 };
+        let parts = vec![
+            Part { table: state, shares: tokens(STATE, (0..batch as u32).map(whole)) },
+            Part {
+                table: self.reward.table(),
+                shares: tokens(REWARD, prompts.returns.iter().map(|&value| self.reward.share(value))),
+            },
+            Part { table: &self.step, shares: tokens(STEP, prompts.steps.iter().map(|&step| whole(step.min(last)))) },
+        ];
+        blend(parts, pass.mask(batch * TOKENS * width, dropout))
     }
 }
 
-/// Where a token stands in the stack of each of a batch.
-fn rows(token: usize, batch: usize) -> Vec<u32> {
-    (0..batch).map(|b| (b * TOKENS + token) as u32).collect()
+/// Shares of one token of each stack.
+fn tokens(which: usize, shares: impl Iterator<Item = Share>) -> Shares {
+    Shares::These(shares.flat_map(|share| (0..TOKENS).map(move |token| (token == which).then_some(share))).collect())
 }
 
 /// A token of each stack: `[B, width]` of `[3 B, width]`.
 fn token(stack: &Tensor, which: usize) -> Result<Tensor> {
-    take(stack, &rows(which, stack.dim(0)? / TOKENS))
+    let rows: Vec<u32> = (which as u32..stack.dim(0)? as u32).step_by(TOKENS).collect();
+    take(stack, &rows)
 }

@@ -1,7 +1,7 @@
 //! How a return becomes a token of the prompt (Eq. 9, and the alternative the paper names beside it).
 
 use candle_core::{Result, Tensor};
-use prl_nn::{Init, Scope, Share, add_shares};
+use prl_nn::{Init, Scope, Share};
 use serde::{Deserialize, Serialize};
 
 /// Bins of a discretised return; the last holds everything above.
@@ -37,14 +37,17 @@ impl RewardEmbedding {
         Ok(Self { code, table })
     }
 
-    /// Adds the token of return i to row `rows[i]` of a stack `[n, width]`.
-    pub(crate) fn add(&self, stack: &Tensor, rows: impl Iterator<Item = u32>, returns: &[f64]) -> Result<Tensor> {
-        let share = |(to, &value)| match self.code {
-            RewardCode::Linear => Share { to, of: 0, weight: value },
-            RewardCode::Binned => Share { to, of: bin(value), weight: 1.0 },
-        };
-        let shares: Vec<Share> = rows.zip(returns).map(share).collect();
-        add_shares(stack, &self.table, &shares)
+    /// The embeddings, a row each.
+    pub(crate) fn table(&self) -> &Tensor {
+        &self.table
+    }
+
+    /// What of them the token of a return is.
+    pub(crate) fn share(&self, value: f64) -> Share {
+        match self.code {
+            RewardCode::Linear => Share { of: 0, weight: value },
+            RewardCode::Binned => Share { of: bin(value), weight: 1.0 },
+        }
     }
 }
 
@@ -56,8 +59,8 @@ fn bin(value: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{RewardCode, RewardEmbedding, bin};
-    use candle_core::{DType, Device, Tensor};
+    use super::{RewardCode, RewardEmbedding, Share, bin};
+    use candle_core::{DType, Device};
     use prl_nn::Params;
 
     #[test]
@@ -70,8 +73,11 @@ mod tests {
         let tokens = |code| {
             let mut params = Params::new(DType::F64, &Device::Cpu, 1);
             let embedding = RewardEmbedding::new(code, 3, &mut params.scope("p")).unwrap();
-            let stack = Tensor::zeros((3, 3), DType::F64, &Device::Cpu).unwrap();
-            embedding.add(&stack, 0..3, &[1.0, 1.1, 2.0]).unwrap().to_vec2::<f64>().unwrap()
+            let table = embedding.table().reshape(((), 3)).unwrap().to_vec2::<f64>().unwrap();
+            [1.0, 1.1, 2.0].map(|value| {
+                let Share { of, weight } = embedding.share(value);
+                table[of as usize].iter().map(|x| weight * x).collect::<Vec<f64>>()
+            })
         };
         let linear = tokens(RewardCode::Linear);
         linear[0].iter().zip(&linear[2]).for_each(|(one, two)| assert_eq!(2.0 * one, *two));

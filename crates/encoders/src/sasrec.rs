@@ -9,7 +9,9 @@
 //! positions and everything else of the last.
 
 use candle_core::{Result, Tensor};
-use prl_nn::{Init, LayerNorm, Linear, Pass, Pattern, Scope, Share, Spans, add, add_shares, attention, put, take};
+use prl_nn::{
+    Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention, blend, put, take,
+};
 
 use crate::{Embedded, Encoder, Shape};
 
@@ -53,9 +55,13 @@ impl SasRec {
 
     /// The rows of all windows with their positions: `[rows, d]`.
     fn input(&self, windows: &Embedded<'_>, spans: &Spans, pass: &Pass) -> Result<Tensor> {
-        let share = |(to, of)| Share { to, of: of as u32, weight: 1.0 };
-        let shares: Vec<Share> = (0..).zip(spans.positions()).map(share).collect();
-        pass.dropout(&add_shares(&windows.rows(spans)?, &self.position, &shares)?, DROPOUT)
+        let items = windows.rows(spans)?;
+        let positions = spans.positions().map(|of| Some(Share { of: of as u32, weight: 1.0 }));
+        let parts = vec![
+            Part { table: &items, shares: Shares::Own },
+            Part { table: &self.position, shares: Shares::These(positions.collect()) },
+        ];
+        blend(parts, pass.mask(items.elem_count(), DROPOUT))
     }
 
     /// What the block makes of some of the rows `x`, all but the final layer norm; the pattern says which they are.

@@ -49,23 +49,23 @@ extern "C" __global__ void group(unsigned *__restrict__ groups, const unsigned *
     groups[n + less + earlier] = earlier == 0 ? same : 0;
 }
 
-// To rows of y, weighted rows of x are added: source i is row `from[i]` of x, times the number whose bits are `weights[i]`,
-// for row `to[i]` of y. `groups` is what `group` makes of `to`; there is none where no two are added to the same.
+// To rows of y, rows of x are added: row i, times the number whose bits are `weights[i]` if there are weights, to row `to[i]`
+// of y. `groups` is what `group` makes of `to`.
 //
 // A block is 32 columns of a group's first source times 8 threads that share its sources: the pad's are many.
 extern "C" __global__ void add_rows(
-    float *__restrict__ y, const float *__restrict__ x, const unsigned *__restrict__ to, const unsigned *__restrict__ from,
-    const unsigned *__restrict__ weights, const unsigned *__restrict__ groups, unsigned n, unsigned width
+    float *__restrict__ y, const float *__restrict__ x, const unsigned *__restrict__ to, const unsigned *__restrict__ weights,
+    const unsigned *__restrict__ groups, unsigned n, unsigned width
 ) {
     __shared__ unsigned rows[256];
     __shared__ float by[256], parts[8][32];
     const unsigned place = blockIdx.x, column = blockIdx.y * 32 + threadIdx.x, own = threadIdx.y * 32 + threadIdx.x;
-    const unsigned count = groups ? groups[n + place] : 1;
+    const unsigned count = groups[n + place];
     if (count < 2 && (threadIdx.y >= count || column >= width)) return;
-    const unsigned first = groups ? groups[place] : place;
+    const unsigned first = groups[place];
     float *sum_at = y + (size_t)to[first] * width + column;
     if (count == 1) {
-        *sum_at += (weights ? __uint_as_float(weights[first]) : 1.0f) * x[(size_t)(from ? from[first] : first) * width + column];
+        *sum_at += (weights ? __uint_as_float(weights[first]) : 1.0f) * x[(size_t)first * width + column];
         return;
     }
     float sum = 0.0f;
@@ -74,7 +74,7 @@ extern "C" __global__ void add_rows(
         const unsigned some = min(256u, count - start);
         if (own < some) {
             const unsigned source = groups[place + start + own];
-            rows[own] = from ? from[source] : source;
+            rows[own] = source;
             by[own] = weights ? __uint_as_float(weights[source]) : 1.0f;
         }
         __syncthreads();

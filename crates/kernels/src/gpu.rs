@@ -50,6 +50,7 @@ macro_rules! modules {
 modules! {
     ADAM "adam",
     ATTENTION "attention",
+    BLEND "blend",
     CONVOLVE "convolve",
     FILTERS "filters",
     FILTERS_BACK "filters_back",

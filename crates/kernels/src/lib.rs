@@ -13,6 +13,7 @@ pub mod adam;
 pub mod attention;
 mod best;
 pub mod bf16;
+pub mod blend;
 pub mod catalogue;
 pub mod factor;
 pub mod filters;

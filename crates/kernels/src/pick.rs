@@ -7,7 +7,6 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::Real;
 use crate::op::{Fused, Op};
-use crate::slices::add_scaled;
 
 /// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct. Where
 /// [`runs_on`](crate::runs_on) says.
@@ -84,59 +83,6 @@ impl Fused<1> for Put {
 
     fn backward<T: Real>(&self, _: [&[T]; 1], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 1] {
         [self.0.take(grad)]
-    }
-}
-
-/// What is added to a row: `weight` times row `of` of a table.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
-    /// The row that is added to.
-    pub to: u32,
-    /// The table's row.
-    pub of: u32,
-    /// How much of it.
-    pub weight: f64,
-}
-
-/// `x` `[n, width]` with shares of the rows of `table` `[m, width]`, or `[width]` of one, added, in their order. Where
-/// [`runs_on`](crate::runs_on) says.
-pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
-    let (n, width) = x.dims2()?;
-    let m = table.elem_count() / width.max(1);
-    if table.dims().last() != Some(&width) || shares.iter().any(|s| s.to as usize >= n || s.of as usize >= m) {
-        bail!("add shares: x {:?} and table {:?} do not fit, or a share lies beyond them", x.shape(), table.shape());
-    }
-    Op::new(AddShares { shares: shares.to_vec(), width }, (n, width)).of([x, table])
-}
-
-struct AddShares {
-    shares: Vec<Share>,
-    width: usize,
-}
-
-impl AddShares {
-    fn each<T: Real>(&self, mut f: impl FnMut(usize, usize, T)) {
-        for s in &self.shares {
-            f(s.to as usize * self.width, s.of as usize * self.width, T::of(s.weight));
-        }
-    }
-}
-
-impl Fused<2> for AddShares {
-    const NAME: &'static str = "add shares";
-    const PASSED: [bool; 2] = [true, false];
-    type Tape<T: Real> = ();
-
-    fn forward<T: Real>(&self, [x, table]: [&[T]; 2]) -> (Vec<T>, ()) {
-        let mut y = x.to_vec();
-        self.each(|to, of, w| add_scaled(&mut y[to..][..self.width], w, &table[of..][..self.width]));
-        (y, ())
-    }
-
-    fn backward<T: Real>(&self, [_, table]: [&[T]; 2], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 2] {
-        let mut dtable = vec![T::zero(); table.len()];
-        self.each(|to, of, w| add_scaled(&mut dtable[of..][..self.width], w, &grad[to..][..self.width]));
-        [Vec::new(), dtable]
     }
 }
 

@@ -6,12 +6,13 @@ mod common;
 use candle_core::{DType, Result, Tensor};
 use common::{assert_differences, fill, flat, gradients};
 use prl_kernels::attention::{Pattern, attention};
+use prl_kernels::blend::{Part, Share, Shares, blend};
 use prl_kernels::filters::filters;
 use prl_kernels::gru::gru;
 use prl_kernels::linear::linear;
 use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
-use prl_kernels::pick::{Share, add, add_shares, put, take};
+use prl_kernels::pick::{add, put, take};
 use prl_kernels::residual::{Convolution, residual};
 use prl_kernels::spans::Spans;
 
@@ -83,8 +84,11 @@ fn everything() -> Vec<Vec<f64>> {
     let row = fill(&[d], 0.3, 1.0);
     let places = keys.places(length);
     let lengths: Vec<u32> = keys.iter().map(|span| span.len() as u32).collect();
-    let shares: Vec<Share> =
-        (0..).zip(keys.positions()).map(|(to, of)| Share { to, of: of as u32, weight: 0.5 }).collect();
+    let shares: Vec<Option<Share>> = keys.positions().map(|of| Some(Share { of: of as u32, weight: 0.5 })).collect();
+    let blended = |a: &[&Tensor]| {
+        let these = Part { table: a[1], shares: Shares::These(shares.clone()) };
+        blend(vec![Part { table: a[0], shares: Shares::Own }, these], None)
+    };
     let mask = Mask::new(prl_seed::stream(1, "mask", 0), x.elem_count(), 0.4);
     let padded = put(&x, &places, windows * length).unwrap();
     let image = padded.reshape((windows, length, d)).unwrap();
@@ -101,7 +105,7 @@ fn everything() -> Vec<Vec<f64>> {
         (vec![image, fill(&[2 * d + 1, 3 * d], 0.7, 0.2)], Box::new(|a| gru(a[0], a[1], &lengths))),
         (vec![padded], Box::new(|a| take(a[0], &places))),
         (vec![x.clone()], Box::new(|a| put(a[0], &places, windows * length))),
-        (vec![x.clone(), fill(&[length, d], 0.8, 1.0)], Box::new(|a| add_shares(a[0], a[1], &shares))),
+        (vec![x.clone(), fill(&[length, d], 0.8, 1.0)], Box::new(blended)),
         (vec![x.clone(), x.clone()], Box::new(|a| add(a[0], a[1]))),
         (vec![x], Box::new(|a| dropout(a[0], mask.clone()))),
     ];

@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::adam::Adam;
 use prl_kernels::attention::{Pattern, attention};
+use prl_kernels::blend::{Part, Share, Shares, blend};
 use prl_kernels::filters::filters;
 use prl_kernels::gpu::Watch;
 use prl_kernels::gru::gru;
@@ -11,7 +12,7 @@ use prl_kernels::head::gpu::Layer;
 use prl_kernels::linear::linear;
 use prl_kernels::mask::{Mask, dropout};
 use prl_kernels::norm::layer_norm;
-use prl_kernels::pick::{Share, add, add_shares, put, take};
+use prl_kernels::pick::{add, put, take};
 use prl_kernels::rank::NotFinite;
 use prl_kernels::residual::{Convolution, residual};
 use prl_kernels::spans::Spans;
@@ -88,16 +89,52 @@ fn rows_taken_put_and_added() {
         same("take", &x, |a| take(a[0], &[3, 0, 4]));
         same("put", &x, |a| put(a[0], &[6, 0, 4, 1, 2], 9));
         same("add", &[x[0].clone(), values(&[5, width], 2)], |a| add(a[0], a[1]));
-        // More shares of one row than a block has threads for, some rows with none, and some twice.
-        let shares: Vec<Share> =
-            (0..400).map(|i| Share { to: (i * 7 % 5) as u32, of: (i % 3) as u32, weight: (i as f64).cos() }).collect();
-        let args = [values(&[6, width], 1), values(&[4, width], 2)];
-        same("add shares", &args, |a| add_shares(a[0], a[1], &shares));
-        same("no shares", &args, |a| add_shares(a[0], a[1], &[]));
     }
-    // More than are grouped on the GPU.
-    let shares: Vec<Share> = (0..17_000).map(|i| Share { to: i * 7 % 5, of: i % 3, weight: 1e-3 }).collect();
-    same("many shares", &[values(&[6, 1], 1), values(&[4, 1], 2)], |a| add_shares(a[0], a[1], &shares));
+}
+
+#[test]
+fn blends_of_two_and_three_tables() {
+    fn own(table: &Tensor) -> Part<'_> {
+        Part { table, shares: Shares::Own }
+    }
+    /// So many rows that have some of a table's first `of`, and some that have nothing.
+    fn part(table: &Tensor, n: usize, of: usize) -> Part<'_> {
+        let share = |i: usize| Share { of: (i * 7 % of) as u32, weight: (i as f64).cos() };
+        Part { table, shares: Shares::These((0..n).map(|i| (i % 5 > 0).then(|| share(i))).collect()) }
+    }
+    // More rows that have one row of a table than a block shares out at once; tables with rows that nothing has.
+    for (n, width) in [(1, 1), (5, 7), (700, 64), (90, 100)] {
+        let tables = [values(&[n, width], 1), values(&[4, width], 2), values(&[width], 3)];
+        let mask = Mask::new(prl_seed::stream(1, "mask", 0), n * width, 0.4);
+        for mask in [None, Some(mask.clone()), Some(mask.after(37))] {
+            same("two", &tables[..2], |a| blend(vec![own(a[0]), part(a[1], n, 3)], mask.clone()));
+            same("three", &tables, |a| blend(vec![part(a[0], n, n), part(a[1], n, 3), part(a[2], n, 1)], mask.clone()));
+        }
+    }
+}
+
+#[test]
+fn rows_are_added_by_their_ids() {
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    // More rows of one id than a block has threads for; more ids than are grouped on the GPU.
+    for (n, width) in [(1, 3), (400, 64), (17_000, 1)] {
+        let ids: Vec<u32> = (0..n).map(|i| i * 7 % 5).collect();
+        let weights: Vec<f32> = (0..n).map(|i| (i as f32).cos()).collect();
+        let x = values(&[n as usize, width], 1);
+        let rows = x.to_vec2::<f64>().unwrap();
+        let on_gpu = x.to_dtype(DType::F32).unwrap().to_device(&gpu).unwrap();
+        for weights in [None, Some(&weights[..])] {
+            let mut sums = vec![0.0; 6 * width];
+            for ((i, &id), row) in ids.iter().enumerate().zip(&rows) {
+                let weight = weights.map_or(1.0, |weights| f64::from(weights[i]));
+                sums[id as usize * width..][..width].iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * x);
+            }
+            let found = flat(&prl_kernels::rows::gpu::add_by_row(6, &ids, weights, &on_gpu).unwrap());
+            for (a, b) in sums.iter().zip(found) {
+                assert!((a - b).abs() < 1e-3, "{n} rows of {width}: {a} and {b}");
+            }
+        }
+    }
 }
 
 #[test]

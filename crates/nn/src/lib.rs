@@ -17,4 +17,4 @@ pub use attention::{Pattern, Spans, attention};
 pub use layers::{LayerNorm, Linear, layer_norm, relu, softmax};
 pub use params::{Init, Params, Scope};
 pub use pass::Pass;
-pub use rows::{Share, add, add_shares, put, take};
+pub use rows::{Part, Share, Shares, add, blend, put, take};

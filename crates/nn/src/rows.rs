@@ -2,9 +2,9 @@
 
 use candle_core::{D, Device, Result, Tensor};
 use prl_kernels::mask::{self, Mask};
-use prl_kernels::{pick, runs_on};
+use prl_kernels::{blend, pick, runs_on};
 
-pub use prl_kernels::pick::Share;
+pub use prl_kernels::blend::{Part, Share, Shares};
 
 /// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
@@ -16,9 +16,14 @@ pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     if runs_on(x) { pick::put(x, rows, n) } else { composed::put(x, rows, n) }
 }
 
-/// `x` `[n, width]` with shares of a table's rows `[m, width]`, or of `[width]`, added: positions, steps, a scaled embedding.
-pub fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
-    if runs_on(x) { pick::add_shares(x, table, shares) } else { composed::add_shares(x, table, shares) }
+/// `[n, width]`: each row the sum of what it has of two or three tables, times its factors of a mask: items with their
+/// positions, the tokens of a prompt.
+pub fn blend(parts: Vec<Part<'_>>, mask: Option<Mask>) -> Result<Tensor> {
+    if parts.iter().all(|part| runs_on(part.table)) {
+        blend::blend(parts, mask)
+    } else {
+        composed::blend(&parts, mask.as_ref())
+    }
 }
 
 /// `x + y` of one shape.
@@ -33,7 +38,9 @@ pub(crate) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
 
 /// The same from candle's operations, on any device.
 pub(crate) mod composed {
-    use super::{D, Device, Mask, Result, Share, Tensor};
+    use candle_core::bail;
+
+    use super::{D, Device, Mask, Part, Result, Shares, Tensor};
 
     pub(crate) fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
@@ -44,15 +51,24 @@ pub(crate) mod composed {
         Tensor::zeros((n, x.dim(1)?), x.dtype(), x.device())?.index_add(&ids(rows, x.device())?, x, 0)
     }
 
-    pub(crate) fn add_shares(x: &Tensor, table: &Tensor, shares: &[Share]) -> Result<Tensor> {
-        let table = table.reshape(((), x.dim(1)?))?;
-        let (n, m) = (x.dim(0)?, table.dim(0)?);
-        let mut matrix = vec![0.0; n * m];
-        for s in shares {
-            matrix[s.to as usize * m + s.of as usize] += s.weight;
+    pub(crate) fn blend(parts: &[Part<'_>], mask: Option<&Mask>) -> Result<Tensor> {
+        let of = |Part { table, shares }: &Part<'_>| {
+            let table = table.reshape(((), table.dim(D::Minus1)?))?;
+            let Shares::These(shares) = shares else { return Ok(table) };
+            let (n, m) = (shares.len(), table.dim(0)?);
+            let mut matrix = vec![0.0; n * m];
+            for (row, share) in shares.iter().enumerate().filter_map(|(row, share)| Some((row, (*share)?))) {
+                matrix[row * m + share.of as usize] = share.weight;
+            }
+            let matrix = Tensor::from_vec(matrix, (n, m), &Device::Cpu)?.to_dtype(table.dtype())?;
+            matrix.to_device(table.device())?.matmul(&table)
+        };
+        let sum = parts.iter().map(of).reduce(|sum, part| sum? + part?);
+        let Some(sum) = sum.transpose()? else { bail!("a blend of nothing") };
+        match mask {
+            Some(mask) => dropout(&sum, mask),
+            None => Ok(sum),
         }
-        let matrix = Tensor::from_vec(matrix, (n, m), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
-        x + matrix.matmul(&table)?
     }
 
     pub(crate) fn dropout(x: &Tensor, mask: &Mask) -> Result<Tensor> {
@@ -66,8 +82,30 @@ pub(crate) mod composed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mask, Share, add, add_shares, composed, dropout, put, take};
+    use super::{Mask, Part, Share, Shares, Tensor, add, blend, composed, dropout, put, take};
     use crate::check::{differences, one, values};
+
+    /// Five rows of two tables: their own of the first, and some of the second.
+    fn two<'a>(tables: &[&'a Tensor]) -> Vec<Part<'a>> {
+        let shares = [(2, 0.5), (9, 0.0), (2, -1.0), (0, 2.0), (2, 1.0)];
+        vec![Part { table: tables[0], shares: Shares::Own }, part(tables[1], &shares)]
+    }
+
+    /// Five rows of three tables, a row that has nothing among them.
+    fn three<'a>(tables: &[&'a Tensor]) -> Vec<Part<'a>> {
+        let shares = [
+            [(0, 1.0), (9, 0.0), (2, 1.0), (9, 0.0), (1, 0.5)],
+            [(9, 0.0), (9, 0.0), (0, 1.5), (0, -0.3), (0, 2.0)],
+            [(4, 1.0), (9, 0.0), (9, 0.0), (0, 1.0), (4, 0.2)],
+        ];
+        tables.iter().zip(&shares).map(|(table, shares)| part(table, shares)).collect()
+    }
+
+    /// A table and the shares of it; row 9 is none.
+    fn part<'a>(table: &'a Tensor, shares: &[(u32, f64)]) -> Part<'a> {
+        let shares = shares.iter().map(|&(of, weight)| (of != 9).then_some(Share { of, weight }));
+        Part { table, shares: Shares::These(shares.collect()) }
+    }
 
     fn mask(n: usize) -> Mask {
         Mask::new(prl_seed::stream(1, "mask", 0), n, 0.4)
@@ -81,9 +119,12 @@ mod tests {
         one(&[&x], |a| take(a[0], &rows), |a| composed::take(a[0], &rows));
         one(&[&cube], |a| take(a[0], &rows), |a| composed::take(a[0], &rows));
         one(&[&table], |a| put(a[0], &rows, 6), |a| composed::put(a[0], &rows, 6));
-        let share = |to, of, weight| Share { to, of, weight };
-        let shares = [share(4, 2, 0.5), share(0, 2, -1.0), share(4, 0, 2.0), share(4, 2, 1.0)];
-        one(&[&x, &table], |a| add_shares(a[0], a[1], &shares), |a| composed::add_shares(a[0], a[1], &shares));
+        for mask in [None, Some(mask(35))] {
+            let mask = || mask.clone();
+            one(&[&x, &table], |a| blend(two(a), mask()), |a| composed::blend(&two(a), mask().as_ref()));
+            let row = values(&[7], "row");
+            one(&[&table, &row, &x], |a| blend(three(a), mask()), |a| composed::blend(&three(a), mask().as_ref()));
+        }
         one(&[&x], |a| dropout(a[0], mask(35)), |a| composed::dropout(a[0], &mask(35)));
         one(&[&x, &values(&[5, 7], "y")], |a| add(a[0], a[1]), |a| a[0] + a[1]);
     }
@@ -91,10 +132,10 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let (x, table) = (values(&[5, 3], "x"), values(&[4, 3], "table"));
-        let shares = [(4, 2, 0.5), (0, 2, -1.0), (4, 0, 2.0)].map(|(to, of, weight)| Share { to, of, weight });
         differences(&[&x], |a| take(a[0], &[3, 0, 4]));
         differences(&[&x], |a| put(a[0], &[6, 0, 4, 1, 2], 7));
-        differences(&[&x, &table], |a| add_shares(a[0], a[1], &shares));
+        differences(&[&x, &table], |a| blend(two(a), Some(mask(15))));
+        differences(&[&table, &values(&[3], "row"), &x], |a| blend(three(a), Some(mask(15))));
         differences(&[&x], |a| dropout(a[0], mask(15)));
         differences(&[&x, &x], |a| add(a[0], a[1]));
     }
@@ -105,6 +146,11 @@ mod tests {
         assert!(take(&x, &[5]).is_err());
         assert!(put(&x, &[0, 1, 2, 3, 9], 9).is_err());
         assert!(put(&x, &[0, 1], 9).is_err());
-        assert!(add_shares(&x, &x, &[Share { to: 5, of: 0, weight: 1.0 }]).is_err());
+        let part = |shares| Part { table: &x, shares: Shares::These(shares) };
+        let share = |of| Some(Share { of, weight: 1.0 });
+        assert!(blend(vec![part(vec![share(4)]), part(vec![share(5)])], None).is_err());
+        assert!(blend(vec![part(vec![share(4)]), part(vec![share(4), None])], None).is_err());
+        assert!(blend(vec![part(vec![share(4)]), part(vec![share(4)])], Some(mask(8))).is_err());
+        assert!(blend(vec![part(vec![share(4)])], None).is_err());
     }
 }

@@ -45,8 +45,8 @@ impl Slab {
     }
 }
 
-/// Memory for some numbers, or for words, which are not set at first.
-#[derive(Debug)]
+/// Memory for some numbers, or for words, which are not set at first. A clone is the same memory.
+#[derive(Clone, Debug)]
 pub(crate) struct Memory<T> {
     slab: Tensor,
     start: usize,

@@ -1,14 +1,30 @@
 //! On a GPU: the CPU's generator, a block of its numbers a thread.
 
 use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::{Dropout, Mask};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Gpu, MASK, Numbers, THREADS, View, blocks, view};
+use crate::gpu::{Arg, Gpu, MASK, Numbers, THREADS, View, blocks, view};
 
 /// Elements of a block of threads, and of a block of the generator.
 const ELEMENTS: usize = 2048;
 const DRAWS: usize = 32;
+
+/// A mask as kernels are given it; without one, all factors are 1.
+pub(crate) fn mask_args(mask: Option<&Mask>) -> impl Iterator<Item = Arg> {
+    let (before, stream, bar, keep) =
+        mask.map_or((0, 0, 0, 1.0), |mask| (mask.before as u32, mask.rng.get_stream(), mask.bar, mask.keep));
+    let key = mask.map_or([0; 32], |mask| mask.rng.get_seed());
+    let key: [u32; 8] = std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| key[4 * i + j])));
+    let words = [before, stream as u32, (stream >> 32) as u32, bar].map(Arg::from);
+    words.into_iter().chain([keep.into()]).chain(key.map(Arg::from))
+}
+
+/// The launch for n elements of it.
+pub(crate) fn mask_shape(mask: Option<&Mask>, n: usize) -> LaunchConfig {
+    blocks((mask.map_or(0, |mask| mask.before) % DRAWS + n).div_ceil(ELEMENTS), THREADS, 0)
+}
 
 impl Mask {
     /// The factors.
@@ -18,16 +34,18 @@ impl Mask {
         Ok(out)
     }
 
+    /// The factors times x.
+    pub(crate) fn of(&self, gpu: &Gpu, x: View<'_>) -> Result<Numbers> {
+        let out = gpu.room(x.len)?;
+        self.times(gpu, Some(x), view(&out))?;
+        Ok(out)
+    }
+
     /// Sets `out` to the factors, times x if it is given.
     fn times(&self, gpu: &Gpu, x: Option<View<'_>>, out: View<'_>) -> Result<()> {
-        let key = self.rng.get_seed();
-        let key = key.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]).into());
-        let stream = self.rng.get_stream();
-        let words = [self.n as u32, self.before as u32, stream as u32, (stream >> 32) as u32, self.bar];
-        let args = [out.into(), x.into()].into_iter().chain(words.map(Into::into));
-        let args: Vec<_> = args.chain([self.keep.into()]).chain(key).collect();
-        let n = (self.before % DRAWS + self.n).div_ceil(ELEMENTS);
-        gpu.launch(MASK, "mask", blocks(n, THREADS, 0), &args)
+        let args = [out.into(), x.into(), (self.n as u32).into()];
+        let args: Vec<Arg> = args.into_iter().chain(mask_args(Some(self))).collect();
+        gpu.launch(MASK, "mask", mask_shape(Some(self), self.n), &args)
     }
 }
 
@@ -39,8 +57,6 @@ impl OnGpu<1> for Dropout {
     }
 
     fn back(&self, gpu: &Gpu, _: [View<'_>; 1], (): &(), _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
-        let dx = gpu.room(grad.len)?;
-        self.0.times(gpu, Some(grad), view(&dx))?;
-        Ok(vec![dx])
+        Ok(vec![self.0.of(gpu, grad)?])
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
-use super::{Add, AddShares, Put, Rows, Take};
+use super::{Add, Put, Rows, Take};
 use crate::gpu::op::OnGpu;
 use crate::gpu::{Gpu, Memory, Numbers, ROWS, View, Words, each, view};
 
@@ -74,16 +74,13 @@ fn grouped(keys: Vec<u32>) -> Vec<u32> {
     [order, counts].concat()
 }
 
-/// Weighted rows that are added to others.
+/// Rows that are added to others.
 pub(crate) struct Added<'a> {
     /// The row that each is added to.
     pub(crate) to: Words<'a>,
-    /// The row that each is; without these, the first and so on.
-    pub(crate) from: Option<Words<'a>>,
     /// Without these, each is 1.
     pub(crate) weights: Option<Words<'a>>,
-    /// Without these, no two are added to the same.
-    pub(crate) groups: Option<&'a Groups>,
+    pub(crate) groups: &'a Groups,
     pub(crate) n: usize,
 }
 
@@ -92,8 +89,7 @@ impl Added<'_> {
     pub(crate) fn add(&self, gpu: &Gpu, y: View<'_>, x: View<'_>, width: usize) -> Result<()> {
         let grid = (self.n as u32, width.div_ceil(32) as u32, 1);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
-        let groups = self.groups.map(|groups| view(&groups.words));
-        let words = [Some(self.to), self.from, self.weights, groups].map(Into::into);
+        let words = [self.to.into(), self.weights.into(), (&self.groups.words).into()];
         let [n, width] = [self.n, width].map(|size| (size as u32).into());
         gpu.launch(ROWS, "add_rows", shape, &[[y.into(), x.into()].as_slice(), &words, &[n, width]].concat())
     }
@@ -150,51 +146,6 @@ impl OnGpu<1> for Put {
         let dx = gpu.room(x.len)?;
         self.0.take_to(gpu, grad, rows, view(&dx))?;
         Ok(vec![dx])
-    }
-}
-
-/// The shares of [`AddShares`] on the GPU: the rows that are added to, the table's, and the bits of the weights.
-type Shares = Memory<u32>;
-
-impl AddShares {
-    fn parts<'a>(&self, shares: &'a Shares) -> [Words<'a>; 3] {
-        let n = self.shares.len();
-        [0, n, 2 * n].map(|at| view(shares).from(at))
-    }
-}
-
-impl OnGpu<2> for AddShares {
-    type Kept = Shares;
-
-    fn there(&self, gpu: &Gpu, [x, table]: [View<'_>; 2], y: View<'_>) -> Result<Shares> {
-        gpu.copy(x, y)?;
-        let (n, shares) = (self.shares.len(), self.shares.iter());
-        let to = shares.clone().map(|share| share.to);
-        let words = to.clone().chain(shares.clone().map(|share| share.of));
-        let words: Vec<u32> = words.chain(shares.map(|share| (share.weight as f32).to_bits())).collect();
-        let kept = gpu.copy_in(&words)?;
-        let [rows, from, weights] = self.parts(&kept);
-        let ascend = self.shares.windows(2).all(|pair| pair[0].to < pair[1].to);
-        let groups = if ascend { None } else { Some(Groups::new(gpu, rows, to)?) };
-        let added = Added { to: rows, from: Some(from), weights: Some(weights), groups: groups.as_ref(), n };
-        added.add(gpu, y, table, self.width)?;
-        Ok(kept)
-    }
-
-    fn back(
-        &self,
-        gpu: &Gpu,
-        [_, table]: [View<'_>; 2],
-        kept: &Shares,
-        _: View<'_>,
-        grad: View<'_>,
-    ) -> Result<Vec<Numbers>> {
-        let (dtable, n) = (gpu.zeros(table.len)?, self.shares.len());
-        let [from, to, weights] = self.parts(kept);
-        let groups = Groups::new(gpu, to, self.shares.iter().map(|share| share.of))?;
-        let added = Added { to, from: Some(from), weights: Some(weights), groups: Some(&groups), n };
-        added.add(gpu, view(&dtable), grad, self.width)?;
-        Ok(vec![dtable])
     }
 }
 

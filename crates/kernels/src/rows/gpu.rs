@@ -35,8 +35,7 @@ pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) ->
     let bits = weights.map(|weights| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>());
     let weights = bits.map(|bits| gpu.copy_in(&bits)).transpose()?;
     let groups = Groups::new(&gpu, view(&keys), ids.iter().copied())?;
-    let weights = weights.as_ref().map(view);
-    let added = Added { to: view(&keys), from: None, weights, groups: Some(&groups), n: ids.len() };
+    let added = Added { to: view(&keys), weights: weights.as_ref().map(view), groups: &groups, n: ids.len() };
     with([x], |[x]| added.add(&gpu, view(&sums), x, width))?;
     sums.tensor((n, width))
 }

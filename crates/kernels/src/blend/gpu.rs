@@ -1,0 +1,106 @@
+//! On a GPU: a launch there; back, one that drops the gradient out and one for all tables that have shares.
+
+use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+
+use super::{Blend, Share, Shares};
+use crate::gpu::op::OnGpu;
+use crate::gpu::{Arg, BLEND, Gpu, Memory, Numbers, View, view};
+use crate::mask::gpu::{mask_args, mask_shape};
+
+/// Tables that the kernels are given at most.
+const MOST: usize = 3;
+/// A row that has nothing of a table.
+const NONE: u32 = u32::MAX;
+
+/// What the kernels are told of shares, of all tables that have some.
+pub(crate) struct Kept {
+    words: Memory<u32>,
+    /// Where those of each table begin.
+    places: Vec<Option<usize>>,
+}
+
+impl Kept {
+    fn new(gpu: &Gpu, blend: &Blend, tables: &[View<'_>]) -> Result<Self> {
+        let (mut words, mut places) = (Vec::new(), Vec::new());
+        for (shares, table) in blend.shares.iter().zip(tables) {
+            places.push(match shares {
+                Shares::Own => None,
+                Shares::These(shares) => {
+                    let place = words.len();
+                    tell(&mut words, shares, table.len / blend.width.max(1));
+                    Some(place)
+                }
+            });
+        }
+        Ok(Self { words: gpu.copy_in(&words)?, places })
+    }
+
+    /// Those of a table, null where every row has its own.
+    fn of(&self, table: usize) -> Arg {
+        self.places[table].map(|place| view(&self.words).from(place)).into()
+    }
+}
+
+/// The words that the kernel describes, for a table of so many rows.
+fn tell(words: &mut Vec<u32>, shares: &[Option<Share>], height: usize) {
+    words.extend(shares.iter().map(|share| share.map_or(NONE, |share| share.of)));
+    words.extend(shares.iter().map(|share| share.map_or(0, |share| (share.weight as f32).to_bits())));
+    let starts = words.len();
+    words.resize(starts + height + 1, 0);
+    for share in shares.iter().flatten() {
+        words[starts + share.of as usize + 1] += 1;
+    }
+    for row in 0..height {
+        words[starts + row + 1] += words[starts + row];
+    }
+    let mut next: Vec<u32> = words[starts..starts + height].to_vec();
+    let rows = words.len();
+    words.resize(rows + words[starts + height] as usize, 0);
+    for (row, share) in shares.iter().enumerate() {
+        let Some(share) = share else { continue };
+        let next = &mut next[share.of as usize];
+        words[rows + *next as usize] = row as u32;
+        *next += 1;
+    }
+}
+
+impl<const N: usize> OnGpu<N> for Blend {
+    type Kept = Kept;
+
+    fn there(&self, gpu: &Gpu, tables: [View<'_>; N], y: View<'_>) -> Result<Kept> {
+        let kept = Kept::new(gpu, self, &tables)?;
+        let mut args: Vec<Arg> = vec![y.into()];
+        args.extend((0..N).flat_map(|i| [tables[i].into(), kept.of(i)]));
+        args.resize(1 + 2 * MOST, Arg::Long(0));
+        args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
+        args.extend(mask_args(self.mask.as_ref()));
+        gpu.launch(BLEND, "blend", mask_shape(self.mask.as_ref(), y.len), &args)?;
+        Ok(kept)
+    }
+
+    fn back(&self, gpu: &Gpu, tables: [View<'_>; N], kept: &Kept, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+        let dropped = self.mask.as_ref().map_or_else(|| gpu.copy_of(grad), |mask| mask.of(gpu, grad))?;
+        let grad = view(&dropped);
+        let (mut grads, mut args, mut rows) = (Vec::new(), vec![grad.into()], 0);
+        for (i, table) in tables.iter().enumerate() {
+            if kept.places[i].is_none() {
+                grads.push(dropped.clone());
+                args.extend([Arg::Long(0), Arg::Long(0), Arg::Word(0)]);
+                continue;
+            }
+            let height = table.len / self.width.max(1);
+            grads.push(gpu.room(table.len)?);
+            args.extend([(&grads[i]).into(), kept.of(i), (height as u32).into()]);
+            rows += height;
+        }
+        for _ in N..MOST {
+            args.extend([Arg::Long(0), Arg::Long(0), Arg::Word(0)]);
+        }
+        args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
+        let grid = (rows as u32, self.width.div_ceil(32) as u32, 1);
+        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
+        gpu.launch(BLEND, "blend_back", shape, &args)?;
+        Ok(grads)
+    }
+}
