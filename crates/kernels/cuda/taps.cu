@@ -12,9 +12,13 @@ extern "C" __global__ void taps_gradient(
     unsigned every_one, unsigned every_two, unsigned dilation_one, unsigned dilation_two, unsigned width, unsigned rows
 ) {
     __shared__ Turn shared;
-    const Given one = {x_one, shares_one, nullptr, {given, between, windows, every_one}, width, width, dilation_one};
-    const Given two = {x_two, shares_two, nullptr, {between, made, windows, every_two}, width, width, dilation_two};
+    // Chosen field by field: a choice between two structures would lie in memory.
+    const bool is_two = blockIdx.z > 0;
+    const Kept kept = {is_two ? between : given, is_two ? made : between, windows, is_two ? every_two : every_one};
+    const Given half = {
+        is_two ? x_two : x_one, is_two ? shares_two : shares_one, nullptr, kept, width, width, is_two ? dilation_two : dilation_one
+    };
     float *out = parts + (2 * (size_t)blockIdx.y + blockIdx.z) * (TAPS * width + TAPS) * width;
-    const unsigned begin = blockIdx.y * rows, end = min(blockIdx.z ? n_two : n_one, begin + rows);
-    part_of_gradient<TAPS>(out, blockIdx.z ? two : one, blockIdx.x, begin, end, shared);
+    const unsigned begin = blockIdx.y * rows, end = min(is_two ? n_two : n_one, begin + rows);
+    part_of_gradient<TAPS>(out, half, blockIdx.x, begin, end, shared);
 }
