@@ -43,14 +43,15 @@ fn convolutions() -> [[Convolution; 2]; DILATIONS.len()] {
         }
         a
     };
-    let mut blocks = DILATIONS.map(|first| [first, 2 * first].map(|dilation| Convolution { dilation, every: 1 }));
-    // What is made are the rows that lie multiples of this before the last; zero: that one.
-    let mut made = 0;
+    let mut blocks = DILATIONS.map(|first| [first, 2 * first].map(Convolution::of_all));
+    // The rows made are those that lie multiples of a step before the last, as far back as a reach: at first that one alone.
+    let (mut step, mut reach) = (0, 0);
     for convolution in blocks.as_flattened_mut().iter_mut().rev() {
-        let needed = gcd(made, convolution.dilation);
-        let every = if made == 0 { Convolution::LAST } else { made / needed };
-        *convolution = Convolution { dilation: convolution.dilation / needed, every };
-        made = needed;
+        let dilation = convolution.dilation;
+        let needed = gcd(step, dilation);
+        let (every, most) = if step == 0 { (1, 1) } else { (step / needed, reach / step + 1) };
+        *convolution = Convolution { dilation: dilation / needed, every, most };
+        (step, reach) = (needed, reach + (TAPS - 1) * dilation);
     }
     blocks
 }
@@ -108,8 +109,8 @@ impl Block {
 /// Of each row that a convolution makes and each tap, oldest first, the row that it meets; what lies before a window is a row
 /// behind all. And what windows are made.
 fn meet(spans: &Spans, convolution: Convolution) -> (Vec<u32>, Spans) {
-    let Convolution { dilation, every } = convolution;
-    let made = spans.every(every);
+    let Convolution { dilation, every, most } = convolution;
+    let made = spans.thinned(every, most);
     let tap = |at: usize, start: usize, back: usize| if at >= start + back { at - back } else { spans.rows() } as u32;
     let rows = spans.iter().zip(made.iter()).flat_map(|(of, to)| {
         let own = (0..to.len()).rev().map(move |after| of.end - 1 - after * every);
@@ -140,27 +141,32 @@ mod tests {
     use prl_nn::Init;
     use proptest::prelude::*;
 
-    /// Asked row by row, back from the last of a window as long as the paper's.
+    /// Asked row by row, back from the last of windows as long as the paper's and longer.
     #[test]
     fn the_rows_made_are_those_that_the_last_is_made_of() {
-        let last = 9_usize;
-        let mut made = BTreeSet::from([last]);
-        let mut step = Convolution::LAST;
-        let asked = DILATIONS.map(|first| [first, 2 * first]);
-        for (dilation, convolution) in asked.as_flattened().iter().zip(convolutions().as_flattened()).rev() {
-            assert_eq!(made, (0..=last).rev().step_by(step).collect());
-            made =
-                made.iter().flat_map(|row| (0..TAPS).filter_map(move |tap| row.checked_sub(tap * dilation))).collect();
-            step = dilation / convolution.dilation;
+        for last in [9_usize, 19, 49, 99] {
+            let mut made = BTreeSet::from([last]);
+            let asked = DILATIONS.map(|first| [first, 2 * first]);
+            for (dilation, convolution) in asked.as_flattened().iter().zip(convolutions().as_flattened()).rev() {
+                // How far apart the rows lie that it is given, and those that it makes.
+                let given = dilation / convolution.dilation;
+                let makes = (0..=last).rev().step_by(given * convolution.every).take(convolution.most);
+                assert_eq!(made, makes.collect(), "a window of {}", last + 1);
+                made = made
+                    .iter()
+                    .flat_map(|row| (0..TAPS).filter_map(move |tap| row.checked_sub(tap * dilation)))
+                    .collect();
+            }
+            let reach = 2 * asked.as_flattened().iter().sum::<usize>();
+            assert_eq!(made, (last.saturating_sub(reach)..=last).collect());
         }
-        assert_eq!((made, step), ((0..=last).collect(), 1));
     }
 
     proptest! {
         #[test]
         fn the_fused_and_the_composed_block_are_one(
             lengths in prop::collection::vec(1..11usize, 1..40), d in 2..22usize, dilation in 1..4usize,
-            every in prop::array::uniform2(prop_oneof![1..4usize, Just(Convolution::LAST)]),
+            every in prop::array::uniform2(1..4usize), most in prop::array::uniform2(1..9usize),
         ) {
             let spans = Spans::new(lengths);
             let var = |shape: (usize, usize), name| {
@@ -174,8 +180,9 @@ mod tests {
                     .map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap())
                     .concat()
             };
-            let convolutions = [(dilation, every[0]), (3 - dilation % 3, every[1])]
-                .map(|(dilation, every)| Convolution { dilation, every });
+            let dilations = [dilation, 3 - dilation % 3];
+            let convolutions = [0, 1]
+                .map(|i| Convolution { dilation: dilations[i], every: every[i], most: most[i] });
             let block = Block { kernel: kernel.as_tensor().clone(), convolutions };
             let (fused, made) = residual(&x, &kernel, &spans, convolutions, EPS).unwrap();
             let (composed, too) = block.composed(&x, &spans).unwrap();

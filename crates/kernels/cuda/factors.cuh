@@ -2,8 +2,8 @@
 // of a matrix's edge are read.
 #pragma once
 
-// Rows of some windows, made of those of the same windows that are given: every so many-th, from the last of a window. Of both
-// the tables hold the first row of each window, the end, and then the window of each row.
+// Rows of some windows, made of those of the same windows that are given: every so many-th, from the last of a window, as many
+// as there are. Of both the tables hold the first row of each window, the end, and then the window of each row.
 struct Kept {
     const unsigned *given, *made;
     unsigned windows, every;
@@ -24,9 +24,9 @@ struct Kept {
     // The row that is made at the place so far behind a given one, if one is.
     __device__ bool is_made(unsigned &at, unsigned row, unsigned distance) const {
         const uint3 of_given = window_of(given, windows, row);
-        const unsigned after = of_given.z - 1 - row;
-        if (distance > after || (after - distance) % every) return false;
-        at = made[of_given.x + 1] - 1 - (after - distance) / every;
+        const unsigned after = of_given.z - 1 - row, end = made[of_given.x + 1], back = (after - distance) / every;
+        if (distance > after || (after - distance) % every || back >= end - made[of_given.x]) return false;
+        at = end - 1 - back;
         return true;
     }
 };

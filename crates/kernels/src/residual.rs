@@ -28,13 +28,17 @@ const BLOCK: usize = 16;
 pub struct Convolution {
     /// How many rows apart those lie that neighbouring taps meet.
     pub dilation: usize,
-    /// It makes every so many-th row of those it is given, counted from the last of a window; at least 1, and all with 1.
+    /// It makes every so many-th row of those it is given, counted from the last of a window; at least 1.
     pub every: usize,
+    /// And so many rows of a window at most.
+    pub most: usize,
 }
 
 impl Convolution {
-    /// The last row of a window alone: its [`every`](Self::every).
-    pub const LAST: usize = usize::MAX;
+    /// One that makes all rows.
+    pub fn of_all(dilation: usize) -> Self {
+        Self { dilation, every: 1, most: usize::MAX }
+    }
 }
 
 /// `[rows made, d]`, and the windows that they are, from the rows `x` `[rows, d]` of the windows `spans`, and the two
@@ -59,8 +63,11 @@ pub fn residual(
     if convolutions.iter().any(|c| c.every == 0) {
         bail!("residual block: a convolution makes every zeroth row; 1 makes all");
     }
-    let between = spans.every(convolutions[0].every);
-    let made = between.every(convolutions[1].every);
+    // What is more than all rows is the last of a window too.
+    let convolutions = convolutions.map(|c| Convolution { every: c.every.min(rows.max(1)), ..c });
+    let [one, two] = convolutions;
+    let between = spans.thinned(one.every, one.most);
+    let made = between.thinned(two.every, two.most);
     let op = Residual { spans: [spans.clone(), between, made.clone()], convolutions, eps, width };
     Ok((Op::new(op, (made.rows(), width)).of([x, kernel])?, made))
 }
@@ -76,7 +83,7 @@ struct Residual {
 impl Residual {
     /// From the block's rows of x to those it makes.
     fn over_both(&self) -> usize {
-        self.convolutions[0].every.saturating_mul(self.convolutions[1].every)
+        self.convolutions[0].every * self.convolutions[1].every
     }
 
     /// The blocks of windows, with their rows of x.
@@ -85,7 +92,7 @@ impl Residual {
         let [given, between, made] = self.spans.each_ref().map(|spans| spans.blocks(BLOCK));
         given.zip(between).zip(made).map(move |((given, between), made)| {
             let make = |i: usize, from, to| {
-                let Convolution { dilation, every } = self.convolutions[i];
+                let Convolution { dilation, every, .. } = self.convolutions[i];
                 let kernel = &kernel[i * half..][..half];
                 Half::new(kernel, self.width, T::of(self.eps), Rows::new(from, to, every), dilation)
             };

@@ -54,15 +54,17 @@ impl Spans {
         self.starts[1..].iter().map(|&end| end as u32 - 1).collect()
     }
 
-    /// The windows that the rows are which lie a multiple of `step` before the last of their window.
+    /// The windows that are left of every `step`-th row, counted from the last of a window back, and of these at most so many a
+    /// window.
     ///
     /// # Panics
     /// If `step` is zero.
-    pub fn every(&self, step: usize) -> Self {
-        if step == 1 {
+    pub fn thinned(&self, step: usize, most: usize) -> Self {
+        let left = |span: Range<usize>| span.len().div_ceil(step).min(most);
+        if self.iter().all(|span| left(span.clone()) == span.len()) {
             return self.clone();
         }
-        Self::new(self.iter().map(|span| span.len().div_ceil(step)))
+        Self::new(self.iter().map(left))
     }
 
     /// Of each row, the place it has in a matrix where every window takes `length` rows.
@@ -88,9 +90,9 @@ mod tests {
         assert_eq!(spans.last(), [1, 2, 5]);
         assert_eq!(spans.places(4), [0, 1, 4, 8, 9, 10]);
         assert_eq!(spans.positions().collect::<Vec<_>>(), [0, 1, 0, 0, 1, 2]);
-        assert_eq!(spans.every(1), spans);
-        assert_eq!(spans.every(2), Spans::new([1, 1, 2]));
-        assert_eq!(Spans::new([0, 7]).every(3), Spans::new([0, 3]));
-        assert_eq!(Spans::new([0, 7]).every(usize::MAX), Spans::new([0, 1]));
+        assert_eq!(spans.thinned(1, 3), spans);
+        assert_eq!(spans.thinned(2, 3), Spans::new([1, 1, 2]));
+        assert_eq!(Spans::new([0, 7]).thinned(3, 9), Spans::new([0, 3]));
+        assert_eq!(Spans::new([0, 7]).thinned(3, 2), Spans::new([0, 2]));
     }
 }

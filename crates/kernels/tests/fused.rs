@@ -20,24 +20,27 @@ fn spans(windows: usize, most: usize) -> Spans {
     Spans::new((0..windows).map(|b| 1 + 7 * b % most))
 }
 
-/// A block that makes every so many-th row of its own, and of those again.
-fn thinned(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, every: [usize; 2]) -> Result<Tensor> {
-    let [one, two] = every;
-    let convolutions = [Convolution { dilation, every: one }, Convolution { dilation: 2 * dilation, every: two }];
-    Ok(residual(x, kernel, spans, convolutions, 1e-8)?.0)
+/// A block whose convolutions make every so many-th row, and so many at most.
+fn thinned(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, made: [(usize, usize); 2]) -> Result<Tensor> {
+    let [one, two] = made.map(|(every, most)| Convolution { dilation, every, most });
+    Ok(residual(x, kernel, spans, [one, Convolution { dilation: 2 * dilation, ..two }], 1e-8)?.0)
 }
 
+/// All rows.
+const ALL: (usize, usize) = (1, usize::MAX);
+
 fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
-    thinned(x, kernel, spans, dilation, [1, 1])
+    thinned(x, kernel, spans, dilation, [ALL, ALL])
 }
 
 #[test]
 fn gradients_of_the_residual_block_agree_with_finite_differences() {
-    for (dilation, every) in [(1, [1, 1]), (2, [1, 1]), (1, [2, 1]), (1, [1, 3]), (1, [2, Convolution::LAST])] {
+    let cases = [[ALL, ALL], [(2, 9), ALL], [ALL, (3, 9)], [(2, 9), (1, 1)], [(1, 4), (2, 2)]];
+    for (dilation, made) in cases.map(|made| (1, made)).into_iter().chain([(2, [ALL, ALL])]) {
         // Past one block, a width that is no whole vector, windows shorter and longer than the taps reach.
         let (spans, d) = (spans(19, 10), 5);
         let args = [fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7)];
-        assert_differences(&|a| thinned(a[0], a[1], &spans, dilation, every), &args, 3);
+        assert_differences(&|a| thinned(a[0], a[1], &spans, dilation, made), &args, 3);
     }
 }
 
@@ -47,7 +50,7 @@ fn rows_left_out_change_nothing_of_the_others() {
     let (x, kernel) = (fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7));
     let all = block(&x, &kernel, &spans, 1).unwrap();
     // Where the first convolution makes every other row, the second's taps lie half as many rows apart.
-    let convolutions = [2, Convolution::LAST].map(|every| Convolution { dilation: 1, every });
+    let convolutions = [(2, 5), (1, 1)].map(|(every, most)| Convolution { dilation: 1, every, most });
     let (last, windows) = residual(&x, &kernel, &spans, convolutions, 1e-8).unwrap();
     assert_eq!(windows, Spans::new(vec![1; 20]));
     let picked = all.index_select(&Tensor::new(spans.last(), x.device()).unwrap(), 0).unwrap();

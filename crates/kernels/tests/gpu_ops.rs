@@ -190,7 +190,8 @@ fn encoders_of_windows() {
 #[test]
 fn residual_blocks_of_windows() {
     // Rows that fill a block of threads to the last, and more parts than one; widths of a block, of less and of more.
-    let every_row = [1, 1];
+    let all = (1, usize::MAX);
+    let every_row = [all, all];
     let cases = [
         (1, 2, 1, every_row),
         (9, 7, 1, every_row),
@@ -198,15 +199,16 @@ fn residual_blocks_of_windows() {
         (64, 64, 2, every_row),
         (25, 65, 1, every_row),
         (26, 132, 3, every_row),
-        (64, 64, 1, [2, 1]),
-        (64, 64, 1, [2, Convolution::LAST]),
-        (30, 12, 1, [1, 3]),
-        (25, 65, 1, [Convolution::LAST, 2]),
-        (26, 132, 1, [3, 2]),
+        (64, 64, 1, [(2, 9), all]),
+        (64, 64, 1, [(2, 9), (1, 1)]),
+        (30, 12, 1, [(1, 5), (3, 9)]),
+        (25, 65, 1, [(9, 9), (2, 9)]),
+        (26, 132, 1, [(3, 2), (2, 1)]),
     ];
     for (windows, width, dilation, [one, two]) in cases {
         let spans = Spans::new((0..windows).map(|b| 1 + b * 3 % 8));
-        let convolutions = [Convolution { dilation, every: one }, Convolution { dilation: 2 * dilation, every: two }];
+        let [one, two] = [one, two].map(|(every, most)| Convolution { dilation, every, most });
+        let convolutions = [one, Convolution { dilation: 2 * dilation, ..two }];
         let (rows, kernel) = (spans.rows(), values(&[2 * (3 * width + 3), width], 2));
         let kernel = (kernel * (0.5 / (width as f64).sqrt())).unwrap();
         let block = |x: &Tensor, kernel: &Tensor| Ok(residual(x, kernel, &spans, convolutions, 1e-2)?.0);

@@ -45,9 +45,9 @@ impl Rows<'_> {
     }
 }
 
-/// A size, or the largest that there is.
+/// A size.
 fn word(n: usize) -> Arg {
-    u32::try_from(n).unwrap_or(u32::MAX).into()
+    (n as u32).into()
 }
 
 /// One of the two convolutions of a block, and its norm.

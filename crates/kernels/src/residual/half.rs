@@ -21,10 +21,9 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Every so many-th of those that are there.
+    /// Every so many-th of those that are there, from the last of a window back.
     pub(super) fn new(given: &'a [usize], made: &'a [usize], every: usize) -> Self {
-        // No window is longer than all; what is more means the last row too.
-        Self { given, made, every: every.min((given[given.len() - 1] - given[0]).max(1)) }
+        Self { given, made, every }
     }
 
     /// The rows that lie so far before those that are made, and those: a run for each window that has any, `width` numbers a
