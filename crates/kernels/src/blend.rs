@@ -6,7 +6,7 @@ mod gpu;
 use candle_core::{Result, Tensor, bail};
 
 use crate::Real;
-use crate::mask::Mask;
+use crate::mask::{Mask, scale};
 use crate::op::{Fused, Op};
 use crate::slices::add_scaled;
 
@@ -117,13 +117,17 @@ impl<const N: usize> Fused<N> for Blend {
             });
         }
         let factors = self.mask.as_ref().map(Mask::factors);
-        times(&mut y, factors.as_deref());
+        if let Some(factors) = &factors {
+            scale(&mut y, factors);
+        }
         (y, factors)
     }
 
     fn backward<T: Real>(&self, tables: [&[T]; N], tape: &Option<Vec<f32>>, _: &[T], grad: &[T]) -> [Vec<T>; N] {
         let (width, mut grad) = (self.width, grad.to_vec());
-        times(&mut grad, tape.as_deref());
+        if let Some(factors) = tape {
+            scale(&mut grad, factors);
+        }
         std::array::from_fn(|i| {
             let mut dtable = vec![T::zero(); tables[i].len()];
             self.shares[i].each(self.n, |row, of, weight| {
@@ -131,12 +135,5 @@ impl<const N: usize> Fused<N> for Blend {
             });
             dtable
         })
-    }
-}
-
-/// Each element times its factor.
-fn times<T: Real>(x: &mut [T], factors: Option<&[f32]>) {
-    for (x, &factor) in x.iter_mut().zip(factors.unwrap_or_default()) {
-        *x *= T::of(f64::from(factor));
     }
 }

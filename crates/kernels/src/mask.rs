@@ -57,8 +57,15 @@ pub fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
 
 struct Dropout(Mask);
 
+/// Each element times its factor.
+pub(crate) fn scale<T: Real>(x: &mut [T], factors: &[f32]) {
+    x.iter_mut().zip(factors).for_each(|(x, &factor)| *x *= T::of(f64::from(factor)));
+}
+
 fn scaled<T: Real>(x: &[T], factors: &[f32]) -> Vec<T> {
-    x.iter().zip(factors).map(|(&x, &f)| x * T::of(f64::from(f))).collect()
+    let mut y = x.to_vec();
+    scale(&mut y, factors);
+    y
 }
 
 impl Fused<1> for Dropout {

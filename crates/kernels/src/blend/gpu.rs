@@ -84,19 +84,14 @@ impl<const N: usize> OnGpu<N> for Blend {
         let grad = view(&dropped);
         let (mut grads, mut args, mut rows) = (Vec::new(), vec![grad.into()], 0);
         for (i, table) in tables.iter().enumerate() {
-            if kept.places[i].is_none() {
-                grads.push(dropped.clone());
-                args.extend([Arg::Long(0), Arg::Long(0), Arg::Word(0)]);
-                continue;
-            }
-            let height = table.len / self.width.max(1);
-            grads.push(gpu.room(table.len)?);
+            let has_shares = kept.places[i].is_some();
+            grads.push(if has_shares { gpu.room(table.len)? } else { dropped.clone() });
+            // Of a table whose rows are the result's own the kernel has nothing to make.
+            let height = if has_shares { table.len / self.width.max(1) } else { 0 };
             args.extend([(&grads[i]).into(), kept.of(i), (height as u32).into()]);
             rows += height;
         }
-        for _ in N..MOST {
-            args.extend([Arg::Long(0), Arg::Long(0), Arg::Word(0)]);
-        }
+        args.extend((N..MOST).flat_map(|_| [Arg::Long(0), Arg::Long(0), Arg::Word(0)]));
         args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
         let grid = (rows as u32, self.width.div_ceil(32) as u32, 1);
         let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
