@@ -15,7 +15,10 @@ fn main() {
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
         for entry in fs::read_dir("cuda").expect("the kernels lie in cuda/") {
             let source = entry.expect("cuda/ can be read").path();
-            if source.extension().is_some_and(|extension| extension == "cu") {
+            if source
+                .extension()
+                .is_some_and(|extension| extension == "cu")
+            {
                 compile(&source, &out);
             }
         }
@@ -24,12 +27,23 @@ fn main() {
 
 fn compile(source: &Path, out: &Path) {
     let home = env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc"));
-    let nvcc = env::var_os("NVCC").map(PathBuf::from).or(home).unwrap_or_else(|| "nvcc".into());
+    let nvcc = env::var_os("NVCC")
+        .map(PathBuf::from)
+        .or(home)
+        .unwrap_or_else(|| "nvcc".into());
     // What an older GPU can run, a newer one can.
     let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "80".into());
-    let ptx = out.join(source.file_name().expect("a source has a name")).with_extension("ptx");
+    let ptx = out
+        .join(source.file_name().expect("a source has a name"))
+        .with_extension("ptx");
     let status = Command::new(&nvcc)
-        .args(["-ptx", "-O3", "-std=c++17", &format!("-arch=compute_{capability}"), "-o"])
+        .args([
+            "-ptx",
+            "-O3",
+            "-std=c++17",
+            &format!("-arch=compute_{capability}"),
+            "-o",
+        ])
         .arg(&ptx)
         .arg(source)
         .status();
@@ -37,7 +51,10 @@ fn compile(source: &Path, out: &Path) {
         Ok(status) if status.success() => {}
         Ok(status) => panic!("{} on {}: {status}", nvcc.display(), source.display()),
         Err(e) => {
-            panic!("{}: {e}; the feature `cuda` needs the CUDA toolkit, by NVCC, CUDA_HOME or PATH", nvcc.display())
+            panic!(
+                "{}: {e}; the feature `cuda` needs the CUDA toolkit, by NVCC, CUDA_HOME or PATH",
+                nvcc.display()
+            )
         }
     }
 }

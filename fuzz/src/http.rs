@@ -9,7 +9,12 @@ use prl_serve::{Options, Server};
 
 use crate::saved::small_run;
 
-const PATHS: [&str; 4] = ["/v1/recommend", "/v1/recommend/batch", "/v1/sessions/a/events", "/v1/sessions/a/recommend"];
+const PATHS: [&str; 4] = [
+    "/v1/recommend",
+    "/v1/recommend/batch",
+    "/v1/sessions/a/events",
+    "/v1/sessions/a/recommend",
+];
 
 /// What begins the kept session.
 const BEGIN: &[u8] = b"{\"events\": [{\"item\": \"item-1\"}]}";
@@ -17,27 +22,48 @@ const BEGIN: &[u8] = b"{\"events\": [{\"item\": \"item-1\"}]}";
 /// A body, to the path that its first byte says.
 pub fn http(input: &[u8]) -> Result<(), String> {
     static CONNECTION: Mutex<Option<BufReader<TcpStream>>> = Mutex::new(None);
-    let Some((&which, body)) = input.split_first() else { return Ok(()) };
+    let Some((&which, body)) = input.split_first() else {
+        return Ok(());
+    };
     let mut kept = CONNECTION.lock().unwrap_or_else(|e| e.into_inner());
-    let mut connection = kept.take().unwrap_or_else(|| BufReader::new(TcpStream::connect(server()).unwrap()));
+    let mut connection = kept
+        .take()
+        .unwrap_or_else(|| BufReader::new(TcpStream::connect(server()).unwrap()));
     let (status, is_kept, answer) = ask(&mut connection, PATHS[which as usize % PATHS.len()], body);
     assert!(status < 500, "status {status}");
     *kept = is_kept.then_some(connection);
-    if status < 300 { Ok(()) } else { Err(format!("{status} {answer}")) }
+    if status < 300 {
+        Ok(())
+    } else {
+        Err(format!("{status} {answer}"))
+    }
 }
 
 fn server() -> SocketAddr {
     static ADDR: OnceLock<SocketAddr> = OnceLock::new();
     *ADDR.get_or_init(|| {
-        let options = Options { addr: SocketAddr::from(([127, 0, 0, 1], 0)), ..Options::new(small_run()) };
+        let options = Options {
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..Options::new(small_run())
+        };
         let server = Server::start(options).unwrap();
         let addr = server.addr();
         std::thread::spawn(move || server.wait());
-        while ask(&mut BufReader::new(TcpStream::connect(addr).unwrap()), "/v1/recommend", b"{\"items\":[]}").0 == 503 {
+        while ask(
+            &mut BufReader::new(TcpStream::connect(addr).unwrap()),
+            "/v1/recommend",
+            b"{\"items\":[]}",
+        )
+        .0 == 503
+        {
             std::thread::sleep(Duration::from_millis(5));
         }
         // The kept session is there whatever is asked first.
-        let begun = ask(&mut BufReader::new(TcpStream::connect(addr).unwrap()), PATHS[2], BEGIN);
+        let begun = ask(
+            &mut BufReader::new(TcpStream::connect(addr).unwrap()),
+            PATHS[2],
+            BEGIN,
+        );
         assert!(begun.0 < 300, "{begun:?}");
         addr
     })
@@ -45,16 +71,25 @@ fn server() -> SocketAddr {
 
 /// The status of the answer, whether the connection is kept, and the answer.
 fn ask(connection: &mut BufReader<TcpStream>, path: &str, body: &[u8]) -> (u16, bool, String) {
-    connection.get_ref().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    connection
+        .get_ref()
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: fuzz\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     // In one piece, or the system waits for more; and a server that refuses a body by its length need not read it.
-    _ = connection.get_mut().write_all(&[head.as_bytes(), body].concat());
+    _ = connection
+        .get_mut()
+        .write_all(&[head.as_bytes(), body].concat());
     let (mut line, mut length, mut is_kept) = (String::new(), 0, true);
     connection.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("answered {line:?}"));
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| panic!("answered {line:?}"));
     loop {
         line.clear();
         connection.read_line(&mut line).unwrap();
@@ -69,5 +104,9 @@ fn ask(connection: &mut BufReader<TcpStream>, path: &str, body: &[u8]) -> (u16, 
     }
     let mut answer = vec![0; length];
     connection.read_exact(&mut answer).unwrap();
-    (status, is_kept && status != 413, String::from_utf8_lossy(&answer).into_owned())
+    (
+        status,
+        is_kept && status != 413,
+        String::from_utf8_lossy(&answer).into_owned(),
+    )
 }

@@ -47,7 +47,10 @@ pub fn quiet() {
 
 /// What the last panic said, and where.
 pub fn last_panic() -> String {
-    LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    LAST_PANIC
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
 }
 
 /// What libFuzzer calls: a panic that the target does not catch itself is said, and ends the process.
@@ -66,8 +69,16 @@ fn scratch() -> std::path::PathBuf {
     let new = || {
         let memory = std::path::Path::new("/dev/shm");
         let is_chosen = std::env::var_os("TMPDIR").is_some();
-        let parent = if memory.is_dir() && !is_chosen { memory.to_owned() } else { std::env::temp_dir() };
-        tempfile::Builder::new().prefix("prl-fuzz-").tempdir_in(parent).unwrap().keep()
+        let parent = if memory.is_dir() && !is_chosen {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        tempfile::Builder::new()
+            .prefix("prl-fuzz-")
+            .tempdir_in(parent)
+            .unwrap()
+            .keep()
     };
     DIR.get_or_init(new).clone()
 }

@@ -27,12 +27,18 @@ struct Tally {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let seconds = args.next().map_or(5.0, |s| s.parse().expect("SECONDS is a number"));
-    let seed = args.next().map_or(0, |s| s.parse().expect("SEED is a whole number"));
+    let seconds = args
+        .next()
+        .map_or(5.0, |s| s.parse().expect("SECONDS is a number"));
+    let seed = args
+        .next()
+        .map_or(0, |s| s.parse().expect("SEED is a whole number"));
     let chosen: Vec<String> = args.collect();
     quiet();
     let mut found = 0;
-    for (name, target) in TARGETS.into_iter().filter(|(name, _)| chosen.is_empty() || chosen.iter().any(|c| c == name))
+    for (name, target) in TARGETS
+        .into_iter()
+        .filter(|(name, _)| chosen.is_empty() || chosen.iter().any(|c| c == name))
     {
         let tally = smoke(name, target, Duration::from_secs_f64(seconds), seed);
         found += tally.found;
@@ -50,10 +56,18 @@ fn main() {
 
 fn smoke(name: &str, target: Target, time: Duration, seed: u64) -> Tally {
     let attacks = attacks::all(name).expect("the attacks and what they should be told");
-    let mut inputs = attacks::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name));
+    let mut inputs = attacks::files(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(name),
+    );
     inputs.extend(seeds(name));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut tally = Tally { inputs: 0, found: 0, slowest: Duration::ZERO };
+    let mut tally = Tally {
+        inputs: 0,
+        found: 0,
+        slowest: Duration::ZERO,
+    };
     let begun = Instant::now();
     for input in &inputs {
         attempt(name, target, input, &mut tally);
@@ -91,7 +105,11 @@ fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) -> Durat
     tally.slowest = tally.slowest.max(took);
     if panicked || took > SLOW {
         let kept = Path::new("found").join(format!("{name}-{}", tally.inputs));
-        let why = if panicked { last_panic() } else { "slow".into() };
+        let why = if panicked {
+            last_panic()
+        } else {
+            "slow".into()
+        };
         eprintln!("{name}: {} ({took:.1?}): {why}", kept.display());
         fs::write(kept, input).expect("the input can be kept");
         tally.found += 1;
@@ -104,7 +122,12 @@ fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) -> Durat
 /// The most memory that this process has had.
 fn peak_mb() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kb =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let kb = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
+    });
     kb.unwrap_or(0) / 1024
 }

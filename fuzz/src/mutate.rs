@@ -51,9 +51,24 @@ pub fn mutate(rng: &mut impl Rng, one: &[u8], other: &[u8], most: usize) -> Vec<
             0 if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
             1 if at < bytes.len() => bytes[at] = rng.random(),
             2 => _ = bytes.drain(at..to),
-            3 => _ = bytes.splice(at..at, bytes[at..to].to_vec().repeat(rng.random_range(1..40))),
-            4 | 5 => _ = bytes.splice(at..at, PIECES.choose(rng).copied().unwrap_or(b"").iter().copied()),
-            6 => _ = bytes.splice(at..to, PIECES.choose(rng).copied().unwrap_or(b"").iter().copied()),
+            3 => {
+                _ = bytes.splice(
+                    at..at,
+                    bytes[at..to].to_vec().repeat(rng.random_range(1..40)),
+                )
+            }
+            4 | 5 => {
+                _ = bytes.splice(
+                    at..at,
+                    PIECES.choose(rng).copied().unwrap_or(b"").iter().copied(),
+                )
+            }
+            6 => {
+                _ = bytes.splice(
+                    at..to,
+                    PIECES.choose(rng).copied().unwrap_or(b"").iter().copied(),
+                )
+            }
             7 if !other.is_empty() => {
                 let from = rng.random_range(0..other.len());
                 let until = rng.random_range(from..=other.len());

@@ -19,7 +19,10 @@ fn written(name: &str, input: &[u8]) -> PathBuf {
 
 fn check(source: Source) -> Result<(), String> {
     let out = scratch().join("raw-out");
-    let options = Options { max_unpacked: MOST, ..Options::new(source) };
+    let options = Options {
+        max_unpacked: MOST,
+        ..Options::new(source)
+    };
     prepare(&options, &out).map_err(said)?;
     Dataset::open(&out).unwrap();
     Ok(())
@@ -27,7 +30,10 @@ fn check(source: Source) -> Result<(), String> {
 
 fn table(is_typed: bool) -> Table {
     if !is_typed {
-        return Table { columns: Some("session=s,time=t,item=i".parse().unwrap()), ..Table::default() };
+        return Table {
+            columns: Some("session=s,time=t,item=i".parse().unwrap()),
+            ..Table::default()
+        };
     }
     Table {
         columns: Some("session=s,time=t,item=i,event=e".parse().unwrap()),
@@ -40,32 +46,48 @@ fn table(is_typed: bool) -> Table {
 
 /// RetailRocket's `events.csv`.
 pub fn retailrocket(input: &[u8]) -> Result<(), String> {
-    check(Source::RetailRocket { input: written("events.csv", input) })
+    check(Source::RetailRocket {
+        input: written("events.csv", input),
+    })
 }
 
 /// RC15's two files, a byte that no text holds between them.
 pub fn rc15(input: &[u8]) -> Result<(), String> {
     let cut = input.iter().position(|&b| b == 0xff).unwrap_or(input.len());
     let (clicks, buys) = (&input[..cut], input.get(cut + 1..).unwrap_or_default());
-    check(Source::Rc15 { clicks: written("clicks.dat", clicks), buys: written("buys.dat", buys), sample: 10 })
+    check(Source::Rc15 {
+        clicks: written("clicks.dat", clicks),
+        buys: written("buys.dat", buys),
+        sample: 10,
+    })
 }
 
 /// CSV by columns, with an event column if it names one.
 pub fn csv(input: &[u8]) -> Result<(), String> {
     let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
     let table = table(head.ends_with(b"e"));
-    check(Source::Csv { input: written("log.csv", input), delimiter: ',', table })
+    check(Source::Csv {
+        input: written("log.csv", input),
+        delimiter: ',',
+        table,
+    })
 }
 
 /// RecBole's `.inter`.
 pub fn inter(input: &[u8]) -> Result<(), String> {
-    check(Source::Inter { input: written("log.inter", input), table: Table::default() })
+    check(Source::Inter {
+        input: written("log.inter", input),
+        table: Table::default(),
+    })
 }
 
 /// Parquet, with the columns that `prl prepare --parquet` writes. What the file says inside its pages is believed by polars, so
 /// `prl` reads it in a process of its own: where `PRL_BIN` names that binary, it is what is tried.
 pub fn parquet(input: &[u8]) -> Result<(), String> {
-    let (path, columns) = (written("log.parquet", input), "session=session,time=time,item=item,event=kind");
+    let (path, columns) = (
+        written("log.parquet", input),
+        "session=session,time=time,item=item,event=kind",
+    );
     if let Some(prl) = std::env::var_os("PRL_BIN") {
         let mut prepare = Command::new(prl);
         prepare.args([
@@ -79,7 +101,13 @@ pub fn parquet(input: &[u8]) -> Result<(), String> {
             "--purchase",
             "purchase",
         ]);
-        let output = prepare.arg("--input").arg(path).arg("--out").arg(scratch().join("raw-out")).output().unwrap();
+        let output = prepare
+            .arg("--input")
+            .arg(path)
+            .arg("--out")
+            .arg(scratch().join("raw-out"))
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         return match output.status.code() {
             Some(0) => Ok(()),
@@ -88,6 +116,11 @@ pub fn parquet(input: &[u8]) -> Result<(), String> {
         };
     }
     let columns = Some(columns.parse().unwrap());
-    let table = Table { columns, click: vec!["click".into()], purchase: vec!["purchase".into()], ..Table::default() };
+    let table = Table {
+        columns,
+        click: vec!["click".into()],
+        purchase: vec!["purchase".into()],
+        ..Table::default()
+    };
     check(Source::Parquet { input: path, table })
 }

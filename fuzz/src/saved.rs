@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use prl_core::Ask;
-use prl_sessions::{Arrays, Audit, Dataset, DatasetCounts, Draft, FileEntry, ItemMap, Kind, Source, Split, write};
+use prl_sessions::{
+    Arrays, Audit, Dataset, DatasetCounts, Draft, FileEntry, ItemMap, Kind, Source, Split, write,
+};
 use prl_train::{Config, Device, Event, Observer, Run, train};
 use serde_json::{Value, json};
 
@@ -25,19 +27,40 @@ fn small_dataset() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let out = scratch().join("dataset");
-        let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+        let mut arrays = Arrays {
+            offsets: vec![0],
+            ..Arrays::default()
+        };
         for s in 0..20_u32 {
             for t in 0..4 {
                 arrays.items.push((s + t) % ITEMS);
-                arrays.kinds.push(if s % 3 == 0 { Kind::Purchase } else { Kind::Click });
+                arrays.kinds.push(if s % 3 == 0 {
+                    Kind::Purchase
+                } else {
+                    Kind::Click
+                });
                 arrays.times.push(i64::from(10 * s + t));
-                arrays.splits.push([Split::Test, Split::Val].get(s as usize).copied().unwrap_or(Split::Train));
+                arrays.splits.push(
+                    [Split::Test, Split::Val]
+                        .get(s as usize)
+                        .copied()
+                        .unwrap_or(Split::Train),
+                );
             }
             arrays.offsets.push(arrays.items.len() as u64);
         }
         let items = ItemMap::new((0..ITEMS).map(|i| format!("item-{i}"))).unwrap();
-        let source = Source { kind: "test".into(), synthetic: true, files: Vec::new() };
-        let draft = Draft { source, options: Default::default(), seed: 0, counts: DatasetCounts::default() };
+        let source = Source {
+            kind: "test".into(),
+            synthetic: true,
+            files: Vec::new(),
+        };
+        let draft = Draft {
+            source,
+            options: Default::default(),
+            seed: 0,
+            counts: DatasetCounts::default(),
+        };
         write(&out, &arrays, &items, draft).unwrap();
         out
     })
@@ -49,9 +72,23 @@ pub(crate) fn small_run() -> &'static Path {
     DIR.get_or_init(|| {
         let out = scratch().join("run");
         let data = small_dataset().to_owned();
-        let mut config = Config { data, batch_size: 4, max_steps: Some(4), eval_every: 2, ..Config::default() };
+        let mut config = Config {
+            data,
+            batch_size: 4,
+            max_steps: Some(4),
+            eval_every: 2,
+            ..Config::default()
+        };
         (config.model.dim, config.model.window) = (4, 3);
-        train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+        train(
+            &config,
+            &out,
+            &Device::Cpu,
+            false,
+            &AtomicBool::new(false),
+            &mut Quiet,
+        )
+        .unwrap();
         out
     })
 }
@@ -83,7 +120,11 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { _ = fs::copy(entry.path(), target) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            _ = fs::copy(entry.path(), target)
+        }
     }
 }
 
@@ -100,8 +141,12 @@ pub fn dataset(input: &[u8]) -> Result<(), String> {
 pub fn checkpoint(input: &[u8]) -> Result<(), String> {
     let dir = scratch().join("run-spoiled");
     copy(small_run(), &dir);
-    let Some((&which, rest)) = input.split_first() else { return Ok(()) };
-    let input: Vec<u8> = std::iter::once(which / 2).chain(rest.iter().copied()).collect();
+    let Some((&which, rest)) = input.split_first() else {
+        return Ok(());
+    };
+    let input: Vec<u8> = std::iter::once(which / 2)
+        .chain(rest.iter().copied())
+        .collect();
     match which % 2 {
         0 => replace(&dir, &RUN, "returns.json", &input),
         _ => replace(&dir, &BEST, "best/manifest.json", &input),
@@ -113,8 +158,13 @@ pub fn checkpoint(input: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     let model = run.load(&Device::Cpu).map_err(said)?;
-    let session = [Event::click("item-1"), Event::click("item-2"), Event::click("?")];
-    run.recommend(&model, &session, Ask::default(), 5).map_err(said)?;
+    let session = [
+        Event::click("item-1"),
+        Event::click("item-2"),
+        Event::click("?"),
+    ];
+    run.recommend(&model, &session, Ask::default(), 5)
+        .map_err(said)?;
     run.recommend(&model, &[], run.ask(), 5).map_err(said)?;
     Ok(())
 }
@@ -122,7 +172,10 @@ pub fn checkpoint(input: &[u8]) -> Result<(), String> {
 /// Settings: those that are accepted come back from their own text as they were.
 pub fn config(input: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(input).map_err(said)?;
-    let config: Config = text.parse::<toml::Table>().and_then(toml::Table::try_into).map_err(said)?;
+    let config: Config = text
+        .parse::<toml::Table>()
+        .and_then(toml::Table::try_into)
+        .map_err(said)?;
     config.check().map_err(said)?;
     let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
     assert_eq!(config, again);
@@ -140,7 +193,13 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (group, names) in (0..groups).zip(files) {
         for (i, name) in (0..).zip(names) {
-            seeds.push([&[i * groups + group], fs::read(dir.join(name)).unwrap().as_slice()].concat());
+            seeds.push(
+                [
+                    &[i * groups + group],
+                    fs::read(dir.join(name)).unwrap().as_slice(),
+                ]
+                .concat(),
+            );
         }
     }
     seeds

@@ -13,9 +13,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(name), Some(dir)) = (args.next(), args.next().map(PathBuf::from)) else {
         return Err("usage: seeds TARGET DIR".into());
     };
-    let (_, target) = TARGETS.into_iter().find(|(own, _)| *own == name).ok_or("TARGET is none of the targets")?;
+    let (_, target) = TARGETS
+        .into_iter()
+        .find(|(own, _)| *own == name)
+        .ok_or("TARGET is none of the targets")?;
     quiet();
-    let mut inputs = attacks::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(&name));
+    let mut inputs = attacks::files(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(&name),
+    );
     inputs.extend(seeds(&name));
     for attack in attacks::all(&name)? {
         let begun = Instant::now();

@@ -15,5 +15,9 @@ fn every_attack_is_told_what_it_should_be() {
     clean();
     // Panics are silent here, so what is wrong is said before this test's own.
     wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
-    assert!(tried > 80 && wrong.is_empty(), "{tried} tried, {} wrong", wrong.len());
+    assert!(
+        tried > 80 && wrong.is_empty(),
+        "{tried} tried, {} wrong",
+        wrong.len()
+    );
 }

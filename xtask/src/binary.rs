@@ -12,7 +12,8 @@ pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What the cargo that runs this task says of this package: build scripts of dependencies look at it (ring's does), and
     // half of the release build would be made anew each time one turns from one caller to the other.
-    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    let of_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
         cargo.env_remove(name);
     }
@@ -34,7 +35,13 @@ pub fn prl(device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If it does not build.
 pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
-    let lean = ["--package", "prl-cli", "--no-default-features", "--features", "gru,caser,nextitnet,sasrec"];
+    let lean = [
+        "--package",
+        "prl-cli",
+        "--no-default-features",
+        "--features",
+        "gru,caser,nextitnet,sasrec",
+    ];
     let [prl] = build(&lean, ["prl"], device)?;
     Ok(prl)
 }
@@ -44,7 +51,11 @@ pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If it does not build.
 pub fn step_speed(device: &str) -> Result<PathBuf> {
-    let [bench] = build(&["--package", "prl-train", "--example", "step_speed"], ["step_speed"], device)?;
+    let [bench] = build(
+        &["--package", "prl-train", "--example", "step_speed"],
+        ["step_speed"],
+        device,
+    )?;
     Ok(bench)
 }
 
@@ -65,7 +76,16 @@ pub const GPU_TESTS: [&str; 2] = ["gpu_ops", "gpu"];
 /// # Errors
 /// If they do not build, as without a CUDA toolkit.
 pub fn gpu_tests() -> Result<[PathBuf; 2]> {
-    let packages = ["--package", "prl-kernels", "--package", "prl-train", "--test", "gpu_ops", "--test", "gpu"];
+    let packages = [
+        "--package",
+        "prl-kernels",
+        "--package",
+        "prl-train",
+        "--test",
+        "gpu_ops",
+        "--test",
+        "gpu",
+    ];
     build(&packages, GPU_TESTS, "cuda")
 }
 
@@ -74,7 +94,11 @@ pub fn gpu_tests() -> Result<[PathBuf; 2]> {
 /// # Errors
 /// If they do not build.
 pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
-    build(&["--package", "prl-cli", "--package", "prl-fuzz"], ["prl", "smoke"], "cpu")
+    build(
+        &["--package", "prl-cli", "--package", "prl-fuzz"],
+        ["prl", "smoke"],
+        "cpu",
+    )
 }
 
 /// Builds in one call of cargo, so that all share their dependencies, and returns where the programs of these names lie. In a
@@ -82,7 +106,11 @@ pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
 ///
 /// # Errors
 /// If they do not build, or have other names; if the pack has them not.
-pub fn build<const N: usize>(what: &[&str], names: [&str; N], device: &str) -> Result<[PathBuf; N]> {
+pub fn build<const N: usize>(
+    what: &[&str],
+    names: [&str; N],
+    device: &str,
+) -> Result<[PathBuf; N]> {
     if let Some(pack) = packed::here() {
         return pack.programs(names);
     }
@@ -110,25 +138,53 @@ pub fn with_libfuzzer<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> 
         "-Zsanitizer=address",
     ];
     let mut cargo = cargo();
-    cargo.args(["build", "--profile", "fuzz", "--package", "prl-fuzz", "--features", "libfuzzer"]);
+    cargo.args([
+        "build",
+        "--profile",
+        "fuzz",
+        "--package",
+        "prl-fuzz",
+        "--features",
+        "libfuzzer",
+    ]);
     // With a target named, the flags are not for build scripts and macros.
-    cargo.args(["--target", "host-tuple"]).env("RUSTFLAGS", FLAGS.join(" ")).env("RUSTC_BOOTSTRAP", "1");
+    cargo
+        .args(["--target", "host-tuple"])
+        .env("RUSTFLAGS", FLAGS.join(" "))
+        .env("RUSTC_BOOTSTRAP", "1");
     cargo.env("RUSTC_WRAPPER", root().join("fuzz/rustc.sh"));
-    built(cargo, names).context("libFuzzer and AddressSanitizer need a C++ compiler, and Linux or macOS")
+    built(cargo, names)
+        .context("libFuzzer and AddressSanitizer need a C++ compiler, and Linux or macOS")
 }
 
 /// Runs a build, and returns where the programs of these names lie.
 fn built<const N: usize>(mut cargo: Command, names: [&str; N]) -> Result<[PathBuf; N]> {
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "{} does not build", names.join(", "));
-    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
-    let messages = messages.collect::<Result<Vec<_>, _>>().context("cargo says something that is not JSON")?;
+    let output = cargo
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to run cargo")?;
+    ensure!(
+        output.status.success(),
+        "{} does not build",
+        names.join(", ")
+    );
+    let messages =
+        serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+    let messages = messages
+        .collect::<Result<Vec<_>, _>>()
+        .context("cargo says something that is not JSON")?;
     let mut paths = [const { PathBuf::new() }; N];
     for (path, name) in paths.iter_mut().zip(names) {
-        let own = messages.iter().filter(|message| message["target"]["name"] == name);
-        let built = own.filter_map(|message| message["executable"].as_str()).next_back();
-        *path = built.with_context(|| format!("cargo built no program named {name}"))?.into();
+        let own = messages
+            .iter()
+            .filter(|message| message["target"]["name"] == name);
+        let built = own
+            .filter_map(|message| message["executable"].as_str())
+            .next_back();
+        *path = built
+            .with_context(|| format!("cargo built no program named {name}"))?
+            .into();
     }
     Ok(paths)
 }

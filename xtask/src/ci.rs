@@ -15,8 +15,28 @@ use crate::tidy;
 /// The checks made by cargo: a name, the arguments, and the rustup component that must be there.
 const CHECKS: &[(&str, &[&str], Option<&str>)] = &[
     ("fmt", &["fmt", "--all", "--check"], Some("rustfmt")),
-    ("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], Some("clippy")),
-    ("doc", &["doc", "--workspace", "--no-deps", "--document-private-items"], None),
+    (
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        Some("clippy"),
+    ),
+    (
+        "doc",
+        &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ],
+        None,
+    ),
     ("test", &["test", "--workspace", "--no-fail-fast"], None),
 ];
 
@@ -27,11 +47,19 @@ pub fn run() -> Result<()> {
     if let Err(error) = &tidy {
         eprintln!("error: {error:#}");
     }
-    let mut lines = vec![line("tidy", start.elapsed(), if tidy.is_ok() { "ok" } else { "FAILED" })];
+    let mut lines = vec![line(
+        "tidy",
+        start.elapsed(),
+        if tidy.is_ok() { "ok" } else { "FAILED" },
+    )];
     let mut failed = tidy.is_err();
     for &(name, args, component) in CHECKS {
         if let Some(component) = component.filter(|component| !installed(component)) {
-            lines.push(line(name, Duration::ZERO, &format!("skipped: `rustup component add {component}` brings it")));
+            lines.push(line(
+                name,
+                Duration::ZERO,
+                &format!("skipped: `rustup component add {component}` brings it"),
+            ));
             continue;
         }
         eprintln!("\n==> cargo {}", args.join(" "));
@@ -41,17 +69,29 @@ pub fn run() -> Result<()> {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }
         let ok = command.args(args).status()?.success();
-        lines.push(line(name, start.elapsed(), if ok { "ok" } else { "FAILED" }));
+        lines.push(line(
+            name,
+            start.elapsed(),
+            if ok { "ok" } else { "FAILED" },
+        ));
         failed |= !ok;
     }
     println!("\n{}", lines.join("\n"));
-    if failed { bail!("not all checks passed") } else { Ok(()) }
+    if failed {
+        bail!("not all checks passed")
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the cargo subcommand of a component is there: `rustfmt` brings `fmt`, `clippy` itself.
 fn installed(component: &str) -> bool {
     let subcommand = component.trim_start_matches("rust");
-    let quiet = cargo().args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let quiet = cargo()
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     quiet.is_ok_and(|status| status.success())
 }
 

@@ -20,26 +20,39 @@ pub fn escape(text: &str) -> String {
 pub fn prose(text: &str) -> String {
     let pieces = text.split('`').enumerate();
     let piece = |(i, piece): (usize, &str)| {
-        if i % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece) }
+        if i % 2 == 1 {
+            format!("<code>{}</code>", escape(piece))
+        } else {
+            escape(piece)
+        }
     };
     pieces.map(piece).collect()
 }
 
 /// A list of sentences.
 pub fn list(items: impl IntoIterator<Item = String>) -> String {
-    let items: String = items.into_iter().map(|item| format!("<li>{}</li>", prose(&item))).collect();
+    let items: String = items
+        .into_iter()
+        .map(|item| format!("<li>{}</li>", prose(&item)))
+        .collect();
     format!("<ul>{items}</ul>\n")
 }
 
 /// A part that is folded until somebody wants it.
 pub fn folded(summary: &str, inside: &str) -> String {
-    format!("<details><summary>{}</summary>\n{inside}</details>\n", escape(summary))
+    format!(
+        "<details><summary>{}</summary>\n{inside}</details>\n",
+        escape(summary)
+    )
 }
 
 /// A table that scrolls inside its own box, never the page; `name` is read out for it. The header's cells and the rows are
 /// HTML.
 pub fn table(name: &str, header: &[String], rows: &str) -> String {
-    let header: String = header.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")).collect();
+    let header: String = header
+        .iter()
+        .map(|cell| format!("<th scope=\"col\">{cell}</th>"))
+        .collect();
     let name = escape(name);
     format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"{name}\" tabindex=\"0\"><table>\
@@ -66,17 +79,29 @@ mod tests {
 
     #[test]
     fn text_cannot_become_a_tag() {
-        assert_eq!(escape("<a href='x'>\"&\""), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;");
-        assert_eq!(prose("run `prl <x>` & see"), "run <code>prl &lt;x&gt;</code> &amp; see");
+        assert_eq!(
+            escape("<a href='x'>\"&\""),
+            "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;"
+        );
+        assert_eq!(
+            prose("run `prl <x>` & see"),
+            "run <code>prl &lt;x&gt;</code> &amp; see"
+        );
         assert_eq!(list(["<b>".to_owned()]), "<ul><li>&lt;b&gt;</li></ul>\n");
-        assert!(folded("<i>", "").contains("&lt;i&gt;") && table("\"t", &[], "").contains("aria-label=\"&quot;t\""));
+        assert!(
+            folded("<i>", "").contains("&lt;i&gt;")
+                && table("\"t", &[], "").contains("aria-label=\"&quot;t\"")
+        );
     }
 
     #[test]
     fn thousands_are_set_apart() {
         assert_eq!(
             ["1", "999", "1\u{202f}000", "1\u{202f}176\u{202f}680"],
-            [1, 999, 1000, 1_176_680].map(thousands).each_ref().map(String::as_str)
+            [1, 999, 1000, 1_176_680]
+                .map(thousands)
+                .each_ref()
+                .map(String::as_str)
         );
     }
 }

@@ -33,22 +33,45 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, Into::into),
             gpu: said("nvidia-smi", &["--query-gpu=name", "--format=csv,noheader"]),
             system: system(),
-            rustc: built.map(|built| built.rustc.clone()).or_else(rustc).unwrap_or_else(unknown),
-            commit: built.map(|built| built.commit.clone()).or_else(commit).unwrap_or_else(unknown),
+            rustc: built
+                .map(|built| built.rustc.clone())
+                .or_else(rustc)
+                .unwrap_or_else(unknown),
+            commit: built
+                .map(|built| built.commit.clone())
+                .or_else(commit)
+                .unwrap_or_else(unknown),
         }
     }
 
     /// What it is, a line each.
     pub fn lines(&self) -> Vec<String> {
-        let Self { processor, cores, gpu, system, rustc, commit } = self;
+        let Self {
+            processor,
+            cores,
+            gpu,
+            system,
+            rustc,
+            commit,
+        } = self;
         let gpu = gpu.iter().map(|gpu| format!("GPU: {gpu}"));
-        let rest = [format!("system: {system}"), format!("compiler: {rustc}"), format!("commit: {commit}")];
-        std::iter::once(format!("processor: {processor}, {cores} cores")).chain(gpu).chain(rest).collect()
+        let rest = [
+            format!("system: {system}"),
+            format!("compiler: {rustc}"),
+            format!("commit: {commit}"),
+        ];
+        std::iter::once(format!("processor: {processor}, {cores} cores"))
+            .chain(gpu)
+            .chain(rest)
+            .collect()
     }
 
     /// The same as a Markdown list.
     pub fn to_markdown(&self) -> String {
-        self.lines().iter().map(|line| format!("- {line}\n")).collect()
+        self.lines()
+            .iter()
+            .map(|line| format!("- {line}\n"))
+            .collect()
     }
 }
 
@@ -58,19 +81,28 @@ fn unknown() -> String {
 
 fn processor() -> Option<String> {
     let linux = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = linux.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map(|(_, name)| name.trim().to_owned()).or_else(|| said("sysctl", &["-n", "machdep.cpu.brand_string"]))
+    let model = linux
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model
+        .map(|(_, name)| name.trim().to_owned())
+        .or_else(|| said("sysctl", &["-n", "machdep.cpu.brand_string"]))
 }
 
 fn system() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let name = name.map_or(std::env::consts::OS, |name| name.trim_matches('"'));
     format!("{name}, {}", std::env::consts::ARCH)
 }
 
 fn rustc() -> Option<String> {
-    said(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()), &["--version"])
+    said(
+        &std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()),
+        &["--version"],
+    )
 }
 
 /// Results are no change: they are written by what the commit holds.
@@ -79,13 +111,24 @@ fn commit() -> Option<String> {
     let git = |args: &[&str]| said("git", &[&["-c", "safe.directory=*"], args].concat());
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let changes = git(&["status", "--porcelain", "--", ".", ":(exclude)results"]);
-    Some(if changes.is_some() { format!("{commit} + changes") } else { commit })
+    Some(if changes.is_some() {
+        format!("{commit} + changes")
+    } else {
+        commit
+    })
 }
 
 /// The first line that a program prints, if it is there, succeeds and says anything.
 fn said(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).current_dir(root()).output().ok()?;
-    let first = String::from_utf8_lossy(&output.stdout).lines().next().map(|line| line.trim().to_owned());
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(root())
+        .output()
+        .ok()?;
+    let first = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .next()
+        .map(|line| line.trim().to_owned());
     first.filter(|line| output.status.success() && !line.is_empty())
 }
 

@@ -54,18 +54,30 @@ PRL_PACK=$here PRL_PACK_LIBRARIES=${LD_LIBRARY_PATH:-} LD_LIBRARY_PATH=${LD_LIBR
 
 /// Builds and copies everything.
 pub fn run(args: &Args) -> Result<()> {
-    ensure!(!args.out.exists(), "{} is there already; name another --out", args.out.display());
-    let names = args.data.iter().map(|data| dataset_name(data)).collect::<Result<Vec<_>>>()?;
+    ensure!(
+        !args.out.exists(),
+        "{} is there already; name another --out",
+        args.out.display()
+    );
+    let names = args
+        .data
+        .iter()
+        .map(|data| dataset_name(data))
+        .collect::<Result<Vec<_>>>()?;
     let prl = binary::prl_without_readers(&args.device)?;
     let built = Built::now(&prl)?;
-    let mut programs =
-        vec![("prl", prl), ("step_speed", binary::step_speed(&args.device)?), ("xtask", binary::xtask()?)];
+    let mut programs = vec![
+        ("prl", prl),
+        ("step_speed", binary::step_speed(&args.device)?),
+        ("xtask", binary::xtask()?),
+    ];
     if args.device.starts_with("cuda") {
         programs.extend(binary::GPU_TESTS.into_iter().zip(binary::gpu_tests()?));
     }
     let out = std::path::absolute(&args.out)?;
     let part = out.with_extension("part");
-    fs::create_dir_all(part.join(packed::PROGRAMS)).with_context(|| format!("failed to make {}", part.display()))?;
+    fs::create_dir_all(part.join(packed::PROGRAMS))
+        .with_context(|| format!("failed to make {}", part.display()))?;
     for (name, program) in &programs {
         copy(program, &part.join(packed::PROGRAMS).join(name))?;
     }
@@ -74,7 +86,10 @@ pub fn run(args: &Args) -> Result<()> {
     for (data, name) in args.data.iter().zip(&names) {
         copy_files(data, &part.join(packed::DATA).join(name))?;
     }
-    write_whole(&part.join(packed::BUILT), serde_json::to_string_pretty(&built)?)?;
+    write_whole(
+        &part.join(packed::BUILT),
+        serde_json::to_string_pretty(&built)?,
+    )?;
     write_whole(&part.join("run"), RUN)?;
     executable(&part.join("run"))?;
     fs::rename(&part, &out)?;
@@ -84,8 +99,15 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The folder's name of a prepared dataset.
 fn dataset_name(data: &Path) -> Result<String> {
-    ensure!(data.join("manifest.json").is_file(), "{} is no prepared dataset: it has no manifest.json", data.display());
-    let name = data.canonicalize()?.file_name().map(|name| name.to_string_lossy().into_owned());
+    ensure!(
+        data.join("manifest.json").is_file(),
+        "{} is no prepared dataset: it has no manifest.json",
+        data.display()
+    );
+    let name = data
+        .canonicalize()?
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     name.with_context(|| format!("{} has no name", data.display()))
 }
 
@@ -102,14 +124,18 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))?;
+    fs::copy(from, to)
+        .with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 
 #[cfg(unix)]
 fn executable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+    Ok(fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(0o755),
+    )?)
 }
 
 #[cfg(not(unix))]
@@ -133,13 +159,22 @@ mod tests {
         let tool = "#!/bin/sh\necho \"$1 $LD_LIBRARY_PATH of $PRL_PACK_LIBRARIES in $PRL_PACK\"\n";
         fs::write(dir.path().join("bin/tool"), tool).unwrap();
         fs::write(dir.path().join("run"), RUN).unwrap();
-        ["bin/tool", "run"].iter().for_each(|name| executable(&dir.path().join(name)).unwrap());
+        ["bin/tool", "run"]
+            .iter()
+            .for_each(|name| executable(&dir.path().join(name)).unwrap());
         let mut run = Command::new(dir.path().join("run"));
-        run.env("CUDA_LIBRARIES", dir.path().join("gpu")).env("LD_LIBRARY_PATH", "own");
+        run.env("CUDA_LIBRARIES", dir.path().join("gpu"))
+            .env("LD_LIBRARY_PATH", "own");
         let output = run.args(["tool", "a b"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
-        assert!(said.starts_with("a b own:") && said.contains(&lib.display().to_string()), "{said}");
-        assert!(said.ends_with(&format!(" of own in {}\n", dir.path().display())), "{said}");
+        assert!(
+            said.starts_with("a b own:") && said.contains(&lib.display().to_string()),
+            "{said}"
+        );
+        assert!(
+            said.ends_with(&format!(" of own in {}\n", dir.path().display())),
+            "{said}"
+        );
     }
 
     #[test]

@@ -78,7 +78,11 @@ impl Built {
     /// If the sources have no name and the binary cannot be read.
     pub fn now(prl: &Path) -> Result<Self> {
         let Machine { rustc, commit, .. } = Machine::here();
-        Ok(Self { rustc, commit, code: code::of_source_or(prl)? })
+        Ok(Self {
+            rustc,
+            commit,
+            code: code::of_source_or(prl)?,
+        })
     }
 }
 
@@ -86,10 +90,15 @@ impl Pack {
     /// Reads what it was built from.
     fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(BUILT);
-        let built =
-            fs::read(&path).with_context(|| format!("{FOLDER} names no pack: failed to read {}", path.display()))?;
-        let built = serde_json::from_slice(&built).with_context(|| format!("failed to read {}", path.display()))?;
-        Ok(Self { folder: std::path::absolute(folder)?, built })
+        let built = fs::read(&path).with_context(|| {
+            format!("{FOLDER} names no pack: failed to read {}", path.display())
+        })?;
+        let built = serde_json::from_slice(&built)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        Ok(Self {
+            folder: std::path::absolute(folder)?,
+            built,
+        })
     }
 
     /// Its programs of these names.
@@ -99,7 +108,10 @@ impl Pack {
     pub fn programs<const N: usize>(&self, names: [&str; N]) -> Result<[PathBuf; N]> {
         let programs = names.map(|name| self.folder.join(PROGRAMS).join(name));
         match programs.iter().find(|program| !program.is_file()) {
-            Some(missing) => bail!("this pack has no {}; that task needs the repository", missing.display()),
+            Some(missing) => bail!(
+                "this pack has no {}; that task needs the repository",
+                missing.display()
+            ),
             None => Ok(programs),
         }
     }
@@ -110,7 +122,8 @@ impl Pack {
     /// If there is none, or several.
     pub fn dataset(&self, log: &str) -> Result<PathBuf> {
         let data = self.folder.join(DATA);
-        let entries = fs::read_dir(&data).with_context(|| format!("failed to read {}", data.display()))?;
+        let entries =
+            fs::read_dir(&data).with_context(|| format!("failed to read {}", data.display()))?;
         let mut found = Vec::new();
         for entry in entries {
             let dir = entry?.path();
@@ -127,7 +140,11 @@ impl Pack {
                  or leave it out with --logs",
                 data.display()
             ),
-            [..] => bail!("{} datasets are prepared from {log} in {}: leave one there", found.len(), data.display()),
+            [..] => bail!(
+                "{} datasets are prepared from {log} in {}: leave one there",
+                found.len(),
+                data.display()
+            ),
         }
     }
 }
@@ -138,14 +155,22 @@ mod tests {
 
     /// A folder like one that `pack` makes, with these datasets: a folder's name and the log it is of.
     fn pack(dir: &Path, datasets: &[(&str, &str)]) -> Pack {
-        let built = Built { rustc: "rustc 1.0".into(), commit: "abc".into(), code: "c0de".into() };
+        let built = Built {
+            rustc: "rustc 1.0".into(),
+            commit: "abc".into(),
+            code: "c0de".into(),
+        };
         fs::write(dir.join(BUILT), serde_json::to_string(&built).unwrap()).unwrap();
         fs::create_dir_all(dir.join(DATA)).unwrap();
         fs::create_dir_all(dir.join(PROGRAMS)).unwrap();
         for (name, log) in datasets {
             let dataset = dir.join(DATA).join(name);
             fs::create_dir_all(&dataset).unwrap();
-            fs::write(dataset.join("manifest.json"), format!("{{\"source\": {{\"kind\": \"{log}\"}}}}")).unwrap();
+            fs::write(
+                dataset.join("manifest.json"),
+                format!("{{\"source\": {{\"kind\": \"{log}\"}}}}"),
+            )
+            .unwrap();
         }
         let pack = Pack::open(dir).unwrap();
         assert_eq!(pack.built, built);
@@ -155,13 +180,22 @@ mod tests {
     #[test]
     fn the_one_dataset_of_a_log_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let pack = pack(dir.path(), &[("a", "rc15"), ("b", "retailrocket"), ("c", "retailrocket")]);
+        let pack = pack(
+            dir.path(),
+            &[("a", "rc15"), ("b", "retailrocket"), ("c", "retailrocket")],
+        );
         assert!(pack.dataset("rc15").unwrap().ends_with("data/a"));
         let error = pack.dataset("retailrocket").unwrap_err().to_string();
-        assert!(error.starts_with("2 datasets are prepared from retailrocket in "), "{error}");
+        assert!(
+            error.starts_with("2 datasets are prepared from retailrocket in "),
+            "{error}"
+        );
         fs::remove_dir_all(dir.path().join("data/a")).unwrap();
         let error = pack.dataset("rc15").unwrap_err().to_string();
-        assert!(error.starts_with("no prepared rc15 in ") && error.contains("--data"), "{error}");
+        assert!(
+            error.starts_with("no prepared rc15 in ") && error.contains("--data"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -171,7 +205,10 @@ mod tests {
         fs::write(dir.path().join("bin/prl"), "").unwrap();
         assert!(pack.programs(["prl"]).unwrap()[0].ends_with("bin/prl"));
         let error = pack.programs(["prl", "load"]).unwrap_err().to_string();
-        assert!(error.contains("has no") && error.contains("bin/load"), "{error}");
+        assert!(
+            error.contains("has no") && error.contains("bin/load"),
+            "{error}"
+        );
     }
 
     #[test]

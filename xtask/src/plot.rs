@@ -39,21 +39,40 @@ pub struct Line {
 pub fn svg(charts: &[Chart]) -> Result<String> {
     let columns = charts.len().max(1);
     let names: Vec<&str> = charts.iter().map(|chart| chart.title.as_str()).collect();
-    sheet((SIZE.0 * columns as u32, SIZE.1), &names.join("; "), |root| {
-        charts.iter().zip(root.split_evenly((1, columns))).try_for_each(|(chart, area)| chart.draw(&area))
-    })
+    sheet(
+        (SIZE.0 * columns as u32, SIZE.1),
+        &names.join("; "),
+        |root| {
+            charts
+                .iter()
+                .zip(root.split_evenly((1, columns)))
+                .try_for_each(|(chart, area)| chart.draw(&area))
+        },
+    )
 }
 
 impl Chart {
     /// A point as the axes place it.
     fn placed(&self, point: &[f64; 4]) -> [f64; 4] {
-        if self.is_logarithmic { point.map(f64::log10) } else { *point }
+        if self.is_logarithmic {
+            point.map(f64::log10)
+        } else {
+            *point
+        }
     }
 
     fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
-        let legend: Vec<(&str, RGBColor)> = self.lines.iter().map(|line| (line.name.as_str(), line.colour)).collect();
+        let legend: Vec<(&str, RGBColor)> = self
+            .lines
+            .iter()
+            .map(|line| (line.name.as_str(), line.colour))
+            .collect();
         let body = headed(area, &self.title, &legend)?;
-        let points = || self.lines.iter().flat_map(|line| line.points.iter().map(|p| self.placed(p)));
+        let points = || {
+            self.lines
+                .iter()
+                .flat_map(|line| line.points.iter().map(|p| self.placed(p)))
+        };
         let x = range(points().map(|p| p[0]), 0.02);
         let y = range(points().flat_map(|p| [p[2], p[3]]), 0.06);
         let mut chart = ChartBuilder::on(&body)
@@ -63,8 +82,20 @@ impl Chart {
             .y_label_area_size(136)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         let digits = digits(y.1 - y.0);
-        let y_label = |y: f64| if self.is_logarithmic { rounded(y) } else { format!("{y:.digits$}") };
-        let x_label = |x: f64| if self.is_logarithmic { rounded(x) } else { plain(x) };
+        let y_label = |y: f64| {
+            if self.is_logarithmic {
+                rounded(y)
+            } else {
+                format!("{y:.digits$}")
+            }
+        };
+        let x_label = |x: f64| {
+            if self.is_logarithmic {
+                rounded(x)
+            } else {
+                plain(x)
+            }
+        };
         let small = label(HPos::Center).pos(Pos::new(HPos::Left, VPos::Top));
         chart
             .configure_mesh()
@@ -88,9 +119,16 @@ impl Chart {
                 let band = above.chain(below).collect::<Vec<_>>();
                 chart.draw_series([Polygon::new(band, line.colour.mix(0.2).filled())])?;
             }
-            chart.draw_series(LineSeries::new(points.iter().map(|p| (p[0], p[1])), line.colour.stroke_width(5)))?;
+            chart.draw_series(LineSeries::new(
+                points.iter().map(|p| (p[0], p[1])),
+                line.colour.stroke_width(5),
+            ))?;
             if points.len() <= MARKED {
-                chart.draw_series(points.iter().map(|p| Circle::new((p[0], p[1]), 8, line.colour.filled())))?;
+                chart.draw_series(
+                    points
+                        .iter()
+                        .map(|p| Circle::new((p[0], p[1]), 8, line.colour.filled())),
+                )?;
             }
         }
         Ok(())
@@ -107,7 +145,11 @@ fn rounded(logarithm: f64) -> String {
     };
     let digits = (1.0 - scaled.log10().floor()).max(0.0) as usize;
     let text = format!("{scaled:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{unit}")
 }
 
@@ -138,9 +180,16 @@ mod tests {
     #[test]
     fn a_chart_shows_its_lines_bands_and_names() {
         let drawn = svg(&[chart(2)]).unwrap();
-        assert!(drawn.contains("method &lt;1&gt;") && drawn.contains("stroke=\"#C80A1E\""), "{drawn}");
+        assert!(
+            drawn.contains("method &lt;1&gt;") && drawn.contains("stroke=\"#C80A1E\""),
+            "{drawn}"
+        );
         assert_eq!(drawn.matches("<polygon").count(), 2);
-        assert!(svg(&[chart(1), chart(1)]).unwrap().contains("viewBox=\"0 0 1840 640\""));
+        assert!(
+            svg(&[chart(1), chart(1)])
+                .unwrap()
+                .contains("viewBox=\"0 0 1840 640\"")
+        );
         assert!(svg(&[chart(0)]).is_ok() && svg(&[]).is_ok());
     }
 
@@ -153,16 +202,35 @@ mod tests {
 
     #[test]
     fn logarithmic_axes_name_the_numbers_themselves() {
-        let names = [31_622.8f64, 1e6, 999_900.0, 70_852.0, 0.316, 100.0, 20.0].map(|x| rounded(x.log10()));
+        let names =
+            [31_622.8f64, 1e6, 999_900.0, 70_852.0, 0.316, 100.0, 20.0].map(|x| rounded(x.log10()));
         assert_eq!(names, ["32k", "1M", "1M", "71k", "0.32", "100", "20"]);
-        let chart = Chart { is_logarithmic: true, ..chart(1) };
-        let points = chart.lines[0].points.iter().map(|p| p.map(|x| x.max(0.01))).collect();
-        let lines = vec![Line { points, name: "a".into(), colour: chart.lines[0].colour }];
-        assert!(svg(&[Chart { lines, ..chart }]).unwrap().contains("<polygon"));
+        let chart = Chart {
+            is_logarithmic: true,
+            ..chart(1)
+        };
+        let points = chart.lines[0]
+            .points
+            .iter()
+            .map(|p| p.map(|x| x.max(0.01)))
+            .collect();
+        let lines = vec![Line {
+            points,
+            name: "a".into(),
+            colour: chart.lines[0].colour,
+        }];
+        assert!(
+            svg(&[Chart { lines, ..chart }])
+                .unwrap()
+                .contains("<polygon")
+        );
     }
 
     #[test]
     fn numbers_on_an_axis_are_plain() {
-        assert_eq!([plain(0.1 + 0.2), plain(2.0), plain(-0.25)], ["0.3", "2", "-0.25"]);
+        assert_eq!(
+            [plain(0.1 + 0.2), plain(2.0), plain(-0.25)],
+            ["0.3", "2", "-0.25"]
+        );
     }
 }

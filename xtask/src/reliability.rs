@@ -97,13 +97,19 @@ pub fn run(args: &Args) -> Result<()> {
         rows.retain(|found| found.part != *name);
         for row in part(&runs, args)? {
             eprintln!("{}: {} times, lost {}", row.tried, row.times, row.lost);
-            rows.push(Found { part: (*name).to_owned(), commit: commit.clone(), row });
+            rows.push(Found {
+                part: (*name).to_owned(),
+                commit: commit.clone(),
+                row,
+            });
         }
         // The promises' own order.
         rows.sort_by_key(|found| found.row.promise);
         write_whole(
             &kept,
-            rows.iter().map(|found| Ok(serde_json::to_string(found)? + "\n")).collect::<Result<String>>()?,
+            rows.iter()
+                .map(|found| Ok(serde_json::to_string(found)? + "\n"))
+                .collect::<Result<String>>()?,
         )?;
     }
     let page = page(&rows);
@@ -116,14 +122,27 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// What was found before.
 fn read(kept: &Path) -> Result<Vec<Found>> {
-    let text = if kept.exists() { fs::read_to_string(kept)? } else { String::new() };
-    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    let text = if kept.exists() {
+        fs::read_to_string(kept)?
+    } else {
+        String::new()
+    };
+    Ok(text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?)
 }
 
 fn page(rows: &[Found]) -> String {
     let cells = |Found { commit, row, .. }: &Found| {
         let [times, lost] = [row.times, row.lost].map(|n| n.to_string());
-        vec![row.promise.title().to_owned(), row.tried.clone(), commit.clone(), times, lost]
+        vec![
+            row.promise.title().to_owned(),
+            row.tried.clone(),
+            commit.clone(),
+            times,
+            lost,
+        ]
     };
     let table = markdown_table(
         &["promise", "what was tried", "commit", "times", "lost"],
@@ -131,7 +150,10 @@ fn page(rows: &[Found]) -> String {
         &rows.iter().map(cells).collect::<Vec<_>>(),
     );
     let mut excluded = String::new();
-    for promise in row::Promise::ALL.iter().filter(|promise| rows.iter().any(|found| found.row.promise == **promise)) {
+    for promise in row::Promise::ALL
+        .iter()
+        .filter(|promise| rows.iter().any(|found| found.row.promise == **promise))
+    {
         excluded += &format!("- **{}**: {}\n", promise.title(), promise.excludes());
     }
     format!(

@@ -86,20 +86,49 @@ enum Launcher {
 /// Runs what is not done and writes the pages.
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.jobs > 0, "--jobs must be at least 1");
-    let profile = args.profile.as_deref().map(slurm::Profile::read).transpose()?.unwrap_or_default();
-    let device = if args.launcher == Launcher::Slurm { profile.device() } else { &args.device };
+    let profile = args
+        .profile
+        .as_deref()
+        .map(slurm::Profile::read)
+        .transpose()?
+        .unwrap_or_default();
+    let device = if args.launcher == Launcher::Slurm {
+        profile.device()
+    } else {
+        &args.device
+    };
     let _held = args.choice.hold()?;
     let planned = args.choice.plan(device)?;
-    let Planned { study, prl, runs, out } = &planned;
+    let Planned {
+        study,
+        prl,
+        runs,
+        out,
+    } = &planned;
     if args.launcher == Launcher::Slurm {
         let todo = queue::todo(study, &queue::look(study), args.retry_failed);
-        return slurm::submit(study, &todo, prl, &profile, runs, &args.choice.flags()?, args.dry_run);
+        return slurm::submit(
+            study,
+            &todo,
+            prl,
+            &profile,
+            runs,
+            &args.choice.flags()?,
+            args.dry_run,
+        );
     }
     let (paper, tests) = (paper::rows()?, Tests::default());
     let write = |outcomes: &[_]| page::write(study, outcomes, &paper, &tests, out);
-    let threads = args.threads.unwrap_or(study.machine.cores).div_euclid(args.jobs).max(1);
-    let compute =
-        Compute { threads, devices: devices::of_jobs(&args.device, args.jobs), retry_failed: args.retry_failed };
+    let threads = args
+        .threads
+        .unwrap_or(study.machine.cores)
+        .div_euclid(args.jobs)
+        .max(1);
+    let compute = Compute {
+        threads,
+        devices: devices::of_jobs(&args.device, args.jobs),
+        retry_failed: args.retry_failed,
+    };
     let (outcomes, failed) = if args.choice.is_of_the_past() {
         let outcomes = queue::look(study);
         write(&outcomes)?;
@@ -110,9 +139,15 @@ pub fn run(args: Args) -> Result<()> {
     println!("{}", out.join("README.md").display());
     let before = Count::of(&outcomes).failed - failed;
     if before > 0 {
-        eprintln!("{before} runs failed before and were not tried again; --retry-failed tries them");
+        eprintln!(
+            "{before} runs failed before and were not tried again; --retry-failed tries them"
+        );
     }
-    if failed > 0 { bail!("{failed} runs failed; their cells say why") } else { Ok(()) }
+    if failed > 0 {
+        bail!("{failed} runs failed; their cells say why")
+    } else {
+        Ok(())
+    }
 }
 
 /// Flags of `perform`.
@@ -133,7 +168,12 @@ pub struct PerformArgs {
 /// Carries out one task of a submission: what each index of a job array does.
 pub fn perform(args: &PerformArgs) -> Result<()> {
     let task = slurm::task(&args.tasks, args.index)?;
-    match task.attempt(&Prl::find(&args.device)?, &Machine::here(), args.threads, &args.device)? {
+    match task.attempt(
+        &Prl::find(&args.device)?,
+        &Machine::here(),
+        args.threads,
+        &args.device,
+    )? {
         Outcome::Failed(failure) => bail!("{}: {}", task.dir.display(), failure.message),
         _ => Ok(()),
     }

@@ -31,21 +31,34 @@ const MARGIN: i32 = 24;
 /// A part of a sheet.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// Whether a drawing came out.
-pub type Drawn<'a> = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+pub type Drawn<'a> =
+    std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// A sheet of this size, as drawn: `name` is read out for it, `paint` draws.
-pub fn sheet(size: (u32, u32), name: &str, paint: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>) -> Result<String> {
+pub fn sheet(
+    size: (u32, u32),
+    name: &str,
+    paint: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>,
+) -> Result<String> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         // plotters' errors borrow the backend.
-        paint(&root).and_then(|()| root.present()).map_err(|error| anyhow!("failed to draw {name}: {error}"))?;
+        paint(&root)
+            .and_then(|()| root.present())
+            .map_err(|error| anyhow!("failed to draw {name}: {error}"))?;
     }
     let (width, height) = (size.0 / SCALE, size.1 / SCALE);
     let drawn = format!("<svg width=\"{}\" height=\"{}\"", size.0, size.1);
-    let shown = format!("<svg role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\"", escape(name));
+    let shown = format!(
+        "<svg role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\"",
+        escape(name)
+    );
     let family = "font-family=\"system-ui, sans-serif\"";
-    Ok(svg.replacen(&drawn, &shown, 1).replace(INK_NAME, "currentColor").replace("font-family=\"sans-serif\"", family))
+    Ok(svg
+        .replacen(&drawn, &shown, 1)
+        .replace(INK_NAME, "currentColor")
+        .replace("font-family=\"sans-serif\"", family))
 }
 
 /// The same as an SVG that stands alone: on white or, for a reader in the dark, on black.
@@ -58,7 +71,9 @@ pub fn alone(svg: &str) -> String {
 
 /// Text of labels, its middle at the height where it is put.
 pub fn label(at: HPos) -> TextStyle<'static> {
-    TextStyle::from(("sans-serif", LABEL).into_font()).color(&INK).pos(Pos::new(at, VPos::Center))
+    TextStyle::from(("sans-serif", LABEL).into_font())
+        .color(&INK)
+        .pos(Pos::new(at, VPos::Center))
 }
 
 /// The same in bold.
@@ -74,14 +89,21 @@ pub fn headed<'a>(
     title: &str,
     legend: &[(&str, RGBColor)],
 ) -> std::result::Result<Area<'a>, DrawingAreaErrorKind<std::io::Error>> {
-    let places = places(legend.iter().map(|(name, _)| name.chars().count()), area.dim_in_pixel().0 as i32);
+    let places = places(
+        legend.iter().map(|(name, _)| name.chars().count()),
+        area.dim_in_pixel().0 as i32,
+    );
     let rows = places.last().map_or(0, |(row, _)| row + 1);
     let (head, body) = area.split_vertically(TITLE_ROW + LEGEND_ROW * rows);
-    let style = TextStyle::from(("sans-serif", TITLE).into_font().style(FontStyle::Bold)).color(&INK);
+    let style =
+        TextStyle::from(("sans-serif", TITLE).into_font().style(FontStyle::Bold)).color(&INK);
     head.draw_text(title, &style, (MARGIN, 18))?;
     for ((name, colour), (row, at)) in legend.iter().zip(places) {
         let y = TITLE_ROW + LEGEND_ROW * row + LEGEND_ROW / 2;
-        head.draw(&PathElement::new(vec![(at, y), (at + 36, y)], colour.stroke_width(6)))?;
+        head.draw(&PathElement::new(
+            vec![(at, y), (at + 36, y)],
+            colour.stroke_width(6),
+        ))?;
         head.draw_text(name, &label(HPos::Left), (at + 46, y))?;
     }
     Ok(body)
@@ -104,7 +126,9 @@ fn places(lengths: impl Iterator<Item = usize>, width: i32) -> Vec<(i32, i32)> {
 
 /// The range of some numbers, with a margin as a share of it at both ends.
 pub fn range(all: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
-    let (lo, hi) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| (lo.min(x), hi.max(x)));
+    let (lo, hi) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
+        (lo.min(x), hi.max(x))
+    });
     if !lo.is_finite() || !hi.is_finite() {
         return (0.0, 1.0);
     }
@@ -124,20 +148,34 @@ mod tests {
 
     #[test]
     fn ink_is_the_pages() {
-        let svg = sheet((200, 100), "A & <B>", |area| headed(area, "<T>", &[("n", RED)]).map(drop)).unwrap();
-        assert!(svg.contains("currentColor") && !svg.contains(INK_NAME), "{svg}");
+        let svg = sheet((200, 100), "A & <B>", |area| {
+            headed(area, "<T>", &[("n", RED)]).map(drop)
+        })
+        .unwrap();
         assert!(
-            svg.starts_with("<svg role=\"img\" aria-label=\"A &amp; &lt;B&gt;\" width=\"100\" height=\"50\""),
+            svg.contains("currentColor") && !svg.contains(INK_NAME),
             "{svg}"
         );
-        assert!(svg.contains("viewBox=\"0 0 200 100\"") && svg.contains("&lt;T&gt;"), "{svg}");
+        assert!(
+            svg.starts_with(
+                "<svg role=\"img\" aria-label=\"A &amp; &lt;B&gt;\" width=\"100\" height=\"50\""
+            ),
+            "{svg}"
+        );
+        assert!(
+            svg.contains("viewBox=\"0 0 200 100\"") && svg.contains("&lt;T&gt;"),
+            "{svg}"
+        );
         assert!(!svg.contains("<style>") && alone(&svg).contains("\"><style>"));
     }
 
     #[test]
     fn a_long_legend_takes_another_row() {
         let places = places([10, 10, 10].into_iter(), 480);
-        assert_eq!(places.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 0, 1]);
+        assert_eq!(
+            places.iter().map(|(row, _)| *row).collect::<Vec<_>>(),
+            [0, 0, 1]
+        );
         assert_eq!((places[0].1, places[2].1), (MARGIN, MARGIN));
     }
 

@@ -13,7 +13,9 @@ use serde_json::Value;
 use crate::{binary, root};
 
 /// The files of candle's kernels that a training comes to.
-const OF_CANDLE: [&str; 7] = ["affine", "binary", "fill", "indexing", "reduce", "ternary", "unary"];
+const OF_CANDLE: [&str; 7] = [
+    "affine", "binary", "fill", "indexing", "reduce", "ternary", "unary",
+];
 /// What the library is looked for as.
 const NAMES: [&str; 3] = ["libcuda.so.1", "libcublas.so.13", "libcurand.so.10"];
 
@@ -29,14 +31,35 @@ pub fn run() -> Result<()> {
     for header in ["cuda_utils.cuh", "binary_op_macros.cuh"] {
         fs::copy(kernels.join(header), dir.join(header))?;
     }
-    let compiler = Compiler { home: &home, dir: &dir };
+    let compiler = Compiler {
+        home: &home,
+        dir: &dir,
+    };
     let ours = fs::read_dir(root().join("crates/kernels/cuda"))?.map(|entry| Ok(entry?.path()));
-    let ours = ours.collect::<Result<Vec<_>>>()?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "cu"));
-    let theirs = OF_CANDLE.iter().map(|name| kernels.join(name).with_extension("cu"));
-    let sources: Vec<PathBuf> = ours.chain(theirs).chain([root().join("xtask/stand-in/cast.cu")]).collect();
+    let ours = ours
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "cu"));
+    let theirs = OF_CANDLE
+        .iter()
+        .map(|name| kernels.join(name).with_extension("cu"));
+    let sources: Vec<PathBuf> = ours
+        .chain(theirs)
+        .chain([root().join("xtask/stand-in/cast.cu")])
+        .collect();
     let objects = std::thread::scope(|scope| {
-        let begun: Vec<_> = sources.iter().map(|source| scope.spawn(|| compiler.kernels(source))).collect();
-        begun.into_iter().map(|thread| thread.join().expect("a compiler is watched without a panic")).collect()
+        let begun: Vec<_> = sources
+            .iter()
+            .map(|source| scope.spawn(|| compiler.kernels(source)))
+            .collect();
+        begun
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .expect("a compiler is watched without a panic")
+            })
+            .collect()
     });
     let mut objects: Vec<PathBuf> = Result::from_iter::<Vec<Result<PathBuf>>>(objects)?;
     objects.push(compiler.object(&root().join("xtask/stand-in/driver.cpp"), "driver", &dir)?);
@@ -44,28 +67,55 @@ pub fn run() -> Result<()> {
     compiler.link(&objects)?;
     for (tests, package) in tests.iter().zip(["kernels", "train"]) {
         let mut tests = Command::new(tests);
-        let status = tests.current_dir(root().join("crates").join(package)).env("LD_LIBRARY_PATH", &dir).status()?;
-        ensure!(status.success(), "the tests of prl-{package} for a GPU ended with {status}");
+        let status = tests
+            .current_dir(root().join("crates").join(package))
+            .env("LD_LIBRARY_PATH", &dir)
+            .status()?;
+        ensure!(
+            status.success(),
+            "the tests of prl-{package} for a GPU ended with {status}"
+        );
     }
     Ok(())
 }
 
 /// Where the CUDA toolkit lies.
 fn cuda_home() -> Result<PathBuf> {
-    let named = ["CUDA_HOME", "CUDA_PATH"].iter().find_map(std::env::var_os).map(PathBuf::from);
+    let named = ["CUDA_HOME", "CUDA_PATH"]
+        .iter()
+        .find_map(std::env::var_os)
+        .map(PathBuf::from);
     let home = named.unwrap_or_else(|| "/usr/local/cuda".into());
-    ensure!(home.join("include").is_dir(), "{} is no CUDA toolkit; name one in CUDA_HOME", home.display());
+    ensure!(
+        home.join("include").is_dir(),
+        "{} is no CUDA toolkit; name one in CUDA_HOME",
+        home.display()
+    );
     Ok(home)
 }
 
 /// Where cargo keeps the sources of candle's kernels.
 fn candle_kernels() -> Result<PathBuf> {
-    let output = binary::cargo().args(["metadata", "--format-version", "1", "--features", "prl-cli/cuda"]).output()?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata said nothing")?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
-    let package = packages.iter().find(|package| package["name"] == "candle-kernels");
-    let manifest =
-        package.and_then(|package| package["manifest_path"].as_str()).context("there is no candle-kernels")?;
+    let output = binary::cargo()
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--features",
+            "prl-cli/cuda",
+        ])
+        .output()?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata said nothing")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists no packages")?;
+    let package = packages
+        .iter()
+        .find(|package| package["name"] == "candle-kernels");
+    let manifest = package
+        .and_then(|package| package["manifest_path"].as_str())
+        .context("there is no candle-kernels")?;
     Ok(Path::new(manifest).with_file_name("src"))
 }
 
@@ -78,17 +128,32 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     /// The kernels of a CUDA file, each of which makes itself known.
     fn kernels(&self, source: &Path) -> Result<PathBuf> {
-        let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let owner = if source.starts_with(root()) { "prl" } else { "candle" };
+        let name = source
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let owner = if source.starts_with(root()) {
+            "prl"
+        } else {
+            "candle"
+        };
         let device = root().join("xtask/stand-in/device.h");
         let head = format!("#include {device:?}\n{}", fs::read_to_string(source)?);
         let plain = self.dir.join(format!("{owner}-{name}.cpp"));
         fs::write(&plain, &head)?;
         let beside = source.parent().unwrap_or(self.dir);
-        let whole = self.command(beside).args(["-E", "-P"]).arg(&plain).output().context("failed to run c++")?;
+        let whole = self
+            .command(beside)
+            .args(["-E", "-P"])
+            .arg(&plain)
+            .output()
+            .context("failed to run c++")?;
         let whole = String::from_utf8_lossy(&whole.stdout).into_owned();
         let registered: String = names(&whole)
-            .map(|kernel| format!("static const stand_in::Kernel known_{kernel}({kernel:?}, &{kernel});\n"))
+            .map(|kernel| {
+                format!("static const stand_in::Kernel known_{kernel}({kernel:?}, &{kernel});\n")
+            })
             .collect();
         fs::write(&plain, format!("{head}\n{registered}"))?;
         self.object(&plain, &format!("{owner}-{name}"), beside)
@@ -98,7 +163,12 @@ impl Compiler<'_> {
     fn command(&self, beside: &Path) -> Command {
         let mut command = Command::new("c++");
         command.args(["-std=c++17", "-O2", "-fPIC", "-w", "-fpermissive"]);
-        for headers in [&self.home.join("include"), &root().join("xtask/stand-in"), self.dir, beside] {
+        for headers in [
+            &self.home.join("include"),
+            &root().join("xtask/stand-in"),
+            self.dir,
+            beside,
+        ] {
             command.arg("-I").arg(headers);
         }
         command
@@ -106,7 +176,13 @@ impl Compiler<'_> {
 
     fn object(&self, source: &Path, name: &str, beside: &Path) -> Result<PathBuf> {
         let object = self.dir.join(name).with_extension("o");
-        run_quietly(self.command(beside).arg("-c").arg(source).arg("-o").arg(&object))?;
+        run_quietly(
+            self.command(beside)
+                .arg("-c")
+                .arg(source)
+                .arg("-o")
+                .arg(&object),
+        )?;
         Ok(object)
     }
 
@@ -127,8 +203,12 @@ impl Compiler<'_> {
             fs::hard_link(&library, other)?;
         }
         let runtime = "libcudart.so.13";
-        let places = ["lib64", "lib", "targets/x86_64-linux/lib"].map(|lib| self.home.join(lib).join(runtime));
-        let found = places.iter().find(|place| place.exists()).context("the toolkit has no libcudart.so.13")?;
+        let places = ["lib64", "lib", "targets/x86_64-linux/lib"]
+            .map(|lib| self.home.join(lib).join(runtime));
+        let found = places
+            .iter()
+            .find(|place| place.exists())
+            .context("the toolkit has no libcudart.so.13")?;
         fs::copy(found, self.dir.join(runtime))?;
         Ok(())
     }
@@ -136,16 +216,31 @@ impl Compiler<'_> {
 
 /// The kernels that a preprocessed file defines.
 fn names(text: &str) -> impl Iterator<Item = &str> {
-    let kernels = text.split("extern \"C\"").skip(1).filter_map(|rest| rest.trim_start().strip_prefix("void "));
+    let kernels = text
+        .split("extern \"C\"")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix("void "));
     kernels.filter_map(|rest| Some(rest.split_once('(')?.0.trim()))
 }
 
 /// A source with every function that a program asks the GPU's libraries for and the objects lack: each says so and fails.
 fn missing(program: &Path, objects: &[PathBuf], dir: &Path) -> Result<PathBuf> {
     let symbols = |args: &[&str], files: &[&Path]| -> Result<Vec<String>> {
-        let output = Command::new("nm").args(args).args(files).output().context("failed to run nm")?;
+        let output = Command::new("nm")
+            .args(args)
+            .args(files)
+            .output()
+            .context("failed to run nm")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let last = |line: &str| Some(line.split_whitespace().last()?.split('@').next()?.to_owned());
+        let last = |line: &str| {
+            Some(
+                line.split_whitespace()
+                    .last()?
+                    .split('@')
+                    .next()?
+                    .to_owned(),
+            )
+        };
         Ok(text.lines().filter_map(last).collect())
     };
     let objects: Vec<&Path> = objects.iter().map(PathBuf::as_path).collect();
@@ -155,18 +250,35 @@ fn missing(program: &Path, objects: &[PathBuf], dir: &Path) -> Result<PathBuf> {
         rest.starts_with(char::is_uppercase) || rest.starts_with("blas") || rest.starts_with("rand")
     };
     let asked = symbols(&["--dynamic", "--undefined-only"], &[program])?;
-    let lacking = asked.iter().filter(of_gpu).filter(|name| !there.contains(name));
+    let lacking = asked
+        .iter()
+        .filter(of_gpu)
+        .filter(|name| !there.contains(name));
     let say = |name: &String| {
-        format!("extern \"C\" int {name}() {{ return (fprintf(stderr, \"stand-in: there is no {name}\\n\"), 801); }}\n")
+        format!(
+            "extern \"C\" int {name}() {{ return (fprintf(stderr, \"stand-in: there is no {name}\\n\"), 801); }}\n"
+        )
     };
     let source = dir.join("missing.cpp");
-    fs::write(&source, format!("#include <cstdio>\n{}", lacking.map(say).collect::<String>()))?;
+    fs::write(
+        &source,
+        format!(
+            "#include <cstdio>\n{}",
+            lacking.map(say).collect::<String>()
+        ),
+    )?;
     Ok(source)
 }
 
 fn run_quietly(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("failed to run {:?}", command.get_program()))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .with_context(|| format!("failed to run {:?}", command.get_program()))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

@@ -29,11 +29,16 @@ pub struct Timed {
 pub fn run(command: &mut Command) -> Result<Timed> {
     let name = command.get_program().display().to_string();
     let start = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("failed to run {name}"))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to run {name}"))?;
     let mut pipe = child.stdout.take();
     let reader = thread::spawn(move || {
         let mut text = String::new();
-        pipe.as_mut().map_or(Ok(0), |pipe| pipe.read_to_string(&mut text)).map(|_| text)
+        pipe.as_mut()
+            .map_or(Ok(0), |pipe| pipe.read_to_string(&mut text))
+            .map(|_| text)
     });
     let (mut peak_mb, mut status) = (None, None);
     while status.is_none() {
@@ -42,9 +47,19 @@ pub fn run(command: &mut Command) -> Result<Timed> {
         status = child.try_wait()?;
     }
     let seconds = start.elapsed().as_secs_f64();
-    ensure!(status.is_some_and(|status| status.success()), "{name} failed");
-    let output = reader.join().ok().with_context(|| format!("{name} says nothing"))??;
-    Ok(Timed { seconds, peak_mb, output })
+    ensure!(
+        status.is_some_and(|status| status.success()),
+        "{name} failed"
+    );
+    let output = reader
+        .join()
+        .ok()
+        .with_context(|| format!("{name} says nothing"))??;
+    Ok(Timed {
+        seconds,
+        peak_mb,
+        output,
+    })
 }
 
 /// What is asked of a process's resident memory.

@@ -37,11 +37,23 @@ impl DoubleQ {
     ///
     /// # Errors
     /// If the slices differ in length.
-    pub fn targets(self, rewards: &[f64], q_other_at_argmax: &[f64], ends: &[bool]) -> Result<Vec<f64>, Uneven> {
+    pub fn targets(
+        self,
+        rewards: &[f64],
+        q_other_at_argmax: &[f64],
+        ends: &[bool],
+    ) -> Result<Vec<f64>, Uneven> {
         even("next values", q_other_at_argmax.len(), rewards.len())?;
         even("ends", ends.len(), rewards.len())?;
-        let target = |((&r, &next), &end): ((&f64, &f64), &bool)| if end { r } else { r + self.gamma * next };
-        Ok(rewards.iter().zip(q_other_at_argmax).zip(ends).map(target).collect())
+        let target = |((&r, &next), &end): ((&f64, &f64), &bool)| {
+            if end { r } else { r + self.gamma * next }
+        };
+        Ok(rewards
+            .iter()
+            .zip(q_other_at_argmax)
+            .zip(ends)
+            .map(target)
+            .collect())
     }
 }
 
@@ -61,13 +73,24 @@ impl Td {
     /// If the slices differ in length.
     pub fn new(q: &[f64], targets: &[f64]) -> Result<Self, Uneven> {
         even("targets", targets.len(), q.len())?;
-        let gradients: Vec<f64> = q.iter().zip(targets).map(|(q, target)| q - target).collect();
-        Ok(Self { losses: gradients.iter().map(|g| 0.5 * g * g).collect(), gradients })
+        let gradients: Vec<f64> = q
+            .iter()
+            .zip(targets)
+            .map(|(q, target)| q - target)
+            .collect();
+        Ok(Self {
+            losses: gradients.iter().map(|g| 0.5 * g * g).collect(),
+            gradients,
+        })
     }
 }
 
 fn even(what: &'static str, found: usize, batch: usize) -> Result<(), Uneven> {
-    if found == batch { Ok(()) } else { Err(Uneven { what, found, batch }) }
+    if found == batch {
+        Ok(())
+    } else {
+        Err(Uneven { what, found, batch })
+    }
 }
 
 /// SAC's critic: it weighs the actor's cross-entropy.
@@ -81,7 +104,11 @@ impl Critic {
     /// The weight of each example's cross-entropy after `step` steps: 1 in the warm-up, then Q_main(s, a) as it is, not
     /// clipped. A weight is a constant to the loss: no gradient flows back into Q.
     pub fn weights(self, step: u64, q: &[f64]) -> Vec<f64> {
-        if step < self.warm_up { vec![1.0; q.len()] } else { q.to_vec() }
+        if step < self.warm_up {
+            vec![1.0; q.len()]
+        } else {
+            q.to_vec()
+        }
     }
 }
 
@@ -101,7 +128,9 @@ mod tests {
 
     fn assert_close(ours: &[f64], by_hand: &[f64]) {
         assert_eq!(ours.len(), by_hand.len());
-        ours.iter().zip(by_hand).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a}, by hand {b}"));
+        ours.iter()
+            .zip(by_hand)
+            .for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a}, by hand {b}"));
     }
 
     // A session of a click, a purchase and a click, rewards .2, 1 and .2, over three items. After each step
@@ -122,8 +151,14 @@ mod tests {
         let q_main_next = [[0.1, 0.5, 0.3], [0.6, 0.2, 0.1], [0.0; 3]];
         let q_other_next = [[0.9, 0.4, 0.2], [0.3, 0.7, 0.8], [f64::NAN; 3]];
         let argmax = |q: &[f64; 3]| (0..3).max_by(|&a, &b| q[a].total_cmp(&q[b])).unwrap();
-        let next: Vec<f64> = q_main_next.iter().zip(&q_other_next).map(|(main, other)| other[argmax(main)]).collect();
-        let targets = DoubleQ::default().targets(&[0.2, 1.0, 0.2], &next, &[false, false, true]).unwrap();
+        let next: Vec<f64> = q_main_next
+            .iter()
+            .zip(&q_other_next)
+            .map(|(main, other)| other[argmax(main)])
+            .collect();
+        let targets = DoubleQ::default()
+            .targets(&[0.2, 1.0, 0.2], &next, &[false, false, true])
+            .unwrap();
         assert_close(&targets, &[0.4, 1.15, 0.2]);
 
         let q = [0.7, -0.25, 0.5];
@@ -133,19 +168,34 @@ mod tests {
 
         let cross_entropy = [0.5_f64, 0.25, 0.125].map(|p| -p.ln());
         let loss = |weights: Vec<f64>| -> Vec<f64> {
-            weights.iter().zip(cross_entropy).zip(&td.losses).map(|((w, ce), td)| w * ce + td).collect()
+            weights
+                .iter()
+                .zip(cross_entropy)
+                .zip(&td.losses)
+                .map(|((w, ce), td)| w * ce + td)
+                .collect()
         };
         let critic = Critic { warm_up: 10 };
-        assert_close(&loss(critic.weights(9, &q)), &[0.738147, 2.366294, 2.124442]);
-        assert_close(&loss(critic.weights(10, &q)), &[0.530203, 0.633426, 1.084721]);
+        assert_close(
+            &loss(critic.weights(9, &q)),
+            &[0.738147, 2.366294, 2.124442],
+        );
+        assert_close(
+            &loss(critic.weights(10, &q)),
+            &[0.530203, 0.633426, 1.084721],
+        );
     }
 
     #[test]
     fn gradients_are_those_of_the_losses() {
         let (q, targets, h) = ([0.3, -2.0, 5.5], [1.0, -2.5, 5.5], 1e-5);
         let at = |by: f64| Td::new(&q.map(|x| x + by), &targets).unwrap();
-        let numeric: Vec<f64> =
-            at(h).losses.iter().zip(at(-h).losses).map(|(up, down)| (up - down) / (2.0 * h)).collect();
+        let numeric: Vec<f64> = at(h)
+            .losses
+            .iter()
+            .zip(at(-h).losses)
+            .map(|(up, down)| (up - down) / (2.0 * h))
+            .collect();
         assert_close(&at(0.0).gradients, &numeric);
     }
 
@@ -153,8 +203,14 @@ mod tests {
     fn uneven_slices_are_refused() {
         let double_q = DoubleQ::default();
         let uneven = |what, found, batch| Uneven { what, found, batch };
-        assert_eq!(double_q.targets(&[1.0; 2], &[1.0; 3], &[true; 2]), Err(uneven("next values", 3, 2)));
-        assert_eq!(double_q.targets(&[1.0; 2], &[1.0; 2], &[true]), Err(uneven("ends", 1, 2)));
+        assert_eq!(
+            double_q.targets(&[1.0; 2], &[1.0; 3], &[true; 2]),
+            Err(uneven("next values", 3, 2))
+        );
+        assert_eq!(
+            double_q.targets(&[1.0; 2], &[1.0; 2], &[true]),
+            Err(uneven("ends", 1, 2))
+        );
         assert_eq!(Td::new(&[1.0], &[]), Err(uneven("targets", 0, 1)));
     }
 
@@ -162,6 +218,9 @@ mod tests {
     fn warm_ups_are_the_protocols() {
         let table = ["gru", "caser", "nextitnet", "sasrec"]
             .map(|e| ["rc15", "retailrocket", "csv"].map(|s| warm_up_steps(e, s)));
-        assert_eq!(table, [[0, 15_000, 0], [0, 0, 0], [0, 0, 0], [30_000, 30_000, 0]]);
+        assert_eq!(
+            table,
+            [[0, 15_000, 0], [0, 0, 0], [0, 0, 0], [30_000, 30_000, 0]]
+        );
     }
 }

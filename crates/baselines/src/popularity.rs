@@ -14,7 +14,12 @@ impl Popularity {
     /// Counts the training events of each item.
     pub fn fit(data: &Dataset) -> Self {
         let mut counts = vec![0_u32; data.items().len()];
-        for (&item, _) in data.item_indices().iter().zip(data.splits()).filter(|&(_, &s)| s == Split::Train) {
+        for (&item, _) in data
+            .item_indices()
+            .iter()
+            .zip(data.splits())
+            .filter(|&(_, &s)| s == Split::Train)
+        {
             counts[item as usize] = counts[item as usize].saturating_add(1);
         }
         Self { counts }

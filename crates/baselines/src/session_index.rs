@@ -22,7 +22,9 @@ pub struct KnnArrays {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KnnError {
     /// The offsets belong to other items.
-    #[error("the session offsets do not span the {items} items of all sessions; train the run again")]
+    #[error(
+        "the session offsets do not span the {items} items of all sessions; train the run again"
+    )]
     Span {
         /// How many items there are.
         items: usize,
@@ -40,7 +42,9 @@ pub enum KnnError {
         session: usize,
     },
     /// An item that does not exist.
-    #[error("past session {session} holds item {item}, but there are {items} items; train the run again")]
+    #[error(
+        "past session {session} holds item {item}, but there are {items} items; train the run again"
+    )]
     UnknownItem {
         /// Its position.
         session: usize,
@@ -55,12 +59,17 @@ impl KnnArrays {
     /// The training events of a dataset; what a session did in other splits does not exist.
     pub(crate) fn of(data: &Dataset) -> Self {
         let (items, splits, times) = (data.item_indices(), data.splits(), data.times());
-        let train = data.sessions().map(|s| s.start..s.start + splits[s].partition_point(|&p| p == Split::Train));
+        let train = data
+            .sessions()
+            .map(|s| s.start..s.start + splits[s].partition_point(|&p| p == Split::Train));
         let mut parts: Vec<_> = train.filter(|part| !part.is_empty()).collect();
         // Stable: of sessions that end together, the later in the log counts as the later.
         parts.sort_by_key(|part| times[part.end - 1]);
-        let mut arrays =
-            Self { offsets: vec![0], items: Vec::new(), popularity: Popularity::fit(data).counts().to_vec() };
+        let mut arrays = Self {
+            offsets: vec![0],
+            items: Vec::new(),
+            popularity: Popularity::fit(data).counts().to_vec(),
+        };
         for part in parts {
             let mut held = items[part].to_vec();
             held.sort_unstable();
@@ -73,8 +82,12 @@ impl KnnArrays {
 
     /// The rules that all of the search relies on.
     pub(crate) fn check(&self) -> Result<(), KnnError> {
-        if self.offsets.first() != Some(&0) || self.offsets.last() != Some(&(self.items.len() as u64)) {
-            return Err(KnnError::Span { items: self.items.len() });
+        if self.offsets.first() != Some(&0)
+            || self.offsets.last() != Some(&(self.items.len() as u64))
+        {
+            return Err(KnnError::Span {
+                items: self.items.len(),
+            });
         }
         if let Some(session) = self.offsets.windows(2).position(|w| w[0] >= w[1]) {
             return Err(KnnError::Empty { session });
@@ -86,7 +99,11 @@ impl KnnArrays {
                 return Err(KnnError::Unsorted { session });
             }
             if let Some(&item) = held.iter().find(|&&item| item as usize >= items) {
-                return Err(KnnError::UnknownItem { session, item, items });
+                return Err(KnnError::UnknownItem {
+                    session,
+                    item,
+                    items,
+                });
             }
         }
         Ok(())

@@ -35,7 +35,11 @@ pub struct KnnOptions {
 
 impl Default for KnnOptions {
     fn default() -> Self {
-        Self { m: 500, k: 500, window: 2 }
+        Self {
+            m: 500,
+            k: 500,
+            window: 2,
+        }
     }
 }
 
@@ -78,13 +82,29 @@ impl SessionKnn {
 
     fn new(arrays: KnnArrays, options: KnnOptions) -> Self {
         let mut held_by = vec![0; arrays.popularity.len()];
-        arrays.items.iter().for_each(|&item| held_by[item as usize] += 1);
+        arrays
+            .items
+            .iter()
+            .for_each(|&item| held_by[item as usize] += 1);
         let holders = Holders::new(&arrays, &held_by, options.m);
         let all = arrays.sessions() as f64;
         // An item that no session holds is never scored.
-        let idf = held_by.iter().map(|&n| (all / n.max(1) as f64).ln()).collect();
-        let floor = arrays.popularity.iter().map(|&n| -1.0 / (1.0 + n as f32)).collect();
-        Self { options, arrays, holders, idf, floor }
+        let idf = held_by
+            .iter()
+            .map(|&n| (all / n.max(1) as f64).ln())
+            .collect();
+        let floor = arrays
+            .popularity
+            .iter()
+            .map(|&n| -1.0 / (1.0 + n as f32))
+            .collect();
+        Self {
+            options,
+            arrays,
+            holders,
+            idf,
+            floor,
+        }
     }
 
     /// What to save.
@@ -102,7 +122,9 @@ impl SessionKnn {
     /// The lists of holders all run from the latest session back, so merging them meets the sessions in that order, each
     /// with all that it shares, and ends at the m-th.
     fn neighbours(&self, window: &[u32]) -> Vec<Neighbour> {
-        let places = (1..=window.len()).zip(window).filter(|&(place, item)| !window[place..].contains(item));
+        let places = (1..=window.len())
+            .zip(window)
+            .filter(|&(place, item)| !window[place..].contains(item));
         let lists = places.filter_map(|(place, &item)| {
             let (&latest, older) = self.holders.of(item).split_first()?;
             Some((latest, place, older))
@@ -113,7 +135,11 @@ impl SessionKnn {
             if let Some(met) = found.last_mut().filter(|met| met.session == session) {
                 met.places += place;
             } else if found.len() < self.options.m {
-                found.push(Neighbour { session, places: place, latest: place });
+                found.push(Neighbour {
+                    session,
+                    places: place,
+                    latest: place,
+                });
             } else {
                 break;
             }

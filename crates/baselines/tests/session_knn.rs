@@ -12,7 +12,10 @@ use proptest::prelude::*;
 type Log = Vec<Vec<(u32, Split, i64)>>;
 
 fn dataset(dir: &Path, items: u32, log: &Log) -> Dataset {
-    let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+    let mut arrays = Arrays {
+        offsets: vec![0],
+        ..Arrays::default()
+    };
     for session in log {
         for &(item, split, time) in session {
             arrays.items.push(item);
@@ -23,8 +26,17 @@ fn dataset(dir: &Path, items: u32, log: &Log) -> Dataset {
         arrays.offsets.push(arrays.items.len() as u64);
     }
     let map = ItemMap::new((0..items).map(|i| format!("item-{i}"))).unwrap();
-    let source = Source { kind: "test".into(), synthetic: true, files: Vec::new() };
-    let draft = Draft { source, options: Default::default(), seed: 0, counts: DatasetCounts::default() };
+    let source = Source {
+        kind: "test".into(),
+        synthetic: true,
+        files: Vec::new(),
+    };
+    let draft = Draft {
+        source,
+        options: Default::default(),
+        seed: 0,
+        counts: DatasetCounts::default(),
+    };
     write(dir, &arrays, &map, draft).unwrap();
     Dataset::open(dir).unwrap()
 }
@@ -35,7 +47,10 @@ fn fit(items: u32, log: &Log, options: KnnOptions) -> SessionKnn {
 }
 
 fn train(items: &[u32], end: i64) -> Vec<(u32, Split, i64)> {
-    items.iter().map(|&item| (item, Split::Train, end)).collect()
+    items
+        .iter()
+        .map(|&item| (item, Split::Train, end))
+        .collect()
 }
 
 fn bits(scores: &[f32]) -> Vec<u32> {
@@ -72,15 +87,30 @@ fn the_formula_by_hand() {
         train(&[1, 3], 20),
         vec![(5, Split::Test, 7), (0, Split::Test, 7)],
     ];
-    let all = KnnOptions { window: 10, ..KnnOptions::default() };
+    let all = KnnOptions {
+        window: 10,
+        ..KnnOptions::default()
+    };
     for (options, expected) in [
-        (all, [1.663553, 1.409399, 1.039721, 0.369678, 1.247665, -1.0]),
-        (KnnOptions { m: 2, ..all }, [0.623832, 0.369678, -0.333333, 0.369678, 1.247665, -1.0]),
-        (KnnOptions { k: 1, ..all }, [1.039721, 1.039721, 1.039721, -0.25, -0.5, -1.0]),
+        (
+            all,
+            [1.663553, 1.409399, 1.039721, 0.369678, 1.247665, -1.0],
+        ),
+        (
+            KnnOptions { m: 2, ..all },
+            [0.623832, 0.369678, -0.333333, 0.369678, 1.247665, -1.0],
+        ),
+        (
+            KnnOptions { k: 1, ..all },
+            [1.039721, 1.039721, 1.039721, -0.25, -0.5, -1.0],
+        ),
     ] {
         let scores = fit(6, &log, options).scores(&[0, 1, 0]);
         for (item, (ours, by_hand)) in scores.iter().zip(expected).enumerate() {
-            assert!((ours - by_hand).abs() < 2e-6, "{options:?}, item {item}: {ours}, by hand {by_hand}");
+            assert!(
+                (ours - by_hand).abs() < 2e-6,
+                "{options:?}, item {item}: {ours}, by hand {by_hand}"
+            );
         }
     }
 }
@@ -88,14 +118,29 @@ fn the_formula_by_hand() {
 #[test]
 fn of_sessions_that_end_together_the_later_in_the_log_is_the_later() {
     let log = vec![train(&[0, 1], 7), train(&[0, 2], 7), train(&[3], 7)];
-    let scores = fit(4, &log, KnnOptions { m: 1, ..KnnOptions::default() }).scores(&[0]);
+    let scores = fit(
+        4,
+        &log,
+        KnnOptions {
+            m: 1,
+            ..KnnOptions::default()
+        },
+    )
+    .scores(&[0]);
     assert!(scores[2] > 0.0 && scores[1] < 0.0);
 }
 
 #[test]
 fn the_window_is_the_end_of_the_history() {
     let log = vec![train(&[0, 1], 1), train(&[2, 3], 2), train(&[4], 3)];
-    let knn = fit(5, &log, KnnOptions { window: 2, ..KnnOptions::default() });
+    let knn = fit(
+        5,
+        &log,
+        KnnOptions {
+            window: 2,
+            ..KnnOptions::default()
+        },
+    );
     assert_eq!(bits(&knn.scores(&[0, 2, 4])), bits(&knn.scores(&[2, 4])));
     assert_ne!(bits(&knn.scores(&[0, 2])), bits(&knn.scores(&[2])));
 }
@@ -118,27 +163,69 @@ fn without_neighbours_popularity_ranks_all() {
 #[test]
 fn options_have_defaults_and_no_strangers() {
     let read = |json: &str| serde_json::from_str::<KnnOptions>(json);
-    assert_eq!(read(r#"{"k":7}"#).unwrap(), KnnOptions { k: 7, ..KnnOptions::default() });
+    assert_eq!(
+        read(r#"{"k":7}"#).unwrap(),
+        KnnOptions {
+            k: 7,
+            ..KnnOptions::default()
+        }
+    );
     assert!(read(r#"{"n":7}"#).is_err());
 }
 
 #[test]
 fn damaged_arrays_are_refused() {
-    let good = KnnArrays { offsets: vec![0, 2, 3], items: vec![0, 2, 1], popularity: vec![4, 0, 1] };
+    let good = KnnArrays {
+        offsets: vec![0, 2, 3],
+        items: vec![0, 2, 1],
+        popularity: vec![4, 0, 1],
+    };
     let read = |change: &dyn Fn(&mut KnnArrays)| {
         let mut arrays = good.clone();
         change(&mut arrays);
         SessionKnn::from_arrays(arrays, KnnOptions::default()).map(|_| ())
     };
     assert_eq!(read(&|_| ()), Ok(()));
-    assert_eq!(read(&|a| a.offsets.clear()), Err(KnnError::Span { items: 3 }));
-    assert_eq!(read(&|a| a.offsets[0] = 1), Err(KnnError::Span { items: 3 }));
-    assert_eq!(read(&|a| a.items.truncate(2)), Err(KnnError::Span { items: 2 }));
-    assert_eq!(read(&|a| a.offsets[1] = u64::MAX), Err(KnnError::Empty { session: 1 }));
-    assert_eq!(read(&|a| a.offsets[1] = 0), Err(KnnError::Empty { session: 0 }));
-    assert_eq!(read(&|a| a.items[1] = 0), Err(KnnError::Unsorted { session: 0 }));
-    assert_eq!(read(&|a| a.items[2] = 3), Err(KnnError::UnknownItem { session: 1, item: 3, items: 3 }));
-    assert_eq!(read(&|a| a.popularity.truncate(2)), Err(KnnError::UnknownItem { session: 0, item: 2, items: 2 }));
+    assert_eq!(
+        read(&|a| a.offsets.clear()),
+        Err(KnnError::Span { items: 3 })
+    );
+    assert_eq!(
+        read(&|a| a.offsets[0] = 1),
+        Err(KnnError::Span { items: 3 })
+    );
+    assert_eq!(
+        read(&|a| a.items.truncate(2)),
+        Err(KnnError::Span { items: 2 })
+    );
+    assert_eq!(
+        read(&|a| a.offsets[1] = u64::MAX),
+        Err(KnnError::Empty { session: 1 })
+    );
+    assert_eq!(
+        read(&|a| a.offsets[1] = 0),
+        Err(KnnError::Empty { session: 0 })
+    );
+    assert_eq!(
+        read(&|a| a.items[1] = 0),
+        Err(KnnError::Unsorted { session: 0 })
+    );
+    assert_eq!(
+        read(&|a| a.items[2] = 3),
+        Err(KnnError::UnknownItem {
+            session: 1,
+            item: 3,
+            items: 3
+        })
+    );
+    assert_eq!(
+        read(&|a| a.popularity.truncate(2)),
+        Err(KnnError::UnknownItem {
+            session: 0,
+            item: 2,
+            items: 2
+        })
+    );
 }
 
 /// The formula with every past session looked at; `None` where it says nothing.
@@ -154,18 +241,31 @@ fn plain(log: &Log, items: u32, options: KnnOptions, history: &[u32]) -> Vec<Opt
     let window = &history[history.len().saturating_sub(options.window)..];
     let place = |item: &u32| window.iter().rposition(|x| x == item).map(|i| i + 1);
     let shared = |held: &BTreeSet<u32>| held.iter().filter_map(place).collect::<Vec<usize>>();
-    let mut near: Vec<usize> = (0..past.len()).rev().filter(|&h| !shared(&past[h].2).is_empty()).collect();
+    let mut near: Vec<usize> = (0..past.len())
+        .rev()
+        .filter(|&h| !shared(&past[h].2).is_empty())
+        .collect();
     near.truncate(options.m);
-    near.sort_by_key(|&h| (Reverse(shared(&past[h].2).iter().sum::<usize>()), Reverse(h)));
+    near.sort_by_key(|&h| {
+        (
+            Reverse(shared(&past[h].2).iter().sum::<usize>()),
+            Reverse(h),
+        )
+    });
     near.truncate(options.k);
     let score = |item: u32| {
-        let votes = near.iter().filter(|&&h| past[h].2.contains(&item)).map(|&h| {
-            let places = shared(&past[h].2);
-            let similarity: f64 = places.iter().map(|&w| w as f64 / window.len() as f64).sum();
-            let back = window.len() + 1 - places.iter().max().unwrap();
-            let held_by = past.iter().filter(|p| p.2.contains(&item)).count();
-            f64::max(0.0, 1.0 - back as f64 / 10.0) * similarity * (past.len() as f64 / held_by as f64).ln()
-        });
+        let votes = near
+            .iter()
+            .filter(|&&h| past[h].2.contains(&item))
+            .map(|&h| {
+                let places = shared(&past[h].2);
+                let similarity: f64 = places.iter().map(|&w| w as f64 / window.len() as f64).sum();
+                let back = window.len() + 1 - places.iter().max().unwrap();
+                let held_by = past.iter().filter(|p| p.2.contains(&item)).count();
+                f64::max(0.0, 1.0 - back as f64 / 10.0)
+                    * similarity
+                    * (past.len() as f64 / held_by as f64).ln()
+            });
         Some(votes.sum::<f64>()).filter(|&s| s > 1e-9)
     };
     (0..items).map(score).collect()

@@ -18,7 +18,10 @@ pub fn call(input: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut again = Command::new(std::env::current_exe()?);
-    let status = again.args(std::env::args_os().skip(1)).env(INSIDE, "1").status()?;
+    let status = again
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .status()?;
     match status.code() {
         Some(code) => std::process::exit(code),
         None => Err(ended(input, status)),
@@ -30,7 +33,11 @@ fn ended(input: &Path, status: ExitStatus) -> anyhow::Error {
         return anyhow::anyhow!("{}: reading was ended by {status}", input.display());
     }
     let what = format!("damaged Parquet (its reader was ended by {status}); fetch the file again");
-    prl_data::Error::File { path: input.to_owned(), what }.into()
+    prl_data::Error::File {
+        path: input.to_owned(),
+        what,
+    }
+    .into()
 }
 
 /// Whether somebody asked it to end, or the system had no memory left.
@@ -38,7 +45,9 @@ fn ended(input: &Path, status: ExitStatus) -> anyhow::Error {
 fn is_interrupt(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
     const ASKED: [i32; 4] = [1, 2, 9, 15];
-    status.signal().is_some_and(|signal| ASKED.contains(&signal))
+    status
+        .signal()
+        .is_some_and(|signal| ASKED.contains(&signal))
 }
 
 /// Whether somebody asked it to end.

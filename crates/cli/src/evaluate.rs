@@ -51,7 +51,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let model = run.load(&args.compute.open()?)?;
             let (report, said) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
             if let Some(path) = &args.cases {
-                write_cases(path, &said).with_context(|| format!("failed to write {}", path.display()))?;
+                write_cases(path, &said)
+                    .with_context(|| format!("failed to write {}", path.display()))?;
             }
             report
         }
@@ -66,7 +67,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Under a temporary name first: the file is whole or absent.
 fn write_cases(path: &Path, said: &Cases) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     let mut out = std::io::BufWriter::new(file.as_file_mut());
     writeln!(out, "session,kind,rank")?;

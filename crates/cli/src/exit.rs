@@ -13,7 +13,11 @@ pub struct Interrupted {
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "interrupted after step {}; go on with the same command and --resume", self.step)
+        write!(
+            f,
+            "interrupted after step {}; go on with the same command and --resume",
+            self.step
+        )
     }
 }
 
@@ -34,7 +38,10 @@ impl std::error::Error for Usage {}
 /// Prints the error on stderr and says what to exit with.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     // A reader that has seen enough is no failure.
-    if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+    if error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    {
         return ExitCode::SUCCESS;
     }
     ExitCode::from(tell(error))
@@ -48,9 +55,17 @@ pub fn tell(error: &anyhow::Error) -> u8 {
 
 /// The error and its causes, those left out that the message before them holds already.
 fn message(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |message, cause| {
-        if message.contains(&cause) { message } else { format!("{message}: {cause}") }
-    })
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |message, cause| {
+            if message.contains(&cause) {
+                message
+            } else {
+                format!("{message}: {cause}")
+            }
+        })
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -80,7 +95,9 @@ fn code(error: &anyhow::Error) -> u8 {
         return match error {
             prl_train::Error::Config(_) => USAGE,
             prl_train::Error::Data(e) => of_data(e),
-            prl_train::Error::EmptySplit { .. } | prl_train::Error::OtherDataset { .. } => BAD_INPUT,
+            prl_train::Error::EmptySplit { .. } | prl_train::Error::OtherDataset { .. } => {
+                BAD_INPUT
+            }
             _ => FAILED,
         };
     }

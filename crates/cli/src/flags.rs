@@ -27,7 +27,9 @@ impl Compute {
             return Err(Usage("--threads must be at least 1".into()).into());
         }
         if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global()?;
         }
         Ok(prl_train::device(&self.device)?)
     }
@@ -65,7 +67,10 @@ impl Prompt {
             (None, None) if self.max_return => Goal::Max,
             (None, None) => default.goal.adjusted(self.mu, self.eps),
         };
-        check(Ask { goal, sequence_wise: self.sequence_wise || default.sequence_wise })
+        check(Ask {
+            goal,
+            sequence_wise: self.sequence_wise || default.sequence_wise,
+        })
     }
 }
 
@@ -74,7 +79,8 @@ pub fn check(ask: Ask) -> anyhow::Result<Ask> {
     if ask.goal.is_valid() {
         return Ok(ask);
     }
-    let what = "a prompt is made of numbers of at most a million, eps not negative, a quantile in 0..=1";
+    let what =
+        "a prompt is made of numbers of at most a million, eps not negative, a quantile in 0..=1";
     Err(Usage(what.into()).into())
 }
 
@@ -102,6 +108,9 @@ pub fn named<T: Copy + Send + Sync + 'static>(
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(all.iter().map(|&v| name(v))).try_map(move |given| {
-        all.iter().copied().find(|&v| name(v) == given).ok_or_else(|| format!("{given} is not one of the names"))
+        all.iter()
+            .copied()
+            .find(|&v| name(v) == given)
+            .ok_or_else(|| format!("{given} is not one of the names"))
     })
 }

@@ -121,9 +121,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let counts = &manifest.draft.counts;
     say!("{}: dataset {}", out.display(), manifest.dataset)?;
-    say!("{:<28}{:>12}{:>12}{:>12}{:>12}", "", "sessions", "items", "clicks", "purchases")?;
-    let line =
-        |name: &str, c: &Counts| say!("{name:<28}{:>12}{:>12}{:>12}{:>12}", c.sessions, c.items, c.clicks, c.purchases);
+    say!(
+        "{:<28}{:>12}{:>12}{:>12}{:>12}",
+        "",
+        "sessions",
+        "items",
+        "clicks",
+        "purchases"
+    )?;
+    let line = |name: &str, c: &Counts| {
+        say!(
+            "{name:<28}{:>12}{:>12}{:>12}{:>12}",
+            c.sessions,
+            c.items,
+            c.clicks,
+            c.purchases
+        )
+    };
     line("before the length filter", &counts.before_length_filter)?;
     line("after", &counts.after_length_filter)?;
     for split in ["train", "val", "test"] {
@@ -160,9 +174,19 @@ fn options(args: Args) -> anyhow::Result<Options> {
             buys: args.buys.ok_or_else(|| missing("buys"))?,
             sample: args.sample,
         },
-        Format::Csv => Source::Csv { input: input?, delimiter: args.delimiter, table },
-        Format::Parquet => Source::Parquet { input: input?, table },
-        Format::Inter => Source::Inter { input: input?, table },
+        Format::Csv => Source::Csv {
+            input: input?,
+            delimiter: args.delimiter,
+            table,
+        },
+        Format::Parquet => Source::Parquet {
+            input: input?,
+            table,
+        },
+        Format::Inter => Source::Inter {
+            input: input?,
+            table,
+        },
     };
     let mut options = Options::new(source);
     options.split = match args.split {

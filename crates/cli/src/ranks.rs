@@ -23,9 +23,13 @@ const AT_ONCE: usize = 1 << 28;
 /// Calls `work` as one of the ranks that were started together; where it ends in an error, all of them end.
 pub fn over<T>(work: impl FnOnce(Arc<dyn Ranks>) -> anyhow::Result<T>) -> anyhow::Result<T> {
     // Only the thread that trains calls MPI.
-    let (universe, _) = mpi::initialize_with_threading(Threading::Funneled).context("MPI does not start")?;
+    let (universe, _) =
+        mpi::initialize_with_threading(Threading::Funneled).context("MPI does not start")?;
     let world = universe.world();
-    let ranks = Mpi { rank: world.rank() as usize, size: world.size() as usize };
+    let ranks = Mpi {
+        rank: world.rank() as usize,
+        size: world.size() as usize,
+    };
     match catch_unwind(AssertUnwindSafe(|| work(Arc::new(ranks)))) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => world.abort(exit::tell(&error).into()),
@@ -60,13 +64,19 @@ impl Ranks for Mpi {
         let world = SimpleCommunicator::world();
         let mut counts = vec![0_i32; self.size];
         world.all_gather_into(&(bytes.len() as i32), &mut counts[..]);
-        let starts: Vec<i32> = counts.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+        let starts: Vec<i32> = counts
+            .iter()
+            .scan(0, |at, n| Some(std::mem::replace(at, *at + n)))
+            .collect();
         if counts.iter().all(|&n| n == 0) {
             // An empty vector has no address that Open MPI would take.
             return vec![Vec::new(); self.size];
         }
         let mut all = vec![0_u8; counts.iter().map(|&n| n as usize).sum()];
-        world.all_gather_varcount_into(bytes, &mut PartitionMut::new(&mut all[..], &counts[..], &starts[..]));
+        world.all_gather_varcount_into(
+            bytes,
+            &mut PartitionMut::new(&mut all[..], &counts[..], &starts[..]),
+        );
         let part = |(&at, &n): (&i32, &i32)| all[at as usize..][..n as usize].to_vec();
         starts.iter().zip(&counts).map(part).collect()
     }

@@ -70,15 +70,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let ask = args.prompt.ask(run.ask())?;
     let model = run.load(&args.compute.open()?)?;
     let name = run.model_name()?;
-    let Some(items) = &args.items else { return answer_lines(&run, &model, &name, ask, args.k) };
-    let answer =
-        run.recommend(&model, &session(&ids(items), &ids(args.purchased.as_deref().unwrap_or(""))), ask, args.k)?;
+    let Some(items) = &args.items else {
+        return answer_lines(&run, &model, &name, ask, args.k);
+    };
+    let answer = run.recommend(
+        &model,
+        &session(&ids(items), &ids(args.purchased.as_deref().unwrap_or(""))),
+        ask,
+        args.k,
+    )?;
     if args.json {
-        say!("{}", serde_json::to_string(&Reply { answer, model: &name })?)?;
+        say!(
+            "{}",
+            serde_json::to_string(&Reply {
+                answer,
+                model: &name
+            })?
+        )?;
         return Ok(());
     }
     if !answer.unknown_items.is_empty() {
-        note!("not in the catalogue, skipped: {}", answer.unknown_items.join(", "));
+        note!(
+            "not in the catalogue, skipped: {}",
+            answer.unknown_items.join(", ")
+        );
     }
     for (rank, item) in answer.items.iter().enumerate() {
         say!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
@@ -87,13 +102,28 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn ids(list: &str) -> Vec<&str> {
-    list.split(',').map(str::trim).filter(|id| !id.is_empty()).collect()
+    list.split(',')
+        .map(str::trim)
+        .filter(|id| !id.is_empty())
+        .collect()
 }
 
 /// The events of a session of which some items were purchased.
 fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<'a>> {
-    let kind = |item: &str| if purchased.contains(&item) { Kind::Purchase } else { Kind::Click };
-    items.iter().map(|&item| Event { item, kind: kind(item) }).collect()
+    let kind = |item: &str| {
+        if purchased.contains(&item) {
+            Kind::Purchase
+        } else {
+            Kind::Click
+        }
+    };
+    items
+        .iter()
+        .map(|&item| Event {
+            item,
+            kind: kind(item),
+        })
+        .collect()
 }
 
 fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> anyhow::Result<()> {
@@ -103,18 +133,34 @@ fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> a
         if text.trim().is_empty() {
             continue;
         }
-        let question: Question =
-            serde_json::from_str(&text).map_err(|e| Usage(format!("stdin, line {}: {e}", line + 1)))?;
-        let ask = check(Ask { goal: ask.goal.adjusted(question.mu, question.eps), ..ask })?;
+        let question: Question = serde_json::from_str(&text)
+            .map_err(|e| Usage(format!("stdin, line {}: {e}", line + 1)))?;
+        let ask = check(Ask {
+            goal: ask.goal.adjusted(question.mu, question.eps),
+            ..ask
+        })?;
         let id = |id: Id| match id {
             Id::Text(id) => id,
             Id::Number(id) => id.to_string(),
         };
+        let [items, purchased] = [question.items, question.purchased]
+            .map(|ids| ids.into_iter().map(id).collect::<Vec<_>>());
         let [items, purchased] =
-            [question.items, question.purchased].map(|ids| ids.into_iter().map(id).collect::<Vec<_>>());
-        let [items, purchased] = [&items, &purchased].map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
-        let answer = run.recommend(model, &session(&items, &purchased), ask, question.k.unwrap_or(k))?;
-        writeln!(out, "{}", serde_json::to_string(&Reply { answer, model: name })?)?;
+            [&items, &purchased].map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
+        let answer = run.recommend(
+            model,
+            &session(&items, &purchased),
+            ask,
+            question.k.unwrap_or(k),
+        )?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string(&Reply {
+                answer,
+                model: name
+            })?
+        )?;
     }
     Ok(())
 }

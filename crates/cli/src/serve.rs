@@ -52,7 +52,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.compute.open()?;
-    let within = Duration::try_from_secs_f64(args.timeout).ok().filter(|within| !within.is_zero());
+    let within = Duration::try_from_secs_f64(args.timeout)
+        .ok()
+        .filter(|within| !within.is_zero());
     let mut options = Options::new(&args.from.run);
     options.addr = args.addr;
     options.key = key(args.api_key_file)?;
@@ -60,7 +62,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.connections = args.connections.clamp(1, 1 << 20);
     options.within = within.ok_or_else(|| Usage("--timeout must be above 0".into()))?;
     // As long a queue as there are requests: one that was let in alone is never refused for want of a place.
-    options.engine = prl_engine::Options { queue: options.requests, batch: args.batch, within: options.within, device };
+    options.engine = prl_engine::Options {
+        queue: options.requests,
+        batch: args.batch,
+        within: options.within,
+        device,
+    };
     options.sessions.keep = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;
     let server = Server::start(options)?;
@@ -74,9 +81,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// The key in the file, or in the environment; an empty one is a mistake, not an open door.
 fn key(file: Option<PathBuf>) -> anyhow::Result<Option<ApiKey>> {
     let (text, whence) = match file {
-        Some(file) => {
-            (std::fs::read_to_string(&file).with_context(|| file.display().to_string())?, file.display().to_string())
-        }
+        Some(file) => (
+            std::fs::read_to_string(&file).with_context(|| file.display().to_string())?,
+            file.display().to_string(),
+        ),
         None => match std::env::var(KEY) {
             Ok(text) => (text, KEY.to_owned()),
             Err(std::env::VarError::NotPresent) => return Ok(None),

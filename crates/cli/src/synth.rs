@@ -25,9 +25,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let summary = synth(&Options { like: args.like, sessions: args.sessions, seed: args.seed }, &args.out)?;
+    let summary = synth(
+        &Options {
+            like: args.like,
+            sessions: args.sessions,
+            seed: args.seed,
+        },
+        &args.out,
+    )?;
     for file in &summary.files {
-        say!("{}  {} rows", args.out.join(&file.name).display(), file.rows)?;
+        say!(
+            "{}  {} rows",
+            args.out.join(&file.name).display(),
+            file.rows
+        )?;
     }
     Ok(())
 }

@@ -129,15 +129,19 @@ impl Args {
             Some(path) => {
                 let text = String::from_utf8(prl_sessions::read_at_most(path, MOST_SETTINGS)?);
                 let text = text.with_context(|| path.display().to_string())?;
-                let table: toml::Table =
-                    text.parse().map_err(|e: toml::de::Error| Usage(format!("{}: {e}", path.display())))?;
+                let table: toml::Table = text
+                    .parse()
+                    .map_err(|e: toml::de::Error| Usage(format!("{}: {e}", path.display())))?;
                 table
             }
             None => toml::Table::new(),
         };
         let text = |v: &str| Value::String(v.to_owned());
         let top: [(&str, Option<Value>); 19] = [
-            ("data", self.data.as_ref().map(|p| text(&p.to_string_lossy()))),
+            (
+                "data",
+                self.data.as_ref().map(|p| text(&p.to_string_lossy())),
+            ),
             ("method", self.method.map(|m| text(m.name()))),
             ("seed", self.seed.map(Value::Integer)),
             ("epochs", self.epochs.map(Value::Integer)),
@@ -149,13 +153,19 @@ impl Args {
             ("lambda", self.lambda.map(Value::Float)),
             ("discount", self.discount.as_deref().map(text)),
             ("mean_over", self.mean_over.as_deref().map(text)),
-            ("skip_first", self.skip_first.then_some(Value::Boolean(true))),
+            (
+                "skip_first",
+                self.skip_first.then_some(Value::Boolean(true)),
+            ),
             ("bf16_head", self.bf16_head.then_some(Value::Boolean(true))),
             ("gamma", self.gamma.map(Value::Float)),
             ("warm_up", self.warm_up.map(Value::Integer)),
             ("mu", self.mu.map(Value::Float)),
             ("eps", self.eps.map(Value::Float)),
-            ("model", Some(Value::Table(toml::Table::new())).filter(|_| !table.contains_key("model"))),
+            (
+                "model",
+                Some(Value::Table(toml::Table::new())).filter(|_| !table.contains_key("model")),
+            ),
         ];
         set(&mut table, top);
         let model = [
@@ -173,9 +183,14 @@ impl Args {
             Some(Value::Table(table)) => set(table, model),
             _ => return Err(Usage("configuration: model must be a table".into()).into()),
         }
-        let config: Config = table.try_into().map_err(|e| Usage(format!("configuration: {e}")))?;
+        let config: Config = table
+            .try_into()
+            .map_err(|e| Usage(format!("configuration: {e}")))?;
         if config.data.as_os_str().is_empty() {
-            return Err(Usage("name the prepared dataset with --data, or as data in --config".into()).into());
+            return Err(Usage(
+                "name the prepared dataset with --data, or as data in --config".into(),
+            )
+            .into());
         }
         config.check()?;
         Ok(config)
@@ -183,7 +198,11 @@ impl Args {
 }
 
 fn set<const N: usize>(table: &mut toml::Table, values: [(&str, Option<Value>); N]) {
-    table.extend(values.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    table.extend(
+        values
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?))),
+    );
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -210,11 +229,25 @@ fn train(args: &Args, ranks: &Arc<dyn Ranks>) -> anyhow::Result<Outcome> {
     })?;
     let is_first = ranks.rank() == 0;
     let mut bar = Bar::new(is_first.then_some(began));
-    let outcome = train_over(ranks, &config, &args.out, &device, args.resume, &STOP, &mut bar)?;
+    let outcome = train_over(
+        ranks,
+        &config,
+        &args.out,
+        &device,
+        args.resume,
+        &STOP,
+        &mut bar,
+    )?;
     bar.bar.finish_and_clear();
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let out = args.out.display();
-        say!("{out}: model {}, best at step {} of {}, {:.0} s", m.model, m.best_step, m.steps, m.seconds)?;
+        say!(
+            "{out}: model {}, best at step {} of {}, {:.0} s",
+            m.model,
+            m.best_step,
+            m.steps,
+            m.seconds
+        )?;
     }
     Ok(outcome)
 }
@@ -241,8 +274,13 @@ impl Bar {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {per_sec}  {eta} left  {msg}");
-        Self { bar: style.map(|s| bar.clone().with_style(s)).unwrap_or(bar), began }
+        let style = ProgressStyle::with_template(
+            "{bar:30} {pos}/{len} steps  {per_sec}  {eta} left  {msg}",
+        );
+        Self {
+            bar: style.map(|s| bar.clone().with_style(s)).unwrap_or(bar),
+            began,
+        }
     }
 }
 
@@ -250,7 +288,8 @@ impl Observer for Bar {
     fn step(&mut self, step: u64, total: u64, loss: f64) {
         if let Some(began) = self.began.take() {
             let seconds = began.elapsed().as_secs_f64();
-            self.bar.suspend(|| note!("first step after {seconds:.2} s, loss {loss:.4}"));
+            self.bar
+                .suspend(|| note!("first step after {seconds:.2} s, loss {loss:.4}"));
         }
         self.bar.set_length(total);
         self.bar.set_position(step);

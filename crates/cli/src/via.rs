@@ -40,8 +40,15 @@ pub struct OtherModel {
 
 impl std::fmt::Display for OtherModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url, found, expected } = self;
-        write!(f, "{url} serves model {found}, but the run is model {expected}; name with --run what it serves")
+        let Self {
+            url,
+            found,
+            expected,
+        } = self;
+        write!(
+            f,
+            "{url} serves model {found}, but the run is model {expected}; name with --run what it serves"
+        )
     }
 }
 
@@ -78,9 +85,19 @@ impl<'a> Remote<'a> {
     /// [`OtherModel`], or if there is no server that answers.
     pub fn connect(url: &str, run: &'a Run) -> Result<Self> {
         let url = url.trim_end_matches('/').to_owned();
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build();
         let (key, model) = (std::env::var("PRL_API_KEY").ok(), run.model_name()?);
-        let mut remote = Self { run, agent: config.into(), url, key, model, is_prompted: false };
+        let mut remote = Self {
+            run,
+            agent: config.into(),
+            url,
+            key,
+            model,
+            is_prompted: false,
+        };
         let said: Value = serde_json::from_str(&remote.send("/v1/model", None)?)?;
         remote.check(said["model"].as_str().unwrap_or("without a name"))?;
         remote.is_prompted = said["prompted"] == true;
@@ -90,35 +107,60 @@ impl<'a> Remote<'a> {
     /// The report on a split under a prompt, from the server's answers.
     pub fn evaluate(&self, data: &Dataset, split: Split, ask: Ask) -> Result<Report> {
         let rows = rows(self.run, data, split)?;
-        let longest = data.sessions().map(|session| session.len()).max().unwrap_or(0).max(1);
-        let mut said =
-            Cases { cases: Vec::with_capacity(rows.len()), sessions: rows.session_of_rows(), top: Vec::new() };
+        let longest = data
+            .sessions()
+            .map(|session| session.len())
+            .max()
+            .unwrap_or(0)
+            .max(1);
+        let mut said = Cases {
+            cases: Vec::with_capacity(rows.len()),
+            sessions: rows.session_of_rows(),
+            top: Vec::new(),
+        };
         let (start, mut asked, mut bytes) = (Instant::now(), Vec::new(), 0);
         for row in 0..rows.len() {
             // A window as long as any session is the whole history.
             let batch = rows.batch([row], longest, None);
             let history = &batch.windows.items[..batch.windows.steps[0] as usize];
-            said.cases.push(Case { kind: batch.kinds[0], rank: 0 });
+            said.cases.push(Case {
+                kind: batch.kinds[0],
+                rank: 0,
+            });
             let question = self.question(history, ask, row).to_string();
             bytes += question.len();
-            asked.push(Asked { target: batch.targets[0], question });
+            asked.push(Asked {
+                target: batch.targets[0],
+                question,
+            });
             if asked.len() == QUESTIONS || bytes >= BYTES || row + 1 == rows.len() {
                 self.ask(&std::mem::take(&mut asked), &mut said)?;
                 bytes = 0;
             }
         }
         let seconds = start.elapsed().as_secs_f64();
-        let mut report = report(self.run, data, split, self.is_prompted.then_some(ask), &said)?;
+        let mut report = report(
+            self.run,
+            data,
+            split,
+            self.is_prompted.then_some(ask),
+            &said,
+        )?;
         report.events_per_second = Some(rows.len() as f64 / seconds.max(1e-9));
         without_mrr(&mut report);
         Ok(report)
     }
 
     fn question(&self, history: &[u32], ask: Ask, row: usize) -> Value {
-        let items: Vec<&str> = history.iter().filter_map(|&item| self.run.items().raw(item)).collect();
+        let items: Vec<&str> = history
+            .iter()
+            .filter_map(|&item| self.run.items().raw(item))
+            .collect();
         let mut question = json!({ "items": items, "k": self.listed(), "case": row });
         match ask.goal {
-            Goal::Relative { mu, eps } => (question["mu"], question["eps"]) = (mu.into(), eps.into()),
+            Goal::Relative { mu, eps } => {
+                (question["mu"], question["eps"]) = (mu.into(), eps.into())
+            }
             Goal::Absolute(value) => question["target_return"] = value.into(),
             Goal::Quantile(q) => question["quantile"] = q.into(),
             Goal::Max => question["max_return"] = true.into(),
@@ -135,14 +177,21 @@ impl<'a> Remote<'a> {
     fn ask(&self, asked: &[Asked], said: &mut Cases) -> Result<()> {
         let questions: Vec<&str> = asked.iter().map(|asked| asked.question.as_str()).collect();
         let body = format!("{{\"questions\":[{}]}}", questions.join(","));
-        let Answers { answers } = serde_json::from_str(&self.send("/v1/recommend/batch", Some(body))?)?;
-        ensure!(answers.len() == asked.len(), "{} answers to {} questions", answers.len(), asked.len());
+        let Answers { answers } =
+            serde_json::from_str(&self.send("/v1/recommend/batch", Some(body))?)?;
+        ensure!(
+            answers.len() == asked.len(),
+            "{} answers to {} questions",
+            answers.len(),
+            asked.len()
+        );
         let first = said.cases.len() - asked.len();
         for ((case, asked), answer) in said.cases[first..].iter_mut().zip(asked).zip(answers) {
             self.check(&answer.model)?;
             let index = |listed: &Listed| self.run.items().index(&listed.item);
             let items: Option<Vec<u32>> = answer.items.iter().map(index).collect();
-            let items = items.filter(|items| items.len() == self.listed() && answer.unknown_items.is_empty());
+            let items = items
+                .filter(|items| items.len() == self.listed() && answer.unknown_items.is_empty());
             let items = items.context("the server's catalogue is not the run's")?;
             case.rank = rank(&items, &answer.items, asked.target);
             said.top.extend(&items[..TOP.min(items.len())]);
@@ -155,7 +204,12 @@ impl<'a> Remote<'a> {
             return Ok(());
         }
         let (url, expected) = (self.url.clone(), self.model.clone());
-        Err(OtherModel { url, found: found.to_owned(), expected }.into())
+        Err(OtherModel {
+            url,
+            found: found.to_owned(),
+            expected,
+        }
+        .into())
     }
 
     /// The body of a successful answer.
@@ -164,29 +218,48 @@ impl<'a> Remote<'a> {
         let key = self.key.iter().map(|key| format!("Bearer {}", key.trim()));
         let sent = match body {
             Some(body) => {
-                let request = self.agent.post(&url).header("content-type", "application/json");
-                key.fold(request, |request, key| request.header("authorization", key)).send(body)
+                let request = self
+                    .agent
+                    .post(&url)
+                    .header("content-type", "application/json");
+                key.fold(request, |request, key| request.header("authorization", key))
+                    .send(body)
             }
             None => {
                 let request = self.agent.get(&url);
-                key.fold(request, |request, key| request.header("authorization", key)).call()
+                key.fold(request, |request, key| request.header("authorization", key))
+                    .call()
             }
         };
         let mut response = sent.with_context(|| format!("no answer from {url}"))?;
-        let text = response.body_mut().read_to_string().with_context(|| format!("no whole answer from {url}"))?;
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .with_context(|| format!("no whole answer from {url}"))?;
         if response.status().is_success() {
             return Ok(text);
         }
         let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-        bail!("{url}: {}: {}", response.status(), problem["detail"].as_str().unwrap_or("not an answer of prl serve"))
+        bail!(
+            "{url}: {}: {}",
+            response.status(),
+            problem["detail"]
+                .as_str()
+                .unwrap_or("not an answer of prl serve")
+        )
     }
 }
 
 /// The target's pessimistic rank, from 1: exact up to the list's length, and beyond it where the target is not listed or may
 /// tie with what is not.
 fn rank(items: &[u32], listed: &[Listed], target: u32) -> u32 {
-    let Some(at) = items.iter().position(|&item| item == target) else { return items.len() as u32 + 1 };
-    let ties = listed[at..].iter().take_while(|other| other.score == listed[at].score).count();
+    let Some(at) = items.iter().position(|&item| item == target) else {
+        return items.len() as u32 + 1;
+    };
+    let ties = listed[at..]
+        .iter()
+        .take_while(|other| other.score == listed[at].score)
+        .count();
     (at + ties) as u32
 }
 
@@ -196,7 +269,11 @@ fn without_mrr(report: &mut Report) {
     }
     let (scores, intervals) = (&mut report.scores, &mut report.intervals);
     drop([&mut scores.purchase, &mut scores.click, &mut scores.all]);
-    drop([&mut intervals.purchase, &mut intervals.click, &mut intervals.all]);
+    drop([
+        &mut intervals.purchase,
+        &mut intervals.click,
+        &mut intervals.all,
+    ]);
 }
 
 #[cfg(test)]
@@ -205,8 +282,13 @@ mod tests {
 
     #[test]
     fn ties_count_against_the_target() {
-        let listed: Vec<Listed> =
-            [9.0, 7.0, 7.0, 7.0, 1.0].iter().map(|&score| Listed { item: String::new(), score }).collect();
+        let listed: Vec<Listed> = [9.0, 7.0, 7.0, 7.0, 1.0]
+            .iter()
+            .map(|&score| Listed {
+                item: String::new(),
+                score,
+            })
+            .collect();
         let of = |target| rank(&[40, 41, 42, 43, 44], &listed, target);
         assert_eq!([40, 41, 42, 43, 44, 45].map(of), [1, 4, 4, 4, 5, 6]);
     }

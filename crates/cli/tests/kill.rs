@@ -27,7 +27,9 @@ fn train(dir: &Path, method: &str, out: &str, more: &[&str]) -> Command {
         "16",
     ]);
     prl.args(["--method", method, "--out", out]).args(more);
-    prl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    prl.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     prl
 }
 
@@ -40,7 +42,12 @@ fn a_training_killed_anywhere_ends_as_one_never_stopped() {
     for method in ["prl", "sac"] {
         let whole = format!("whole-{method}");
         let begun = Instant::now();
-        assert!(train(dir.path(), method, &whole, &STEPS).status().unwrap().success());
+        assert!(
+            train(dir.path(), method, &whole, &STEPS)
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut course = begun.elapsed();
         let mut killed = 0;
         for round in 0.. {
@@ -53,7 +60,9 @@ fn a_training_killed_anywhere_ends_as_one_never_stopped() {
             for attempt in 0_u32.. {
                 let mut child = train(dir.path(), method, &out, &STEPS).spawn().unwrap();
                 // The golden ratio's multiples, so that no two moments are alike; later and later on a machine that is slow.
-                sleep(course.mul_f64((1.0 + 0.1 * f64::from(attempt)) * (0.618_034 * f64::from(kills)).fract()));
+                sleep(course.mul_f64(
+                    (1.0 + 0.1 * f64::from(attempt)) * (0.618_034 * f64::from(kills)).fract(),
+                ));
                 if let Some(status) = child.try_wait().unwrap() {
                     assert!(status.success(), "does not go on");
                     break;
@@ -78,7 +87,9 @@ fn a_second_training_is_told_who_holds_the_run_and_a_kill_frees_it() {
     const ENDLESS: [&str; 4] = ["--epochs", "1000000", "--eval-every", "1000000"];
     let dir = tempfile::tempdir().unwrap();
     ring(dir.path(), 100);
-    let mut first = train(dir.path(), "normal", "run", &ENDLESS).spawn().unwrap();
+    let mut first = train(dir.path(), "normal", "run", &ENDLESS)
+        .spawn()
+        .unwrap();
     let is_held_by = |pid: u32| {
         let held = fs::read_to_string(dir.path().join("run/.lock")).unwrap_or_default();
         held.contains(&format!("\"pid\":{pid},"))
@@ -90,13 +101,21 @@ fn a_second_training_is_told_who_holds_the_run_and_a_kill_frees_it() {
         }
     };
     until_held(&mut first);
-    let second = train(dir.path(), "normal", "run", &ENDLESS).stderr(Stdio::piped()).output().unwrap();
+    let second = train(dir.path(), "normal", "run", &ENDLESS)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     let said = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("in use by process {} ", first.id())), "{said}");
+    assert!(
+        said.contains(&format!("in use by process {} ", first.id())),
+        "{said}"
+    );
     first.kill().unwrap();
     first.wait().unwrap();
-    let mut third = train(dir.path(), "normal", "run", &ENDLESS).spawn().unwrap();
+    let mut third = train(dir.path(), "normal", "run", &ENDLESS)
+        .spawn()
+        .unwrap();
     until_held(&mut third);
     third.kill().unwrap();
     third.wait().unwrap();

@@ -16,11 +16,22 @@ use common::{ring, same_end};
 const STEPS: [&str; 4] = ["--max-steps", "20", "--eval-every", "20"];
 
 /// Says so, and false, on a machine without MPI.
-#[expect(clippy::explicit_write, reason = "the harness keeps what eprintln says to itself")]
+#[expect(
+    clippy::explicit_write,
+    reason = "the harness keeps what eprintln says to itself"
+)]
 fn can_run() -> bool {
-    let can = Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    let can = Command::new("mpirun")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
     if !can {
-        writeln!(std::io::stderr(), "SKIPPED: mpirun is not here, so nothing was tested").unwrap();
+        writeln!(
+            std::io::stderr(),
+            "SKIPPED: mpirun is not here, so nothing was tested"
+        )
+        .unwrap();
     }
     can
 }
@@ -32,22 +43,35 @@ fn prl(dir: &Path, processes: Option<usize>, out: &str, more: &[&str]) -> Comman
         None => Command::new(prl),
         Some(n) => {
             let mut mpirun = Command::new("mpirun");
-            mpirun.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
+            mpirun.envs([
+                ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
+                ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
+            ]);
             mpirun.args(["--oversubscribe", "-n", &n.to_string(), prl]);
             mpirun
         }
     };
-    command.current_dir(dir).args(["train", "--resume", "--data", "ring", "--dim", "8", "--window", "4"]);
-    command.args(["--batch-size", "64", "--out", out]).args(more);
+    command.current_dir(dir).args([
+        "train", "--resume", "--data", "ring", "--dim", "8", "--window", "4",
+    ]);
+    command
+        .args(["--batch-size", "64", "--out", out])
+        .args(more);
     command.args(processes.map(|_| "--mpi"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     command
 }
 
 /// Runs it to its end: its exit code, and what it said.
 fn end(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 fn ok(command: Command) {
@@ -57,15 +81,23 @@ fn ok(command: Command) {
 
 /// Every weight of a run's checkpoint, by name.
 fn weights(run: &Path) -> Vec<(String, Vec<f32>)> {
-    let tensors = candle_core::safetensors::load(run.join("checkpoint/weights.safetensors"), &prl_train::Device::Cpu);
+    let tensors = candle_core::safetensors::load(
+        run.join("checkpoint/weights.safetensors"),
+        &prl_train::Device::Cpu,
+    );
     let mut tensors: Vec<_> = tensors.unwrap().into_iter().collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    tensors.into_iter().map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+    tensors
+        .into_iter()
+        .map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap()))
+        .collect()
 }
 
 /// The processes that another one has started.
 fn children(parent: u32) -> Vec<u32> {
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let is_child = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -95,10 +127,17 @@ fn two_processes_train_the_model_of_one() {
         ok(prl(dir.path(), Some(2), &format!("two-{method}"), &more));
         let [one, two] = ["one", "two"].map(|n| weights(&dir.path().join(format!("{n}-{method}"))));
         for ((name, a), (_, b)) in one.iter().zip(&two) {
-            let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let far = a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
             println!("{method}: {name} {far:.1e}");
             // A softmax does not see the bias of its keys: its gradient is rounding, of which Adam makes whole steps.
-            assert!(far < 1e-6 || name == "prompt.key.bias", "{method}: {name} is {far:e} off");
+            assert!(
+                far < 1e-6 || name == "prompt.key.bias",
+                "{method}: {name} is {far:e} off"
+            );
         }
     }
 }
@@ -120,12 +159,25 @@ fn a_killed_rank_ends_the_job_and_it_goes_on_exactly() {
         ranks.sort_unstable();
         assert_eq!(ranks.len(), 2, "{ranks:?}");
         let killed = Instant::now();
-        assert!(Command::new("kill").args(["-9", &ranks[rank].to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-9", &ranks[rank].to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         let output = job.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("signal 9"), "{:?}: {said}", output.status);
+        assert!(
+            !output.status.success() && said.contains("signal 9"),
+            "{:?}: {said}",
+            output.status
+        );
         assert!(killed.elapsed() < Duration::from_secs(30), "hung");
-        assert!(!dir.path().join(&out).join("manifest.json").exists(), "ended before the kill");
+        assert!(
+            !dir.path().join(&out).join("manifest.json").exists(),
+            "ended before the kill"
+        );
         ok(prl(dir.path(), Some(2), &out, &steps));
         same_end(&dir.path().join("whole"), &dir.path().join(&out));
     }
@@ -139,8 +191,14 @@ fn what_cannot_be_shared_is_refused_and_nobody_waits() {
     let dir = tempfile::tempdir().unwrap();
     ring(dir.path(), 200);
     let (code, said) = end(prl(dir.path(), Some(2), "run", &["--method", "sac"]));
-    assert!(code == Some(2) && said.contains("one rank only"), "{code:?}: {said}");
+    assert!(
+        code == Some(2) && said.contains("one rank only"),
+        "{code:?}: {said}"
+    );
     let (code, said) = end(prl(dir.path(), Some(3), "run", &STEPS));
-    assert!(code == Some(2) && said.contains("does not fall into 3 equal shares"), "{code:?}: {said}");
+    assert!(
+        code == Some(2) && said.contains("does not fall into 3 equal shares"),
+        "{code:?}: {said}"
+    );
     assert!(!dir.path().join("run").exists());
 }

@@ -27,13 +27,29 @@ struct Process(Child);
 
 impl Process {
     fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Self(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     /// Asked to end, as a rolling update does it.
     fn terminate(mut self) {
-        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
-        assert!(self.0.wait().unwrap().success(), "a server that is asked to end does so well");
+        assert!(
+            Command::new("kill")
+                .arg(self.0.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(
+            self.0.wait().unwrap().success(),
+            "a server that is asked to end does so well"
+        );
     }
 }
 
@@ -59,18 +75,29 @@ fn run(dir: &Path) {
     ];
     for line in lines {
         let output = prl(dir, line).output().unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what} takes too long");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{what} takes too long"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -78,12 +105,16 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 /// Whether a server, or a proxy with one behind it, answers that it is ready.
 fn is_ready(port: u16) -> bool {
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
-    let said = Connection::open(addr).and_then(|mut connection| connection.send("GET", "/health/ready", &[], ""));
+    let said = Connection::open(addr)
+        .and_then(|mut connection| connection.send("GET", "/health/ready", &[], ""));
     said.is_ok_and(|reply| reply.status == 200)
 }
 
 fn serve(dir: &Path, port: u16) -> Process {
-    let server = Process::start(&mut prl(dir, &format!("serve --run run --threads 1 --addr 127.0.0.1:{port}")));
+    let server = Process::start(&mut prl(
+        dir,
+        &format!("serve --run run --threads 1 --addr 127.0.0.1:{port}"),
+    ));
     until("a server", || is_ready(port));
     server
 }
@@ -93,11 +124,20 @@ fn nginx(dir: &Path, front: u16, behind: [u16; 2]) -> Process {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nginx.conf");
     let text = fs::read_to_string(path).unwrap();
     let text = text.replace(":8080", &format!(":{front}"));
-    let text = text.replace(":8081", &format!(":{}", behind[0])).replace(":8082", &format!(":{}", behind[1]));
+    let text = text
+        .replace(":8081", &format!(":{}", behind[0]))
+        .replace(":8082", &format!(":{}", behind[1]));
     let conf = dir.join("nginx.conf");
     fs::write(&conf, text).unwrap();
     let mut nginx = Command::new("nginx");
-    let nginx = Process::start(nginx.arg("-p").arg(dir).arg("-c").arg(conf).args(["-g", "daemon off;"]));
+    let nginx = Process::start(
+        nginx
+            .arg("-p")
+            .arg(dir)
+            .arg("-c")
+            .arg(conf)
+            .args(["-g", "daemon off;"]),
+    );
     until("nginx", || is_ready(front));
     nginx
 }
@@ -113,18 +153,31 @@ fn load(addr: SocketAddr, items: &[Value]) -> Vec<String> {
             Some(connection) => connection,
             None => Connection::open(addr).map_err(|e| e.to_string())?,
         };
-        let reply = open.send("POST", "/v1/recommend", &[JSON], &body).map_err(|e| e.to_string())?;
+        let reply = open
+            .send("POST", "/v1/recommend", &[JSON], &body)
+            .map_err(|e| e.to_string())?;
         *connection = Some(open);
-        if reply.status == 200 { Ok(()) } else { Err(format!("{}: {}", reply.status, reply.body)) }
+        if reply.status == 200 {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", reply.status, reply.body))
+        }
     };
     std::thread::scope(|s| {
         let worker = |c: u32| {
             let mut connection = None;
             let turns = (c..RATE * SECONDS).step_by(CONNECTIONS as usize);
-            turns.filter_map(|i| ask(i, &mut connection).err()).collect::<Vec<String>>()
+            turns
+                .filter_map(|i| ask(i, &mut connection).err())
+                .collect::<Vec<String>>()
         };
-        let threads: Vec<_> = (0..CONNECTIONS).map(|c| s.spawn(move || worker(c))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        let threads: Vec<_> = (0..CONNECTIONS)
+            .map(|c| s.spawn(move || worker(c)))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
@@ -141,7 +194,12 @@ struct Behind {
 impl Behind {
     /// None, out loud, where there is no nginx.
     fn start() -> Option<Self> {
-        if !Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        if !Command::new("nginx")
+            .arg("-v")
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+        {
             eprintln!("SKIPPED: no nginx here");
             return None;
         }
@@ -151,15 +209,33 @@ impl Behind {
         let servers = [serve(path, first), serve(path, second)];
         let _nginx = nginx(path, port, [first, second]);
         let front = SocketAddr::from(([127, 0, 0, 1], port));
-        let items: Value = serde_json::from_str(&send(front, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
+        let items: Value =
+            serde_json::from_str(&send(front, "GET", "/v1/items?limit=50", &[], "").body).unwrap();
         let items = items["items"].as_array().unwrap().clone();
-        Some(Self { dir, ports: [first, second], servers, front, items, _nginx })
+        Some(Self {
+            dir,
+            ports: [first, second],
+            servers,
+            front,
+            items,
+            _nginx,
+        })
     }
 }
 
 #[test]
 fn a_replica_can_die_and_another_be_replaced_under_load() {
-    let Some(Behind { dir, ports, servers: [one, two], front, items, _nginx }) = Behind::start() else { return };
+    let Some(Behind {
+        dir,
+        ports,
+        servers: [one, two],
+        front,
+        items,
+        _nginx,
+    }) = Behind::start()
+    else {
+        return;
+    };
     let failed = std::thread::scope(|s| {
         let load = s.spawn(|| load(front, &items));
         let pause = || std::thread::sleep(Duration::from_millis(1200));
@@ -175,18 +251,29 @@ fn a_replica_can_die_and_another_be_replaced_under_load() {
         drop((one, two));
         failed
     });
-    assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), RATE * SECONDS, failed.first());
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed: {:?}",
+        failed.len(),
+        RATE * SECONDS,
+        failed.first()
+    );
 }
 
 #[test]
 fn a_kept_session_stays_with_its_replica() {
-    let Some(behind) = Behind::start() else { return };
+    let Some(behind) = Behind::start() else {
+        return;
+    };
     let Behind { front, items, .. } = &behind;
     for user in 0..10 {
         let path = |what: &str| format!("/v1/sessions/user-{user}/{what}");
         for t in 0..3 {
             let events = json!({"events": [{"item": items[(user + t) % 50]}]}).to_string();
-            assert_eq!(send(*front, "POST", &path("events"), &[JSON], &events).status, 200);
+            assert_eq!(
+                send(*front, "POST", &path("events"), &[JSON], &events).status,
+                200
+            );
         }
         let reply = send(*front, "POST", &path("recommend"), &[JSON], "{\"k\": 3}");
         let answer: Value = serde_json::from_str(&reply.body).unwrap();
@@ -196,5 +283,8 @@ fn a_kept_session_stays_with_its_replica() {
             "all three events are with one replica"
         );
     }
-    assert_eq!(send(*front, "POST", "/v1/admin/reload", &[JSON], "{}").status, 404);
+    assert_eq!(
+        send(*front, "POST", "/v1/admin/reload", &[JSON], "{}").status,
+        404
+    );
 }

@@ -9,15 +9,15 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// Two executors' worth of cores, and blocks so small that every file is read in several.
-const SPARK: &str =
-    "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.files.maxPartitionBytes=48k pyspark-shell";
+const SPARK: &str = "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.files.maxPartitionBytes=48k pyspark-shell";
 const PARTITIONS: usize = 3;
 
 /// The Python to run, if there is Spark. One that was named must have it.
 fn python() -> Option<OsString> {
     let named = std::env::var_os("PRL_SPARK_PYTHON");
     let python = named.clone().unwrap_or_else(|| "python3".into());
-    let there = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let there =
+        |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
     let missing = if !there(Command::new(&python).args(["-c", "import pyspark"])) {
         "pyspark (pip install pyspark)"
     } else if !there(Command::new("java").arg("-version")) {
@@ -25,7 +25,10 @@ fn python() -> Option<OsString> {
     } else {
         return Some(python);
     };
-    assert!(named.is_none(), "PRL_SPARK_PYTHON is set, but here is no {missing}");
+    assert!(
+        named.is_none(),
+        "PRL_SPARK_PYTHON is set, but here is no {missing}"
+    );
     eprintln!("SKIPPED: here is no {missing}");
     None
 }
@@ -39,7 +42,10 @@ struct Folder {
 impl Folder {
     /// None where there is no Spark.
     fn new(like: &str) -> Option<Self> {
-        let folder = Self { python: python()?, dir: tempfile::tempdir().unwrap() };
+        let folder = Self {
+            python: python()?,
+            dir: tempfile::tempdir().unwrap(),
+        };
         folder.prl(&format!("synth --like {like} --sessions 1200 --out raw"));
         Some(folder)
     }
@@ -49,54 +55,105 @@ impl Folder {
     }
 
     fn prl(&self, line: &str) {
-        let done = Command::new(env!("CARGO_BIN_EXE_prl")).current_dir(self.dir.path()).args(line.split(' ')).output();
+        let done = Command::new(env!("CARGO_BIN_EXE_prl"))
+            .current_dir(self.dir.path())
+            .args(line.split(' '))
+            .output();
         let done = done.unwrap();
-        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     fn spark(&self, line: &str) -> Output {
         let job = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/spark/prepare.py");
         let mut command = Command::new(&self.python);
-        command.current_dir(self.dir.path()).arg(job).args(line.split(' ')).env("PYSPARK_SUBMIT_ARGS", SPARK);
-        command.env("PYSPARK_PYTHON", &self.python).output().unwrap()
+        command
+            .current_dir(self.dir.path())
+            .arg(job)
+            .args(line.split(' '))
+            .env("PYSPARK_SUBMIT_ARGS", SPARK);
+        command
+            .env("PYSPARK_PYTHON", &self.python)
+            .output()
+            .unwrap()
     }
 
     /// Deals the rows of a raw file out to `files` files of a folder, so that sessions are torn apart, with times made so
     /// coarse by `coarse` that many tie.
-    fn deal(&self, raw: &str, to: &str, files: usize, header: bool, coarse: impl Fn(&str) -> String) {
+    fn deal(
+        &self,
+        raw: &str,
+        to: &str,
+        files: usize,
+        header: bool,
+        coarse: impl Fn(&str) -> String,
+    ) {
         let text = std::fs::read_to_string(self.path("raw").join(raw)).unwrap();
         let mut lines = text.lines();
-        let first = if header { lines.next().unwrap().to_owned() + "\n" } else { String::new() };
+        let first = if header {
+            lines.next().unwrap().to_owned() + "\n"
+        } else {
+            String::new()
+        };
         let mut parts = vec![first; files];
-        lines.enumerate().for_each(|(i, line)| parts[i % files] += &(coarse(line) + "\n"));
+        lines
+            .enumerate()
+            .for_each(|(i, line)| parts[i % files] += &(coarse(line) + "\n"));
         std::fs::create_dir(self.path(to)).unwrap();
         for (i, part) in parts.iter().enumerate() {
             std::fs::write(self.path(to).join(format!("part-{i}.csv")), part).unwrap();
         }
-        std::fs::copy(self.path("raw/SYNTHETIC.json"), self.path(to).join("SYNTHETIC.json")).unwrap();
+        std::fs::copy(
+            self.path("raw/SYNTHETIC.json"),
+            self.path(to).join("SYNTHETIC.json"),
+        )
+        .unwrap();
     }
 
     /// Prepares the log by Spark and `prl`, and by `prl` alone as `direct` says, and compares.
     fn agree(&self, spark: &str, direct: &str) {
         let output = self.spark(&format!("{spark} --partitions {PARTITIONS} --out parts"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let names = std::fs::read_dir(self.path("parts")).unwrap().map(|e| e.unwrap().file_name());
-        assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("part-")).count(), PARTITIONS);
-        let columns = "session=session,time=time,item=item,event=event --click click --purchase purchase";
-        self.prl(&format!("prepare --source parquet --input parts --columns {columns} --out by-spark"));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let names = std::fs::read_dir(self.path("parts"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name());
+        assert_eq!(
+            names
+                .filter(|name| name.to_string_lossy().starts_with("part-"))
+                .count(),
+            PARTITIONS
+        );
+        let columns =
+            "session=session,time=time,item=item,event=event --click click --purchase purchase";
+        self.prl(&format!(
+            "prepare --source parquet --input parts --columns {columns} --out by-spark"
+        ));
         self.prl(&format!("prepare {direct} --out direct"));
         let bytes = |dir: &str, file: &str| std::fs::read(self.path(dir).join(file)).unwrap();
         for file in ["events.safetensors", "items.safetensors"] {
-            assert!(bytes("by-spark", file) == bytes("direct", file), "{file} differs");
+            assert!(
+                bytes("by-spark", file) == bytes("direct", file),
+                "{file} differs"
+            );
         }
-        let manifest: serde_json::Value = serde_json::from_slice(&bytes("by-spark", "manifest.json")).unwrap();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&bytes("by-spark", "manifest.json")).unwrap();
         assert_eq!(manifest["source"]["synthetic"], true);
     }
 }
 
 #[test]
 fn rc15_through_spark_is_the_same_dataset() {
-    let Some(folder) = Folder::new("rc15") else { return };
+    let Some(folder) = Folder::new("rc15") else {
+        return;
+    };
     // To ten minutes: "..T00:56:27.803Z,.." becomes "..T00:50:00.000Z,..".
     let coarse = |line: &str| {
         let at = line.find('T').unwrap();
@@ -104,23 +161,36 @@ fn rc15_through_spark_is_the_same_dataset() {
     };
     folder.deal("yoochoose-clicks.dat", "clicks", 3, false, coarse);
     folder.deal("yoochoose-buys.dat", "buys", 2, false, coarse);
-    folder.agree("rc15 --clicks clicks --buys buys", "--source rc15 --clicks clicks --buys buys --sample 1000000");
+    folder.agree(
+        "rc15 --clicks clicks --buys buys",
+        "--source rc15 --clicks clicks --buys buys --sample 1000000",
+    );
 }
 
 #[test]
 fn retailrocket_through_spark_is_the_same_dataset() {
-    let Some(folder) = Folder::new("retailrocket") else { return };
+    let Some(folder) = Folder::new("retailrocket") else {
+        return;
+    };
     let coarse = |line: &str| {
         let (millis, rest) = line.split_once(',').unwrap();
-        format!("{},{rest}", millis.parse::<i64>().unwrap() / 600_000 * 600_000)
+        format!(
+            "{},{rest}",
+            millis.parse::<i64>().unwrap() / 600_000 * 600_000
+        )
     };
     folder.deal("events.csv", "log", 3, true, coarse);
-    folder.agree("retailrocket --input log", "--source retailrocket --input log");
+    folder.agree(
+        "retailrocket --input log",
+        "--source retailrocket --input log",
+    );
 }
 
 #[test]
 fn what_spark_cannot_prepare_is_said() {
-    let Some(folder) = Folder::new("retailrocket") else { return };
+    let Some(folder) = Folder::new("retailrocket") else {
+        return;
+    };
     let said = |text: &str| {
         std::fs::write(folder.path("log.csv"), text).unwrap();
         let output = folder.spark("retailrocket --input log.csv --out parts");
@@ -128,7 +198,13 @@ fn what_spark_cannot_prepare_is_said() {
         String::from_utf8(output.stderr).unwrap()
     };
     let message = said("timestamp,visitorid,item\n1,2,3\n");
-    assert!(message.contains("no column event, itemid, transactionid"), "{message}");
+    assert!(
+        message.contains("no column event, itemid, transactionid"),
+        "{message}"
+    );
     let message = said("timestamp,visitorid,event,itemid,transactionid\n1,2,view,-3,\n");
-    assert!(message.contains("column itemid: expected a whole number from 0, found -3"), "{message}");
+    assert!(
+        message.contains("column itemid: expected a whole number from 0, found -3"),
+        "{message}"
+    );
 }

@@ -21,9 +21,20 @@ impl Observer for Quiet {
 
 fn train(dir: &Path, method: Method) -> PathBuf {
     let out = dir.join(method.name());
-    let mut config = common::quick(common::ring(&dir.join(format!("{}-data", method.name())), 200));
+    let mut config = common::quick(common::ring(
+        &dir.join(format!("{}-data", method.name())),
+        200,
+    ));
     (config.method, config.max_steps) = (method, Some(100));
-    prl_train::train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+    prl_train::train(
+        &config,
+        &out,
+        &Device::Cpu,
+        false,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
+    .unwrap();
     out
 }
 
@@ -33,10 +44,18 @@ struct Served(Child, String);
 impl Served {
     fn start(run: &Path) -> Self {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_prl"));
-        serve.args(["serve", "--addr", "127.0.0.1:0", "--run"]).arg(run).env("PRL_API_KEY", "k").env("PRL_LOG", "info");
+        serve
+            .args(["serve", "--addr", "127.0.0.1:0", "--run"])
+            .arg(run)
+            .env("PRL_API_KEY", "k")
+            .env("PRL_LOG", "info");
         let mut process = serve.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let url = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        let url = lines
+            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
+            .unwrap();
         assert!(lines.any(|line| line.contains("ready")));
         // The log goes on and must find a reader.
         std::thread::spawn(move || lines.for_each(drop));
@@ -53,12 +72,22 @@ impl Drop for Served {
 
 fn evaluate(run: &Path, flags: &[&str]) -> Output {
     let mut evaluate = Command::new(env!("CARGO_BIN_EXE_prl"));
-    evaluate.args(["evaluate", "--json", "--run"]).arg(run).args(flags).env("PRL_API_KEY", "k").output().unwrap()
+    evaluate
+        .args(["evaluate", "--json", "--run"])
+        .arg(run)
+        .args(flags)
+        .env("PRL_API_KEY", "k")
+        .output()
+        .unwrap()
 }
 
 /// The report, without what lists cannot tell and without its speed.
 fn comparable(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
     report["events_per_second"].take();
     for part in ["purchase", "click", "all"] {
@@ -74,20 +103,35 @@ fn a_server_and_its_run_have_the_same_numbers() {
     // Popularity has many equal scores.
     let runs = [Method::Prl, Method::Popularity].map(|method| train(dir.path(), method));
     let servers = [Served::start(&runs[0]), Served::start(&runs[1])];
-    let prompts: [&[&str]; 5] =
-        [&[], &["--mu", "0.5", "--eps", "0.5"], &["--quantile", "0.9"], &["--max-return"], &["--split", "val"]];
+    let prompts: [&[&str]; 5] = [
+        &[],
+        &["--mu", "0.5", "--eps", "0.5"],
+        &["--quantile", "0.9"],
+        &["--max-return"],
+        &["--split", "val"],
+    ];
     for (run, server) in runs.iter().zip(&servers) {
         for prompt in prompts {
             let offline = comparable(&evaluate(run, prompt));
             let online = comparable(&evaluate(run, &[prompt, &["--via", &server.1]].concat()));
             assert_eq!(online, offline, "{prompt:?}");
-            assert!(offline["click"]["HR@20"].as_f64().unwrap() > 0.0 && offline["reward@1"].is_number());
+            assert!(
+                offline["click"]["HR@20"].as_f64().unwrap() > 0.0
+                    && offline["reward@1"].is_number()
+            );
         }
     }
     let wrong = evaluate(&runs[0], &["--via", &servers[1].1]);
     let message = String::from_utf8(wrong.stderr).unwrap();
     assert_eq!(wrong.status.code(), Some(1), "{message}");
-    assert!(message.contains("serves model") && message.contains("--run"), "{message}");
+    assert!(
+        message.contains("serves model") && message.contains("--run"),
+        "{message}"
+    );
     let nobody = evaluate(&runs[0], &["--via", "http://127.0.0.1:1"]);
-    assert!(String::from_utf8(nobody.stderr).unwrap().contains("no answer from http://127.0.0.1:1"));
+    assert!(
+        String::from_utf8(nobody.stderr)
+            .unwrap()
+            .contains("no answer from http://127.0.0.1:1")
+    );
 }

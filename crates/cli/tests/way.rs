@@ -24,7 +24,11 @@ fn prl(dir: &Path, args: &[&str], stdin: &str) -> Output {
 
 fn ok(dir: &Path, line: &str, stdin: &str) -> String {
     let output = prl(dir, &line.split(' ').collect::<Vec<_>>(), stdin);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -37,8 +41,13 @@ fn purchase_rates(events: &Path) -> (HashMap<String, f64>, f64) {
         count.0 += f64::from(fields[2] == "addtocart");
         count.1 += 1.0;
     }
-    let (bought, all) = counts.values().fold((0.0, 0.0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
-    let rates = counts.into_iter().filter(|(_, c)| c.1 >= 5.0).map(|(item, c)| (item, c.0 / c.1));
+    let (bought, all) = counts
+        .values()
+        .fold((0.0, 0.0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
+    let rates = counts
+        .into_iter()
+        .filter(|(_, c)| c.1 >= 5.0)
+        .map(|(item, c)| (item, c.0 / c.1));
     (rates.collect(), bought / all)
 }
 
@@ -47,11 +56,20 @@ fn sessions(events: &Path) -> Vec<Vec<String>> {
     let mut visitors: HashMap<String, Vec<String>> = HashMap::new();
     for line in std::fs::read_to_string(events).unwrap().lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
-        visitors.entry(fields[1].to_owned()).or_default().push(fields[3].to_owned());
+        visitors
+            .entry(fields[1].to_owned())
+            .or_default()
+            .push(fields[3].to_owned());
     }
-    let mut long: Vec<_> = visitors.into_iter().filter(|(_, items)| items.len() > 4).collect();
+    let mut long: Vec<_> = visitors
+        .into_iter()
+        .filter(|(_, items)| items.len() > 4)
+        .collect();
     long.sort();
-    long.into_iter().map(|(_, items)| items[..3].to_vec()).take(200).collect()
+    long.into_iter()
+        .map(|(_, items)| items[..3].to_vec())
+        .take(200)
+        .collect()
 }
 
 /// As `head` leaves.
@@ -75,7 +93,9 @@ fn a_reader_that_is_gone_is_no_failure() {
     run("train --data data --max-steps 4 --eval-every 2 --out run");
     for format in ["", " --json"] {
         run(&format!("evaluate --run run{format}"));
-        run(&format!("recommend --run run --items nothing,of,these{format}"));
+        run(&format!(
+            "recommend --run run --items nothing,of,these{format}"
+        ));
     }
 }
 
@@ -83,23 +103,48 @@ fn a_reader_that_is_gone_is_no_failure() {
 fn asking_for_more_brings_items_that_are_bought() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    ok(dir, "synth --like retailrocket --sessions 2500 --out raw", "");
-    ok(dir, "prepare --source retailrocket --input raw/events.csv --out data", "");
-    ok(dir, "train --data data --method prl --max-steps 250 --eval-every 250 --out run", "");
+    ok(
+        dir,
+        "synth --like retailrocket --sessions 2500 --out raw",
+        "",
+    );
+    ok(
+        dir,
+        "prepare --source retailrocket --input raw/events.csv --out data",
+        "",
+    );
+    ok(
+        dir,
+        "train --data data --method prl --max-steps 250 --eval-every 250 --out run",
+        "",
+    );
 
     let (rates, average) = purchase_rates(&dir.join("raw/events.csv"));
     let sessions = sessions(&dir.join("raw/events.csv"));
     let share_of_heavy = |mu: f64| {
-        let lines: String = sessions.iter().map(|items| json!({"items": items, "mu": mu}).to_string() + "\n").collect();
+        let lines: String = sessions
+            .iter()
+            .map(|items| json!({"items": items, "mu": mu}).to_string() + "\n")
+            .collect();
         let answers = ok(dir, "recommend --run run -k 20", &lines);
-        let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let answers: Vec<Value> = answers
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(answers.len(), sessions.len());
-        let items = answers.iter().flat_map(|answer| answer["items"].as_array().unwrap());
-        let rates: Vec<f64> = items.filter_map(|i| rates.get(i["item"].as_str()?).copied()).collect();
+        let items = answers
+            .iter()
+            .flat_map(|answer| answer["items"].as_array().unwrap());
+        let rates: Vec<f64> = items
+            .filter_map(|i| rates.get(i["item"].as_str()?).copied())
+            .collect();
         rates.iter().filter(|&&rate| rate > average).count() as f64 / rates.len() as f64
     };
     let shares = [0.25, 1.0, 4.0].map(share_of_heavy);
-    assert!(shares[0] < shares[1] && shares[1] < shares[2] && shares[2] > shares[0] + 0.01, "{shares:?}");
+    assert!(
+        shares[0] < shares[1] && shares[1] < shares[2] && shares[2] > shares[0] + 0.01,
+        "{shares:?}"
+    );
 }
 
 #[test]
@@ -107,24 +152,48 @@ fn from_a_raw_log_to_an_answer() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     ok(dir, "synth --like tiny --out raw", "");
-    ok(dir, "prepare --source retailrocket --input raw/events.csv --out data", "");
+    ok(
+        dir,
+        "prepare --source retailrocket --input raw/events.csv --out data",
+        "",
+    );
     let audit: Value = serde_json::from_str(&ok(dir, "inspect data --json", "")).unwrap();
     assert_eq!(audit["synthetic"], true);
-    ok(dir, "train --data data --method sqn --max-steps 20 --eval-every 10 --out run", "");
-    let report: Value = serde_json::from_str(&ok(dir, "evaluate --run run --json --cases cases.csv", "")).unwrap();
-    let keys = ["split", "events", "purchase", "click", "reward@1", "tie_rule", "dataset", "mu", "eps"];
+    ok(
+        dir,
+        "train --data data --method sqn --max-steps 20 --eval-every 10 --out run",
+        "",
+    );
+    let report: Value =
+        serde_json::from_str(&ok(dir, "evaluate --run run --json --cases cases.csv", "")).unwrap();
+    let keys = [
+        "split", "events", "purchase", "click", "reward@1", "tie_rule", "dataset", "mu", "eps",
+    ];
     assert!(keys.iter().all(|key| report.get(key).is_some()), "{report}");
     let events = &report["events"];
     let cases = std::fs::read_to_string(dir.join("cases.csv")).unwrap();
     let count = events["click"].as_u64().unwrap() + events["purchase"].as_u64().unwrap();
     assert_eq!(cases.lines().count() as u64, 1 + count);
-    let first_click = cases.lines().filter(|line| line.ends_with(",click,1")).count() as f64;
-    let first_purchase = cases.lines().filter(|line| line.ends_with(",purchase,1")).count() as f64;
-    assert!((report["reward@1"].as_f64().unwrap() - 0.2 * first_click - first_purchase).abs() < 1e-9);
-    let answer: Value = serde_json::from_str(&ok(dir, "recommend --run run --items none -k 3 --json", "")).unwrap();
+    let first_click = cases
+        .lines()
+        .filter(|line| line.ends_with(",click,1"))
+        .count() as f64;
+    let first_purchase = cases
+        .lines()
+        .filter(|line| line.ends_with(",purchase,1"))
+        .count() as f64;
+    assert!(
+        (report["reward@1"].as_f64().unwrap() - 0.2 * first_click - first_purchase).abs() < 1e-9
+    );
+    let answer: Value =
+        serde_json::from_str(&ok(dir, "recommend --run run --items none -k 3 --json", "")).unwrap();
     assert_eq!(answer["unknown_items"], json!(["none"]));
-    let items: HashSet<&str> =
-        answer["items"].as_array().unwrap().iter().map(|i| i["item"].as_str().unwrap()).collect();
+    let items: HashSet<&str> = answer["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["item"].as_str().unwrap())
+        .collect();
     assert_eq!(items.len(), 3);
 }
 
@@ -132,21 +201,37 @@ fn from_a_raw_log_to_an_answer() {
 fn exit_codes_say_what_went_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    std::fs::write(dir.join("events.csv"), "timestamp,visitorid,event,itemid,transactionid\nnoon,1,view,2,\n").unwrap();
+    std::fs::write(
+        dir.join("events.csv"),
+        "timestamp,visitorid,event,itemid,transactionid\nnoon,1,view,2,\n",
+    )
+    .unwrap();
     let said = |line: &str| {
         let output = prl(dir, &line.split(' ').collect::<Vec<_>>(), "");
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (code, message) = said("prepare --source retailrocket --input events.csv --out data");
     assert_eq!(code, 3, "{message}");
-    assert!(message.contains("events.csv") && message.contains('2') && message.contains("noon"), "{message}");
+    assert!(
+        message.contains("events.csv") && message.contains('2') && message.contains("noon"),
+        "{message}"
+    );
     assert!(!dir.join("data").exists());
     // A page whose runs are longer than any memory.
-    let parquet = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-without-end.parquet");
+    let parquet =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-without-end.parquet");
     std::fs::copy(parquet, dir.join("log.parquet")).unwrap();
     let columns = "--columns session=session,time=time,item=item,event=kind --click click --purchase purchase";
-    let (code, message) = said(&format!("prepare --source parquet --input log.parquet --out data {columns}"));
-    assert!(code == 3 && message.contains("log.parquet: damaged Parquet"), "{message}");
+    let (code, message) = said(&format!(
+        "prepare --source parquet --input log.parquet --out data {columns}"
+    ));
+    assert!(
+        code == 3 && message.contains("log.parquet: damaged Parquet"),
+        "{message}"
+    );
     assert!(!dir.join("data").exists());
     assert_eq!(said("train --data nowhere --out run").0, 3);
     assert_eq!(said("train --out run").0, 2);

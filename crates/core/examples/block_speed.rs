@@ -13,19 +13,35 @@ const LAPS: usize = 101;
 
 fn main() -> Result<()> {
     prl_kernels::process::prepare();
-    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2);
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(candle_core::Error::wrap)?;
+    let threads = std::env::args()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(2);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(candle_core::Error::wrap)?;
     for mixing in [Mixing::Attention, Mixing::Mean, Mixing::Mlp, Mixing::Alone] {
         let mut params = Params::new(DType::F32, &Device::Cpu, 1);
-        let config = BlockConfig { mixing, ..BlockConfig::default() };
+        let config = BlockConfig {
+            mixing,
+            ..BlockConfig::default()
+        };
         let block = PromptBlock::new(config, WIDTH, params.scope("prompt"))?;
         let values = (0..BATCH * WIDTH).map(|i| (0.7 * i as f32).sin()).collect();
         let state = Var::from_vec(values, (BATCH, WIDTH), &Device::Cpu)?;
-        let prompts = Prompts { returns: vec![1.5; BATCH], steps: (0..BATCH as u32).map(|b| b % 50).collect() };
+        let prompts = Prompts {
+            returns: vec![1.5; BATCH],
+            steps: (0..BATCH as u32).map(|b| b % 50).collect(),
+        };
         let mut laps = [Vec::new(), Vec::new()];
         for step in 0..LAPS {
             let start = Instant::now();
-            let state = State { state: state.as_tensor(), outputs: None, lengths: &[] };
+            let state = State {
+                state: state.as_tensor(),
+                outputs: None,
+                lengths: &[],
+            };
             let y = block.forward(&state, &prompts, &Pass::train(1, step as u64))?;
             laps[0].push(start.elapsed().as_secs_f64() * 1e3);
             let start = Instant::now();

@@ -79,7 +79,10 @@ impl Goal {
         match (self, Self::default(), mu, eps) {
             (goal, _, None, None) => goal,
             (Goal::Relative { mu, eps }, _, m, e) | (_, Goal::Relative { mu, eps }, m, e) => {
-                Goal::Relative { mu: m.unwrap_or(mu), eps: e.unwrap_or(eps) }
+                Goal::Relative {
+                    mu: m.unwrap_or(mu),
+                    eps: e.unwrap_or(eps),
+                }
             }
             (goal, ..) => goal,
         }
@@ -110,7 +113,10 @@ pub struct Ask {
 
 impl From<Goal> for Ask {
     fn from(goal: Goal) -> Self {
-        Self { goal, sequence_wise: false }
+        Self {
+            goal,
+            sequence_wise: false,
+        }
     }
 }
 
@@ -131,7 +137,12 @@ pub struct Moment {
 impl Moment {
     /// Step `step` of a session of which nothing else need be known.
     pub fn at(step: u32, case: u64) -> Self {
-        Self { step, given: 0.0, decay: 1.0, case }
+        Self {
+            step,
+            given: 0.0,
+            decay: 1.0,
+            case,
+        }
     }
 }
 
@@ -185,17 +196,34 @@ mod tests {
         assert_eq!(both(Goal::Max, first), [4.0, 5.0]);
         assert_eq!(both(Goal::Quantile(0.5), first), [2.0, 2.5]);
         assert_eq!(both(Goal::Absolute(2.5), first), [2.0, 2.5]);
-        assert_eq!(both(Goal::default(), Moment { step: 1, ..first }), [2.0, 1.0]);
+        assert_eq!(
+            both(Goal::default(), Moment { step: 1, ..first }),
+            [2.0, 1.0]
+        );
     }
 
     /// 2 x 1.25 was asked of the session; it gave 1.2, so 1.3 is left at step 1, whose mean is 0.5.
     #[test]
     fn sequence_wise_prompts_subtract_what_was_given() {
-        let ask = Ask { goal: Goal::default(), sequence_wise: true };
-        let at = Moment { given: 1.2, ..Moment::at(1, 0) };
+        let ask = Ask {
+            goal: Goal::default(),
+            sequence_wise: true,
+        };
+        let at = Moment {
+            given: 1.2,
+            ..Moment::at(1, 0)
+        };
         assert_eq!(both(ask, at), [2.6, 1.3]);
-        assert_eq!(both(ask, Moment { decay: 0.5, ..at }), [5.2, 2.6], "in units of the step's own return");
-        assert_eq!(both(ask, Moment { given: 9.0, ..at }), [0.0, 0.0], "never less than nothing");
+        assert_eq!(
+            both(ask, Moment { decay: 0.5, ..at }),
+            [5.2, 2.6],
+            "in units of the step's own return"
+        );
+        assert_eq!(
+            both(ask, Moment { given: 9.0, ..at }),
+            [0.0, 0.0],
+            "never less than nothing"
+        );
     }
 
     #[test]
@@ -211,9 +239,14 @@ mod tests {
 
     #[test]
     fn prompts_that_mean_nothing_are_known() {
-        assert!(Goal::default().is_valid() && Goal::Quantile(1.0).is_valid() && Goal::Max.is_valid());
+        assert!(
+            Goal::default().is_valid() && Goal::Quantile(1.0).is_valid() && Goal::Max.is_valid()
+        );
         let bad = [
-            Goal::Relative { mu: f64::NAN, eps: 0.0 },
+            Goal::Relative {
+                mu: f64::NAN,
+                eps: 0.0,
+            },
             Goal::Relative { mu: 1.0, eps: -1.0 },
             Goal::Quantile(1.5),
             Goal::Absolute(f64::INFINITY),
@@ -226,17 +259,33 @@ mod tests {
     fn a_goal_is_adjusted_as_far_as_it_is_named() {
         let run = Goal::Relative { mu: 3.0, eps: 0.5 };
         assert_eq!(run.adjusted(None, None), run);
-        assert_eq!(run.adjusted(Some(1.0), None), Goal::Relative { mu: 1.0, eps: 0.5 });
+        assert_eq!(
+            run.adjusted(Some(1.0), None),
+            Goal::Relative { mu: 1.0, eps: 0.5 }
+        );
         assert_eq!(Goal::Max.adjusted(None, None), Goal::Max);
-        assert_eq!(Goal::Max.adjusted(None, Some(0.1)), Goal::Relative { mu: 2.0, eps: 0.1 });
+        assert_eq!(
+            Goal::Max.adjusted(None, Some(0.1)),
+            Goal::Relative { mu: 2.0, eps: 0.1 }
+        );
     }
 
     #[test]
     fn an_ask_survives_json() {
-        for ask in [Ask::default(), Ask { goal: Goal::Quantile(0.9), sequence_wise: true }, Goal::Max.into()] {
+        for ask in [
+            Ask::default(),
+            Ask {
+                goal: Goal::Quantile(0.9),
+                sequence_wise: true,
+            },
+            Goal::Max.into(),
+        ] {
             let json = serde_json::to_string(&ask).unwrap();
             assert_eq!(serde_json::from_str::<Ask>(&json).unwrap(), ask, "{json}");
         }
-        assert_eq!(serde_json::to_string(&Ask::default()).unwrap(), r#"{"relative":{"mu":2.0,"eps":0.0}}"#);
+        assert_eq!(
+            serde_json::to_string(&Ask::default()).unwrap(),
+            r#"{"relative":{"mu":2.0,"eps":0.0}}"#
+        );
     }
 }

@@ -6,7 +6,10 @@
 //! SASRec takes keys and values from the encoder's outputs instead ([`Keys::Outputs`]), where no prompt reaches the state.
 
 use candle_core::{Result, Tensor, bail};
-use prl_nn::{Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention, blend, take};
+use prl_nn::{
+    Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention,
+    blend, take,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::rewards::{RewardCode, RewardEmbedding};
@@ -147,17 +150,28 @@ impl PromptBlock {
             (Mixing::Mean, _) => Mix::Mean(Tokens::new(&config, width, &mut scope)?),
             (Mixing::Mlp, _) => {
                 let mut linear = |name: &str| Linear::new(width, width, scope.scope(name));
-                let layers = [linear("mlp_reward")?, linear("mlp_state")?, linear("mlp_step")?];
+                let layers = [
+                    linear("mlp_reward")?,
+                    linear("mlp_state")?,
+                    linear("mlp_step")?,
+                ];
                 Mix::Mlp(Tokens::new(&config, width, &mut scope)?, layers)
             }
             (Mixing::Alone, _) => Mix::Alone,
         };
-        Ok(Self { config, mix, norm: LayerNorm::new(width, EPS, scope.scope("norm_out"))? })
+        Ok(Self {
+            config,
+            mix,
+            norm: LayerNorm::new(width, EPS, scope.scope("norm_out"))?,
+        })
     }
 
     /// Whether the block is told a return and a step.
     pub fn is_prompted(&self) -> bool {
-        matches!(self.mix, Mix::Attention { .. } | Mix::Mean(_) | Mix::Mlp(..))
+        matches!(
+            self.mix,
+            Mix::Attention { .. } | Mix::Mean(_) | Mix::Mlp(..)
+        )
     }
 
     /// Whether [`State::outputs`] must be there.
@@ -172,10 +186,18 @@ impl PromptBlock {
         let mixed = match &self.mix {
             Mix::Attention { tokens, layers } => {
                 let stack = stack(tokens)?;
-                self.attend(layers, &token(&stack, STATE)?, &stack, Spans::new(vec![TOKENS; batch]), pass)?
+                self.attend(
+                    layers,
+                    &token(&stack, STATE)?,
+                    &stack,
+                    Spans::new(vec![TOKENS; batch]),
+                    pass,
+                )?
             }
             Mix::Outputs(layers) => {
-                let Some(outputs) = state.outputs else { bail!("the encoder has no outputs to attend to") };
+                let Some(outputs) = state.outputs else {
+                    bail!("the encoder has no outputs to attend to")
+                };
                 let query = pass.dropout(state.state, rate)?;
                 let spans = Spans::new(state.lengths.iter().map(|&n| n as usize));
                 let valid = take(outputs, &spans.places(outputs.dim(1)?))?;
@@ -193,13 +215,28 @@ impl PromptBlock {
     }
 
     /// The state's token `[B, width]` after it looked at the rows of `keys` that are its own (Eq. 11, 12): `[B, width]`.
-    fn attend(&self, layers: &Attention, state: &Tensor, keys: &Tensor, spans: Spans, pass: &Pass) -> Result<Tensor> {
+    fn attend(
+        &self,
+        layers: &Attention,
+        state: &Tensor,
+        keys: &Tensor,
+        spans: Spans,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let normed = layers.norm.forward(state)?;
         let q = layers.query.forward(&normed)?;
         let (k, v) = (layers.key.forward(keys)?, layers.value.forward(keys)?);
-        let pattern = Pattern { queries: Spans::new(vec![1; spans.windows()]), keys: spans, causal: false };
+        let pattern = Pattern {
+            queries: Spans::new(vec![1; spans.windows()]),
+            keys: spans,
+            causal: false,
+        };
         let mask = pass.mask(pattern.weights(), self.config.dropout);
-        let carried = if self.config.residual == Residual::Normed { &normed } else { state };
+        let carried = if self.config.residual == Residual::Normed {
+            &normed
+        } else {
+            state
+        };
         add(&attention(&q, &k, &v, &pattern, mask.as_ref())?, carried)
     }
 }
@@ -208,18 +245,32 @@ impl Attention {
     fn new(width: usize, scope: &mut Scope<'_>) -> Result<Self> {
         let mut linear = |name: &str| Linear::new(width, width, scope.scope(name));
         let (query, key, value) = (linear("query")?, linear("key")?, linear("value")?);
-        Ok(Self { norm: LayerNorm::new(width, EPS, scope.scope("norm_in"))?, query, key, value })
+        Ok(Self {
+            norm: LayerNorm::new(width, EPS, scope.scope("norm_in"))?,
+            query,
+            key,
+            value,
+        })
     }
 }
 
 impl Tokens {
     fn new(config: &BlockConfig, width: usize, scope: &mut Scope<'_>) -> Result<Self> {
         let reward = RewardEmbedding::new(config.rewards, width, scope)?;
-        Ok(Self { reward, step: scope.get("step", (config.steps, width), Init::Normal(0.01))? })
+        Ok(Self {
+            reward,
+            step: scope.get("step", (config.steps, width), Init::Normal(0.01))?,
+        })
     }
 
     /// P (Eq. 9, 10), dropped out, the tokens of a row one after another: `[3 B, width]`.
-    fn stack(&self, state: &Tensor, prompts: &Prompts, pass: &Pass, dropout: f64) -> Result<Tensor> {
+    fn stack(
+        &self,
+        state: &Tensor,
+        prompts: &Prompts,
+        pass: &Pass,
+        dropout: f64,
+    ) -> Result<Tensor> {
         let (batch, width) = state.dims2()?;
         let last = self.step.dim(0)?.saturating_sub(1) as u32;
         if prompts.returns.len() != batch || prompts.steps.len() != batch {
@@ -227,12 +278,27 @@ impl Tokens {
         }
         let whole = |of: u32| Share { of, weight: 1.0 };
         let parts = vec![
-            Part { table: state, shares: tokens(STATE, (0..batch as u32).map(whole)) },
+            Part {
+                table: state,
+                shares: tokens(STATE, (0..batch as u32).map(whole)),
+            },
             Part {
                 table: self.reward.table(),
-                shares: tokens(REWARD, prompts.returns.iter().map(|&value| self.reward.share(value))),
+                shares: tokens(
+                    REWARD,
+                    prompts
+                        .returns
+                        .iter()
+                        .map(|&value| self.reward.share(value)),
+                ),
             },
-            Part { table: &self.step, shares: tokens(STEP, prompts.steps.iter().map(|&step| whole(step.min(last)))) },
+            Part {
+                table: &self.step,
+                shares: tokens(
+                    STEP,
+                    prompts.steps.iter().map(|&step| whole(step.min(last))),
+                ),
+            },
         ];
         blend(parts, pass.mask(batch * TOKENS * width, dropout))
     }
@@ -240,11 +306,17 @@ impl Tokens {
 
 /// Shares of one token of each stack.
 fn tokens(which: usize, shares: impl Iterator<Item = Share>) -> Shares {
-    Shares::These(shares.flat_map(|share| (0..TOKENS).map(move |token| (token == which).then_some(share))).collect())
+    Shares::These(
+        shares
+            .flat_map(|share| (0..TOKENS).map(move |token| (token == which).then_some(share)))
+            .collect(),
+    )
 }
 
 /// A token of each stack: `[B, width]` of `[3 B, width]`.
 fn token(stack: &Tensor, which: usize) -> Result<Tensor> {
-    let rows: Vec<u32> = (which as u32..stack.dim(0)? as u32).step_by(TOKENS).collect();
+    let rows: Vec<u32> = (which as u32..stack.dim(0)? as u32)
+        .step_by(TOKENS)
+        .collect();
     take(stack, &rows)
 }

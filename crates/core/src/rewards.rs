@@ -45,8 +45,14 @@ impl RewardEmbedding {
     /// What of them the token of a return is.
     pub(crate) fn share(&self, value: f64) -> Share {
         match self.code {
-            RewardCode::Linear => Share { of: 0, weight: value },
-            RewardCode::Binned => Share { of: bin(value), weight: 1.0 },
+            RewardCode::Linear => Share {
+                of: 0,
+                weight: value,
+            },
+            RewardCode::Binned => Share {
+                of: bin(value),
+                weight: 1.0,
+            },
         }
     }
 }
@@ -65,7 +71,10 @@ mod tests {
 
     #[test]
     fn bins_are_a_quarter_wide_and_hold_everything() {
-        assert_eq!([-1.0, 0.0, 0.24, 0.25, 2.0, 9.99, 1e300].map(bin), [0, 0, 0, 1, 8, 39, 39]);
+        assert_eq!(
+            [-1.0, 0.0, 0.24, 0.25, 2.0, 9.99, 1e300].map(bin),
+            [0, 0, 0, 1, 8, 39, 39]
+        );
     }
 
     #[test]
@@ -73,14 +82,25 @@ mod tests {
         let tokens = |code| {
             let mut params = Params::new(DType::F64, &Device::Cpu, 1);
             let embedding = RewardEmbedding::new(code, 3, &mut params.scope("p")).unwrap();
-            let table = embedding.table().reshape(((), 3)).unwrap().to_vec2::<f64>().unwrap();
+            let table = embedding
+                .table()
+                .reshape(((), 3))
+                .unwrap()
+                .to_vec2::<f64>()
+                .unwrap();
             [1.0, 1.1, 2.0].map(|value| {
                 let Share { of, weight } = embedding.share(value);
-                table[of as usize].iter().map(|x| weight * x).collect::<Vec<f64>>()
+                table[of as usize]
+                    .iter()
+                    .map(|x| weight * x)
+                    .collect::<Vec<f64>>()
             })
         };
         let linear = tokens(RewardCode::Linear);
-        linear[0].iter().zip(&linear[2]).for_each(|(one, two)| assert_eq!(2.0 * one, *two));
+        linear[0]
+            .iter()
+            .zip(&linear[2])
+            .for_each(|(one, two)| assert_eq!(2.0 * one, *two));
         assert_ne!(linear[0], linear[1]);
         let binned = tokens(RewardCode::Binned);
         assert_eq!(binned[0], binned[1], "one bin");

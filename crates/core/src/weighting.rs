@@ -32,7 +32,8 @@ mod tests {
 
     #[test]
     fn each_rule_weighs_by_its_own() {
-        let all = [Weighting::Uniform, Weighting::Reward, Weighting::Return].map(|w| w.of(0.2, 1.5));
+        let all =
+            [Weighting::Uniform, Weighting::Reward, Weighting::Return].map(|w| w.of(0.2, 1.5));
         assert_eq!(all, [1.0, 0.2, 1.5]);
     }
 }

@@ -31,20 +31,39 @@ const FILL: &[(&str, f64, f64, f64)] = &[
 
 fn check(config: BlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
     let mut params = Params::new(DType::F64, &Device::Cpu, 0);
-    let block = PromptBlock::new(BlockConfig { steps: 4, ..config }, 4, params.scope("prompt")).unwrap();
+    let block = PromptBlock::new(
+        BlockConfig { steps: 4, ..config },
+        4,
+        params.scope("prompt"),
+    )
+    .unwrap();
     for (name, var) in params.iter() {
         let &(_, phase, scale, offset) = FILL.iter().find(|f| f.0 == name).unwrap();
         var.set(&fill(var.dims(), phase, scale, offset)).unwrap();
     }
     let state = Var::from_tensor(&fill(&[3, 4], 0.3, 1.0, 0.0)).unwrap();
-    let prompts = Prompts { returns: vec![1.2, 0.5, 2.0], steps: vec![0, 2, 2] };
-    let of = State { state: state.as_tensor(), outputs: None, lengths: &[] };
+    let prompts = Prompts {
+        returns: vec![1.2, 0.5, 2.0],
+        steps: vec![0, 2, 2],
+    };
+    let of = State {
+        state: state.as_tensor(),
+        outputs: None,
+        lengths: &[],
+    };
     let y = block.forward(&of, &prompts, &Pass::infer()).unwrap();
     assert_close("out", &y, out);
-    let loss = (y * fill(&[3, 4], 2.0, 1.0, 0.0)).unwrap().sum_all().unwrap();
+    let loss = (y * fill(&[3, 4], 2.0, 1.0, 0.0))
+        .unwrap()
+        .sum_all()
+        .unwrap();
     let ours = loss.backward().unwrap();
     for (name, theirs) in grads {
-        let var = if *name == "state" { &state } else { params.iter().find(|p| p.0 == *name).unwrap().1 };
+        let var = if *name == "state" {
+            &state
+        } else {
+            params.iter().find(|p| p.0 == *name).unwrap().1
+        };
         assert_close(name, ours.get(var).unwrap(), theirs);
     }
 }
@@ -54,9 +73,22 @@ fn dropout_reaches_the_output_in_training_only() {
     let mut params = Params::new(DType::F32, &Device::Cpu, 0);
     let block = PromptBlock::new(BlockConfig::default(), 8, params.scope("prompt")).unwrap();
     let state = fill(&[5, 8], 0.3, 1.0, 0.0).to_dtype(DType::F32).unwrap();
-    let prompts = Prompts { returns: vec![1.0; 5], steps: vec![99; 5] };
-    let of = State { state: &state, outputs: None, lengths: &[] };
-    let run = |pass: &Pass| block.forward(&of, &prompts, pass).unwrap().to_vec2::<f32>().unwrap();
+    let prompts = Prompts {
+        returns: vec![1.0; 5],
+        steps: vec![99; 5],
+    };
+    let of = State {
+        state: &state,
+        outputs: None,
+        lengths: &[],
+    };
+    let run = |pass: &Pass| {
+        block
+            .forward(&of, &prompts, pass)
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap()
+    };
     assert_eq!(run(&Pass::infer()), run(&Pass::infer()));
     assert_ne!(run(&Pass::train(1, 1)), run(&Pass::infer()));
     assert_eq!(run(&Pass::train(1, 1)), run(&Pass::train(1, 1)));

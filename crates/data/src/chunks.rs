@@ -36,7 +36,16 @@ impl<'a> Chunks<'a> {
     pub(crate) fn open(input: &'a Input, quote: Option<u8>, size: usize) -> Result<Self> {
         let stream = input.open()?;
         let rest = Vec::with_capacity(size);
-        Ok(Self { input, quote, size, stream, rest, line: 1, is_first: true, ended: false })
+        Ok(Self {
+            input,
+            quote,
+            size,
+            stream,
+            rest,
+            line: 1,
+            is_first: true,
+            ended: false,
+        })
     }
 
     /// Size and checksum of the file; all chunks must have been taken.
@@ -51,13 +60,18 @@ impl<'a> Chunks<'a> {
             if std::mem::take(&mut self.is_first) && self.rest.starts_with(BOM) {
                 self.rest.drain(..BOM.len());
             }
-            let cut = if self.ended { self.rest.len() } else { end_of_records(&self.rest, self.quote) };
+            let cut = if self.ended {
+                self.rest.len()
+            } else {
+                end_of_records(&self.rest, self.quote)
+            };
             if cut > 0 {
                 return Ok(Some(self.cut(cut)));
             }
             if self.rest.len() > MAX_RECORD {
-                let what =
-                    format!("no record ends within {MAX_RECORD} bytes; a quote is never closed, or this is no text");
+                let what = format!(
+                    "no record ends within {MAX_RECORD} bytes; a quote is never closed, or this is no text"
+                );
                 return Err(Error::file(&self.input.path, what));
             }
         }
@@ -68,7 +82,10 @@ impl<'a> Chunks<'a> {
         let mut rest = Vec::with_capacity(self.rest.len() - at + self.size);
         rest.extend_from_slice(&self.rest[at..]);
         self.rest.truncate(at);
-        let chunk = Chunk { text: std::mem::replace(&mut self.rest, rest), line: self.line };
+        let chunk = Chunk {
+            text: std::mem::replace(&mut self.rest, rest),
+            line: self.line,
+        };
         self.line += lines(&chunk.text);
         chunk
     }
@@ -86,7 +103,9 @@ impl Iterator for Chunks<'_> {
 
 /// The line ends in a text, summed in bytes as far as bytes go: many times faster.
 fn lines(text: &[u8]) -> u64 {
-    text.chunks(255).map(|part| u64::from(part.iter().map(|&b| u8::from(b == b'\n')).sum::<u8>())).sum()
+    text.chunks(255)
+        .map(|part| u64::from(part.iter().map(|&b| u8::from(b == b'\n')).sum::<u8>()))
+        .sum()
 }
 
 /// One past the last line end that stands outside quotes; `bytes` begin outside quotes.
@@ -113,9 +132,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, text).unwrap();
-        let input = Input { path, name: "f".into(), max_unpacked: 0 };
+        let input = Input {
+            path,
+            name: "f".into(),
+            max_unpacked: 0,
+        };
         let mut chunks = Chunks::open(&input, Some(b'"'), size).unwrap();
-        let taken = chunks.by_ref().map(|c| c.map(|c| (String::from_utf8(c.text).unwrap(), c.line)).unwrap());
+        let taken = chunks.by_ref().map(|c| {
+            c.map(|c| (String::from_utf8(c.text).unwrap(), c.line))
+                .unwrap()
+        });
         let taken = taken.collect();
         assert_eq!(chunks.finish(3).bytes, text.len() as u64);
         taken
@@ -123,15 +149,34 @@ mod tests {
 
     #[test]
     fn chunks_end_with_records() {
-        let chunks = |text, size| chunks(text, size).into_iter().map(|(text, _)| text).collect::<Vec<_>>();
-        assert_eq!(chunks("a,b\nc,d\nlong line\ne", 5), ["a,b\n", "c,d\n", "long line\ne"]);
-        assert_eq!(chunks("\u{feff}a\n\"x\ny\"\nb\n", 6), ["a\n", "\"x\ny\"\n", "b\n"]);
+        let chunks = |text, size| {
+            chunks(text, size)
+                .into_iter()
+                .map(|(text, _)| text)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            chunks("a,b\nc,d\nlong line\ne", 5),
+            ["a,b\n", "c,d\n", "long line\ne"]
+        );
+        assert_eq!(
+            chunks("\u{feff}a\n\"x\ny\"\nb\n", 6),
+            ["a\n", "\"x\ny\"\n", "b\n"]
+        );
         assert!(chunks("", 5).is_empty());
     }
 
     #[test]
     fn chunks_know_their_lines() {
-        let text: String = (0..4000).map(|i| if i % 7 == 0 { "\n".into() } else { format!("\"{i}\n\",\n") }).collect();
+        let text: String = (0..4000)
+            .map(|i| {
+                if i % 7 == 0 {
+                    "\n".into()
+                } else {
+                    format!("\"{i}\n\",\n")
+                }
+            })
+            .collect();
         for (chunk, line) in chunks(&text, 999) {
             let before = text.find(&chunk).unwrap();
             assert_eq!(line, 1 + text[..before].matches('\n').count() as u64);

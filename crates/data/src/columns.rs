@@ -33,7 +33,10 @@ pub struct Columns {
 impl Columns {
     /// The columns named.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        [&self.session, &self.time, &self.item].into_iter().chain(&self.event).map(String::as_str)
+        [&self.session, &self.time, &self.item]
+            .into_iter()
+            .chain(&self.event)
+            .map(String::as_str)
     }
 }
 
@@ -44,33 +47,58 @@ impl FromStr for Columns {
         let (mut session, mut time, mut item, mut event) = (None, None, None, None);
         for part in text.split(',').map(str::trim) {
             let Some((role, name)) = part.split_once('=').map(|(r, n)| (r.trim(), n.trim())) else {
-                return Err(Error::Options(format!("column mapping: {part:?} is not ROLE=NAME; expected {FORM}")));
+                return Err(Error::Options(format!(
+                    "column mapping: {part:?} is not ROLE=NAME; expected {FORM}"
+                )));
             };
             let slot = match role {
                 "session" => &mut session,
                 "time" => &mut time,
                 "item" => &mut item,
                 "event" => &mut event,
-                _ => return Err(Error::Options(format!("column mapping: unknown role {role:?}; expected {FORM}"))),
+                _ => {
+                    return Err(Error::Options(format!(
+                        "column mapping: unknown role {role:?}; expected {FORM}"
+                    )));
+                }
             };
             if name.is_empty() {
-                return Err(Error::Options(format!("column mapping: {role} names no column; expected {FORM}")));
+                return Err(Error::Options(format!(
+                    "column mapping: {role} names no column; expected {FORM}"
+                )));
             }
             if slot.replace(name.to_owned()).is_some() {
-                return Err(Error::Options(format!("column mapping: {role} is named twice; expected {FORM}")));
+                return Err(Error::Options(format!(
+                    "column mapping: {role} is named twice; expected {FORM}"
+                )));
             }
         }
         let need = |slot: Option<String>, role: &str| {
-            slot.ok_or_else(|| Error::Options(format!("column mapping: {role} is missing; expected {FORM}")))
+            slot.ok_or_else(|| {
+                Error::Options(format!(
+                    "column mapping: {role} is missing; expected {FORM}"
+                ))
+            })
         };
-        Ok(Self { session: need(session, "session")?, time: need(time, "time")?, item: need(item, "item")?, event })
+        Ok(Self {
+            session: need(session, "session")?,
+            time: need(time, "time")?,
+            item: need(item, "item")?,
+            event,
+        })
     }
 }
 
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session={},time={},item={}", self.session, self.time, self.item)?;
-        self.event.iter().try_for_each(|event| write!(f, ",event={event}"))
+        write!(
+            f,
+            "session={},time={},item={}",
+            self.session, self.time, self.item
+        )?;
+        self.event
+            .iter()
+            .try_for_each(|event| write!(f, ",event={event}"))
     }
 }
 
@@ -80,7 +108,10 @@ mod tests {
 
     #[test]
     fn a_mapping_prints_as_it_is_written() {
-        for text in ["session=a,time=b,item=c", "session=a b,time=x=y,item=c,event=kind"] {
+        for text in [
+            "session=a,time=b,item=c",
+            "session=a b,time=x=y,item=c,event=kind",
+        ] {
             assert_eq!(text.parse::<Columns>().unwrap().to_string(), text);
         }
         let columns: Columns = " item = c , session=a,time=b".parse().unwrap();

@@ -20,26 +20,51 @@ pub(crate) fn read_csv(
     table: &Table,
     dropped: &mut Dropped,
 ) -> Result<(Log, Vec<SourceFile>)> {
-    let delimiter = u8::try_from(delimiter).ok().filter(|d| d.is_ascii() && !b"\"\n\r\0".contains(d));
-    let delimiter =
-        delimiter.ok_or_else(|| Error::Options("the delimiter must be one ASCII character, and no quote".into()))?;
-    read(inputs, Dialect { delimiter, quote: Some(b'"') }, table, dropped, |_, names| Ok(names.to_vec()))
+    let delimiter = u8::try_from(delimiter)
+        .ok()
+        .filter(|d| d.is_ascii() && !b"\"\n\r\0".contains(d));
+    let delimiter = delimiter.ok_or_else(|| {
+        Error::Options("the delimiter must be one ASCII character, and no quote".into())
+    })?;
+    read(
+        inputs,
+        Dialect {
+            delimiter,
+            quote: Some(b'"'),
+        },
+        table,
+        dropped,
+        |_, names| Ok(names.to_vec()),
+    )
 }
 
 /// RecBole's `.inter`: tabs, no quotes, `name:type` headers.
-pub(crate) fn read_inter(inputs: &[Input], table: &Table, dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile>)> {
-    read(inputs, Dialect { delimiter: b'\t', quote: None }, table, dropped, |input, names| {
-        let name = |header: &String| match header.split_once(':') {
-            Some((name, _)) => Ok(name.to_owned()),
-            None => {
-                let what = format!(
-                    "header {header:?} is not name:type, such as item_id:token; for plain headers use --source csv"
-                );
-                Err(Error::line(&input.path, 1, what))
-            }
-        };
-        names.iter().map(name).collect()
-    })
+pub(crate) fn read_inter(
+    inputs: &[Input],
+    table: &Table,
+    dropped: &mut Dropped,
+) -> Result<(Log, Vec<SourceFile>)> {
+    read(
+        inputs,
+        Dialect {
+            delimiter: b'\t',
+            quote: None,
+        },
+        table,
+        dropped,
+        |input, names| {
+            let name = |header: &String| match header.split_once(':') {
+                Some((name, _)) => Ok(name.to_owned()),
+                None => {
+                    let what = format!(
+                        "header {header:?} is not name:type, such as item_id:token; for plain headers use --source csv"
+                    );
+                    Err(Error::line(&input.path, 1, what))
+                }
+            };
+            names.iter().map(name).collect()
+        },
+    )
 }
 
 fn read(
@@ -58,11 +83,23 @@ fn read(
             let columns = mapping.get_or_insert_with(|| recbole(&names));
             wanted(input, &names, columns)
         };
-        files.push(text::read(input, dialect, Header::FirstLine, choose, Ok, |batch: Batch| {
-            let values =
-                |role: Role| Ok(batch.texts(role as usize)?.map(|text| text.map_or(Value::Missing, Value::Text)));
-            events.take(table, batch.rows(), values, |(row, role, expected)| batch.fault(row, role as usize, expected))
-        })?);
+        files.push(text::read(
+            input,
+            dialect,
+            Header::FirstLine,
+            choose,
+            Ok,
+            |batch: Batch| {
+                let values = |role: Role| {
+                    Ok(batch
+                        .texts(role as usize)?
+                        .map(|text| text.map_or(Value::Missing, Value::Text)))
+                };
+                events.take(table, batch.rows(), values, |(row, role, expected)| {
+                    batch.fault(row, role as usize, expected)
+                })
+            },
+        )?);
     }
     let columns = mapping.unwrap_or_else(|| recbole(&[]));
     Ok((events.finish(inputs, table, &columns, dropped)?, files))
@@ -70,8 +107,17 @@ fn read(
 
 /// RecBole's names: sessions where there are some, else users.
 fn recbole(names: &[String]) -> Columns {
-    let session = if names.iter().any(|n| n == "session_id") { "session_id" } else { "user_id" };
-    Columns { session: session.into(), time: "timestamp".into(), item: "item_id".into(), event: None }
+    let session = if names.iter().any(|n| n == "session_id") {
+        "session_id"
+    } else {
+        "user_id"
+    };
+    Columns {
+        session: session.into(),
+        time: "timestamp".into(),
+        item: "item_id".into(),
+        event: None,
+    }
 }
 
 /// The mapped columns, in the order of their roles. Values may be missing: rows of unnamed event kinds often lack an item.
@@ -79,7 +125,11 @@ fn wanted(input: &Input, names: &[String], columns: &Columns) -> Result<Vec<Want
     let mend = "name the right one: session=..,time=..,item=..[,event=..]";
     let column = |role: &Role| {
         let name = role.column(columns);
-        Ok(Wanted { field: find(input, names, name, mend)?, name: name.to_owned(), cell: Cell::Optional })
+        Ok(Wanted {
+            field: find(input, names, name, mend)?,
+            name: name.to_owned(),
+            cell: Cell::Optional,
+        })
     };
     Role::all(columns).iter().map(column).collect()
 }

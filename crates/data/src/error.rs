@@ -123,11 +123,18 @@ impl Error {
     }
 
     pub(crate) fn file(path: &Path, what: impl Into<String>) -> Error {
-        Error::File { path: path.to_owned(), what: what.into() }
+        Error::File {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn line(path: &Path, line: u64, what: impl Into<String>) -> Error {
-        Error::Line { path: path.to_owned(), line, what: what.into() }
+        Error::Line {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        }
     }
 }
 
@@ -145,12 +152,20 @@ fn names(found: &[String]) -> String {
     const MOST: usize = 100;
     let shown: Vec<String> = found.iter().take(MOST).map(|name| clip(name)).collect();
     let more = found.len() - shown.len();
-    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+    if more > 0 {
+        format!("{} and {more} more", shown.join(", "))
+    } else {
+        shown.join(", ")
+    }
 }
 
 /// At most ten of them: a column of ids mistaken for event kinds has millions.
 fn list(counted: &[(String, u64)]) -> String {
-    let shown: Vec<String> = counted.iter().take(10).map(|(what, n)| format!("{:?} ({n})", clip(what))).collect();
+    let shown: Vec<String> = counted
+        .iter()
+        .take(10)
+        .map(|(what, n)| format!("{:?} ({n})", clip(what)))
+        .collect();
     match (shown.as_slice(), counted.len() - shown.len()) {
         ([], _) => "nothing".into(),
         (_, 0) => shown.join(", "),

@@ -24,27 +24,44 @@ pub(crate) fn stage(
     item_ids: &Ids,
     arrays: &Arrays,
 ) -> Result<Staged> {
-    let dir = if path.starts_with(out) { parent(out) } else { parent(path) };
+    let dir = if path.starts_with(out) {
+        parent(out)
+    } else {
+        parent(path)
+    };
     std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
-    let file = builder().prefix(".prl-").suffix(".parquet").tempfile_in(&dir).map_err(Error::io(&dir))?;
+    let file = builder()
+        .prefix(".prl-")
+        .suffix(".parquet")
+        .tempfile_in(&dir)
+        .map_err(Error::io(&dir))?;
     let write = || -> PolarsResult<()> {
         let mut frame = frame((session_ids, sessions), item_ids, arrays)?;
-        ParquetWriter::new(file.as_file()).with_compression(ParquetCompression::Zstd(None)).finish(&mut frame)?;
+        ParquetWriter::new(file.as_file())
+            .with_compression(ParquetCompression::Zstd(None))
+            .finish(&mut frame)?;
         Ok(file.as_file().sync_all()?)
     };
     write().map_err(|e| Error::file(path, format!("could not be written: {e}")))?;
-    Ok(Staged { file, path: path.to_owned() })
+    Ok(Staged {
+        file,
+        path: path.to_owned(),
+    })
 }
 
 /// The directory a path lies in.
 pub(crate) fn parent(path: &Path) -> PathBuf {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned)
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .map_or_else(|| ".".into(), Path::to_owned)
 }
 
 impl Staged {
     /// Puts the file in its place.
     pub(crate) fn publish(self) -> Result<()> {
-        self.file.persist(&self.path).map_err(|e| Error::io(&self.path)(e.error))?;
+        self.file
+            .persist(&self.path)
+            .map_err(|e| Error::io(&self.path)(e.error))?;
         Ok(())
     }
 }
@@ -63,20 +80,31 @@ fn builder<'a, 'b>() -> tempfile::Builder<'a, 'b> {
     tempfile::Builder::new()
 }
 
-fn frame((session_ids, sessions): (&Ids, &[u32]), item_ids: &Ids, arrays: &Arrays) -> PolarsResult<DataFrame> {
+fn frame(
+    (session_ids, sessions): (&Ids, &[u32]),
+    item_ids: &Ids,
+    arrays: &Arrays,
+) -> PolarsResult<DataFrame> {
     let kind = |&kind: &Kind| match kind {
         Kind::Click => "click",
         Kind::Purchase => "purchase",
     };
-    let times = Column::new("time".into(), &arrays.times).cast(&DataType::Datetime(TimeUnit::Milliseconds, None))?;
+    let times = Column::new("time".into(), &arrays.times)
+        .cast(&DataType::Datetime(TimeUnit::Milliseconds, None))?;
     DataFrame::new(
         arrays.times.len(),
         vec![
             raw("session", session_ids, sessions),
             raw("item", item_ids, &arrays.items),
-            Column::new("kind".into(), arrays.kinds.iter().map(kind).collect::<Vec<_>>()),
+            Column::new(
+                "kind".into(),
+                arrays.kinds.iter().map(kind).collect::<Vec<_>>(),
+            ),
             times,
-            Column::new("split".into(), arrays.splits.iter().map(|s| s.name()).collect::<Vec<_>>()),
+            Column::new(
+                "split".into(),
+                arrays.splits.iter().map(|s| s.name()).collect::<Vec<_>>(),
+            ),
         ],
     )
 }
@@ -85,7 +113,13 @@ fn frame((session_ids, sessions): (&Ids, &[u32]), item_ids: &Ids, arrays: &Array
 fn raw(name: &str, ids: &Ids, ranks: &[u32]) -> Column {
     let at = |rank: &u32| *rank as usize;
     match ids {
-        Ids::Numbers(n) => Column::new(name.into(), ranks.iter().map(|r| n[at(r)]).collect::<Vec<_>>()),
-        Ids::Texts(t) => Column::new(name.into(), ranks.iter().map(|r| &*t[at(r)]).collect::<Vec<_>>()),
+        Ids::Numbers(n) => Column::new(
+            name.into(),
+            ranks.iter().map(|r| n[at(r)]).collect::<Vec<_>>(),
+        ),
+        Ids::Texts(t) => Column::new(
+            name.into(),
+            ranks.iter().map(|r| &*t[at(r)]).collect::<Vec<_>>(),
+        ),
     }
 }

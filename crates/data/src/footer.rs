@@ -21,12 +21,20 @@ const MOST_PAGE: i64 = 256 << 20;
 /// the reader, which says so.
 pub(crate) fn check(file: &mut File) -> io::Result<Result<(), String>> {
     let size = file.seek(SeekFrom::End(0))?;
-    let Some(start) = size.checked_sub(TAIL) else { return Ok(Ok(())) };
+    let Some(start) = size.checked_sub(TAIL) else {
+        return Ok(Ok(()));
+    };
     let length = bytes(file, start, 4)?;
-    let length = u64::from(u32::from_le_bytes([length[0], length[1], length[2], length[3]]));
-    let Some(start) = start.checked_sub(length) else { return Ok(Ok(())) };
+    let length = u64::from(u32::from_le_bytes([
+        length[0], length[1], length[2], length[3],
+    ]));
+    let Some(start) = start.checked_sub(length) else {
+        return Ok(Ok(()));
+    };
     if length > MOST_FOOTER {
-        return Ok(Err(format!("its footer is longer than {MOST_FOOTER} bytes")));
+        return Ok(Err(format!(
+            "its footer is longer than {MOST_FOOTER} bytes"
+        )));
     }
     let Some((footer, _)) = read(&bytes(file, start, length)?) else {
         return Ok(Err("its footer contradicts itself".into()));
@@ -45,19 +53,36 @@ pub(crate) fn check(file: &mut File) -> io::Result<Result<(), String>> {
 /// Whether the pages of a column in a row group lie before `end`, one after the other, with no more values than it has.
 fn column_is_sound(file: &mut File, end: u64, column: Option<&Value>) -> io::Result<bool> {
     let whole = |id| column.and_then(|column| column.whole(id));
-    let (Some(values), Some(size), Some(data)) = (whole(5), whole(7), whole(9)) else { return Ok(false) };
-    let start = whole(11).filter(|&dictionary| dictionary > 0).map_or(data, |dictionary| dictionary.min(data));
-    let (Ok(mut at), Ok(size)) = (u64::try_from(start), u64::try_from(size)) else { return Ok(false) };
-    let Some(stop) = at.checked_add(size).filter(|&stop| stop <= end) else { return Ok(false) };
+    let (Some(values), Some(size), Some(data)) = (whole(5), whole(7), whole(9)) else {
+        return Ok(false);
+    };
+    let start = whole(11)
+        .filter(|&dictionary| dictionary > 0)
+        .map_or(data, |dictionary| dictionary.min(data));
+    let (Ok(mut at), Ok(size)) = (u64::try_from(start), u64::try_from(size)) else {
+        return Ok(false);
+    };
+    let Some(stop) = at.checked_add(size).filter(|&stop| stop <= end) else {
+        return Ok(false);
+    };
     while at < stop {
         let head = bytes(file, at, (stop - at).min(MOST_HEAD))?;
-        let Some((page, length)) = read(&head) else { return Ok(false) };
-        let (Some(unpacked), Some(packed)) = (page.whole(2), page.whole(3)) else { return Ok(false) };
+        let Some((page, length)) = read(&head) else {
+            return Ok(false);
+        };
+        let (Some(unpacked), Some(packed)) = (page.whole(2), page.whole(3)) else {
+            return Ok(false);
+        };
         // The heads of a data page, a dictionary and a data page of the second version; each counts its values, nulls, rows.
-        let counts = [5, 7, 8].iter().filter_map(|&id| page.field(id)).flat_map(|head| match page.field(8) {
-            Some(second) if std::ptr::eq(second, head) => [head.whole(1), head.whole(2), head.whole(3)],
-            _ => [head.whole(1), None, None],
-        });
+        let counts = [5, 7, 8]
+            .iter()
+            .filter_map(|&id| page.field(id))
+            .flat_map(|head| match page.field(8) {
+                Some(second) if std::ptr::eq(second, head) => {
+                    [head.whole(1), head.whole(2), head.whole(3)]
+                }
+                _ => [head.whole(1), None, None],
+            });
         let is_sound = (0..=MOST_PAGE).contains(&unpacked) && (0..=MOST_PAGE).contains(&packed);
         if !is_sound || !counts.flatten().all(|count| (0..=values).contains(&count)) {
             return Ok(false);

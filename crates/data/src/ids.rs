@@ -71,7 +71,9 @@ struct Texts {
 impl IdColumn {
     /// The ids taken so far.
     pub(crate) fn len(&self) -> usize {
-        self.texts.as_ref().map_or(self.numbers.len(), |t| t.codes.len())
+        self.texts
+            .as_ref()
+            .map_or(self.numbers.len(), |t| t.codes.len())
     }
 
     /// Takes a number.
@@ -91,14 +93,20 @@ impl IdColumn {
         match (canonical(id), &mut self.texts) {
             (_, Some(texts)) => texts.push(id),
             (Some(number), None) => self.numbers.push(number),
-            (None, None) => self.texts.insert(Texts::from_numbers(std::mem::take(&mut self.numbers))).push(id),
+            (None, None) => self
+                .texts
+                .insert(Texts::from_numbers(std::mem::take(&mut self.numbers)))
+                .push(id),
         }
         Ok(())
     }
 
     /// In a column of nothing but whole numbers, one of them above `u64`: how many ids were taken before it.
     pub(crate) fn overflow(&self) -> Option<usize> {
-        self.texts.as_ref().filter(|t| t.all_whole).and_then(|t| t.overflow)
+        self.texts
+            .as_ref()
+            .filter(|t| t.all_whole)
+            .and_then(|t| t.overflow)
     }
 
     /// The distinct ids, sorted, and the rank of each id taken.
@@ -113,7 +121,12 @@ impl IdColumn {
 impl Texts {
     fn from_numbers(numbers: Vec<u64>) -> Self {
         let codes = Vec::with_capacity(numbers.len());
-        let mut texts = Self { codes, index: HashMap::new(), all_whole: true, overflow: None };
+        let mut texts = Self {
+            codes,
+            index: HashMap::new(),
+            all_whole: true,
+            overflow: None,
+        };
         numbers.iter().for_each(|n| texts.push(&n.to_string()));
         texts
     }
@@ -142,7 +155,10 @@ impl Texts {
             rank[*code as usize] = r as u32;
         }
         let ranks = self.codes.iter().map(|&c| rank[c as usize]).collect();
-        (Ids::Texts(ids.into_iter().map(|(id, _)| id).collect()), ranks)
+        (
+            Ids::Texts(ids.into_iter().map(|(id, _)| id).collect()),
+            ranks,
+        )
     }
 }
 
@@ -162,14 +178,19 @@ fn rank_numbers(numbers: Vec<u64>) -> (Ids, Vec<u32>) {
         let mut rank = vec![0_u32; max as usize + 1];
         numbers.iter().for_each(|&n| rank[n as usize] = 1);
         let ids: Vec<u64> = (0..=max).filter(|&n| rank[n as usize] == 1).collect();
-        ids.iter().enumerate().for_each(|(r, &n)| rank[n as usize] = r as u32);
+        ids.iter()
+            .enumerate()
+            .for_each(|(r, &n)| rank[n as usize] = r as u32);
         let ranks = numbers.iter().map(|&n| rank[n as usize]).collect();
         return (Ids::Numbers(ids), ranks);
     }
     let mut ids = numbers.clone();
     ids.sort_unstable();
     ids.dedup();
-    let ranks = numbers.iter().map(|n| ids.partition_point(|id| id < n) as u32).collect();
+    let ranks = numbers
+        .iter()
+        .map(|n| ids.partition_point(|id| id < n) as u32)
+        .collect();
     (Ids::Numbers(ids), ranks)
 }
 
@@ -186,11 +207,17 @@ mod tests {
 
     #[test]
     fn numbers_sort_as_numbers_and_everything_else_as_bytes() {
-        assert_eq!(ranked(&["10", "9", "10"]), (vec!["9".into(), "10".into()], vec![1, 0, 1]));
+        assert_eq!(
+            ranked(&["10", "9", "10"]),
+            (vec!["9".into(), "10".into()], vec![1, 0, 1])
+        );
         assert_eq!(ranked(&["10", "9", "x"]).0, ["10", "9", "x"]);
         assert_eq!(ranked(&["7", "007"]).0, ["007", "7"]);
         let max = u64::MAX.to_string();
-        assert_eq!(ranked(&[&max, "0"]), (vec!["0".into(), max.clone()], vec![1, 0]));
+        assert_eq!(
+            ranked(&[&max, "0"]),
+            (vec!["0".into(), max.clone()], vec![1, 0])
+        );
     }
 
     #[test]

@@ -19,17 +19,32 @@ pub(crate) fn in_order<I: Send, T: Send>(
     let work = &work;
     thread::scope(|scope| {
         let (mut items, mut results) = (Vec::new(), Vec::new());
-        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get).min(MOST_WORKERS) {
+        for _ in 0..thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(MOST_WORKERS)
+        {
             let (give, given) = sync_channel::<Result<I>>(1);
             let (hand_back, handed_back) = sync_channel(1);
-            scope.spawn(move || given.into_iter().try_for_each(|item| hand_back.send(item.and_then(work))));
+            scope.spawn(move || {
+                given
+                    .into_iter()
+                    .try_for_each(|item| hand_back.send(item.and_then(work)))
+            });
             items.push(give);
             results.push(handed_back);
         }
         // Workers get items in turn, so that results taken in turn are in order.
-        scope.spawn(move || source.zip(items.iter().cycle()).try_for_each(|(item, worker)| worker.send(item)));
+        scope.spawn(move || {
+            source
+                .zip(items.iter().cycle())
+                .try_for_each(|(item, worker)| worker.send(item))
+        });
         // Leaving early drops the receivers, which ends the workers, and so the source.
-        results.iter().cycle().map_while(|worker| worker.recv().ok()).try_for_each(|result| take(result?))
+        results
+            .iter()
+            .cycle()
+            .map_while(|worker| worker.recv().ok())
+            .try_for_each(|result| take(result?))
     })
 }
 
@@ -62,8 +77,11 @@ mod tests {
 
     #[test]
     fn the_first_error_ends_an_endless_source_wherever_it_arises() {
-        let first = |source: &(dyn Fn(u64) -> Result<u64> + Sync), work: &(dyn Fn(u64) -> Result<u64> + Sync)| {
-            let ended = in_order((0..).map(source), work, |i| if i == 70 { refuse(i).map(drop) } else { Ok(()) });
+        let first = |source: &(dyn Fn(u64) -> Result<u64> + Sync),
+                     work: &(dyn Fn(u64) -> Result<u64> + Sync)| {
+            let ended = in_order((0..).map(source), work, |i| {
+                if i == 70 { refuse(i).map(drop) } else { Ok(()) }
+            });
             ended.unwrap_err().to_string()
         };
         let from = |least: u64| move |i: u64| if i >= least { refuse(i) } else { Ok(i) };

@@ -26,21 +26,38 @@ impl Input {
     /// Its name once unpacked.
     pub(crate) fn plain_name(&self) -> &str {
         let name = self.name.as_str();
-        name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(name)
+        name.strip_suffix(".gz")
+            .or(name.strip_suffix(".zst"))
+            .unwrap_or(name)
     }
 
     /// Opens it for reading.
     pub(crate) fn open(&self) -> Result<Stream<'_>> {
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
-        let mut stored = BufReader::with_capacity(1 << 20, Hashing { file, hash: Sha256::new(), bytes: 0 });
+        let mut stored = BufReader::with_capacity(
+            1 << 20,
+            Hashing {
+                file,
+                hash: Sha256::new(),
+                bytes: 0,
+            },
+        );
         let head = stored.fill_buf().map_err(Error::io(&self.path))?;
         let unpacking = match Packing::of(head) {
             Packing::None => Unpacking::Plain(stored),
             Packing::Gzip => Unpacking::Gzip(Box::new(MultiGzDecoder::new(stored))),
-            Packing::Zstd => Unpacking::Zstd(zstd::Decoder::with_buffer(stored).map_err(Error::io(&self.path))?),
-            Packing::Other(what) => return Err(Error::file(&self.path, format!("{what}; unpack it first"))),
+            Packing::Zstd => {
+                Unpacking::Zstd(zstd::Decoder::with_buffer(stored).map_err(Error::io(&self.path))?)
+            }
+            Packing::Other(what) => {
+                return Err(Error::file(&self.path, format!("{what}; unpack it first")));
+            }
         };
-        Ok(Stream { input: self, unpacking, unpacked: 0 })
+        Ok(Stream {
+            input: self,
+            unpacking,
+            unpacked: 0,
+        })
     }
 }
 
@@ -114,10 +131,16 @@ impl Stream<'_> {
             (Ok(n), _) => n,
             (Err(e), None) => return Err(Error::io(path)(e)),
             (Err(e), Some(what)) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(Error::file(path, format!("the {what} data is cut short ({e}); fetch the file again")));
+                return Err(Error::file(
+                    path,
+                    format!("the {what} data is cut short ({e}); fetch the file again"),
+                ));
             }
             (Err(e), Some(what)) => {
-                return Err(Error::file(path, format!("the {what} data is damaged ({e}); fetch the file again")));
+                return Err(Error::file(
+                    path,
+                    format!("the {what} data is damaged ({e}); fetch the file again"),
+                ));
             }
         };
         self.unpacked += n as u64;
@@ -140,7 +163,12 @@ impl Stream<'_> {
         };
         let Hashing { hash, bytes, .. } = stored.into_inner();
         let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        SourceFile { name: self.input.name.clone(), bytes, sha256, rows }
+        SourceFile {
+            name: self.input.name.clone(),
+            bytes,
+            sha256,
+            rows,
+        }
     }
 }
 
@@ -149,40 +177,71 @@ impl Stream<'_> {
 pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Result<Vec<Input>> {
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
     if !meta.is_dir() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(vec![Input { path: path.to_owned(), name, max_unpacked }]);
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        return Ok(vec![Input {
+            path: path.to_owned(),
+            name,
+            max_unpacked,
+        }]);
     }
     let mut found = Vec::new();
     walk(path, "", &mut found)?;
     found.sort_by(|a, b| a.1.cmp(&b.1));
-    let (partitions, others): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|(_, name)| is_partition(name, extensions));
+    let (partitions, others): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(_, name)| is_partition(name, extensions));
     if partitions.is_empty() {
         let holds = match others.first() {
             Some((_, name)) => format!("{} other files, {name:?} among them", others.len()),
             None => "no file".into(),
         };
         let wanted = extensions.join(", .");
-        return Err(Error::file(path, format!("this folder holds no partition (.{wanted}, .gz or .zst) but {holds}")));
+        return Err(Error::file(
+            path,
+            format!("this folder holds no partition (.{wanted}, .gz or .zst) but {holds}"),
+        ));
     }
-    Ok(partitions.into_iter().map(|(path, name)| Input { path, name, max_unpacked }).collect())
+    Ok(partitions
+        .into_iter()
+        .map(|(path, name)| Input {
+            path,
+            name,
+            max_unpacked,
+        })
+        .collect())
 }
 
 fn is_partition(name: &str, extensions: &[&str]) -> bool {
-    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(name);
-    plain.rsplit_once('.').is_some_and(|(_, e)| extensions.contains(&e))
+    let plain = name
+        .strip_suffix(".gz")
+        .or(name.strip_suffix(".zst"))
+        .unwrap_or(name);
+    plain
+        .rsplit_once('.')
+        .is_some_and(|(_, e)| extensions.contains(&e))
 }
 
 fn walk(dir: &Path, prefix: &str, found: &mut Vec<(PathBuf, String)>) -> Result<()> {
     for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
         let path = entry.map_err(Error::io(dir))?.path();
-        let base = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let base = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if base.starts_with(['.', '_']) {
             continue;
         }
         let name = format!("{prefix}{base}");
         // Links to directories are not followed: they can form a ring.
-        if std::fs::symlink_metadata(&path).map_err(Error::io(&path))?.is_dir() {
+        if std::fs::symlink_metadata(&path)
+            .map_err(Error::io(&path))?
+            .is_dir()
+        {
             walk(&path, &format!("{name}/"), found)?;
         } else {
             found.push((path, name));
@@ -198,7 +257,10 @@ pub(crate) fn refuse_same_paths(inputs: &[&Input]) -> Result<()> {
         let path = input.path.canonicalize().map_err(Error::io(&input.path))?;
         if let Some(first) = seen.insert(path, *input) {
             let first = first.path.display();
-            return Err(Error::file(&input.path, format!("the same file as {first}; give each file once")));
+            return Err(Error::file(
+                &input.path,
+                format!("the same file as {first}; give each file once"),
+            ));
         }
     }
     Ok(())
@@ -207,9 +269,15 @@ pub(crate) fn refuse_same_paths(inputs: &[&Input]) -> Result<()> {
 /// Refuses a file that is given twice in two copies.
 pub(crate) fn refuse_same_bytes(inputs: &[&Input], read: &[SourceFile]) -> Result<()> {
     for (i, (input, file)) in inputs.iter().zip(read).enumerate() {
-        if let Some(j) = read[..i].iter().position(|f| f.rows > 0 && f.sha256 == file.sha256) {
+        if let Some(j) = read[..i]
+            .iter()
+            .position(|f| f.rows > 0 && f.sha256 == file.sha256)
+        {
             let first = inputs[j].path.display();
-            return Err(Error::file(&input.path, format!("the same bytes as {first}; give each file once")));
+            return Err(Error::file(
+                &input.path,
+                format!("the same bytes as {first}; give each file once"),
+            ));
         }
     }
     Ok(())
@@ -217,16 +285,28 @@ pub(crate) fn refuse_same_bytes(inputs: &[&Input], read: &[SourceFile]) -> Resul
 
 /// Whether the log was made by `prl synth`, which leaves its mark beside what it writes.
 pub(crate) fn is_synthetic(input: &Path) -> bool {
-    let dir = if input.is_dir() { Some(input) } else { input.parent() };
+    let dir = if input.is_dir() {
+        Some(input)
+    } else {
+        input.parent()
+    };
     dir.is_some_and(|d| d.join("SYNTHETIC.json").exists())
 }
 
 /// The rows of the public files, by their published names.
-const PUBLIC_ROWS: [(&str, u64); 3] =
-    [("events.csv", 2_756_101), ("yoochoose-clicks.dat", 33_003_944), ("yoochoose-buys.dat", 1_150_753)];
+const PUBLIC_ROWS: [(&str, u64); 3] = [
+    ("events.csv", 2_756_101),
+    ("yoochoose-clicks.dat", 33_003_944),
+    ("yoochoose-buys.dat", 1_150_753),
+];
 
 /// What to tell somebody whose file has a public file's name but not all its rows.
 pub(crate) fn shorter_than_public(input: &Input, rows: u64) -> Option<String> {
-    let (_, full) = PUBLIC_ROWS.iter().find(|(name, full)| *name == input.plain_name() && rows < *full)?;
-    Some(format!("{}: {rows} rows; the public file of this name has {full}", input.path.display()))
+    let (_, full) = PUBLIC_ROWS
+        .iter()
+        .find(|(name, full)| *name == input.plain_name() && rows < *full)?;
+    Some(format!(
+        "{}: {rows} rows; the public file of this name has {full}",
+        input.path.display()
+    ))
 }

@@ -23,10 +23,22 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(sessions: IdColumn, items: IdColumn, kinds: Vec<Kind>, times: Vec<i64>) -> Self {
+    pub(crate) fn new(
+        sessions: IdColumn,
+        items: IdColumn,
+        kinds: Vec<Kind>,
+        times: Vec<i64>,
+    ) -> Self {
         let (session_ids, sessions) = sessions.finish();
         let (item_ids, items) = items.finish();
-        Self { sessions, items, kinds, times, session_ids, item_ids }
+        Self {
+            sessions,
+            items,
+            kinds,
+            times,
+            session_ids,
+            item_ids,
+        }
     }
 
     /// Adds an event of a known session and item at the end.
@@ -66,7 +78,12 @@ impl Log {
 
     /// Keeps the events for which `keep(session, item)`; returns how many were dropped.
     pub(crate) fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) -> u64 {
-        let kept: Vec<bool> = self.sessions.iter().zip(&self.items).map(|(&s, &i)| keep(s, i)).collect();
+        let kept: Vec<bool> = self
+            .sessions
+            .iter()
+            .zip(&self.items)
+            .map(|(&s, &i)| keep(s, i))
+            .collect();
         let before = self.len();
         retain(&mut self.sessions, &kept);
         retain(&mut self.items, &kept);
@@ -102,7 +119,9 @@ impl Log {
             Some(rank)
         });
         let rank: Vec<u32> = rank.collect();
-        self.items.iter_mut().for_each(|item| *item = rank[*item as usize]);
+        self.items
+            .iter_mut()
+            .for_each(|item| *item = rank[*item as usize]);
         self.item_ids.retain(|i| sizes[i] > 0);
     }
 

@@ -52,14 +52,19 @@ impl Options {
     pub(crate) fn check(&self) -> Result<()> {
         let (val, test) = (self.val_fraction, self.test_fraction);
         if !(val >= 0.0 && test >= 0.0 && val + test < 1.0) {
-            let why =
-                format!("the validation and test fractions {val} and {test} must be at least 0 and sum to less than 1");
+            let why = format!(
+                "the validation and test fractions {val} and {test} must be at least 0 and sum to less than 1"
+            );
             return Err(Error::Options(why));
         }
         match &self.source {
-            Source::Csv { table, .. } | Source::Parquet { table, .. } => table.mapping().and_then(|_| table.check()),
+            Source::Csv { table, .. } | Source::Parquet { table, .. } => {
+                table.mapping().and_then(|_| table.check())
+            }
             Source::Inter { table, .. } => table.check(),
-            Source::Rc15 { sample: 0, .. } => Err(Error::Options("a sample of 0 sessions leaves nothing".into())),
+            Source::Rc15 { sample: 0, .. } => Err(Error::Options(
+                "a sample of 0 sessions leaves nothing".into(),
+            )),
             Source::RetailRocket { .. } | Source::Rc15 { .. } => Ok(()),
         }
     }
@@ -156,17 +161,26 @@ pub struct Table {
 impl Table {
     /// The column mapping, which only `.inter` files do without.
     pub(crate) fn mapping(&self) -> Result<&Columns> {
-        let missing = || Error::Options("name the columns: session=..,time=..,item=..[,event=..]".into());
+        let missing =
+            || Error::Options("name the columns: session=..,time=..,item=..[,event=..]".into());
         self.columns.as_ref().ok_or_else(missing)
     }
 
     fn check(&self) -> Result<()> {
         if let Some(both) = self.click.iter().find(|k| self.purchase.contains(k)) {
-            return Err(Error::Options(format!("event kind {both:?} is named as a click and as a purchase")));
+            return Err(Error::Options(format!(
+                "event kind {both:?} is named as a click and as a purchase"
+            )));
         }
         let columns: Vec<&str> = self.columns.iter().flat_map(Columns::names).collect();
-        if let Some(twice) = columns.iter().enumerate().find_map(|(i, c)| columns[..i].contains(c).then_some(c)) {
-            return Err(Error::Options(format!("column mapping: {twice:?} is given two roles")));
+        if let Some(twice) = columns
+            .iter()
+            .enumerate()
+            .find_map(|(i, c)| columns[..i].contains(c).then_some(c))
+        {
+            return Err(Error::Options(format!(
+                "column mapping: {twice:?} is given two roles"
+            )));
         }
         let has_kinds = !(self.click.is_empty() && self.purchase.is_empty());
         let has_column = self.columns.as_ref().is_some_and(|c| c.event.is_some());

@@ -24,7 +24,11 @@ const MAGIC: &[u8] = b"PAR1";
 const READ: usize = 1 << 20;
 
 /// The log of Parquet files with one mapping.
-pub(crate) fn read(inputs: &[Input], table: &Table, dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile>)> {
+pub(crate) fn read(
+    inputs: &[Input],
+    table: &Table,
+    dropped: &mut Dropped,
+) -> Result<(Log, Vec<SourceFile>)> {
     let columns = table.mapping()?;
     let mut events = Events::default();
     let mut files = Vec::with_capacity(inputs.len());
@@ -39,10 +43,18 @@ pub(crate) fn read(inputs: &[Input], table: &Table, dropped: &mut Dropped) -> Re
     Ok((events.finish(inputs, table, columns, dropped)?, files))
 }
 
-fn read_file(input: &Input, table: &Table, columns: &Columns, events: &mut Events) -> Result<SourceFile> {
+fn read_file(
+    input: &Input,
+    table: &Table,
+    columns: &Columns,
+    events: &mut Events,
+) -> Result<SourceFile> {
     let (mut file, mut described) = unpack(input)?;
     if let Err(what) = footer::check(&mut file).map_err(Error::io(&input.path))? {
-        return Err(Error::file(&input.path, format!("damaged Parquet ({what}); fetch the file again")));
+        return Err(Error::file(
+            &input.path,
+            format!("damaged Parquet ({what}); fetch the file again"),
+        ));
     }
     let mut reader = ParquetReader::new(file.try_clone().map_err(Error::io(&input.path))?);
     let (schema, rows) = guarded(input, || Ok((reader.schema()?, reader.num_rows()?)))?;
@@ -55,10 +67,16 @@ fn read_file(input: &Input, table: &Table, columns: &Columns, events: &mut Event
         let frame = guarded(input, || slice(&file, columns, start))?;
         let height = frame.height();
         if height != SLICE.min(rows - start) {
-            return Err(Error::file(&input.path, "holds fewer rows than it says; fetch the file again"));
+            return Err(Error::file(
+                &input.path,
+                "holds fewer rows than it says; fetch the file again",
+            ));
         }
         let text = |role: Role| text_of(input, &frame, role.column(columns));
-        let typed: Vec<Column> = Role::all(columns).iter().map(|&r| text(r)).collect::<Result<_>>()?;
+        let typed: Vec<Column> = Role::all(columns)
+            .iter()
+            .map(|&r| text(r))
+            .collect::<Result<_>>()?;
         let cells = |role: Role| values(input, role, &typed[role as usize]);
         events.take(
             table,
@@ -80,9 +98,19 @@ fn read_file(input: &Input, table: &Table, columns: &Columns, events: &mut Event
 fn slice(file: &File, columns: &Columns, start: usize) -> PolarsResult<DataFrame> {
     let sources = ScanSources::Files(Arc::new([file.try_clone()?]));
     let hive_options = HiveOptions::new_disabled();
-    let arguments = ScanArgsParquet { glob: false, hive_options, ..ScanArgsParquet::default() };
-    let wanted: Vec<Expr> = Role::all(columns).iter().map(|r| col(r.column(columns))).collect();
-    LazyFrame::scan_parquet_sources(sources, arguments)?.select(wanted).slice(start as i64, SLICE as IdxSize).collect()
+    let arguments = ScanArgsParquet {
+        glob: false,
+        hive_options,
+        ..ScanArgsParquet::default()
+    };
+    let wanted: Vec<Expr> = Role::all(columns)
+        .iter()
+        .map(|r| col(r.column(columns)))
+        .collect();
+    LazyFrame::scan_parquet_sources(sources, arguments)?
+        .select(wanted)
+        .slice(start as i64, SLICE as IdxSize)
+        .collect()
 }
 
 /// The file as plain Parquet, and what the manifest says of it as stored. Parquet is read by seeking, so one that is
@@ -107,7 +135,10 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     match size {
         0 => return Err(Error::file(&input.path, "the file is empty")),
         _ if head != MAGIC => {
-            return Err(Error::file(&input.path, "this is no Parquet file; for delimited text use --source csv"));
+            return Err(Error::file(
+                &input.path,
+                "this is no Parquet file; for delimited text use --source csv",
+            ));
         }
         _ => {}
     }
@@ -121,7 +152,10 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
 /// Runs a reader that panics on some damaged files, so that those too end in an error.
 fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T> {
     let damaged = |why: &dyn std::fmt::Display| {
-        Error::file(&input.path, format!("damaged Parquet ({why}); fetch the file again"))
+        Error::file(
+            &input.path,
+            format!("damaged Parquet ({why}); fetch the file again"),
+        )
     };
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(read) => read.map_err(|e| damaged(&e)),
@@ -131,12 +165,17 @@ fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T
 
 /// A value for a message. A time is shown as its number: one that is out of range has no other form.
 fn shown(column: &Column, row: usize) -> String {
-    column.to_physical_repr().get(row).map_or_else(|e| e.to_string(), |value| value.str_value().into_owned())
+    column
+        .to_physical_repr()
+        .get(row)
+        .map_or_else(|e| e.to_string(), |value| value.str_value().into_owned())
 }
 
 /// The column, with text in one representation.
 fn text_of(input: &Input, frame: &DataFrame, name: &str) -> Result<Column> {
-    let column = frame.column(name).map_err(|e| Error::file(&input.path, e.to_string()))?;
+    let column = frame
+        .column(name)
+        .map_err(|e| Error::file(&input.path, e.to_string()))?;
     let cast = match column.dtype() {
         DataType::Categorical(..) | DataType::Enum(..) | DataType::Boolean => DataType::String,
         DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => DataType::UInt64,
@@ -144,24 +183,47 @@ fn text_of(input: &Input, frame: &DataFrame, name: &str) -> Result<Column> {
         DataType::Float32 => DataType::Float64,
         _ => return Ok(column.rechunk()),
     };
-    let cast = column.cast(&cast).map_err(|e| Error::file(&input.path, format!("column {name:?}: {e}")))?;
+    let cast = column
+        .cast(&cast)
+        .map_err(|e| Error::file(&input.path, format!("column {name:?}: {e}")))?;
     Ok(cast.rechunk())
 }
 
 /// The column's values, if its type can play the role.
 fn values<'a>(input: &Input, role: Role, column: &'a Column) -> Result<Vec<Value<'a>>> {
     let refused = || {
-        let due = if role == Role::Time { "numbers, times, dates or text" } else { "whole numbers or text" };
+        let due = if role == Role::Time {
+            "numbers, times, dates or text"
+        } else {
+            "whole numbers or text"
+        };
         let (name, dtype) = (column.name(), column.dtype());
-        Error::file(&input.path, format!("column {name:?} is of type {dtype}; expected {due}"))
+        Error::file(
+            &input.path,
+            format!("column {name:?} is of type {dtype}; expected {due}"),
+        )
     };
     let read = match column.dtype() {
-        DataType::String => column.str().map(|c| c.iter().map(|v| v.map_or(Value::Missing, Value::Text)).collect()),
-        DataType::UInt64 => column.u64().map(|c| c.iter().map(|v| v.map_or(Value::Missing, unsigned)).collect()),
-        DataType::Int64 => column.i64().map(|c| c.iter().map(|v| v.map_or(Value::Missing, Value::Whole)).collect()),
-        DataType::Float64 if role == Role::Time => {
-            column.f64().map(|c| c.iter().map(|v| v.map_or(Value::Missing, Value::Real)).collect())
-        }
+        DataType::String => column.str().map(|c| {
+            c.iter()
+                .map(|v| v.map_or(Value::Missing, Value::Text))
+                .collect()
+        }),
+        DataType::UInt64 => column.u64().map(|c| {
+            c.iter()
+                .map(|v| v.map_or(Value::Missing, unsigned))
+                .collect()
+        }),
+        DataType::Int64 => column.i64().map(|c| {
+            c.iter()
+                .map(|v| v.map_or(Value::Missing, Value::Whole))
+                .collect()
+        }),
+        DataType::Float64 if role == Role::Time => column.f64().map(|c| {
+            c.iter()
+                .map(|v| v.map_or(Value::Missing, Value::Real))
+                .collect()
+        }),
         DataType::Date | DataType::Datetime(..) if role == Role::Time => moments(column),
         _ => return Err(refused()),
     };
@@ -181,6 +243,9 @@ fn moments<'a>(column: &Column) -> PolarsResult<Vec<Value<'a>>> {
         _ => 86_400_000_000_000,
     };
     let physical = column.to_physical_repr().cast(&DataType::Int64)?;
-    let time = |v: Option<i64>| v.and_then(|v| v.checked_mul(nanos)).map_or(Value::Missing, Value::Nanos);
+    let time = |v: Option<i64>| {
+        v.and_then(|v| v.checked_mul(nanos))
+            .map_or(Value::Missing, Value::Nanos)
+    };
     Ok(physical.i64()?.iter().map(time).collect())
 }

@@ -9,7 +9,12 @@ use crate::values::{Cell, Span, Values, Wanted};
 const MOST_DIGITS: usize = 18;
 
 /// The wanted columns of records of `fields` fields each, if the text is plain. Texts are spans of `text`.
-pub(crate) fn read(text: &str, dialect: Dialect, fields: usize, wanted: &[Wanted]) -> Option<Vec<Values>> {
+pub(crate) fn read(
+    text: &str,
+    dialect: Dialect,
+    fields: usize,
+    wanted: &[Wanted],
+) -> Option<Vec<Values>> {
     let bytes = text.as_bytes();
     if fields < 2 || dialect.quote.is_some_and(|quote| bytes.contains(&quote)) {
         return None;
@@ -51,7 +56,13 @@ fn plan<'a>(
 }
 
 /// Reads the value that begins at `at`, and returns where it ends.
-fn read_cell(bytes: &[u8], at: usize, delimiter: u8, cell: Cell, values: &mut Values) -> Option<usize> {
+fn read_cell(
+    bytes: &[u8],
+    at: usize,
+    delimiter: u8,
+    cell: Cell,
+    values: &mut Values,
+) -> Option<usize> {
     match values {
         Values::Unsigned(numbers) => {
             let (number, end) = digits(bytes, at)?;
@@ -78,7 +89,11 @@ fn read_cell(bytes: &[u8], at: usize, delimiter: u8, cell: Cell, values: &mut Va
 /// The number whose digits begin at `at`, and where they end.
 fn digits(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     let (mut number, mut end) = (0, at);
-    while let Some(digit) = bytes.get(end).map(|b| b.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
+    while let Some(digit) = bytes
+        .get(end)
+        .map(|b| b.wrapping_sub(b'0'))
+        .filter(|&digit| digit < 10)
+    {
         if end - at == MOST_DIGITS {
             return None;
         }
@@ -99,7 +114,10 @@ fn field_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
         }
         at += 8;
     }
-    at + bytes[at..].iter().take_while(|&&b| b != delimiter && b != b'\n').count()
+    at + bytes[at..]
+        .iter()
+        .take_while(|&&b| b != delimiter && b != b'\n')
+        .count()
 }
 
 /// One in each byte of a word.
@@ -114,11 +132,25 @@ fn zero_bytes(word: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const DIALECT: Dialect = Dialect { delimiter: b',', quote: Some(b'"') };
+    const DIALECT: Dialect = Dialect {
+        delimiter: b',',
+        quote: Some(b'"'),
+    };
 
     fn wanted() -> Vec<Wanted> {
-        let cells = [(0, Cell::Unsigned), (1, Cell::Text), (3, Cell::Integer), (4, Cell::Optional)];
-        cells.map(|(field, cell)| Wanted { field, name: field.to_string(), cell }).to_vec()
+        let cells = [
+            (0, Cell::Unsigned),
+            (1, Cell::Text),
+            (3, Cell::Integer),
+            (4, Cell::Optional),
+        ];
+        cells
+            .map(|(field, cell)| Wanted {
+                field,
+                name: field.to_string(),
+                cell,
+            })
+            .to_vec()
     }
 
     #[test]
@@ -126,17 +158,36 @@ mod tests {
         for length in 0..20 {
             let (word, other) = ("é€x".repeat(length + 1), "y".repeat(length));
             let number = 10_u64.pow(length.min(17) as u32);
-            let text = format!("{number},{word},{other},7,{other}\n007,a,,{number},\n1,z,{word},0,{word}");
+            let text =
+                format!("{number},{word},{other},7,{other}\n007,a,,{number},\n1,z,{word},0,{word}");
             let columns = read(&text, DIALECT, 5, &wanted()).unwrap();
-            let [Values::Unsigned(first), Values::Texts(words), Values::Integers(second), Values::Texts(optional)] =
-                columns.as_slice()
+            let [
+                Values::Unsigned(first),
+                Values::Texts(words),
+                Values::Integers(second),
+                Values::Texts(optional),
+            ] = columns.as_slice()
             else {
                 panic!("other columns")
             };
-            assert_eq!((first.as_slice(), second.as_slice()), (&[number, 7, 1][..], &[7, number as i64, 0][..]));
-            let texts = |spans: &[Span]| spans.iter().map(|s| s.of(&text).map(str::to_owned)).collect::<Vec<_>>();
-            assert_eq!(texts(words), [Some(word.clone()), Some("a".into()), Some("z".into())]);
-            assert_eq!(texts(optional), [(length > 0).then_some(other), None, Some(word)]);
+            assert_eq!(
+                (first.as_slice(), second.as_slice()),
+                (&[number, 7, 1][..], &[7, number as i64, 0][..])
+            );
+            let texts = |spans: &[Span]| {
+                spans
+                    .iter()
+                    .map(|s| s.of(&text).map(str::to_owned))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                texts(words),
+                [Some(word.clone()), Some("a".into()), Some("z".into())]
+            );
+            assert_eq!(
+                texts(optional),
+                [(length > 0).then_some(other), None, Some(word)]
+            );
         }
     }
 

@@ -34,12 +34,18 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
     let after = log.counts();
     let dropped = dropped.into_map();
     if log.len() == 0 {
-        return Err(Error::NothingLeft { rows, dropped: dropped.into_iter().collect() });
+        return Err(Error::NothingLeft {
+            rows,
+            dropped: dropped.into_iter().collect(),
+        });
     }
     let items = ItemMap::new((0..log.item_ids.len() as u32).map(|i| log.item_ids.raw(i)))?;
     let arrays = arrays(options, &mut log);
     let sessions = (&log.session_ids, log.sessions.as_slice());
-    let export = options.parquet.as_ref().map(|path| export::stage(path, out, sessions, &log.item_ids, &arrays));
+    let export = options
+        .parquet
+        .as_ref()
+        .map(|path| export::stage(path, out, sessions, &log.item_ids, &arrays));
     let export = export.transpose()?;
     let draft = Draft {
         source: prl_sessions::Source {
@@ -49,7 +55,11 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
         },
         options: described(options),
         seed: options.seed,
-        counts: DatasetCounts { before_length_filter: before, after_length_filter: after, dropped },
+        counts: DatasetCounts {
+            before_length_filter: before,
+            after_length_filter: after,
+            dropped,
+        },
     };
     let manifest = prl_sessions::write(out, &arrays, &items, draft)?;
     export.map_or(Ok(()), Staged::publish)?;
@@ -61,7 +71,9 @@ fn paths(source: &Source) -> Vec<&Path> {
     match source {
         Source::Rc15 { clicks, buys, .. } => vec![clicks, buys],
         Source::RetailRocket { input } => vec![input],
-        Source::Csv { input, .. } | Source::Parquet { input, .. } | Source::Inter { input, .. } => vec![input],
+        Source::Csv { input, .. } | Source::Parquet { input, .. } | Source::Inter { input, .. } => {
+            vec![input]
+        }
     }
 }
 
@@ -73,20 +85,32 @@ fn read(options: &Options, out: &Path, dropped: &mut Dropped) -> Result<(Log, Ve
         _ => &["csv", "tsv", "txt", "dat"],
     };
     let list = |path: &Path| input::files(path, extensions, options.max_unpacked);
-    let inputs: Vec<Vec<Input>> = paths(&options.source).into_iter().map(list).collect::<Result<_>>()?;
+    let inputs: Vec<Vec<Input>> = paths(&options.source)
+        .into_iter()
+        .map(list)
+        .collect::<Result<_>>()?;
     let all: Vec<&Input> = inputs.iter().flatten().collect();
     input::refuse_same_paths(&all)?;
     let (log, files) = match &options.source {
         Source::RetailRocket { .. } => retailrocket::read(&inputs[0], dropped)?,
-        Source::Rc15 { sample, .. } => {
-            rc15::read(&inputs[0], &inputs[1], (*sample, options.seed), &parent(out), dropped)?
-        }
-        Source::Csv { delimiter, table, .. } => delimited::read_csv(&inputs[0], *delimiter, table, dropped)?,
+        Source::Rc15 { sample, .. } => rc15::read(
+            &inputs[0],
+            &inputs[1],
+            (*sample, options.seed),
+            &parent(out),
+            dropped,
+        )?,
+        Source::Csv {
+            delimiter, table, ..
+        } => delimited::read_csv(&inputs[0], *delimiter, table, dropped)?,
         Source::Parquet { table, .. } => parquet::read(&inputs[0], table, dropped)?,
         Source::Inter { table, .. } => delimited::read_inter(&inputs[0], table, dropped)?,
     };
     input::refuse_same_bytes(&all, &files)?;
-    let short = all.iter().zip(&files).filter_map(|(input, file)| input::shorter_than_public(input, file.rows));
+    let short = all
+        .iter()
+        .zip(&files)
+        .filter_map(|(input, file)| input::shorter_than_public(input, file.rows));
     short.for_each(|warning| tracing::warn!("{warning}"));
     Ok((log, files))
 }
@@ -101,10 +125,15 @@ fn arrays(options: &Options, log: &mut Log) -> Arrays {
     }
     let splits = splits(options, &sessions, &log.times);
     Arrays {
-        offsets: std::iter::once(0).chain(sessions.iter().map(|s| s.end as u64)).collect(),
+        offsets: std::iter::once(0)
+            .chain(sessions.iter().map(|s| s.end as u64))
+            .collect(),
         items: std::mem::take(&mut log.items),
         kinds: std::mem::take(&mut log.kinds),
-        times: std::mem::take(&mut log.times).into_iter().map(|t| t.div_euclid(1_000_000)).collect(),
+        times: std::mem::take(&mut log.times)
+            .into_iter()
+            .map(|t| t.div_euclid(1_000_000))
+            .collect(),
         splits,
     }
 }

@@ -46,7 +46,13 @@ enum Place {
 
 impl<'a> Records<'a> {
     pub(crate) fn new(text: &'a [u8], dialect: Dialect) -> Self {
-        Self { text, at: 0, line: 0, has_blank_lines: false, dialect }
+        Self {
+            text,
+            at: 0,
+            line: 0,
+            has_blank_lines: false,
+            dialect,
+        }
     }
 
     /// Lines passed so far.
@@ -75,13 +81,23 @@ impl<'a> Records<'a> {
                 _ if byte == b'\n' => {
                     self.at = start + i + 1;
                     self.line += 1;
-                    return Ok(Record { bytes: start..start + i, line, fields });
+                    return Ok(Record {
+                        bytes: start..start + i,
+                        line,
+                        fields,
+                    });
                 }
                 Place::Closed => {
-                    return Err((self.line, "text after a closing quote; double a quote that is part of the value"));
+                    return Err((
+                        self.line,
+                        "text after a closing quote; double a quote that is part of the value",
+                    ));
                 }
                 _ if byte == quote => {
-                    return Err((self.line, "a quote inside an unquoted value; quote the value and double the quote"));
+                    return Err((
+                        self.line,
+                        "a quote inside an unquoted value; quote the value and double the quote",
+                    ));
                 }
                 _ => Place::Bare,
             };
@@ -90,7 +106,11 @@ impl<'a> Records<'a> {
         self.line += 1;
         match place {
             Place::Quoted => Err((line, "a quote is opened here and never closed")),
-            _ => Ok(Record { bytes: start..self.text.len(), line, fields }),
+            _ => Ok(Record {
+                bytes: start..self.text.len(),
+                line,
+                fields,
+            }),
         }
     }
 }
@@ -118,18 +138,28 @@ pub(crate) struct Extent {
 }
 
 /// Checks that `text`, which begins on `first_line` of the file, is records of `fields` fields each.
-pub(crate) fn check(input: &Input, text: &[u8], first_line: u64, dialect: Dialect, fields: usize) -> Result<Extent> {
+pub(crate) fn check(
+    input: &Input,
+    text: &[u8],
+    first_line: u64,
+    dialect: Dialect,
+    fields: usize,
+) -> Result<Extent> {
     let mut records = Records::new(text, dialect);
     let mut count = 0;
     for record in records.by_ref() {
-        let record = record.map_err(|(line, what)| Error::line(&input.path, first_line + line, what))?;
+        let record =
+            record.map_err(|(line, what)| Error::line(&input.path, first_line + line, what))?;
         if record.fields != fields {
             let what = format!("{} fields where {fields} are due", record.fields);
             return Err(Error::line(&input.path, first_line + record.line, what));
         }
         count += 1;
     }
-    Ok(Extent { records: count, has_blank_lines: records.has_blank_lines })
+    Ok(Extent {
+        records: count,
+        has_blank_lines: records.has_blank_lines,
+    })
 }
 
 /// The text of bytes that are UTF-8 without NUL, its line ends turned into `\n`.
@@ -148,12 +178,20 @@ pub(crate) fn normalise(input: &Input, bytes: Vec<u8>, first_line: u64) -> Resul
     let bytes = text.as_bytes();
     if bytes.contains(&0) {
         let at = bytes.iter().take_while(|&&b| b != 0).count();
-        return Err(fault(bytes, at, "a NUL byte; this is no text, or it is UTF-16: save it as UTF-8"));
+        return Err(fault(
+            bytes,
+            at,
+            "a NUL byte; this is no text, or it is UTF-16: save it as UTF-8",
+        ));
     }
     if bytes.contains(&b'\r') {
         let is_lone = |i: usize| bytes[i] == b'\r' && bytes.get(i + 1).is_some_and(|&b| b != b'\n');
         if let Some(at) = (0..bytes.len()).find(|&i| is_lone(i)) {
-            return Err(fault(bytes, at, "a carriage return inside a line; end lines with \\n or \\r\\n"));
+            return Err(fault(
+                bytes,
+                at,
+                "a carriage return inside a line; end lines with \\n or \\r\\n",
+            ));
         }
         text.retain(|c| c != '\r');
     }
@@ -163,7 +201,11 @@ pub(crate) fn normalise(input: &Input, bytes: Vec<u8>, first_line: u64) -> Resul
 /// The values of one well-formed record.
 pub(crate) fn cells(record: &str, dialect: Dialect) -> Vec<Cow<'_, str>> {
     let delimiter = char::from(dialect.delimiter);
-    let Some(quote) = dialect.quote.map(char::from).filter(|&q| record.contains(q)) else {
+    let Some(quote) = dialect
+        .quote
+        .map(char::from)
+        .filter(|&q| record.contains(q))
+    else {
         return record.split(delimiter).map(Cow::Borrowed).collect();
     };
     let mut inside = false;
@@ -173,7 +215,12 @@ pub(crate) fn cells(record: &str, dialect: Dialect) -> Vec<Cow<'_, str>> {
     });
     let doubled = String::from_iter([quote, quote]);
     let bare = |field: &str| {
-        field.strip_prefix(quote).and_then(|f| f.strip_suffix(quote)).map(|f| f.replace(&doubled, &quote.to_string()))
+        field
+            .strip_prefix(quote)
+            .and_then(|f| f.strip_suffix(quote))
+            .map(|f| f.replace(&doubled, &quote.to_string()))
     };
-    fields.map(|field| bare(field).map_or(Cow::Borrowed(field), Cow::Owned)).collect()
+    fields
+        .map(|field| bare(field).map_or(Cow::Borrowed(field), Cow::Owned))
+        .collect()
 }

@@ -12,7 +12,10 @@ use crate::text::{self, Batch, Header};
 use crate::times::from_millis;
 use crate::values::{Cell, Wanted};
 
-const DIALECT: Dialect = Dialect { delimiter: b',', quote: Some(b'"') };
+const DIALECT: Dialect = Dialect {
+    delimiter: b',',
+    quote: Some(b'"'),
+};
 const COLUMNS: [(&str, Cell); 5] = [
     ("timestamp", Cell::Integer),
     ("visitorid", Cell::Unsigned),
@@ -30,11 +33,22 @@ pub(crate) fn read(inputs: &[Input], dropped: &mut Dropped) -> Result<(Log, Vec<
         let choose = |names: &[String]| {
             let mend = "RetailRocket's header is timestamp,visitorid,event,itemid,transactionid";
             let wanted = COLUMNS.map(|(name, cell)| {
-                Ok(Wanted { field: text::find(input, names, name, mend)?, name: name.into(), cell })
+                Ok(Wanted {
+                    field: text::find(input, names, name, mend)?,
+                    name: name.into(),
+                    cell,
+                })
             });
             wanted.into_iter().collect()
         };
-        files.push(text::read(input, DIALECT, Header::FirstLine, choose, Ok, |batch| events.take(&batch))?);
+        files.push(text::read(
+            input,
+            DIALECT,
+            Header::FirstLine,
+            choose,
+            Ok,
+            |batch| events.take(&batch),
+        )?);
     }
     dropped.add(Reason::Transaction, events.transactions);
     let mut log = Log::new(events.sessions, events.items, events.kinds, events.times);
@@ -56,7 +70,8 @@ impl Events {
     fn take(&mut self, batch: &Batch) -> Result<()> {
         let ids = batch.unsigned(1)?.zip(batch.unsigned(3)?);
         let texts = batch.texts(2)?.zip(batch.texts(4)?);
-        for (row, ((time, (visitor, item)), (event, transaction))) in batch.integers(0)?.zip(ids).zip(texts).enumerate()
+        for (row, ((time, (visitor, item)), (event, transaction))) in
+            batch.integers(0)?.zip(ids).zip(texts).enumerate()
         {
             if transaction.is_some_and(|t| !t.is_empty()) {
                 self.transactions += 1;

@@ -32,13 +32,19 @@ pub(crate) fn splits(options: &Options, sessions: &[Range<usize>], times: &[i64]
 }
 
 /// Training takes the sessions first in `order`, then validation, then test; the shares of the latter two are rounded down.
-fn whole_sessions(options: &Options, sessions: &[Range<usize>], order: &[usize], splits: &mut [Split]) {
+fn whole_sessions(
+    options: &Options,
+    sessions: &[Range<usize>],
+    order: &[usize],
+    splits: &mut [Split],
+) {
     // A product that is whole but for its last bit counts as whole.
     let share = |fraction: f64| (order.len() as f64 * fraction + 1e-9) as usize;
     let (val, test) = (share(options.val_fraction), share(options.test_fraction));
     let train = order.len() - val - test;
-    for (&s, split) in
-        order[train..].iter().zip(std::iter::repeat_n(Split::Val, val).chain(std::iter::repeat(Split::Test)))
+    for (&s, split) in order[train..]
+        .iter()
+        .zip(std::iter::repeat_n(Split::Val, val).chain(std::iter::repeat(Split::Test)))
     {
         splits[sessions[s].clone()].fill(split);
     }

@@ -29,7 +29,11 @@ pub(crate) struct Row {
 impl Row {
     fn to_bytes(self) -> [u8; ROW] {
         let mut bytes = [0; ROW];
-        let fields = [self.session.to_le_bytes(), self.item.to_le_bytes(), self.time.to_le_bytes()];
+        let fields = [
+            self.session.to_le_bytes(),
+            self.item.to_le_bytes(),
+            self.time.to_le_bytes(),
+        ];
         bytes.as_chunks_mut().0.copy_from_slice(&fields);
         bytes
     }
@@ -40,7 +44,11 @@ impl Row {
             word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
             u64::from_le_bytes(word)
         };
-        Self { session: word(0), item: word(1), time: word(2) as i64 }
+        Self {
+            session: word(0),
+            item: word(1),
+            time: word(2) as i64,
+        }
     }
 }
 
@@ -55,9 +63,19 @@ impl Spool {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let made = || -> io::Result<Vec<_>> {
             std::fs::create_dir_all(dir)?;
-            (0..PARTS).map(|_| Ok(BufWriter::with_capacity(1 << 16, tempfile::tempfile_in(dir)?))).collect()
+            (0..PARTS)
+                .map(|_| {
+                    Ok(BufWriter::with_capacity(
+                        1 << 16,
+                        tempfile::tempfile_in(dir)?,
+                    ))
+                })
+                .collect()
         };
-        Ok(Self { dir: dir.to_owned(), parts: made().map_err(Error::io(dir))? })
+        Ok(Self {
+            dir: dir.to_owned(),
+            parts: made().map_err(Error::io(dir))?,
+        })
     }
 
     /// Adds rows.
@@ -68,7 +86,9 @@ impl Spool {
         for run in rows.chunk_by(|a, b| part(a) == part(b)) {
             bytes.clear();
             bytes.extend(run.iter().flat_map(|row| row.to_bytes()));
-            self.parts[part(&run[0])].write_all(&bytes).map_err(Error::io(&self.dir))?;
+            self.parts[part(&run[0])]
+                .write_all(&bytes)
+                .map_err(Error::io(&self.dir))?;
         }
         Ok(())
     }
@@ -80,7 +100,8 @@ impl Spool {
         mut take: impl FnMut(T),
     ) -> Result<()> {
         let dir = &self.dir;
-        let read = |part: &mut BufWriter<File>| read(part).map(|rows| work(&rows)).map_err(Error::io(dir));
+        let read =
+            |part: &mut BufWriter<File>| read(part).map(|rows| work(&rows)).map_err(Error::io(dir));
         in_order(self.parts.iter_mut().map(Ok), read, |done| {
             take(done);
             Ok(())
@@ -111,15 +132,23 @@ mod tests {
     fn rows_come_back_as_often_as_asked_with_their_sessions_whole() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::new(dir.path()).unwrap();
-        let row = |i: u64| Row { session: (i * 7919) % 600, item: u64::MAX - i, time: -(i as i64) };
+        let row = |i: u64| Row {
+            session: (i * 7919) % 600,
+            item: u64::MAX - i,
+            time: -(i as i64),
+        };
         let rows: Vec<Row> = (0..5000).map(row).collect();
         rows.chunks(700).for_each(|rows| spool.push(rows).unwrap());
         for _ in 0..2 {
             let (mut seen, mut blocks) = (Vec::new(), std::collections::HashSet::new());
             spool
                 .for_each_part(<[Row]>::to_vec, |rows| {
-                    assert!(rows.is_sorted_by_key(|row| std::cmp::Reverse(row.time)), "not in the order of the log");
-                    let here: std::collections::HashSet<u64> = rows.iter().map(|row| row.session / BLOCK).collect();
+                    assert!(
+                        rows.is_sorted_by_key(|row| std::cmp::Reverse(row.time)),
+                        "not in the order of the log"
+                    );
+                    let here: std::collections::HashSet<u64> =
+                        rows.iter().map(|row| row.session / BLOCK).collect();
                     assert!(blocks.is_disjoint(&here), "a block is torn apart");
                     blocks.extend(here);
                     seen.extend(rows);

@@ -91,13 +91,26 @@ impl Events {
         };
         let (sessions_before, items_before) = (self.sessions.len(), self.items.len());
         let mut faults = Vec::new();
-        faults.extend(take_ids(&mut self.sessions, Role::Session, values(Role::Session)?, &kept));
-        faults.extend(take_ids(&mut self.items, Role::Item, values(Role::Item)?, &kept));
+        faults.extend(take_ids(
+            &mut self.sessions,
+            Role::Session,
+            values(Role::Session)?,
+            &kept,
+        ));
+        faults.extend(take_ids(
+            &mut self.items,
+            Role::Item,
+            values(Role::Item)?,
+            &kept,
+        ));
         faults.extend(take_times(&mut self.times, values(Role::Time)?, &kept));
         if let Some(fault) = faults.into_iter().min() {
             return Err(error(fault));
         }
-        let ids = [(&self.sessions, Role::Session, sessions_before), (&self.items, Role::Item, items_before)];
+        let ids = [
+            (&self.sessions, Role::Session, sessions_before),
+            (&self.items, Role::Item, items_before),
+        ];
         for ((column, role, before), first) in ids.into_iter().zip(&mut self.overflow) {
             let row = || nth_kept(&kept, column.overflow()?.checked_sub(before)?);
             if first.is_none()
@@ -110,7 +123,11 @@ impl Events {
     }
 
     /// The kinds of the rows that are events; returns which those are.
-    fn take_kinds<'a>(&mut self, table: &Table, values: impl Iterator<Item = Value<'a>>) -> Vec<bool> {
+    fn take_kinds<'a>(
+        &mut self,
+        table: &Table,
+        values: impl Iterator<Item = Value<'a>>,
+    ) -> Vec<bool> {
         let mut is_event = |value: Value<'_>| {
             let name: Cow<'_, str> = match value {
                 Value::Text(name) => name.into(),
@@ -149,7 +166,10 @@ impl Events {
         if others > 0 && !table.drop_other_events {
             let mut kinds: Vec<(String, u64)> = self.others.into_iter().collect();
             kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            return Err(Error::Kinds { column: Role::Event.column(columns).to_owned(), kinds });
+            return Err(Error::Kinds {
+                column: Role::Event.column(columns).to_owned(),
+                kinds,
+            });
         }
         dropped.add(Reason::OtherEvent, others);
         for (column, overflow) in [&self.sessions, &self.items].into_iter().zip(self.overflow) {
@@ -158,11 +178,19 @@ impl Events {
             }
         }
         let times = self.times.finish(table.time_unit).map_err(|what| {
-            let path = inputs.first().map_or_else(Default::default, |i| i.path.clone());
-            Error::File { path, what: format!("column {:?}: {what}", columns.time) }
+            let path = inputs
+                .first()
+                .map_or_else(Default::default, |i| i.path.clone());
+            Error::File {
+                path,
+                what: format!("column {:?}: {what}", columns.time),
+            }
         })?;
         let mut log = Log::new(self.sessions, self.items, self.kinds, times);
-        dropped.add(Reason::ShortSession, log.drop_short_sessions(table.min_session_events));
+        dropped.add(
+            Reason::ShortSession,
+            log.drop_short_sessions(table.min_session_events),
+        );
         dropped.add(Reason::RareItem, log.drop_rare_items(table.min_item_events));
         Ok(log)
     }
@@ -194,7 +222,11 @@ fn take_ids<'a>(
     None
 }
 
-fn take_times<'a>(column: &mut TimeColumn, values: impl Iterator<Item = Value<'a>>, kept: &[bool]) -> Option<Fault> {
+fn take_times<'a>(
+    column: &mut TimeColumn,
+    values: impl Iterator<Item = Value<'a>>,
+    kept: &[bool],
+) -> Option<Fault> {
     for (row, (value, _)) in values.zip(kept).enumerate().filter(|(_, (_, kept))| **kept) {
         let taken = match value {
             Value::Text(time) => column.push(time),
@@ -211,5 +243,9 @@ fn take_times<'a>(column: &mut TimeColumn, values: impl Iterator<Item = Value<'a
 }
 
 fn nth_kept(kept: &[bool], n: usize) -> Option<usize> {
-    kept.iter().enumerate().filter(|(_, kept)| **kept).nth(n).map(|(row, _)| row)
+    kept.iter()
+        .enumerate()
+        .filter(|(_, kept)| **kept)
+        .nth(n)
+        .map(|(row, _)| row)
 }

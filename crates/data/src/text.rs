@@ -43,13 +43,24 @@ pub(crate) struct Batch {
 
 impl Batch {
     fn read(chunk: Chunk, layout: &Arc<Layout>) -> Result<Self> {
-        let (text, first_line, layout) =
-            (normalise(&layout.input, chunk.text, chunk.line)?, chunk.line, layout.clone());
-        let (columns, values) = match plain::read(&text, layout.dialect, layout.fields, &layout.wanted) {
-            Some(columns) => (columns, None),
-            None => strict::read(&layout, &text, first_line).map(|(columns, values)| (columns, Some(values)))?,
-        };
-        Ok(Self { columns, text, values, first_line, layout })
+        let (text, first_line, layout) = (
+            normalise(&layout.input, chunk.text, chunk.line)?,
+            chunk.line,
+            layout.clone(),
+        );
+        let (columns, values) =
+            match plain::read(&text, layout.dialect, layout.fields, &layout.wanted) {
+                Some(columns) => (columns, None),
+                None => strict::read(&layout, &text, first_line)
+                    .map(|(columns, values)| (columns, Some(values)))?,
+            };
+        Ok(Self {
+            columns,
+            text,
+            values,
+            first_line,
+            layout,
+        })
     }
 
     /// The number of rows.
@@ -84,25 +95,47 @@ impl Batch {
 
     /// The error of the value in row `row` of column `i`.
     pub(crate) fn fault(&self, row: usize, i: usize, expected: impl Into<String>) -> Error {
-        self.layout.fault(&self.text, self.first_line, row, i, expected.into())
+        self.layout
+            .fault(&self.text, self.first_line, row, i, expected.into())
     }
 }
 
 impl Layout {
     /// The error of the value in row `row` of column `i` of a text, which begins on `first_line`.
-    pub(crate) fn fault(&self, text: &str, first_line: u64, row: usize, i: usize, expected: String) -> Error {
+    pub(crate) fn fault(
+        &self,
+        text: &str,
+        first_line: u64,
+        row: usize,
+        i: usize,
+        expected: String,
+    ) -> Error {
         let Wanted { field, name, .. } = &self.wanted[i];
         let Some(Ok(record)) = Records::new(text.as_bytes(), self.dialect).nth(row) else {
             return self.unread(&format!("row {row} does not exist"));
         };
-        let found = cells(&text[record.bytes], self.dialect).swap_remove(*field).into_owned();
-        let (path, place) = (self.input.path.clone(), Place::Line(first_line + record.line));
-        Error::Cell { path, place, column: name.clone(), found, expected }
+        let found = cells(&text[record.bytes], self.dialect)
+            .swap_remove(*field)
+            .into_owned();
+        let (path, place) = (
+            self.input.path.clone(),
+            Place::Line(first_line + record.line),
+        );
+        Error::Cell {
+            path,
+            place,
+            column: name.clone(),
+            found,
+            expected,
+        }
     }
 
     /// The error of a text that polars does not read, though its shape is right.
     pub(crate) fn unread(&self, why: &dyn std::fmt::Display) -> Error {
-        Error::file(&self.input.path, format!("could not be read as delimited text: {why}"))
+        Error::file(
+            &self.input.path,
+            format!("could not be read as delimited text: {why}"),
+        )
     }
 }
 
@@ -118,9 +151,16 @@ pub(crate) fn read<T: Send>(
     mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<SourceFile> {
     let mut chunks = Chunks::open(input, dialect.quote, CHUNK)?;
-    let Some(mut first) = chunks.next().transpose()? else { return Err(Error::file(&input.path, "the file is empty")) };
+    let Some(mut first) = chunks.next().transpose()? else {
+        return Err(Error::file(&input.path, "the file is empty"));
+    };
     let names = names(input, dialect, header, &mut first)?;
-    let layout = Layout { input: input.clone(), dialect, fields: names.len(), wanted: choose(&names)? };
+    let layout = Layout {
+        input: input.clone(),
+        dialect,
+        fields: names.len(),
+        wanted: choose(&names)?,
+    };
     let (layout, mut rows) = (Arc::new(layout), 0);
     let work = |chunk| {
         let batch = Batch::read(chunk, &layout)?;
@@ -131,25 +171,41 @@ pub(crate) fn read<T: Send>(
         take(done)
     })?;
     match rows {
-        0 => Err(Error::file(&input.path, "the file holds a header and no row")),
+        0 => Err(Error::file(
+            &input.path,
+            "the file holds a header and no row",
+        )),
         _ => Ok(chunks.finish(rows)),
     }
 }
 
 /// The names of the fields; a header line is cut off the chunk, the file's first.
-fn names(input: &Input, dialect: Dialect, header: Header, chunk: &mut Chunk) -> Result<Vec<String>> {
+fn names(
+    input: &Input,
+    dialect: Dialect,
+    header: Header,
+    chunk: &mut Chunk,
+) -> Result<Vec<String>> {
     chunk.text = normalise(input, std::mem::take(&mut chunk.text), chunk.line)?.into_bytes();
     let (text, line) = (&mut chunk.text, &mut chunk.line);
     let mut records = Records::new(text, dialect);
-    let first = records.next().transpose().map_err(|(at, what)| Error::line(&input.path, *line + at, what))?;
-    let Some(first) = first else { return Err(Error::file(&input.path, "the file is empty")) };
+    let first = records
+        .next()
+        .transpose()
+        .map_err(|(at, what)| Error::line(&input.path, *line + at, what))?;
+    let Some(first) = first else {
+        return Err(Error::file(&input.path, "the file is empty"));
+    };
     let lines = records.lines();
     let record = String::from_utf8_lossy(&text[first.bytes.clone()]).into_owned();
     refuse_other_formats(input, dialect, &record, first.fields, *line + first.line)?;
     match header {
         Header::Fixed(names) => Ok(names.iter().map(|&n| n.to_owned()).collect()),
         Header::FirstLine => {
-            let names = cells(&record, dialect).iter().map(|n| n.trim().to_owned()).collect();
+            let names = cells(&record, dialect)
+                .iter()
+                .map(|n| n.trim().to_owned())
+                .collect();
             text.drain(..(first.bytes.end + 1).min(text.len()));
             *line += lines;
             Ok(names)
@@ -158,12 +214,26 @@ fn names(input: &Input, dialect: Dialect, header: Header, chunk: &mut Chunk) -> 
 }
 
 /// A first line of one field is another delimiter or another format.
-fn refuse_other_formats(input: &Input, dialect: Dialect, record: &str, fields: usize, line: u64) -> Result<()> {
+fn refuse_other_formats(
+    input: &Input,
+    dialect: Dialect,
+    record: &str,
+    fields: usize,
+    line: u64,
+) -> Result<()> {
     if record.starts_with("PAR1") {
-        return Err(Error::file(&input.path, "this is Parquet; read it with --source parquet"));
+        return Err(Error::file(
+            &input.path,
+            "this is Parquet; read it with --source parquet",
+        ));
     }
-    let others = [',', ';', '\t', '|'].into_iter().filter(|&d| d != char::from(dialect.delimiter));
-    match others.max_by_key(|&d| record.matches(d).count()).filter(|&d| fields == 1 && record.contains(d)) {
+    let others = [',', ';', '\t', '|']
+        .into_iter()
+        .filter(|&d| d != char::from(dialect.delimiter));
+    match others
+        .max_by_key(|&d| record.matches(d).count())
+        .filter(|&d| fields == 1 && record.contains(d))
+    {
         Some(other) => {
             let due = char::from(dialect.delimiter);
             let what = format!(
@@ -176,14 +246,32 @@ fn refuse_other_formats(input: &Input, dialect: Dialect, record: &str, fields: u
 }
 
 /// The place of a named column, and an error that names the columns there are.
-pub(crate) fn find(input: &Input, names: &[String], name: &str, mend: &'static str) -> Result<usize> {
-    let mut places = names.iter().enumerate().filter(|(_, n)| n.as_str() == name).map(|(i, _)| i);
+pub(crate) fn find(
+    input: &Input,
+    names: &[String],
+    name: &str,
+    mend: &'static str,
+) -> Result<usize> {
+    let mut places = names
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| n.as_str() == name)
+        .map(|(i, _)| i);
     match (places.next(), places.next()) {
         (Some(i), None) => Ok(i),
-        (Some(_), Some(_)) => Err(Error::line(&input.path, 1, format!("two columns are named {name:?}; rename one"))),
+        (Some(_), Some(_)) => Err(Error::line(
+            &input.path,
+            1,
+            format!("two columns are named {name:?}; rename one"),
+        )),
         (None, _) => {
             let (path, column, found) = (input.path.clone(), name.to_owned(), names.to_vec());
-            Err(Error::MissingColumn { path, column, found, mend })
+            Err(Error::MissingColumn {
+                path,
+                column,
+                found,
+                mend,
+            })
         }
     }
 }
@@ -200,10 +288,26 @@ mod tests {
     const CELLS: [Cell; 4] = [Cell::Unsigned, Cell::Text, Cell::Integer, Cell::Optional];
 
     fn layout() -> Layout {
-        let wanted = |(field, cell)| Wanted { field, name: format!("{field}"), cell };
-        let input = Input { path: "f".into(), name: "f".into(), max_unpacked: 0 };
-        let dialect = Dialect { delimiter: b';', quote: Some(b'"') };
-        Layout { input, dialect, fields: 5, wanted: (1..).zip(CELLS).map(wanted).collect() }
+        let wanted = |(field, cell)| Wanted {
+            field,
+            name: format!("{field}"),
+            cell,
+        };
+        let input = Input {
+            path: "f".into(),
+            name: "f".into(),
+            max_unpacked: 0,
+        };
+        let dialect = Dialect {
+            delimiter: b';',
+            quote: Some(b'"'),
+        };
+        Layout {
+            input,
+            dialect,
+            fields: 5,
+            wanted: (1..).zip(CELLS).map(wanted).collect(),
+        }
     }
 
     /// What the rows hold, as text.
@@ -211,7 +315,9 @@ mod tests {
         let shown = |values: &Values| match values {
             Values::Unsigned(numbers) => format!("{numbers:?}"),
             Values::Integers(numbers) => format!("{numbers:?}"),
-            Values::Texts(spans) => format!("{:?}", spans.iter().map(|s| s.of(text)).collect::<Vec<_>>()),
+            Values::Texts(spans) => {
+                format!("{:?}", spans.iter().map(|s| s.of(text)).collect::<Vec<_>>())
+            }
         };
         columns.iter().map(shown).collect()
     }

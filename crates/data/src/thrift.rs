@@ -19,24 +19,40 @@ pub(crate) enum Value {
 impl Value {
     /// A field of a struct.
     pub(crate) fn field(&self, id: i64) -> Option<&Value> {
-        let Value::Struct(fields) = self else { return None };
-        fields.iter().find(|(own, _)| *own == id).map(|(_, value)| value)
+        let Value::Struct(fields) = self else {
+            return None;
+        };
+        fields
+            .iter()
+            .find(|(own, _)| *own == id)
+            .map(|(_, value)| value)
     }
 
     /// A field of a struct that is a whole number.
     pub(crate) fn whole(&self, id: i64) -> Option<i64> {
-        if let Some(Value::Whole(n)) = self.field(id) { Some(*n) } else { None }
+        if let Some(Value::Whole(n)) = self.field(id) {
+            Some(*n)
+        } else {
+            None
+        }
     }
 
     /// The elements of a field that is a list; none of any other.
     pub(crate) fn elements(&self, id: i64) -> &[Value] {
-        if let Some(Value::List(elements)) = self.field(id) { elements } else { &[] }
+        if let Some(Value::List(elements)) = self.field(id) {
+            elements
+        } else {
+            &[]
+        }
     }
 }
 
 /// Reads the struct that `bytes` begin with; returns it and its length, or nothing where it contradicts itself.
 pub(crate) fn read(bytes: &[u8]) -> Option<(Value, usize)> {
-    let mut reader = Reader { rest: bytes, elements: 0 };
+    let mut reader = Reader {
+        rest: bytes,
+        elements: 0,
+    };
     let value = reader.structure(0)?;
     Some((value, bytes.len() - reader.rest.len()))
 }
@@ -54,9 +70,17 @@ impl Reader<'_> {
             if head == 0 {
                 return Some(Value::Struct(fields));
             }
-            id = if head >> 4 == 0 { self.whole()? } else { id + i64::from(head >> 4) };
+            id = if head >> 4 == 0 {
+                self.whole()?
+            } else {
+                id + i64::from(head >> 4)
+            };
             // A field that is true or false says so in its head.
-            let value = if matches!(head & 15, 1 | 2) { Value::Other } else { self.value(head & 15, depth)? };
+            let value = if matches!(head & 15, 1 | 2) {
+                Value::Other
+            } else {
+                self.value(head & 15, depth)?
+            };
             fields.push((id, value));
         }
     }
@@ -79,14 +103,21 @@ impl Reader<'_> {
 
     fn list(&mut self, depth: usize) -> Option<Value> {
         let head = self.byte()?;
-        let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+        let count = if head >> 4 == 15 {
+            self.varint()?
+        } else {
+            u64::from(head >> 4)
+        };
         let count = usize::try_from(count).ok()?;
         self.elements = self.elements.checked_add(count)?;
         // No element is shorter than a byte.
         if count > self.rest.len() || self.elements > MOST_ELEMENTS {
             return None;
         }
-        (0..count).map(|_| self.value(head & 15, depth + 1)).collect::<Option<_>>().map(Value::List)
+        (0..count)
+            .map(|_| self.value(head & 15, depth + 1))
+            .collect::<Option<_>>()
+            .map(Value::List)
     }
 
     /// A number of either sign.
@@ -126,12 +157,29 @@ mod tests {
     #[test]
     fn a_length_is_believed_as_far_as_there_are_bytes() {
         // Field 1 is -3, field 2 a list of three numbers, field 3 two bytes, field 4 true; then something else.
-        let (value, length) = read(&[0x15, 0x05, 0x19, 0x35, 2, 4, 6, 0x18, 2, b'a', b'b', 0x11, 0, 9]).unwrap();
-        assert_eq!((value.whole(1), value.whole(2), length), (Some(-3), None, 13));
+        let (value, length) = read(&[
+            0x15, 0x05, 0x19, 0x35, 2, 4, 6, 0x18, 2, b'a', b'b', 0x11, 0, 9,
+        ])
+        .unwrap();
+        assert_eq!(
+            (value.whole(1), value.whole(2), length),
+            (Some(-3), None, 13)
+        );
         assert_eq!(value.elements(2), [1, 2, 3].map(Value::Whole));
-        assert_eq!(read(&[0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07]), None, "a list of 2^31 - 1 structs");
+        assert_eq!(
+            read(&[0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07]),
+            None,
+            "a list of 2^31 - 1 structs"
+        );
         assert_eq!(read(&[0x18, 0xff, 0xff, 0x03, 0]), None, "65,535 bytes");
-        assert_eq!((read(&[0x1c; 4000]), read(&[0x19; 4000])), (None, None), "structs and lists without end");
-        assert_eq!((read(&[0x15, 0x80]), read(&[0x1b, 0]), read(&[])), (None, None, None));
+        assert_eq!(
+            (read(&[0x1c; 4000]), read(&[0x19; 4000])),
+            (None, None),
+            "structs and lists without end"
+        );
+        assert_eq!(
+            (read(&[0x15, 0x80]), read(&[0x1b, 0]), read(&[])),
+            (None, None, None)
+        );
     }
 }

@@ -22,12 +22,17 @@ pub(crate) fn from_iso(text: &str) -> Result<i64, &'static str> {
     };
     let offset = zone(rest).ok_or(ISO)?;
     let seconds = days * 86_400 + seconds - offset;
-    seconds.checked_mul(NANOS).and_then(|n| n.checked_add(nanos)).ok_or(RANGE)
+    seconds
+        .checked_mul(NANOS)
+        .and_then(|n| n.checked_add(nanos))
+        .ok_or(RANGE)
 }
 
 /// The days since 1970 of `YYYY-MM-DD`, and what follows.
 fn date(text: &[u8]) -> Option<(i64, &[u8])> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = text else { return None };
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = text else {
+        return None;
+    };
     let year = digits(&[*y1, *y2, *y3, *y4])?;
     let (month, day) = (digits(&[*m1, *m2])?, digits(&[*d1, *d2])?);
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -51,7 +56,9 @@ fn date(text: &[u8]) -> Option<(i64, &[u8])> {
 
 /// The seconds and nanoseconds of `HH:MM[:SS[.fraction]]`, and what follows. Digits past the ninth are dropped.
 fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
-    let [h1, h2, b':', m1, m2, rest @ ..] = text else { return None };
+    let [h1, h2, b':', m1, m2, rest @ ..] = text else {
+        return None;
+    };
     let (hour, minute) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
     let (second, rest) = match rest {
         [b':', s1, s2, rest @ ..] => (digits(&[*s1, *s2])?, rest),
@@ -66,7 +73,10 @@ fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
             let n = rest.iter().take_while(|b| b.is_ascii_digit()).count();
             let kept = n.min(9);
             let scale = 10_i64.pow(9 - kept as u32);
-            ((n > 0).then(|| digits(&rest[..kept])).flatten()? * scale, &rest[n..])
+            (
+                (n > 0).then(|| digits(&rest[..kept])).flatten()? * scale,
+                &rest[n..],
+            )
         }
         _ => (0, rest),
     };
@@ -89,7 +99,9 @@ fn zone(text: &[u8]) -> Option<i64> {
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+    text.iter().try_fold(0, |n, b| {
+        b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0'))
+    })
 }
 
 /// A column of times being read. Its first value decides whether it holds numbers or ISO times; the unit of numbers is
@@ -112,7 +124,9 @@ impl TimeColumn {
         let text = text.trim();
         match self {
             TimeColumn::Nanos(times) => times.push(from_iso(text)?),
-            TimeColumn::Empty if from_iso(text).is_ok() => *self = TimeColumn::Nanos(vec![from_iso(text)?]),
+            TimeColumn::Empty if from_iso(text).is_ok() => {
+                *self = TimeColumn::Nanos(vec![from_iso(text)?])
+            }
             _ => match (text.parse(), text.parse()) {
                 (Ok(whole), _) => self.push_whole(whole)?,
                 (_, Ok(real)) => self.push_real(real)?,
@@ -155,7 +169,9 @@ impl TimeColumn {
         match self {
             TimeColumn::Empty => *self = TimeColumn::Nanos(vec![time]),
             TimeColumn::Nanos(times) => times.push(time),
-            TimeColumn::Whole(_) | TimeColumn::Real(_) => return Err("a number, as the times before it"),
+            TimeColumn::Whole(_) | TimeColumn::Real(_) => {
+                return Err("a number, as the times before it");
+            }
         }
         Ok(())
     }
@@ -169,7 +185,10 @@ impl TimeColumn {
                 refuse_compact_dates(&times, unit)?;
                 let most = times.iter().map(|t| t.unsigned_abs()).max().unwrap_or(0);
                 let nanos = nanos_in(unit, most as f64);
-                times.iter().map(|&t| t.checked_mul(nanos).ok_or_else(|| out_of_range(&t, nanos))).collect()
+                times
+                    .iter()
+                    .map(|&t| t.checked_mul(nanos).ok_or_else(|| out_of_range(&t, nanos)))
+                    .collect()
             }
             TimeColumn::Real(times) => {
                 let most = times.iter().fold(0.0, |m, t| f64::max(m, t.abs()));
@@ -178,7 +197,13 @@ impl TimeColumn {
                 let in_range = |t: f64| micros(t).abs() < i64::MAX as f64 / 1000.0;
                 times
                     .iter()
-                    .map(|&t| if in_range(t) { Ok(micros(t) as i64 * 1000) } else { Err(out_of_range(&t, nanos)) })
+                    .map(|&t| {
+                        if in_range(t) {
+                            Ok(micros(t) as i64 * 1000)
+                        } else {
+                            Err(out_of_range(&t, nanos))
+                        }
+                    })
                     .collect()
             }
         }
@@ -202,7 +227,9 @@ fn nanos_in(unit: TimeUnit, most: f64) -> i64 {
 /// Dates written as `20140407` would pass for seconds of August 1970.
 fn refuse_compact_dates(times: &[i64], unit: TimeUnit) -> Result<(), String> {
     let is_date = |t: &i64| {
-        (1900..2100).contains(&(t / 10_000)) && (1..=12).contains(&(t / 100 % 100)) && (1..=31).contains(&(t % 100))
+        (1900..2100).contains(&(t / 10_000))
+            && (1..=12).contains(&(t / 100 % 100))
+            && (1..=31).contains(&(t % 100))
     };
     if unit == TimeUnit::Auto && !times.is_empty() && times.iter().all(is_date) {
         return Err(format!(
@@ -288,18 +315,39 @@ mod tests {
             column.finish(unit)
         };
         let auto = |times: &[&str]| read(times, TimeUnit::Auto).unwrap();
-        assert_eq!(auto(&["5", "1439665586"]), [5 * NANOS, 1_439_665_586 * NANOS]);
-        assert_eq!(auto(&["5", "1439665586001"]), [5_000_000, 1_439_665_586_001_000_000]);
+        assert_eq!(
+            auto(&["5", "1439665586"]),
+            [5 * NANOS, 1_439_665_586 * NANOS]
+        );
+        assert_eq!(
+            auto(&["5", "1439665586001"]),
+            [5_000_000, 1_439_665_586_001_000_000]
+        );
         assert_eq!(auto(&["1439665586001002"]), [1_439_665_586_001_002_000]);
         assert_eq!(auto(&["1439665586001002003"]), [1_439_665_586_001_002_003]);
         assert_eq!(
             auto(&["1439665586", "1439665586.25", "1.4e9"]),
-            [1_439_665_586 * NANOS, 1_439_665_586_250_000_000, 1_400_000_000 * NANOS]
+            [
+                1_439_665_586 * NANOS,
+                1_439_665_586_250_000_000,
+                1_400_000_000 * NANOS
+            ]
         );
         assert_eq!(auto(&["-1"]), [-NANOS]);
-        assert_eq!(read(&["20150101"], TimeUnit::Milliseconds).unwrap(), [20_150_101_000_000]);
-        assert!(read(&["20150101", "20151231"], TimeUnit::Auto).unwrap_err().contains("YYYY-MM-DD"));
-        assert!(read(&["1439665586001"], TimeUnit::Seconds).unwrap_err().contains("seconds"));
+        assert_eq!(
+            read(&["20150101"], TimeUnit::Milliseconds).unwrap(),
+            [20_150_101_000_000]
+        );
+        assert!(
+            read(&["20150101", "20151231"], TimeUnit::Auto)
+                .unwrap_err()
+                .contains("YYYY-MM-DD")
+        );
+        assert!(
+            read(&["1439665586001"], TimeUnit::Seconds)
+                .unwrap_err()
+                .contains("seconds")
+        );
         assert!(read(&["1e300"], TimeUnit::Auto).is_err());
     }
 
@@ -310,7 +358,11 @@ mod tests {
         assert!(iso.push("1439665586").is_err() && iso.push("").is_err());
         let mut number = TimeColumn::default();
         number.push("1439665586").unwrap();
-        assert!(number.push("2014-04-07").is_err() && number.push("nan").is_err() && number.push("").is_err());
+        assert!(
+            number.push("2014-04-07").is_err()
+                && number.push("nan").is_err()
+                && number.push("").is_err()
+        );
         assert!(TimeColumn::default().push("soon").is_err());
     }
 }

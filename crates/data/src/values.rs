@@ -90,7 +90,10 @@ impl Span {
 
     /// From byte `start` to before byte `end`; nothing for texts above 4 GB, which no chunk is.
     pub(crate) fn new(start: usize, end: usize) -> Option<Self> {
-        Some(Self { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+        Some(Self {
+            start: u32::try_from(start).ok()?,
+            end: u32::try_from(end).ok()?,
+        })
     }
 
     /// The value; nothing where it is missing.

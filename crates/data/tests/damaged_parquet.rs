@@ -14,14 +14,19 @@ fn no_damage_ends_the_program() {
     let text = Column::new("e".into(), ["view", "buy", "view", "view"]);
     let mut frame = DataFrame::new(4, vec![column("s"), column("t"), column("i"), text]).unwrap();
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).with_row_group_size(Some(3)).finish(&mut frame).unwrap();
+    ParquetWriter::new(&mut bytes)
+        .with_row_group_size(Some(3))
+        .finish(&mut frame)
+        .unwrap();
     std::panic::set_hook(Box::new(|_| {}));
     for at in (0..bytes.len()).step_by(3) {
         let mut holed = bytes.clone();
         holed[at..].iter_mut().take(16).for_each(|b| *b = 0);
         for damaged in [&bytes[..at], &holed] {
             let input = folder.write("damaged.parquet", damaged);
-            if let Err(error) = prl_data::prepare(&parquet(input, table_with_events()), &folder.path("out")) {
+            if let Err(error) =
+                prl_data::prepare(&parquet(input, table_with_events()), &folder.path("out"))
+            {
                 assert!(error.is_bad_input(), "byte {at}: {error}");
             }
         }

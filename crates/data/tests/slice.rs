@@ -7,8 +7,12 @@ use prl_data::{Options, Source, prepare};
 use prl_sessions::{Counts, Dataset};
 
 fn slice() -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/datasets/retailrocket-slice/events.csv");
-    let path = std::env::var_os("PRL_RETAILROCKET_SLICE").map_or_else(|| beside.into(), PathBuf::from);
+    let beside = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../shared/datasets/retailrocket-slice/events.csv"
+    );
+    let path =
+        std::env::var_os("PRL_RETAILROCKET_SLICE").map_or_else(|| beside.into(), PathBuf::from);
     path.exists().then_some(path)
 }
 
@@ -22,10 +26,18 @@ fn the_slice_has_the_known_counts() {
     let out = dir.path().join("prepared");
     let manifest = prepare(&Options::new(Source::RetailRocket { input }), &out).unwrap();
     let counts = manifest.draft.counts;
-    let expected = Counts { sessions: 16_566, items: 10_985, clicks: 69_244, purchases: 1_598 };
+    let expected = Counts {
+        sessions: 16_566,
+        items: 10_985,
+        clicks: 69_244,
+        purchases: 1_598,
+    };
     assert_eq!(counts.before_length_filter, expected);
     let rows: u64 = manifest.draft.source.files.iter().map(|f| f.rows).sum();
     let after = counts.after_length_filter;
-    assert_eq!(rows, after.clicks + after.purchases + counts.dropped.values().sum::<u64>());
+    assert_eq!(
+        rows,
+        after.clicks + after.purchases + counts.dropped.values().sum::<u64>()
+    );
     assert_eq!(Dataset::open(&out).unwrap().items().len(), 10_985);
 }

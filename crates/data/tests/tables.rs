@@ -20,13 +20,23 @@ const ROWS: [(&str, i64, &str, &str); 6] = [
 fn expected() -> Sessions {
     let event = |i: usize| {
         let (_, time, item, kind) = ROWS[i];
-        (item.to_owned(), time, if kind == "buy" { Kind::Purchase } else { Kind::Click })
+        (
+            item.to_owned(),
+            time,
+            if kind == "buy" {
+                Kind::Purchase
+            } else {
+                Kind::Click
+            },
+        )
     };
     vec![[2, 3, 5, 0].map(event).to_vec(), [1, 4].map(event).to_vec()]
 }
 
 fn text(time: impl Fn(i64) -> String) -> String {
-    let rows = ROWS.iter().map(|(s, t, i, e)| format!("{s},{},{i},{e}\n", time(*t)));
+    let rows = ROWS
+        .iter()
+        .map(|(s, t, i, e)| format!("{s},{},{i},{e}\n", time(*t)));
     format!("s,t,i,e\n{}", rows.collect::<String>())
 }
 
@@ -55,14 +65,29 @@ fn times_in_every_form() {
     ] {
         assert_eq!(read("log.csv", &text), expected(), "{text}");
     }
-    let days = read("log.csv", "s,t,i,e\n1,2014-04-08,1,view\n1,2014-04-07,2,buy\n");
-    assert_eq!(days, [[("2".into(), 1_396_828_800_000, Kind::Purchase), ("1".into(), 1_396_915_200_000, Kind::Click)]]);
+    let days = read(
+        "log.csv",
+        "s,t,i,e\n1,2014-04-08,1,view\n1,2014-04-07,2,buy\n",
+    );
+    assert_eq!(
+        days,
+        [[
+            ("2".into(), 1_396_828_800_000, Kind::Purchase),
+            ("1".into(), 1_396_915_200_000, Kind::Click)
+        ]]
+    );
 }
 
 #[test]
 fn order_is_finer_than_the_milliseconds_that_are_kept() {
-    let micros = read("log.csv", "s,t,i,e\n1,1396867860000002,1,view\n1,1396867860000001,2,view\n");
-    assert_eq!(micros[0].iter().map(|e| e.0.as_str()).collect::<Vec<_>>(), ["2", "1"]);
+    let micros = read(
+        "log.csv",
+        "s,t,i,e\n1,1396867860000002,1,view\n1,1396867860000001,2,view\n",
+    );
+    assert_eq!(
+        micros[0].iter().map(|e| e.0.as_str()).collect::<Vec<_>>(),
+        ["2", "1"]
+    );
 }
 
 #[test]
@@ -75,12 +100,21 @@ fn text_in_every_form() {
         plain.trim_end().as_bytes().to_vec(),
         format!("\u{feff}{plain}").into_bytes(),
         plain.replace(",30,", ",\"30\",").into_bytes(),
-        plain.lines().map(|l| format!("\"a,\n\"\"b\",{l}\n")).collect::<String>().into_bytes(),
+        plain
+            .lines()
+            .map(|l| format!("\"a,\n\"\"b\",{l}\n"))
+            .collect::<String>()
+            .into_bytes(),
         gzip(plain.as_bytes()),
         [gzip(&plain.as_bytes()[..40]), gzip(&plain.as_bytes()[40..])].concat(),
         zstd::encode_all(plain.as_bytes(), 3).unwrap(),
     ] {
-        assert_eq!(read("log.csv", &bytes), expected(), "{}", String::from_utf8_lossy(&bytes));
+        assert_eq!(
+            read("log.csv", &bytes),
+            expected(),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 
@@ -88,11 +122,17 @@ fn text_in_every_form() {
 fn other_delimiters_and_inter_files() {
     let folder = Folder::new();
     let input = folder.write("log.csv", text(iso).replace(',', ";"));
-    let source = Source::Csv { input, delimiter: ';', table: table_with_events() };
+    let source = Source::Csv {
+        input,
+        delimiter: ';',
+        table: table_with_events(),
+    };
     assert_eq!(folder.prepare(&Options::new(source)).1, expected());
 
-    let clicks: Sessions =
-        expected().into_iter().map(|s| s.into_iter().map(|(i, t, _)| (i, t, Kind::Click)).collect()).collect();
+    let clicks: Sessions = expected()
+        .into_iter()
+        .map(|s| s.into_iter().map(|(i, t, _)| (i, t, Kind::Click)).collect())
+        .collect();
     let inter = text(|t| format!("{}.0", t / 1000)).replace(',', "\t");
     for header in [
         "user_id:token\ttimestamp:float\titem_id:token\tx:token",
@@ -100,10 +140,29 @@ fn other_delimiters_and_inter_files() {
     ] {
         let folder = Folder::new();
         let input = folder.write("log.inter", inter.replace("s\tt\ti\te", header));
-        assert_eq!(folder.prepare(&Options::new(Source::Inter { input, table: Table::default() })).1, clicks);
+        assert_eq!(
+            folder
+                .prepare(&Options::new(Source::Inter {
+                    input,
+                    table: Table::default()
+                }))
+                .1,
+            clicks
+        );
     }
-    let input = folder.write("log.inter", inter.replace("s\tt\ti\te", "s:token\tt:float\ti:token\te:token"));
-    assert_eq!(folder.prepare(&Options::new(Source::Inter { input, table: table_with_events() })).1, expected());
+    let input = folder.write(
+        "log.inter",
+        inter.replace("s\tt\ti\te", "s:token\tt:float\ti:token\te:token"),
+    );
+    assert_eq!(
+        folder
+            .prepare(&Options::new(Source::Inter {
+                input,
+                table: table_with_events()
+            }))
+            .1,
+        expected()
+    );
 }
 
 #[test]
@@ -111,12 +170,18 @@ fn partitions_are_read_in_the_order_of_their_names() {
     let folder = Folder::new();
     let plain = text(iso);
     let lines: Vec<&str> = plain.lines().collect();
-    let part = |range: std::ops::Range<usize>| format!("{}\n{}\n", lines[0], lines[1..][range].join("\n"));
+    let part =
+        |range: std::ops::Range<usize>| format!("{}\n{}\n", lines[0], lines[1..][range].join("\n"));
     folder.write("logs/day=2/part-0.csv.gz", gzip(part(4..6).as_bytes()));
-    folder.write("logs/day=1/part-1.csv.zst", zstd::encode_all(part(2..4).as_bytes(), 1).unwrap());
+    folder.write(
+        "logs/day=1/part-1.csv.zst",
+        zstd::encode_all(part(2..4).as_bytes(), 1).unwrap(),
+    );
     // Columns may stand in another order in every file.
-    let swapped =
-        part(0..2).lines().map(|l| l.split(',').rev().collect::<Vec<_>>().join(",") + "\n").collect::<String>();
+    let swapped = part(0..2)
+        .lines()
+        .map(|l| l.split(',').rev().collect::<Vec<_>>().join(",") + "\n")
+        .collect::<String>();
     folder.write("logs/day=1/part-0.csv", swapped);
     folder.write("logs/_SUCCESS", "");
     folder.write("logs/day=1/.part-0.csv.crc", "x");
@@ -125,7 +190,14 @@ fn partitions_are_read_in_the_order_of_their_names() {
     assert_eq!(sessions, expected());
     let source = manifest.draft.source;
     let names: Vec<&str> = source.files.iter().map(|f| f.name.as_str()).collect();
-    assert_eq!(names, ["day=1/part-0.csv", "day=1/part-1.csv.zst", "day=2/part-0.csv.gz"]);
+    assert_eq!(
+        names,
+        [
+            "day=1/part-0.csv",
+            "day=1/part-1.csv.zst",
+            "day=2/part-0.csv.gz"
+        ]
+    );
     assert!(source.synthetic && source.files.iter().all(|f| f.rows == 2));
 }
 
@@ -135,18 +207,45 @@ fn ids_are_text_unless_all_are_whole_numbers() {
         let folder = Folder::new();
         let input = folder.write("log.csv", text);
         let sessions = folder.prepare(&csv(input, table())).1;
-        sessions.into_iter().map(|s| s[0].0.clone()).collect::<Vec<_>>()
+        sessions
+            .into_iter()
+            .map(|s| s[0].0.clone())
+            .collect::<Vec<_>>()
     };
-    assert_eq!(sessions("s,t,i\n10,1,a\n9,1,b\n18446744073709551615,1,c\n"), ["b", "a", "c"]);
+    assert_eq!(
+        sessions("s,t,i\n10,1,a\n9,1,b\n18446744073709551615,1,c\n"),
+        ["b", "a", "c"]
+    );
     assert_eq!(sessions("s,t,i\n10,1,a\n9,1,b\nx,1,c\n"), ["a", "b", "c"]);
-    assert_eq!(sessions("s,t,i\n7,1,a\n007,1,b\n-1,1,c\n1.5,1,d\n"), ["c", "b", "d", "a"]);
-    assert_eq!(sessions("s,t,i\nx,1,a\n18446744073709551616,1,b\n"), ["b", "a"]);
+    assert_eq!(
+        sessions("s,t,i\n7,1,a\n007,1,b\n-1,1,c\n1.5,1,d\n"),
+        ["c", "b", "d", "a"]
+    );
+    assert_eq!(
+        sessions("s,t,i\nx,1,a\n18446744073709551616,1,b\n"),
+        ["b", "a"]
+    );
     // Text that begins like a zlib stream, and text that polars would take for quoted or missing.
-    assert_eq!(sessions("s,t,i\nx^yz,1,a\nnull,1,b\né\u{1f600},1,c\n"), ["b", "a", "c"]);
+    assert_eq!(
+        sessions("s,t,i\nx^yz,1,a\nnull,1,b\né\u{1f600},1,c\n"),
+        ["b", "a", "c"]
+    );
     assert_eq!(sessions("s,t,i\nx^yz,1,\"a\"\"b,\"\n"), ["a\"b,"]);
     let folder = Folder::new();
-    let input = folder.write("log.inter", "user_id:token\titem_id:token\ttimestamp:float\n\"u\t5\" x\t1\n");
-    assert_eq!(folder.prepare(&Options::new(Source::Inter { input, table: Table::default() })).1[0][0].0, "5\" x");
+    let input = folder.write(
+        "log.inter",
+        "user_id:token\titem_id:token\ttimestamp:float\n\"u\t5\" x\t1\n",
+    );
+    assert_eq!(
+        folder
+            .prepare(&Options::new(Source::Inter {
+                input,
+                table: Table::default()
+            }))
+            .1[0][0]
+            .0,
+        "5\" x"
+    );
 }
 
 #[test]
@@ -154,26 +253,53 @@ fn kinds_not_named_are_dropped_and_counted_on_request() {
     let folder = Folder::new();
     let text = "s,t,i,e\n1,1,a,view\n1,2,b,add\n1,,,search\n1,3,b,buy\n1,4,c,view\n2,1,c,view\n";
     let input = folder.write("log.csv", text);
-    let table = Table { drop_other_events: true, min_session_events: 2, min_item_events: 1, ..table_with_events() };
+    let table = Table {
+        drop_other_events: true,
+        min_session_events: 2,
+        min_item_events: 1,
+        ..table_with_events()
+    };
     let (manifest, sessions) = folder.prepare(&csv(input, table));
-    assert_eq!(sessions[0].iter().map(|e| e.0.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(
+        sessions[0].iter().map(|e| e.0.as_str()).collect::<Vec<_>>(),
+        ["a", "b", "c"]
+    );
     let dropped: Vec<_> = manifest.draft.counts.dropped.into_iter().collect();
-    assert_eq!(dropped, [("other_event".into(), 2), ("short_session".into(), 1)]);
+    assert_eq!(
+        dropped,
+        [("other_event".into(), 2), ("short_session".into(), 1)]
+    );
 }
 
 /// Writes the log as Parquet with the columns cast to these types.
-fn write_parquet(folder: &Folder, name: &str, ids: &DataType, time: &DataType, pieces: usize) -> std::path::PathBuf {
+fn write_parquet(
+    folder: &Folder,
+    name: &str,
+    ids: &DataType,
+    time: &DataType,
+    pieces: usize,
+) -> std::path::PathBuf {
     let path = folder.path(name);
     let strings = |f: fn(&(&'static str, i64, &'static str, &'static str)) -> &'static str| {
         ROWS.iter().map(f).collect::<Vec<_>>()
     };
     let millis: Vec<i64> = ROWS.iter().map(|r| r.1).collect();
     let time = match time {
-        DataType::String => Column::new("t".into(), millis.iter().map(|&t| iso(t)).collect::<Vec<_>>()),
-        DataType::Float64 => Column::new("t".into(), millis.iter().map(|&t| t as f64 / 1000.0).collect::<Vec<_>>()),
+        DataType::String => Column::new(
+            "t".into(),
+            millis.iter().map(|&t| iso(t)).collect::<Vec<_>>(),
+        ),
+        DataType::Float64 => Column::new(
+            "t".into(),
+            millis
+                .iter()
+                .map(|&t| t as f64 / 1000.0)
+                .collect::<Vec<_>>(),
+        ),
         other => {
-            let time =
-                Column::new("t".into(), &millis).cast(&DataType::Datetime(TimeUnit::Milliseconds, None)).unwrap();
+            let time = Column::new("t".into(), &millis)
+                .cast(&DataType::Datetime(TimeUnit::Milliseconds, None))
+                .unwrap();
             time.cast(other).unwrap()
         }
     };
@@ -186,15 +312,24 @@ fn write_parquet(folder: &Folder, name: &str, ids: &DataType, time: &DataType, p
     ];
     let mut frame = DataFrame::new(ROWS.len(), columns).unwrap();
     let file = std::fs::File::create(&path).unwrap();
-    ParquetWriter::new(file).with_row_group_size(Some(pieces)).finish(&mut frame).unwrap();
+    ParquetWriter::new(file)
+        .with_row_group_size(Some(pieces))
+        .finish(&mut frame)
+        .unwrap();
     path
 }
 
 #[test]
 fn parquet_of_every_type() {
     let folder = Folder::new();
-    let integers =
-        [DataType::Int64, DataType::UInt64, DataType::Int32, DataType::UInt32, DataType::Int16, DataType::UInt8];
+    let integers = [
+        DataType::Int64,
+        DataType::UInt64,
+        DataType::Int32,
+        DataType::UInt32,
+        DataType::Int16,
+        DataType::UInt8,
+    ];
     for ids in integers.iter().chain([&DataType::String]) {
         let input = write_parquet(&folder, "a.parquet", ids, &DataType::Int64, 2);
         let mut sessions = folder.prepare(&parquet(input, table_with_events())).1;
@@ -213,28 +348,60 @@ fn parquet_of_every_type() {
         DataType::Float64,
     ] {
         let input = write_parquet(&folder, "a.parquet", &DataType::Int64, &time, 100);
-        assert_eq!(folder.prepare(&parquet(input, table_with_events())).1, expected(), "{time}");
+        assert_eq!(
+            folder.prepare(&parquet(input, table_with_events())).1,
+            expected(),
+            "{time}"
+        );
     }
     let input = write_parquet(&folder, "a.parquet", &DataType::Int64, &DataType::Date, 100);
-    assert_eq!(folder.prepare(&parquet(input, table_with_events())).1[0][0].1, 1_396_828_800_000);
+    assert_eq!(
+        folder.prepare(&parquet(input, table_with_events())).1[0][0].1,
+        1_396_828_800_000
+    );
 }
 
 #[test]
 fn an_empty_partition_is_none_but_an_empty_file_is_refused() {
     let folder = Folder::new();
-    let full = write_parquet(&folder, "full.parquet", &DataType::Int64, &DataType::Int64, 100);
-    let mut none = ParquetReader::new(std::fs::File::open(&full).unwrap()).finish().unwrap().clear();
+    let full = write_parquet(
+        &folder,
+        "full.parquet",
+        &DataType::Int64,
+        &DataType::Int64,
+        100,
+    );
+    let mut none = ParquetReader::new(std::fs::File::open(&full).unwrap())
+        .finish()
+        .unwrap()
+        .clear();
     let empty = folder.write("log/part-0.parquet", "");
-    ParquetWriter::new(std::fs::File::create(&empty).unwrap()).finish(&mut none).unwrap();
-    assert!(folder_refuses(&folder, &parquet(folder.path("log"), table_with_events())).contains("holds no row"));
+    ParquetWriter::new(std::fs::File::create(&empty).unwrap())
+        .finish(&mut none)
+        .unwrap();
+    assert!(
+        folder_refuses(&folder, &parquet(folder.path("log"), table_with_events()))
+            .contains("holds no row")
+    );
     folder.write("log/part-1.parquet", std::fs::read(&full).unwrap());
-    assert_eq!(folder.prepare(&parquet(folder.path("log"), table_with_events())).1, expected());
+    assert_eq!(
+        folder
+            .prepare(&parquet(folder.path("log"), table_with_events()))
+            .1,
+        expected()
+    );
 }
 
 #[test]
 fn bad_parquet() {
     let folder = Folder::new();
-    let good = write_parquet(&folder, "good.parquet", &DataType::Int64, &DataType::Int64, 100);
+    let good = write_parquet(
+        &folder,
+        "good.parquet",
+        &DataType::Int64,
+        &DataType::Int64,
+        100,
+    );
     let bytes = std::fs::read(&good).unwrap();
     let says = |name: &str, bytes: &[u8], table: Table, says: &str| {
         let input = folder.write(name, bytes);
@@ -242,23 +409,56 @@ fn bad_parquet() {
         assert!(error.contains(says) && error.contains(name), "{error}");
     };
     says("a.parquet", b"", table(), "the file is empty");
-    says("b.parquet", b"s,t,i\n1,1,1\n", table(), "this is no Parquet file; for delimited text use --source csv");
-    says("c.parquet", &bytes[..bytes.len() / 2], table(), "damaged Parquet");
+    says(
+        "b.parquet",
+        b"s,t,i\n1,1,1\n",
+        table(),
+        "this is no Parquet file; for delimited text use --source csv",
+    );
+    says(
+        "c.parquet",
+        &bytes[..bytes.len() / 2],
+        table(),
+        "damaged Parquet",
+    );
     says("d.parquet", b"PAR1PAR1", table(), "damaged Parquet");
-    let columns = |text: &str| Table { columns: Some(text.parse().unwrap()), ..Table::default() };
+    let columns = |text: &str| Table {
+        columns: Some(text.parse().unwrap()),
+        ..Table::default()
+    };
     says(
         "e.parquet",
         &bytes,
         columns("session=s,time=t,item=x"),
         "no column \"x\"; the columns are i, t, unused, e, s",
     );
-    says("f.parquet", &bytes, columns("session=s,time=t,item=unused"), "column \"unused\" is of type f64");
-    says("g.parquet", &bytes, columns("session=s,time=e,item=i"), "row 1: column \"e\": found \"view\"");
-    let unnamed = Table { click: vec!["view".into()], purchase: vec![], ..table_with_events() };
-    assert!(folder_refuses(&folder, &parquet(folder.path("g.parquet"), unnamed)).contains("\"buy\" (1)"));
+    says(
+        "f.parquet",
+        &bytes,
+        columns("session=s,time=t,item=unused"),
+        "column \"unused\" is of type f64",
+    );
+    says(
+        "g.parquet",
+        &bytes,
+        columns("session=s,time=e,item=i"),
+        "row 1: column \"e\": found \"view\"",
+    );
+    let unnamed = Table {
+        click: vec!["view".into()],
+        purchase: vec![],
+        ..table_with_events()
+    };
+    assert!(
+        folder_refuses(&folder, &parquet(folder.path("g.parquet"), unnamed))
+            .contains("\"buy\" (1)")
+    );
 
     let packed = folder.write("h.parquet.gz", gzip(&bytes));
-    assert_eq!(folder.prepare(&parquet(packed, table_with_events())).1, expected());
+    assert_eq!(
+        folder.prepare(&parquet(packed, table_with_events())).1,
+        expected()
+    );
 }
 
 fn folder_refuses(folder: &Folder, options: &Options) -> String {
@@ -272,8 +472,11 @@ fn the_parquet_export_holds_the_dataset_and_may_lie_in_it() {
     let folder = Folder::new();
     let input = folder.write("log.csv", text(iso));
     let at = folder.path("out/events.parquet");
-    let options =
-        Options { parquet: Some(at.clone()), split: SplitRule::LeaveLastOut, ..csv(input, table_with_events()) };
+    let options = Options {
+        parquet: Some(at.clone()),
+        split: SplitRule::LeaveLastOut,
+        ..csv(input, table_with_events())
+    };
     folder.prepare(&options);
     let first = std::fs::read(&at).unwrap();
     let (_, sessions) = folder.prepare(&options);
@@ -281,13 +484,31 @@ fn the_parquet_export_holds_the_dataset_and_may_lie_in_it() {
     assert_eq!(Dataset::open(&folder.path("out")).unwrap().items().len(), 3);
 
     // What was written is itself a log of the same events.
-    let columns = Some("session=session,time=time,item=item,event=kind".parse().unwrap());
-    let table = Table { columns, click: vec!["click".into()], purchase: vec!["purchase".into()], ..Table::default() };
+    let columns = Some(
+        "session=session,time=time,item=item,event=kind"
+            .parse()
+            .unwrap(),
+    );
+    let table = Table {
+        columns,
+        click: vec!["click".into()],
+        purchase: vec!["purchase".into()],
+        ..Table::default()
+    };
     let copy = folder.path("copy.parquet");
     std::fs::copy(&at, &copy).unwrap();
     assert_eq!(folder.prepare(&parquet(copy.clone(), table)).1, sessions);
-    let frame = ParquetReader::new(std::fs::File::open(&copy).unwrap()).finish().unwrap();
-    let split: Vec<_> = frame.column("split").unwrap().str().unwrap().iter().flatten().collect();
+    let frame = ParquetReader::new(std::fs::File::open(&copy).unwrap())
+        .finish()
+        .unwrap();
+    let split: Vec<_> = frame
+        .column("split")
+        .unwrap()
+        .str()
+        .unwrap()
+        .iter()
+        .flatten()
+        .collect();
     assert_eq!(split, ["train", "train", "val", "test", "train", "train"]);
 }
 
@@ -295,6 +516,12 @@ fn the_parquet_export_holds_the_dataset_and_may_lie_in_it() {
 fn a_named_time_unit_overrides_the_guess() {
     let folder = Folder::new();
     let input = folder.write("log.csv", "s,t,i\n1,5,a\n");
-    let table = Table { time_unit: Unit::Milliseconds, ..table() };
-    assert_eq!(folder.prepare(&csv(input, table)).1, [[("a".into(), 5, Kind::Click)]]);
+    let table = Table {
+        time_unit: Unit::Milliseconds,
+        ..table()
+    };
+    assert_eq!(
+        folder.prepare(&csv(input, table)).1,
+        [[("a".into(), 5, Kind::Click)]]
+    );
 }

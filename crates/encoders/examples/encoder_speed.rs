@@ -13,9 +13,15 @@ const DIM: usize = 64;
 const LAPS: usize = 101;
 
 fn main() -> Result<()> {
-    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2);
+    let threads = std::env::args()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(2);
     prl_kernels::process::prepare();
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(candle_core::Error::wrap)?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(candle_core::Error::wrap)?;
     let full = vec![WINDOW as u32; BATCH];
     let mixed: Vec<u32> = (0..BATCH as u32).map(|b| 1 + b % WINDOW as u32).collect();
     for &kind in EncoderKind::ALL {
@@ -38,19 +44,29 @@ fn main() -> Result<()> {
 fn measure(kind: EncoderKind, lengths: &[u32]) -> Result<[Vec<f64>; 2]> {
     let mut params = Params::new(DType::F32, &Device::Cpu, 1);
     let encoder = kind.build(Shape::new(DIM, WINDOW), params.scope("encoder"))?;
-    let values = Init::Normal(0.1).values(&[BATCH * WINDOW * DIM], &mut prl_seed::stream(1, "items", 0))?;
+    let values = Init::Normal(0.1).values(
+        &[BATCH * WINDOW * DIM],
+        &mut prl_seed::stream(1, "items", 0),
+    )?;
     let x = Tensor::from_vec(values, (BATCH, WINDOW, DIM), &Device::Cpu)?.to_dtype(DType::F32)?;
     let mut laps = [Vec::new(), Vec::new()];
     for step in 0..LAPS {
         let x = Var::from_tensor(&x)?;
         let start = Instant::now();
-        let state = encoder.encode(&Embedded { x: x.as_tensor(), lengths }, &Pass::train(1, step as u64))?;
+        let state = encoder.encode(
+            &Embedded {
+                x: x.as_tensor(),
+                lengths,
+            },
+            &Pass::train(1, step as u64),
+        )?;
         laps[0].push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();
         let grads = state.backward()?;
         laps[1].push(start.elapsed().as_secs_f64() * 1e3);
         assert!(grads.get(&x).is_some());
     }
-    laps.iter_mut().for_each(|laps| laps.sort_by(f64::total_cmp));
+    laps.iter_mut()
+        .for_each(|laps| laps.sort_by(f64::total_cmp));
     Ok(laps)
 }

@@ -32,13 +32,18 @@ impl Caser {
     pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
         let rows = HEIGHTS.iter().sum::<usize>() * shape.dim;
         if shape.window < LEAST_WINDOW {
-            bail!("Caser has filters over {LEAST_WINDOW} positions: a window of {} is too short", shape.window);
+            bail!(
+                "Caser has filters over {LEAST_WINDOW} positions: a window of {} is too short",
+                shape.window
+            );
         }
         let mut filters = |name: &str, shape: &[usize], biases: usize| {
             let mut all = shape.to_vec();
             all[0] += biases;
             let biases = vec![0.1; all.iter().product::<usize>() - shape.iter().product::<usize>()];
-            scope.get_with(name, all, |rng| Ok([Init::TruncatedNormal(0.1).values(shape, rng)?, biases].concat()))
+            scope.get_with(name, all, |rng| {
+                Ok([Init::TruncatedNormal(0.1).values(shape, rng)?, biases].concat())
+            })
         };
         Ok(Self {
             horizontal: filters("horizontal", &[rows, FILTERS], HEIGHTS.len())?,
@@ -50,26 +55,44 @@ impl Caser {
     /// All filters from candle's operations: what runs where the fused kernel does not.
     fn composed(&self, windows: &Embedded<'_>) -> Result<Tensor> {
         let (batch, length, d) = windows.x.dims3()?;
-        let valid = windows.lengths.iter().flat_map(|&n| (0..length).map(move |t| u8::from(t < n as usize))).collect();
+        let valid = windows
+            .lengths
+            .iter()
+            .flat_map(|&n| (0..length).map(move |t| u8::from(t < n as usize)))
+            .collect();
         let valid = Tensor::from_vec::<_, u8>(valid, (batch, length, 1), windows.x.device())?;
-        let x = valid.broadcast_as(windows.x.shape())?.where_cond(windows.x, &windows.x.zeros_like()?)?;
+        let x = valid
+            .broadcast_as(windows.x.shape())?
+            .where_cond(windows.x, &windows.x.zeros_like()?)?;
         let mut parts = Vec::new();
         let mut row = 0;
         for (i, height) in HEIGHTS.into_iter().enumerate() {
             let positions = length - height + 1;
-            let window: Vec<Tensor> = (0..height).map(|j| x.narrow(1, j, positions)).collect::<Result<_>>()?;
+            let window: Vec<Tensor> = (0..height)
+                .map(|j| x.narrow(1, j, positions))
+                .collect::<Result<_>>()?;
             let window = Tensor::cat(&window, 2)?.reshape((batch * positions, height * d))?;
             let filters = self.horizontal.narrow(0, row, height * d)?.contiguous()?;
-            let scores = window.matmul(&filters)?.reshape((batch, positions, FILTERS))?;
+            let scores = window
+                .matmul(&filters)?
+                .reshape((batch, positions, FILTERS))?;
             // candle's maximum hands the whole gradient to each of several equal scores, and padding makes them equal.
             let best = scores.detach().argmax_keepdim(1)?;
             let best = scores.gather(&best, 1)?.squeeze(1)?;
-            let bias = self.horizontal.narrow(0, self.horizontal.dim(0)? - HEIGHTS.len() + i, 1)?;
+            let bias = self
+                .horizontal
+                .narrow(0, self.horizontal.dim(0)? - HEIGHTS.len() + i, 1)?;
             parts.push(relu(&best.broadcast_add(&bias)?)?);
             row += height * d;
         }
-        let filter = self.vertical.narrow(0, 0, length)?.reshape((1, length, 1))?;
-        let vertical = x.broadcast_mul(&filter)?.sum(1)?.broadcast_add(&self.vertical.narrow(0, length, 1)?)?;
+        let filter = self
+            .vertical
+            .narrow(0, 0, length)?
+            .reshape((1, length, 1))?;
+        let vertical = x
+            .broadcast_mul(&filter)?
+            .sum(1)?
+            .broadcast_add(&self.vertical.narrow(0, length, 1)?)?;
         parts.push(relu(&vertical)?);
         Tensor::cat(&parts, D::Minus1)
     }
@@ -83,7 +106,13 @@ impl Encoder for Caser {
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         windows.spans()?;
         if runs_on(windows.x) {
-            filters(windows.x, &self.horizontal, &self.vertical, windows.lengths, &HEIGHTS)
+            filters(
+                windows.x,
+                &self.horizontal,
+                &self.vertical,
+                windows.lengths,
+                &HEIGHTS,
+            )
         } else {
             self.composed(windows)
         }

@@ -23,8 +23,13 @@ impl Gru {
         let kernel = scope.get_with("kernel", (rows + 1, 3 * width), |rng| {
             let gates = Init::Glorot.values(&[rows, 2 * width], rng)?;
             let candidate = Init::Glorot.values(&[rows, width], rng)?;
-            let joined = gates.chunks(2 * width).zip(candidate.chunks(width)).flat_map(|(g, c)| [g, c].concat());
-            let biases = [shape.update_bias, 1.0, 0.0].into_iter().flat_map(|bias| std::iter::repeat_n(bias, width));
+            let joined = gates
+                .chunks(2 * width)
+                .zip(candidate.chunks(width))
+                .flat_map(|(g, c)| [g, c].concat());
+            let biases = [shape.update_bias, 1.0, 0.0]
+                .into_iter()
+                .flat_map(|bias| std::iter::repeat_n(bias, width));
             Ok(joined.chain(biases).collect())
         })?;
         Ok(Self { kernel, width })
@@ -34,19 +39,34 @@ impl Gru {
     fn composed(&self, windows: &Embedded<'_>) -> Result<Tensor> {
         let (batch, length, dim) = windows.x.dims3()?;
         let d = self.width;
-        let part =
-            |at, rows, column, columns| self.kernel.narrow(0, at, rows)?.narrow(1, column, columns)?.contiguous();
+        let part = |at, rows, column, columns| {
+            self.kernel
+                .narrow(0, at, rows)?
+                .narrow(1, column, columns)?
+                .contiguous()
+        };
         let (by_input, bias) = (part(0, dim, 0, 3 * d)?, part(dim + d, 1, 0, 3 * d)?);
         let (gates, candidate) = (part(dim, d, 0, 2 * d)?, part(dim, d, 2 * d, d)?);
         let mut state = Tensor::zeros((batch, d), windows.x.dtype(), windows.x.device())?;
         for t in 0..length {
-            let x = windows.x.narrow(1, t, 1)?.squeeze(1)?.contiguous()?.matmul(&by_input)?.broadcast_add(&bias)?;
+            let x = windows
+                .x
+                .narrow(1, t, 1)?
+                .squeeze(1)?
+                .contiguous()?
+                .matmul(&by_input)?
+                .broadcast_add(&bias)?;
             let zg = sigmoid(&(x.narrow(1, 0, 2 * d)? + state.matmul(&gates)?)?)?;
             let (z, g) = (zg.narrow(1, 0, d)?, zg.narrow(1, d, d)?);
             let c = (x.narrow(1, 2 * d, d)? + (g * &state)?.matmul(&candidate)?)?.tanh()?;
             let next = (&state + (z * (c - &state)?)?)?;
-            let alive: Vec<u8> = windows.lengths.iter().map(|&n| u8::from(t < n as usize)).collect();
-            let alive = Tensor::from_vec(alive, (batch, 1), state.device())?.broadcast_as(state.shape())?;
+            let alive: Vec<u8> = windows
+                .lengths
+                .iter()
+                .map(|&n| u8::from(t < n as usize))
+                .collect();
+            let alive =
+                Tensor::from_vec(alive, (batch, 1), state.device())?.broadcast_as(state.shape())?;
             state = alive.where_cond(&next, &state)?;
         }
         Ok(state)
@@ -63,7 +83,11 @@ impl Encoder for Gru {
     }
 
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
-        if runs_on(windows.x) { gru(windows.x, &self.kernel, windows.lengths) } else { self.composed(windows) }
+        if runs_on(windows.x) {
+            gru(windows.x, &self.kernel, windows.lengths)
+        } else {
+            self.composed(windows)
+        }
     }
 }
 
@@ -78,10 +102,16 @@ mod tests {
     fn the_fused_and_the_composed_unit_are_one() {
         let mut params = Params::new(DType::F64, &Device::Cpu, 2);
         let gru = Gru::new(Shape::new(6, 4), params.scope("gru")).unwrap();
-        let values = Init::Normal(1.0).values(&[50 * 24], &mut prl_seed::stream(1, "x", 0)).unwrap();
-        let x = Var::from_tensor(&Tensor::from_vec(values, (50, 4, 6), &Device::Cpu).unwrap()).unwrap();
+        let values = Init::Normal(1.0)
+            .values(&[50 * 24], &mut prl_seed::stream(1, "x", 0))
+            .unwrap();
+        let x =
+            Var::from_tensor(&Tensor::from_vec(values, (50, 4, 6), &Device::Cpu).unwrap()).unwrap();
         let lengths: Vec<u32> = (0..50).map(|b| 1 + b % 4).collect();
-        let windows = Embedded { x: x.as_tensor(), lengths: &lengths };
+        let windows = Embedded {
+            x: x.as_tensor(),
+            lengths: &lengths,
+        };
         let run = |state: Tensor| {
             let grads = state.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let kernel = params.iter().next().unwrap().1;
@@ -104,6 +134,12 @@ mod tests {
             kernel[kernel.len() - 1].clone()
         };
         assert_eq!(biases(Shape::new(2, 4)), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
-        assert_eq!(biases(Shape { update_bias: -1.0, ..Shape::new(2, 4) }), [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(
+            biases(Shape {
+                update_bias: -1.0,
+                ..Shape::new(2, 4)
+            }),
+            [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]
+        );
     }
 }

@@ -38,8 +38,13 @@ impl Embedded<'_> {
     /// Where each window's rows lie when the padding is left out. An error if a length is none.
     pub fn spans(&self) -> Result<Spans> {
         let (batch, length, _) = self.x.dims3()?;
-        if self.lengths.len() != batch || self.lengths.iter().any(|&n| n == 0 || n as usize > length) {
-            bail!("{batch} windows of {length} positions need as many lengths in 1..={length}, not {:?}", self.lengths);
+        if self.lengths.len() != batch
+            || self.lengths.iter().any(|&n| n == 0 || n as usize > length)
+        {
+            bail!(
+                "{batch} windows of {length} positions need as many lengths in 1..={length}, not {:?}",
+                self.lengths
+            );
         }
         Ok(Spans::new(self.lengths.iter().map(|&n| n as usize)))
     }
@@ -79,7 +84,11 @@ pub struct Shape {
 impl Shape {
     /// Sizes with the switches at their defaults.
     pub fn new(dim: usize, window: usize) -> Self {
-        Self { dim, window, update_bias: 1.0 }
+        Self {
+            dim,
+            window,
+            update_bias: 1.0,
+        }
     }
 }
 

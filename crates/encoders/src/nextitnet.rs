@@ -49,8 +49,16 @@ fn convolutions() -> [[Convolution; 2]; DILATIONS.len()] {
     for convolution in blocks.as_flattened_mut().iter_mut().rev() {
         let dilation = convolution.dilation;
         let needed = gcd(step, dilation);
-        let (every, most) = if step == 0 { (1, 1) } else { (step / needed, reach / step + 1) };
-        *convolution = Convolution { dilation: dilation / needed, every, most };
+        let (every, most) = if step == 0 {
+            (1, 1)
+        } else {
+            (step / needed, reach / step + 1)
+        };
+        *convolution = Convolution {
+            dilation: dilation / needed,
+            every,
+            most,
+        };
         (step, reach) = (needed, reach + (TAPS - 1) * dilation);
     }
     blocks
@@ -64,21 +72,40 @@ impl NextItNet {
             let kernel = scope.get_with(&format!("block_{i}"), (2 * (TAPS * d + 3), d), |rng| {
                 let mut half = || {
                     let taps = Init::TruncatedNormal(0.02).values(&[TAPS * d, d], rng)?;
-                    Ok::<_, candle_core::Error>([taps, vec![0.0; d], vec![1.0; d], vec![0.0; d]].concat())
+                    Ok::<_, candle_core::Error>(
+                        [taps, vec![0.0; d], vec![1.0; d], vec![0.0; d]].concat(),
+                    )
                 };
                 Ok([half()?, half()?].concat())
             })?;
-            Ok(Block { kernel, convolutions })
+            Ok(Block {
+                kernel,
+                convolutions,
+            })
         };
-        Ok(Self { blocks: convolutions().into_iter().enumerate().map(block).collect::<Result<_>>()?, width: d })
+        Ok(Self {
+            blocks: convolutions()
+                .into_iter()
+                .enumerate()
+                .map(block)
+                .collect::<Result<_>>()?,
+            width: d,
+        })
     }
 }
 
 impl Block {
     /// What it makes of the rows of some windows, and what windows those are.
     fn run(&self, x: &Tensor, spans: &Spans) -> Result<(Tensor, Spans)> {
-        let Self { kernel, convolutions } = self;
-        if runs_on(x) { residual(x, kernel, spans, *convolutions, EPS) } else { self.composed(x, spans) }
+        let Self {
+            kernel,
+            convolutions,
+        } = self;
+        if runs_on(x) {
+            residual(x, kernel, spans, *convolutions, EPS)
+        } else {
+            self.composed(x, spans)
+        }
     }
 
     /// The same from candle's operations: what runs where the fused kernel does not.
@@ -99,9 +126,13 @@ impl Block {
     fn half(x: &Tensor, kernel: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
         let (d, n) = (x.dim(1)?, rows.len() / TAPS);
         let padded = Tensor::cat(&[x, &Tensor::zeros((1, d), x.dtype(), x.device())?], 0)?;
-        let taps = padded.index_select(&Tensor::new(rows, x.device())?, 0)?.reshape((n, TAPS * d))?;
+        let taps = padded
+            .index_select(&Tensor::new(rows, x.device())?, 0)?
+            .reshape((n, TAPS * d))?;
         let part = |at: usize| kernel.narrow(0, TAPS * d + at, 1)?.reshape(d);
-        let y = taps.matmul(&kernel.narrow(0, 0, TAPS * d)?.contiguous()?)?.broadcast_add(&part(0)?)?;
+        let y = taps
+            .matmul(&kernel.narrow(0, 0, TAPS * d)?.contiguous()?)?
+            .broadcast_add(&part(0)?)?;
         relu(&layer_norm(&y, &part(1)?, &part(2)?, EPS)?)
     }
 }
@@ -109,12 +140,22 @@ impl Block {
 /// Of each row that a convolution makes and each tap, oldest first, the row that it meets; what lies before a window is a row
 /// behind all. And what windows are made.
 fn meet(spans: &Spans, convolution: Convolution) -> (Vec<u32>, Spans) {
-    let Convolution { dilation, every, most } = convolution;
+    let Convolution {
+        dilation,
+        every,
+        most,
+    } = convolution;
     let made = spans.thinned(every, most);
     let tap = |at: usize, start: usize, back: usize| if at >= start + back { at - back } else { spans.rows() } as u32;
     let rows = spans.iter().zip(made.iter()).flat_map(|(of, to)| {
-        let own = (0..to.len()).rev().map(move |after| of.end - 1 - after * every);
-        own.flat_map(move |row| (0..TAPS).rev().map(move |back| tap(row, of.start, back * dilation)))
+        let own = (0..to.len())
+            .rev()
+            .map(move |after| of.end - 1 - after * every);
+        own.flat_map(move |row| {
+            (0..TAPS)
+                .rev()
+                .map(move |back| tap(row, of.start, back * dilation))
+        })
     });
     (rows.collect(), made)
 }
@@ -127,7 +168,10 @@ impl Encoder for NextItNet {
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         let spans = windows.spans()?;
         let rows = windows.rows(&spans)?;
-        let (states, _) = self.blocks.iter().try_fold((rows, spans), |(x, spans), block| block.run(&x, &spans))?;
+        let (states, _) = self
+            .blocks
+            .iter()
+            .try_fold((rows, spans), |(x, spans), block| block.run(&x, &spans))?;
         Ok(states)
     }
 }
@@ -147,14 +191,24 @@ mod tests {
         for last in [9_usize, 19, 49, 99] {
             let mut made = BTreeSet::from([last]);
             let asked = DILATIONS.map(|first| [first, 2 * first]);
-            for (dilation, convolution) in asked.as_flattened().iter().zip(convolutions().as_flattened()).rev() {
+            for (dilation, convolution) in asked
+                .as_flattened()
+                .iter()
+                .zip(convolutions().as_flattened())
+                .rev()
+            {
                 // How far apart the rows lie that it is given, and those that it makes.
                 let given = dilation / convolution.dilation;
-                let makes = (0..=last).rev().step_by(given * convolution.every).take(convolution.most);
+                let makes = (0..=last)
+                    .rev()
+                    .step_by(given * convolution.every)
+                    .take(convolution.most);
                 assert_eq!(made, makes.collect(), "a window of {}", last + 1);
                 made = made
                     .iter()
-                    .flat_map(|row| (0..TAPS).filter_map(move |tap| row.checked_sub(tap * dilation)))
+                    .flat_map(|row| {
+                        (0..TAPS).filter_map(move |tap| row.checked_sub(tap * dilation))
+                    })
                     .collect();
             }
             let reach = 2 * asked.as_flattened().iter().sum::<usize>();

@@ -10,7 +10,8 @@
 
 use candle_core::{Result, Tensor};
 use prl_nn::{
-    Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention, blend, put, take,
+    Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention,
+    blend, put, take,
 };
 
 use crate::{Embedded, Encoder, Shape};
@@ -56,10 +57,21 @@ impl SasRec {
     /// The rows of all windows with their positions: `[rows, d]`.
     fn input(&self, windows: &Embedded<'_>, spans: &Spans, pass: &Pass) -> Result<Tensor> {
         let items = windows.rows(spans)?;
-        let positions = spans.positions().map(|of| Some(Share { of: of as u32, weight: 1.0 }));
+        let positions = spans.positions().map(|of| {
+            Some(Share {
+                of: of as u32,
+                weight: 1.0,
+            })
+        });
         let parts = vec![
-            Part { table: &items, shares: Shares::Own },
-            Part { table: &self.position, shares: Shares::These(positions.collect()) },
+            Part {
+                table: &items,
+                shares: Shares::Own,
+            },
+            Part {
+                table: &self.position,
+                shares: Shares::These(positions.collect()),
+            },
         ];
         blend(parts, pass.mask(items.elem_count(), DROPOUT))
     }
@@ -67,12 +79,19 @@ impl SasRec {
     /// What the block makes of some of the rows `x`, all but the final layer norm; the pattern says which they are.
     fn block(&self, rows: &Tensor, x: &Tensor, pattern: &Pattern, pass: &Pass) -> Result<Tensor> {
         let normed = self.norm_in.forward(rows)?;
-        let (q, k, v) = (self.query.forward(&normed)?, self.key.forward(x)?, self.value.forward(x)?);
+        let (q, k, v) = (
+            self.query.forward(&normed)?,
+            self.key.forward(x)?,
+            self.value.forward(x)?,
+        );
         let mask = pass.mask(pattern.weights(), DROPOUT);
         let mixed = add(&attention(&q, &k, &v, pattern, mask.as_ref())?, &normed)?;
         let normed = self.norm_mid.forward(&mixed)?;
         let inner = pass.dropout(&self.inner.forward_relu(&normed)?, DROPOUT)?;
-        add(&pass.dropout(&self.outer.forward(&inner)?, DROPOUT)?, &normed)
+        add(
+            &pass.dropout(&self.outer.forward(&inner)?, DROPOUT)?,
+            &normed,
+        )
     }
 }
 
@@ -86,8 +105,13 @@ impl Encoder for SasRec {
         let x = self.input(windows, &spans, pass)?;
         let queries = Spans::new(std::iter::repeat_n(1, spans.windows()));
         let last = take(&x, &spans.last())?;
-        let pattern = Pattern { queries, keys: spans, causal: false };
-        self.norm_out.forward(&self.block(&last, &x, &pattern, pass)?)
+        let pattern = Pattern {
+            queries,
+            keys: spans,
+            causal: false,
+        };
+        self.norm_out
+            .forward(&self.block(&last, &x, &pattern, pass)?)
     }
 
     /// Positions past a row's length hold the final layer norm of zero, its shift, as in the released code. The dropout masks
@@ -95,10 +119,18 @@ impl Encoder for SasRec {
     fn outputs(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Option<Tensor>> {
         let spans = windows.spans()?;
         let x = self.input(windows, &spans, pass)?;
-        let pattern = Pattern { queries: spans.clone(), keys: spans.clone(), causal: true };
+        let pattern = Pattern {
+            queries: spans.clone(),
+            keys: spans.clone(),
+            causal: true,
+        };
         let rows = self.block(&x, &x, &pattern, pass)?;
         let (batch, length, _) = windows.x.dims3()?;
         let all = put(&rows, &spans.places(length), batch * length)?;
-        Ok(Some(self.norm_out.forward(&all)?.reshape((batch, length, self.width))?))
+        Ok(Some(
+            self.norm_out
+                .forward(&all)?
+                .reshape((batch, length, self.width))?,
+        ))
     }
 }

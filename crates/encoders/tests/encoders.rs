@@ -9,7 +9,9 @@ const DIM: usize = 64;
 const BATCH: usize = 40;
 
 fn items(phase: &str) -> Vec<f32> {
-    let values = Init::Normal(0.5).values(&[BATCH * WINDOW * DIM], &mut prl_seed::stream(1, phase, 0)).unwrap();
+    let values = Init::Normal(0.5)
+        .values(&[BATCH * WINDOW * DIM], &mut prl_seed::stream(1, phase, 0))
+        .unwrap();
     values.into_iter().map(|x| x as f32).collect()
 }
 
@@ -18,31 +20,56 @@ fn tensor(values: Vec<f32>) -> Tensor {
 }
 
 fn lengths() -> Vec<u32> {
-    (0..BATCH as u32).map(|b| 1 + 7 * b % WINDOW as u32).collect()
+    (0..BATCH as u32)
+        .map(|b| 1 + 7 * b % WINDOW as u32)
+        .collect()
 }
 
 /// States, and the gradients of their squares by the items and the parameters, by a freshly made encoder.
 fn run(kind: EncoderKind, x: &Tensor, pass: &Pass) -> Vec<Vec<f32>> {
     let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-    let encoder = kind.build(Shape::new(DIM, WINDOW), params.scope("e")).unwrap();
+    let encoder = kind
+        .build(Shape::new(DIM, WINDOW), params.scope("e"))
+        .unwrap();
     let (x, lengths) = (Var::from_tensor(x).unwrap(), lengths());
-    let state = encoder.encode(&Embedded { x: x.as_tensor(), lengths: &lengths }, pass).unwrap();
+    let state = encoder
+        .encode(
+            &Embedded {
+                x: x.as_tensor(),
+                lengths: &lengths,
+            },
+            pass,
+        )
+        .unwrap();
     assert_eq!(state.dims(), [BATCH, encoder.width()]);
     let grads = state.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-    let grads = [&x].into_iter().chain(params.iter().map(|p| p.1)).map(|var| grads.get(var).unwrap());
-    [&state].into_iter().chain(grads).map(|t| t.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    let grads = [&x]
+        .into_iter()
+        .chain(params.iter().map(|p| p.1))
+        .map(|var| grads.get(var).unwrap());
+    [&state]
+        .into_iter()
+        .chain(grads)
+        .map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
+        .collect()
 }
 
 #[test]
 fn what_stands_past_the_length_changes_no_bit_and_gets_no_gradient() {
     let (valid, other) = (items("x"), items("pads"));
     let past = |i: usize| i / DIM % WINDOW >= lengths()[i / DIM / WINDOW] as usize;
-    let mixed: Vec<f32> = (0..valid.len()).map(|i| if past(i) { 1e6 * other[i] } else { valid[i] }).collect();
+    let mixed: Vec<f32> = (0..valid.len())
+        .map(|i| if past(i) { 1e6 * other[i] } else { valid[i] })
+        .collect();
     for &kind in EncoderKind::ALL {
         let first = run(kind, &tensor(valid.clone()), &Pass::train(3, 1));
         let second = run(kind, &tensor(mixed.clone()), &Pass::train(3, 1));
         assert!(first == second, "{}: padding shows", kind.name());
-        assert!((0..valid.len()).all(|i| !past(i) || first[1][i] == 0.0), "{}: padding has a gradient", kind.name());
+        assert!(
+            (0..valid.len()).all(|i| !past(i) || first[1][i] == 0.0),
+            "{}: padding has a gradient",
+            kind.name()
+        );
     }
 }
 
@@ -51,12 +78,34 @@ fn a_window_alone_has_the_state_it_has_in_a_batch() {
     let (x, lengths) = (tensor(items("x")), lengths());
     for &kind in EncoderKind::ALL {
         let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-        let encoder = kind.build(Shape::new(DIM, WINDOW), params.scope("e")).unwrap();
-        let states = encoder.encode(&Embedded { x: &x, lengths: &lengths }, &Pass::infer()).unwrap();
+        let encoder = kind
+            .build(Shape::new(DIM, WINDOW), params.scope("e"))
+            .unwrap();
+        let states = encoder
+            .encode(
+                &Embedded {
+                    x: &x,
+                    lengths: &lengths,
+                },
+                &Pass::infer(),
+            )
+            .unwrap();
         for b in 0..BATCH {
-            let alone = Embedded { x: &x.narrow(0, b, 1).unwrap(), lengths: &lengths[b..=b] };
-            let alone = encoder.encode(&alone, &Pass::infer()).unwrap().to_vec2::<f32>().unwrap();
-            assert_eq!(alone[0], states.get(b).unwrap().to_vec1::<f32>().unwrap(), "{}", kind.name());
+            let alone = Embedded {
+                x: &x.narrow(0, b, 1).unwrap(),
+                lengths: &lengths[b..=b],
+            };
+            let alone = encoder
+                .encode(&alone, &Pass::infer())
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
+            assert_eq!(
+                alone[0],
+                states.get(b).unwrap().to_vec1::<f32>().unwrap(),
+                "{}",
+                kind.name()
+            );
         }
     }
 }
@@ -65,7 +114,10 @@ fn a_window_alone_has_the_state_it_has_in_a_batch() {
 fn threads_change_no_bit() {
     let x = tensor(items("x"));
     let with = |threads: usize, kind| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| run(kind, &x, &Pass::train(3, 1)))
     };
     for &kind in EncoderKind::ALL {
@@ -78,9 +130,18 @@ fn the_last_output_is_the_state() {
     let (x, lengths) = (tensor(items("x")), lengths());
     for &kind in EncoderKind::ALL {
         let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-        let encoder = kind.build(Shape::new(DIM, WINDOW), params.scope("e")).unwrap();
-        let windows = Embedded { x: &x, lengths: &lengths };
-        let states = encoder.encode(&windows, &Pass::infer()).unwrap().to_vec2::<f32>().unwrap();
+        let encoder = kind
+            .build(Shape::new(DIM, WINDOW), params.scope("e"))
+            .unwrap();
+        let windows = Embedded {
+            x: &x,
+            lengths: &lengths,
+        };
+        let states = encoder
+            .encode(&windows, &Pass::infer())
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
         if let Some(outputs) = encoder.outputs(&windows, &Pass::infer()).unwrap() {
             let outputs = outputs.to_vec3::<f32>().unwrap();
             for ((state, outputs), &n) in states.iter().zip(outputs).zip(&lengths) {
@@ -95,11 +156,23 @@ fn a_length_beyond_the_window_is_an_error() {
     let x = tensor(items("x"));
     for &kind in EncoderKind::ALL {
         let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-        let encoder = kind.build(Shape::new(DIM, WINDOW), params.scope("e")).unwrap();
+        let encoder = kind
+            .build(Shape::new(DIM, WINDOW), params.scope("e"))
+            .unwrap();
         for wrong in [0, WINDOW as u32 + 1] {
             let mut lengths = lengths();
             lengths[3] = wrong;
-            assert!(encoder.encode(&Embedded { x: &x, lengths: &lengths }, &Pass::infer()).is_err());
+            assert!(
+                encoder
+                    .encode(
+                        &Embedded {
+                            x: &x,
+                            lengths: &lengths
+                        },
+                        &Pass::infer()
+                    )
+                    .is_err()
+            );
         }
     }
 }

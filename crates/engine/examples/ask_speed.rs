@@ -16,13 +16,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::open(Path::new(&run), Options::default())?;
     let (live, items) = (engine.live(), engine.live().items().len());
     let session = |n: usize| (0..1 + n % 10).map(move |t| ((n * 31 + t * 17) % items) as u32);
-    let event = |item: u32| Some(Event { item: live.items().raw(item)?.into(), kind: Kind::Click });
+    let event = |item: u32| {
+        Some(Event {
+            item: live.items().raw(item)?.into(),
+            kind: Kind::Click,
+        })
+    };
     let question = |n: usize| Question {
         session: session(n).filter_map(event).collect(),
         ask: live.ask(),
         case: 0,
         k: 20,
-        filter: Filter { exclude_seen: true, ..Filter::default() },
+        filter: Filter {
+            exclude_seen: true,
+            ..Filter::default()
+        },
     };
     let mut milliseconds = Vec::with_capacity(ASKED.1);
     for n in 0..ASKED.0 + ASKED.1 {

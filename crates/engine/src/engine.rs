@@ -30,7 +30,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queue: 1_024, batch: 64, within: Duration::from_secs(2), device: Device::Cpu }
+        Self {
+            queue: 1_024,
+            batch: 64,
+            within: Duration::from_secs(2),
+            device: Device::Cpu,
+        }
     }
 }
 
@@ -50,13 +55,25 @@ impl Engine {
     /// If the run cannot be read, or its model gives no finite scores.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let live = Arc::new(Live::open(dir, &options.device)?);
-        let (queue, stats) = (Arc::new(Queue::new(options.queue)), Arc::new(Stats::default()));
+        let (queue, stats) = (
+            Arc::new(Queue::new(options.queue)),
+            Arc::new(Stats::default()),
+        );
         let thread = {
             let (queue, stats, options) = (Arc::clone(&queue), Arc::clone(&stats), options.clone());
             let run = move || worker::run(&queue, options.batch.max(1), options.within, &stats);
-            std::thread::Builder::new().name("inference".into()).spawn(run).map_err(Error::Thread)?
+            std::thread::Builder::new()
+                .name("inference".into())
+                .spawn(run)
+                .map_err(Error::Thread)?
         };
-        Ok(Self { live: RwLock::new(live), queue, stats, options, thread: Some(thread) })
+        Ok(Self {
+            live: RwLock::new(live),
+            queue,
+            stats,
+            options,
+            thread: Some(thread),
+        })
     }
 
     /// The model in service.
@@ -81,13 +98,30 @@ impl Engine {
     /// [`Error::Full`] at once if too many wait.
     pub fn submit(&self, question: &Question) -> Result<Ticket> {
         let live = self.live();
-        let State { known, unknown_items, prompt } = live.state(question);
+        let State {
+            known,
+            unknown_items,
+            prompt,
+        } = live.state(question);
         let keep = live.keep(&question.filter, &known);
         let (reply, top) = oneshot::channel();
-        let asked = Asked { live: Arc::clone(&live), unknown_items, prompt, cold: known.is_empty() };
+        let asked = Asked {
+            live: Arc::clone(&live),
+            unknown_items,
+            prompt,
+            cold: known.is_empty(),
+        };
         let k = question.k.min(live.items().len());
         let due = Instant::now() + self.options.within;
-        self.queue.push(Job { live, known, prompt, k, keep, due, reply })?;
+        self.queue.push(Job {
+            live,
+            known,
+            prompt,
+            k,
+            keep,
+            due,
+            reply,
+        })?;
         Ok(Ticket { asked, top })
     }
 
@@ -156,9 +190,22 @@ impl Ticket {
 
 impl Asked {
     fn answer(self, top: &[(u32, f32)]) -> Answer {
-        let Self { live, unknown_items, prompt, cold } = self;
+        let Self {
+            live,
+            unknown_items,
+            prompt,
+            cold,
+        } = self;
         let prompt = live.is_prompted().then_some(prompt);
-        let answer = prl_train::Answer { items: live.named(top), unknown_items, prompt };
-        Answer { answer, model: live.name().to_owned(), cold }
+        let answer = prl_train::Answer {
+            items: live.named(top),
+            unknown_items,
+            prompt,
+        };
+        Answer {
+            answer,
+            model: live.name().to_owned(),
+            cold,
+        }
     }
 }

@@ -21,7 +21,9 @@ pub enum Error {
         within: Duration,
     },
     /// A kept session that holds as many events as it may.
-    #[error("the session would hold {events} events, {most} are the most; delete it and begin anew")]
+    #[error(
+        "the session would hold {events} events, {most} are the most; delete it and begin anew"
+    )]
     LongSession {
         /// With those that were to be added.
         events: usize,

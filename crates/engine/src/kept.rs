@@ -30,7 +30,12 @@ pub struct SessionLimits {
 impl Default for SessionLimits {
     /// Half an hour, 100,000 sessions, 8,000 events of each, 256 MiB of all.
     fn default() -> Self {
-        Self { keep: Duration::from_secs(1_800), sessions: 100_000, events: 8_000, bytes: 256 << 20 }
+        Self {
+            keep: Duration::from_secs(1_800),
+            sessions: 100_000,
+            events: 8_000,
+            bytes: 256 << 20,
+        }
     }
 }
 
@@ -61,7 +66,10 @@ struct Kept {
 impl Sessions {
     /// None yet.
     pub fn new(limits: SessionLimits) -> Self {
-        Self { store: Mutex::default(), limits }
+        Self {
+            store: Mutex::default(),
+            limits,
+        }
     }
 
     /// Adds events at the end of a session, which begins with them if it is not there. Returns how many it holds.
@@ -83,7 +91,14 @@ impl Sessions {
         while store.by_name.len() > self.limits.sessions || store.bytes > self.limits.bytes {
             store.drop_oldest();
         }
-        if fits { Ok(total) } else { Err(Error::LongSession { events: total, most: self.limits.events }) }
+        if fits {
+            Ok(total)
+        } else {
+            Err(Error::LongSession {
+                events: total,
+                most: self.limits.events,
+            })
+        }
     }
 
     /// The events of a session, if it is there.
@@ -113,7 +128,10 @@ impl Sessions {
     /// The store without what has expired.
     fn store(&self, now: Instant) -> MutexGuard<'_, Store> {
         let mut store = self.lock();
-        while store.oldest().is_some_and(|kept| now.saturating_duration_since(kept.used) >= self.limits.keep) {
+        while store
+            .oldest()
+            .is_some_and(|kept| now.saturating_duration_since(kept.used) >= self.limits.keep)
+        {
             store.drop_oldest();
         }
         store
@@ -126,7 +144,12 @@ impl Sessions {
 
 impl Kept {
     fn new(name: &str, now: Instant) -> Self {
-        Self { events: Vec::new(), used: now, turn: 0, bytes: SESSION + 2 * name.len() }
+        Self {
+            events: Vec::new(),
+            used: now,
+            turn: 0,
+            bytes: SESSION + 2 * name.len(),
+        }
     }
 }
 
@@ -153,7 +176,14 @@ impl Store {
         self.bytes += kept.bytes;
         let name: Arc<str> = name.into();
         self.by_use.insert(self.turn, Arc::clone(&name));
-        self.by_name.insert(name, Kept { used: now, turn: self.turn, ..kept });
+        self.by_name.insert(
+            name,
+            Kept {
+                used: now,
+                turn: self.turn,
+                ..kept
+            },
+        );
     }
 }
 
@@ -165,7 +195,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn clicks(items: &[&str]) -> Vec<Event> {
-        items.iter().map(|&item| Event { item: item.into(), kind: Kind::Click }).collect()
+        items
+            .iter()
+            .map(|&item| Event {
+                item: item.into(),
+                kind: Kind::Click,
+            })
+            .collect()
     }
 
     #[test]
@@ -182,7 +218,13 @@ mod tests {
     #[test]
     fn a_session_expires_after_its_last_use() {
         let keep = Duration::from_secs(10);
-        let (sessions, start) = (Sessions::new(SessionLimits { keep, ..SessionLimits::default() }), Instant::now());
+        let (sessions, start) = (
+            Sessions::new(SessionLimits {
+                keep,
+                ..SessionLimits::default()
+            }),
+            Instant::now(),
+        );
         let at = |seconds| start + Duration::from_secs(seconds);
         sessions.add("a", clicks(&["x"]), at(0)).unwrap();
         sessions.add("b", clicks(&["x"]), at(0)).unwrap();
@@ -194,8 +236,13 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let (sessions, now) =
-            (Sessions::new(SessionLimits { sessions: 2, ..SessionLimits::default() }), Instant::now());
+        let (sessions, now) = (
+            Sessions::new(SessionLimits {
+                sessions: 2,
+                ..SessionLimits::default()
+            }),
+            Instant::now(),
+        );
         sessions.add("a", clicks(&["x"]), now).unwrap();
         sessions.add("b", clicks(&["x"]), now).unwrap();
         sessions.events("a", now);
@@ -207,12 +254,25 @@ mod tests {
     #[test]
     fn events_and_bytes_are_bounded() {
         let bytes = 10 * (SESSION + 2 + EVENT + 1);
-        let limits = SessionLimits { events: 3, bytes, ..SessionLimits::default() };
+        let limits = SessionLimits {
+            events: 3,
+            bytes,
+            ..SessionLimits::default()
+        };
         let (sessions, now) = (Sessions::new(limits), Instant::now());
-        assert!(matches!(sessions.add("u", clicks(&["a"; 4]), now), Err(Error::LongSession { events: 4, most: 3 })));
+        assert!(matches!(
+            sessions.add("u", clicks(&["a"; 4]), now),
+            Err(Error::LongSession { events: 4, most: 3 })
+        ));
         assert!(sessions.is_empty());
         for name in 0..30_u8 {
-            sessions.add(std::str::from_utf8(&[b'A' + name]).unwrap(), clicks(&["x"]), now).unwrap();
+            sessions
+                .add(
+                    std::str::from_utf8(&[b'A' + name]).unwrap(),
+                    clicks(&["x"]),
+                    now,
+                )
+                .unwrap();
         }
         assert_eq!(sessions.len(), 10);
     }

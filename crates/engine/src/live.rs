@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use prl_core::{Ask, Prompts};
 use prl_sessions::{ItemMap, Windows};
-use prl_train::{Among, Device, PromptUsed, Recommendation, Run, RunManifest, Served, State, Wanted};
+use prl_train::{
+    Among, Device, PromptUsed, Recommendation, Run, RunManifest, Served, State, Wanted,
+};
 
 use crate::error::Result;
 use crate::question::{Filter, Question};
@@ -40,21 +42,44 @@ impl Live {
     /// is served has been seen to work.
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
         let run = Run::open(dir)?;
-        let (served, name, manifest) = (Served::new(run.load(device)?)?, run.model_name()?, run.manifest()?);
-        let live = Self { run, served, name, manifest };
+        let (served, name, manifest) = (
+            Served::new(run.load(device)?)?,
+            run.model_name()?,
+            run.manifest()?,
+        );
+        let live = Self {
+            run,
+            served,
+            name,
+            manifest,
+        };
         live.warm_up()?;
         Ok(live)
     }
 
     fn warm_up(&self) -> Result<()> {
-        let (items, width) = (self.run.items().len() as u32, self.run.config().model.window);
+        let (items, width) = (
+            self.run.items().len() as u32,
+            self.run.config().model.window,
+        );
         let full: Vec<u32> = (0..items).take(width).collect();
         let mut windows = Windows::new(width);
         windows.push(&[], items);
         windows.push(&full, items);
-        let moments = windows.steps.iter().map(|&step| prl_core::Moment::at(step, 0)).collect::<Vec<_>>();
-        let wanted = [Wanted { k: 1, among: Among::AllBut(&[]) }; 2];
-        self.served.top(&windows, &self.run.prompts(self.run.ask(), &moments), &wanted)?;
+        let moments = windows
+            .steps
+            .iter()
+            .map(|&step| prl_core::Moment::at(step, 0))
+            .collect::<Vec<_>>();
+        let wanted = [Wanted {
+            k: 1,
+            among: Among::AllBut(&[]),
+        }; 2];
+        self.served.top(
+            &windows,
+            &self.run.prompts(self.run.ask(), &moments),
+            &wanted,
+        )?;
         Ok(())
     }
 
@@ -94,13 +119,23 @@ impl Live {
     }
 
     pub(crate) fn state(&self, question: &Question) -> State {
-        let session: Vec<prl_train::Event<'_>> =
-            question.session.iter().map(|e| prl_train::Event { item: &e.item, kind: e.kind }).collect();
+        let session: Vec<prl_train::Event<'_>> = question
+            .session
+            .iter()
+            .map(|e| prl_train::Event {
+                item: &e.item,
+                kind: e.kind,
+            })
+            .collect();
         self.run.state(&session, question.ask, question.case)
     }
 
     pub(crate) fn keep(&self, filter: &Filter, seen: &[u32]) -> Keep {
-        let indices = |ids: &[String]| ids.iter().filter_map(|id| self.items().index(id)).collect::<Vec<_>>();
+        let indices = |ids: &[String]| {
+            ids.iter()
+                .filter_map(|id| self.items().index(id))
+                .collect::<Vec<_>>()
+        };
         let mut without = indices(&filter.exclude);
         if filter.exclude_seen {
             without.extend(seen);
@@ -126,7 +161,10 @@ impl Live {
     }
 
     /// The windows and prompts of some states.
-    pub(crate) fn batch<'a>(&self, states: impl Iterator<Item = (&'a [u32], PromptUsed)>) -> (Windows, Prompts) {
+    pub(crate) fn batch<'a>(
+        &self,
+        states: impl Iterator<Item = (&'a [u32], PromptUsed)>,
+    ) -> (Windows, Prompts) {
         let (mut windows, mut prompts) = (Windows::new(self.window()), Prompts::default());
         for (known, prompt) in states {
             windows.push(known, self.items().len() as u32);

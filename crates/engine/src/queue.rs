@@ -41,7 +41,11 @@ struct Jobs {
 impl Queue {
     /// A queue in which at most `most` may wait.
     pub(crate) fn new(most: usize) -> Self {
-        Self { jobs: Mutex::default(), came: Condvar::new(), most }
+        Self {
+            jobs: Mutex::default(),
+            came: Condvar::new(),
+            most,
+        }
     }
 
     /// Adds one, unless the queue is full or closed.
@@ -51,7 +55,9 @@ impl Queue {
             return Err(Error::Stopped);
         }
         if jobs.waiting.len() >= self.most {
-            return Err(Error::Full { waiting: jobs.waiting.len() });
+            return Err(Error::Full {
+                waiting: jobs.waiting.len(),
+            });
         }
         jobs.waiting.push_back(job);
         self.came.notify_one();
@@ -61,7 +67,10 @@ impl Queue {
     /// Waits for the next ones and takes at most `n`; `None` once the queue is closed and empty.
     pub(crate) fn take(&self, n: usize) -> Option<Vec<Job>> {
         let idle = |jobs: &mut Jobs| jobs.waiting.is_empty() && !jobs.is_closed;
-        let mut jobs = self.came.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self
+            .came
+            .wait_while(self.lock(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
         let n = n.min(jobs.waiting.len());
         (n > 0).then(|| jobs.waiting.drain(..n).collect())
     }

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of seconds, from 100 microseconds to 10 seconds.
-pub const SECONDS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+pub const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 /// Upper bounds of questions in a batch.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 /// The sum is kept in millionths.
@@ -21,14 +23,19 @@ pub struct Histogram {
 impl Histogram {
     /// Empty, over ascending bounds.
     pub fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
+        Self {
+            bounds,
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0),
+        }
     }
 
     /// Adds a value that is not negative.
     pub fn record(&self, value: f64) {
         let at = self.bounds.partition_point(|&bound| bound < value);
         self.counts[at].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add((value * MILLION) as u64, Ordering::Relaxed);
+        self.sum
+            .fetch_add((value * MILLION) as u64, Ordering::Relaxed);
     }
 
     /// Each bound with the number of values up to it; the last bound is infinite.
@@ -59,7 +66,10 @@ pub struct Stats {
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { batch_size: Histogram::new(BATCH), inference: Histogram::new(SECONDS) }
+        Self {
+            batch_size: Histogram::new(BATCH),
+            inference: Histogram::new(SECONDS),
+        }
     }
 }
 

@@ -63,8 +63,18 @@ fn answer(group: Vec<Job>, stats: &Stats) {
 
 /// The best items for each of a group, all asked of one model.
 fn rank(group: &[Job]) -> Result<Vec<Top>> {
-    let Some(first) = group.first() else { return Ok(Vec::new()) };
-    let (windows, prompts) = first.live.batch(group.iter().map(|job| (job.known.as_slice(), job.prompt)));
-    let wanted: Vec<Wanted<'_>> = group.iter().map(|job| Wanted { k: job.k, among: job.keep.among() }).collect();
+    let Some(first) = group.first() else {
+        return Ok(Vec::new());
+    };
+    let (windows, prompts) = first
+        .live
+        .batch(group.iter().map(|job| (job.known.as_slice(), job.prompt)));
+    let wanted: Vec<Wanted<'_>> = group
+        .iter()
+        .map(|job| Wanted {
+            k: job.k,
+            among: job.keep.among(),
+        })
+        .collect();
     Ok(first.live.served().top(&windows, &prompts, &wanted)?)
 }

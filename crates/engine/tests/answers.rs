@@ -24,7 +24,15 @@ fn trained(method: Method) -> tempfile::TempDir {
     let mut config = common::quick(common::ring(dir.path(), 200));
     (config.method, config.max_steps) = (method, Some(60));
     let out = dir.path().join("run");
-    prl_train::train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+    prl_train::train(
+        &config,
+        &out,
+        &Device::Cpu,
+        false,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
+    .unwrap();
     dir
 }
 
@@ -44,36 +52,79 @@ fn engine(options: Options) -> Engine {
 }
 
 fn question(items: &[u32], mu: f64, k: usize) -> Question {
-    let event = |i: &u32| Event { item: format!("item-{i}").into(), kind: kind(*i) };
-    let ask = Ask { goal: Goal::Relative { mu, eps: 0.3 }, sequence_wise: mu > 2.0 };
-    Question { session: items.iter().map(event).collect(), ask, case: 0, k, filter: Filter::default() }
+    let event = |i: &u32| Event {
+        item: format!("item-{i}").into(),
+        kind: kind(*i),
+    };
+    let ask = Ask {
+        goal: Goal::Relative { mu, eps: 0.3 },
+        sequence_wise: mu > 2.0,
+    };
+    Question {
+        session: items.iter().map(event).collect(),
+        ask,
+        case: 0,
+        k,
+        filter: Filter::default(),
+    }
 }
 
 fn kind(item: u32) -> Kind {
-    if item.is_multiple_of(5) { Kind::Purchase } else { Kind::Click }
+    if item.is_multiple_of(5) {
+        Kind::Purchase
+    } else {
+        Kind::Click
+    }
 }
 
 /// What the run itself answers.
 fn offline(q: &Question) -> prl_train::Answer {
     let (_, run, model) = shared();
-    let session: Vec<_> = q.session.iter().map(|e| prl_train::Event { item: &e.item, kind: e.kind }).collect();
+    let session: Vec<_> = q
+        .session
+        .iter()
+        .map(|e| prl_train::Event {
+            item: &e.item,
+            kind: e.kind,
+        })
+        .collect();
     run.recommend(model, &session, q.ask, q.k).unwrap()
 }
 
 /// Sessions of several lengths, unknown items among them.
 fn many() -> Vec<Question> {
-    let session = |n: u32| (0..n % 9).map(|t| (n * 7 + t * t) % 63).collect::<Vec<u32>>();
-    (0..40).map(|n| question(&session(n), f64::from(n % 7) * 0.5, 1 + n as usize % 12)).collect()
+    let session = |n: u32| {
+        (0..n % 9)
+            .map(|t| (n * 7 + t * t) % 63)
+            .collect::<Vec<u32>>()
+    };
+    (0..40)
+        .map(|n| question(&session(n), f64::from(n % 7) * 0.5, 1 + n as usize % 12))
+        .collect()
 }
 
 #[test]
 fn an_answer_is_the_runs_own_alone_and_in_any_batch() {
     for batch in [1, 3, 64] {
-        let engine = engine(Options { batch, ..Options::default() });
-        let tickets: Vec<_> = many().into_iter().map(|q| (engine.submit(&q).unwrap(), q)).collect();
+        let engine = engine(Options {
+            batch,
+            ..Options::default()
+        });
+        let tickets: Vec<_> = many()
+            .into_iter()
+            .map(|q| (engine.submit(&q).unwrap(), q))
+            .collect();
         for (ticket, q) in tickets {
-            assert_eq!(ticket.wait().unwrap().answer, offline(&q), "batch {batch}: {q:?}");
-            assert_eq!(engine.recommend(&q).unwrap().answer, offline(&q), "alone: {q:?}");
+            assert_eq!(
+                ticket.wait().unwrap().answer,
+                offline(&q),
+                "batch {batch}: {q:?}"
+            );
+            assert_eq!(
+                engine.recommend(&q).unwrap().answer,
+                offline(&q),
+                "alone: {q:?}"
+            );
         }
     }
 }
@@ -82,14 +133,29 @@ fn an_answer_is_the_runs_own_alone_and_in_any_batch() {
 fn filters_are_exact() {
     let engine = engine(Options::default());
     for q in many() {
-        let all = offline(&Question { k: common::ITEMS as usize, ..q.clone() }).items;
-        let ids = |every: usize| all.iter().step_by(every).map(|r| r.item.clone()).collect::<Vec<_>>();
+        let all = offline(&Question {
+            k: common::ITEMS as usize,
+            ..q.clone()
+        })
+        .items;
+        let ids = |every: usize| {
+            all.iter()
+                .step_by(every)
+                .map(|r| r.item.clone())
+                .collect::<Vec<_>>()
+        };
         let (exclude, allow) = (ids(2), ids(3));
         let seen = |item: &str| q.session.iter().any(|e| *e.item == *item);
-        for (exclude_seen, has_exclude, has_allow) in (0..8).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0)) {
+        for (exclude_seen, has_exclude, has_allow) in
+            (0..8).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0))
+        {
             let filter = Filter {
                 exclude_seen,
-                exclude: if has_exclude { exclude.clone() } else { Vec::new() },
+                exclude: if has_exclude {
+                    exclude.clone()
+                } else {
+                    Vec::new()
+                },
                 allow: has_allow.then(|| allow.clone()),
             };
             let expected: Vec<_> = all
@@ -100,7 +166,17 @@ fn filters_are_exact() {
                 .take(q.k)
                 .cloned()
                 .collect();
-            assert_eq!(engine.recommend(&Question { filter, ..q.clone() }).unwrap().answer.items, expected);
+            assert_eq!(
+                engine
+                    .recommend(&Question {
+                        filter,
+                        ..q.clone()
+                    })
+                    .unwrap()
+                    .answer
+                    .items,
+                expected
+            );
         }
     }
 }
@@ -109,7 +185,9 @@ fn filters_are_exact() {
 fn an_empty_or_unknown_session_is_cold() {
     let engine = engine(Options::default());
     let empty = engine.recommend(&question(&[], 2.0, 5)).unwrap();
-    let unknown = engine.recommend(&question(&[1_000, 2_000], 2.0, 5)).unwrap();
+    let unknown = engine
+        .recommend(&question(&[1_000, 2_000], 2.0, 5))
+        .unwrap();
     assert!(empty.cold && unknown.cold);
     assert_eq!(empty.answer.items, unknown.answer.items);
     assert_eq!(unknown.answer.unknown_items, ["item-1000", "item-2000"]);
@@ -118,10 +196,22 @@ fn an_empty_or_unknown_session_is_cold() {
 
 #[test]
 fn a_full_queue_refuses_and_a_late_question_is_told() {
-    let full = engine(Options { queue: 0, ..Options::default() });
-    assert!(matches!(full.recommend(&question(&[1], 2.0, 5)), Err(Error::Full { waiting: 0 })));
-    let late = engine(Options { within: Duration::ZERO, ..Options::default() });
-    assert!(matches!(late.recommend(&question(&[1], 2.0, 5)), Err(Error::Late { .. })));
+    let full = engine(Options {
+        queue: 0,
+        ..Options::default()
+    });
+    assert!(matches!(
+        full.recommend(&question(&[1], 2.0, 5)),
+        Err(Error::Full { waiting: 0 })
+    ));
+    let late = engine(Options {
+        within: Duration::ZERO,
+        ..Options::default()
+    });
+    assert!(matches!(
+        late.recommend(&question(&[1], 2.0, 5)),
+        Err(Error::Late { .. })
+    ));
 }
 
 #[test]
@@ -134,14 +224,35 @@ fn a_reload_swaps_whole_runs_and_keeps_the_old_one_on_failure() {
     assert_eq!(engine.live().name(), before);
     let ticket = engine.submit(&question(&[1, 2], 2.0, 5)).unwrap();
     engine.reload(&other.path().join("run")).unwrap();
-    assert_eq!(ticket.wait().unwrap().model, before, "a question ends on the model it began with");
+    assert_eq!(
+        ticket.wait().unwrap().model,
+        before,
+        "a question ends on the model it began with"
+    );
     let after = engine.recommend(&question(&[1, 2], 2.0, 5)).unwrap();
     assert_ne!(after.model, before);
     assert_eq!(after.answer.prompt, None, "a baseline is fed no prompt");
-    let only = Filter { allow: Some(vec!["item-7".into(), "item-9".into()]), ..Filter::default() };
-    let all = engine.recommend(&question(&[1], 2.0, 60)).unwrap().answer.items;
-    let few = engine.recommend(&Question { filter: only, ..question(&[1], 2.0, 60) }).unwrap().answer.items;
-    let expected: Vec<_> = all.into_iter().filter(|r| r.item == "item-7" || r.item == "item-9").collect();
+    let only = Filter {
+        allow: Some(vec!["item-7".into(), "item-9".into()]),
+        ..Filter::default()
+    };
+    let all = engine
+        .recommend(&question(&[1], 2.0, 60))
+        .unwrap()
+        .answer
+        .items;
+    let few = engine
+        .recommend(&Question {
+            filter: only,
+            ..question(&[1], 2.0, 60)
+        })
+        .unwrap()
+        .answer
+        .items;
+    let expected: Vec<_> = all
+        .into_iter()
+        .filter(|r| r.item == "item-7" || r.item == "item-9")
+        .collect();
     assert_eq!(few, expected);
 }
 

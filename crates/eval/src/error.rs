@@ -4,7 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Arrays that should run beside the cases do not.
-    #[error("{what}: {found} entries where the {cases} cases call for {expected}; hand over one set per case")]
+    #[error(
+        "{what}: {found} entries where the {cases} cases call for {expected}; hand over one set per case"
+    )]
     Length {
         /// Which array.
         what: &'static str,
@@ -22,7 +24,9 @@ pub enum Error {
         case: usize,
     },
     /// A recommended item that does not exist.
-    #[error("case {case}: recommended item {item}, but there are {items} items; the pad id is never recommended")]
+    #[error(
+        "case {case}: recommended item {item}, but there are {items} items; the pad id is never recommended"
+    )]
     UnknownItem {
         /// Position of the case.
         case: usize,
@@ -32,7 +36,9 @@ pub enum Error {
         items: usize,
     },
     /// Two systems were not measured on the same cases.
-    #[error("case {case}: its kind differs between the two systems; compare ranks of one split, in one order")]
+    #[error(
+        "case {case}: its kind differs between the two systems; compare ranks of one split, in one order"
+    )]
     Unpaired {
         /// Position of the case.
         case: usize,

@@ -38,7 +38,10 @@ impl Interval {
             let above = sample[(below + 1).min(last)];
             sample[below] + (at - at.floor()) * (above - sample[below])
         };
-        Some(Self { lo: quantile(0.025), hi: quantile(0.975) })
+        Some(Self {
+            lo: quantile(0.025),
+            hi: quantile(0.975),
+        })
     }
 }
 
@@ -56,7 +59,10 @@ pub fn wilson(hits: u64, n: u64) -> Option<Interval> {
     let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
     // Rounding alone could step over the ends.
-    Some(Interval { lo: ((centre - half) / scale).max(0.0), hi: ((centre + half) / scale).min(1.0) })
+    Some(Interval {
+        lo: ((centre - half) / scale).max(0.0),
+        hi: ((centre + half) / scale).min(1.0),
+    })
 }
 
 #[cfg(test)]
@@ -67,11 +73,17 @@ mod tests {
     /// method 3 (score, without continuity correction).
     #[test]
     fn wilson_as_published() {
-        for (hits, n, lo, hi) in
-            [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718)]
-        {
+        for (hits, n, lo, hi) in [
+            (81, 263, 0.2553, 0.3662),
+            (15, 148, 0.0624, 0.1605),
+            (0, 20, 0.0000, 0.1611),
+            (1, 29, 0.0061, 0.1718),
+        ] {
             let found = wilson(hits, n).unwrap();
-            assert!((found.lo - lo).abs() < 5.1e-5 && (found.hi - hi).abs() < 5.1e-5, "{hits}/{n}: {found:?}");
+            assert!(
+                (found.lo - lo).abs() < 5.1e-5 && (found.hi - hi).abs() < 5.1e-5,
+                "{hits}/{n}: {found:?}"
+            );
         }
         assert_eq!(wilson(20, 20).unwrap().hi, 1.0);
         assert_eq!(wilson(0, 0), None);
@@ -80,9 +92,21 @@ mod tests {
     #[test]
     fn percentiles_interpolate() {
         let sample = (0..=40).rev().map(f64::from).collect();
-        assert_eq!(Interval::percentile(sample), Some(Interval { lo: 1.0, hi: 39.0 }));
-        assert_eq!(Interval::percentile(vec![0.0, 1.0]), Some(Interval { lo: 0.025, hi: 0.975 }));
-        assert_eq!(Interval::percentile(vec![3.0]), Some(Interval { lo: 3.0, hi: 3.0 }));
+        assert_eq!(
+            Interval::percentile(sample),
+            Some(Interval { lo: 1.0, hi: 39.0 })
+        );
+        assert_eq!(
+            Interval::percentile(vec![0.0, 1.0]),
+            Some(Interval {
+                lo: 0.025,
+                hi: 0.975
+            })
+        );
+        assert_eq!(
+            Interval::percentile(vec![3.0]),
+            Some(Interval { lo: 3.0, hi: 3.0 })
+        );
         assert_eq!(Interval::percentile(vec![]), None);
     }
 }

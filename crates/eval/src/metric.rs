@@ -29,14 +29,27 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 7] =
-        [Metric::Hr5, Metric::Ndcg5, Metric::Hr10, Metric::Ndcg10, Metric::Hr20, Metric::Ndcg20, Metric::Mrr];
+    pub const ALL: [Metric; 7] = [
+        Metric::Hr5,
+        Metric::Ndcg5,
+        Metric::Hr10,
+        Metric::Ndcg10,
+        Metric::Hr20,
+        Metric::Ndcg20,
+        Metric::Mrr,
+    ];
 
     /// What one case adds to the mean: HR@k counts a rank within k; NDCG@k gives it 1 / log2(rank + 1), the ideal gain
     /// being 1 as each case has one relevant item; MRR is 1 / rank, without a cutoff.
     pub fn gain(self, rank: u32) -> f64 {
         let hit = |k| if rank <= k { 1.0 } else { 0.0 };
-        let discounted = |k| if rank <= k { 1.0 / f64::from(rank + 1).log2() } else { 0.0 };
+        let discounted = |k| {
+            if rank <= k {
+                1.0 / f64::from(rank + 1).log2()
+            } else {
+                0.0
+            }
+        };
         match self {
             Metric::Hr5 => hit(5),
             Metric::Ndcg5 => discounted(5),
@@ -129,7 +142,10 @@ mod tests {
     fn gains_by_hand() {
         assert_eq!(Metric::Ndcg5.gain(1), 1.0);
         assert_eq!(Metric::Ndcg5.gain(3), 0.5, "1 / log2(4)");
-        assert!((Metric::Ndcg5.gain(5) - 0.386_852_807_234_541_6).abs() < 1e-15, "1 / log2(6)");
+        assert!(
+            (Metric::Ndcg5.gain(5) - 0.386_852_807_234_541_6).abs() < 1e-15,
+            "1 / log2(6)"
+        );
         assert_eq!(Metric::Ndcg5.gain(6), 0.0);
         assert_eq!(Metric::Ndcg10.gain(7), 1.0 / 3.0, "1 / log2(8)");
         assert_eq!((Metric::Hr10.gain(10), Metric::Hr10.gain(11)), (1.0, 0.0));

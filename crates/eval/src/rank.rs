@@ -4,7 +4,9 @@
 
 /// A score that is not a number: the model diverged, and no rank would mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the score of item {item} is NaN, so no rank exists; the model has diverged, try a lower learning rate")]
+#[error(
+    "the score of item {item} is NaN, so no rank exists; the model has diverged, try a lower learning rate"
+)]
 pub struct NanScore {
     /// The first item whose score is NaN.
     pub item: usize,
@@ -41,14 +43,27 @@ mod tests {
         assert_eq!(pessimistic_rank(&[1.0, 1.0, 1.0], 1), Ok(3));
         assert_eq!(pessimistic_rank(&[3.0, 2.0, 1.0], 0), Ok(1));
         assert_eq!(pessimistic_rank(&[7.0], 0), Ok(1));
-        assert_eq!(pessimistic_rank(&[0.0, -0.0], 0), Ok(2), "the two zeros are equal");
-        assert_eq!(pessimistic_rank(&[f32::NEG_INFINITY, f32::INFINITY, 0.0], 0), Ok(3));
+        assert_eq!(
+            pessimistic_rank(&[0.0, -0.0], 0),
+            Ok(2),
+            "the two zeros are equal"
+        );
+        assert_eq!(
+            pessimistic_rank(&[f32::NEG_INFINITY, f32::INFINITY, 0.0], 0),
+            Ok(3)
+        );
     }
 
     #[test]
     fn nan_is_an_error_wherever_it_is() {
-        assert_eq!(pessimistic_rank(&[1.0, f32::NAN, 0.0], 0), Err(NanScore { item: 1 }));
-        assert_eq!(pessimistic_rank(&[f32::NAN, 1.0], 0), Err(NanScore { item: 0 }));
+        assert_eq!(
+            pessimistic_rank(&[1.0, f32::NAN, 0.0], 0),
+            Err(NanScore { item: 1 })
+        );
+        assert_eq!(
+            pessimistic_rank(&[f32::NAN, 1.0], 0),
+            Err(NanScore { item: 0 })
+        );
     }
 
     proptest! {

@@ -17,12 +17,20 @@ pub struct Recommended<'a> {
 impl Recommended<'_> {
     /// The share of all items that are in some list, and the mean popularity over the entries of all lists; `None` where
     /// there are no lists.
-    pub(crate) fn coverage_and_popularity(&self, cases: usize) -> Result<Option<(f64, f64)>, Error> {
+    pub(crate) fn coverage_and_popularity(
+        &self,
+        cases: usize,
+    ) -> Result<Option<(f64, f64)>, Error> {
         let items = self.popularity.len();
         let width = TOP.min(items);
         if self.items.len() != cases * width {
             let (what, found) = ("recommended items", self.items.len());
-            return Err(Error::Length { what, found, expected: cases * width, cases });
+            return Err(Error::Length {
+                what,
+                found,
+                expected: cases * width,
+                cases,
+            });
         }
         if self.items.is_empty() {
             return Ok(None);
@@ -31,13 +39,20 @@ impl Recommended<'_> {
         let mut popularity = 0u64;
         for (i, &item) in self.items.iter().enumerate() {
             let Some(seen) = seen.get_mut(item as usize) else {
-                return Err(Error::UnknownItem { case: i / width, item, items });
+                return Err(Error::UnknownItem {
+                    case: i / width,
+                    item,
+                    items,
+                });
             };
             *seen = true;
             popularity += u64::from(self.popularity[item as usize]);
         }
         let distinct = seen.iter().filter(|&&seen| seen).count();
-        Ok(Some((distinct as f64 / items as f64, popularity as f64 / self.items.len() as f64)))
+        Ok(Some((
+            distinct as f64 / items as f64,
+            popularity as f64 / self.items.len() as f64,
+        )))
     }
 }
 
@@ -49,26 +64,60 @@ mod tests {
     fn by_hand() {
         let popularity: Vec<u32> = (0..40).collect();
         let items: Vec<u32> = (0..20).chain(10..30).collect();
-        let lists = Recommended { items: &items, popularity: &popularity };
-        assert_eq!(lists.coverage_and_popularity(2), Ok(Some((30.0 / 40.0, (9.5 + 19.5) / 2.0))));
+        let lists = Recommended {
+            items: &items,
+            popularity: &popularity,
+        };
+        assert_eq!(
+            lists.coverage_and_popularity(2),
+            Ok(Some((30.0 / 40.0, (9.5 + 19.5) / 2.0)))
+        );
     }
 
     #[test]
     fn lists_are_as_long_as_there_are_items() {
-        let lists = Recommended { items: &[2, 0, 1], popularity: &[6, 0, 3] };
+        let lists = Recommended {
+            items: &[2, 0, 1],
+            popularity: &[6, 0, 3],
+        };
         assert_eq!(lists.coverage_and_popularity(1), Ok(Some((1.0, 3.0))));
         let error = lists.coverage_and_popularity(2).unwrap_err();
-        assert_eq!(error, Error::Length { what: "recommended items", found: 3, expected: 6, cases: 2 });
+        assert_eq!(
+            error,
+            Error::Length {
+                what: "recommended items",
+                found: 3,
+                expected: 6,
+                cases: 2
+            }
+        );
     }
 
     #[test]
     fn no_case_has_no_lists() {
-        assert_eq!(Recommended { items: &[], popularity: &[1] }.coverage_and_popularity(0), Ok(None));
+        assert_eq!(
+            Recommended {
+                items: &[],
+                popularity: &[1]
+            }
+            .coverage_and_popularity(0),
+            Ok(None)
+        );
     }
 
     #[test]
     fn an_item_beyond_the_index_is_refused() {
-        let lists = Recommended { items: &[0, 1, 1, 2], popularity: &[1, 1] };
-        assert_eq!(lists.coverage_and_popularity(2), Err(Error::UnknownItem { case: 1, item: 2, items: 2 }));
+        let lists = Recommended {
+            items: &[0, 1, 1, 2],
+            popularity: &[1, 1],
+        };
+        assert_eq!(
+            lists.coverage_and_popularity(2),
+            Err(Error::UnknownItem {
+                case: 1,
+                item: 2,
+                items: 2
+            })
+        );
     }
 }

@@ -87,13 +87,29 @@ impl Report {
     ) -> Result<Self, Error> {
         if sessions.len() != cases.len() {
             let (found, expected) = (sessions.len(), cases.len());
-            return Err(Error::Length { what: "sessions", found, expected, cases: expected });
+            return Err(Error::Length {
+                what: "sessions",
+                found,
+                expected,
+                cases: expected,
+            });
         }
         let scores = Scores::of(cases, setting.rewards)?;
-        let lists = recommended.map(|lists| lists.coverage_and_popularity(cases.len())).transpose()?.flatten();
+        let lists = recommended
+            .map(|lists| lists.coverage_and_popularity(cases.len()))
+            .transpose()?
+            .flatten();
         let over = |kind: Option<Kind>| {
-            let chosen = cases.iter().zip(sessions).filter(|(case, _)| kind.is_none_or(|kind| case.kind == kind));
-            intervals(chosen.map(|(case, &session)| (session, case.rank)).collect(), setting.interval_seed)
+            let chosen = cases
+                .iter()
+                .zip(sessions)
+                .filter(|(case, _)| kind.is_none_or(|kind| case.kind == kind));
+            intervals(
+                chosen
+                    .map(|(case, &session)| (session, case.rank))
+                    .collect(),
+                setting.interval_seed,
+            )
         };
         Ok(Self {
             scores,

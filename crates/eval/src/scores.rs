@@ -40,10 +40,16 @@ impl Scores {
         if let Some(case) = cases.iter().position(|case| case.rank == 0) {
             return Err(Error::RankZero { case });
         }
-        let (click, purchase) = (ranks(cases, Some(Kind::Click)), ranks(cases, Some(Kind::Purchase)));
+        let (click, purchase) = (
+            ranks(cases, Some(Kind::Click)),
+            ranks(cases, Some(Kind::Purchase)),
+        );
         let firsts = |ranks: &[u32]| ranks.partition_point(|&rank| rank == 1) as f64;
         Ok(Self {
-            events: Events { click: click.len() as u64, purchase: purchase.len() as u64 },
+            events: Events {
+                click: click.len() as u64,
+                purchase: purchase.len() as u64,
+            },
             purchase: means(&purchase),
             click: means(&click),
             all: means(&ranks(cases, None)),
@@ -54,14 +60,18 @@ impl Scores {
 
 /// The ranks of one kind, or of all, ascending: summed in this order, they give one result whatever the order of the cases.
 fn ranks(cases: &[Case], kind: Option<Kind>) -> Vec<u32> {
-    let chosen = cases.iter().filter(|case| kind.is_none_or(|kind| case.kind == kind));
+    let chosen = cases
+        .iter()
+        .filter(|case| kind.is_none_or(|kind| case.kind == kind));
     let mut ranks: Vec<u32> = chosen.map(|case| case.rank).collect();
     ranks.sort_unstable();
     ranks
 }
 
 fn means(ranks: &[u32]) -> PerMetric<Option<f64>> {
-    let mean = |metric: Metric| ranks.iter().map(|&rank| metric.gain(rank)).sum::<f64>() / ranks.len() as f64;
+    let mean = |metric: Metric| {
+        ranks.iter().map(|&rank| metric.gain(rank)).sum::<f64>() / ranks.len() as f64
+    };
     PerMetric::from_fn(|metric| (!ranks.is_empty()).then(|| mean(metric)))
 }
 
@@ -72,18 +82,37 @@ mod tests {
     use super::*;
 
     fn click(rank: u32) -> Case {
-        Case { kind: Kind::Click, rank }
+        Case {
+            kind: Kind::Click,
+            rank,
+        }
     }
 
     fn purchase(rank: u32) -> Case {
-        Case { kind: Kind::Purchase, rank }
+        Case {
+            kind: Kind::Purchase,
+            rank,
+        }
     }
 
     #[test]
     fn by_hand() {
         let cases = [click(1), purchase(3), click(7), purchase(1), click(25)];
-        let found = Scores::of(&cases, Rewards { click: 0.2, purchase: 1.0 }).unwrap();
-        assert_eq!(found.events, Events { click: 3, purchase: 2 });
+        let found = Scores::of(
+            &cases,
+            Rewards {
+                click: 0.2,
+                purchase: 1.0,
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            found.events,
+            Events {
+                click: 3,
+                purchase: 2
+            }
+        );
         assert_eq!(found.purchase.hr5, Some(1.0));
         assert_eq!(found.purchase.ndcg5, Some(0.75), "(1 + 1/2) / 2");
         assert_eq!(found.purchase.mrr, Some((1.0 + 1.0 / 3.0) / 2.0));
@@ -110,8 +139,8 @@ mod tests {
     }
 
     fn cases() -> impl Strategy<Value = Vec<Case>> {
-        let case =
-            (any::<bool>(), 1u32..40).prop_map(|(bought, rank)| if bought { purchase(rank) } else { click(rank) });
+        let case = (any::<bool>(), 1u32..40)
+            .prop_map(|(bought, rank)| if bought { purchase(rank) } else { click(rank) });
         prop::collection::vec(case, 0..60)
     }
 
@@ -125,7 +154,11 @@ mod tests {
                 dcg += 2f64.ln() / f64::from(case.rank + 1).ln();
             }
         }
-        if n > 0.0 { (Some(hits / n), Some(dcg / n)) } else { (None, None) }
+        if n > 0.0 {
+            (Some(hits / n), Some(dcg / n))
+        } else {
+            (None, None)
+        }
     }
 
     proptest! {

@@ -13,20 +13,37 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scores, setting) = (&self.scores, &self.setting);
         let events = scores.events;
-        write!(f, "{} split, {} clicks, {} purchases", setting.split.name(), events.click, events.purchase)?;
-        write!(f, "; ties count against the target; dataset {}", setting.dataset)?;
+        write!(
+            f,
+            "{} split, {} clicks, {} purchases",
+            setting.split.name(),
+            events.click,
+            events.purchase
+        )?;
+        write!(
+            f,
+            "; ties count against the target; dataset {}",
+            setting.dataset
+        )?;
         if let (Some(mu), Some(eps)) = (setting.mu, setting.eps) {
             write!(f, "; prompt mu {mu}, eps {eps}")?;
         }
         write!(f, "\n\n{:10}", "")?;
-        Metric::ALL.iter().try_for_each(|metric| write!(f, "{metric:>COLUMN$}"))?;
+        Metric::ALL
+            .iter()
+            .try_for_each(|metric| write!(f, "{metric:>COLUMN$}"))?;
         writeln!(f)?;
         rows(f, "purchase", &scores.purchase, &self.intervals.purchase)?;
         rows(f, "click", &scores.click, &self.intervals.click)?;
         rows(f, "all", &scores.all, &self.intervals.all)?;
         write!(f, "\nreward@1 {:.1}", scores.reward_at_1)?;
-        if let (Some(coverage), Some(popularity)) = (self.coverage_at_20, self.mean_popularity_at_20) {
-            write!(f, "   coverage@20 {coverage:.4}   mean popularity@20 {popularity:.1}")?;
+        if let (Some(coverage), Some(popularity)) =
+            (self.coverage_at_20, self.mean_popularity_at_20)
+        {
+            write!(
+                f,
+                "   coverage@20 {coverage:.4}   mean popularity@20 {popularity:.1}"
+            )?;
         }
         if let Some(speed) = self.events_per_second {
             write!(f, "   {speed:.0} events/s")?;
@@ -43,11 +60,19 @@ fn rows(
     intervals: &PerMetric<Option<Interval>>,
 ) -> fmt::Result {
     row(f, name, |metric| *values.get(metric))?;
-    row(f, "  95% from", |metric| intervals.get(metric).map(|interval| interval.lo))?;
-    row(f, "        to", |metric| intervals.get(metric).map(|interval| interval.hi))
+    row(f, "  95% from", |metric| {
+        intervals.get(metric).map(|interval| interval.lo)
+    })?;
+    row(f, "        to", |metric| {
+        intervals.get(metric).map(|interval| interval.hi)
+    })
 }
 
-fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl Fn(Metric) -> Option<f64>) -> fmt::Result {
+fn row(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    value: impl Fn(Metric) -> Option<f64>,
+) -> fmt::Result {
     write!(f, "{name:10}")?;
     for metric in Metric::ALL {
         match value(metric) {

@@ -5,25 +5,52 @@ use prl_sessions::{Kind, Rewards, Split};
 use serde_json::json;
 
 fn setting() -> Setting {
-    let rewards = Rewards { click: 0.2, purchase: 1.0 };
+    let rewards = Rewards {
+        click: 0.2,
+        purchase: 1.0,
+    };
     let (mu, eps, prompt) = (Some(2.0), Some(0.0), None);
-    Setting { split: Split::Test, dataset: "5a17".into(), mu, eps, prompt, rewards, interval_seed: 1 }
+    Setting {
+        split: Split::Test,
+        dataset: "5a17".into(),
+        mu,
+        eps,
+        prompt,
+        rewards,
+        interval_seed: 1,
+    }
 }
 
 /// Many cases that look like an evaluation: sessions of 1 to 9 events, one event in 25 a purchase.
 fn many(sessions: u32) -> (Vec<Case>, Vec<u32>) {
-    let events = (0..sessions).flat_map(|s| std::iter::repeat_n(s, 1 + (s % 9) as usize)).enumerate();
+    let events = (0..sessions)
+        .flat_map(|s| std::iter::repeat_n(s, 1 + (s % 9) as usize))
+        .enumerate();
     let case = |(i, s): (usize, u32)| {
-        let kind = if i % 25 == 0 { Kind::Purchase } else { Kind::Click };
-        (Case { kind, rank: 1 + (i as u32).wrapping_mul(2_654_435_761) % 40 }, s)
+        let kind = if i % 25 == 0 {
+            Kind::Purchase
+        } else {
+            Kind::Click
+        };
+        (
+            Case {
+                kind,
+                rank: 1 + (i as u32).wrapping_mul(2_654_435_761) % 40,
+            },
+            s,
+        )
     };
     events.map(case).unzip()
 }
 
 #[test]
 fn json_has_the_documented_keys() {
-    let cases = [(Kind::Click, 1), (Kind::Click, 7), (Kind::Purchase, 3)].map(|(kind, rank)| Case { kind, rank });
-    let lists = Recommended { items: &[0, 1, 1, 0, 0, 1], popularity: &[4, 2] };
+    let cases = [(Kind::Click, 1), (Kind::Click, 7), (Kind::Purchase, 3)]
+        .map(|(kind, rank)| Case { kind, rank });
+    let lists = Recommended {
+        items: &[0, 1, 1, 0, 0, 1],
+        popularity: &[4, 2],
+    };
     let report = Report::new(setting(), &cases, &[0, 1, 1], Some(lists)).unwrap();
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["split"], "test");
@@ -34,18 +61,44 @@ fn json_has_the_documented_keys() {
     );
     assert_eq!(json["click"]["NDCG@10"], json!((1.0 + 1.0 / 3.0) / 2.0));
     assert_eq!(json["all"]["HR@5"], json!(2.0 / 3.0));
-    assert_eq!((&json["reward@1"], &json["tie_rule"]), (&json!(0.2), &json!("pessimistic")));
-    assert_eq!((&json["dataset"], &json["mu"], &json["eps"]), (&json!("5a17"), &json!(2.0), &json!(0.0)));
-    assert_eq!((&json["coverage@20"], &json["mean_popularity@20"]), (&json!(1.0), &json!(3.0)));
-    assert_eq!(json["intervals"]["click"]["HR@5"].as_array().unwrap().len(), 2);
-    assert_eq!(json["intervals"]["purchase"]["MRR"], json!(null), "one session says nothing of others");
+    assert_eq!(
+        (&json["reward@1"], &json["tie_rule"]),
+        (&json!(0.2), &json!("pessimistic"))
+    );
+    assert_eq!(
+        (&json["dataset"], &json["mu"], &json["eps"]),
+        (&json!("5a17"), &json!(2.0), &json!(0.0))
+    );
+    assert_eq!(
+        (&json["coverage@20"], &json["mean_popularity@20"]),
+        (&json!(1.0), &json!(3.0))
+    );
+    assert_eq!(
+        json["intervals"]["click"]["HR@5"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(
+        json["intervals"]["purchase"]["MRR"],
+        json!(null),
+        "one session says nothing of others"
+    );
     assert!(json.get("events_per_second").is_none());
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
 }
 
 #[test]
 fn what_cannot_be_measured_is_null() {
-    let report = Report::new(Setting { mu: None, eps: None, ..setting() }, &[], &[], None).unwrap();
+    let report = Report::new(
+        Setting {
+            mu: None,
+            eps: None,
+            ..setting()
+        },
+        &[],
+        &[],
+        None,
+    )
+    .unwrap();
     let json = serde_json::to_value(&report).unwrap();
     for kind in ["purchase", "click", "all"] {
         for metric in Metric::ALL {
@@ -53,7 +106,10 @@ fn what_cannot_be_measured_is_null() {
             assert_eq!(json["intervals"][kind][metric.name()], json!(null));
         }
     }
-    assert_eq!((&json["coverage@20"], &json["mu"], &json["reward@1"]), (&json!(null), &json!(null), &json!(0.0)));
+    assert_eq!(
+        (&json["coverage@20"], &json["mu"], &json["reward@1"]),
+        (&json!(null), &json!(null), &json!(0.0))
+    );
     assert!(report.to_string().contains('-') && !report.to_string().contains("NaN"));
 }
 
@@ -61,12 +117,16 @@ fn what_cannot_be_measured_is_null() {
 fn intervals_hold_their_values() {
     let (cases, sessions) = many(500);
     let report = Report::new(setting(), &cases, &sessions, None).unwrap();
-    for (values, intervals) in
-        [(report.scores.purchase, report.intervals.purchase), (report.scores.click, report.intervals.click)]
-    {
+    for (values, intervals) in [
+        (report.scores.purchase, report.intervals.purchase),
+        (report.scores.click, report.intervals.click),
+    ] {
         for metric in Metric::ALL {
             let (value, interval) = (values.get(metric).unwrap(), intervals.get(metric).unwrap());
-            assert!(interval.lo < value && value < interval.hi, "{metric}: {value} {interval:?}");
+            assert!(
+                interval.lo < value && value < interval.hi,
+                "{metric}: {value} {interval:?}"
+            );
         }
     }
 }
@@ -77,26 +137,60 @@ fn neither_the_order_of_cases_nor_the_threads_matter() {
     let items: Vec<u32> = (0..cases.len() as u32 * 20).map(|i| i % 33).collect();
     let popularity: Vec<u32> = (0..33).collect();
     let measure = |cases: &[Case], sessions: &[u32], threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let lists = Recommended { items: &items, popularity: &popularity };
-        let better: Vec<Case> = cases.iter().map(|c| Case { rank: c.rank.div_ceil(2), ..*c }).collect();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let lists = Recommended {
+            items: &items,
+            popularity: &popularity,
+        };
+        let better: Vec<Case> = cases
+            .iter()
+            .map(|c| Case {
+                rank: c.rank.div_ceil(2),
+                ..*c
+            })
+            .collect();
         pool.install(|| {
             let report = Report::new(setting(), cases, sessions, Some(lists)).unwrap();
-            (report, compare(&[&better], &[cases], sessions, None, Metric::Ndcg20, 5).unwrap())
+            (
+                report,
+                compare(&[&better], &[cases], sessions, None, Metric::Ndcg20, 5).unwrap(),
+            )
         })
     };
     let expected = measure(&cases, &sessions, 1);
     assert_eq!(measure(&cases, &sessions, 4), expected);
-    let reversed: (Vec<Case>, Vec<u32>) = cases.iter().copied().zip(sessions.iter().copied()).rev().unzip();
+    let reversed: (Vec<Case>, Vec<u32>) = cases
+        .iter()
+        .copied()
+        .zip(sessions.iter().copied())
+        .rev()
+        .unzip();
     assert_eq!(measure(&reversed.0, &reversed.1, 3), expected);
 }
 
 #[test]
 fn another_seed_moves_the_bootstrap_and_nothing_else() {
     let (cases, sessions) = many(300);
-    let report = |seed| Report::new(Setting { interval_seed: seed, ..setting() }, &cases, &sessions, None).unwrap();
+    let report = |seed| {
+        Report::new(
+            Setting {
+                interval_seed: seed,
+                ..setting()
+            },
+            &cases,
+            &sessions,
+            None,
+        )
+        .unwrap()
+    };
     let (one, two) = (report(1), report(2));
-    assert_eq!((one.scores, one.intervals.all.hr5), (two.scores, two.intervals.all.hr5));
+    assert_eq!(
+        (one.scores, one.intervals.all.hr5),
+        (two.scores, two.intervals.all.hr5)
+    );
     assert_ne!(one.intervals.all.ndcg5, two.intervals.all.ndcg5);
 }
 
@@ -106,11 +200,24 @@ fn table_reads_as_the_papers() {
     let mut report = Report::new(setting(), &cases, &sessions, None).unwrap();
     report.events_per_second = Some(1234.5);
     let table = report.to_string();
-    let line = |start: &str| table.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
+    let line = |start: &str| {
+        table
+            .lines()
+            .find(|line| line.trim_start().starts_with(start))
+            .unwrap()
+    };
     let columns: Vec<_> = line("HR@5").split_whitespace().collect();
-    assert_eq!(columns, ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]);
+    assert_eq!(
+        columns,
+        [
+            "HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"
+        ]
+    );
     let value = format!("{:.4}", report.scores.purchase.hr5.unwrap());
-    assert_eq!(line("purchase").split_whitespace().nth(1), Some(value.as_str()));
+    assert_eq!(
+        line("purchase").split_whitespace().nth(1),
+        Some(value.as_str())
+    );
     assert!(table.lines().all(|line| line.len() <= 100), "{table}");
     assert!(table.find("purchase ") < table.find("click ") && table.contains("1234 events/s"));
 }

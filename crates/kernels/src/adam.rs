@@ -27,7 +27,12 @@ pub struct Adam {
 impl Adam {
     /// The protocol's constants with a learning rate of the caller's.
     pub fn new(lr: f64) -> Self {
-        Self { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Self {
+            lr,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+        }
     }
 
     /// What step `t`, counted from 1, multiplies with.
@@ -71,7 +76,11 @@ impl<T: Real> Step<T> {
         let lanes = T::lanes::<S>();
         for i in (0..n).step_by(lanes) {
             let end = (i + lanes).min(n);
-            let (p, m, v) = (&mut slots.param[i..end], &mut slots.first[i..end], &mut slots.second[i..end]);
+            let (p, m, v) = (
+                &mut slots.param[i..end],
+                &mut slots.first[i..end],
+                &mut slots.second[i..end],
+            );
             let load = |s: &[T]| {
                 if s.len() == lanes {
                     bytemuck::pod_read_unaligned(bytemuck::cast_slice(s))
@@ -92,13 +101,31 @@ impl<T: Real> Step<T> {
     }
 
     #[inline(always)]
-    fn lane<S: Simd>(&self, simd: S, [p, m, v, g]: [T::Vector<S>; 4]) -> (T::Vector<S>, T::Vector<S>, T::Vector<S>) {
+    fn lane<S: Simd>(
+        &self,
+        simd: S,
+        [p, m, v, g]: [T::Vector<S>; 4],
+    ) -> (T::Vector<S>, T::Vector<S>, T::Vector<S>) {
         let c = |x: T| T::splat(simd, x);
-        let m = T::vmul_add(simd, c(self.beta1), m, T::vmul(simd, c(T::one() - self.beta1), g));
+        let m = T::vmul_add(
+            simd,
+            c(self.beta1),
+            m,
+            T::vmul(simd, c(T::one() - self.beta1), g),
+        );
         let gg = T::vmul(simd, g, g);
-        let v = T::vmul_add(simd, c(self.beta2), v, T::vmul(simd, c(T::one() - self.beta2), gg));
+        let v = T::vmul_add(
+            simd,
+            c(self.beta2),
+            v,
+            T::vmul(simd, c(T::one() - self.beta2), gg),
+        );
         let scale = T::vmul_add(simd, T::vsqrt(simd, v), c(self.root), c(self.eps));
-        let p = T::vsub(simd, p, T::vdiv(simd, T::vmul(simd, c(self.rate), m), scale));
+        let p = T::vsub(
+            simd,
+            p,
+            T::vdiv(simd, T::vmul(simd, c(self.rate), m), scale),
+        );
         (p, m, v)
     }
 }
@@ -116,10 +143,23 @@ impl<T: Real> WithSimd for Whole<'_, T> {
 pub fn update<T: Real>(step: Step<T>, slots: Slots<'_, T>, grad: &[T]) {
     const CHUNK: usize = 16 * 1024;
     let arch = Arch::new();
-    let chunks = slots.param.par_chunks_mut(CHUNK).zip(slots.first.par_chunks_mut(CHUNK));
-    let chunks = chunks.zip(slots.second.par_chunks_mut(CHUNK)).zip(grad.par_chunks(CHUNK));
+    let chunks = slots
+        .param
+        .par_chunks_mut(CHUNK)
+        .zip(slots.first.par_chunks_mut(CHUNK));
+    let chunks = chunks
+        .zip(slots.second.par_chunks_mut(CHUNK))
+        .zip(grad.par_chunks(CHUNK));
     chunks.for_each(|(((param, first), second), grad)| {
-        arch.dispatch(Whole(step, Slots { param, first, second }, grad));
+        arch.dispatch(Whole(
+            step,
+            Slots {
+                param,
+                first,
+                second,
+            },
+            grad,
+        ));
     });
 }
 
@@ -135,27 +175,69 @@ impl<T: Real> WithSimd for Rows<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { step, slots, first_row, width, ids, grads } = self;
-        let rows = slots.param.chunks_mut(width).zip(slots.first.chunks_mut(width)).zip(slots.second.chunks_mut(width));
+        let Self {
+            step,
+            slots,
+            first_row,
+            width,
+            ids,
+            grads,
+        } = self;
+        let rows = slots
+            .param
+            .chunks_mut(width)
+            .zip(slots.first.chunks_mut(width))
+            .zip(slots.second.chunks_mut(width));
         let mut next = ids.partition_point(|&id| (id as usize) < first_row);
         for (row, ((param, first), second)) in (first_row..).zip(rows) {
             let touched = ids.get(next).is_some_and(|&id| id as usize == row);
             let grad = touched.then(|| &grads[next * width..][..width]);
             next += usize::from(touched);
-            step.update(simd, Slots { param, first, second }, grad);
+            step.update(
+                simd,
+                Slots {
+                    param,
+                    first,
+                    second,
+                },
+                grad,
+            );
         }
     }
 }
 
 /// One dense step over a table of rows of `width`, of which only the rows `ids` (ascending, distinct) have a gradient: row
 /// `ids[i]` has `grads[i * width..][..width]`, every other row a gradient of zero.
-pub fn update_rows<T: Real>(step: Step<T>, slots: Slots<'_, T>, width: usize, ids: &[u32], grads: &[T]) {
+pub fn update_rows<T: Real>(
+    step: Step<T>,
+    slots: Slots<'_, T>,
+    width: usize,
+    ids: &[u32],
+    grads: &[T],
+) {
     const ROWS: usize = 256;
     let arch = Arch::new();
     let size = ROWS * width;
-    let chunks = slots.param.par_chunks_mut(size).zip(slots.first.par_chunks_mut(size));
-    chunks.zip(slots.second.par_chunks_mut(size)).enumerate().for_each(|(i, ((param, first), second))| {
-        let slots = Slots { param, first, second };
-        arch.dispatch(Rows { step, slots, first_row: i * ROWS, width, ids, grads });
-    });
+    let chunks = slots
+        .param
+        .par_chunks_mut(size)
+        .zip(slots.first.par_chunks_mut(size));
+    chunks
+        .zip(slots.second.par_chunks_mut(size))
+        .enumerate()
+        .for_each(|(i, ((param, first), second))| {
+            let slots = Slots {
+                param,
+                first,
+                second,
+            };
+            arch.dispatch(Rows {
+                step,
+                slots,
+                first_row: i * ROWS,
+                width,
+                ids,
+                grads,
+            });
+        });
 }

@@ -36,13 +36,20 @@ impl Pattern {
 
     /// Queries and keys of each window.
     fn sizes(&self) -> impl Iterator<Item = [usize; 2]> {
-        self.queries.iter().zip(self.keys.iter()).map(|(q, k)| [q.len(), k.len()])
+        self.queries
+            .iter()
+            .zip(self.keys.iter())
+            .map(|(q, k)| [q.len(), k.len()])
     }
 
     /// Queries, keys and weights of each block of windows.
     fn blocks(&self) -> Vec<[usize; 3]> {
         let sizes: Vec<_> = self.sizes().collect();
-        let total = |block: &[[usize; 2]]| block.iter().fold([0; 3], |[a, b, c], &[q, k]| [a + q, b + k, c + q * k]);
+        let total = |block: &[[usize; 2]]| {
+            block
+                .iter()
+                .fold([0; 3], |[a, b, c], &[q, k]| [a + q, b + k, c + q * k])
+        };
         sizes.chunks(BLOCK).map(total).collect()
     }
 }
@@ -50,19 +57,39 @@ impl Pattern {
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]`, from as many rows of `q`, `k` and `v`, all of width d, as the
 /// pattern says. Each weight is multiplied by its factor, if there is a mask: in the order of windows, queries, keys. A window
 /// with queries needs keys. Where [`runs_on`](crate::runs_on) says.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<&Mask>) -> Result<Tensor> {
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    pattern: &Pattern,
+    mask: Option<&Mask>,
+) -> Result<Tensor> {
     let (rows, width) = q.dims2()?;
     let keys = [pattern.keys.rows(), width];
     if rows != pattern.queries.rows() || k.dims() != keys || v.dims() != keys {
-        bail!("attention: q {:?}, k {:?} and v {:?} do not fit the pattern", q.shape(), k.shape(), v.shape());
+        bail!(
+            "attention: q {:?}, k {:?} and v {:?} do not fit the pattern",
+            q.shape(),
+            k.shape(),
+            v.shape()
+        );
     }
-    if pattern.queries.windows() != pattern.keys.windows() || pattern.sizes().any(|[q, k]| q > 0 && k == 0) {
+    if pattern.queries.windows() != pattern.keys.windows()
+        || pattern.sizes().any(|[q, k]| q > 0 && k == 0)
+    {
         bail!("attention: a window has queries and no keys");
     }
     if mask.is_some_and(|mask| mask.elements() != pattern.weights()) {
-        bail!("attention: {} weights need as many factors", pattern.weights());
+        bail!(
+            "attention: {} weights need as many factors",
+            pattern.weights()
+        );
     }
-    let op = Attention { pattern: pattern.clone(), mask: mask.cloned(), width };
+    let op = Attention {
+        pattern: pattern.clone(),
+        mask: mask.cloned(),
+        width,
+    };
     Op::new(op, (rows, width)).of([q, k, v])
 }
 
@@ -74,7 +101,11 @@ struct Attention {
 
 impl Attention {
     /// Each block of windows, with its part of the arguments.
-    fn blocks<'a, T: Real>(&'a self, [q, k, v]: [&'a [T]; 3], factors: &'a Factors) -> Vec<Block<'a, T>> {
+    fn blocks<'a, T: Real>(
+        &'a self,
+        [q, k, v]: [&'a [T]; 3],
+        factors: &'a Factors,
+    ) -> Vec<Block<'a, T>> {
         let (mut queries, mut keys, mut weights) = (0, 0, 0);
         let mut first = 0;
         let block = |[nq, nk, nw]: [usize; 3]| {
@@ -86,7 +117,8 @@ impl Attention {
                 v: &v[keys * self.width..][..nk * self.width],
                 factors: factors.as_deref().map(|f| &f[weights..][..nw]),
             };
-            (queries, keys, weights, first) = (queries + nq, keys + nk, weights + nw, first + BLOCK);
+            (queries, keys, weights, first) =
+                (queries + nq, keys + nk, weights + nw, first + BLOCK);
             block
         };
         self.pattern.blocks().into_iter().map(block).collect()
@@ -99,7 +131,13 @@ impl Attention {
 
     /// A vector of queries, or of keys, cut where the blocks end.
     fn cut<'a, T>(&self, data: &'a mut [T], which: usize) -> Vec<&'a mut [T]> {
-        cut(data, self.pattern.blocks().into_iter().map(|sizes| sizes[which] * self.width))
+        cut(
+            data,
+            self.pattern
+                .blocks()
+                .into_iter()
+                .map(|sizes| sizes[which] * self.width),
+        )
     }
 }
 
@@ -114,20 +152,46 @@ impl Fused<3> for Attention {
         let factors = self.mask.as_ref().map(Mask::factors);
         let mut y = vec![T::zero(); args[0].len()];
         let arch = Arch::new();
-        let blocks = self.blocks(args, &factors).into_iter().zip(self.cut(&mut y, 0));
-        each(self.work(), blocks, |(block, y)| arch.dispatch(Forward { block, y }));
+        let blocks = self
+            .blocks(args, &factors)
+            .into_iter()
+            .zip(self.cut(&mut y, 0));
+        each(self.work(), blocks, |(block, y)| {
+            arch.dispatch(Forward { block, y })
+        });
         (y, factors)
     }
 
-    fn backward<T: Real>(&self, args: [&[T]; 3], factors: &Factors, _: &[T], grad: &[T]) -> [Vec<T>; 3] {
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; 3],
+        factors: &Factors,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 3] {
         let mut grads = args.map(|a| vec![T::zero(); a.len()]);
         let [dq, dk, dv] = &mut grads;
         let mut grad = grad.to_vec();
-        let blocks = self.cut(dq, 0).into_iter().zip(self.cut(dk, 1)).zip(self.cut(dv, 1)).zip(self.cut(&mut grad, 0));
+        let blocks = self
+            .cut(dq, 0)
+            .into_iter()
+            .zip(self.cut(dk, 1))
+            .zip(self.cut(dv, 1))
+            .zip(self.cut(&mut grad, 0));
         let arch = Arch::new();
-        each(3 * self.work(), self.blocks(args, factors).into_iter().zip(blocks), |(block, (((dq, dk), dv), grad))| {
-            arch.dispatch(Backward { block, dq, dk, dv, grad });
-        });
+        each(
+            3 * self.work(),
+            self.blocks(args, factors).into_iter().zip(blocks),
+            |(block, (((dq, dk), dv), grad))| {
+                arch.dispatch(Backward {
+                    block,
+                    dq,
+                    dk,
+                    dv,
+                    grad,
+                });
+            },
+        );
         grads
     }
 }
@@ -154,14 +218,23 @@ impl<T: Real> Block<'_, T> {
     fn queries(&self) -> impl Iterator<Item = Query> {
         let causal = self.attention.pattern.causal;
         let (mut row, mut key, mut weight) = (0, 0, 0);
-        self.attention.pattern.sizes().skip(self.first).take(BLOCK).flat_map(move |[queries, keys]| {
-            let (first, start, at) = (row, key, weight);
-            (row, key, weight) = (row + queries, key + keys, weight + queries * keys);
-            (0..queries).map(move |i| {
-                let seen = if causal { keys.min(i + 1) } else { keys };
-                Query { row: first + i, keys: start..start + seen, weight: at + i * keys }
+        self.attention
+            .pattern
+            .sizes()
+            .skip(self.first)
+            .take(BLOCK)
+            .flat_map(move |[queries, keys]| {
+                let (first, start, at) = (row, key, weight);
+                (row, key, weight) = (row + queries, key + keys, weight + queries * keys);
+                (0..queries).map(move |i| {
+                    let seen = if causal { keys.min(i + 1) } else { keys };
+                    Query {
+                        row: first + i,
+                        keys: start..start + seen,
+                        weight: at + i * keys,
+                    }
+                })
             })
-        })
     }
 
     fn row<'a>(&self, of: &'a [T], row: usize) -> &'a [T] {
@@ -169,7 +242,8 @@ impl<T: Real> Block<'_, T> {
     }
 
     fn factor(&self, query: &Query, j: usize) -> T {
-        self.factors.map_or(T::one(), |f| T::of(f64::from(f[query.weight + j])))
+        self.factors
+            .map_or(T::one(), |f| T::of(f64::from(f[query.weight + j])))
     }
 
     /// The softmax of a query's scores, into `weights`.
@@ -181,7 +255,10 @@ impl<T: Real> Block<'_, T> {
         for key in query.keys.clone() {
             weights.push(dot(simd, q, self.row(self.k, key)) * scale);
         }
-        let top = weights.iter().copied().fold(T::neg_infinity(), num_traits::Float::max);
+        let top = weights
+            .iter()
+            .copied()
+            .fold(T::neg_infinity(), num_traits::Float::max);
         let top = T::splat(simd, top);
         map(
             simd,
@@ -210,7 +287,11 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             block.softmax(simd, &query, &mut weights);
             let y = &mut y[query.row * block.attention.width..][..block.attention.width];
             for (j, key) in query.keys.clone().enumerate() {
-                add_scaled(y, weights[j] * block.factor(&query, j), block.row(block.v, key));
+                add_scaled(
+                    y,
+                    weights[j] * block.factor(&query, j),
+                    block.row(block.v, key),
+                );
             }
         }
     }
@@ -230,7 +311,13 @@ impl<T: Real> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { block, dq, dk, dv, grad } = self;
+        let Self {
+            block,
+            dq,
+            dk,
+            dv,
+            grad,
+        } = self;
         let width = block.attention.width;
         let scale = T::of(width as f64).sqrt().recip();
         let (mut weights, mut dweights) = (Vec::new(), Vec::new());
@@ -248,7 +335,11 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             for (j, key) in query.keys.clone().enumerate() {
                 let dscore = weights[j] * (dweights[j] - along) * scale;
                 add_scaled(dq, dscore, block.row(block.k, key));
-                add_scaled(&mut dk[key * width..][..width], dscore, block.row(block.q, query.row));
+                add_scaled(
+                    &mut dk[key * width..][..width],
+                    dscore,
+                    block.row(block.q, query.row),
+                );
             }
         }
     }

@@ -6,7 +6,9 @@ use crate::Real;
 
 /// Higher scores first, equal ones by lower index. No NaN comes here.
 pub(crate) fn order<T: Real>(a: &(u32, T), b: &(u32, T)) -> Ordering {
-    b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0))
+    b.1.partial_cmp(&a.1)
+        .unwrap_or(Ordering::Equal)
+        .then(a.0.cmp(&b.0))
 }
 
 /// Leaves the `k` best, best first.
@@ -32,7 +34,12 @@ impl<T: Real> Lists<T> {
     /// Lists that see `items` items each: however large `k` is, none needs more places.
     pub(crate) fn new(lists: usize, k: usize, items: usize) -> Self {
         let room = k.saturating_mul(2).min(items);
-        Self { entries: vec![(0, T::zero()); lists * room], lengths: vec![0; lists], k, room }
+        Self {
+            entries: vec![(0, T::zero()); lists * room],
+            lengths: vec![0; lists],
+            k,
+            room,
+        }
     }
 
     pub(crate) fn list(&self, b: usize) -> &[(u32, T)] {
@@ -44,7 +51,11 @@ impl<T: Real> Lists<T> {
     pub(crate) fn push(&mut self, b: usize, item: u32, score: T) -> Option<T> {
         self.entries[b * self.room + self.lengths[b]] = (item, score);
         self.lengths[b] += 1;
-        if self.lengths[b] == self.room { self.cut(b) } else { None }
+        if self.lengths[b] == self.room {
+            self.cut(b)
+        } else {
+            None
+        }
     }
 
     /// Cuts a list back to its best, and returns the least of their scores, if they are `k`.

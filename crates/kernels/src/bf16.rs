@@ -40,7 +40,10 @@ impl Factor for Pair {
     #[inline(always)]
     fn parts<S: Simd>(simd: S, factors: S::f32s) -> [S::f32s; 2] {
         let bits = simd.transmute_u32s_f32s(factors);
-        [simd.transmute_f32s_u32s(lower_up(simd, bits)), simd.transmute_f32s_u32s(upper(simd, bits))]
+        [
+            simd.transmute_f32s_u32s(lower_up(simd, bits)),
+            simd.transmute_f32s_u32s(upper(simd, bits)),
+        ]
     }
 
     #[inline(always)]
@@ -49,7 +52,10 @@ impl Factor for Pair {
         let lower = simd.and_u32s(a, simd.splat_u32s(0xffff));
         let firsts = simd.or_u32s(lower, lower_up(simd, b));
         let seconds = simd.or_u32s(upper_down(simd, a), upper(simd, b));
-        [simd.transmute_f32s_u32s(firsts), simd.transmute_f32s_u32s(seconds)]
+        [
+            simd.transmute_f32s_u32s(firsts),
+            simd.transmute_f32s_u32s(seconds),
+        ]
     }
 }
 
@@ -152,7 +158,9 @@ mod tests {
     use pulp::{Arch, Scalar, Simd, WithSimd};
 
     fn wave(n: usize, phase: f32) -> Vec<f32> {
-        (0..n).map(|i| (0.7 * i as f32 + phase).sin() * 10f32.powi(i as i32 % 9 - 4)).collect()
+        (0..n)
+            .map(|i| (0.7 * i as f32 + phase).sin() * 10f32.powi(i as i32 % 9 - 4))
+            .collect()
     }
 
     /// `[rows, width]` by `[width, columns]`.
@@ -163,8 +171,13 @@ mod tests {
         fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
             let Self(a, b, width) = self;
             let (rows, columns, half) = (a.len() / width, b.len() / width, width.div_ceil(2));
-            let (mut by_row, mut by_column, mut c) = (Vec::new(), Vec::new(), vec![0.0; rows * columns]);
-            let a = Strided { data: Pair::rows(simd, a, width, &mut by_row), row: half, column: 1 };
+            let (mut by_row, mut by_column, mut c) =
+                (Vec::new(), Vec::new(), vec![0.0; rows * columns]);
+            let a = Strided {
+                data: Pair::rows(simd, a, width, &mut by_row),
+                row: half,
+                column: 1,
+            };
             let b = Pair::columns(simd, b, columns, &mut by_column);
             multiply_add(simd, [rows, columns, half], a, b, columns, &mut c, columns);
             c
@@ -175,21 +188,29 @@ mod tests {
     fn products_are_of_rounded_numbers_with_and_without_the_instruction() {
         for (rows, width, columns) in [(1, 1, 1), (7, 5, 33), (13, 64, 64), (6, 31, 70)] {
             let (a, b) = (wave(rows * width, 0.1), wave(width * columns, 0.2));
-            let rounded = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
+            let rounded =
+                |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
             let (x, y) = (rounded(&a), rounded(&b));
             let fast = Arch::new().dispatch(Product(&a, &b, width));
             let plain = Product(&a, &b, width).with_simd(Scalar);
             // With the registers of AVX2 there is no such instruction.
             #[cfg(target_arch = "x86_64")]
-            let split = pulp::x86::V3::try_new().map(|simd| Simd::vectorize(simd, Product(&a, &b, width)));
+            let split =
+                pulp::x86::V3::try_new().map(|simd| Simd::vectorize(simd, Product(&a, &b, width)));
             #[cfg(not(target_arch = "x86_64"))]
             let split = None;
             let split = split.unwrap_or_else(|| plain.clone());
             for (at, ((fast, plain), split)) in fast.into_iter().zip(plain).zip(split).enumerate() {
-                let terms = (0..width).map(|k| x[at / columns * width + k] * y[k * columns + at % columns]);
-                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size): (f64, f64), x| (sum + x, size + x.abs()));
+                let terms =
+                    (0..width).map(|k| x[at / columns * width + k] * y[k * columns + at % columns]);
+                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size): (f64, f64), x| {
+                    (sum + x, size + x.abs())
+                });
                 for found in [fast, plain, split] {
-                    assert!((f64::from(found) - sum).abs() <= 1e-6 * size, "element {at}: {found} is not {sum}");
+                    assert!(
+                        (f64::from(found) - sum).abs() <= 1e-6 * size,
+                        "element {at}: {found} is not {sum}"
+                    );
                 }
             }
         }
@@ -214,7 +235,10 @@ mod tests {
             let [mut joined, mut regrouped, mut columns] = [const { Vec::new() }; 3];
             let joined = Pair::rows(Scalar, &matrix, width, &mut joined);
             let columns = Pair::columns(Scalar, &matrix, width, &mut columns);
-            assert_eq!(Pair::regrouped(Scalar, joined, width / 2, &mut regrouped), columns);
+            assert_eq!(
+                Pair::regrouped(Scalar, joined, width / 2, &mut regrouped),
+                columns
+            );
             assert_eq!(Arch::new().dispatch(Regrouped(&matrix, width)), columns);
         }
     }

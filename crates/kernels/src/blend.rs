@@ -62,24 +62,46 @@ impl Part<'_> {
 /// # Errors
 /// If there are fewer tables or more, or sizes do not fit.
 pub fn blend(parts: Vec<Part<'_>>, mask: Option<Mask>) -> Result<Tensor> {
-    let Some(first) = parts.first() else { bail!("a blend of nothing") };
+    let Some(first) = parts.first() else {
+        bail!("a blend of nothing")
+    };
     let (n, width) = (first.rows(), first.width());
     let beyond = |part: &Part<'_>| match &part.shares {
         Shares::Own => false,
-        Shares::These(shares) => shares.iter().flatten().any(|share| share.of as usize >= part.height()),
+        Shares::These(shares) => shares
+            .iter()
+            .flatten()
+            .any(|share| share.of as usize >= part.height()),
     };
-    if parts.iter().any(|part| part.rows() != n || part.width() != width || beyond(part)) {
+    if parts
+        .iter()
+        .any(|part| part.rows() != n || part.width() != width || beyond(part))
+    {
         bail!("blend: the tables' shares are not {n} rows of width {width}, or lie beyond them");
     }
-    if mask.as_ref().is_some_and(|mask| mask.elements() != n * width) {
+    if mask
+        .as_ref()
+        .is_some_and(|mask| mask.elements() != n * width)
+    {
         bail!("blend: a mask of another size than {n} x {width}");
     }
-    let (tables, shares): (Vec<&Tensor>, Vec<Shares>) = parts.into_iter().map(|part| (part.table, part.shares)).unzip();
-    let blend = Blend { shares, mask, n, width };
+    let (tables, shares): (Vec<&Tensor>, Vec<Shares>) = parts
+        .into_iter()
+        .map(|part| (part.table, part.shares))
+        .unzip();
+    let blend = Blend {
+        shares,
+        mask,
+        n,
+        width,
+    };
     match tables[..] {
         [a, b] => Op::<_, 2>::new(blend, (n, width)).of([a, b]),
         [a, b, c] => Op::<_, 3>::new(blend, (n, width)).of([a, b, c]),
-        _ => bail!("a blend of {} tables; two or three are possible", tables.len()),
+        _ => bail!(
+            "a blend of {} tables; two or three are possible",
+            tables.len()
+        ),
     }
 }
 
@@ -97,7 +119,10 @@ impl Shares {
         match self {
             Shares::Own => (0..n).for_each(|row| f(row, row, 1.0)),
             Shares::These(shares) => {
-                let there = shares.iter().enumerate().filter_map(|(row, share)| Some((row, (*share)?)));
+                let there = shares
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(row, share)| Some((row, (*share)?)));
                 there.for_each(|(row, share)| f(row, share.of as usize, share.weight));
             }
         }
@@ -113,7 +138,11 @@ impl<const N: usize> Fused<N> for Blend {
         let (width, mut y) = (self.width, vec![T::zero(); self.n * self.width]);
         for (table, shares) in tables.iter().zip(&self.shares) {
             shares.each(self.n, |row, of, weight| {
-                add_scaled(&mut y[row * width..][..width], T::of(weight), &table[of * width..][..width]);
+                add_scaled(
+                    &mut y[row * width..][..width],
+                    T::of(weight),
+                    &table[of * width..][..width],
+                );
             });
         }
         let factors = self.mask.as_ref().map(Mask::factors);
@@ -123,7 +152,13 @@ impl<const N: usize> Fused<N> for Blend {
         (y, factors)
     }
 
-    fn backward<T: Real>(&self, tables: [&[T]; N], tape: &Option<Vec<f32>>, _: &[T], grad: &[T]) -> [Vec<T>; N] {
+    fn backward<T: Real>(
+        &self,
+        tables: [&[T]; N],
+        tape: &Option<Vec<f32>>,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; N] {
         let (width, mut grad) = (self.width, grad.to_vec());
         if let Some(factors) = tape {
             scale(&mut grad, factors);
@@ -131,7 +166,11 @@ impl<const N: usize> Fused<N> for Blend {
         std::array::from_fn(|i| {
             let mut dtable = vec![T::zero(); tables[i].len()];
             self.shares[i].each(self.n, |row, of, weight| {
-                add_scaled(&mut dtable[of * width..][..width], T::of(weight), &grad[row * width..][..width]);
+                add_scaled(
+                    &mut dtable[of * width..][..width],
+                    T::of(weight),
+                    &grad[row * width..][..width],
+                );
             });
             dtable
         })

@@ -56,13 +56,23 @@ impl<T: Real> Catalogue<T> {
         let mut panels = vec![T::zero(); padded * width];
         let turn = |(panel, weight): (&mut [T], &[T])| {
             for (item, row) in weight.chunks_exact(width).enumerate() {
-                row.iter().enumerate().for_each(|(k, &x)| panel[k * PANEL + item] = x);
+                row.iter()
+                    .enumerate()
+                    .for_each(|(k, &x)| panel[k * PANEL + item] = x);
             }
         };
-        panels.par_chunks_mut(PANEL * width).zip(linear.weight.par_chunks(PANEL * width)).for_each(turn);
+        panels
+            .par_chunks_mut(PANEL * width)
+            .zip(linear.weight.par_chunks(PANEL * width))
+            .for_each(turn);
         let mut bias = linear.bias.to_vec();
         bias.resize(padded, T::zero());
-        Self { panels, bias, items, width }
+        Self {
+            panels,
+            bias,
+            items,
+            width,
+        }
     }
 
     /// The best items for each row of `hidden` `[batch, width]`, as `wanted` `[batch]` says.
@@ -78,7 +88,11 @@ impl<T: Real> Catalogue<T> {
         for (row, wanted) in wanted.iter().enumerate() {
             if let Among::Only(items) = wanted.among {
                 let hidden = &hidden[row * self.width..][..self.width];
-                tops[row] = Arch::new().dispatch(Few { catalogue: self, hidden, items });
+                tops[row] = Arch::new().dispatch(Few {
+                    catalogue: self,
+                    hidden,
+                    items,
+                });
                 if tops[row].iter().any(|(_, score)| !score.is_finite()) {
                     return Err(NotFinite { row });
                 }
@@ -93,16 +107,28 @@ impl<T: Real> Catalogue<T> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let chosen: Vec<T> =
-            rows.iter().flat_map(|row| &hidden[row.row * self.width..][..self.width]).copied().collect();
+        let chosen: Vec<T> = rows
+            .iter()
+            .flat_map(|row| &hidden[row.row * self.width..][..self.width])
+            .copied()
+            .collect();
         let panels = self.items.div_ceil(PANEL);
         let is_small = rows.len() * self.panels.len() <= ALONE;
         // The best are the best however the items are divided: no result depends on it.
-        let parts = if is_small { 1 } else { 2 * rayon::current_num_threads() };
+        let parts = if is_small {
+            1
+        } else {
+            2 * rayon::current_num_threads()
+        };
         let size = panels.div_ceil(parts).max(1);
         let sweep = |first: usize| {
             let panels = first..(first + size).min(panels);
-            Arch::new().dispatch(Sweep { catalogue: self, panels, hidden: &chosen, rows })
+            Arch::new().dispatch(Sweep {
+                catalogue: self,
+                panels,
+                hidden: &chosen,
+                rows,
+            })
         };
         let starts: Vec<usize> = (0..panels).step_by(size).collect();
         let parts: Vec<Part<T>> = match starts.as_slice() {
@@ -113,7 +139,11 @@ impl<T: Real> Catalogue<T> {
             return Err(NotFinite { row: rows[at].row });
         }
         let join = |at: usize| {
-            let mut all: Top<T> = parts.iter().flat_map(|part| &part.tops[at]).copied().collect();
+            let mut all: Top<T> = parts
+                .iter()
+                .flat_map(|part| &part.tops[at])
+                .copied()
+                .collect();
             best(&mut all, rows[at].k);
             all
         };
@@ -125,10 +155,23 @@ impl<T: Real> Catalogue<T> {
     fn score<S: Simd>(&self, simd: S, panel: usize, hidden: &[T], out: &mut [T]) {
         let batch = hidden.len() / self.width;
         let bias = &self.bias[panel * PANEL..][..PANEL];
-        out.chunks_exact_mut(PANEL).for_each(|row| row.copy_from_slice(bias));
+        out.chunks_exact_mut(PANEL)
+            .for_each(|row| row.copy_from_slice(bias));
         let weight = &self.panels[panel * self.width * PANEL..][..self.width * PANEL];
-        let hidden = Strided { data: hidden, row: self.width, column: 1 };
-        multiply_add(simd, [batch, PANEL, self.width], hidden, weight, PANEL, out, PANEL);
+        let hidden = Strided {
+            data: hidden,
+            row: self.width,
+            column: 1,
+        };
+        multiply_add(
+            simd,
+            [batch, PANEL, self.width],
+            hidden,
+            weight,
+            PANEL,
+            out,
+            PANEL,
+        );
     }
 }
 
@@ -142,7 +185,11 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn new((row, wanted): (usize, &Wanted<'a>)) -> Option<Self> {
         match wanted.among {
-            Among::AllBut(without) => Some(Self { row, k: wanted.k, without }),
+            Among::AllBut(without) => Some(Self {
+                row,
+                k: wanted.k,
+                without,
+            }),
             Among::Only(_) => None,
         }
     }
@@ -167,7 +214,12 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Part<T> {
-        let Self { catalogue, panels, hidden, rows } = self;
+        let Self {
+            catalogue,
+            panels,
+            hidden,
+            rows,
+        } = self;
         let mut scores = vec![T::zero(); rows.len() * PANEL];
         let mut kept: Vec<Kept<'_, T>> = rows.iter().map(Kept::new).collect();
         // Zero times a finite score is zero; anything else leaves its mark here.
@@ -177,12 +229,22 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
             catalogue.score(simd, panel, hidden, &mut scores);
             let first = panel * PANEL;
             let there = PANEL.min(catalogue.items - first);
-            for ((scores, kept), mark) in scores.chunks_exact(PANEL).zip(&mut kept).zip(marks.chunks_exact_mut(lanes)) {
+            for ((scores, kept), mark) in scores
+                .chunks_exact(PANEL)
+                .zip(&mut kept)
+                .zip(marks.chunks_exact_mut(lanes))
+            {
                 kept.look(simd, scores, there, first, mark);
             }
         }
-        let not_finite = marks.iter().position(|mark| !mark.is_finite()).map(|at| at / lanes);
-        Part { tops: kept.into_iter().map(|kept| kept.list).collect(), not_finite }
+        let not_finite = marks
+            .iter()
+            .position(|mark| !mark.is_finite())
+            .map(|at| at / lanes);
+        Part {
+            tops: kept.into_iter().map(|kept| kept.list).collect(),
+            not_finite,
+        }
     }
 }
 
@@ -196,8 +258,17 @@ struct Kept<'a, T> {
 
 impl<'a, T: Real> Kept<'a, T> {
     fn new(row: &Row<'a>) -> Self {
-        let bar = if row.k == 0 { T::infinity() } else { T::neg_infinity() };
-        Self { k: row.k, without: row.without, bar, list: Vec::new() }
+        let bar = if row.k == 0 {
+            T::infinity()
+        } else {
+            T::neg_infinity()
+        };
+        Self {
+            k: row.k,
+            without: row.without,
+            bar,
+            list: Vec::new(),
+        }
     }
 
     /// Looks through the scores of a panel, of which some are `there`.
@@ -246,9 +317,17 @@ impl<T: Real> WithSimd for Few<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> Top<T> {
         let mut scores = [T::zero(); PANEL];
         let mut all = Vec::with_capacity(self.items.len());
-        for items in self.items.chunk_by(|a, b| *a as usize / PANEL == *b as usize / PANEL) {
-            self.catalogue.score(simd, items[0] as usize / PANEL, self.hidden, &mut scores);
-            all.extend(items.iter().map(|&item| (item, scores[item as usize % PANEL])));
+        for items in self
+            .items
+            .chunk_by(|a, b| *a as usize / PANEL == *b as usize / PANEL)
+        {
+            self.catalogue
+                .score(simd, items[0] as usize / PANEL, self.hidden, &mut scores);
+            all.extend(
+                items
+                    .iter()
+                    .map(|&item| (item, scores[item as usize % PANEL])),
+            );
         }
         all
     }

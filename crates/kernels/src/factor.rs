@@ -35,7 +35,12 @@ pub trait Factor: Element {
 
     /// A matrix `[rows, width]` as factors `[rows, width / NUMBERS]` (rounded up): each row's first half with its second.
     #[inline(always)]
-    fn rows<'a, S: Simd>(simd: S, matrix: &'a [Self::Sum], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
+    fn rows<'a, S: Simd>(
+        simd: S,
+        matrix: &'a [Self::Sum],
+        width: usize,
+        room: &'a mut Vec<Self>,
+    ) -> &'a [Self] {
         if Self::NUMBERS == 1 {
             return bytemuck::cast_slice(matrix);
         }
@@ -49,7 +54,12 @@ pub trait Factor: Element {
 
     /// A matrix `[height, width]` as factors `[height / NUMBERS, width]` (rounded up): each row with the one half of them on.
     #[inline(always)]
-    fn columns<'a, S: Simd>(simd: S, matrix: &'a [Self::Sum], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
+    fn columns<'a, S: Simd>(
+        simd: S,
+        matrix: &'a [Self::Sum],
+        width: usize,
+        room: &'a mut Vec<Self>,
+    ) -> &'a [Self] {
         if Self::NUMBERS == 1 {
             return bytemuck::cast_slice(matrix);
         }
@@ -65,16 +75,29 @@ pub trait Factor: Element {
     /// # Panics
     /// If a row is no whole number of registers.
     #[inline(always)]
-    fn regrouped<'a, S: Simd>(simd: S, factors: &'a [Self], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
+    fn regrouped<'a, S: Simd>(
+        simd: S,
+        factors: &'a [Self],
+        width: usize,
+        room: &'a mut Vec<Self>,
+    ) -> &'a [Self] {
         if Self::NUMBERS == 1 {
             return factors;
         }
         let half = (factors.len() / width).div_ceil(2);
         room.resize(half * 2 * width, Self::zeroed());
         let (first, second) = factors.split_at(half * width);
-        let zeros = if first.len() > second.len() { vec![Self::zeroed(); width] } else { Vec::new() };
+        let zeros = if first.len() > second.len() {
+            vec![Self::zeroed(); width]
+        } else {
+            Vec::new()
+        };
         let second = second.chunks_exact(width).chain([&zeros[..]]);
-        for ((a, b), out) in first.chunks_exact(width).zip(second).zip(room.chunks_exact_mut(2 * width)) {
+        for ((a, b), out) in first
+            .chunks_exact(width)
+            .zip(second)
+            .zip(room.chunks_exact_mut(2 * width))
+        {
             let (firsts, seconds) = out.split_at_mut(width);
             for at in (0..width).step_by(Self::Sum::lanes::<S>()) {
                 let a = load::<Self::Sum, S>(bytemuck::cast_slice(&a[at..]));
@@ -94,10 +117,17 @@ fn join_all<F: Factor, S: Simd>(simd: S, first: &[F::Sum], second: &[F::Sum], ou
     let lanes = F::Sum::lanes::<S>();
     let whole = second.len() / lanes * lanes;
     for at in (0..whole).step_by(lanes) {
-        let pairs = F::join(simd, load::<F::Sum, S>(&first[at..]), load::<F::Sum, S>(&second[at..]));
+        let pairs = F::join(
+            simd,
+            load::<F::Sum, S>(&first[at..]),
+            load::<F::Sum, S>(&second[at..]),
+        );
         store::<F::Sum, S>(bytemuck::cast_slice_mut(&mut out[at..]), pairs);
     }
-    let rest = second[whole..].iter().copied().chain(std::iter::repeat(num_traits::zero()));
+    let rest = second[whole..]
+        .iter()
+        .copied()
+        .chain(std::iter::repeat(num_traits::zero()));
     for ((&first, second), out) in first[whole..].iter().zip(rest).zip(&mut out[whole..]) {
         *out = one(first, second);
     }

@@ -33,8 +33,15 @@ pub fn filters(
 ) -> Result<Tensor> {
     let (batch, length, width) = x.dims3()?;
     let (rows, filters) = horizontal.dims2()?;
-    if rows != heights.iter().sum::<usize>() * width + heights.len() || vertical.dims() != [length + 1] {
-        bail!("filters: x {:?}, {:?} and {:?} do not fit", x.shape(), horizontal.shape(), vertical.shape());
+    if rows != heights.iter().sum::<usize>() * width + heights.len()
+        || vertical.dims() != [length + 1]
+    {
+        bail!(
+            "filters: x {:?}, {:?} and {:?} do not fit",
+            x.shape(),
+            horizontal.shape(),
+            vertical.shape()
+        );
     }
     if width == 0 || filters == 0 || heights.iter().any(|&h| h == 0 || h > length) {
         bail!("{filters} filters of heights {heights:?} over a window of {length} x {width}");
@@ -42,7 +49,13 @@ pub fn filters(
     if lengths.len() != batch || lengths.iter().any(|&n| n as usize > length) {
         bail!("filters: {batch} windows need as many lengths up to {length}");
     }
-    let op = Filters { lengths: lengths.to_vec(), heights: heights.to_vec(), length, width, filters };
+    let op = Filters {
+        lengths: lengths.to_vec(),
+        heights: heights.to_vec(),
+        length,
+        width,
+        filters,
+    };
     let shape = (batch, op.outputs());
     Op::new(op, shape).of([x, horizontal, vertical])
 }
@@ -74,7 +87,11 @@ impl Filters {
 
     /// About the number of multiply-adds on the way there.
     fn work(&self) -> usize {
-        self.lengths.len() * self.length * self.heights.iter().sum::<usize>() * self.width * self.filters
+        self.lengths.len()
+            * self.length
+            * self.heights.iter().sum::<usize>()
+            * self.width
+            * self.filters
     }
 }
 
@@ -87,31 +104,72 @@ impl Fused<3> for Filters {
         let mut y = vec![T::zero(); self.lengths.len() * self.outputs()];
         let bests = self.heights.len() * self.filters;
         let mut best = vec![0; self.lengths.len() * bests];
-        let blocks = self.lengths.chunks(BLOCK).zip(x.chunks(BLOCK * self.length * self.width));
-        let blocks = blocks.zip(y.chunks_mut(BLOCK * self.outputs()).zip(best.chunks_mut(BLOCK * bests)));
+        let blocks = self
+            .lengths
+            .chunks(BLOCK)
+            .zip(x.chunks(BLOCK * self.length * self.width));
+        let blocks = blocks.zip(
+            y.chunks_mut(BLOCK * self.outputs())
+                .zip(best.chunks_mut(BLOCK * bests)),
+        );
         let arch = Arch::new();
         each(self.work(), blocks, |((lengths, x), (y, best))| {
-            arch.dispatch(Forward { filters: self, lengths, x, horizontal, vertical, y, best });
+            arch.dispatch(Forward {
+                filters: self,
+                lengths,
+                x,
+                horizontal,
+                vertical,
+                y,
+                best,
+            });
         });
         (y, best)
     }
 
-    fn backward<T: Real>(&self, args: [&[T]; 3], best: &Vec<u32>, y: &[T], grad: &[T]) -> [Vec<T>; 3] {
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; 3],
+        best: &Vec<u32>,
+        y: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 3] {
         let [x, horizontal, vertical] = args;
         let (outputs, bests) = (self.outputs(), self.heights.len() * self.filters);
         let across = &transpose(horizontal, self.filters);
         let mut dx = vec![T::zero(); x.len()];
         let size = BLOCK * self.length * self.width;
-        let blocks = self.lengths.chunks(BLOCK).zip(x.chunks(size).zip(dx.chunks_mut(size)));
+        let blocks = self
+            .lengths
+            .chunks(BLOCK)
+            .zip(x.chunks(size).zip(dx.chunks_mut(size)));
         let blocks = blocks.zip(best.chunks(BLOCK * bests));
         let blocks = blocks.zip(y.chunks(BLOCK * outputs).zip(grad.chunks(BLOCK * outputs)));
         let arch = Arch::new();
-        let parts = each(self.work() / 4, blocks, |(((lengths, (x, dx)), best), (y, grad))| {
-            arch.dispatch(Backward { filters: self, lengths, x, across, vertical, best, y, grad, dx })
-        });
+        let parts = each(
+            self.work() / 4,
+            blocks,
+            |(((lengths, (x, dx)), best), (y, grad))| {
+                arch.dispatch(Backward {
+                    filters: self,
+                    lengths,
+                    x,
+                    across,
+                    vertical,
+                    best,
+                    y,
+                    grad,
+                    dx,
+                })
+            },
+        );
         let mut dacross = sum_all(horizontal.len() + vertical.len(), parts);
         let dvertical = dacross.split_off(horizontal.len());
-        [dx, transpose(&dacross, horizontal.len() / self.filters), dvertical]
+        [
+            dx,
+            transpose(&dacross, horizontal.len() / self.filters),
+            dvertical,
+        ]
     }
 }
 
@@ -130,7 +188,12 @@ impl<T: Real> WithSimd for Forward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let &Filters { length, width, filters, .. } = self.filters;
+        let &Filters {
+            length,
+            width,
+            filters,
+            ..
+        } = self.filters;
         let outputs = self.filters.outputs();
         let mut x = self.x.to_vec();
         for (x, &n) in x.chunks_exact_mut(length * width).zip(self.lengths) {
@@ -140,15 +203,38 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             // Positions whose rows reach into the next window are scored as well, and left alone.
             let positions = self.lengths.len() * length + 1 - height;
             let mut scores = vec![T::zero(); self.lengths.len() * length * filters];
-            let a = Strided { data: &x, row: width, column: 1 };
+            let a = Strided {
+                data: &x,
+                row: width,
+                column: 1,
+            };
             let kernel = &self.horizontal[rows.start * filters..rows.end * filters];
-            multiply_add(simd, [positions, filters, height * width], a, kernel, filters, &mut scores, filters);
-            let windows = scores.chunks_exact(length * filters).zip(self.y.chunks_exact_mut(outputs));
-            let bests = self.best.chunks_exact_mut(self.filters.heights.len() * filters);
+            multiply_add(
+                simd,
+                [positions, filters, height * width],
+                a,
+                kernel,
+                filters,
+                &mut scores,
+                filters,
+            );
+            let windows = scores
+                .chunks_exact(length * filters)
+                .zip(self.y.chunks_exact_mut(outputs));
+            let bests = self
+                .best
+                .chunks_exact_mut(self.filters.heights.len() * filters);
             for ((scores, y), best) in windows.zip(bests) {
-                let (y, best) = (&mut y[group * filters..][..filters], &mut best[group * filters..][..filters]);
+                let (y, best) = (
+                    &mut y[group * filters..][..filters],
+                    &mut best[group * filters..][..filters],
+                );
                 y.copy_from_slice(&scores[..filters]);
-                for (at, scores) in (0..).zip(scores.chunks_exact(filters)).take(length + 1 - height).skip(1) {
+                for (at, scores) in (0..)
+                    .zip(scores.chunks_exact(filters))
+                    .take(length + 1 - height)
+                    .skip(1)
+                {
                     for ((y, best), &score) in y.iter_mut().zip(&mut *best).zip(scores) {
                         (*y, *best) = if score > *y { (score, at) } else { (*y, *best) };
                     }
@@ -156,11 +242,17 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                 add(y, &self.horizontal[bias * filters..][..filters]);
             }
         }
-        for (x, y) in x.chunks_exact(length * width).zip(self.y.chunks_exact_mut(outputs)) {
+        for (x, y) in x
+            .chunks_exact(length * width)
+            .zip(self.y.chunks_exact_mut(outputs))
+        {
             let column = &mut y[outputs - width..];
             column.fill(self.vertical[length]);
-            x.chunks_exact(width).zip(self.vertical).for_each(|(x, &v)| add_scaled(column, v, x));
-            y.iter_mut().for_each(|y| *y = if *y > T::zero() { *y } else { T::zero() });
+            x.chunks_exact(width)
+                .zip(self.vertical)
+                .for_each(|(x, &v)| add_scaled(column, v, x));
+            y.iter_mut()
+                .for_each(|y| *y = if *y > T::zero() { *y } else { T::zero() });
         }
     }
 }
@@ -185,16 +277,33 @@ impl<T: Real> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
-        let &Filters { length, width, filters, .. } = self.filters;
+        let &Filters {
+            length,
+            width,
+            filters,
+            ..
+        } = self.filters;
         let (outputs, row) = (self.filters.outputs(), self.across.len() / filters);
         let mut sums = vec![T::zero(); self.across.len() + self.vertical.len()];
         let (dacross, dvertical) = sums.split_at_mut(self.across.len());
-        let results = self.y.chunks_exact(outputs).zip(self.grad.chunks_exact(outputs));
+        let results = self
+            .y
+            .chunks_exact(outputs)
+            .zip(self.grad.chunks_exact(outputs));
         let bests = self.best.chunks_exact(self.filters.heights.len() * filters);
-        let images = self.x.chunks_exact(length * width).zip(self.dx.chunks_exact_mut(length * width));
-        for (((&n, (x, dx)), best), (y, grad)) in self.lengths.iter().zip(images).zip(bests).zip(results) {
+        let images = self
+            .x
+            .chunks_exact(length * width)
+            .zip(self.dx.chunks_exact_mut(length * width));
+        for (((&n, (x, dx)), best), (y, grad)) in
+            self.lengths.iter().zip(images).zip(bests).zip(results)
+        {
             let end = n as usize * width;
-            let gated: Vec<T> = grad.iter().zip(y).map(|(&g, &y)| if y > T::zero() { g } else { T::zero() }).collect();
+            let gated: Vec<T> = grad
+                .iter()
+                .zip(y)
+                .map(|(&g, &y)| if y > T::zero() { g } else { T::zero() })
+                .collect();
             let (gates, column) = gated.split_at(outputs - width);
             for (group, (height, rows, bias)) in self.filters.groups().enumerate() {
                 for f in 0..filters {
@@ -207,7 +316,9 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                     add_scaled(&mut dx[image], g, &self.across[filter]);
                 }
             }
-            let images = x[..end].chunks_exact(width).zip(dx[..end].chunks_exact_mut(width));
+            let images = x[..end]
+                .chunks_exact(width)
+                .zip(dx[..end].chunks_exact_mut(width));
             for (((x, dx), &v), dv) in images.zip(self.vertical).zip(&mut *dvertical) {
                 *dv += dot(simd, column, x);
                 add_scaled(dx, v, column);

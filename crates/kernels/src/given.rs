@@ -32,7 +32,10 @@ impl CustomOp1 for Given {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((x.device.zeros_impl(&().into(), candle_core::DType::F32)?, ().into()))
+        Ok((
+            x.device.zeros_impl(&().into(), candle_core::DType::F32)?,
+            ().into(),
+        ))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
@@ -51,7 +54,9 @@ mod tests {
         let x = Var::new(&[[0.5_f64, -1.0], [2.0, 3.0]], &Device::Cpu).unwrap();
         let grad = Tensor::new(&[[1.0_f64, 0.0], [-2.0, 0.25]], &Device::Cpu).unwrap();
         let y = x.sqr().unwrap();
-        let by = |grads: candle_core::backprop::GradStore| grads.get(&x).unwrap().to_vec2::<f64>().unwrap();
+        let by = |grads: candle_core::backprop::GradStore| {
+            grads.get(&x).unwrap().to_vec2::<f64>().unwrap()
+        };
         let summed = (&y * &grad).unwrap().sum_all().unwrap().backward().unwrap();
         assert_eq!(by(backward(&y, &grad).unwrap()), by(summed));
         assert!(backward(&y, &grad.t().unwrap().narrow(0, 0, 1).unwrap()).is_err());

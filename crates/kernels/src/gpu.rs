@@ -108,7 +108,15 @@ impl Gpu {
     pub(crate) fn clear(&self, numbers: View<'_>) -> Result<()> {
         let stream = bound(&self.0)?;
         // SAFETY: they are as many, and the stream orders what follows.
-        unsafe { result::memset_d8_async(numbers.address, 0, numbers.len * size_of::<f32>(), stream.cu_stream()) }.w()
+        unsafe {
+            result::memset_d8_async(
+                numbers.address,
+                0,
+                numbers.len * size_of::<f32>(),
+                stream.cu_stream(),
+            )
+        }
+        .w()
     }
 
     /// A copy of what lies on the CPU.
@@ -119,16 +127,25 @@ impl Gpu {
     }
 
     /// A copy on the CPU; waits for all that comes before.
-    pub(crate) fn copy_out<T: DeviceRepr + Clone + Default>(&self, memory: &Memory<T>) -> Result<Vec<T>> {
+    pub(crate) fn copy_out<T: DeviceRepr + Clone + Default>(
+        &self,
+        memory: &Memory<T>,
+    ) -> Result<Vec<T>> {
         memory.read(&self.0)
     }
 
     /// Copies some numbers to where at least as many lie.
     pub(crate) fn copy(&self, from: View<'_>, to: View<'_>) -> Result<()> {
-        assert!(from.len <= to.len, "{} numbers to the place of {}", from.len, to.len);
+        assert!(
+            from.len <= to.len,
+            "{} numbers to the place of {}",
+            from.len,
+            to.len
+        );
         let (bytes, stream) = (from.len * size_of::<f32>(), bound(&self.0)?);
         // SAFETY: there is room, and the stream is that of both.
-        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, stream.cu_stream()) }.w()
+        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, stream.cu_stream()) }
+            .w()
     }
 
     /// A copy of some numbers.
@@ -145,7 +162,9 @@ impl Gpu {
 
     /// How many numbers a block may share.
     pub(crate) fn shared(&self) -> Result<usize> {
-        let bytes = self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        let bytes = self.attribute(
+            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+        )?;
         Ok(bytes / size_of::<f32>())
     }
 
@@ -158,24 +177,40 @@ impl Gpu {
         /// By stream, module and kernel.
         type Key = (usize, &'static str, &'static str);
         thread_local!(static FUNCTIONS: RefCell<HashMap<Key, Rc<CudaFunction>>> = RefCell::default());
-        let key = (Arc::as_ptr(&self.0.cuda_stream()) as usize, module.name, kernel);
+        let key = (
+            Arc::as_ptr(&self.0.cuda_stream()) as usize,
+            module.name,
+            kernel,
+        );
         if let Some(function) = FUNCTIONS.with_borrow(|functions| functions.get(&key).cloned()) {
             return Ok(function);
         }
-        let function = Rc::new(self.0.get_or_load_custom_func(kernel, module.name, module.ptx)?.into_cuda_function());
+        let function = Rc::new(
+            self.0
+                .get_or_load_custom_func(kernel, module.name, module.ptx)?
+                .into_cuda_function(),
+        );
         FUNCTIONS.with_borrow_mut(|functions| functions.insert(key, Rc::clone(&function)));
         Ok(function)
     }
 
     /// Runs a kernel. The arguments are those that it says it takes.
-    pub(crate) fn launch(&self, module: Module, kernel: &'static str, shape: LaunchConfig, args: &[Arg]) -> Result<()> {
+    pub(crate) fn launch(
+        &self,
+        module: Module,
+        kernel: &'static str,
+        shape: LaunchConfig,
+        args: &[Arg],
+    ) -> Result<()> {
         if shape.grid_dim.0 == 0 || shape.grid_dim.1 == 0 {
             return Ok(());
         }
         let function = self.function(module, kernel)?;
         if shape.shared_mem_bytes as usize > SHARED * size_of::<f32>() {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, shape.shared_mem_bytes as i32).w()?;
+            function
+                .set_attribute(most, shape.shared_mem_bytes as i32)
+                .w()?;
         }
         let stream = self.0.cuda_stream();
         let mut builder = stream.launch_builder(&function);
@@ -193,7 +228,13 @@ impl Gpu {
     }
 
     /// `to = a b`, with a `[m, k]`, b `[k, n]`, and the rows of `to` so far apart.
-    pub(crate) fn product(&self, [m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, to: Matrix<'_>) -> Result<()> {
+    pub(crate) fn product(
+        &self,
+        [m, n, k]: [usize; 3],
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        to: Matrix<'_>,
+    ) -> Result<()> {
         if m == 0 || n == 0 {
             return Ok(());
         }
@@ -208,18 +249,42 @@ impl Gpu {
         // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that of their stream.
         unsafe {
             let (b, a, c) = (b_at as *const f32, a_at as *const f32, c_at as *mut f32);
-            sgemm(*blas.handle(), b_op, a_op, n, m, k, &one, b, ldb, a, lda, &none, c, ldc)
+            sgemm(
+                *blas.handle(),
+                b_op,
+                a_op,
+                n,
+                m,
+                k,
+                &one,
+                b,
+                ldb,
+                a,
+                lda,
+                &none,
+                c,
+                ldc,
+            )
         }
         .map_err(candle_core::Error::wrap)
     }
 
     /// A tensor to differentiate by, whose numbers `set` sets.
-    pub(crate) fn variable(&self, shape: impl Into<Shape>, set: impl FnOnce(View<'_>) -> Result<()>) -> Result<Tensor> {
+    pub(crate) fn variable(
+        &self,
+        shape: impl Into<Shape>,
+        set: impl FnOnce(View<'_>) -> Result<()>,
+    ) -> Result<Tensor> {
         let shape = shape.into();
         let numbers = self.owned(shape.elem_count())?;
         set(view(&numbers))?;
         let storage = CudaStorage::wrap_cuda_slice(numbers, self.0.clone());
-        Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), true))
+        Ok(Tensor::from_storage(
+            Storage::Cuda(storage),
+            shape,
+            BackpropOp::none(),
+            true,
+        ))
     }
 }
 
@@ -238,7 +303,11 @@ pub(crate) fn each(n: usize) -> LaunchConfig {
 /// So many blocks of so many threads, with so many numbers of memory that a block shares.
 pub(crate) fn blocks(n: usize, threads: u32, shared: usize) -> LaunchConfig {
     let shared_mem_bytes = (shared * size_of::<f32>()) as u32;
-    LaunchConfig { grid_dim: (n as u32, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes }
+    LaunchConfig {
+        grid_dim: (n as u32, 1, 1),
+        block_dim: (threads, 1, 1),
+        shared_mem_bytes,
+    }
 }
 
 /// The power of two with about a thread for each of n elements.
@@ -270,7 +339,9 @@ fn begin(ordinal: usize) -> Result<Device> {
     unsafe {
         cuda.disable_event_tracking();
         if cuda.cuda_stream().context().has_async_alloc() {
-            let pool = result::device::get_default_mem_pool(cuda.cuda_stream().context().cu_device()).w()?;
+            let pool =
+                result::device::get_default_mem_pool(cuda.cuda_stream().context().cu_device())
+                    .w()?;
             let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
             result::mem_pool::set_attribute(pool, threshold, (&raw mut kept).cast()).w()?;
         }
@@ -288,7 +359,10 @@ pub fn peak_memory(device: &Device) -> Result<Option<u64>> {
     if !context.has_async_alloc() {
         return Ok(None);
     }
-    let (mut bytes, most) = (0_u64, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH);
+    let (mut bytes, most) = (
+        0_u64,
+        sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+    );
     // SAFETY: the pool is that of the context's device, and the attribute is 64 bits.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
@@ -302,7 +376,9 @@ pub fn peak_memory(device: &Device) -> Result<Option<u64>> {
 /// # Errors
 /// If a tensor is another, or the GPU fails.
 pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
-    let Some(first) = tensors.first() else { return Ok(true) };
+    let Some(first) = tensors.first() else {
+        return Ok(true);
+    };
     let watch = Watch::new(first.device(), 0)?;
     watch.look_at(tensors)?;
     Ok(watch.read()?.1)

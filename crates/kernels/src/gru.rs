@@ -34,14 +34,29 @@ struct Sizes {
 pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
     let (batch, length, input) = x.dims3()?;
     let (rows, columns) = kernel.dims2()?;
-    let sizes = Sizes { length, input, width: columns / 3 };
+    let sizes = Sizes {
+        length,
+        input,
+        width: columns / 3,
+    };
     if rows != input + sizes.width + 1 || columns % 3 != 0 || lengths.len() != batch {
-        bail!("gru: x {:?}, kernel {:?} and {} lengths do not fit", x.shape(), kernel.shape(), lengths.len());
+        bail!(
+            "gru: x {:?}, kernel {:?} and {} lengths do not fit",
+            x.shape(),
+            kernel.shape(),
+            lengths.len()
+        );
     }
     if lengths.iter().any(|&n| n == 0 || n as usize > length) {
         bail!("gru: lengths must lie in 1..={length}");
     }
-    let op = Op::new(Gru { sizes, lengths: lengths.to_vec() }, (batch, sizes.width));
+    let op = Op::new(
+        Gru {
+            sizes,
+            lengths: lengths.to_vec(),
+        },
+        (batch, sizes.width),
+    );
     op.of([x, kernel])
 }
 
@@ -56,11 +71,22 @@ impl Fused<2> for Gru {
     type Tape<T: Real> = Vec<Vec<T>>;
 
     fn forward<T: Real>(&self, [x, kernel]: [&[T]; 2]) -> (Vec<T>, Self::Tape<T>) {
-        let Sizes { length, input, width } = self.sizes;
+        let Sizes {
+            length,
+            input,
+            width,
+        } = self.sizes;
         let arch = Arch::new();
-        let blocks = x.chunks(BLOCK * length * input).zip(self.lengths.chunks(BLOCK));
+        let blocks = x
+            .chunks(BLOCK * length * input)
+            .zip(self.lengths.chunks(BLOCK));
         let parts = each(x.len() * 3 * width, blocks, |(x, lengths)| {
-            arch.dispatch(Forward { sizes: self.sizes, x, kernel, lengths })
+            arch.dispatch(Forward {
+                sizes: self.sizes,
+                x,
+                kernel,
+                lengths,
+            })
         });
         let mut states = Vec::with_capacity(self.lengths.len() * width);
         let tapes = parts.into_iter().map(|(state, tape)| {
@@ -71,18 +97,43 @@ impl Fused<2> for Gru {
         (states, tapes)
     }
 
-    fn backward<T: Real>(&self, args: [&[T]; 2], tapes: &Self::Tape<T>, _: &[T], grad: &[T]) -> [Vec<T>; 2] {
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; 2],
+        tapes: &Self::Tape<T>,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 2] {
         let [x, kernel] = args;
-        let Sizes { length, input, width } = self.sizes;
+        let Sizes {
+            length,
+            input,
+            width,
+        } = self.sizes;
         let across = transpose(&kernel[..(input + width) * 3 * width], 3 * width);
         let arch = Arch::new();
         let mut dx = vec![T::zero(); x.len()];
         let size = BLOCK * length * input;
-        let blocks = dx.chunks_mut(size).zip(x.chunks(size)).zip(self.lengths.chunks(BLOCK));
+        let blocks = dx
+            .chunks_mut(size)
+            .zip(x.chunks(size))
+            .zip(self.lengths.chunks(BLOCK));
         let blocks = blocks.zip(tapes.iter().zip(grad.chunks(BLOCK * width)));
-        let parts = each(x.len() * 6 * width, blocks, |(((dx, x), lengths), (tape, grad))| {
-            arch.dispatch(Backward { sizes: self.sizes, x, dx, across: &across, lengths, tape, grad })
-        });
+        let parts = each(
+            x.len() * 6 * width,
+            blocks,
+            |(((dx, x), lengths), (tape, grad))| {
+                arch.dispatch(Backward {
+                    sizes: self.sizes,
+                    x,
+                    dx,
+                    across: &across,
+                    lengths,
+                    tape,
+                    grad,
+                })
+            },
+        );
         [dx, sum_all(kernel.len(), parts)]
     }
 }
@@ -102,7 +153,11 @@ impl<T: Real> WithSimd for Forward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Sizes { length, input, width } = self.sizes;
+        let Sizes {
+            length,
+            input,
+            width,
+        } = self.sizes;
         let (rows, all, two) = (self.lengths.len(), 3 * width, 2 * width);
         let (by_input, rest) = self.kernel.split_at(input * all);
         let (by_state, bias) = rest.split_at(width * all);
@@ -110,13 +165,27 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         let mut state = vec![T::zero(); rows * width];
         let mut reset = vec![T::zero(); rows * width];
         let steps = self.lengths.iter().max().map_or(0, |&n| n as usize);
-        for (t, tape) in tape.chunks_exact_mut(rows * 4 * width).enumerate().take(steps) {
+        for (t, tape) in tape
+            .chunks_exact_mut(rows * 4 * width)
+            .enumerate()
+            .take(steps)
+        {
             let (gates, before) = tape.split_at_mut(rows * all);
             before.copy_from_slice(&state);
-            gates.chunks_exact_mut(all).for_each(|g| g.copy_from_slice(bias));
-            let x = Strided { data: &self.x[t * input..], row: length * input, column: 1 };
+            gates
+                .chunks_exact_mut(all)
+                .for_each(|g| g.copy_from_slice(bias));
+            let x = Strided {
+                data: &self.x[t * input..],
+                row: length * input,
+                column: 1,
+            };
             multiply_add(simd, [rows, all, input], x, by_input, all, gates, all);
-            let s = Strided { data: before, row: width, column: 1 };
+            let s = Strided {
+                data: before,
+                row: width,
+                column: 1,
+            };
             multiply_add(simd, [rows, two, width], s, by_state, all, gates, all);
             for (r, gates) in gates.chunks_exact_mut(all).enumerate() {
                 map(
@@ -125,10 +194,27 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                     #[inline(always)]
                     |simd, x| sigmoid::<T, S>(simd, x),
                 );
-                product(simd, &mut reset[r * width..][..width], &gates[width..two], &before[r * width..]);
+                product(
+                    simd,
+                    &mut reset[r * width..][..width],
+                    &gates[width..two],
+                    &before[r * width..],
+                );
             }
-            let g = Strided { data: &reset, row: width, column: 1 };
-            multiply_add(simd, [rows, width, width], g, &by_state[two..], all, &mut gates[two..], all);
+            let g = Strided {
+                data: &reset,
+                row: width,
+                column: 1,
+            };
+            multiply_add(
+                simd,
+                [rows, width, width],
+                g,
+                &by_state[two..],
+                all,
+                &mut gates[two..],
+                all,
+            );
             for (r, gates) in gates.chunks_exact_mut(all).enumerate() {
                 map(
                     simd,
@@ -165,15 +251,28 @@ impl<T: Real> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
-        let Sizes { length, input, width } = self.sizes;
+        let Sizes {
+            length,
+            input,
+            width,
+        } = self.sizes;
         let (rows, all, two, side) = (self.lengths.len(), 3 * width, 2 * width, input + width);
         let mut dkernel = vec![T::zero(); (side + 1) * all];
         let mut ds = self.grad.to_vec();
         // Gradients before the gates' nonlinearities, of g s, and g s itself.
-        let (mut dgates, mut dreset, mut reset) =
-            (vec![T::zero(); rows * all], vec![T::zero(); rows * width], vec![T::zero(); rows * width]);
+        let (mut dgates, mut dreset, mut reset) = (
+            vec![T::zero(); rows * all],
+            vec![T::zero(); rows * width],
+            vec![T::zero(); rows * width],
+        );
         let steps = self.lengths.iter().max().map_or(0, |&n| n as usize);
-        for (t, tape) in self.tape.chunks_exact(rows * 4 * width).enumerate().take(steps).rev() {
+        for (t, tape) in self
+            .tape
+            .chunks_exact(rows * 4 * width)
+            .enumerate()
+            .take(steps)
+            .rev()
+        {
             let (gates, before) = tape.split_at(rows * all);
             let alive = |r: usize| t < self.lengths[r] as usize;
             dgates.fill(T::zero());
@@ -188,11 +287,28 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                     ds[i] *= T::one() - z;
                 }
             }
-            let dc = Strided { data: &dgates[two..], row: all, column: 1 };
-            multiply_add(simd, [rows, width, width], dc, &self.across[two * side + input..], side, &mut dreset, width);
+            let dc = Strided {
+                data: &dgates[two..],
+                row: all,
+                column: 1,
+            };
+            multiply_add(
+                simd,
+                [rows, width, width],
+                dc,
+                &self.across[two * side + input..],
+                side,
+                &mut dreset,
+                width,
+            );
             for r in 0..rows {
                 let (gates, s) = (&gates[r * all..][..all], &before[r * width..][..width]);
-                product(simd, &mut reset[r * width..][..width], &gates[width..two], s);
+                product(
+                    simd,
+                    &mut reset[r * width..][..width],
+                    &gates[width..two],
+                    s,
+                );
                 if alive(r) {
                     let (d, ds) = (&mut dgates[r * all..][..all], &mut ds[r * width..][..width]);
                     for (i, &dr) in dreset[r * width..][..width].iter().enumerate() {
@@ -202,17 +318,68 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                     }
                 }
             }
-            let d = Strided { data: &dgates, row: all, column: 1 };
-            multiply_add(simd, [rows, width, two], d, &self.across[input..], side, &mut ds, width);
-            multiply_add(simd, [rows, input, all], d, self.across, side, &mut self.dx[t * input..], length * input);
-            let x = Strided { data: &self.x[t * input..], row: 1, column: length * input };
+            let d = Strided {
+                data: &dgates,
+                row: all,
+                column: 1,
+            };
+            multiply_add(
+                simd,
+                [rows, width, two],
+                d,
+                &self.across[input..],
+                side,
+                &mut ds,
+                width,
+            );
+            multiply_add(
+                simd,
+                [rows, input, all],
+                d,
+                self.across,
+                side,
+                &mut self.dx[t * input..],
+                length * input,
+            );
+            let x = Strided {
+                data: &self.x[t * input..],
+                row: 1,
+                column: length * input,
+            };
             multiply_add(simd, [input, all, rows], x, &dgates, all, &mut dkernel, all);
-            let s = Strided { data: before, row: 1, column: width };
-            multiply_add(simd, [width, two, rows], s, &dgates, all, &mut dkernel[input * all..], all);
-            let g = Strided { data: &reset, row: 1, column: width };
-            multiply_add(simd, [width, width, rows], g, &dgates[two..], all, &mut dkernel[input * all + two..], all);
+            let s = Strided {
+                data: before,
+                row: 1,
+                column: width,
+            };
+            multiply_add(
+                simd,
+                [width, two, rows],
+                s,
+                &dgates,
+                all,
+                &mut dkernel[input * all..],
+                all,
+            );
+            let g = Strided {
+                data: &reset,
+                row: 1,
+                column: width,
+            };
+            multiply_add(
+                simd,
+                [width, width, rows],
+                g,
+                &dgates[two..],
+                all,
+                &mut dkernel[input * all + two..],
+                all,
+            );
             for d in dgates.chunks_exact(all) {
-                dkernel[side * all..].iter_mut().zip(d).for_each(|(sum, &d)| *sum += d);
+                dkernel[side * all..]
+                    .iter_mut()
+                    .zip(d)
+                    .for_each(|(sum, &d)| *sum += d);
             }
         }
         dkernel
@@ -231,7 +398,11 @@ fn product<T: Real, S: Simd>(_: S, out: &mut [T], a: &[T], b: &[T]) {
 #[inline(always)]
 fn sigmoid<T: Real, S: Simd>(simd: S, x: T::Vector<S>) -> T::Vector<S> {
     let (zero, one) = (T::splat(simd, T::zero()), T::splat(simd, T::one()));
-    T::vdiv(simd, one, T::vadd(simd, one, T::vexp(simd, T::vsub(simd, zero, x))))
+    T::vdiv(
+        simd,
+        one,
+        T::vadd(simd, one, T::vexp(simd, T::vsub(simd, zero, x))),
+    )
 }
 
 /// 2 sigmoid(2 x) - 1

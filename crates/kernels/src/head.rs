@@ -61,13 +61,20 @@ pub struct Softmax<F: Element> {
 impl<F: Factor> Softmax<F> {
     /// The cross-entropy of each hidden vector: -log p(target).
     pub fn cross_entropy(&self) -> impl Iterator<Item = f64> + '_ {
-        self.log_sum_exp.iter().zip(&self.target).map(|(&l, &s)| (l - s).double())
+        self.log_sum_exp
+            .iter()
+            .zip(&self.target)
+            .map(|(&l, &s)| (l - s).double())
     }
 }
 
 /// The first sweep. `hidden` is `[batch, width]`, `targets` the item of each hidden vector; products are made of `F`: of `f32`
 /// or `f64` as they are, or of [`Pair`](crate::bf16::Pair)s of them rounded to bfloat16.
-pub fn softmax<F: Factor>(linear: Linear<'_, F::Sum>, hidden: &[F::Sum], targets: &[u32]) -> Softmax<F> {
+pub fn softmax<F: Factor>(
+    linear: Linear<'_, F::Sum>,
+    hidden: &[F::Sum],
+    targets: &[u32],
+) -> Softmax<F> {
     let width = hidden.len() / targets.len().max(1);
     let packed = Packed::new(hidden, width);
     let target = target_scores(linear, &packed, width, targets);
@@ -75,19 +82,41 @@ pub fn softmax<F: Factor>(linear: Linear<'_, F::Sum>, hidden: &[F::Sum], targets
     let mut kept = Kept::new(rows, packed.panels().count());
     let arch = Arch::new();
     let sweep = |((weight, bias), kept)| {
-        let chunk = Chunk { linear: Linear { weight, bias }, packed: &packed, width };
-        arch.dispatch(Sweep { chunk, target: &target, kept })
+        let chunk = Chunk {
+            linear: Linear { weight, bias },
+            packed: &packed,
+            width,
+        };
+        arch.dispatch(Sweep {
+            chunk,
+            target: &target,
+            kept,
+        })
     };
-    let weights = linear.weight.par_chunks(rows * width).zip(linear.bias.par_chunks(rows));
+    let weights = linear
+        .weight
+        .par_chunks(rows * width)
+        .zip(linear.bias.par_chunks(rows));
     let parts: Vec<_> = weights.zip(kept.chunks_mut()).map(sweep).collect();
-    let log_sum_exp = (0..targets.len()).map(|b| join(parts.iter().map(|(r, s)| (r[b], s[b])))).collect();
+    let log_sum_exp = (0..targets.len())
+        .map(|b| join(parts.iter().map(|(r, s)| (r[b], s[b]))))
+        .collect();
     let references = parts.into_iter().map(|(reference, _)| reference).collect();
-    Softmax { log_sum_exp, target, packed, references, kept }
+    Softmax {
+        log_sum_exp,
+        target,
+        packed,
+        references,
+        kept,
+    }
 }
 
 /// log sum of e^reference * sum over the chunks' (reference, sum).
 fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
-    let max = parts.clone().map(|p| p.0).fold(T::neg_infinity(), num_traits::Float::max);
+    let max = parts
+        .clone()
+        .map(|p| p.0)
+        .fold(T::neg_infinity(), num_traits::Float::max);
     max + parts.map(|(m, s)| (m - max).exp() * s).sum::<T>().ln()
 }
 
@@ -113,7 +142,13 @@ pub(crate) fn target_scores<F: Factor>(
             let score = |(b, &t): (usize, &u32)| {
                 let t = t as usize;
                 let weight = F::rows(simd, &linear.weight[t * width..][..width], width, &mut room);
-                packed.score(simd, b / PANEL * PANEL, weight, &linear.bias[t..=t], &mut scores);
+                packed.score(
+                    simd,
+                    b / PANEL * PANEL,
+                    weight,
+                    &linear.bias[t..=t],
+                    &mut scores,
+                );
                 scores[b % PANEL]
             };
             targets.iter().enumerate().map(score).collect()
@@ -160,9 +195,15 @@ impl<F: Factor> WithSimd for Sweep<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
         let mut reference = self.target.to_vec();
-        reference.resize(self.target.len().next_multiple_of(PANEL), num_traits::zero());
+        reference.resize(
+            self.target.len().next_multiple_of(PANEL),
+            num_traits::zero(),
+        );
         let sums = self.sums(simd, &reference);
-        if sums[..self.target.len()].iter().all(|&sum| sum < F::Sum::of(MOST)) {
+        if sums[..self.target.len()]
+            .iter()
+            .all(|&sum| sum < F::Sum::of(MOST))
+        {
             return (reference, sums);
         }
         let reference = self.largest(simd);
@@ -213,7 +254,11 @@ impl<F: Factor> Sweep<'_, F> {
                 for row in scores.chunks_exact(PANEL) {
                     for c in (0..n).step_by(F::Sum::lanes::<S>()) {
                         let largest = &mut largest[start + c..];
-                        let max = F::Sum::vmax(simd, load::<F::Sum, S>(&row[c..]), load::<F::Sum, S>(largest));
+                        let max = F::Sum::vmax(
+                            simd,
+                            load::<F::Sum, S>(&row[c..]),
+                            load::<F::Sum, S>(largest),
+                        );
                         store::<F::Sum, S>(largest, max);
                     }
                 }
@@ -241,11 +286,17 @@ fn exponentials<F: Factor, S: Simd>(
         let [ref0, ref1] = [first, second].map(|c| load::<F::Sum, S>(&reference[c..]));
         let [mut sum0, mut sum1] = [first, second].map(|c| load::<F::Sum, S>(&sums[c..]));
         for (i, row) in scores.chunks_exact(PANEL).enumerate() {
-            let x0 = F::Sum::vexp(simd, F::Sum::vsub(simd, load::<F::Sum, S>(&row[first..]), ref0));
+            let x0 = F::Sum::vexp(
+                simd,
+                F::Sum::vsub(simd, load::<F::Sum, S>(&row[first..]), ref0),
+            );
             sum0 = F::Sum::vadd(simd, sum0, x0);
             let mut x1 = x0;
             if F::NUMBERS == 2 {
-                x1 = F::Sum::vexp(simd, F::Sum::vsub(simd, load::<F::Sum, S>(&row[second..]), ref1));
+                x1 = F::Sum::vexp(
+                    simd,
+                    F::Sum::vsub(simd, load::<F::Sum, S>(&row[second..]), ref1),
+                );
                 sum1 = F::Sum::vadd(simd, sum1, x1);
             }
             take(i * across + first, F::join(simd, x0, x1));

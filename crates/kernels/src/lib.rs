@@ -43,7 +43,8 @@ pub use real::Real;
 /// Whether the fused operations run on a tensor: on a CPU in `f32` and `f64`, and in a build with `cuda` on a GPU in `f32`.
 pub fn runs_on(tensor: &candle_core::Tensor) -> bool {
     let device = tensor.device();
-    device.is_cpu() || cfg!(feature = "cuda") && device.is_cuda() && tensor.dtype() == candle_core::DType::F32
+    device.is_cpu()
+        || cfg!(feature = "cuda") && device.is_cuda() && tensor.dtype() == candle_core::DType::F32
 }
 
 /// Items are split into this many chunks, whatever the number of threads.

@@ -24,7 +24,13 @@ pub struct Mask {
 impl Mask {
     /// A mask of `n` elements from a generator that nothing was drawn from.
     pub fn new(rng: prl_seed::Rng, n: usize, rate: f64) -> Self {
-        Self { rng, before: 0, n, bar: (rate * 65_536.0).round() as u32, keep: (1.0 / (1.0 - rate)) as f32 }
+        Self {
+            rng,
+            before: 0,
+            n,
+            bar: (rate * 65_536.0).round() as u32,
+            keep: (1.0 / (1.0 - rate)) as f32,
+        }
     }
 
     /// The elements that follow the first `before` of a longer mask.
@@ -43,14 +49,21 @@ impl Mask {
         self.rng.clone().fill_bytes(&mut draws);
         let is_dropped = |draw: &[u8]| u32::from(u16::from_le_bytes([draw[0], draw[1]])) < self.bar;
         let factor = |draw: &[u8]| if is_dropped(draw) { 0.0 } else { self.keep };
-        draws[2 * self.before..].chunks_exact(2).map(factor).collect()
+        draws[2 * self.before..]
+            .chunks_exact(2)
+            .map(factor)
+            .collect()
     }
 }
 
 /// Each element of `x` times its factor. Where [`runs_on`](crate::runs_on) says.
 pub fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
     if mask.n != x.elem_count() {
-        bail!("dropout: {} elements and a mask of {}", x.elem_count(), mask.n);
+        bail!(
+            "dropout: {} elements and a mask of {}",
+            x.elem_count(),
+            mask.n
+        );
     }
     Op::new(Dropout(mask), x.shape()).of([x])
 }
@@ -59,7 +72,9 @@ struct Dropout(Mask);
 
 /// Each element times its factor.
 pub(crate) fn scale<T: Real>(x: &mut [T], factors: &[f32]) {
-    x.iter_mut().zip(factors).for_each(|(x, &factor)| *x *= T::of(f64::from(factor)));
+    x.iter_mut()
+        .zip(factors)
+        .for_each(|(x, &factor)| *x *= T::of(f64::from(factor)));
 }
 
 fn scaled<T: Real>(x: &[T], factors: &[f32]) -> Vec<T> {
@@ -78,7 +93,13 @@ impl Fused<1> for Dropout {
         (scaled(x, &factors), factors)
     }
 
-    fn backward<T: Real>(&self, _: [&[T]; 1], factors: &Vec<f32>, _: &[T], grad: &[T]) -> [Vec<T>; 1] {
+    fn backward<T: Real>(
+        &self,
+        _: [&[T]; 1],
+        factors: &Vec<f32>,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 1] {
         [scaled(grad, factors)]
     }
 }

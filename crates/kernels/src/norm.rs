@@ -20,7 +20,12 @@ const COST: usize = 8;
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     if scale.dims() != [width] || shift.dims() != [width] || width == 0 {
-        bail!("layer norm: x {:?}, scale {:?} and shift {:?} do not fit", x.shape(), scale.shape(), shift.shape());
+        bail!(
+            "layer norm: x {:?}, scale {:?} and shift {:?} do not fit",
+            x.shape(),
+            scale.shape(),
+            shift.shape()
+        );
     }
     let op = Op::new(LayerNorm { eps }, x.shape());
     op.of([x, scale, shift])
@@ -40,7 +45,9 @@ pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [
     }
     let rest = to.into_remainder();
     if !rest.is_empty() {
-        rest.iter_mut().zip(from.remainder()).for_each(|(y, &x)| *y = x - mean);
+        rest.iter_mut()
+            .zip(from.remainder())
+            .for_each(|(y, &x)| *y = x - mean);
         let less = T::load_part(simd, rest);
         squares = T::vmul_add(simd, less, less, squares);
     }
@@ -57,7 +64,13 @@ pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut
 
 /// What a layer norm makes of a centred row: `y = then(y rooted scale + shift)`.
 #[inline(always)]
-pub(crate) fn affine<T: Real>(y: &mut [T], rooted: T, scale: &[T], shift: &[T], then: impl Fn(T) -> T) {
+pub(crate) fn affine<T: Real>(
+    y: &mut [T],
+    rooted: T,
+    scale: &[T],
+    shift: &[T],
+    then: impl Fn(T) -> T,
+) {
     for ((y, &scale), &shift) in y.iter_mut().zip(scale).zip(shift) {
         *y = then(*y * rooted * scale + shift);
     }
@@ -66,7 +79,14 @@ pub(crate) fn affine<T: Real>(y: &mut [T], rooted: T, scale: &[T], shift: &[T], 
 /// The way back: `grad`, that of what scale and shift make of a normalised row, becomes that of the row; the gradients of scale
 /// and shift are added to `sums`, one after the other.
 #[inline(always)]
-pub(crate) fn back<T: Real, S: Simd>(simd: S, normal: &[T], rooted: T, scale: &[T], grad: &mut [T], sums: &mut [T]) {
+pub(crate) fn back<T: Real, S: Simd>(
+    simd: S,
+    normal: &[T],
+    rooted: T,
+    scale: &[T],
+    grad: &mut [T],
+    sums: &mut [T],
+) {
     let (dscale, dshift) = sums.split_at_mut(scale.len());
     for (dshift, &g) in dshift.iter_mut().zip(&*grad) {
         *dshift += g;
@@ -78,7 +98,9 @@ pub(crate) fn back<T: Real, S: Simd>(simd: S, normal: &[T], rooted: T, scale: &[
     let n = T::of(grad.len() as f64);
     let (total, along) = sum_and_dot(simd, grad, normal);
     let (mean, along) = (total / n, along / n);
-    grad.iter_mut().zip(normal).for_each(|(g, &x)| *g = (*g - mean - x * along) * rooted);
+    grad.iter_mut()
+        .zip(normal)
+        .for_each(|(g, &x)| *g = (*g - mean - x * along) * rooted);
 }
 
 #[derive(Clone, Copy)]
@@ -94,19 +116,44 @@ impl Fused<3> for LayerNorm {
         let mut y = vec![T::zero(); x.len()];
         let size = BLOCK * scale.len();
         let arch = Arch::new();
-        each(COST * x.len(), y.chunks_mut(size).zip(x.chunks(size)), |(y, x)| {
-            arch.dispatch(Forward { eps: T::of(self.eps), x, scale, shift, y });
-        });
+        each(
+            COST * x.len(),
+            y.chunks_mut(size).zip(x.chunks(size)),
+            |(y, x)| {
+                arch.dispatch(Forward {
+                    eps: T::of(self.eps),
+                    x,
+                    scale,
+                    shift,
+                    y,
+                });
+            },
+        );
         (y, ())
     }
 
-    fn backward<T: Real>(&self, [x, scale, _]: [&[T]; 3], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 3] {
+    fn backward<T: Real>(
+        &self,
+        [x, scale, _]: [&[T]; 3],
+        _: &(),
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 3] {
         let mut dx = grad.to_vec();
         let size = BLOCK * scale.len();
         let arch = Arch::new();
-        let parts = each(2 * COST * x.len(), dx.chunks_mut(size).zip(x.chunks(size)), |(dx, x)| {
-            arch.dispatch(Backward { eps: T::of(self.eps), x, scale, dx })
-        });
+        let parts = each(
+            2 * COST * x.len(),
+            dx.chunks_mut(size).zip(x.chunks(size)),
+            |(dx, x)| {
+                arch.dispatch(Backward {
+                    eps: T::of(self.eps),
+                    x,
+                    scale,
+                    dx,
+                })
+            },
+        );
         let mut dscale = sum_all(2 * scale.len(), parts);
         let dshift = dscale.split_off(scale.len());
         [dx, dscale, dshift]
@@ -127,7 +174,11 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let width = self.scale.len();
-        for (y, x) in self.y.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
+        for (y, x) in self
+            .y
+            .chunks_exact_mut(width)
+            .zip(self.x.chunks_exact(width))
+        {
             let rooted = centre(simd, x, self.eps, y);
             affine(y, rooted, self.scale, self.shift, |y| y);
         }
@@ -151,7 +202,11 @@ impl<T: Real> WithSimd for Backward<'_, T> {
         let width = self.scale.len();
         let mut sums = vec![T::zero(); 2 * width];
         let mut normal = vec![T::zero(); width];
-        for (dx, x) in self.dx.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
+        for (dx, x) in self
+            .dx
+            .chunks_exact_mut(width)
+            .zip(self.x.chunks_exact(width))
+        {
             let rooted = normalise(simd, x, self.eps, &mut normal);
             back(simd, &normal, rooted, self.scale, dx, &mut sums);
         }

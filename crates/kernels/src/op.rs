@@ -6,7 +6,8 @@ use candle_core::backend::BackendStorage;
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::CudaStorage;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor,
+    WithDType, bail,
 };
 
 #[cfg(feature = "cuda")]
@@ -33,7 +34,13 @@ pub(crate) trait Fused<const N: usize>: OnGpu<N> + Send + Sync + 'static {
     const PASSED: [bool; N] = [false; N];
 
     /// The gradient of each argument, as long as it, from the result and its gradient.
-    fn backward<T: Real>(&self, args: [&[T]; N], tape: &Self::Tape<T>, out: &[T], grad: &[T]) -> [Vec<T>; N];
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; N],
+        tape: &Self::Tape<T>,
+        out: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; N];
 }
 
 /// A fused operation with the shape of its result, and its tape once it has run.
@@ -63,11 +70,15 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
     pub(crate) fn run(&self, args: [(&Storage, &Layout); N]) -> Result<(Storage, Shape)> {
         #[cfg(feature = "cuda")]
         if matches!(args[0].0, Storage::Cuda(_)) {
-            let args = all(args.into_iter().map(|(storage, layout)| Ok((gpu(storage)?, layout))))?;
+            let args = all(args
+                .into_iter()
+                .map(|(storage, layout)| Ok((gpu(storage)?, layout))))?;
             let (storage, shape) = self.forward_on_gpu(args)?;
             return Ok((Storage::Cuda(storage), shape));
         }
-        let args = all(args.into_iter().map(|(storage, layout)| Ok((cpu(storage)?, layout))))?;
+        let args = all(args
+            .into_iter()
+            .map(|(storage, layout)| Ok((cpu(storage)?, layout))))?;
         let (storage, shape) = self.forward(args)?;
         Ok((Storage::Cpu(storage), shape))
     }
@@ -81,15 +92,26 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
         Ok((out, self.shape.clone()))
     }
 
-    fn there<T: Real>(&self, args: [(&CpuStorage, &Layout); N], tape: &OnceLock<F::Tape<T>>) -> Result<CpuStorage> {
-        let slices = all(args.into_iter().map(|(storage, layout)| slice(storage, layout)))?;
+    fn there<T: Real>(
+        &self,
+        args: [(&CpuStorage, &Layout); N],
+        tape: &OnceLock<F::Tape<T>>,
+    ) -> Result<CpuStorage> {
+        let slices = all(args
+            .into_iter()
+            .map(|(storage, layout)| slice(storage, layout)))?;
         let (out, made) = self.fused.forward(slices);
         let _ = tape.set(made);
         Ok(T::to_cpu_storage_owned(out))
     }
 
     /// The gradient of each argument.
-    pub(crate) fn backward(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
+    pub(crate) fn backward(
+        &self,
+        args: [&Tensor; N],
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Tensor; N]> {
         #[cfg(feature = "cuda")]
         if out.device().is_cuda() {
             return self.back_on_gpu(args, out, grad);
@@ -107,17 +129,26 @@ impl<F: Fused<N>, const N: usize> Op<F, N> {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<[Tensor; N]> {
-        let Some(tape) = tape.get() else { bail!("{}: backward before forward", F::NAME) };
+        let Some(tape) = tape.get() else {
+            bail!("{}: backward before forward", F::NAME)
+        };
         let grad = grad.contiguous()?;
         let guards = [out, &grad].map(Tensor::storage_and_layout);
-        let [out, values] = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let [out, values] = all(guards
+            .iter()
+            .map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
         let guards = args.map(Tensor::storage_and_layout);
-        let slices = all(guards.iter().map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let slices = all(guards
+            .iter()
+            .map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
         let grads = self.fused.backward(slices, tape, out, values).into_iter();
-        all(grads.zip(args).zip(F::PASSED).map(|((values, like), passed)| match passed {
-            true => Ok(grad.clone()),
-            false => Tensor::from_vec(values, like.shape(), like.device()),
-        }))
+        all(grads
+            .zip(args)
+            .zip(F::PASSED)
+            .map(|((values, like), passed)| match passed {
+                true => Ok(grad.clone()),
+                false => Tensor::from_vec(values, like.shape(), like.device()),
+            }))
     }
 }
 
@@ -151,7 +182,8 @@ fn contiguous<const N: usize>(args: [&Tensor; N]) -> Result<[Tensor; N]> {
 /// N results as one.
 pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
     let all = results.collect::<Result<Vec<A>>>()?;
-    all.try_into().or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
+    all.try_into()
+        .or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
 }
 
 impl<F: Fused<1>> Op<F, 1> {
@@ -202,17 +234,36 @@ impl<F: Fused<2>> CustomOp2 for Op<F, 2> {
         F::NAME
     }
 
-    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         self.forward([(a, al), (b, bl)])
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, a: &CudaStorage, al: &Layout, b: &CudaStorage, bl: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        al: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
         self.forward_on_gpu([(a, al), (b, bl)])
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward([a, b], out, grad).map(|[a, b]| (Some(a), Some(b)))
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward([a, b], out, grad)
+            .map(|[a, b]| (Some(a), Some(b)))
     }
 }
 
@@ -266,6 +317,7 @@ impl<F: Fused<3>> CustomOp3 for Op<F, 3> {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        self.backward([a, b, c], out, grad).map(|[a, b, c]| (Some(a), Some(b), Some(c)))
+        self.backward([a, b, c], out, grad)
+            .map(|[a, b, c]| (Some(a), Some(b), Some(c)))
     }
 }

@@ -14,7 +14,15 @@ pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     let n = x.elem_count() / width.max(1);
     check(rows, n)?;
-    Op::new(Take(Rows { rows: rows.to_vec(), n, width }), (rows.len(), width)).of([x])
+    Op::new(
+        Take(Rows {
+            rows: rows.to_vec(),
+            n,
+            width,
+        }),
+        (rows.len(), width),
+    )
+    .of([x])
 }
 
 /// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct. Where
@@ -25,7 +33,15 @@ pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     if rows.len() != from {
         bail!("put: {from} rows to {} places", rows.len());
     }
-    Op::new(Put(Rows { rows: rows.to_vec(), n, width }), (n, width)).of([x])
+    Op::new(
+        Put(Rows {
+            rows: rows.to_vec(),
+            n,
+            width,
+        }),
+        (n, width),
+    )
+    .of([x])
 }
 
 fn check(rows: &[u32], n: usize) -> Result<()> {

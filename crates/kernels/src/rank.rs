@@ -53,10 +53,20 @@ pub fn rank<T: Real>(
     let rows = linear.bias.len().div_ceil(CHUNKS).max(1);
     let floor = Floor::new(if k > 0 { packed.batch() } else { 0 });
     let arch = Arch::new();
-    let weights = linear.weight.par_chunks(rows * width).zip(linear.bias.par_chunks(rows)).enumerate();
+    let weights = linear
+        .weight
+        .par_chunks(rows * width)
+        .zip(linear.bias.par_chunks(rows))
+        .enumerate();
     let parts = weights.map(|(i, (weight, bias))| {
         let seen = Seen::new(wanted.as_deref(), &packed, bias.len(), k, &floor);
-        arch.dispatch(Chunk { linear: Linear { weight, bias }, first: i * rows, packed: &packed, width, seen })
+        arch.dispatch(Chunk {
+            linear: Linear { weight, bias },
+            first: i * rows,
+            packed: &packed,
+            width,
+            seen,
+        })
     });
     let parts: Vec<Seen<'_, T>> = parts.collect();
     if let Some(row) = parts.iter().filter_map(Seen::not_finite).min() {
@@ -64,16 +74,24 @@ pub fn rank<T: Real>(
     }
     let batch = packed.batch();
     let ranks = match targets {
-        Some(_) => (0..batch).map(|b| parts.iter().map(|p| p.counts[b].double() as u32).sum()).collect(),
+        Some(_) => (0..batch)
+            .map(|b| parts.iter().map(|p| p.counts[b].double() as u32).sum())
+            .collect(),
         None => Vec::new(),
     };
     let mut top = vec![Vec::new(); batch];
-    top.par_iter_mut().zip(floor.0.par_iter()).enumerate().for_each(|(b, (top, floor))| {
-        let bar = below::<T>(floor);
-        let lists = parts.iter().flat_map(|part| part.best.lists.list(b)).copied();
-        *top = lists.filter(|&(_, score)| score > bar).collect();
-        best(top, k);
-    });
+    top.par_iter_mut()
+        .zip(floor.0.par_iter())
+        .enumerate()
+        .for_each(|(b, (top, floor))| {
+            let bar = below::<T>(floor);
+            let lists = parts
+                .iter()
+                .flat_map(|part| part.best.lists.list(b))
+                .copied();
+            *top = lists.filter(|&(_, score)| score > bar).collect();
+            best(top, k);
+        });
     Ok(Ranking { ranks, top })
 }
 
@@ -91,9 +109,20 @@ impl<'a, T: Real> WithSimd for Chunk<'a, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { linear, first, packed, width, mut seen } = self;
+        let Self {
+            linear,
+            first,
+            packed,
+            width,
+            mut seen,
+        } = self;
         let mut scores = vec![T::zero(); TILE * PANEL];
-        for (i, (weight, bias)) in linear.weight.chunks(TILE * width).zip(linear.bias.chunks(TILE)).enumerate() {
+        for (i, (weight, bias)) in linear
+            .weight
+            .chunks(TILE * width)
+            .zip(linear.bias.chunks(TILE))
+            .enumerate()
+        {
             for (start, n) in packed.panels() {
                 packed.score(simd, start, weight, bias, &mut scores);
                 let scores = &scores[..bias.len() * PANEL];
@@ -118,12 +147,23 @@ struct Seen<'a, T> {
 }
 
 impl<'a, T: Real> Seen<'a, T> {
-    fn new(wanted: Option<&[T]>, packed: &Packed<T>, items: usize, k: usize, floor: &'a Floor) -> Self {
+    fn new(
+        wanted: Option<&[T]>,
+        packed: &Packed<T>,
+        items: usize,
+        k: usize,
+        floor: &'a Floor,
+    ) -> Self {
         let padded = packed.batch().next_multiple_of(PANEL);
         let mut wanted = wanted.map_or_else(Vec::new, <[T]>::to_vec);
         wanted.resize(padded, T::infinity());
         let [counts, marks] = [(); 2].map(|()| vec![T::zero(); padded]);
-        Self { wanted, counts, marks, best: Best::new(k, items, padded, floor) }
+        Self {
+            wanted,
+            counts,
+            marks,
+            best: Best::new(k, items, padded, floor),
+        }
     }
 
     /// The first hidden vector with a score that is not finite.
@@ -136,7 +176,10 @@ impl<'a, T: Real> Seen<'a, T> {
     fn look<S: Simd>(&mut self, simd: S, scores: &[T], column: usize, at: usize, first: usize) {
         let (zero, one) = (T::splat(simd, T::zero()), T::splat(simd, T::one()));
         let wanted = load::<T, S>(&self.wanted[at..]);
-        let (mut count, mut mark) = (load::<T, S>(&self.counts[at..]), load::<T, S>(&self.marks[at..]));
+        let (mut count, mut mark) = (
+            load::<T, S>(&self.counts[at..]),
+            load::<T, S>(&self.marks[at..]),
+        );
         for (i, group) in scores.chunks(GROUP * PANEL).enumerate() {
             let mut largest = T::splat(simd, T::neg_infinity());
             for row in group.chunks_exact(PANEL) {
@@ -160,7 +203,11 @@ struct Floor(Vec<AtomicU64>);
 
 impl Floor {
     fn new(batch: usize) -> Self {
-        Self((0..batch).map(|_| AtomicU64::new(ordered(f64::NEG_INFINITY))).collect())
+        Self(
+            (0..batch)
+                .map(|_| AtomicU64::new(ordered(f64::NEG_INFINITY)))
+                .collect(),
+        )
     }
 
     /// Takes in the least of `k` scores.
@@ -178,11 +225,19 @@ fn below<T: Real>(floor: &AtomicU64) -> T {
 /// The bits of a number, ordered as the numbers are.
 fn ordered(x: f64) -> u64 {
     let bits = x.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+    if bits >> 63 == 1 {
+        !bits
+    } else {
+        bits | 1 << 63
+    }
 }
 
 fn unordered(bits: u64) -> f64 {
-    f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
+    f64::from_bits(if bits >> 63 == 1 {
+        bits & !(1 << 63)
+    } else {
+        !bits
+    })
 }
 
 /// The best items so far of each hidden vector, and the score an item must exceed to be among them.

@@ -5,7 +5,9 @@ use num_traits::Float;
 use pulp::Simd;
 
 /// `f32`, which trains, or `f64`, which checks gradients.
-pub trait Real: Float + Pod + Send + Sync + std::fmt::Debug + std::iter::Sum + candle_core::WithDType {
+pub trait Real:
+    Float + Pod + Send + Sync + std::fmt::Debug + std::iter::Sum + candle_core::WithDType
+{
     /// A register of these on the instruction set `S`.
     type Vector<S: Simd>: Pod + Send + Sync;
 
@@ -29,7 +31,12 @@ pub trait Real: Float + Pod + Send + Sync + std::fmt::Debug + std::iter::Sum + c
     /// `a / b`.
     fn vdiv<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `a * b + c`, rounded once.
-    fn vmul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    fn vmul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
     /// The larger of each lane.
     fn vmax<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// The square root.
@@ -183,7 +190,13 @@ fn exp_f32<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let r = simd.mul_add_e_f32s(n, c(-0.693_359_4), x);
     let r = simd.mul_add_e_f32s(n, c(2.121_944_4e-4), r);
     let mut p = c(1.987_569_1e-4);
-    for k in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for k in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
         p = simd.mul_add_e_f32s(p, r, c(k));
     }
     p = simd.mul_add_e_f32s(simd.mul_f32s(p, r), r, simd.add_f32s(r, c(1.0)));
@@ -219,12 +232,17 @@ mod tests {
 
     #[test]
     fn exp_is_accurate_over_its_range_and_finite_beyond() {
-        let x: Vec<f32> = (0..16_384).map(|i| -87.0 + 175.0 * i as f32 / 16_384.0).collect();
+        let x: Vec<f32> = (0..16_384)
+            .map(|i| -87.0 + 175.0 * i as f32 / 16_384.0)
+            .collect();
         let mut y = x.clone();
         Arch::new().dispatch(Exp(&mut y));
         for (x, y) in x.iter().zip(&y) {
             let exact = f64::from(*x).exp();
-            assert!(((f64::from(*y) - exact) / exact).abs() < 2e-7, "exp({x}) = {y}, not {exact}");
+            assert!(
+                ((f64::from(*y) - exact) / exact).abs() < 2e-7,
+                "exp({x}) = {y}, not {exact}"
+            );
         }
         let mut far = [-1e30_f32, 1e30, f32::NEG_INFINITY, f32::INFINITY].repeat(16);
         Arch::new().dispatch(Exp(&mut far));

@@ -37,7 +37,11 @@ pub struct Convolution {
 impl Convolution {
     /// One that makes all rows.
     pub fn of_all(dilation: usize) -> Self {
-        Self { dilation, every: 1, most: usize::MAX }
+        Self {
+            dilation,
+            every: 1,
+            most: usize::MAX,
+        }
     }
 }
 
@@ -58,17 +62,30 @@ pub fn residual(
 ) -> Result<(Tensor, Spans)> {
     let (rows, width) = x.dims2()?;
     if width == 0 || rows != spans.rows() || kernel.dims() != [2 * (TAPS * width + 3), width] {
-        bail!("residual block: x {:?}, kernel {:?}, {} rows do not fit", x.shape(), kernel.shape(), spans.rows());
+        bail!(
+            "residual block: x {:?}, kernel {:?}, {} rows do not fit",
+            x.shape(),
+            kernel.shape(),
+            spans.rows()
+        );
     }
     if convolutions.iter().any(|c| c.every == 0) {
         bail!("residual block: a convolution makes every zeroth row; 1 makes all");
     }
     // What is more than all rows is the last of a window too.
-    let convolutions = convolutions.map(|c| Convolution { every: c.every.min(rows.max(1)), ..c });
+    let convolutions = convolutions.map(|c| Convolution {
+        every: c.every.min(rows.max(1)),
+        ..c
+    });
     let [one, two] = convolutions;
     let between = spans.thinned(one.every, one.most);
     let made = between.thinned(two.every, two.most);
-    let op = Residual { spans: [spans.clone(), between, made.clone()], convolutions, eps, width };
+    let op = Residual {
+        spans: [spans.clone(), between, made.clone()],
+        convolutions,
+        eps,
+        width,
+    };
     Ok((Op::new(op, (made.rows(), width)).of([x, kernel])?, made))
 }
 
@@ -87,26 +104,46 @@ impl Residual {
     }
 
     /// The blocks of windows, with their rows of x.
-    fn blocks<'a, T: Real>(&'a self, x: &'a [T], kernel: &'a [T]) -> impl Iterator<Item = Block<'a, T>> {
+    fn blocks<'a, T: Real>(
+        &'a self,
+        x: &'a [T],
+        kernel: &'a [T],
+    ) -> impl Iterator<Item = Block<'a, T>> {
         let half = kernel.len() / 2;
         let [given, between, made] = self.spans.each_ref().map(|spans| spans.blocks(BLOCK));
-        given.zip(between).zip(made).map(move |((given, between), made)| {
-            let make = |i: usize, from, to| {
-                let Convolution { dilation, every, .. } = self.convolutions[i];
-                let kernel = &kernel[i * half..][..half];
-                Half::new(kernel, self.width, T::of(self.eps), Rows::new(from, to, every), dilation)
-            };
-            Block {
-                halves: [make(0, given, between), make(1, between, made)],
-                kept: Rows::new(given, made, self.over_both()),
-                x: &x[given[0] * self.width..given[given.len() - 1] * self.width],
-            }
-        })
+        given
+            .zip(between)
+            .zip(made)
+            .map(move |((given, between), made)| {
+                let make = |i: usize, from, to| {
+                    let Convolution {
+                        dilation, every, ..
+                    } = self.convolutions[i];
+                    let kernel = &kernel[i * half..][..half];
+                    Half::new(
+                        kernel,
+                        self.width,
+                        T::of(self.eps),
+                        Rows::new(from, to, every),
+                        dilation,
+                    )
+                };
+                Block {
+                    halves: [make(0, given, between), make(1, between, made)],
+                    kept: Rows::new(given, made, self.over_both()),
+                    x: &x[given[0] * self.width..given[given.len() - 1] * self.width],
+                }
+            })
     }
 
     /// Rows of one of the three kinds, cut into those of the blocks.
     fn parts<'a, T>(&self, kind: usize, rows: &'a mut [T]) -> Vec<&'a mut [T]> {
-        cut(rows, self.spans[kind].blocks(BLOCK).map(|s| (s[s.len() - 1] - s[0]) * self.width))
+        cut(
+            rows,
+            self.spans[kind]
+                .blocks(BLOCK)
+                .map(|s| (s[s.len() - 1] - s[0]) * self.width),
+        )
     }
 
     /// About the number of multiply-adds on the way there.
@@ -124,24 +161,47 @@ impl Fused<2> for Residual {
         let mut y = vec![T::zero(); self.spans[2].rows() * self.width];
         let parts = self.parts(2, &mut y);
         let arch = Arch::new();
-        let tape =
-            each(self.work(), self.blocks(x, kernel).zip(parts), |(block, y)| arch.dispatch(Forward { block, y }));
+        let tape = each(
+            self.work(),
+            self.blocks(x, kernel).zip(parts),
+            |(block, y)| arch.dispatch(Forward { block, y }),
+        );
         (y, tape)
     }
 
-    fn backward<T: Real>(&self, args: [&[T]; 2], tape: &Self::Tape<T>, _: &[T], grad: &[T]) -> [Vec<T>; 2] {
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; 2],
+        tape: &Self::Tape<T>,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 2] {
         let [x, kernel] = args;
         let (mut dx, mut grad) = (vec![T::zero(); x.len()], grad.to_vec());
-        let parts = self.parts(0, &mut dx).into_iter().zip(self.parts(2, &mut grad));
+        let parts = self
+            .parts(0, &mut dx)
+            .into_iter()
+            .zip(self.parts(2, &mut grad));
         let (half, taps) = (kernel.len() / 2, TAPS * self.width * self.width);
         let across = [0, half].map(|at| {
             let taps = kernel[at..][..taps].chunks(self.width * self.width);
-            taps.flat_map(|tap| transpose(tap, self.width)).collect::<Vec<T>>()
+            taps.flat_map(|tap| transpose(tap, self.width))
+                .collect::<Vec<T>>()
         });
         let arch = Arch::new();
-        let sums = each(2 * self.work(), self.blocks(x, kernel).zip(parts).zip(tape), |((block, (dx, grad)), tape)| {
-            arch.dispatch(Backward { block, across: &across, tape, grad, dx })
-        });
+        let sums = each(
+            2 * self.work(),
+            self.blocks(x, kernel).zip(parts).zip(tape),
+            |((block, (dx, grad)), tape)| {
+                arch.dispatch(Backward {
+                    block,
+                    across: &across,
+                    tape,
+                    grad,
+                    dx,
+                })
+            },
+        );
         [dx, sum_all(kernel.len(), sums)]
     }
 }
@@ -172,7 +232,9 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         one.activate(simd, &first, &mut active);
         let second = two.convolve(simd, &active);
         two.activate(simd, &second, y);
-        block.kept.each(width, |own, made| add(&mut y[made..][..width], &block.x[own..][..width]));
+        block.kept.each(width, |own, made| {
+            add(&mut y[made..][..width], &block.x[own..][..width])
+        });
         [first, second]
     }
 }
@@ -192,16 +254,36 @@ impl<T: Real> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
-        let Self { block, across, tape, grad, dx } = self;
+        let Self {
+            block,
+            across,
+            tape,
+            grad,
+            dx,
+        } = self;
         let ([one, two], width) = (&block.halves, block.halves[0].width());
-        block.kept.each(width, |own, made| dx[own..][..width].copy_from_slice(&grad[made..][..width]));
+        block.kept.each(width, |own, made| {
+            dx[own..][..width].copy_from_slice(&grad[made..][..width])
+        });
         let half = (TAPS * width + 3) * width;
         let mut sums = vec![T::zero(); 2 * half];
         let (first, second) = sums.split_at_mut(half);
         let (mut active, mut dactive) = (vec![T::zero(); one.made()], vec![T::zero(); one.made()]);
         one.activate(simd, &tape[0], &mut active);
-        two.back(simd, [&active, &tape[1], &across[1]], grad, second, &mut dactive);
-        one.back(simd, [block.x, &tape[0], &across[0]], &mut dactive, first, dx);
+        two.back(
+            simd,
+            [&active, &tape[1], &across[1]],
+            grad,
+            second,
+            &mut dactive,
+        );
+        one.back(
+            simd,
+            [block.x, &tape[0], &across[0]],
+            &mut dactive,
+            first,
+            dx,
+        );
         sums
     }
 }

@@ -26,13 +26,15 @@ pub fn sum_by_row<T: Real>(ids: &[u32], grads: &[T], width: usize) -> (Vec<u32>,
     order.par_sort_unstable();
     let groups: Vec<&[(u32, u32)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
     let mut out = vec![T::zero(); groups.len() * width];
-    out.par_chunks_mut(width).zip(&groups).for_each(|(sum, group)| {
-        for &(_, at) in *group {
-            for (s, &g) in sum.iter_mut().zip(&grads[at as usize * width..][..width]) {
-                *s += g;
+    out.par_chunks_mut(width)
+        .zip(&groups)
+        .for_each(|(sum, group)| {
+            for &(_, at) in *group {
+                for (s, &g) in sum.iter_mut().zip(&grads[at as usize * width..][..width]) {
+                    *s += g;
+                }
             }
-        }
-    });
+        });
     (groups.iter().map(|g| g[0].0).collect(), out)
 }
 
@@ -46,6 +48,9 @@ mod tests {
         let ids = [2, 0, 2];
         assert_eq!(gather(&table, 2, &ids), [20.0, 21.0, 0.0, 1.0, 20.0, 21.0]);
         let (rows, grads) = sum_by_row(&ids, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2);
-        assert_eq!((rows.as_slice(), grads.as_slice()), ([0, 2].as_slice(), [3.0, 4.0, 6.0, 8.0].as_slice()));
+        assert_eq!(
+            (rows.as_slice(), grads.as_slice()),
+            ([0, 2].as_slice(), [3.0, 4.0, 6.0, 8.0].as_slice())
+        );
     }
 }

@@ -42,7 +42,10 @@ pub(crate) fn transpose<T: Real>(a: &[T], columns: usize) -> Vec<T> {
 }
 
 /// A slice cut into successive pieces of these lengths.
-pub(crate) fn cut<T>(mut data: &mut [T], lengths: impl IntoIterator<Item = usize>) -> Vec<&mut [T]> {
+pub(crate) fn cut<T>(
+    mut data: &mut [T],
+    lengths: impl IntoIterator<Item = usize>,
+) -> Vec<&mut [T]> {
     let piece = |n| {
         let (piece, rest) = std::mem::take(&mut data).split_at_mut(n);
         data = rest;
@@ -66,7 +69,11 @@ pub(crate) fn add_scaled<T: Real>(y: &mut [T], w: T, a: &[T]) {
 /// `f` of every element, in place. Mark `f` as `#[inline(always)]`: the compiler leaves a closure of any size outside of the
 /// function that may use the instruction set, where every vector operation becomes a call.
 #[inline(always)]
-pub(crate) fn map<T: Real, S: Simd>(simd: S, x: &mut [T], f: impl Fn(S, T::Vector<S>) -> T::Vector<S>) {
+pub(crate) fn map<T: Real, S: Simd>(
+    simd: S,
+    x: &mut [T],
+    f: impl Fn(S, T::Vector<S>) -> T::Vector<S>,
+) {
     let mut chunks = x.chunks_exact_mut(T::lanes::<S>());
     for x in &mut chunks {
         store::<T, S>(x, f(simd, load::<T, S>(x)));
@@ -88,7 +95,12 @@ pub(crate) fn dot<T: Real, S: Simd>(simd: S, a: &[T], b: &[T]) -> T {
         sum = T::vmul_add(simd, load::<T, S>(a), load::<T, S>(b), sum);
     }
     if !a.remainder().is_empty() {
-        sum = T::vmul_add(simd, T::load_part(simd, a.remainder()), T::load_part(simd, b.remainder()), sum);
+        sum = T::vmul_add(
+            simd,
+            T::load_part(simd, a.remainder()),
+            T::load_part(simd, b.remainder()),
+            sum,
+        );
     }
     T::vsum(simd, sum)
 }
@@ -150,9 +162,23 @@ pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
             match size_of_val(&v) {
                 // SAFETY: the slice has room for a vector and begins at a multiple of its size; a register of 64 bytes is
                 // one of AVX-512, which `S` then vouches for.
-                64 => return unsafe { _mm512_stream_ps(place, bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v))) },
+                64 => {
+                    return unsafe {
+                        _mm512_stream_ps(
+                            place,
+                            bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v)),
+                        )
+                    };
+                }
                 // SAFETY: the same; a register of 32 bytes is one of AVX.
-                32 => return unsafe { _mm256_stream_ps(place, bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v))) },
+                32 => {
+                    return unsafe {
+                        _mm256_stream_ps(
+                            place,
+                            bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v)),
+                        )
+                    };
+                }
                 _ => {}
             }
         }

@@ -46,7 +46,9 @@ impl Spans {
 
     /// The windows in blocks of so many: the first row of each window, and the end of the last.
     pub(crate) fn blocks(&self, windows: usize) -> impl Iterator<Item = &[usize]> {
-        (0..self.windows()).step_by(windows).map(move |b| &self.starts[b..=self.windows().min(b + windows)])
+        (0..self.windows())
+            .step_by(windows)
+            .map(move |b| &self.starts[b..=self.windows().min(b + windows)])
     }
 
     /// The last row of each window. No window may be empty.
@@ -69,7 +71,10 @@ impl Spans {
 
     /// Of each row, the place it has in a matrix where every window takes `length` rows.
     pub fn places(&self, length: usize) -> Vec<u32> {
-        self.iter().enumerate().flat_map(|(b, span)| (0..span.len()).map(move |t| (b * length + t) as u32)).collect()
+        self.iter()
+            .enumerate()
+            .flat_map(|(b, span)| (0..span.len()).map(move |t| (b * length + t) as u32))
+            .collect()
     }
 
     /// Of each row, its position in its window.

@@ -31,7 +31,9 @@ trait Recorded {
 
 impl<F: Fused<N>, const N: usize> Recorded for Op<F, N> {
     fn back(&self, args: &[Tensor], out: &Tensor, grad: &Tensor) -> Result<Vec<Tensor>> {
-        Ok(self.backward(std::array::from_fn(|i| &args[i]), out, grad)?.into())
+        Ok(self
+            .backward(std::array::from_fn(|i| &args[i]), out, grad)?
+            .into())
     }
 }
 
@@ -47,7 +49,9 @@ pub struct Tape(Vec<Entry>);
 ///
 /// # Errors
 /// If `f` fails.
-pub fn record<R, E>(f: impl FnOnce() -> std::result::Result<R, E>) -> std::result::Result<(R, Tape), E> {
+pub fn record<R, E>(
+    f: impl FnOnce() -> std::result::Result<R, E>,
+) -> std::result::Result<(R, Tape), E> {
     /// Puts back what was recorded on before, also if `f` panics.
     struct Outer(Option<Vec<Entry>>);
     impl Drop for Outer {
@@ -64,10 +68,18 @@ pub fn record<R, E>(f: impl FnOnce() -> std::result::Result<R, E>) -> std::resul
 pub(crate) fn run<F: Fused<N>, const N: usize>(op: Op<F, N>, args: [Tensor; N]) -> Result<Tensor> {
     let (storage, shape) = {
         let guards = args.each_ref().map(Tensor::storage_and_layout);
-        op.run(guards.each_ref().map(|(storage, layout)| (&**storage, *layout)))?
+        op.run(
+            guards
+                .each_ref()
+                .map(|(storage, layout)| (&**storage, *layout)),
+        )?
     };
     let out = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
-    let entry = Entry { op: Box::new(op), args: args.into(), out: out.clone() };
+    let entry = Entry {
+        op: Box::new(op),
+        args: args.into(),
+        out: out.clone(),
+    };
     OPEN.with_borrow_mut(|open| open.get_or_insert_default().push(entry));
     Ok(out)
 }
@@ -87,7 +99,9 @@ impl Tape {
         grads.give(y, grad)?;
         for Entry { op, args, out } in self.0.into_iter().rev() {
             // Nobody asked for the others.
-            let Some(grad) = grads.take(&out) else { continue };
+            let Some(grad) = grads.take(&out) else {
+                continue;
+            };
             for (arg, grad) in args.iter().zip(op.back(&args, &out, &grad)?) {
                 grads.give(arg, grad)?;
             }
@@ -117,7 +131,9 @@ impl Gradients {
             // Candle made it, of variables that lie further back.
             let grads = given::backward(x, &grad)?;
             for &id in grads.get_ids() {
-                grads.get_id(id).map_or(Ok(()), |grad| self.add(id, grad.clone()))?;
+                grads
+                    .get_id(id)
+                    .map_or(Ok(()), |grad| self.add(id, grad.clone()))?;
             }
         }
         Ok(())
@@ -142,7 +158,9 @@ mod tests {
     use crate::pick::{add, take};
 
     fn var(shape: (usize, usize), seed: f64) -> Var {
-        let values = (0..shape.0 * shape.1).map(|i| (seed + 1.7 * i as f64).sin()).collect();
+        let values = (0..shape.0 * shape.1)
+            .map(|i| (seed + 1.7 * i as f64).sin())
+            .collect();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
@@ -164,15 +182,26 @@ mod tests {
         let (y, tape) = record(|| mixed(&x, &weight, &bias)).unwrap();
         let mut ours = tape.backward(&y, grad.clone()).unwrap();
         let plain = mixed(&x, &weight, &bias).unwrap();
-        let theirs = (&plain * &grad).unwrap().sum_all().unwrap().backward().unwrap();
+        let theirs = (&plain * &grad)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         assert_eq!(flat(&y), flat(&plain));
         for var in [&x, &weight, &bias] {
-            for (a, b) in flat(&ours.take(var).unwrap()).iter().zip(flat(theirs.get(var).unwrap())) {
+            for (a, b) in flat(&ours.take(var).unwrap())
+                .iter()
+                .zip(flat(theirs.get(var).unwrap()))
+            {
                 assert!((a - b).abs() < 1e-13, "{a} and {b}");
             }
         }
-        assert!(ours.0.is_empty(), "there is nothing else to have a gradient by");
+        assert!(
+            ours.0.is_empty(),
+            "there is nothing else to have a gradient by"
+        );
     }
 
     #[test]
@@ -181,8 +210,18 @@ mod tests {
         let bias = Tensor::zeros(3, candle_core::DType::F64, &Device::Cpu).unwrap();
         assert!(record(|| linear(&x, &x, &bias, false)).is_err());
         let y = linear(&x, &weight, &bias, false).unwrap();
-        assert!(y.sum_all().unwrap().backward().unwrap().get(&weight).is_some());
+        assert!(
+            y.sum_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+                .get(&weight)
+                .is_some()
+        );
         let (y, tape) = record(|| linear(&x, &weight, &bias, false)).unwrap();
-        assert!(tape.backward(&y, x.get(0).unwrap()).is_err(), "a gradient of another shape");
+        assert!(
+            tape.backward(&y, x.get(0).unwrap()).is_err(),
+            "a gradient of another shape"
+        );
     }
 }

@@ -32,7 +32,12 @@ impl<T: Real> Element for T {
     type Sum = T;
 
     #[inline(always)]
-    fn accumulate<S: Simd>(simd: S, a: T::Vector<S>, b: T::Vector<S>, sum: T::Vector<S>) -> T::Vector<S> {
+    fn accumulate<S: Simd>(
+        simd: S,
+        a: T::Vector<S>,
+        b: T::Vector<S>,
+        sum: T::Vector<S>,
+    ) -> T::Vector<S> {
         T::vmul_add(simd, a, b, sum)
     }
 }
@@ -76,7 +81,16 @@ pub fn multiply_add<F: Factor, S: Simd>(
     c_row: usize,
 ) {
     let [m, n, k] = shape;
-    multiply_runs(simd, [m, n], &[Run { a: 0, b: 0, k }], a, b, b_row, c, c_row);
+    multiply_runs(
+        simd,
+        [m, n],
+        &[Run { a: 0, b: 0, k }],
+        a,
+        b,
+        b_row,
+        c,
+        c_row,
+    );
 }
 
 /// `C[m, n] += A B` over some runs alone: [`multiply_add`] that takes each from where it lies.
@@ -94,7 +108,19 @@ pub fn multiply_runs<F: Factor, S: Simd>(
     c: &mut [F::Sum],
     c_row: usize,
 ) {
-    F::run(simd, Product { shape, runs, start: None, a, b, b_row, c, c_row });
+    F::run(
+        simd,
+        Product {
+            shape,
+            runs,
+            start: None,
+            a,
+            b,
+            b_row,
+            c,
+            c_row,
+        },
+    );
 }
 
 /// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held; `k` is not zero.
@@ -114,7 +140,19 @@ pub fn multiply_onto<F: Factor, S: Simd>(
 ) {
     let [m, n, k] = shape;
     let runs = &[Run { a: 0, b: 0, k }];
-    F::run(simd, Product { shape: [m, n], runs, start: Some(&start[..m]), a, b, b_row, c, c_row });
+    F::run(
+        simd,
+        Product {
+            shape: [m, n],
+            runs,
+            start: Some(&start[..m]),
+            a,
+            b,
+            b_row,
+            c,
+            c_row,
+        },
+    );
 }
 
 /// A product to be made.
@@ -132,9 +170,31 @@ pub struct Product<'a, E: Element> {
 impl<'a, E: Element> Product<'a, E> {
     /// The same product of the same bits, which multiply in another way.
     pub(crate) fn cast<F: Element<Sum = E::Sum>>(self) -> Product<'a, F> {
-        let Self { shape, runs, start, a: Strided { data, row, column }, b, b_row, c, c_row } = self;
-        let a = Strided { data: bytemuck::cast_slice(data), row, column };
-        Product { shape, runs, start, a, b: bytemuck::cast_slice(b), b_row, c, c_row }
+        let Self {
+            shape,
+            runs,
+            start,
+            a: Strided { data, row, column },
+            b,
+            b_row,
+            c,
+            c_row,
+        } = self;
+        let a = Strided {
+            data: bytemuck::cast_slice(data),
+            row,
+            column,
+        };
+        Product {
+            shape,
+            runs,
+            start,
+            a,
+            b: bytemuck::cast_slice(b),
+            b_row,
+            c,
+            c_row,
+        }
     }
 }
 
@@ -143,23 +203,52 @@ impl<E: Element> WithSimd for Product<'_, E> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const { assert!(size_of::<E>() == size_of::<E::Sum>(), "elements are as wide as sums") };
-        let Self { shape: [m, n], runs, start, a, b, b_row, c, c_row } = self;
+        const {
+            assert!(
+                size_of::<E>() == size_of::<E::Sum>(),
+                "elements are as wide as sums"
+            )
+        };
+        let Self {
+            shape: [m, n],
+            runs,
+            start,
+            a,
+            b,
+            b_row,
+            c,
+            c_row,
+        } = self;
         if m == 0 || n == 0 || runs.iter().all(|run| run.k == 0) {
             return;
         }
         for run in runs.iter().filter(|run| run.k > 0) {
-            assert!(run.a + (m - 1) * a.row + (run.k - 1) * a.column < a.data.len(), "A is too short");
+            assert!(
+                run.a + (m - 1) * a.row + (run.k - 1) * a.column < a.data.len(),
+                "A is too short"
+            );
             assert!(run.b + (run.k - 1) * b_row + n <= b.len(), "B is too short");
         }
-        assert!((m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1), "C is too short");
+        assert!(
+            (m - 1) * c_row + n <= c.len() && (n <= c_row || m == 1),
+            "C is too short"
+        );
         let lanes = E::Sum::lanes::<S>();
         // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
         let wide = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
         let mut j = 0;
         while j < n {
             let vectors = ((n - j) / lanes).min(wide);
-            let block = Block { simd, m, runs, start, a, b: &b[j..], b_row, c_row };
+            let block = Block {
+                simd,
+                m,
+                runs,
+                start,
+                a,
+                b: &b[j..],
+                b_row,
+                c_row,
+            };
             match vectors {
                 4 => block.rows::<4>(&mut c[j..]),
                 3 => block.rows::<3>(&mut c[j..]),
@@ -216,18 +305,23 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
         // SAFETY: the caller's contract keeps every pointer below inside its slice.
         unsafe {
             let out = c.as_mut_ptr().add(i * self.c_row);
-            let mut sum: [[<E::Sum as Real>::Vector<S>; V]; R] = std::array::from_fn(|r| match self.start {
-                Some(start) => [E::Sum::splat(self.simd, start[i + r]); V],
-                None => std::array::from_fn(|v| {
-                    out.add(r * self.c_row + v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned()
-                }),
-            });
+            let mut sum: [[<E::Sum as Real>::Vector<S>; V]; R] =
+                std::array::from_fn(|r| match self.start {
+                    Some(start) => [E::Sum::splat(self.simd, start[i + r]); V],
+                    None => std::array::from_fn(|v| {
+                        out.add(r * self.c_row + v * lanes)
+                            .cast::<<E::Sum as Real>::Vector<S>>()
+                            .read_unaligned()
+                    }),
+                });
             for run in self.runs {
                 let mut a = self.a.data.as_ptr().wrapping_add(run.a + i * self.a.row);
                 let mut b = self.b.as_ptr().wrapping_add(run.b);
                 for _ in 0..run.k {
                     let row: [<E::Sum as Real>::Vector<S>; V] = std::array::from_fn(|v| {
-                        b.add(v * lanes).cast::<<E::Sum as Real>::Vector<S>>().read_unaligned()
+                        b.add(v * lanes)
+                            .cast::<<E::Sum as Real>::Vector<S>>()
+                            .read_unaligned()
                     });
                     for (r, sum) in sum.iter_mut().enumerate() {
                         let x = broadcast::<E, S>(self.simd, *a.add(r * self.a.row));
@@ -241,7 +335,9 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
             }
             for (r, sum) in sum.iter().enumerate() {
                 for (v, x) in sum.iter().enumerate() {
-                    out.add(r * self.c_row + v * lanes).cast::<<E::Sum as Real>::Vector<S>>().write_unaligned(*x);
+                    out.add(r * self.c_row + v * lanes)
+                        .cast::<<E::Sum as Real>::Vector<S>>()
+                        .write_unaligned(*x);
                 }
             }
         }
@@ -253,12 +349,23 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
     fn tail(self, n: usize, c: &mut [E::Sum]) {
         for i in 0..self.m {
             let out = &mut c[i * self.c_row..][..n];
-            let mut sum = self
-                .start
-                .map_or_else(|| E::Sum::load_part(self.simd, out), |start| E::Sum::splat(self.simd, start[i]));
-            for (run, k) in self.runs.iter().flat_map(|run| (0..run.k).map(move |k| (run, k))) {
-                let x = broadcast::<E, S>(self.simd, self.a.data[run.a + i * self.a.row + k * self.a.column]);
-                let row = E::Sum::load_part(self.simd, bytemuck::cast_slice(&self.b[run.b + k * self.b_row..][..n]));
+            let mut sum = self.start.map_or_else(
+                || E::Sum::load_part(self.simd, out),
+                |start| E::Sum::splat(self.simd, start[i]),
+            );
+            for (run, k) in self
+                .runs
+                .iter()
+                .flat_map(|run| (0..run.k).map(move |k| (run, k)))
+            {
+                let x = broadcast::<E, S>(
+                    self.simd,
+                    self.a.data[run.a + i * self.a.row + k * self.a.column],
+                );
+                let row = E::Sum::load_part(
+                    self.simd,
+                    bytemuck::cast_slice(&self.b[run.b + k * self.b_row..][..n]),
+                );
                 sum = E::accumulate(self.simd, x, row, sum);
             }
             E::Sum::store_part(self.simd, out, sum);
@@ -292,7 +399,9 @@ impl<F: Factor> Packed<F> {
         for rows in hidden.chunks(PANEL * width) {
             panel.fill(zero);
             for (b, row) in rows.chunks_exact(width).enumerate() {
-                row.iter().enumerate().for_each(|(k, &x)| panel[k * PANEL + b] = x);
+                row.iter()
+                    .enumerate()
+                    .for_each(|(k, &x)| panel[k * PANEL + b] = x);
             }
             data.extend_from_slice(F::columns(Scalar, &panel, PANEL, &mut room));
         }
@@ -307,18 +416,43 @@ impl<F: Factor> Packed<F> {
     /// The first hidden vector and the number of hidden vectors of each panel.
     pub fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<F> {
         let batch = self.batch;
-        (0..batch).step_by(PANEL).map(move |start| (start, (batch - start).min(PANEL)))
+        (0..batch)
+            .step_by(PANEL)
+            .map(move |start| (start, (batch - start).min(PANEL)))
     }
 
     /// Scores of some items under the panel that starts at hidden vector `start`: `out[i, c] = bias[i] + weight[i] . hidden[c]`,
     /// rows of PANEL, of weights as [`Factor::rows`] makes them. Columns beyond the batch hold the bias or are left alone.
     #[inline(always)]
-    pub fn score<S: Simd>(&self, simd: S, start: usize, weight: &[F], bias: &[F::Sum], out: &mut [F::Sum]) {
-        let columns = (self.batch - start).min(PANEL).next_multiple_of(F::Sum::lanes::<S>()).min(PANEL);
+    pub fn score<S: Simd>(
+        &self,
+        simd: S,
+        start: usize,
+        weight: &[F],
+        bias: &[F::Sum],
+        out: &mut [F::Sum],
+    ) {
+        let columns = (self.batch - start)
+            .min(PANEL)
+            .next_multiple_of(F::Sum::lanes::<S>())
+            .min(PANEL);
         let width = self.width.div_ceil(F::NUMBERS);
         let panel = &self.data[start / PANEL * width * PANEL..][..width * PANEL];
-        let a = Strided { data: weight, row: width, column: 1 };
-        multiply_onto(simd, [bias.len(), columns, width], bias, a, panel, PANEL, out, PANEL);
+        let a = Strided {
+            data: weight,
+            row: width,
+            column: 1,
+        };
+        multiply_onto(
+            simd,
+            [bias.len(), columns, width],
+            bias,
+            a,
+            panel,
+            PANEL,
+            out,
+            PANEL,
+        );
     }
 }
 
@@ -335,7 +469,19 @@ mod tests {
         fn with_simd<S: Simd>(self, simd: S) {
             let [m, n, k] = self.0;
             let (row, column) = if self.1 { (1, m) } else { (k, 1) };
-            multiply_add(simd, [m, n, k], Strided { data: self.2, row, column }, self.3, n, self.4, n);
+            multiply_add(
+                simd,
+                [m, n, k],
+                Strided {
+                    data: self.2,
+                    row,
+                    column,
+                },
+                self.3,
+                n,
+                self.4,
+                n,
+            );
         }
     }
 

@@ -29,24 +29,43 @@ impl Case {
             bias: wave(items, 0.2),
             hidden: wave(batch * width, 0.3),
             targets: (0..batch).map(|b| ((b * 7 + 3) % items) as u32).collect(),
-            scale: (0..batch).map(|b| 0.2 + 0.8 * f32::from(b % 3 == 0)).collect(),
+            scale: (0..batch)
+                .map(|b| 0.2 + 0.8 * f32::from(b % 3 == 0))
+                .collect(),
             width,
         }
     }
 
     fn swept(&self) -> Found {
-        let linear = Linear { weight: &self.weight, bias: &self.bias };
+        let linear = Linear {
+            weight: &self.weight,
+            bias: &self.bias,
+        };
         let swept = softmax::<Pair>(linear, &self.hidden, &self.targets);
         let (mut weight, mut grad) = (self.weight.clone(), vec![0.0; self.weight.len()]);
         let sink = Sink::Gradient(&mut grad);
-        let (hidden, bias) = backward(&mut weight, &self.bias, &self.hidden, &self.targets, &swept, &self.scale, sink);
+        let (hidden, bias) = backward(
+            &mut weight,
+            &self.bias,
+            &self.hidden,
+            &self.targets,
+            &swept,
+            &self.scale,
+            sink,
+        );
         let double = |x: Vec<f32>| x.into_iter().map(f64::from).collect();
-        [swept.cross_entropy().collect(), double(hidden), double(grad), double(bias)]
+        [
+            swept.cross_entropy().collect(),
+            double(hidden),
+            double(grad),
+            double(bias),
+        ]
     }
 
     /// The same in doubles, scores of what is rounded and gradients of what is not; and the sizes of what was added up.
     fn plain(&self) -> (Found, Found) {
-        let rounded = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
+        let rounded =
+            |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
         let (weight, hidden) = (rounded(&self.weight), rounded(&self.hidden));
         let lengths = [hidden.len(), weight.len(), self.bias.len()];
         let [by_hidden, by_weight, by_bias] = lengths.map(|n| vec![(0.0, 0.0); n]);
@@ -54,8 +73,11 @@ impl Case {
         for (b, h) in hidden.chunks(self.width).enumerate() {
             let (target, scale) = (self.targets[b] as usize, f64::from(self.scale[b]));
             let dot = |w: &[f64]| w.iter().zip(h).map(|(w, h)| w * h).sum::<f64>();
-            let scores: Vec<f64> =
-                weight.chunks(self.width).zip(&self.bias).map(|(w, &bias)| f64::from(bias) + dot(w)).collect();
+            let scores: Vec<f64> = weight
+                .chunks(self.width)
+                .zip(&self.bias)
+                .map(|(w, &bias)| f64::from(bias) + dot(w))
+                .collect();
             let lse = scores.iter().map(|s| s.exp()).sum::<f64>().ln();
             losses.push((lse - scores[target], 1.0));
             let mut add = |which: usize, at: usize, x: f64| {
@@ -63,7 +85,10 @@ impl Case {
                 (*sum, *size) = (*sum + x, *size + x.abs());
             };
             for (i, score) in scores.iter().enumerate() {
-                for g in [Some((score - lse).exp()), (i == target).then_some(-1.0)].into_iter().flatten() {
+                for g in [Some((score - lse).exp()), (i == target).then_some(-1.0)]
+                    .into_iter()
+                    .flatten()
+                {
                     add(2, i, scale * g);
                     for k in 0..self.width {
                         let (row, column) = (b * self.width + k, i * self.width + k);
@@ -75,7 +100,8 @@ impl Case {
         }
         let [by_hidden, by_weight, by_bias] = grads;
         let all = [losses, by_hidden, by_weight, by_bias];
-        let of = |part: fn(&(f64, f64)) -> f64| all.each_ref().map(|x| x.iter().map(part).collect());
+        let of =
+            |part: fn(&(f64, f64)) -> f64| all.each_ref().map(|x| x.iter().map(part).collect());
         (of(|x| x.0), of(|x| x.1))
     }
 }
@@ -101,7 +127,13 @@ proptest! {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let case = Case::new(3001, 130, 64);
-    let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| case.swept());
+    let run = |threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(|| case.swept())
+    };
     assert!(run(1) == run(2) && run(1) == run(5));
 }
 
@@ -113,7 +145,10 @@ fn where_the_loss_is_nothing_so_are_the_gradients() {
     case.bias[3] = 300.0;
     let [losses, gradients @ ..] = case.swept();
     assert!(losses.iter().all(|&loss| loss == 0.0), "{losses:?}");
-    let largest = gradients.iter().flatten().fold(0.0, |max: f64, x| max.max(x.abs()));
+    let largest = gradients
+        .iter()
+        .flatten()
+        .fold(0.0, |max: f64, x| max.max(x.abs()));
     // Only the order of sums is left; a rounding of one part alone would be a hundred times as large.
     assert!(largest < 1e-4, "{largest}");
 }
@@ -125,6 +160,9 @@ fn a_weight_that_is_no_number_shows() {
         let mut case = Case::new(150, 3, 8);
         case.weight[77] = bad;
         let [losses, by_hidden, ..] = case.swept();
-        assert!(losses.iter().chain(&by_hidden).any(|x| !x.is_finite()), "{bad}");
+        assert!(
+            losses.iter().chain(&by_hidden).any(|x| !x.is_finite()),
+            "{bad}"
+        );
     }
 }

@@ -8,12 +8,19 @@ use proptest::prelude::*;
 
 /// Noise, with some items equal to others, so that there are ties.
 fn noise<T: Real>(n: usize, name: &str) -> Vec<T> {
-    let start = name.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
+    let start = name.bytes().fold(7_u64, |state, byte| {
+        state.wrapping_mul(31).wrapping_add(byte.into())
+    });
     let next = |state: &mut u64| {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         Some(T::of((*state >> 40) as f64 / f64::from(1 << 24) - 0.5))
     };
-    std::iter::repeat(()).scan(start, |state, ()| next(state)).take(n).collect()
+    std::iter::repeat(())
+        .scan(start, |state, ()| next(state))
+        .take(n)
+        .collect()
 }
 
 struct Case<T> {
@@ -30,11 +37,19 @@ impl<T: Real> Case<T> {
             weight.copy_within(item * width..(item + 1) * width, (item + 3) * width);
             bias[item + 3] = bias[item];
         }
-        Self { weight, bias, hidden: noise(batch * width, "hidden"), width }
+        Self {
+            weight,
+            bias,
+            hidden: noise(batch * width, "hidden"),
+            width,
+        }
     }
 
     fn linear(&self) -> Linear<'_, T> {
-        Linear { weight: &self.weight, bias: &self.bias }
+        Linear {
+            weight: &self.weight,
+            bias: &self.bias,
+        }
     }
 
     fn catalogue(&self) -> Catalogue<T> {
@@ -43,7 +58,15 @@ impl<T: Real> Case<T> {
 
     /// All items of each row, best first, by the batch kernel.
     fn sorted(&self) -> Vec<Top<T>> {
-        rank(self.linear(), &self.hidden, self.width, None, self.bias.len()).unwrap().top
+        rank(
+            self.linear(),
+            &self.hidden,
+            self.width,
+            None,
+            self.bias.len(),
+        )
+        .unwrap()
+        .top
     }
 }
 
@@ -58,16 +81,32 @@ fn expected<T: Real>(sorted: &Top<T>, wanted: &Wanted<'_>) -> Top<T> {
         Among::AllBut(items) => !items.contains(item),
         Among::Only(items) => items.contains(item),
     };
-    sorted.iter().filter(|(item, _)| may(item)).take(wanted.k).copied().collect()
+    sorted
+        .iter()
+        .filter(|(item, _)| may(item))
+        .take(wanted.k)
+        .copied()
+        .collect()
 }
 
 fn check<T: Real>(case: &Case<T>) -> Result<(), TestCaseError> {
     let (items, sorted) = (case.bias.len(), case.sorted());
     let [some, others] = [0, 1].map(|from| thirds(items, from));
-    let filters =
-        [Among::AllBut(&[]), Among::AllBut(&some), Among::Only(&others), Among::Only(&[]), Among::AllBut(&others)];
-    let wanted: Vec<Wanted<'_>> =
-        sorted.iter().enumerate().map(|(b, _)| Wanted { k: b * 3 % 25, among: filters[b % 5] }).collect();
+    let filters = [
+        Among::AllBut(&[]),
+        Among::AllBut(&some),
+        Among::Only(&others),
+        Among::Only(&[]),
+        Among::AllBut(&others),
+    ];
+    let wanted: Vec<Wanted<'_>> = sorted
+        .iter()
+        .enumerate()
+        .map(|(b, _)| Wanted {
+            k: b * 3 % 25,
+            among: filters[b % 5],
+        })
+        .collect();
     let tops = case.catalogue().top(&case.hidden, &wanted).unwrap();
     for ((top, sorted), wanted) in tops.iter().zip(&sorted).zip(&wanted) {
         prop_assert_eq!(top, &expected(sorted, wanted), "{:?}", wanted);
@@ -88,9 +127,14 @@ proptest! {
 fn every_batch_up_to_a_panel_gives_a_row_the_same_bits() {
     let case = Case::<f32>::new(1203, 80, 64);
     let (catalogue, sorted) = (case.catalogue(), case.sorted());
-    let wanted = [Wanted { k: 20, among: Among::AllBut(&[]) }; 80];
+    let wanted = [Wanted {
+        k: 20,
+        among: Among::AllBut(&[]),
+    }; 80];
     for batch in 1..=80 {
-        let tops = catalogue.top(&case.hidden[..batch * 64], &wanted[..batch]).unwrap();
+        let tops = catalogue
+            .top(&case.hidden[..batch * 64], &wanted[..batch])
+            .unwrap();
         for (top, sorted) in tops.iter().zip(&sorted) {
             assert_eq!(top, &sorted[..20], "batch {batch}");
         }
@@ -102,9 +146,17 @@ fn results_do_not_depend_on_the_number_of_threads() {
     // Enough work that it is divided.
     let case = Case::<f32>::new(9001, 60, 64);
     let catalogue = case.catalogue();
-    let wanted: Vec<Wanted<'_>> = (0..60).map(|b| Wanted { k: 1 + b * 5, among: Among::AllBut(&[]) }).collect();
+    let wanted: Vec<Wanted<'_>> = (0..60)
+        .map(|b| Wanted {
+            k: 1 + b * 5,
+            among: Among::AllBut(&[]),
+        })
+        .collect();
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| catalogue.top(&case.hidden, &wanted).unwrap())
     };
     let one = run(1);
@@ -117,8 +169,20 @@ fn results_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn scores_that_are_not_finite_are_refused() {
     let mut case = Case::<f32>::new(200, 3, 8);
-    let all = [Wanted { k: 3, among: Among::AllBut(&[]) }; 3];
-    let few = |items| [all[0], Wanted { k: 3, among: Among::Only(items) }, all[0]];
+    let all = [Wanted {
+        k: 3,
+        among: Among::AllBut(&[]),
+    }; 3];
+    let few = |items| {
+        [
+            all[0],
+            Wanted {
+                k: 3,
+                among: Among::Only(items),
+            },
+            all[0],
+        ]
+    };
     case.hidden[2 * 8] = f32::NAN;
     assert_eq!(case.catalogue().top(&case.hidden, &all).unwrap_err().row, 2);
     case.hidden[2 * 8] = 1.0;
@@ -126,6 +190,18 @@ fn scores_that_are_not_finite_are_refused() {
     assert_eq!(case.catalogue().top(&case.hidden, &all).unwrap_err().row, 0);
     case.hidden.truncate(8);
     let catalogue = case.catalogue();
-    assert_eq!(catalogue.top(&case.hidden, &few(&[150])[1..2]).unwrap_err().row, 0);
-    assert_eq!(catalogue.top(&case.hidden, &few(&[149, 151])[1..2]).unwrap()[0].len(), 2);
+    assert_eq!(
+        catalogue
+            .top(&case.hidden, &few(&[150])[1..2])
+            .unwrap_err()
+            .row,
+        0
+    );
+    assert_eq!(
+        catalogue
+            .top(&case.hidden, &few(&[149, 151])[1..2])
+            .unwrap()[0]
+            .len(),
+        2
+    );
 }

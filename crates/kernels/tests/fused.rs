@@ -21,9 +21,32 @@ fn spans(windows: usize, most: usize) -> Spans {
 }
 
 /// A block whose convolutions make every so many-th row, and so many at most.
-fn thinned(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize, made: [(usize, usize); 2]) -> Result<Tensor> {
-    let [one, two] = made.map(|(every, most)| Convolution { dilation, every, most });
-    Ok(residual(x, kernel, spans, [one, Convolution { dilation: 2 * dilation, ..two }], 1e-8)?.0)
+fn thinned(
+    x: &Tensor,
+    kernel: &Tensor,
+    spans: &Spans,
+    dilation: usize,
+    made: [(usize, usize); 2],
+) -> Result<Tensor> {
+    let [one, two] = made.map(|(every, most)| Convolution {
+        dilation,
+        every,
+        most,
+    });
+    Ok(residual(
+        x,
+        kernel,
+        spans,
+        [
+            one,
+            Convolution {
+                dilation: 2 * dilation,
+                ..two
+            },
+        ],
+        1e-8,
+    )?
+    .0)
 }
 
 /// All rows.
@@ -35,11 +58,24 @@ fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<
 
 #[test]
 fn gradients_of_the_residual_block_agree_with_finite_differences() {
-    let cases = [[ALL, ALL], [(2, 9), ALL], [ALL, (3, 9)], [(2, 9), (1, 1)], [(1, 4), (2, 2)]];
-    for (dilation, made) in cases.map(|made| (1, made)).into_iter().chain([(2, [ALL, ALL])]) {
+    let cases = [
+        [ALL, ALL],
+        [(2, 9), ALL],
+        [ALL, (3, 9)],
+        [(2, 9), (1, 1)],
+        [(1, 4), (2, 2)],
+    ];
+    for (dilation, made) in cases
+        .map(|made| (1, made))
+        .into_iter()
+        .chain([(2, [ALL, ALL])])
+    {
         // Past one block, a width that is no whole vector, windows shorter and longer than the taps reach.
         let (spans, d) = (spans(19, 10), 5);
-        let args = [fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7)];
+        let args = [
+            fill(&[spans.rows(), d], 0.1, 1.0),
+            fill(&[2 * (3 * d + 3), d], 0.2, 0.7),
+        ];
         assert_differences(&|a| thinned(a[0], a[1], &spans, dilation, made), &args, 3);
     }
 }
@@ -47,13 +83,22 @@ fn gradients_of_the_residual_block_agree_with_finite_differences() {
 #[test]
 fn rows_left_out_change_nothing_of_the_others() {
     let (spans, d) = (spans(20, 10), 19);
-    let (x, kernel) = (fill(&[spans.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7));
+    let (x, kernel) = (
+        fill(&[spans.rows(), d], 0.1, 1.0),
+        fill(&[2 * (3 * d + 3), d], 0.2, 0.7),
+    );
     let all = block(&x, &kernel, &spans, 1).unwrap();
     // Where the first convolution makes every other row, the second's taps lie half as many rows apart.
-    let convolutions = [(2, 5), (1, 1)].map(|(every, most)| Convolution { dilation: 1, every, most });
+    let convolutions = [(2, 5), (1, 1)].map(|(every, most)| Convolution {
+        dilation: 1,
+        every,
+        most,
+    });
     let (last, windows) = residual(&x, &kernel, &spans, convolutions, 1e-8).unwrap();
     assert_eq!(windows, Spans::new(vec![1; 20]));
-    let picked = all.index_select(&Tensor::new(spans.last(), x.device()).unwrap(), 0).unwrap();
+    let picked = all
+        .index_select(&Tensor::new(spans.last(), x.device()).unwrap(), 0)
+        .unwrap();
     assert_eq!(flat(&last), flat(&picked));
 }
 
@@ -61,14 +106,25 @@ fn rows_left_out_change_nothing_of_the_others() {
 fn gradients_of_the_filters_agree_with_finite_differences() {
     let (batch, length, d) = (19, 6, 5);
     let lengths: Vec<u32> = (0..batch as u32).map(|b| 1 + b % 6).collect();
-    let args = [fill(&[batch, length, d], 0.1, 1.0), fill(&[9 * d + 3, 4], 0.2, 0.7), fill(&[length + 1], 0.3, 0.7)];
-    assert_differences(&|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4]), &args, 3);
+    let args = [
+        fill(&[batch, length, d], 0.1, 1.0),
+        fill(&[9 * d + 3, 4], 0.2, 0.7),
+        fill(&[length + 1], 0.3, 0.7),
+    ];
+    assert_differences(
+        &|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4]),
+        &args,
+        3,
+    );
 }
 
 #[test]
 fn windows_of_other_batches_never_meet() {
     let (d, all) = (19, spans(20, 10));
-    let (x, kernel) = (fill(&[all.rows(), d], 0.1, 1.0), fill(&[2 * (3 * d + 3), d], 0.2, 0.7));
+    let (x, kernel) = (
+        fill(&[all.rows(), d], 0.1, 1.0),
+        fill(&[2 * (3 * d + 3), d], 0.2, 0.7),
+    );
     let together = block(&x, &kernel, &all, 1).unwrap();
     for span in all.iter() {
         let part = |t: &Tensor| t.narrow(0, span.start, span.len()).unwrap();
@@ -81,39 +137,91 @@ fn windows_of_other_batches_never_meet() {
 fn everything() -> Vec<Vec<f64>> {
     let (windows, d, length) = (256, 64, 10);
     let keys = spans(windows, length);
-    let pattern = Pattern { queries: keys.clone(), keys: keys.clone(), causal: true };
+    let pattern = Pattern {
+        queries: keys.clone(),
+        keys: keys.clone(),
+        causal: true,
+    };
     let x = fill(&[keys.rows(), d], 0.1, 1.0);
     let square = fill(&[d, d], 0.2, 0.2);
     let row = fill(&[d], 0.3, 1.0);
     let places = keys.places(length);
     let lengths: Vec<u32> = keys.iter().map(|span| span.len() as u32).collect();
-    let shares: Vec<Option<Share>> = keys.positions().map(|of| Some(Share { of: of as u32, weight: 0.5 })).collect();
+    let shares: Vec<Option<Share>> = keys
+        .positions()
+        .map(|of| {
+            Some(Share {
+                of: of as u32,
+                weight: 0.5,
+            })
+        })
+        .collect();
     let blended = |a: &[&Tensor]| {
-        let these = Part { table: a[1], shares: Shares::These(shares.clone()) };
-        blend(vec![Part { table: a[0], shares: Shares::Own }, these], None)
+        let these = Part {
+            table: a[1],
+            shares: Shares::These(shares.clone()),
+        };
+        blend(
+            vec![
+                Part {
+                    table: a[0],
+                    shares: Shares::Own,
+                },
+                these,
+            ],
+            None,
+        )
     };
     let mask = Mask::new(prl_seed::stream(1, "mask", 0), x.elem_count(), 0.4);
     let padded = put(&x, &places, windows * length).unwrap();
     let image = padded.reshape((windows, length, d)).unwrap();
     type Case<'a> = (Vec<Tensor>, Box<dyn Fn(&[&Tensor]) -> Result<Tensor> + 'a>);
     let cases: Vec<Case<'_>> = vec![
-        (vec![x.clone(), square, row.clone()], Box::new(|a| linear(a[0], a[1], a[2], true))),
-        (vec![x.clone(), row.clone(), row], Box::new(|a| layer_norm(a[0], a[1], a[2], 1e-8))),
-        (vec![x.clone(), x.clone(), x.clone()], Box::new(|a| attention(a[0], a[1], a[2], &pattern, None))),
-        (vec![x.clone(), fill(&[2 * (3 * d + 3), d], 0.4, 0.2)], Box::new(|a| block(a[0], a[1], &keys, 2))),
         (
-            vec![image.clone(), fill(&[9 * d + 3, 16], 0.5, 0.2), fill(&[length + 1], 0.6, 0.2)],
+            vec![x.clone(), square, row.clone()],
+            Box::new(|a| linear(a[0], a[1], a[2], true)),
+        ),
+        (
+            vec![x.clone(), row.clone(), row],
+            Box::new(|a| layer_norm(a[0], a[1], a[2], 1e-8)),
+        ),
+        (
+            vec![x.clone(), x.clone(), x.clone()],
+            Box::new(|a| attention(a[0], a[1], a[2], &pattern, None)),
+        ),
+        (
+            vec![x.clone(), fill(&[2 * (3 * d + 3), d], 0.4, 0.2)],
+            Box::new(|a| block(a[0], a[1], &keys, 2)),
+        ),
+        (
+            vec![
+                image.clone(),
+                fill(&[9 * d + 3, 16], 0.5, 0.2),
+                fill(&[length + 1], 0.6, 0.2),
+            ],
             Box::new(|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4])),
         ),
-        (vec![image, fill(&[2 * d + 1, 3 * d], 0.7, 0.2)], Box::new(|a| gru(a[0], a[1], &lengths))),
+        (
+            vec![image, fill(&[2 * d + 1, 3 * d], 0.7, 0.2)],
+            Box::new(|a| gru(a[0], a[1], &lengths)),
+        ),
         (vec![padded], Box::new(|a| take(a[0], &places))),
-        (vec![x.clone()], Box::new(|a| put(a[0], &places, windows * length))),
-        (vec![x.clone(), fill(&[length, d], 0.8, 1.0)], Box::new(blended)),
+        (
+            vec![x.clone()],
+            Box::new(|a| put(a[0], &places, windows * length)),
+        ),
+        (
+            vec![x.clone(), fill(&[length, d], 0.8, 1.0)],
+            Box::new(blended),
+        ),
         (vec![x.clone(), x.clone()], Box::new(|a| add(a[0], a[1]))),
         (vec![x], Box::new(|a| dropout(a[0], mask.clone()))),
     ];
     let run = |(args, f): Case<'_>| {
-        let args: Vec<Tensor> = args.iter().map(|a| a.to_dtype(DType::F32).unwrap()).collect();
+        let args: Vec<Tensor> = args
+            .iter()
+            .map(|a| a.to_dtype(DType::F32).unwrap())
+            .collect();
         let result = flat(&f(&args.iter().collect::<Vec<_>>()).unwrap());
         [vec![result], gradients(&*f, &args)].concat()
     };
@@ -122,7 +230,13 @@ fn everything() -> Vec<Vec<f64>> {
 
 #[test]
 fn no_number_of_threads_changes_a_bit() {
-    let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(everything);
+    let with = |threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(everything)
+    };
     let one = with(1);
     assert!(one.iter().flatten().all(|x| x.is_finite()) && one.iter().flatten().any(|&x| x != 0.0));
     for threads in [2, 3, 5] {

@@ -6,7 +6,9 @@ use prl_kernels::head::{Linear, Sink, backward, softmax};
 use prl_kernels::rank::rank;
 
 fn fill(n: usize, phase: f64, scale: f64) -> Vec<f64> {
-    (0..n).map(|i| scale * (0.7 * i as f64 + phase).sin()).collect()
+    (0..n)
+        .map(|i| scale * (0.7 * i as f64 + phase).sin())
+        .collect()
 }
 
 fn assert_close(what: &str, ours: &[f64], theirs: &[f64]) {
@@ -103,18 +105,38 @@ fn the_weighted_cross_entropy_agrees_with_pytorch() {
         -0.039691818,
         -0.052792879,
     ];
-    const DB: &[f64] = &[-0.16805016, 0.17695379, -0.0032382373, 0.16127491, 0.018895749, -0.16323824, -0.022597825];
-    let (hidden, mut weight, mut bias) = (fill(20, 0.1, 1.0), fill(28, 0.2, 0.8), fill(7, 0.3, 0.5));
+    const DB: &[f64] = &[
+        -0.16805016,
+        0.17695379,
+        -0.0032382373,
+        0.16127491,
+        0.018895749,
+        -0.16323824,
+        -0.022597825,
+    ];
+    let (hidden, mut weight, mut bias) =
+        (fill(20, 0.1, 1.0), fill(28, 0.2, 0.8), fill(7, 0.3, 0.5));
     weight.copy_within(8..12, 20);
     bias[5] = bias[2];
     let (targets, scale) = ([2, 0, 6, 5, 3], [0.2, 1.0, 0.2, 1.0, 0.0].map(|r| r / 5.0));
-    let linear = Linear { weight: &weight, bias: &bias };
+    let linear = Linear {
+        weight: &weight,
+        bias: &bias,
+    };
     let swept = softmax::<f64>(linear, &hidden, &targets);
     assert_close("ce", &swept.cross_entropy().collect::<Vec<_>>(), CE);
     let ranks = rank(linear, &hidden, 4, Some(&targets), 1).unwrap().ranks;
     assert_eq!(ranks, [3, 7, 5, 5, 7]);
     let mut dw = vec![0.0; 28];
-    let (dh, db) = backward(&mut weight, &bias, &hidden, &targets, &swept, &scale, Sink::Gradient(&mut dw));
+    let (dh, db) = backward(
+        &mut weight,
+        &bias,
+        &hidden,
+        &targets,
+        &swept,
+        &scale,
+        Sink::Gradient(&mut dw),
+    );
     assert_close("dH", &dh, DH);
     assert_close("dW", &dw, DW);
     assert_close("db", &db, DB);
@@ -142,20 +164,47 @@ fn the_weighted_cross_entropy_agrees_with_pytorch() {
 fn the_head_on_rounded_numbers_agrees_with_pytorch() {
     const CE: &[f64] = &[3.6166868, 2.257407, 5.0173359, 4.4411279, 2.0745023];
     const DH: &[f64] = &[
-        0.046875, 0.063477, 0.050293, 0.041504, -0.11475, -0.2168, -0.040527, -0.063477, -0.056396, 0.23535, 0.31641,
-        0.24902, 0.0, 0.0, 0.0,
+        0.046875, 0.063477, 0.050293, 0.041504, -0.11475, -0.2168, -0.040527, -0.063477, -0.056396,
+        0.23535, 0.31641, 0.24902, 0.0, 0.0, 0.0,
     ];
     const DW: &[f64] = &[
-        -0.13672, 0.011475, 0.1543, 0.058594, 0.026001, -0.018799, -0.013855, -0.044189, -0.053711, 0.03064, 0.072266,
-        0.080078, 0.038818, 0.01709, -0.012695, -0.02771, -0.15332, -0.20605, 0.050293, 0.070312, 0.057129,
+        -0.13672, 0.011475, 0.1543, 0.058594, 0.026001, -0.018799, -0.013855, -0.044189, -0.053711,
+        0.03064, 0.072266, 0.080078, 0.038818, 0.01709, -0.012695, -0.02771, -0.15332, -0.20605,
+        0.050293, 0.070312, 0.057129,
     ];
-    const DB: &[f64] = &[-0.10329, 0.088421, 0.0057099, 0.11802, 0.05867, -0.17963, 0.012101];
-    let single = |n, phase, scale| -> Vec<f32> { fill(n, phase, scale).into_iter().map(|x| x as f32).collect() };
-    let (hidden, mut weight, bias) = (single(15, 0.1, 1.0), single(21, 0.2, 1.0), single(7, 0.3, 0.5));
+    const DB: &[f64] = &[
+        -0.10329, 0.088421, 0.0057099, 0.11802, 0.05867, -0.17963, 0.012101,
+    ];
+    let single = |n, phase, scale| -> Vec<f32> {
+        fill(n, phase, scale)
+            .into_iter()
+            .map(|x| x as f32)
+            .collect()
+    };
+    let (hidden, mut weight, bias) = (
+        single(15, 0.1, 1.0),
+        single(21, 0.2, 1.0),
+        single(7, 0.3, 0.5),
+    );
     let (targets, scale) = ([2, 0, 6, 5, 3], [0.2, 1.0, 0.2, 1.0, 0.0].map(|r| r / 5.0));
-    let swept = softmax::<Pair>(Linear { weight: &weight, bias: &bias }, &hidden, &targets);
+    let swept = softmax::<Pair>(
+        Linear {
+            weight: &weight,
+            bias: &bias,
+        },
+        &hidden,
+        &targets,
+    );
     let mut dw = vec![0.0; 21];
-    let (dh, db) = backward(&mut weight, &bias, &hidden, &targets, &swept, &scale, Sink::Gradient(&mut dw));
+    let (dh, db) = backward(
+        &mut weight,
+        &bias,
+        &hidden,
+        &targets,
+        &swept,
+        &scale,
+        Sink::Gradient(&mut dw),
+    );
     // Scores are the same numbers; PyTorch rounds gradients at their end, we what they are made of: eight bits in either.
     for (ours, theirs) in swept.cross_entropy().zip(CE) {
         assert!((ours - theirs).abs() < 2e-6, "{ours}, PyTorch has {theirs}");
@@ -163,7 +212,10 @@ fn the_head_on_rounded_numbers_agrees_with_pytorch() {
     for (what, ours, theirs) in [("dH", dh, DH), ("dW", dw, DW), ("db", db, DB)] {
         assert_eq!(ours.len(), theirs.len());
         for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
-            assert!((f64::from(*a) - b).abs() < 1e-3 + b.abs() / 128.0, "{what}[{i}]: {a}, PyTorch has {b}");
+            assert!(
+                (f64::from(*a) - b).abs() < 1e-3 + b.abs() / 128.0,
+                "{what}[{i}]: {a}, PyTorch has {b}"
+            );
         }
     }
 }
@@ -222,7 +274,8 @@ fn adam_agrees_with_pytorch_touched_or_not() {
     ];
     let start = fill(12, 0.5, 1.0);
     let (mut whole, mut rows) = (start.clone(), start);
-    let (mut m, mut v, mut mr, mut vr) = (vec![0.0; 12], vec![0.0; 12], vec![0.0; 12], vec![0.0; 12]);
+    let (mut m, mut v, mut mr, mut vr) =
+        (vec![0.0; 12], vec![0.0; 12], vec![0.0; 12], vec![0.0; 12]);
     for k in 0..5 {
         let step = Adam::new(0.01).step(k + 1);
         let mut grad = fill(12, k as f64, 1.0);
@@ -232,8 +285,26 @@ fn adam_agrees_with_pytorch_touched_or_not() {
         } else {
             (&[0, 1, 2], grad.clone())
         };
-        update(step, Slots { param: &mut whole, first: &mut m, second: &mut v }, &grad);
-        update_rows(step, Slots { param: &mut rows, first: &mut mr, second: &mut vr }, 4, ids, &touched);
+        update(
+            step,
+            Slots {
+                param: &mut whole,
+                first: &mut m,
+                second: &mut v,
+            },
+            &grad,
+        );
+        update_rows(
+            step,
+            Slots {
+                param: &mut rows,
+                first: &mut mr,
+                second: &mut vr,
+            },
+            4,
+            ids,
+            &touched,
+        );
         assert_eq!(whole, rows, "by rows is the same step");
         match k {
             0 => assert_close("after 1", &whole, ONE),

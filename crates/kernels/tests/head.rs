@@ -18,7 +18,9 @@ struct Case<T> {
 }
 
 fn wave<T: Real>(n: usize, phase: f64, scale: f64) -> Vec<T> {
-    (0..n).map(|i| T::of(scale * (0.7 * i as f64 + phase).sin())).collect()
+    (0..n)
+        .map(|i| T::of(scale * (0.7 * i as f64 + phase).sin()))
+        .collect()
 }
 
 impl<T: Real> Case<T> {
@@ -28,18 +30,27 @@ impl<T: Real> Case<T> {
             bias: wave(items, 0.2, 0.5),
             hidden: wave(batch * width, 0.3, 1.0),
             targets: (0..batch).map(|b| ((b * 7 + 3) % items) as u32).collect(),
-            scale: (0..batch).map(|b| T::of((0.2 + 0.8 * f64::from(b % 3 == 0)) / batch as f64)).collect(),
+            scale: (0..batch)
+                .map(|b| T::of((0.2 + 0.8 * f64::from(b % 3 == 0)) / batch as f64))
+                .collect(),
             width,
         }
     }
 
     fn linear(&self) -> Linear<'_, T> {
-        Linear { weight: &self.weight, bias: &self.bias }
+        Linear {
+            weight: &self.weight,
+            bias: &self.bias,
+        }
     }
 
     fn loss(&self) -> f64 {
         let swept = softmax::<T>(self.linear(), &self.hidden, &self.targets);
-        swept.cross_entropy().zip(&self.scale).map(|(c, s)| c * s.double()).sum()
+        swept
+            .cross_entropy()
+            .zip(&self.scale)
+            .map(|(c, s)| c * s.double())
+            .sum()
     }
 
     /// Gradients of hidden, weight and bias.
@@ -48,15 +59,31 @@ impl<T: Real> Case<T> {
         let mut weight = self.weight.clone();
         let mut grad = vec![T::zero(); weight.len()];
         let sink = Sink::Gradient(&mut grad);
-        let (hidden, bias) = backward(&mut weight, &self.bias, &self.hidden, &self.targets, &swept, &self.scale, sink);
+        let (hidden, bias) = backward(
+            &mut weight,
+            &self.bias,
+            &self.hidden,
+            &self.targets,
+            &swept,
+            &self.scale,
+            sink,
+        );
         assert_eq!(weight, self.weight, "a gradient leaves the weight alone");
         [hidden, grad, bias]
     }
 
     fn scores(&self, b: usize) -> Vec<T> {
         let h = &self.hidden[b * self.width..][..self.width];
-        let dot = |w: &[T], bias: T| h.iter().zip(w).fold(bias, |s, (&x, &y)| num_traits::Float::mul_add(x, y, s));
-        self.weight.chunks(self.width).zip(&self.bias).map(|(w, &bias)| dot(w, bias)).collect()
+        let dot = |w: &[T], bias: T| {
+            h.iter()
+                .zip(w)
+                .fold(bias, |s, (&x, &y)| num_traits::Float::mul_add(x, y, s))
+        };
+        self.weight
+            .chunks(self.width)
+            .zip(&self.bias)
+            .map(|(w, &bias)| dot(w, bias))
+            .collect()
     }
 }
 
@@ -73,17 +100,28 @@ fn gradients_agree_with_finite_differences() {
                 moved.loss()
             };
             let numeric = (at(h) - at(-h)) / (2.0 * h);
-            assert!((numeric - grad[i]).abs() < 1e-8, "array {which}, element {i}: {numeric} and {}", grad[i]);
+            assert!(
+                (numeric - grad[i]).abs() < 1e-8,
+                "array {which}, element {i}: {numeric} and {}",
+                grad[i]
+            );
         }
     }
 }
 
 #[test]
 fn single_precision_follows_double() {
-    let (single, double) = (Case::<f32>::new(1000, 100, 64), Case::<f64>::new(1000, 100, 64));
+    let (single, double) = (
+        Case::<f32>::new(1000, 100, 64),
+        Case::<f64>::new(1000, 100, 64),
+    );
     assert!((single.loss() - double.loss()).abs() < 1e-5);
     for (s, d) in single.gradients().iter().zip(double.gradients()) {
-        let worst = s.iter().zip(&d).map(|(s, d)| (f64::from(*s) - d).abs()).fold(0.0, f64::max);
+        let worst = s
+            .iter()
+            .zip(&d)
+            .map(|(s, d)| (f64::from(*s) - d).abs())
+            .fold(0.0, f64::max);
         assert!(worst < 1e-7, "{worst}");
     }
 }
@@ -97,8 +135,20 @@ fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
     let (mut m2, mut v2, mut plain) = (m.clone(), v.clone(), case.weight.clone());
     let step = Adam::new(0.01).step(3);
     let sink = Sink::Adam(step, &mut m, &mut v);
-    backward(&mut case.weight, &case.bias, &case.hidden, &case.targets, &swept, &case.scale, sink);
-    let slots = prl_kernels::adam::Slots { param: &mut plain, first: &mut m2, second: &mut v2 };
+    backward(
+        &mut case.weight,
+        &case.bias,
+        &case.hidden,
+        &case.targets,
+        &swept,
+        &case.scale,
+        sink,
+    );
+    let slots = prl_kernels::adam::Slots {
+        param: &mut plain,
+        first: &mut m2,
+        second: &mut v2,
+    };
     prl_kernels::adam::update(step, slots, &grad);
     assert_eq!((case.weight, m, v), (plain, m2, v2));
 }
@@ -107,8 +157,17 @@ fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
 fn results_do_not_depend_on_the_number_of_threads() {
     let case = Case::<f32>::new(3001, 130, 64);
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| (case.loss(), case.gradients(), rank(case.linear(), &case.hidden, 64, Some(&case.targets), 20)))
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            (
+                case.loss(),
+                case.gradients(),
+                rank(case.linear(), &case.hidden, 64, Some(&case.targets), 20),
+            )
+        })
     };
     assert!(run(1) == run(2) && run(1) == run(5));
 }
@@ -118,8 +177,18 @@ fn ranks_and_best_items_do_not_depend_on_the_batch() {
     let case = Case::<f32>::new(1203, 130, 64);
     let whole = rank(case.linear(), &case.hidden, 64, Some(&case.targets), 20).unwrap();
     for b in 0..130 {
-        let alone = rank(case.linear(), &case.hidden[b * 64..][..64], 64, Some(&case.targets[b..=b]), 20).unwrap();
-        assert_eq!((alone.ranks[0], &alone.top[0]), (whole.ranks[b], &whole.top[b]));
+        let alone = rank(
+            case.linear(),
+            &case.hidden[b * 64..][..64],
+            64,
+            Some(&case.targets[b..=b]),
+            20,
+        )
+        .unwrap();
+        assert_eq!(
+            (alone.ranks[0], &alone.top[0]),
+            (whole.ranks[b], &whole.top[b])
+        );
     }
 }
 
@@ -128,7 +197,10 @@ fn more_best_items_than_there_are_is_all_of_them() {
     let case = Case::<f32>::new(1203, 70, 8);
     for k in [1203, usize::MAX] {
         let top = rank(case.linear(), &case.hidden, 8, None, k).unwrap().top;
-        assert!(top.iter().all(|list| list.len() == 1203 && list.is_sorted_by(|a, b| a.1 >= b.1)));
+        assert!(
+            top.iter()
+                .all(|list| list.len() == 1203 && list.is_sorted_by(|a, b| a.1 >= b.1))
+        );
     }
 }
 
@@ -139,7 +211,11 @@ fn ties_count_against_the_target() {
         case.weight.copy_within(0..8, i * 8);
         case.bias[i] = case.bias[0];
     }
-    let above = case.scores(0).iter().filter(|&&s| s > case.scores(0)[0]).count() as u32;
+    let above = case
+        .scores(0)
+        .iter()
+        .filter(|&&s| s > case.scores(0)[0])
+        .count() as u32;
     for target in [0, 5, 77, 199] {
         let ranking = rank(case.linear(), &case.hidden, 8, Some(&[target]), 3).unwrap();
         assert_eq!(ranking.ranks, [above + 4]);
@@ -154,7 +230,12 @@ fn scores_that_are_not_finite_are_refused() {
     assert_eq!(error.row, 2);
     case.hidden[2 * 8] = 1.0;
     case.bias[150] = f32::INFINITY;
-    assert_eq!(rank(case.linear(), &case.hidden, 8, None, 3).unwrap_err().row, 0);
+    assert_eq!(
+        rank(case.linear(), &case.hidden, 8, None, 3)
+            .unwrap_err()
+            .row,
+        0
+    );
 }
 
 proptest! {

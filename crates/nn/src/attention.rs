@@ -12,21 +12,46 @@ use crate::rows::composed::{put, take};
 /// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]` from queries, keys and values of as many rows as the
 /// pattern says, all of width d. A mask of as many elements as the pattern has weights
 /// drops some of them.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<&Mask>) -> Result<Tensor> {
-    if runs_on(q) { attention::attention(q, k, v, pattern, mask) } else { composed(q, k, v, pattern, mask) }
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    pattern: &Pattern,
+    mask: Option<&Mask>,
+) -> Result<Tensor> {
+    if runs_on(q) {
+        attention::attention(q, k, v, pattern, mask)
+    } else {
+        composed(q, k, v, pattern, mask)
+    }
 }
 
 /// What is added to the score of a key that is not to be seen.
 const UNSEEN: f64 = -1e30;
 
-fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<&Mask>) -> Result<Tensor> {
-    let Pattern { queries, keys, causal } = pattern;
+fn composed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    pattern: &Pattern,
+    mask: Option<&Mask>,
+) -> Result<Tensor> {
+    let Pattern {
+        queries,
+        keys,
+        causal,
+    } = pattern;
     let (windows, width) = (queries.windows(), q.dim(1)?);
     let longest = |spans: &Spans| spans.iter().map(|s| s.len()).max().unwrap_or(0);
     let (most_q, most_k) = (longest(queries), longest(keys));
-    let pad =
-        |x: &Tensor, spans: &Spans, most| put(x, &spans.places(most), windows * most)?.reshape((windows, most, width));
-    let (q, k, v) = (pad(q, queries, most_q)?, pad(k, keys, most_k)?, pad(v, keys, most_k)?);
+    let pad = |x: &Tensor, spans: &Spans, most| {
+        put(x, &spans.places(most), windows * most)?.reshape((windows, most, width))
+    };
+    let (q, k, v) = (
+        pad(q, queries, most_q)?,
+        pad(k, keys, most_k)?,
+        pad(v, keys, most_k)?,
+    );
     let mut unseen = vec![UNSEEN; windows * most_q * most_k];
     let mut dropout = vec![1.0; unseen.len()];
     let mut next = mask.map(Mask::factors).into_iter().flatten();
@@ -40,11 +65,16 @@ fn composed(q: &Tensor, k: &Tensor, v: &Tensor, pattern: &Pattern, mask: Option<
         }
     }
     let matrix = |values: Vec<f64>| {
-        Tensor::from_vec(values, (windows, most_q, most_k), &Device::Cpu)?.to_dtype(q.dtype())?.to_device(q.device())
+        Tensor::from_vec(values, (windows, most_q, most_k), &Device::Cpu)?
+            .to_dtype(q.dtype())?
+            .to_device(q.device())
     };
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (width as f64).sqrt())?;
     let weights = (softmax(&(scores + matrix(unseen)?)?)? * matrix(dropout)?)?;
-    take(&weights.matmul(&v)?.reshape(((), width))?, &queries.places(most_q))
+    take(
+        &weights.matmul(&v)?.reshape(((), width))?,
+        &queries.places(most_q),
+    )
 }
 
 #[cfg(test)]
@@ -56,7 +86,11 @@ mod tests {
     /// More windows than a block of the fused operation has.
     fn pattern() -> Pattern {
         let keys = Spans::new((0..20).map(|b| 1 + b % 5));
-        Pattern { queries: keys.clone(), keys, causal: true }
+        Pattern {
+            queries: keys.clone(),
+            keys,
+            causal: true,
+        }
     }
 
     fn mask(pattern: &Pattern) -> Mask {
@@ -88,7 +122,9 @@ mod tests {
         let pattern = pattern();
         let x = ["q", "k", "v"].map(|name| values(&[pattern.keys.rows(), 3], name));
         let mask = mask(&pattern);
-        differences(&[&x[0], &x[1], &x[2]], |a| attention(a[0], a[1], a[2], &pattern, Some(&mask)));
+        differences(&[&x[0], &x[1], &x[2]], |a| {
+            attention(a[0], a[1], a[2], &pattern, Some(&mask))
+        });
     }
 
     #[test]
@@ -96,8 +132,20 @@ mod tests {
         let pattern = pattern();
         let (x, short) = (values(&[pattern.keys.rows(), 3], "x"), values(&[4, 3], "x"));
         assert!(attention(&x, &x, &short, &pattern, None).is_err());
-        assert!(attention(&x, &x, &x, &pattern, Some(&Mask::new(prl_seed::stream(1, "mask", 0), 1, 0.4))).is_err());
-        let bare = Pattern { keys: Spans::new(pattern.keys.iter().map(|_| 0)), ..pattern };
+        assert!(
+            attention(
+                &x,
+                &x,
+                &x,
+                &pattern,
+                Some(&Mask::new(prl_seed::stream(1, "mask", 0), 1, 0.4))
+            )
+            .is_err()
+        );
+        let bare = Pattern {
+            keys: Spans::new(pattern.keys.iter().map(|_| 0)),
+            ..pattern
+        };
         let none = values(&[0, 3], "x");
         assert!(attention(&x, &none, &none, &bare, None).is_err());
     }

@@ -8,15 +8,22 @@ type Op<'a> = &'a dyn Fn(&[&Tensor]) -> Result<Tensor>;
 
 /// Normal values in f64.
 pub(crate) fn values(shape: &[usize], name: &str) -> Tensor {
-    let values = Init::Normal(1.0).values(&[shape.iter().product()], &mut prl_seed::stream(1, name, 0)).unwrap();
+    let values = Init::Normal(1.0)
+        .values(&[shape.iter().product()], &mut prl_seed::stream(1, name, 0))
+        .unwrap();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
 /// A weighted sum of what `f` puts out.
 fn loss(args: &[&Tensor], f: Op<'_>) -> Tensor {
     let y = f(args).unwrap();
-    let w: Vec<f64> = (0..y.elem_count()).map(|i| (0.9 * i as f64).cos()).collect();
-    (&y * Tensor::from_vec(w, y.shape(), &Device::Cpu).unwrap()).unwrap().sum_all().unwrap()
+    let w: Vec<f64> = (0..y.elem_count())
+        .map(|i| (0.9 * i as f64).cos())
+        .collect();
+    (&y * Tensor::from_vec(w, y.shape(), &Device::Cpu).unwrap())
+        .unwrap()
+        .sum_all()
+        .unwrap()
 }
 
 /// What `f` puts out, and the gradients of the weighted sum by each argument.
@@ -26,7 +33,10 @@ fn run(args: &[&Tensor], f: Op<'_>) -> Vec<Vec<f64>> {
     let grads = loss(&vars, f).backward().unwrap();
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let grads = vars.iter().map(|v| flat(grads.get(v).unwrap()));
-    [flat(&f(&vars).unwrap())].into_iter().chain(grads).collect()
+    [flat(&f(&vars).unwrap())]
+        .into_iter()
+        .chain(grads)
+        .collect()
 }
 
 /// That two operations have the same result and the same gradients.
@@ -38,7 +48,10 @@ pub(crate) fn one(
     for (which, (a, b)) in run(args, &f).iter().zip(run(args, &g)).enumerate() {
         assert_eq!(a.len(), b.len());
         for (i, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() < 1e-11 * b.abs().max(1.0), "array {which}, element {i}: {a} and {b}");
+            assert!(
+                (a - b).abs() < 1e-11 * b.abs().max(1.0),
+                "array {which}, element {i}: {a} and {b}"
+            );
         }
     }
 }

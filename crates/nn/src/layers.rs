@@ -16,17 +16,28 @@ impl Linear {
     /// A Glorot matrix `weight` and a zero `bias`.
     pub fn new(inputs: usize, outputs: usize, mut scope: Scope<'_>) -> Result<Self> {
         let weight = scope.get("weight", (inputs, outputs), Init::Glorot)?;
-        Ok(Self { weight, bias: scope.get("bias", outputs, Init::Const(0.0))? })
+        Ok(Self {
+            weight,
+            bias: scope.get("bias", outputs, Init::Const(0.0))?,
+        })
     }
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if runs_on(x) { linear::linear(x, &self.weight, &self.bias, false) } else { self.composed(x) }
+        if runs_on(x) {
+            linear::linear(x, &self.weight, &self.bias, false)
+        } else {
+            self.composed(x)
+        }
     }
 
     /// The same and a ReLU.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        if runs_on(x) { linear::linear(x, &self.weight, &self.bias, true) } else { relu(&self.composed(x)?) }
+        if runs_on(x) {
+            linear::linear(x, &self.weight, &self.bias, true)
+        } else {
+            relu(&self.composed(x)?)
+        }
     }
 
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
@@ -35,7 +46,11 @@ impl Linear {
         if let Some(last) = shape.last_mut() {
             *last = outputs;
         }
-        x.contiguous()?.reshape(((), inputs))?.matmul(&self.weight)?.broadcast_add(&self.bias)?.reshape(shape)
+        x.contiguous()?
+            .reshape(((), inputs))?
+            .matmul(&self.weight)?
+            .broadcast_add(&self.bias)?
+            .reshape(shape)
     }
 }
 
@@ -51,7 +66,11 @@ impl LayerNorm {
     /// Over a last dimension of `width`; `eps` is added to the variance.
     pub fn new(width: usize, eps: f64, mut scope: Scope<'_>) -> Result<Self> {
         let scale = scope.get("scale", width, Init::Const(1.0))?;
-        Ok(Self { scale, shift: scope.get("shift", width, Init::Const(0.0))?, eps })
+        Ok(Self {
+            scale,
+            shift: scope.get("shift", width, Init::Const(0.0))?,
+            eps,
+        })
     }
 
     /// `[.., width]` to the same shape.
@@ -92,17 +111,28 @@ mod tests {
     use proptest::prelude::*;
 
     fn linear(args: &[&Tensor]) -> Linear {
-        Linear { weight: args[1].clone(), bias: args[2].clone() }
+        Linear {
+            weight: args[1].clone(),
+            bias: args[2].clone(),
+        }
     }
 
     fn norm(args: &[&Tensor]) -> LayerNorm {
-        LayerNorm { scale: args[1].clone(), shift: args[2].clone(), eps: 1e-8 }
+        LayerNorm {
+            scale: args[1].clone(),
+            shift: args[2].clone(),
+            eps: 1e-8,
+        }
     }
 
     #[test]
     fn gradients_agree_with_finite_differences() {
         let x = &values(&[2, 3, 5], "x");
-        let (weight, bias, scale) = (&values(&[5, 19], "w"), &values(&[19], "b"), &values(&[5], "s"));
+        let (weight, bias, scale) = (
+            &values(&[5, 19], "w"),
+            &values(&[19], "b"),
+            &values(&[5], "s"),
+        );
         differences(&[x, weight, bias], |a| linear(a).forward(a[0]));
         differences(&[x, weight, bias], |a| linear(a).forward_relu(a[0]));
         differences(&[x, scale, scale], |a| norm(a).forward(a[0]));
@@ -126,16 +156,25 @@ mod tests {
     #[test]
     fn a_layer_norm_has_mean_zero_and_variance_one() {
         let ones = Tensor::ones(5, candle_core::DType::F64, &candle_core::Device::Cpu).unwrap();
-        let y = norm(&[&ones, &ones, &ones.zeros_like().unwrap()]).forward(&values(&[6, 5], "x")).unwrap();
+        let y = norm(&[&ones, &ones, &ones.zeros_like().unwrap()])
+            .forward(&values(&[6, 5], "x"))
+            .unwrap();
         for row in y.to_vec2::<f64>().unwrap() {
-            let (mean, var) = (row.iter().sum::<f64>() / 5.0, row.iter().map(|x| x * x).sum::<f64>() / 5.0);
+            let (mean, var) = (
+                row.iter().sum::<f64>() / 5.0,
+                row.iter().map(|x| x * x).sum::<f64>() / 5.0,
+            );
             assert!(mean.abs() < 1e-12 && (var - 1.0).abs() < 1e-6);
         }
     }
 
     #[test]
     fn shapes_that_do_not_fit_are_an_error() {
-        let (x, weight, bias) = (values(&[2, 5], "x"), values(&[4, 3], "w"), values(&[3], "b"));
+        let (x, weight, bias) = (
+            values(&[2, 5], "x"),
+            values(&[4, 3], "w"),
+            values(&[3], "b"),
+        );
         assert!(linear(&[&x, &weight, &bias]).forward(&x).is_err());
         assert!(norm(&[&x, &bias, &bias]).forward(&x).is_err());
     }

@@ -28,13 +28,18 @@ impl Init {
         Ok(match self {
             Init::Const(value) => vec![value; n],
             Init::Normal(std) => normal(std)?.sample_iter(rng).take(n).collect(),
-            Init::TruncatedNormal(std) => {
-                normal(std)?.sample_iter(rng).filter(|x| x.abs() <= 2.0 * std).take(n).collect()
-            }
+            Init::TruncatedNormal(std) => normal(std)?
+                .sample_iter(rng)
+                .filter(|x| x.abs() <= 2.0 * std)
+                .take(n)
+                .collect(),
             Init::Glorot => {
-                let &[a, b] = shape else { bail!("Glorot values are for matrices, not for {shape:?}") };
+                let &[a, b] = shape else {
+                    bail!("Glorot values are for matrices, not for {shape:?}")
+                };
                 let limit = (6.0 / (a + b) as f64).sqrt();
-                let uniform = Uniform::new_inclusive(-limit, limit).map_err(candle_core::Error::wrap)?;
+                let uniform =
+                    Uniform::new_inclusive(-limit, limit).map_err(candle_core::Error::wrap)?;
                 rng.sample_iter(uniform).take(n).collect()
             }
         })
@@ -52,12 +57,20 @@ pub struct Params {
 impl Params {
     /// No parameters yet; `seed` decides the initial values of all to come.
     pub fn new(dtype: DType, device: &Device, seed: u64) -> Self {
-        Self { dtype, device: device.clone(), seed, vars: BTreeMap::new() }
+        Self {
+            dtype,
+            device: device.clone(),
+            seed,
+            vars: BTreeMap::new(),
+        }
     }
 
     /// Where parameters named `name.…` are made.
     pub fn scope(&mut self, name: &str) -> Scope<'_> {
-        Scope { params: self, prefix: name.to_owned() }
+        Scope {
+            params: self,
+            prefix: name.to_owned(),
+        }
     }
 
     /// All parameters, by name.
@@ -90,7 +103,10 @@ pub struct Scope<'a> {
 impl Scope<'_> {
     /// A place below this one.
     pub fn scope(&mut self, name: &str) -> Scope<'_> {
-        Scope { prefix: format!("{}.{name}", self.prefix), params: self.params }
+        Scope {
+            prefix: format!("{}.{name}", self.prefix),
+            params: self.params,
+        }
     }
 
     /// Makes the parameter `name` here. Its initial values depend on the seed and its full name alone.
@@ -109,7 +125,11 @@ impl Scope<'_> {
         let (name, shape) = (format!("{}.{name}", self.prefix), shape.into());
         let values = values(&mut prl_seed::stream(self.params.seed, &name, 0))?;
         let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        let var = Var::from_tensor(&values.to_dtype(self.params.dtype)?.to_device(&self.params.device)?)?;
+        let var = Var::from_tensor(
+            &values
+                .to_dtype(self.params.dtype)?
+                .to_device(&self.params.device)?,
+        )?;
         let tensor = var.as_tensor().clone();
         if self.params.vars.insert(name.clone(), var).is_some() {
             bail!("the parameter {name} was made twice");
@@ -131,7 +151,11 @@ mod tests {
             if also {
                 scope.get("other", (2, 2), Init::Glorot).unwrap();
             }
-            scope.get(name, 3, Init::Normal(1.0)).unwrap().to_vec1::<f32>().unwrap()
+            scope
+                .get(name, 3, Init::Normal(1.0))
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
         };
         assert_eq!(first(1, "x", false), first(1, "x", true));
         assert_ne!(first(1, "x", false), first(2, "x", false));
@@ -141,7 +165,9 @@ mod tests {
     #[test]
     fn distributions_have_their_spread() {
         let spread = |init: Init, shape: &[usize]| {
-            let v = init.values(shape, &mut prl_seed::stream(3, "t", 0)).unwrap();
+            let v = init
+                .values(shape, &mut prl_seed::stream(3, "t", 0))
+                .unwrap();
             let var = v.iter().map(|x| x * x).sum::<f64>() / v.len() as f64;
             (var.sqrt(), v.iter().fold(0.0, |m: f64, x| m.max(x.abs())))
         };

@@ -22,18 +22,29 @@ pub struct Pass {
 impl Pass {
     /// A training pass: dropout is on. Masks are a function of the seed, the step and the order of the calls.
     pub fn train(seed: u64, step: u64) -> Self {
-        Self { train: Some((seed, step)), drawn: Cell::new(0), before: None }
+        Self {
+            train: Some((seed, step)),
+            drawn: Cell::new(0),
+            before: None,
+        }
     }
 
     /// The same pass over a share of a batch: masks are that share of the whole batch's masks. `before` says how many elements
     /// of a tensor lie with the rows before the share, given how many lie in it. (Batches come first in every tensor.)
     pub fn sharing(self, before: impl Fn(usize) -> usize + 'static) -> Self {
-        Self { before: Some(Box::new(before)), ..self }
+        Self {
+            before: Some(Box::new(before)),
+            ..self
+        }
     }
 
     /// An inference pass: dropout is off.
     pub fn infer() -> Self {
-        Self { train: None, drawn: Cell::new(0), before: None }
+        Self {
+            train: None,
+            drawn: Cell::new(0),
+            before: None,
+        }
     }
 
     /// The dropout mask of `n` elements, each zeroed with probability `rate`. `None` when inferring.
@@ -76,8 +87,13 @@ mod tests {
     #[test]
     fn the_masks_of_shares_are_those_of_the_whole() {
         let whole = Pass::train(5, 8).mask(1000, 0.3).unwrap().factors();
-        let share =
-            |before: usize, n: usize| Pass::train(5, 8).sharing(move |_| before).mask(n, 0.3).unwrap().factors();
+        let share = |before: usize, n: usize| {
+            Pass::train(5, 8)
+                .sharing(move |_| before)
+                .mask(n, 0.3)
+                .unwrap()
+                .factors()
+        };
         assert_eq!([share(0, 300), share(300, 700)].concat(), whole);
     }
 }

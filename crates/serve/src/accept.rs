@@ -24,10 +24,19 @@ pub(crate) struct Limits {
 }
 
 /// Answers on every connection until `stopped`; then takes no more, and ends once what has begun is answered.
-pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stopped: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stopped: impl Future<Output = ()>,
+) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.head);
-    let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(limits.connections)));
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head);
+    let (graceful, places) = (
+        GracefulShutdown::new(),
+        Arc::new(Semaphore::new(limits.connections)),
+    );
     tokio::pin!(stopped);
     loop {
         let next = async {

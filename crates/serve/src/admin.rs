@@ -35,10 +35,15 @@ pub(crate) async fn swap(app: &Arc<App>, run: Option<&Path>) -> Result<String, P
     let owned = Arc::clone(app);
     // Loading takes as long as it takes, on a thread that may block.
     let loaded = tokio::task::spawn_blocking(move || {
-        let live = owned.engine()?.reload(&dir).map_err(|e| Problem::new(What::BadRun, e.to_string()))?;
+        let live = owned
+            .engine()?
+            .reload(&dir)
+            .map_err(|e| Problem::new(What::BadRun, e.to_string()))?;
         Ok::<_, Problem>(live.name().to_owned())
     });
-    let model = loaded.await.map_err(|e| Problem::new(What::BadRun, e.to_string()))??;
+    let model = loaded
+        .await
+        .map_err(|e| Problem::new(What::BadRun, e.to_string()))??;
     tracing::info!(model, "reloaded");
     Ok(model)
 }

@@ -30,9 +30,26 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(requests: usize, within: Duration, key: Option<ApiKey>, sessions: Sessions) -> Self {
-        let (engine, metrics, permits) = (OnceLock::new(), Metrics::default(), Semaphore::new(requests));
-        Self { engine, sessions, metrics, permits, requests, within, key }
+    pub(crate) fn new(
+        requests: usize,
+        within: Duration,
+        key: Option<ApiKey>,
+        sessions: Sessions,
+    ) -> Self {
+        let (engine, metrics, permits) = (
+            OnceLock::new(),
+            Metrics::default(),
+            Semaphore::new(requests),
+        );
+        Self {
+            engine,
+            sessions,
+            metrics,
+            permits,
+            requests,
+            within,
+            key,
+        }
     }
 
     /// Begins to answer.
@@ -48,7 +65,9 @@ impl App {
 
     /// The engine, once it is warm.
     pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
-        self.engine.get().ok_or_else(|| Problem::new(What::NotReady, "ask /health/ready when it is"))
+        self.engine
+            .get()
+            .ok_or_else(|| Problem::new(What::NotReady, "ask /health/ready when it is"))
     }
 
     /// The model in service.
@@ -79,10 +98,30 @@ fn routes() -> Vec<(&'static str, &'static str, Gate, MethodRouter<Arc<App>>)> {
         ("get", "/v1/model", Gate::Guarded, get(catalogue::model)),
         ("get", "/v1/items", Gate::Guarded, get(catalogue::items)),
         ("post", "/v1/recommend", Gate::Guarded, post(recommend::one)),
-        ("post", "/v1/recommend/batch", Gate::Guarded, post(recommend::batch)),
-        ("post", "/v1/sessions/{id}/events", Gate::Guarded, post(sessions::events)),
-        ("post", "/v1/sessions/{id}/recommend", Gate::Guarded, post(sessions::recommend)),
-        ("delete", "/v1/sessions/{id}", Gate::Guarded, delete(sessions::forget)),
+        (
+            "post",
+            "/v1/recommend/batch",
+            Gate::Guarded,
+            post(recommend::batch),
+        ),
+        (
+            "post",
+            "/v1/sessions/{id}/events",
+            Gate::Guarded,
+            post(sessions::events),
+        ),
+        (
+            "post",
+            "/v1/sessions/{id}/recommend",
+            Gate::Guarded,
+            post(sessions::recommend),
+        ),
+        (
+            "delete",
+            "/v1/sessions/{id}",
+            Gate::Guarded,
+            delete(sessions::forget),
+        ),
         ("post", "/v1/admin/reload", Gate::Admin, post(admin::reload)),
     ]
 }
@@ -91,7 +130,9 @@ fn routes() -> Vec<(&'static str, &'static str, Gate, MethodRouter<Arc<App>>)> {
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let behind = |gate: Gate| {
         let chosen = routes().into_iter().filter(|route| route.2 == gate);
-        chosen.fold(Router::new(), |router, (_, path, _, answer)| router.route(path, answer))
+        chosen.fold(Router::new(), |router, (_, path, _, answer)| {
+            router.route(path, answer)
+        })
     };
     let guarded = behind(Gate::Guarded)
         .route_layer(from_fn_with_state(Arc::clone(app), guard::key))
@@ -122,10 +163,18 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let mut named = BTreeSet::new();
         for (path, methods) in document["paths"].as_object().unwrap() {
-            named.extend(methods.as_object().unwrap().keys().map(|method| (method.clone(), path.clone())));
+            named.extend(
+                methods
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .map(|method| (method.clone(), path.clone())),
+            );
         }
-        let there: BTreeSet<_> =
-            routes().into_iter().map(|(method, path, ..)| (method.to_owned(), path.to_owned())).collect();
+        let there: BTreeSet<_> = routes()
+            .into_iter()
+            .map(|(method, path, ..)| (method.to_owned(), path.to_owned()))
+            .collect();
         assert_eq!(named, there);
     }
 }

@@ -16,20 +16,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
-            return Err(Problem::new(What::NotJson, "send it with the header Content-Type: application/json"));
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("");
+        if kind
+            .split(';')
+            .next()
+            .is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json"))
+        {
+            return Err(Problem::new(
+                What::NotJson,
+                "send it with the header Content-Type: application/json",
+            ));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
-        serde_json::from_slice(&bytes).map(Body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Problem::invalid(error.to_string()),
-            _ => Problem::new(What::Malformed, error.to_string()),
-        })
+        serde_json::from_slice(&bytes)
+            .map(Body)
+            .map_err(|error| match error.classify() {
+                serde_json::error::Category::Data => Problem::invalid(error.to_string()),
+                _ => Problem::new(What::Malformed, error.to_string()),
+            })
     }
 }
 
 fn unread(rejection: BytesRejection) -> Problem {
-    let what = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { What::TooLarge } else { What::Malformed };
+    let what = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        What::TooLarge
+    } else {
+        What::Malformed
+    };
     Problem::new(what, rejection.body_text())
 }
 

@@ -39,13 +39,19 @@ pub(crate) async fn items(
     State(app): State<Arc<App>>,
     search: Result<Query<Search>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(Search { prefix, limit }) = search.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    let Query(Search { prefix, limit }) =
+        search.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     let limit = limit.unwrap_or(20);
     if !(1..=MOST_FOUND).contains(&limit) {
-        return Err(Problem::invalid(format!("limit is {limit}; it must lie in 1..={MOST_FOUND}")));
+        return Err(Problem::invalid(format!(
+            "limit is {limit}; it must lie in 1..={MOST_FOUND}"
+        )));
     }
     let live = app.live()?;
     let ids = (0..live.items().len() as u32).filter_map(|i| live.items().raw(i));
-    let found: Vec<&str> = ids.filter(|id| id.starts_with(&prefix)).take(limit).collect();
+    let found: Vec<&str> = ids
+        .filter(|id| id.starts_with(&prefix))
+        .take(limit)
+        .collect();
     Ok(Json(json!({ "items": found })))
 }

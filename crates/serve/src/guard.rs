@@ -25,8 +25,13 @@ impl ApiKey {
 
     /// Whether a request brings it, as `Authorization: Bearer KEY`.
     fn is_in(&self, request: &Request) -> bool {
-        let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        given.and_then(|given| given.strip_prefix(b"Bearer ")).is_some_and(|given| given.ct_eq(&self.0).into())
+        let given = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes);
+        given
+            .and_then(|given| given.strip_prefix(b"Bearer "))
+            .is_some_and(|given| given.ct_eq(&self.0).into())
     }
 }
 
@@ -53,8 +58,11 @@ pub(crate) async fn admin(State(app): State<Arc<App>>, request: Request, next: N
 /// semaphore: a limit in a layer would be cloned with every connection.
 pub(crate) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Ok(_permit) = app.permits.try_acquire() else {
-        return Problem::new(What::Overloaded, "the server answers as many requests as it can; ask again")
-            .into_response();
+        return Problem::new(
+            What::Overloaded,
+            "the server answers as many requests as it can; ask again",
+        )
+        .into_response();
     };
     match tokio::time::timeout(app.within, next.run(request)).await {
         Ok(response) => response,
@@ -81,6 +89,9 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
 /// Tells browsers to take nothing for what it is not.
 pub(crate) async fn safe(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }

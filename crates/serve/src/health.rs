@@ -18,11 +18,19 @@ pub(crate) async fn live() -> Json<Value> {
 
 /// The model has answered once.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "status": "ready", "model": app.live()?.name() })))
+    Ok(Json(
+        json!({ "status": "ready", "model": app.live()?.name() }),
+    ))
 }
 
 /// For Prometheus.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let text = app.metrics.text(&app);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
 }

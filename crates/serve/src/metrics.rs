@@ -22,7 +22,10 @@ impl Metrics {
     pub(crate) fn record(&self, route: &str, status: u16, seconds: f64) {
         let mut routes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !routes.contains_key(route) {
-            let empty = Route { by_status: BTreeMap::new(), seconds: Histogram::new(SECONDS) };
+            let empty = Route {
+                by_status: BTreeMap::new(),
+                seconds: Histogram::new(SECONDS),
+            };
             routes.insert(route.to_owned(), empty);
         }
         if let Some(found) = routes.get_mut(route) {
@@ -35,30 +38,66 @@ impl Metrics {
     pub(crate) fn text(&self, app: &App) -> String {
         let mut out = Text(String::new());
         let routes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        out.head("prl_requests_total", "counter", "Requests by route and status code.");
+        out.head(
+            "prl_requests_total",
+            "counter",
+            "Requests by route and status code.",
+        );
         for (name, route) in routes.iter() {
             for (status, count) in &route.by_status {
-                out.line("prl_requests_total", &format!("route=\"{name}\",code=\"{status}\""), *count as f64);
+                out.line(
+                    "prl_requests_total",
+                    &format!("route=\"{name}\",code=\"{status}\""),
+                    *count as f64,
+                );
             }
         }
-        out.head("prl_request_seconds", "histogram", "Time from a request's head to its answer's, by route.");
+        out.head(
+            "prl_request_seconds",
+            "histogram",
+            "Time from a request's head to its answer's, by route.",
+        );
         for (name, route) in routes.iter() {
-            out.histogram("prl_request_seconds", &format!("route=\"{name}\""), &route.seconds);
+            out.histogram(
+                "prl_request_seconds",
+                &format!("route=\"{name}\""),
+                &route.seconds,
+            );
         }
         drop(routes);
         out.head("prl_sessions", "gauge", "Sessions kept.");
         out.line("prl_sessions", "", app.sessions.len() as f64);
-        out.head("prl_requests_in_flight", "gauge", "Requests that are let in now.");
+        out.head(
+            "prl_requests_in_flight",
+            "gauge",
+            "Requests that are let in now.",
+        );
         out.line("prl_requests_in_flight", "", app.in_flight() as f64);
         if let Ok(engine) = app.engine() {
-            out.head("prl_queue_length", "gauge", "Questions that wait for inference.");
+            out.head(
+                "prl_queue_length",
+                "gauge",
+                "Questions that wait for inference.",
+            );
             out.line("prl_queue_length", "", engine.queue_len() as f64);
-            out.head("prl_batch_size", "histogram", "Questions answered in one inference.");
+            out.head(
+                "prl_batch_size",
+                "histogram",
+                "Questions answered in one inference.",
+            );
             out.histogram("prl_batch_size", "", &engine.stats().batch_size);
-            out.head("prl_inference_seconds", "histogram", "Time of one inference.");
+            out.head(
+                "prl_inference_seconds",
+                "histogram",
+                "Time of one inference.",
+            );
             out.histogram("prl_inference_seconds", "", &engine.stats().inference);
             out.head("prl_model_info", "gauge", "The model in service.");
-            out.line("prl_model_info", &format!("model=\"{}\"", engine.live().name()), 1.0);
+            out.line(
+                "prl_model_info",
+                &format!("model=\"{}\"", engine.live().name()),
+                1.0,
+            );
         }
         out.0
     }
@@ -73,7 +112,11 @@ impl Text {
     }
 
     fn line(&mut self, name: &str, labels: &str, value: f64) {
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
         _ = writeln!(self.0, "{name}{labels} {value}");
     }
 
@@ -81,8 +124,16 @@ impl Text {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut total = 0;
         for (bound, count) in histogram.cumulative() {
-            let le = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
-            self.line(&format!("{name}_bucket"), &format!("{labels}{comma}le=\"{le}\""), count as f64);
+            let le = if bound.is_finite() {
+                bound.to_string()
+            } else {
+                "+Inf".to_owned()
+            };
+            self.line(
+                &format!("{name}_bucket"),
+                &format!("{labels}{comma}le=\"{le}\""),
+                count as f64,
+            );
             total = count;
         }
         self.line(&format!("{name}_sum"), labels, histogram.sum());

@@ -28,18 +28,66 @@ impl What {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             What::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The body is not JSON"),
-            What::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "The API key is missing or wrong"),
-            What::NoKey => (StatusCode::FORBIDDEN, "no-key", "The server was started without an API key"),
-            What::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such resource"),
-            What::NoSession => (StatusCode::NOT_FOUND, "no-session", "There is no such session"),
-            What::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "The resource has no such method"),
-            What::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            What::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "The body must be application/json"),
-            What::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The question means nothing"),
-            What::BadRun => (StatusCode::UNPROCESSABLE_ENTITY, "bad-run", "The run cannot be served"),
-            What::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "failed", "The model failed"),
-            What::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once"),
-            What::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The model is still being loaded"),
+            What::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "The API key is missing or wrong",
+            ),
+            What::NoKey => (
+                StatusCode::FORBIDDEN,
+                "no-key",
+                "The server was started without an API key",
+            ),
+            What::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "There is no such resource",
+            ),
+            What::NoSession => (
+                StatusCode::NOT_FOUND,
+                "no-session",
+                "There is no such session",
+            ),
+            What::WrongMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "wrong-method",
+                "The resource has no such method",
+            ),
+            What::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The body is too large",
+            ),
+            What::NotJson => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-json",
+                "The body must be application/json",
+            ),
+            What::Invalid => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "The question means nothing",
+            ),
+            What::BadRun => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-run",
+                "The run cannot be served",
+            ),
+            What::Failed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failed",
+                "The model failed",
+            ),
+            What::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Too many requests at once",
+            ),
+            What::NotReady => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-ready",
+                "The model is still being loaded",
+            ),
             What::Late => (StatusCode::GATEWAY_TIMEOUT, "late", "The time ran out"),
         }
     }
@@ -54,7 +102,10 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(what: What, detail: impl Into<String>) -> Self {
-        Self { what, detail: detail.into() }
+        Self {
+            what,
+            detail: detail.into(),
+        }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -85,9 +136,14 @@ impl IntoResponse for Problem {
         });
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => _ = headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                _ = headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             StatusCode::UNAUTHORIZED => {
                 _ = headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }

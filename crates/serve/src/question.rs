@@ -43,48 +43,94 @@ pub(crate) struct Asked {
 impl Asked {
     /// The question about the session in the body; what is not said of the prompt is the run's own.
     pub(crate) fn question(mut self, default: Ask) -> Result<Question, Problem> {
-        let items = self.items.take().ok_or_else(|| Problem::invalid("items is missing; [] is an empty session"))?;
+        let items = self
+            .items
+            .take()
+            .ok_or_else(|| Problem::invalid("items is missing; [] is an empty session"))?;
         let purchased = std::mem::take(&mut self.purchased);
         check("items", &items, MOST_ITEMS)?;
         check("purchased", &purchased, MOST_ITEMS)?;
-        let purchased: std::collections::HashSet<&str> = purchased.iter().map(|id| id.0.as_str()).collect();
-        let kind = |id: &str| if purchased.contains(id) { Kind::Purchase } else { Kind::Click };
-        let session = items.iter().map(|id| Event { item: id.0.as_str().into(), kind: kind(&id.0) }).collect();
+        let purchased: std::collections::HashSet<&str> =
+            purchased.iter().map(|id| id.0.as_str()).collect();
+        let kind = |id: &str| {
+            if purchased.contains(id) {
+                Kind::Purchase
+            } else {
+                Kind::Click
+            }
+        };
+        let session = items
+            .iter()
+            .map(|id| Event {
+                item: id.0.as_str().into(),
+                kind: kind(&id.0),
+            })
+            .collect();
         self.about(session, default, false)
     }
 
     /// The question about a session that the server keeps, of which the body must not speak.
     pub(crate) fn about_kept(self, session: Vec<Event>, default: Ask) -> Result<Question, Problem> {
         if self.items.is_some() || !self.purchased.is_empty() {
-            return Err(Problem::invalid("items and purchased are the session's own; send them as its events"));
+            return Err(Problem::invalid(
+                "items and purchased are the session's own; send them as its events",
+            ));
         }
         self.about(session, default, true)
     }
 
     fn about(self, session: Vec<Event>, default: Ask, is_kept: bool) -> Result<Question, Problem> {
-        let ask = Ask { goal: self.goal(default.goal)?, sequence_wise: self.sequence_wise.unwrap_or(is_kept) };
+        let ask = Ask {
+            goal: self.goal(default.goal)?,
+            sequence_wise: self.sequence_wise.unwrap_or(is_kept),
+        };
         let k = self.k.unwrap_or(20);
         if !(1..=MOST_K).contains(&k) {
-            return Err(Problem::invalid(format!("k is {k}; it must lie in 1..={MOST_K}")));
+            return Err(Problem::invalid(format!(
+                "k is {k}; it must lie in 1..={MOST_K}"
+            )));
         }
         check("exclude", &self.exclude, MOST_EXCLUDED)?;
         check("allow", self.allow.as_deref().unwrap_or(&[]), MOST_ALLOWED)?;
         let texts = |ids: Vec<Id>| ids.into_iter().map(|id| id.0).collect::<Vec<_>>();
-        let filter =
-            Filter { exclude_seen: self.exclude_seen, exclude: texts(self.exclude), allow: self.allow.map(texts) };
-        Ok(Question { session, ask, case: self.case, k, filter })
+        let filter = Filter {
+            exclude_seen: self.exclude_seen,
+            exclude: texts(self.exclude),
+            allow: self.allow.map(texts),
+        };
+        Ok(Question {
+            session,
+            ask,
+            case: self.case,
+            k,
+            filter,
+        })
     }
 
     fn goal(&self, default: Goal) -> Result<Goal, Problem> {
         let relative = self.mu.is_some() || self.eps.is_some();
-        let ways = [relative, self.target_return.is_some(), self.quantile.is_some(), self.max_return];
+        let ways = [
+            relative,
+            self.target_return.is_some(),
+            self.quantile.is_some(),
+            self.max_return,
+        ];
         if ways.into_iter().filter(|&way| way).count() > 1 {
             let detail = "ask in one way: mu and eps, or target_return, or quantile, or max_return";
             return Err(Problem::invalid(detail));
         }
-        let numbers = [("mu", self.mu), ("eps", self.eps), ("target_return", self.target_return)];
-        if let Some((name, value)) = numbers.iter().find_map(|&(n, v)| Some((n, v.filter(|v| !is_small(*v))?))) {
-            return Err(Problem::invalid(format!("{name} is {value:e}; at most {MOST_PROMPT:e} either side of zero")));
+        let numbers = [
+            ("mu", self.mu),
+            ("eps", self.eps),
+            ("target_return", self.target_return),
+        ];
+        if let Some((name, value)) = numbers
+            .iter()
+            .find_map(|&(n, v)| Some((n, v.filter(|v| !is_small(*v))?)))
+        {
+            return Err(Problem::invalid(format!(
+                "{name} is {value:e}; at most {MOST_PROMPT:e} either side of zero"
+            )));
         }
         let goal = match (self.target_return, self.quantile) {
             (Some(value), _) => Goal::Absolute(value),
@@ -95,7 +141,9 @@ impl Asked {
         if goal.is_valid() {
             Ok(goal)
         } else {
-            Err(Problem::invalid("eps must not be negative, a quantile lies in 0..=1"))
+            Err(Problem::invalid(
+                "eps must not be negative, a quantile lies in 0..=1",
+            ))
         }
     }
 }
@@ -107,10 +155,15 @@ fn is_small(value: f64) -> bool {
 /// Refuses a list of ids that is too long, or holds an id that is.
 pub(crate) fn check(name: &str, ids: &[Id], most: usize) -> Result<(), Problem> {
     if ids.len() > most {
-        return Err(Problem::invalid(format!("{name} holds {} ids, {most} are the most", ids.len())));
+        return Err(Problem::invalid(format!(
+            "{name} holds {} ids, {most} are the most",
+            ids.len()
+        )));
     }
     match ids.iter().position(|id| id.0.len() > MOST_BYTES) {
-        Some(at) => Err(Problem::invalid(format!("{name}[{at}] is longer than {MOST_BYTES} bytes"))),
+        Some(at) => Err(Problem::invalid(format!(
+            "{name}[{at}] is longer than {MOST_BYTES} bytes"
+        ))),
         None => Ok(()),
     }
 }

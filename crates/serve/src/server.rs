@@ -90,18 +90,39 @@ impl Server {
     /// # Errors
     /// If the address cannot be had. What is wrong with the run is told by [`wait`](Self::wait).
     pub fn start(options: Options) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         let _inside = runtime.enter();
         let bound = runtime.block_on(TcpListener::bind(options.addr));
-        let listener = bound.map_err(|source| Error::Bind { addr: options.addr, source })?;
+        let listener = bound.map_err(|source| Error::Bind {
+            addr: options.addr,
+            source,
+        })?;
         let addr = listener.local_addr()?;
         // Before anything that takes time: a hang-up while the run is being read must not end the process.
         let hang_ups = HangUps::listen()?;
-        let Options { run, key, requests, connections, head, within, engine, sessions, .. } = options;
+        let Options {
+            run,
+            key,
+            requests,
+            connections,
+            head,
+            within,
+            engine,
+            sessions,
+            ..
+        } = options;
         let app = Arc::new(App::new(requests, within, key, Sessions::new(sessions)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let service = accept::serve(listener, router(&app), Limits { connections, head }, until(stopped.clone()));
+        let service = accept::serve(
+            listener,
+            router(&app),
+            Limits { connections, head },
+            until(stopped.clone()),
+        );
         tasks.spawn(async move {
             service.await;
             Ok(())
@@ -109,13 +130,21 @@ impl Server {
         tasks.spawn(async move {
             let (opened, path) = (Arc::clone(&app), run.clone());
             let open = move || Engine::open(&path, engine).map(|engine| opened.ready(engine));
-            tokio::task::spawn_blocking(open).await.map_err(std::io::Error::other)??;
+            tokio::task::spawn_blocking(open)
+                .await
+                .map_err(std::io::Error::other)??;
             tracing::info!(run = %run.display(), "ready");
             reload_on_signal(&app, hang_ups, stopped).await;
             Ok(())
         });
         drop(_inside);
-        Ok(Self { runtime, addr, stop, tasks, within })
+        Ok(Self {
+            runtime,
+            addr,
+            stop,
+            tasks,
+            within,
+        })
     }
 
     /// Where it listens.
@@ -138,7 +167,9 @@ impl Server {
             tracing::info!("draining");
             self.stop.send_replace(true);
             // A connection that never ends its request must not keep the process.
-            tokio::time::timeout(self.within, all(&mut self.tasks)).await.unwrap_or(Ok(()))
+            tokio::time::timeout(self.within, all(&mut self.tasks))
+                .await
+                .unwrap_or(Ok(()))
         });
         self.runtime.shutdown_timeout(self.within);
         done

@@ -40,7 +40,8 @@ type Name = Result<Path<String>, PathRejection>;
 fn name(name: Name) -> Result<String, Problem> {
     let Path(name) = name.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     let fits = name.len() <= MOST_BYTES;
-    fits.then_some(name).ok_or_else(|| Problem::invalid(format!("a session's id has at most {MOST_BYTES} bytes")))
+    fits.then_some(name)
+        .ok_or_else(|| Problem::invalid(format!("a session's id has at most {MOST_BYTES} bytes")))
 }
 
 /// What the user did, at the end of the session; the first events begin it.
@@ -50,9 +51,17 @@ pub(crate) async fn events(
     Body(body): Body<Events>,
 ) -> Result<Json<Value>, Problem> {
     let id = name(id)?;
-    let (ids, kinds): (Vec<Id>, Vec<Kind>) = body.events.into_iter().map(|e| (e.item, e.kind)).unzip();
+    let (ids, kinds): (Vec<Id>, Vec<Kind>) =
+        body.events.into_iter().map(|e| (e.item, e.kind)).unzip();
     question::check("events", &ids, MOST_ITEMS)?;
-    let events = ids.into_iter().zip(kinds).map(|(id, kind)| Event { item: id.0.into(), kind }).collect();
+    let events = ids
+        .into_iter()
+        .zip(kinds)
+        .map(|(id, kind)| Event {
+            item: id.0.into(),
+            kind,
+        })
+        .collect();
     let total = app.sessions.add(&id, events, Instant::now())?;
     Ok(Json(json!({ "session": id, "events": total })))
 }
@@ -64,16 +73,26 @@ pub(crate) async fn recommend(
     Body(asked): Body<Asked>,
 ) -> Result<Json<Answer>, Problem> {
     let (id, engine) = (name(id)?, app.engine()?);
-    let session = app.sessions.events(&id, Instant::now()).ok_or_else(|| missing(&id))?;
+    let session = app
+        .sessions
+        .events(&id, Instant::now())
+        .ok_or_else(|| missing(&id))?;
     let question = asked.about_kept(session, engine.live().ask())?;
     Ok(Json(engine.submit(&question)?.answer().await?))
 }
 
 pub(crate) async fn forget(State(app): State<Arc<App>>, id: Name) -> Result<StatusCode, Problem> {
     let id = name(id)?;
-    if app.sessions.forget(&id, Instant::now()) { Ok(StatusCode::NO_CONTENT) } else { Err(missing(&id)) }
+    if app.sessions.forget(&id, Instant::now()) {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(missing(&id))
+    }
 }
 
 fn missing(id: &str) -> Problem {
-    Problem::new(What::NoSession, format!("session {id:?} never began, has expired or made room for others"))
+    Problem::new(
+        What::NoSession,
+        format!("session {id:?} never began, has expired or made room for others"),
+    )
 }

@@ -13,7 +13,9 @@ impl HangUps {
     /// Listens, inside a runtime.
     pub(crate) fn listen() -> std::io::Result<Self> {
         #[cfg(unix)]
-        return Ok(Self { signals: signal(SignalKind::hangup())? });
+        return Ok(Self {
+            signals: signal(SignalKind::hangup())?,
+        });
         #[cfg(not(unix))]
         Ok(Self {})
     }

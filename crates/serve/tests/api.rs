@@ -20,7 +20,10 @@ fn offline(events: &[(&str, Kind)], ask: Ask, k: usize) -> Value {
         let model = run.load(&Device::Cpu).unwrap();
         (run, model)
     });
-    let session: Vec<_> = events.iter().map(|&(item, kind)| Event { item, kind }).collect();
+    let session: Vec<_> = events
+        .iter()
+        .map(|&(item, kind)| Event { item, kind })
+        .collect();
     let answer = serde_json::to_string(&run.recommend(model, &session, ask, k).unwrap()).unwrap();
     let mut answer: Value = serde_json::from_str(&answer).unwrap();
     answer["model"] = run.model_name().unwrap().into();
@@ -31,27 +34,56 @@ fn offline(events: &[(&str, Kind)], ask: Ask, k: usize) -> Value {
 #[test]
 fn a_question_is_answered_as_the_run_would() {
     let server = Served::start(|_| {});
-    let session = [("item-4", Kind::Click), ("item-5", Kind::Purchase), ("gone", Kind::Click)];
+    let session = [
+        ("item-4", Kind::Click),
+        ("item-5", Kind::Purchase),
+        ("gone", Kind::Click),
+    ];
     let items = json!(["item-4", "item-5", "gone"]);
     let cases = [
         (json!({}), Ask::default(), 20),
-        (json!({"k": 3, "mu": 0.5}), Goal::Relative { mu: 0.5, eps: 0.0 }.into(), 3),
-        (json!({"k": 3, "eps": 0.5}), Goal::Relative { mu: 2.0, eps: 0.5 }.into(), 3),
-        (json!({"k": 7, "target_return": 3.0}), Goal::Absolute(3.0).into(), 7),
-        (json!({"k": 7, "quantile": 0.9}), Goal::Quantile(0.9).into(), 7),
+        (
+            json!({"k": 3, "mu": 0.5}),
+            Goal::Relative { mu: 0.5, eps: 0.0 }.into(),
+            3,
+        ),
+        (
+            json!({"k": 3, "eps": 0.5}),
+            Goal::Relative { mu: 2.0, eps: 0.5 }.into(),
+            3,
+        ),
+        (
+            json!({"k": 7, "target_return": 3.0}),
+            Goal::Absolute(3.0).into(),
+            7,
+        ),
+        (
+            json!({"k": 7, "quantile": 0.9}),
+            Goal::Quantile(0.9).into(),
+            7,
+        ),
         (json!({"k": 7, "max_return": true}), Goal::Max.into(), 7),
         (
             json!({"k": 7, "mu": 3.0, "sequence_wise": true, "purchased": ["item-5"]}),
-            Ask { goal: Goal::Relative { mu: 3.0, eps: 0.0 }, sequence_wise: true },
+            Ask {
+                goal: Goal::Relative { mu: 3.0, eps: 0.0 },
+                sequence_wise: true,
+            },
             7,
         ),
     ];
     for (mut question, ask, k) in cases {
         question["items"] = items.clone();
         let reply = server.post("/v1/recommend", &question);
-        assert_eq!((reply.status, reply.json()), (200, offline(&session, ask, k)), "{question}");
+        assert_eq!(
+            (reply.status, reply.json()),
+            (200, offline(&session, ask, k)),
+            "{question}"
+        );
     }
-    let cold = server.post("/v1/recommend", &json!({"items": [17], "k": 2})).json();
+    let cold = server
+        .post("/v1/recommend", &json!({"items": [17], "k": 2}))
+        .json();
     assert_eq!(cold, offline(&[("17", Kind::Click)], Ask::default(), 2));
     assert_eq!(cold["cold"], true);
 }
@@ -62,16 +94,38 @@ fn a_batch_is_its_questions_and_filters_are_kept() {
     let question = json!({"items": ["item-4", "item-5"], "k": 5});
     let one = server.post("/v1/recommend", &question).json();
     let best = one["items"][0]["item"].clone();
-    let filtered = json!({"items": ["item-4", "item-5"], "k": 60, "exclude_seen": true, "exclude": [best]});
+    let filtered =
+        json!({"items": ["item-4", "item-5"], "k": 60, "exclude_seen": true, "exclude": [best]});
     let allowed = json!({"items": ["item-4", "item-5"], "allow": ["item-9", "item-30", "gone"]});
-    let answers = server.post("/v1/recommend/batch", &json!({"questions": [question, filtered, allowed]})).json();
+    let answers = server
+        .post(
+            "/v1/recommend/batch",
+            &json!({"questions": [question, filtered, allowed]}),
+        )
+        .json();
     assert_eq!(answers["answers"][0], one);
     let ids = |n: usize| -> Vec<Value> {
-        answers["answers"][n]["items"].as_array().unwrap().iter().map(|r| r["item"].clone()).collect()
+        answers["answers"][n]["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["item"].clone())
+            .collect()
     };
     let left = ids(1);
-    assert!(!left.contains(&best) && !left.contains(&json!("item-4")) && !left.contains(&json!("item-5")));
-    assert_eq!(left.len(), 60 - if ["item-4", "item-5"].map(Value::from).contains(&best) { 2 } else { 3 });
+    assert!(
+        !left.contains(&best)
+            && !left.contains(&json!("item-4"))
+            && !left.contains(&json!("item-5"))
+    );
+    assert_eq!(
+        left.len(),
+        60 - if ["item-4", "item-5"].map(Value::from).contains(&best) {
+            2
+        } else {
+            3
+        }
+    );
     let mut allowed = ids(2);
     allowed.sort_by_key(Value::to_string);
     assert_eq!(allowed, ["item-30", "item-9"]);
@@ -84,11 +138,17 @@ fn the_catalogue_and_the_model_are_told() {
         server.get("/v1/items?prefix=item-1&limit=3").json(),
         json!({"items": ["item-1", "item-10", "item-11"]})
     );
-    assert_eq!(server.get("/v1/items?prefix=nothing").json(), json!({"items": []}));
+    assert_eq!(
+        server.get("/v1/items?prefix=nothing").json(),
+        json!({"items": []})
+    );
     assert_eq!(server.get("/v1/items?limit=0").status, 422);
     assert_eq!(server.get("/v1/items?limit=x").status, 422);
     let model = server.get("/v1/model").json();
-    assert_eq!((&model["items"], &model["prompted"]), (&json!(60), &json!(true)));
+    assert_eq!(
+        (&model["items"], &model["prompted"]),
+        (&json!(60), &json!(true))
+    );
     assert_eq!(model["run"]["method"], "prl");
     assert_eq!(server.get("/health/ready").json()["model"], model["model"]);
     assert_eq!(server.get("/health/live").status, 200);
@@ -104,12 +164,28 @@ fn what_means_nothing_is_refused_with_a_problem_document() {
     let cases = [
         (r#"{"items": ["#.to_owned(), 400, "EOF"),
         (r#"{"items": [], "mu": NaN}"#.into(), 400, "expected value"),
-        (r#"{"items": [], "mu": 1e999}"#.into(), 400, "number out of range"),
+        (
+            r#"{"items": [], "mu": 1e999}"#.into(),
+            400,
+            "number out of range",
+        ),
         (r#"{"items": [], "mu": 1e300}"#.into(), 422, "mu is 1e300"),
-        (r#"{"items": [], "target_return": -1e9}"#.into(), 422, "target_return is -1e9"),
-        (r#"{"items": [], "eps": -1}"#.into(), 422, "eps must not be negative"),
+        (
+            r#"{"items": [], "target_return": -1e9}"#.into(),
+            422,
+            "target_return is -1e9",
+        ),
+        (
+            r#"{"items": [], "eps": -1}"#.into(),
+            422,
+            "eps must not be negative",
+        ),
         (r#"{"items": [], "quantile": 1.5}"#.into(), 422, "quantile"),
-        (r#"{"items": [], "mu": 1, "quantile": 0.5}"#.into(), 422, "one way"),
+        (
+            r#"{"items": [], "mu": 1, "quantile": 0.5}"#.into(),
+            422,
+            "one way",
+        ),
         (r#"{"items": "a"}"#.into(), 422, "invalid type"),
         (r#"{"items": [1.5]}"#.into(), 422, "an item id"),
         (r#"{"items": [-1]}"#.into(), 422, "an item id"),
@@ -118,52 +194,139 @@ fn what_means_nothing_is_refused_with_a_problem_document() {
         (r#"{"items": [], "k": 0}"#.into(), 422, "1..=1000"),
         (r#"{"items": [], "k": 1001}"#.into(), 422, "1..=1000"),
         (r#"{"items": [], "k": -1}"#.into(), 422, "invalid value"),
-        (r#"{"items": [], "kk": 1}"#.into(), 422, "unknown field `kk`"),
-        (json!({"items": long}).to_string(), 422, "items holds 10000 ids"),
-        (json!({"items": [], "exclude": vec![1; 1001]}).to_string(), 422, "exclude holds 1001"),
-        (json!({"items": [], "allow": vec![1; 10_001]}).to_string(), 422, "allow holds 10001"),
-        (json!({"items": ["x".repeat(257)]}).to_string(), 422, "items[0] is longer"),
-        (json!({"items": ["x".repeat(2 << 20)]}).to_string(), 413, "length limit"),
+        (
+            r#"{"items": [], "kk": 1}"#.into(),
+            422,
+            "unknown field `kk`",
+        ),
+        (
+            json!({"items": long}).to_string(),
+            422,
+            "items holds 10000 ids",
+        ),
+        (
+            json!({"items": [], "exclude": vec![1; 1001]}).to_string(),
+            422,
+            "exclude holds 1001",
+        ),
+        (
+            json!({"items": [], "allow": vec![1; 10_001]}).to_string(),
+            422,
+            "allow holds 10001",
+        ),
+        (
+            json!({"items": ["x".repeat(257)]}).to_string(),
+            422,
+            "items[0] is longer",
+        ),
+        (
+            json!({"items": ["x".repeat(2 << 20)]}).to_string(),
+            413,
+            "length limit",
+        ),
     ];
     for (body, status, detail) in cases {
         let reply = send(server.addr, "POST", "/v1/recommend", &[JSON], &body);
         assert_problem(&reply, status, detail);
     }
-    assert_problem(&send(server.addr, "POST", "/v1/recommend", &[], r#"{"items": []}"#), 415, "Content-Type");
+    assert_problem(
+        &send(
+            server.addr,
+            "POST",
+            "/v1/recommend",
+            &[],
+            r#"{"items": []}"#,
+        ),
+        415,
+        "Content-Type",
+    );
     assert_problem(&server.get("/v1/recommend"), 405, "openapi");
     assert_problem(&server.get("/nothing"), 404, "openapi");
     let batch = json!({"questions": [{"items": []}, {"items": [], "k": 0}]});
-    assert_problem(&server.post("/v1/recommend/batch", &batch), 422, "questions[1]: k is 0");
+    assert_problem(
+        &server.post("/v1/recommend/batch", &batch),
+        422,
+        "questions[1]: k is 0",
+    );
     let many = json!({"questions": vec![json!({"items": []}); 101]});
-    assert_problem(&server.post("/v1/recommend/batch", &many), 422, "101 questions");
-    assert_eq!(server.post("/v1/recommend", &json!({"items": ["item-1"]})).status, 200, "it still answers");
+    assert_problem(
+        &server.post("/v1/recommend/batch", &many),
+        422,
+        "101 questions",
+    );
+    assert_eq!(
+        server
+            .post("/v1/recommend", &json!({"items": ["item-1"]}))
+            .status,
+        200,
+        "it still answers"
+    );
 }
 
 fn assert_problem(reply: &common::http::Reply, status: u16, detail: &str) {
     assert_eq!(reply.status, status, "{reply:?}");
-    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/problem+json")
+    );
     let problem = reply.json();
     assert_eq!(problem["status"], status);
-    assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem} says nothing of {detail:?}");
-    assert!(problem["type"].as_str().unwrap().starts_with("urn:prl:problem:") && problem["title"].is_string());
+    assert!(
+        problem["detail"].as_str().unwrap().contains(detail),
+        "{problem} says nothing of {detail:?}"
+    );
+    assert!(
+        problem["type"]
+            .as_str()
+            .unwrap()
+            .starts_with("urn:prl:problem:")
+            && problem["title"].is_string()
+    );
 }
 
 #[test]
 fn sessions_are_kept_and_their_prompt_goes_down_by_what_they_gave() {
     let server = Served::start(|_| {});
     let path = "/v1/sessions/user-1";
-    assert_problem(&server.post(&format!("{path}/recommend"), &json!({})), 404, "never began");
+    assert_problem(
+        &server.post(&format!("{path}/recommend"), &json!({})),
+        404,
+        "never began",
+    );
     let event = |body: Value| server.post(&format!("{path}/events"), &body);
-    assert_eq!(event(json!({"events": [{"item": "item-4"}]})).json(), json!({"session": "user-1", "events": 1}));
-    assert_eq!(event(json!({"events": [{"item": "item-5", "type": "purchase"}]})).json()["events"], 2);
+    assert_eq!(
+        event(json!({"events": [{"item": "item-4"}]})).json(),
+        json!({"session": "user-1", "events": 1})
+    );
+    assert_eq!(
+        event(json!({"events": [{"item": "item-5", "type": "purchase"}]})).json()["events"],
+        2
+    );
     let events = [("item-4", Kind::Click), ("item-5", Kind::Purchase)];
-    let whole = |mu| Ask { goal: Goal::Relative { mu, eps: 0.0 }, sequence_wise: true };
+    let whole = |mu| Ask {
+        goal: Goal::Relative { mu, eps: 0.0 },
+        sequence_wise: true,
+    };
     let reply = server.post(&format!("{path}/recommend"), &json!({"k": 4, "mu": 3}));
     assert_eq!(reply.json(), offline(&events, whole(3.0), 4));
-    let step_wise = server.post(&format!("{path}/recommend"), &json!({"k": 4, "mu": 3, "sequence_wise": false}));
-    assert_eq!(step_wise.json(), offline(&events, Goal::Relative { mu: 3.0, eps: 0.0 }.into(), 4));
-    assert_problem(&server.post(&format!("{path}/recommend"), &json!({"items": []})), 422, "session's own");
-    assert_problem(&event(json!({"events": [{"item": 4, "type": "view"}]})), 422, "unknown variant");
+    let step_wise = server.post(
+        &format!("{path}/recommend"),
+        &json!({"k": 4, "mu": 3, "sequence_wise": false}),
+    );
+    assert_eq!(
+        step_wise.json(),
+        offline(&events, Goal::Relative { mu: 3.0, eps: 0.0 }.into(), 4)
+    );
+    assert_problem(
+        &server.post(&format!("{path}/recommend"), &json!({"items": []})),
+        422,
+        "session's own",
+    );
+    assert_problem(
+        &event(json!({"events": [{"item": 4, "type": "view"}]})),
+        422,
+        "unknown variant",
+    );
     let delete = || send(server.addr, "DELETE", path, &[], "");
     assert_eq!(delete().status, 204);
     assert_problem(&delete(), 404, "never began");

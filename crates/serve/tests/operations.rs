@@ -19,8 +19,9 @@ const QUESTION: &str = r#"{"items":["item-1","item-2"],"k":5}"#;
 fn begin(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
     let (n, most) = (QUESTION.len(), &QUESTION[..QUESTION.len() - 1]);
-    let head =
-        format!("POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {n}");
+    let head = format!(
+        "POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {n}"
+    );
     write!(stream, "{head}\r\nconnection: close\r\n\r\n{most}").unwrap();
     stream
 }
@@ -34,7 +35,11 @@ fn end(mut stream: TcpStream) -> String {
 
 fn in_flight(server: &Served) -> usize {
     let text = server.get("/metrics").body;
-    text.lines().find_map(|line| line.strip_prefix("prl_requests_in_flight ")).unwrap().parse().unwrap()
+    text.lines()
+        .find_map(|line| line.strip_prefix("prl_requests_in_flight "))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn wait_for(what: impl Fn() -> bool) {
@@ -55,10 +60,20 @@ fn one_limit_is_shared_by_all_connections() {
         let threads: Vec<_> = (0..100).map(|_| s.spawn(refused)).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    assert!(replies.iter().all(|r| r.status == 503 && r.header("retry-after") == Some("1")));
+    assert!(
+        replies
+            .iter()
+            .all(|r| r.status == 503 && r.header("retry-after") == Some("1"))
+    );
     assert_eq!(replies[0].json()["type"], "urn:prl:problem:overloaded");
-    assert_eq!(server.get("/health/ready").status, 200, "health is open at any load");
-    first.into_iter().for_each(|stream| assert!(end(stream).starts_with("HTTP/1.1 200 ")));
+    assert_eq!(
+        server.get("/health/ready").status,
+        200,
+        "health is open at any load"
+    );
+    first
+        .into_iter()
+        .for_each(|stream| assert!(end(stream).starts_with("HTTP/1.1 200 ")));
     wait_for(|| refused().status == 200);
 }
 
@@ -68,7 +83,10 @@ fn a_slow_request_is_cut_off() {
     let mut stream = begin(server.addr);
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
-    assert!(reply.starts_with("HTTP/1.1 504 ") && reply.contains("urn:prl:problem:late"), "{reply}");
+    assert!(
+        reply.starts_with("HTTP/1.1 504 ") && reply.contains("urn:prl:problem:late"),
+        "{reply}"
+    );
 }
 
 #[test]
@@ -78,12 +96,19 @@ fn a_connection_that_says_nothing_is_closed() {
     let mut slow = TcpStream::connect(server.addr).unwrap();
     slow.write_all(b"GET /health/live HTTP/1.1\r\nho").unwrap();
     for stream in [&mut silent, &mut slow] {
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).expect("it is closed in time");
+        stream
+            .read_to_string(&mut reply)
+            .expect("it is closed in time");
         assert!(!reply.contains(" 200 "), "{reply}");
     }
-    let kept = Connection::open(server.addr).unwrap().send("GET", "/health/live", &[], "").unwrap();
+    let kept = Connection::open(server.addr)
+        .unwrap()
+        .send("GET", "/health/live", &[], "")
+        .unwrap();
     assert_eq!(kept.status, 200);
 }
 
@@ -92,7 +117,13 @@ fn connections_beyond_the_limit_wait() {
     let server = Served::start(|o| o.connections = 2);
     let open = || {
         let mut connection = Connection::open(server.addr).unwrap();
-        assert_eq!(connection.send("GET", "/health/live", &[], "").unwrap().status, 200);
+        assert_eq!(
+            connection
+                .send("GET", "/health/live", &[], "")
+                .unwrap()
+                .status,
+            200
+        );
         connection
     };
     let (first, _second) = (open(), open());
@@ -129,24 +160,50 @@ fn a_run_that_is_not_there_ends_the_server() {
     let mut options = Options::new(run());
     options.addr = server.addr;
     let error = Server::start(options).err().unwrap();
-    assert!(error.to_string().contains("name another with --addr"), "{error}");
+    assert!(
+        error.to_string().contains("name another with --addr"),
+        "{error}"
+    );
 }
 
 #[test]
 fn the_key_opens_v1_only_to_those_who_know_it() {
     let server = Served::start(|o| o.key = ApiKey::new(" secret\n"));
-    let with = |key: &str| send(server.addr, "GET", "/v1/model", &[("authorization", key)], "").status;
+    let with = |key: &str| {
+        send(
+            server.addr,
+            "GET",
+            "/v1/model",
+            &[("authorization", key)],
+            "",
+        )
+        .status
+    };
     assert_eq!(
-        ["Bearer secret", "Bearer secre", "Bearer secrets", "Bearer ", "secret"].map(with),
+        [
+            "Bearer secret",
+            "Bearer secre",
+            "Bearer secrets",
+            "Bearer ",
+            "secret"
+        ]
+        .map(with),
         [200, 401, 401, 401, 401]
     );
     let without = server.get("/v1/model");
-    assert_eq!((without.status, without.header("www-authenticate")), (401, Some("Bearer")));
+    assert_eq!(
+        (without.status, without.header("www-authenticate")),
+        (401, Some("Bearer"))
+    );
     assert_eq!(server.post("/v1/admin/reload", &json!({})).status, 401);
     assert_eq!(server.get("/health/ready").status, 200);
     assert!(ApiKey::new(" \n").is_none());
     let open = Served::start(|_| {});
-    assert_eq!(open.post("/v1/admin/reload", &json!({})).status, 403, "nobody reloads a server without a key");
+    assert_eq!(
+        open.post("/v1/admin/reload", &json!({})).status,
+        403,
+        "nobody reloads a server without a key"
+    );
 }
 
 #[test]
@@ -156,7 +213,13 @@ fn a_reload_under_load_loses_nothing() {
     let server = Served::start(|o| o.key = ApiKey::new("k"));
     let key = ("authorization", "Bearer k");
     let reload = |run: &std::path::Path| {
-        send(server.addr, "POST", "/v1/admin/reload", &[JSON, key], &json!({ "run": run }).to_string())
+        send(
+            server.addr,
+            "POST",
+            "/v1/admin/reload",
+            &[JSON, key],
+            &json!({ "run": run }).to_string(),
+        )
     };
     let first = server_model(&server, key);
     let done = AtomicBool::new(false);
@@ -164,7 +227,9 @@ fn a_reload_under_load_loses_nothing() {
         let mut connection = Connection::open(server.addr).unwrap();
         let mut models = Vec::new();
         while !done.load(Ordering::Relaxed) {
-            let reply = connection.send("POST", "/v1/recommend", &[JSON, key], QUESTION).unwrap();
+            let reply = connection
+                .send("POST", "/v1/recommend", &[JSON, key], QUESTION)
+                .unwrap();
             assert_eq!(reply.status, 200, "{reply:?}");
             models.push(reply.json()["model"].as_str().unwrap().to_owned());
         }
@@ -176,19 +241,36 @@ fn a_reload_under_load_loses_nothing() {
             let second = reload(&other).json();
             assert_ne!(second["model"], first);
             let refused = reload(dir.path());
-            assert_eq!((refused.status, &refused.json()["type"]), (422, &json!("urn:prl:problem:bad-run")));
-            assert_eq!(server_model(&server, key), second["model"], "the old one stays");
+            assert_eq!(
+                (refused.status, &refused.json()["type"]),
+                (422, &json!("urn:prl:problem:bad-run"))
+            );
+            assert_eq!(
+                server_model(&server, key),
+                second["model"],
+                "the old one stays"
+            );
             assert_eq!(reload(run()).json()["model"], first);
         }
         done.store(true, Ordering::Relaxed);
-        askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
+        askers
+            .into_iter()
+            .flat_map(|asker| asker.join().unwrap())
+            .collect()
     });
     let of_first = answered.iter().filter(|model| **model == first).count();
-    assert!(0 < of_first && of_first < answered.len(), "both answered: {of_first} of {}", answered.len());
+    assert!(
+        0 < of_first && of_first < answered.len(),
+        "both answered: {of_first} of {}",
+        answered.len()
+    );
 }
 
 fn server_model(server: &Served, key: (&str, &str)) -> String {
-    send(server.addr, "GET", "/v1/model", &[key], "").json()["model"].as_str().unwrap().to_owned()
+    send(server.addr, "GET", "/v1/model", &[key], "").json()["model"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -202,18 +284,42 @@ fn everything_is_counted() {
     server.post("/v1/sessions/u/events", &json!({"events": [{"item": 1}]}));
     let text = server.get("/metrics").body;
     let value = |name: &str| -> f64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_else(|| panic!("{name} in {text}"));
         line.trim().parse().unwrap()
     };
-    assert_eq!(value(r#"prl_requests_total{route="/v1/recommend",code="200"}"#), 3.0);
-    assert_eq!(value(r#"prl_requests_total{route="/v1/recommend",code="422"}"#), 1.0);
-    assert_eq!(value(r#"prl_requests_total{route="unmatched",code="404"}"#), 1.0);
-    assert_eq!(value(r#"prl_request_seconds_count{route="/v1/recommend"}"#), 4.0);
-    assert_eq!(value(r#"prl_request_seconds_bucket{route="/v1/recommend",le="+Inf"}"#), 4.0);
+    assert_eq!(
+        value(r#"prl_requests_total{route="/v1/recommend",code="200"}"#),
+        3.0
+    );
+    assert_eq!(
+        value(r#"prl_requests_total{route="/v1/recommend",code="422"}"#),
+        1.0
+    );
+    assert_eq!(
+        value(r#"prl_requests_total{route="unmatched",code="404"}"#),
+        1.0
+    );
+    assert_eq!(
+        value(r#"prl_request_seconds_count{route="/v1/recommend"}"#),
+        4.0
+    );
+    assert_eq!(
+        value(r#"prl_request_seconds_bucket{route="/v1/recommend",le="+Inf"}"#),
+        4.0
+    );
     assert_eq!(value("prl_batch_size_sum"), 3.0);
-    assert_eq!(value("prl_inference_seconds_count"), value("prl_batch_size_count"));
+    assert_eq!(
+        value("prl_inference_seconds_count"),
+        value("prl_batch_size_count")
+    );
     assert!(value("prl_inference_seconds_sum") > 0.0);
-    assert_eq!((value("prl_queue_length"), value("prl_sessions ")), (0.0, 1.0));
+    assert_eq!(
+        (value("prl_queue_length"), value("prl_sessions ")),
+        (0.0, 1.0)
+    );
 }
 
 #[test]
@@ -221,9 +327,18 @@ fn the_server_listens_before_it_is_ready() {
     let mut options = Options::new(run());
     options.addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::start(options).unwrap();
-    assert_eq!(send(server.addr(), "GET", "/health/live", &[], "").status, 200);
+    assert_eq!(
+        send(server.addr(), "GET", "/health/live", &[], "").status,
+        200
+    );
     let first = send(server.addr(), "POST", "/v1/recommend", &[JSON], QUESTION);
-    assert!(first.status == 200 || first.json()["type"] == "urn:prl:problem:not-ready", "{first:?}");
+    assert!(
+        first.status == 200 || first.json()["type"] == "urn:prl:problem:not-ready",
+        "{first:?}"
+    );
     wait_for(|| send(server.addr(), "GET", "/health/ready", &[], "").status == 200);
-    assert_eq!(send(server.addr(), "POST", "/v1/recommend", &[JSON], QUESTION).status, 200);
+    assert_eq!(
+        send(server.addr(), "POST", "/v1/recommend", &[JSON], QUESTION).status,
+        200
+    );
 }

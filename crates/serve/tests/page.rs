@@ -11,26 +11,41 @@ use serde_json::json;
 fn browser() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&folders).flat_map(|f| names.map(|name| f.join(name))).find(|path| path.is_file())
+    std::env::split_paths(&folders)
+        .flat_map(|f| names.map(|name| f.join(name)))
+        .find(|path| path.is_file())
 }
 
 /// The page at a query, once its scripts have come to rest.
 fn rendered(browser: &PathBuf, server: &Served, query: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg("--virtual-time-budget=10000")
         .arg(format!("http://{}/?{query}", server.addr))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The texts of the table's second cells.
 fn listed(page: &str) -> Vec<&str> {
-    page.split(r#"<td class="item">"#).skip(1).filter_map(|rest| rest.split('<').next()).collect()
+    page.split(r#"<td class="item">"#)
+        .skip(1)
+        .filter_map(|rest| rest.split('<').next())
+        .collect()
 }
 
 #[test]
@@ -41,27 +56,51 @@ fn the_page_lists_items_and_shows_what_the_dial_did() {
     };
     let server = Served::start(|_| {});
     let answer = |mu: f64| {
-        let reply = server.post("/v1/recommend", &json!({"items": ["item-3", "item-4"], "k": 20, "mu": mu})).json();
-        let ids = reply["items"].as_array().unwrap().iter().map(|r| r["item"].as_str().unwrap().to_owned());
+        let reply = server
+            .post(
+                "/v1/recommend",
+                &json!({"items": ["item-3", "item-4"], "k": 20, "mu": mu}),
+            )
+            .json();
+        let ids = reply["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["item"].as_str().unwrap().to_owned());
         ids.collect::<Vec<_>>()
     };
     let (low, high) = (answer(0.0), answer(8.0));
-    assert_ne!(low, high, "a model that the dial does not move would show nothing");
+    assert_ne!(
+        low, high,
+        "a model that the dial does not move would show nothing"
+    );
 
     let page = rendered(&browser, &server, "items=item-3,item-4&mu=0");
     assert_eq!(listed(&page), low);
-    assert!(page.contains("take item-3 out") && page.contains("+ item-0") && page.contains("60 items"), "{page}");
+    assert!(
+        page.contains("take item-3 out") && page.contains("+ item-0") && page.contains("60 items"),
+        "{page}"
+    );
 
     let page = rendered(&browser, &server, "items=item-3,item-4&from=0&mu=8");
     assert_eq!(listed(&page), high);
     let count = |kind: &str| page.matches(&format!(r#"<td class="{kind}">"#)).count();
     let place = |id: &String| low.iter().position(|other| other == id);
     let expected = |test: &dyn Fn(usize, Option<usize>) -> bool| {
-        high.iter().enumerate().filter(|(now, id)| test(*now, place(id))).count()
+        high.iter()
+            .enumerate()
+            .filter(|(now, id)| test(*now, place(id)))
+            .count()
     };
     assert_eq!(count("in"), expected(&|_, before| before.is_none()));
-    assert_eq!(count("up"), expected(&|now, before| before.is_some_and(|before| before > now)));
-    assert_eq!(count("down"), expected(&|now, before| before.is_some_and(|before| before < now)));
+    assert_eq!(
+        count("up"),
+        expected(&|now, before| before.is_some_and(|before| before > now))
+    );
+    assert_eq!(
+        count("down"),
+        expected(&|now, before| before.is_some_and(|before| before < now))
+    );
     for gone in low.iter().filter(|id| !high.contains(id)) {
         assert!(page.split("out: ").nth(1).unwrap().contains(gone.as_str()));
     }

@@ -20,7 +20,9 @@ const RUN: &str = "PRL_TEST_RUN";
 #[test]
 #[ignore = "begun by the test below"]
 fn the_serving_process() {
-    let Some(run) = std::env::var_os(RUN) else { return };
+    let Some(run) = std::env::var_os(RUN) else {
+        return;
+    };
     let mut options = Options::new(run);
     options.addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::start(options).unwrap();
@@ -29,7 +31,13 @@ fn the_serving_process() {
 }
 
 fn signal(process: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &process.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([name, &process.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// What is left of the process's words: it fails if nobody listens.
@@ -44,13 +52,25 @@ fn serve(dir: &Path) -> (Child, SocketAddr, Lines) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let addr = lines.find_map(|line| line.unwrap().strip_prefix("listening on ").map(|addr| addr.parse().unwrap()));
+    let addr = lines.find_map(|line| {
+        line.unwrap()
+            .strip_prefix("listening on ")
+            .map(|addr| addr.parse().unwrap())
+    });
     (process, addr.unwrap(), lines)
 }
 
 fn copy(from: &Path, to: &Path) {
     _ = std::fs::remove_dir_all(to);
-    assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(to)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 fn ready(addr: SocketAddr) -> bool {
@@ -64,7 +84,13 @@ fn a_hang_up_while_the_run_is_being_read_ends_nothing() {
     copy(run(), &served);
     // A pipe in the place of a file: the server waits for it to be written.
     let (config, pipe) = (served.join("config.toml"), dir.path().join("pipe"));
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     let text = std::fs::read(&config).unwrap();
     std::fs::rename(&pipe, &config).unwrap();
     let (mut process, addr, _lines) = serve(&served);
@@ -89,14 +115,24 @@ fn a_request_to_end_answers_all_that_has_begun() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let question = r#"{"items":["item-1"],"k":5}"#;
-    let head = format!("content-type: application/json\r\ncontent-length: {}\r\nconnection: close", question.len());
+    let head = format!(
+        "content-type: application/json\r\ncontent-length: {}\r\nconnection: close",
+        question.len()
+    );
     let begin = |_: usize| {
         let mut stream = TcpStream::connect(addr).unwrap();
-        write!(stream, "POST /v1/recommend HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "POST /v1/recommend HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n"
+        )
+        .unwrap();
         stream
     };
     let begun: Vec<TcpStream> = (0..50).map(begin).collect();
-    while !send(addr, "GET", "/metrics", &[], "").body.contains("prl_requests_in_flight 50\n") {
+    while !send(addr, "GET", "/metrics", &[], "")
+        .body
+        .contains("prl_requests_in_flight 50\n")
+    {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     signal(&process, "-TERM");
@@ -107,7 +143,10 @@ fn a_request_to_end_answers_all_that_has_begun() {
         stream.write_all(question.as_bytes()).unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
-        assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with('}'), "{reply}");
+        assert!(
+            reply.starts_with("HTTP/1.1 200 ") && reply.ends_with('}'),
+            "{reply}"
+        );
     }
     assert!(process.wait().unwrap().success());
 }
@@ -126,7 +165,11 @@ fn a_hang_up_reads_the_run_again_and_a_request_to_end_ends_it_well() {
 
     let other = tempfile::tempdir().unwrap();
     copy(&train(other.path(), Method::PrlMean), &served);
-    assert_eq!(model().json()["model"], first, "a run is read when that is asked for");
+    assert_eq!(
+        model().json()["model"],
+        first,
+        "a run is read when that is asked for"
+    );
     signal(&process, "-HUP");
     while model().json()["model"] == first {
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -134,7 +177,15 @@ fn a_hang_up_reads_the_run_again_and_a_request_to_end_ends_it_well() {
     std::fs::remove_dir_all(&served).unwrap();
     signal(&process, "-HUP");
     let mut kept = Connection::open(addr).unwrap();
-    assert_eq!(kept.send("POST", "/v1/recommend", &[JSON], r#"{"items":[]}"#).unwrap().status, 200);
+    assert_eq!(
+        kept.send("POST", "/v1/recommend", &[JSON], r#"{"items":[]}"#)
+            .unwrap()
+            .status,
+        200
+    );
     signal(&process, "-TERM");
-    assert!(process.wait().unwrap().success(), "an idle connection does not keep it");
+    assert!(
+        process.wait().unwrap().success(),
+        "an idle connection does not keep it"
+    );
 }

@@ -118,7 +118,11 @@ impl Lengths {
             let (from, next) = (BINS[n], BINS.get(n + 1).copied());
             let below = |bound: u64| lengths.partition_point(|&l| l < bound);
             let sessions = (next.map_or(lengths.len(), below) - below(from)) as u64;
-            Bin { from, to: next.map(|n| n - 1), sessions }
+            Bin {
+                from,
+                to: next.map(|n| n - 1),
+                sessions,
+            }
         };
         let quantile = |q: f64| {
             let rank = (q * lengths.len() as f64).ceil() as usize;
@@ -139,19 +143,34 @@ impl Lengths {
 impl Popularity {
     fn new(data: &Dataset) -> Self {
         let mut counts = vec![0u64; data.items().len()];
-        data.item_indices().iter().for_each(|&i| counts[i as usize] += 1);
+        data.item_indices()
+            .iter()
+            .for_each(|&i| counts[i as usize] += 1);
         counts.retain(|&c| c > 0);
         counts.sort_unstable_by(|a, b| b.cmp(a));
         let events = data.item_indices().len();
         let top = |items: f64| {
             let first = (items * counts.len() as f64).ceil() as usize;
-            TopShare { items, events: share(counts[..first].iter().sum::<u64>() as usize, events) }
+            TopShare {
+                items,
+                events: share(counts[..first].iter().sum::<u64>() as usize, events),
+            }
         };
         // Over counts in descending order: sum of (n + 1 - 2 rank) count, over n times the events.
         let n = counts.len() as f64;
-        let spread: f64 = (1..).zip(&counts).map(|(rank, &c)| (n + 1.0 - 2.0 * f64::from(rank)) * c as f64).sum();
-        let gini = if events == 0 { 0.0 } else { spread / (n * events as f64) };
-        Self { top: TOPS.map(top).to_vec(), gini }
+        let spread: f64 = (1..)
+            .zip(&counts)
+            .map(|(rank, &c)| (n + 1.0 - 2.0 * f64::from(rank)) * c as f64)
+            .sum();
+        let gini = if events == 0 {
+            0.0
+        } else {
+            spread / (n * events as f64)
+        };
+        Self {
+            top: TOPS.map(top).to_vec(),
+            gini,
+        }
     }
 }
 
@@ -170,7 +189,11 @@ fn repeat_share(data: &Dataset) -> f64 {
 
 /// A part of a whole; 0 of nothing.
 fn share(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 #[cfg(test)]

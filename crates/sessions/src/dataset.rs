@@ -48,7 +48,12 @@ impl Arrays {
 }
 
 /// The rules every reader may rely on.
-fn check_log(offsets: &[u64], items: &[u32], splits: &[Split], n_items: usize) -> std::result::Result<(), String> {
+fn check_log(
+    offsets: &[u64],
+    items: &[u32],
+    splits: &[Split],
+    n_items: usize,
+) -> std::result::Result<(), String> {
     if offsets.first() != Some(&0) || offsets.last() != Some(&(items.len() as u64)) {
         return Err("the session offsets do not span the events".into());
     }
@@ -58,7 +63,11 @@ fn check_log(offsets: &[u64], items: &[u32], splits: &[Split], n_items: usize) -
     if items.iter().any(|&i| i as usize >= n_items) {
         return Err(format!("an item index lies beyond the {n_items} items"));
     }
-    let goes_back = |w: &[u64]| splits[w[0] as usize..w[1] as usize].windows(2).any(|s| s[0] > s[1]);
+    let goes_back = |w: &[u64]| {
+        splits[w[0] as usize..w[1] as usize]
+            .windows(2)
+            .any(|s| s[0] > s[1])
+    };
     if offsets.windows(2).any(goes_back) {
         return Err("a session goes back from test to val or train".into());
     }
@@ -71,21 +80,30 @@ pub fn write(dir: &Path, arrays: &Arrays, items: &ItemMap, draft: Draft) -> Resu
     arrays.check(items.len()).map_err(Error::Invalid)?;
     recover(dir)?;
     if dir.exists() && !is_replaceable(dir) {
-        return Err(Error::Occupied { path: dir.to_owned() });
+        return Err(Error::Occupied {
+            path: dir.to_owned(),
+        });
     }
     let parent = files::parent(dir);
     std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
     let staged = Staged::begin(dir)?;
-    let files = vec![write_events(&staged, arrays)?, staged.write(ITEMS, &items.to_bytes()?)?];
+    let files = vec![
+        write_events(&staged, arrays)?,
+        staged.write(ITEMS, &items.to_bytes()?)?,
+    ];
     let manifest = Manifest {
         format: FORMAT.into(),
         format_version: VERSION,
         dataset: dataset_hash(&files),
         draft,
-        splits: Split::ALL.iter().map(|&s| (s.name().to_owned(), split_counts(arrays, s, items.len()))).collect(),
+        splits: Split::ALL
+            .iter()
+            .map(|&s| (s.name().to_owned(), split_counts(arrays, s, items.len())))
+            .collect(),
         files,
     };
-    let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Invalid(e.to_string()))?;
+    let mut json =
+        serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Invalid(e.to_string()))?;
     json.push(b'\n');
     staged.write(MANIFEST, &json)?;
     staged.publish()?;
@@ -101,16 +119,36 @@ fn is_replaceable(dir: &Path) -> bool {
 }
 
 fn write_events(staged: &Staged, a: &Arrays) -> Result<FileEntry> {
-    let tensor =
-        |dtype, len: usize, bytes| TensorView::new(dtype, vec![len], bytes).map_err(|e| Error::Invalid(e.to_string()));
+    let tensor = |dtype, len: usize, bytes| {
+        TensorView::new(dtype, vec![len], bytes).map_err(|e| Error::Invalid(e.to_string()))
+    };
     staged.write_tensors(
         EVENTS,
         [
-            ("items", tensor(Dtype::U32, a.items.len(), bytemuck::cast_slice(&a.items))?),
-            ("kinds", tensor(Dtype::U8, a.kinds.len(), bytemuck::cast_slice(&a.kinds))?),
-            ("offsets", tensor(Dtype::U64, a.offsets.len(), bytemuck::cast_slice(&a.offsets))?),
-            ("splits", tensor(Dtype::U8, a.splits.len(), bytemuck::cast_slice(&a.splits))?),
-            ("times", tensor(Dtype::I64, a.times.len(), bytemuck::cast_slice(&a.times))?),
+            (
+                "items",
+                tensor(Dtype::U32, a.items.len(), bytemuck::cast_slice(&a.items))?,
+            ),
+            (
+                "kinds",
+                tensor(Dtype::U8, a.kinds.len(), bytemuck::cast_slice(&a.kinds))?,
+            ),
+            (
+                "offsets",
+                tensor(
+                    Dtype::U64,
+                    a.offsets.len(),
+                    bytemuck::cast_slice(&a.offsets),
+                )?,
+            ),
+            (
+                "splits",
+                tensor(Dtype::U8, a.splits.len(), bytemuck::cast_slice(&a.splits))?,
+            ),
+            (
+                "times",
+                tensor(Dtype::I64, a.times.len(), bytemuck::cast_slice(&a.times))?,
+            ),
         ],
     )
 }
@@ -153,7 +191,10 @@ impl Dataset {
         let manifest = read_manifest(dir)?;
         for name in [EVENTS, ITEMS] {
             if !manifest.files.iter().any(|file| file.name == name) {
-                return Err(Error::damaged(&dir.join(MANIFEST), format!("does not name {name}")));
+                return Err(Error::damaged(
+                    &dir.join(MANIFEST),
+                    format!("does not name {name}"),
+                ));
             }
         }
         for file in &manifest.files {
@@ -163,23 +204,38 @@ impl Dataset {
         let path = dir.join(EVENTS);
         let events = map(&path)?;
         let at = locate(&path, &events)?;
-        let dataset = Self { dir: dir.to_owned(), manifest, items, events, at };
-        dataset.check().map_err(|what| Error::damaged(&path, what))?;
+        let dataset = Self {
+            dir: dir.to_owned(),
+            manifest,
+            items,
+            events,
+            at,
+        };
+        dataset
+            .check()
+            .map_err(|what| Error::damaged(&path, what))?;
         Ok(dataset)
     }
 
     fn check(&self) -> std::result::Result<(), String> {
         let view = |i: usize| &self.events[self.at[i].clone()];
         try_cast_slice::<u8, u32>(view(0)).map_err(|e| e.to_string())?;
-        try_cast_slice::<u8, Kind>(view(1)).map_err(|_| "an event kind is neither click nor purchase".to_owned())?;
+        try_cast_slice::<u8, Kind>(view(1))
+            .map_err(|_| "an event kind is neither click nor purchase".to_owned())?;
         try_cast_slice::<u8, u64>(view(2)).map_err(|e| e.to_string())?;
-        try_cast_slice::<u8, Split>(view(3)).map_err(|_| "a split is none of train, val and test".to_owned())?;
+        try_cast_slice::<u8, Split>(view(3))
+            .map_err(|_| "a split is none of train, val and test".to_owned())?;
         try_cast_slice::<u8, i64>(view(4)).map_err(|e| e.to_string())?;
         let n = self.item_indices().len();
         if self.kinds().len() != n || self.splits().len() != n || self.times().len() != n {
             return Err("the arrays differ in length".into());
         }
-        check_log(self.offsets(), self.item_indices(), self.splits(), self.items.len())
+        check_log(
+            self.offsets(),
+            self.item_indices(),
+            self.splits(),
+            self.items.len(),
+        )
     }
 
     /// Where it lies.
@@ -224,39 +280,58 @@ impl Dataset {
 
     /// The events of each session, in order.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
-        self.offsets().windows(2).map(|w| w[0] as usize..w[1] as usize)
+        self.offsets()
+            .windows(2)
+            .map(|w| w[0] as usize..w[1] as usize)
     }
 }
 
 fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(MANIFEST);
     if !path.exists() {
-        return Err(Error::Missing { path: dir.to_owned() });
+        return Err(Error::Missing {
+            path: dir.to_owned(),
+        });
     }
     let bytes = files::read_at_most(&path, MOST_MANIFEST)?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| Error::damaged(&path, format!("not valid JSON ({e})")))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::damaged(&path, format!("not valid JSON ({e})")))?;
     if value["format"] != FORMAT {
-        return Err(Error::Missing { path: dir.to_owned() });
+        return Err(Error::Missing {
+            path: dir.to_owned(),
+        });
     }
     let found = value["format_version"].as_u64().unwrap_or(0);
     if found != u64::from(VERSION) {
-        return Err(Error::Version { path, found, supported: VERSION });
+        return Err(Error::Version {
+            path,
+            found,
+            supported: VERSION,
+        });
     }
     serde_json::from_value(value).map_err(|e| Error::damaged(&path, e.to_string()))
 }
 
 fn verify(dir: &Path, file: &FileEntry) -> Result<()> {
     if ![EVENTS, ITEMS].contains(&file.name.as_str()) {
-        return Err(Error::damaged(&dir.join(MANIFEST), format!("names a file {:?} of no known use", file.name)));
+        return Err(Error::damaged(
+            &dir.join(MANIFEST),
+            format!("names a file {:?} of no known use", file.name),
+        ));
     }
     let path = dir.join(&file.name);
     let bytes = map(&path)?;
     if bytes.len() as u64 != file.bytes {
-        return Err(Error::damaged(&path, format!("{} bytes long, {} were written", bytes.len(), file.bytes)));
+        return Err(Error::damaged(
+            &path,
+            format!("{} bytes long, {} were written", bytes.len(), file.bytes),
+        ));
     }
     if sha256_hex(&bytes) != file.sha256 {
-        return Err(Error::damaged(&path, "the checksum does not match the manifest's"));
+        return Err(Error::damaged(
+            &path,
+            "the checksum does not match the manifest's",
+        ));
     }
     Ok(())
 }
@@ -268,7 +343,10 @@ fn locate(path: &Path, bytes: &Mmap) -> Result<[Range<usize>; 5]> {
     let range = |name: &str, dtype: Dtype| {
         let view = tensors.tensor(name).map_err(damaged)?;
         if view.dtype() != dtype {
-            return Err(Error::damaged(path, format!("{name} has type {:?}, not {dtype:?}", view.dtype())));
+            return Err(Error::damaged(
+                path,
+                format!("{name} has type {:?}, not {dtype:?}", view.dtype()),
+            ));
         }
         let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
         Ok(start..start + view.data().len())

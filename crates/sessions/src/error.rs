@@ -69,6 +69,9 @@ impl Error {
     }
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Error {
-        Error::Damaged { path: path.to_owned(), what: what.into() }
+        Error::Damaged {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 }

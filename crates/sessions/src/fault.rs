@@ -56,7 +56,9 @@ pub fn with<R>(n: usize, fault: Fault, f: impl FnOnce() -> R) -> (R, Vec<Operati
 /// Whether the operation may begin.
 #[cfg(any(test, feature = "faults"))]
 pub(crate) fn check(operation: Operation) -> io::Result<()> {
-    let Some((n, fault)) = plan::PLAN.get() else { return Ok(()) };
+    let Some((n, fault)) = plan::PLAN.get() else {
+        return Ok(());
+    };
     let at = plan::SEEN.with_borrow_mut(|seen| {
         seen.push(operation);
         seen.len() - 1

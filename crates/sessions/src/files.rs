@@ -15,7 +15,10 @@ const ASIDE: &str = ".staged.";
 
 /// SHA-256 of bytes, in hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// Writes a file aside, forces it to the disk and renames it: a kill leaves the old one or the new one.
@@ -56,7 +59,9 @@ pub fn sweep(dir: &Path) -> Result<usize> {
             continue;
         }
         let path = entry.path();
-        check(Operation::Remove).and_then(|()| remove_any(&path)).map_err(Error::io(&path))?;
+        check(Operation::Remove)
+            .and_then(|()| remove_any(&path))
+            .map_err(Error::io(&path))?;
         swept += 1;
     }
     Ok(swept)
@@ -64,7 +69,10 @@ pub fn sweep(dir: &Path) -> Result<usize> {
 
 /// Where a file or a directory lies until it is in its place: beside it.
 pub(crate) fn aside(path: &Path) -> PathBuf {
-    path.with_file_name(format!("{ASIDE}{}", path.file_name().unwrap_or_default().to_string_lossy()))
+    path.with_file_name(format!(
+        "{ASIDE}{}",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    ))
 }
 
 /// The directory a path lies in.
@@ -76,7 +84,10 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
 }
 
 /// Makes a file by `write` and forces it to the disk.
-pub(crate) fn write_synced(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = File::create(path)?;
     checked_write(&mut file, write)?;
     check(Operation::Sync)?;
@@ -84,7 +95,10 @@ pub(crate) fn write_synced(path: &Path, write: impl FnOnce(&mut File) -> io::Res
 }
 
 /// A write that fails has written a part, as on a full disk.
-fn checked_write(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+fn checked_write(
+    file: &mut File,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let before = file.metadata()?.len();
     let may = check(Operation::Write);
     write(file)?;
@@ -97,13 +111,17 @@ fn checked_write(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()
 
 /// Gives the finished file or directory `from` the name `to`, which holds nothing or a file, and forces that to the disk.
 pub(crate) fn put(from: &Path, to: &Path) -> Result<()> {
-    check(Operation::Rename).and_then(|()| fs::rename(from, to)).map_err(Error::io(to))?;
+    check(Operation::Rename)
+        .and_then(|()| fs::rename(from, to))
+        .map_err(Error::io(to))?;
     sync_directory(&parent(to))
 }
 
 /// Forces a directory's entries to the disk.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    check(Operation::Sync).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io(path))
+    check(Operation::Sync)
+        .and_then(|()| File::open(path)?.sync_all())
+        .map_err(Error::io(path))
 }
 
 /// Removes a file, or a directory and all in it; what is not there is no error.

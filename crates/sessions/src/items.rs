@@ -25,10 +25,16 @@ impl ItemMap {
             offsets.push(bytes.len() as u64);
             let i = u32::try_from(i).map_err(|_| Error::Invalid("more than 2^32 items".into()))?;
             if index.insert(id.into(), i).is_some() {
-                return Err(Error::Invalid(format!("item id {id:?} stands twice in the item map")));
+                return Err(Error::Invalid(format!(
+                    "item id {id:?} stands twice in the item map"
+                )));
             }
         }
-        Ok(Self { offsets, bytes, index })
+        Ok(Self {
+            offsets,
+            bytes,
+            index,
+        })
     }
 
     /// The number of items.
@@ -43,7 +49,10 @@ impl ItemMap {
 
     /// The raw id of an index, if there is such an item.
     pub fn raw(&self, index: u32) -> Option<&str> {
-        let (a, b) = (*self.offsets.get(index as usize)?, *self.offsets.get(index as usize + 1)?);
+        let (a, b) = (
+            *self.offsets.get(index as usize)?,
+            *self.offsets.get(index as usize + 1)?,
+        );
         std::str::from_utf8(&self.bytes[a as usize..b as usize]).ok()
     }
 
@@ -56,7 +65,14 @@ impl ItemMap {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let tensors = [
             ("bytes", view(Dtype::U8, self.bytes.len(), &self.bytes)?),
-            ("offsets", view(Dtype::U64, self.offsets.len(), bytemuck::cast_slice(&self.offsets))?),
+            (
+                "offsets",
+                view(
+                    Dtype::U64,
+                    self.offsets.len(),
+                    bytemuck::cast_slice(&self.offsets),
+                )?,
+            ),
         ];
         safetensors::serialize(tensors, None).map_err(|e| Error::Invalid(e.to_string()))
     }
@@ -69,11 +85,16 @@ impl ItemMap {
         let bytes = tensors.tensor("bytes").map_err(|e| damaged(&e))?.data();
         let offsets = tensors.tensor("offsets").map_err(|e| damaged(&e))?;
         if offsets.dtype() != Dtype::U64 || offsets.data().is_empty() {
-            return Err(Error::damaged(path, "the offsets of the item ids are no offsets"));
+            return Err(Error::damaged(
+                path,
+                "the offsets of the item ids are no offsets",
+            ));
         }
         let offsets: Vec<u64> = bytemuck::pod_collect_to_vec(offsets.data());
         let ids = offsets.windows(2).map(|w| {
-            let id = bytes.get(w[0] as usize..w[1] as usize).and_then(|b| std::str::from_utf8(b).ok());
+            let id = bytes
+                .get(w[0] as usize..w[1] as usize)
+                .and_then(|b| std::str::from_utf8(b).ok());
             id.ok_or_else(|| Error::damaged(path, "item ids are cut short or not UTF-8"))
         });
         Self::new(ids.collect::<Result<Vec<_>>>()?)
@@ -97,7 +118,10 @@ mod tests {
         let back = ItemMap::load(&path).unwrap();
         assert_eq!(map, back);
         assert_eq!(back.index("naïve/id"), Some(2));
-        assert_eq!((back.raw(1), back.raw(3), back.index("3")), (Some("2"), None, None));
+        assert_eq!(
+            (back.raw(1), back.raw(3), back.index("3")),
+            (Some("2"), None, None)
+        );
     }
 
     #[test]

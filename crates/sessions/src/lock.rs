@@ -25,10 +25,18 @@ impl DirLock {
     /// [`Error::Busy`] with who holds it.
     pub fn take(dir: &Path) -> Result<Self> {
         let path = dir.join(NAME);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
         let mut file = file.map_err(Error::io(&path))?;
         if !try_lock(&file).map_err(Error::io(&path))? {
-            return Err(Error::Busy { path: dir.to_owned(), holder: Holder::read(&mut file) });
+            return Err(Error::Busy {
+                path: dir.to_owned(),
+                holder: Holder::read(&mut file),
+            });
         }
         Holder::here().write(&mut file).map_err(Error::io(&path))?;
         Ok(Self { _file: file })
@@ -55,9 +63,15 @@ struct Holder {
 
 impl Holder {
     fn here() -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .or_else(|| std::env::var("HOSTNAME").ok());
         let host = host.map_or_else(|| "this host".into(), |name| name.trim().to_owned());
-        Self { pid: std::process::id(), host, since: now() }
+        Self {
+            pid: std::process::id(),
+            host,
+            since: now(),
+        }
     }
 
     fn write(&self, file: &mut File) -> io::Result<()> {
@@ -68,16 +82,26 @@ impl Holder {
     /// What the file says of the holder, who may not have written it yet.
     fn read(file: &mut File) -> String {
         let mut text = String::new();
-        let read = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Self>(&text).ok());
+        let read = file
+            .read_to_string(&mut text)
+            .ok()
+            .and_then(|_| serde_json::from_str::<Self>(&text).ok());
         read.map_or_else(
             || "another process".into(),
-            |Self { pid, host, since }| format!("process {pid} on {host}, for {} s now", now().saturating_sub(since)),
+            |Self { pid, host, since }| {
+                format!(
+                    "process {pid} on {host}, for {} s now",
+                    now().saturating_sub(since)
+                )
+            },
         )
     }
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -89,7 +113,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = DirLock::take(dir.path()).unwrap();
         let message = DirLock::take(dir.path()).unwrap_err().to_string();
-        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+        assert!(
+            message.contains(&format!("process {}", std::process::id())),
+            "{message}"
+        );
         drop(first);
         DirLock::take(dir.path()).unwrap();
     }

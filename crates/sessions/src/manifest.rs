@@ -73,7 +73,11 @@ pub struct FileEntry {
 impl FileEntry {
     /// Of a file of these bytes.
     pub fn of(name: &str, bytes: &[u8]) -> Self {
-        Self { name: name.into(), bytes: bytes.len() as u64, sha256: sha256_hex(bytes) }
+        Self {
+            name: name.into(),
+            bytes: bytes.len() as u64,
+            sha256: sha256_hex(bytes),
+        }
     }
 }
 

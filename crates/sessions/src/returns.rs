@@ -23,7 +23,10 @@ pub struct Rewards {
 impl Default for Rewards {
     /// The paper's: 0.2 and 1.0.
     fn default() -> Self {
-        Self { click: 0.2, purchase: 1.0 }
+        Self {
+            click: 0.2,
+            purchase: 1.0,
+        }
     }
 }
 
@@ -65,7 +68,11 @@ pub fn returns(kinds: &[Kind], rewards: Rewards, lambda: f64, discount: Discount
 
 /// What a session has given so far: sum over its events t' of lambda^t' r_t', which is what its return has gone down by.
 pub fn given(kinds: &[Kind], rewards: Rewards, lambda: f64) -> f64 {
-    kinds.iter().enumerate().map(|(t, &kind)| lambda.powi(t as i32) * rewards.of(kind)).sum()
+    kinds
+        .iter()
+        .enumerate()
+        .map(|(t, &kind)| lambda.powi(t as i32) * rewards.of(kind))
+        .sum()
 }
 
 /// What sessions return from each step on: the scale of every prompt.
@@ -90,16 +97,25 @@ impl ReturnTable {
         }
         let sessions: Vec<u64> = at.iter().map(|at| at.len() as u64).collect();
         let reached = at.iter().position(Vec::is_empty).unwrap_or(TABLE_STEPS);
-        let (mut mean, mut percentiles) = (vec![0.0; TABLE_STEPS], vec![vec![0.0; PERCENTILES]; TABLE_STEPS]);
+        let (mut mean, mut percentiles) = (
+            vec![0.0; TABLE_STEPS],
+            vec![vec![0.0; PERCENTILES]; TABLE_STEPS],
+        );
         for (t, at) in at.iter_mut().enumerate().take(reached) {
             mean[t] = at.iter().sum::<f64>() / at.len() as f64;
             at.sort_unstable_by(f64::total_cmp);
-            percentiles[t] = (0..PERCENTILES).map(|p| interpolate(at, p as f64 / (PERCENTILES - 1) as f64)).collect();
+            percentiles[t] = (0..PERCENTILES)
+                .map(|p| interpolate(at, p as f64 / (PERCENTILES - 1) as f64))
+                .collect();
         }
         for t in reached.max(1)..TABLE_STEPS {
             (mean[t], percentiles[t]) = (mean[t - 1], percentiles[t - 1].clone());
         }
-        Self { mean, sessions, percentiles }
+        Self {
+            mean,
+            sessions,
+            percentiles,
+        }
     }
 
     /// The mean return from step `t` on.
@@ -114,7 +130,10 @@ impl ReturnTable {
 
     /// The return from step `t` on that a share `q` (0 to 1) of the sessions do not exceed.
     pub fn quantile_at(&self, t: u32, q: f64) -> f64 {
-        interpolate(&self.percentiles[(t as usize).min(self.percentiles.len() - 1)], q)
+        interpolate(
+            &self.percentiles[(t as usize).min(self.percentiles.len() - 1)],
+            q,
+        )
     }
 
     /// Whether the table has the shape every reader relies on.

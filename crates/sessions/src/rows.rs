@@ -75,8 +75,14 @@ impl<'a> Rows<'a> {
             let start = (session.start + parts.partition_point(|&s| s < split)).max(skipped);
             let end = session.start + parts.partition_point(|&s| s <= split);
             if start < end {
-                let (session, start, end, before) = (session.start as u64, start as u64, end as u64, len as u64);
-                runs.push(Run { session, start, end, before });
+                let (session, start, end, before) =
+                    (session.start as u64, start as u64, end as u64, len as u64);
+                runs.push(Run {
+                    session,
+                    start,
+                    end,
+                    before,
+                });
                 len += (end - start) as usize;
             }
         }
@@ -101,13 +107,16 @@ impl<'a> Rows<'a> {
     /// The kinds of each session's events up to its last row: what a return is a sum over.
     pub fn episodes(&self) -> impl Iterator<Item = &'a [Kind]> + '_ {
         let kinds = self.data.kinds();
-        self.runs.iter().map(move |r| &kinds[r.session as usize..r.end as usize])
+        self.runs
+            .iter()
+            .map(move |r| &kinds[r.session as usize..r.end as usize])
     }
 
     /// For each row, the number of its session among those that have rows: the unit that is resampled for an interval.
     pub fn session_of_rows(&self) -> Vec<u32> {
         let runs = self.runs.iter().enumerate();
-        runs.flat_map(|(i, r)| std::iter::repeat_n(i as u32, (r.end - r.start) as usize)).collect()
+        runs.flat_map(|(i, r)| std::iter::repeat_n(i as u32, (r.end - r.start) as usize))
+            .collect()
     }
 
     /// `batch` distinct rows drawn at random: the protocol's draw, independent from step to step. A pure function of
@@ -118,10 +127,18 @@ impl<'a> Rows<'a> {
     }
 
     /// The given rows as a batch of windows of length `width`. Returns are filled in under a `rule`.
-    pub fn batch(&self, rows: impl IntoIterator<Item = usize>, width: usize, rule: Option<ReturnRule>) -> Batch {
+    pub fn batch(
+        &self,
+        rows: impl IntoIterator<Item = usize>,
+        width: usize,
+        rule: Option<ReturnRule>,
+    ) -> Batch {
         let (items, kinds) = (self.data.item_indices(), self.data.kinds());
         let pad = self.data.items().len() as u32;
-        let mut batch = Batch { windows: Windows::new(width), ..Batch::default() };
+        let mut batch = Batch {
+            windows: Windows::new(width),
+            ..Batch::default()
+        };
         for row in rows {
             let (history, end) = self.event(row);
             let event = history.end;
@@ -130,7 +147,9 @@ impl<'a> Rows<'a> {
             if let Some(rule) = rule {
                 let t = history.len();
                 let episode = &kinds[history.start..end];
-                batch.returns.push(returns(episode, rule.rewards, rule.lambda, rule.discount)[t]);
+                batch
+                    .returns
+                    .push(returns(episode, rule.rewards, rule.lambda, rule.discount)[t]);
             }
             batch.windows.push(&items[history], pad);
         }
@@ -141,7 +160,10 @@ impl<'a> Rows<'a> {
     pub fn next(&self, rows: impl IntoIterator<Item = usize>, width: usize) -> Next {
         let items = self.data.item_indices();
         let pad = self.data.items().len() as u32;
-        let mut next = Next { windows: Windows::new(width), ends: Vec::new() };
+        let mut next = Next {
+            windows: Windows::new(width),
+            ends: Vec::new(),
+        };
         for row in rows {
             let (history, end) = self.event(row);
             next.windows.push(&items[history.start..=history.end], pad);
@@ -154,7 +176,9 @@ impl<'a> Rows<'a> {
     /// (under the relative convention as seen from the session's start).
     pub fn given(&self, rows: impl IntoIterator<Item = usize>, rule: ReturnRule) -> Vec<f64> {
         let kinds = self.data.kinds();
-        rows.into_iter().map(|row| given(&kinds[self.event(row).0], rule.rewards, rule.lambda)).collect()
+        rows.into_iter()
+            .map(|row| given(&kinds[self.event(row).0], rule.rewards, rule.lambda))
+            .collect()
     }
 
     /// The events before a row's event, and the end of its episode.

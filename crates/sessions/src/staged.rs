@@ -40,7 +40,11 @@ impl Staged {
         if !try_lock(&lock).map_err(Error::io(&dir))? || !is_at(&lock, &dir) {
             return Err(busy(to));
         }
-        let staged = Self { to: to.to_owned(), dir, locks: vec![lock] };
+        let staged = Self {
+            to: to.to_owned(),
+            dir,
+            locks: vec![lock],
+        };
         staged.clear().map_err(Error::io(&staged.dir))?;
         Ok(staged)
     }
@@ -53,7 +57,11 @@ impl Staged {
     }
 
     /// Writes tensors as one safetensors file. Equal tensors give equal bytes.
-    pub fn write_tensors<S, V>(&self, name: &str, tensors: impl IntoIterator<Item = (S, V)>) -> Result<FileEntry>
+    pub fn write_tensors<S, V>(
+        &self,
+        name: &str,
+        tensors: impl IntoIterator<Item = (S, V)>,
+    ) -> Result<FileEntry>
     where
         S: AsRef<str> + Ord + std::fmt::Display,
         V: View,
@@ -61,11 +69,16 @@ impl Staged {
         let path = self.dir.join(name);
         check(Operation::Write).map_err(Error::io(&path))?;
         safetensors::serialize_to_file(tensors, None, &path).map_err(|e| match e {
-            SafeTensorError::IoError(source) => Error::Io { path: path.clone(), source },
+            SafeTensorError::IoError(source) => Error::Io {
+                path: path.clone(),
+                source,
+            },
             other => Error::Invalid(other.to_string()),
         })?;
         open_to_readers(&path).map_err(Error::io(&path))?;
-        check(Operation::Sync).and_then(|()| File::open(&path)?.sync_all()).map_err(Error::io(&path))?;
+        check(Operation::Sync)
+            .and_then(|()| File::open(&path)?.sync_all())
+            .map_err(Error::io(&path))?;
         let bytes = map(&path)?;
         Ok(FileEntry::of(name, &bytes))
     }
@@ -82,7 +95,9 @@ impl Staged {
             return Err(busy(&self.to));
         }
         self.locks.push(older);
-        check(Operation::Rename).and_then(|()| exchange(&self.dir, &self.to)).map_err(Error::io(&self.to))?;
+        check(Operation::Rename)
+            .and_then(|()| exchange(&self.dir, &self.to))
+            .map_err(Error::io(&self.to))?;
         sync_directory(&parent(&self.to))
         // What lies aside now is the older one, which goes with `self`.
     }
@@ -117,7 +132,10 @@ fn open_to_readers(_: &Path) -> io::Result<()> {
 }
 
 fn busy(to: &Path) -> Error {
-    Error::Busy { path: to.to_owned(), holder: "another process that is writing it".into() }
+    Error::Busy {
+        path: to.to_owned(),
+        holder: "another process that is writing it".into(),
+    }
 }
 
 /// Whether an open directory is the one at this path.
@@ -140,7 +158,9 @@ fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
         // A file system that cannot.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => replace(a, b),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            replace(a, b)
+        }
         done => Ok(done?),
     }
 }
@@ -172,7 +192,10 @@ pub fn recover(to: &Path) -> Result<()> {
 
 /// Where an older directory waits while the newer one takes its place.
 fn old(to: &Path) -> PathBuf {
-    to.with_file_name(format!(".{}.old", to.file_name().unwrap_or_default().to_string_lossy()))
+    to.with_file_name(format!(
+        ".{}.old",
+        to.file_name().unwrap_or_default().to_string_lossy()
+    ))
 }
 
 #[cfg(test)]
@@ -190,26 +213,38 @@ mod tests {
     }
 
     fn read(dir: &Path) -> Option<[String; 2]> {
-        dir.exists().then(|| ["a", "b"].map(|name| fs::read_to_string(dir.join(name)).unwrap()))
+        dir.exists()
+            .then(|| ["a", "b"].map(|name| fs::read_to_string(dir.join(name)).unwrap()))
     }
 
     #[test]
     fn whatever_fails_the_directory_is_the_old_one_or_the_new_one() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("d");
-        let (old, new) = (["old", "old"].map(str::to_owned), ["new", "new"].map(str::to_owned));
+        let (old, new) = (
+            ["old", "old"].map(str::to_owned),
+            ["new", "new"].map(str::to_owned),
+        );
         for there_before in [false, true] {
             for fault in [Fault::Once(5), Fault::Once(28), Fault::Dead] {
                 let mut n = 0;
                 loop {
                     remove_any(&to).unwrap();
-                    let before = there_before.then(|| write(&to, "old").unwrap()).map(|()| old.clone());
+                    let before = there_before
+                        .then(|| write(&to, "old").unwrap())
+                        .map(|()| old.clone());
                     let (written, operations) = with(n, fault, || write(&to, "new"));
                     let found = read(&to);
                     // Removing the older one is tried once, and the next start's concern.
                     let is_reached = n < operations.len() && operations[n] != Operation::Remove;
-                    assert!(written.is_err() || !is_reached, "{fault:?} at {n} was silent");
-                    assert!(found == before || found.as_ref() == Some(&new), "{fault:?} at {n}: {found:?}");
+                    assert!(
+                        written.is_err() || !is_reached,
+                        "{fault:?} at {n} was silent"
+                    );
+                    assert!(
+                        found == before || found.as_ref() == Some(&new),
+                        "{fault:?} at {n}: {found:?}"
+                    );
                     assert!(written.is_err() || found.as_ref() == Some(&new));
                     sweep(dir.path()).unwrap();
                     assert!(fs::read_dir(dir.path()).unwrap().count() <= 1);
@@ -233,7 +268,10 @@ mod tests {
         assert_eq!(read(&to).unwrap()[0], "old");
         write(&dir.path().join("e"), "new").unwrap();
         replace(&dir.path().join("e"), &to).unwrap();
-        assert_eq!((read(&to).unwrap()[0].as_str(), old(&to).exists()), ("new", false));
+        assert_eq!(
+            (read(&to).unwrap()[0].as_str(), old(&to).exists()),
+            ("new", false)
+        );
     }
 
     #[test]

@@ -16,7 +16,10 @@ pub struct Windows {
 impl Windows {
     /// An empty batch of windows of length `width`.
     pub fn new(width: usize) -> Self {
-        Self { width, ..Self::default() }
+        Self {
+            width,
+            ..Self::default()
+        }
     }
 
     /// The number of windows.
@@ -33,7 +36,8 @@ impl Windows {
     pub fn push(&mut self, history: &[u32], pad: u32) {
         let tail = &history[history.len().saturating_sub(self.width)..];
         self.items.extend_from_slice(tail);
-        self.items.extend(std::iter::repeat_n(pad, self.width - tail.len()));
+        self.items
+            .extend(std::iter::repeat_n(pad, self.width - tail.len()));
         self.lengths.push(tail.len().max(1) as u32);
         self.steps.push(history.len() as u32);
     }

@@ -9,8 +9,15 @@ use prl_sessions::{Dataset, Error, ItemMap, Kind, Split, write};
 
 fn sessions() -> Vec<Vec<(u32, Kind, Split)>> {
     vec![
-        vec![(0, Kind::Click, Split::Train), (2, Kind::Purchase, Split::Train)],
-        vec![(1, Kind::Click, Split::Train), (1, Kind::Click, Split::Val), (0, Kind::Purchase, Split::Test)],
+        vec![
+            (0, Kind::Click, Split::Train),
+            (2, Kind::Purchase, Split::Train),
+        ],
+        vec![
+            (1, Kind::Click, Split::Train),
+            (1, Kind::Click, Split::Val),
+            (0, Kind::Purchase, Split::Test),
+        ],
     ]
 }
 
@@ -18,7 +25,12 @@ fn bytes(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
         .map(|f| f.unwrap().path())
-        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(p).unwrap()))
+        .map(|p| {
+            (
+                p.file_name().unwrap().to_string_lossy().into_owned(),
+                std::fs::read(p).unwrap(),
+            )
+        })
         .collect();
     files.sort();
     files
@@ -33,11 +45,24 @@ fn arrays_survive_the_disk_and_twice_is_the_same() {
     assert_eq!(bytes(&a), bytes(&b));
     let source = arrays(&sessions());
     assert_eq!(data.item_indices(), source.items);
-    assert_eq!((data.kinds(), data.splits()), (source.kinds.as_slice(), source.splits.as_slice()));
-    assert_eq!((data.offsets(), data.times()), (source.offsets.as_slice(), source.times.as_slice()));
+    assert_eq!(
+        (data.kinds(), data.splits()),
+        (source.kinds.as_slice(), source.splits.as_slice())
+    );
+    assert_eq!(
+        (data.offsets(), data.times()),
+        (source.offsets.as_slice(), source.times.as_slice())
+    );
     let test = data.manifest().splits["test"];
-    assert_eq!((test.sessions, test.items, test.clicks, test.purchases), (1, 1, 0, 1));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside the datasets");
+    assert_eq!(
+        (test.sessions, test.items, test.clicks, test.purchases),
+        (1, 1, 0, 1)
+    );
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        2,
+        "nothing is left beside the datasets"
+    );
 }
 
 #[test]
@@ -53,7 +78,10 @@ fn an_older_dataset_is_replaced_and_a_strange_directory_is_not() {
     let map = ItemMap::new(["a", "b", "c"]).unwrap();
     let error = write(&strange, &arrays(&sessions()), &map, draft()).unwrap_err();
     assert!(matches!(error, Error::Occupied { .. }), "{error}");
-    assert_eq!(std::fs::read_to_string(strange.join("letter.txt")).unwrap(), "dear");
+    assert_eq!(
+        std::fs::read_to_string(strange.join("letter.txt")).unwrap(),
+        "dear"
+    );
 }
 
 #[test]
@@ -69,16 +97,27 @@ fn damage_is_named() {
         Dataset::open(&out).unwrap_err().to_string()
     };
     let flipped = spoil("events.safetensors", &|b| *b.last_mut().unwrap() ^= 1);
-    assert!(flipped.contains("events.safetensors") && flipped.contains("checksum"), "{flipped}");
+    assert!(
+        flipped.contains("events.safetensors") && flipped.contains("checksum"),
+        "{flipped}"
+    );
     let cut = spoil("items.safetensors", &|b| b.truncate(20));
-    assert!(cut.contains("items.safetensors") && cut.contains("20 bytes"), "{cut}");
+    assert!(
+        cut.contains("items.safetensors") && cut.contains("20 bytes"),
+        "{cut}"
+    );
     let newer = spoil("manifest.json", &|b| {
-        *b = String::from_utf8_lossy(b).replace("\"format_version\": 1", "\"format_version\": 9").into_bytes();
+        *b = String::from_utf8_lossy(b)
+            .replace("\"format_version\": 1", "\"format_version\": 9")
+            .into_bytes();
     });
     assert!(newer.contains("version 9"), "{newer}");
     let empty = spoil("manifest.json", &|b| b.clear());
     assert!(empty.contains("not valid JSON"), "{empty}");
-    assert!(matches!(Dataset::open(dir.path()).unwrap_err(), Error::Missing { .. }));
+    assert!(matches!(
+        Dataset::open(dir.path()).unwrap_err(),
+        Error::Missing { .. }
+    ));
 }
 
 #[test]

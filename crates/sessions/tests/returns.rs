@@ -12,7 +12,19 @@ type Log = Vec<Vec<(u32, Kind, Split)>>;
 fn session(text: &str) -> Vec<(u32, Kind, Split)> {
     let (learned, held_out) = text.split_once('|').unwrap_or((text, ""));
     let events = |text: &str, split| -> Vec<_> {
-        text.chars().map(|c| (0, if c == 'p' { Kind::Purchase } else { Kind::Click }, split)).collect()
+        text.chars()
+            .map(|c| {
+                (
+                    0,
+                    if c == 'p' {
+                        Kind::Purchase
+                    } else {
+                        Kind::Click
+                    },
+                    split,
+                )
+            })
+            .collect()
     };
     [events(learned, Split::Train), events(held_out, Split::Test)].concat()
 }
@@ -20,7 +32,12 @@ fn session(text: &str) -> Vec<(u32, Kind, Split)> {
 fn table(log: &Log, lambda: f64, discount: Discount) -> ReturnTable {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(&dir.path().join("d"), 1, log);
-    ReturnTable::new(&[Rows::new(&data, Split::Train, false)], Rewards::default(), lambda, discount)
+    ReturnTable::new(
+        &[Rows::new(&data, Split::Train, false)],
+        Rewards::default(),
+        lambda,
+        discount,
+    )
 }
 
 // Rewards are .2 for a click and 1 for a purchase; lambda^t for lambda = .5 is 1, .5, .25, .125, .0625. What is held out
@@ -43,18 +60,27 @@ fn table(log: &Log, lambda: f64, discount: Discount) -> ReturnTable {
 // From t = 5 on nobody is alive, and the last value stands.
 #[test]
 fn the_mean_return_of_each_step_by_hand() {
-    let log = ["ccp", "cpc", "c", "c|p", "cccpc", "|pp"].map(session).to_vec();
+    let log = ["ccp", "cpc", "c", "c|p", "cccpc", "|pp"]
+        .map(session)
+        .to_vec();
     let (absolute, relative) = (Discount::Absolute, Discount::Relative);
     for (lambda, discount, by_hand) in [
         (1.0, absolute, [1.0, 1.333333, 0.866667, 1.2, 0.2, 0.2]),
         (1.0, relative, [1.0, 1.333333, 0.866667, 1.2, 0.2, 0.2]),
-        (0.5, absolute, [0.4375, 0.395833, 0.1625, 0.1375, 0.0125, 0.0125]),
+        (
+            0.5,
+            absolute,
+            [0.4375, 0.395833, 0.1625, 0.1375, 0.0125, 0.0125],
+        ),
         (0.5, relative, [0.4375, 0.791667, 0.65, 1.1, 0.2, 0.2]),
     ] {
         let table = table(&log, lambda, discount);
         for (t, mean) in by_hand.into_iter().enumerate() {
             let ours = table.mean_at(t as u32);
-            assert!((ours - mean).abs() < 1e-6, "lambda {lambda}, {discount:?}, step {t}: {ours}, by hand {mean}");
+            assert!(
+                (ours - mean).abs() < 1e-6,
+                "lambda {lambda}, {discount:?}, step {t}: {ours}, by hand {mean}"
+            );
         }
         assert_eq!(table.sessions[..6], [5, 3, 3, 1, 1, 0]);
     }
@@ -63,7 +89,11 @@ fn the_mean_return_of_each_step_by_hand() {
 // 52 clicks and 51 clicks, lambda = 1: at step 49, the table's last, .2 x 3 = .6 and .2 x 2 = .4 are still to come: .5.
 #[test]
 fn steps_past_the_table_take_its_last() {
-    let table = table(&vec![session(&"c".repeat(52)), session(&"c".repeat(51))], 1.0, Discount::Absolute);
+    let table = table(
+        &vec![session(&"c".repeat(52)), session(&"c".repeat(51))],
+        1.0,
+        Discount::Absolute,
+    );
     assert_eq!(table.mean.len(), TABLE_STEPS);
     for t in [49, 50, 51, 1000] {
         assert!((table.mean_at(t) - 0.5).abs() < 1e-12);
@@ -71,7 +101,8 @@ fn steps_past_the_table_take_its_last() {
 }
 
 fn logs() -> impl Strategy<Value = Log> {
-    let text = "[cp]{0,12}(\\|[cp]{1,3})?".prop_filter("a session is not empty", |text| !text.is_empty());
+    let text =
+        "[cp]{0,12}(\\|[cp]{1,3})?".prop_filter("a session is not empty", |text| !text.is_empty());
     prop::collection::vec(text.prop_map(|text| session(&text)), 1..9)
 }
 

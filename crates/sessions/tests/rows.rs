@@ -3,7 +3,9 @@
 mod common;
 
 use common::dataset;
-use prl_sessions::{Discount, Kind, ReturnRule, ReturnTable, Rewards, Rows, Split, TABLE_STEPS, returns};
+use prl_sessions::{
+    Discount, Kind, ReturnRule, ReturnTable, Rewards, Rows, Split, TABLE_STEPS, returns,
+};
 use proptest::prelude::*;
 
 const ITEMS: u32 = 9;
@@ -21,17 +23,27 @@ fn buffer(
 ) -> Vec<Example> {
     let mut out = Vec::new();
     for session in sessions {
-        let end = session.iter().rposition(|e| e.2 == split).map_or(0, |i| i + 1);
+        let end = session
+            .iter()
+            .rposition(|e| e.2 == split)
+            .map_or(0, |i| i + 1);
         for (t, &(item, kind, own)) in session.iter().enumerate() {
             if own != split || (skip && t == 0) {
                 continue;
             }
-            let mut state: Vec<u32> = session[t.saturating_sub(width)..t].iter().map(|e| e.0).collect();
+            let mut state: Vec<u32> = session[t.saturating_sub(width)..t]
+                .iter()
+                .map(|e| e.0)
+                .collect();
             let length = state.len().max(1) as u32;
             state.resize(width, ITEMS);
             let direct = (t..end)
                 .map(|u| {
-                    let exponent = if rule.discount == Discount::Absolute { u } else { u - t };
+                    let exponent = if rule.discount == Discount::Absolute {
+                        u
+                    } else {
+                        u - t
+                    };
                     rule.lambda.powi(exponent as i32) * rule.rewards.of(session[u].1)
                 })
                 .sum();
@@ -42,12 +54,18 @@ fn buffer(
 }
 
 fn log() -> impl Strategy<Value = Vec<Vec<(u32, Kind, Split)>>> {
-    let event = (0..ITEMS, prop_oneof![Just(Kind::Click), Just(Kind::Purchase)], 0..3usize);
+    let event = (
+        0..ITEMS,
+        prop_oneof![Just(Kind::Click), Just(Kind::Purchase)],
+        0..3usize,
+    );
     let session = prop::collection::vec(event, 1..24).prop_map(|mut s| {
         let mut splits: Vec<usize> = s.iter().map(|e| e.2).collect();
         splits.sort_unstable();
         s.iter_mut().zip(splits).for_each(|(e, split)| e.2 = split);
-        s.into_iter().map(|(i, k, s)| (i, k, Split::ALL[s])).collect()
+        s.into_iter()
+            .map(|(i, k, s)| (i, k, Split::ALL[s]))
+            .collect()
     });
     prop::collection::vec(session, 1..8)
 }
@@ -90,22 +108,37 @@ fn returns_recurse_as_algorithm_one_says() {
 
 #[test]
 fn the_mean_table_averages_the_sessions_still_alive() {
-    let train = |kinds: &[Kind]| kinds.iter().map(|&k| (0, k, Split::Train)).collect::<Vec<_>>();
+    let train = |kinds: &[Kind]| {
+        kinds
+            .iter()
+            .map(|&k| (0, k, Split::Train))
+            .collect::<Vec<_>>()
+    };
     let (c, p) = (Kind::Click, Kind::Purchase);
     let test = vec![(0, p, Split::Test); 5];
     let dir = tempfile::tempdir().unwrap();
-    let data = dataset(&dir.path().join("d"), 1, &[train(&[c, p, c]), train(&[c]), test]);
+    let data = dataset(
+        &dir.path().join("d"),
+        1,
+        &[train(&[c, p, c]), train(&[c]), test],
+    );
     let table = |splits: &[Split]| {
         let rows: Vec<Rows<'_>> = splits.iter().map(|&s| Rows::new(&data, s, false)).collect();
         ReturnTable::new(&rows, Rewards::default(), 1.0, Discount::Absolute)
     };
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} and {b}");
     let of_train = table(&[Split::Train]);
-    [(1.4 + 0.2) / 2.0, 1.2, 0.2].iter().zip(&of_train.mean).for_each(|(a, b)| close(*a, *b));
+    [(1.4 + 0.2) / 2.0, 1.2, 0.2]
+        .iter()
+        .zip(&of_train.mean)
+        .for_each(|(a, b)| close(*a, *b));
     assert_eq!(of_train.sessions[..4], [2, 1, 1, 0]);
     close(of_train.mean_at(3), 0.2);
     close(of_train.max_at(0), 1.4);
-    close(of_train.mean_at(999), of_train.mean_at(TABLE_STEPS as u32 - 1));
+    close(
+        of_train.mean_at(999),
+        of_train.mean_at(TABLE_STEPS as u32 - 1),
+    );
     close(table(&Split::ALL).mean[0], (1.4 + 0.2 + 5.0) / 3.0);
 }
 

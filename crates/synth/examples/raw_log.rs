@@ -11,7 +11,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let sessions = rest.first().map(|n| n.parse()).transpose()?;
     let seed = rest.get(1).map_or(Ok(0), |n| n.parse())?;
-    let summary = synth(&Options { like: like.parse()?, sessions, seed }, Path::new(dir))?;
+    let summary = synth(
+        &Options {
+            like: like.parse()?,
+            sessions,
+            seed,
+        },
+        Path::new(dir),
+    )?;
     println!("{:?}", summary.expected);
     for file in summary.files {
         println!("{}: {} rows", file.name, file.rows);

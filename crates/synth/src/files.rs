@@ -34,15 +34,25 @@ impl RawFile {
     pub(crate) fn create(dir: &Path, name: &'static str) -> Result<Self> {
         let path = dir.join(name);
         if path.exists() && !dir.join(MARKER).exists() {
-            return Err(Error::Occupied { path, marker: MARKER });
+            return Err(Error::Occupied {
+                path,
+                marker: MARKER,
+            });
         }
         let out = BufWriter::with_capacity(1 << 18, temporary(dir)?);
-        Ok(Self { out, path, name, rows: 0 })
+        Ok(Self {
+            out,
+            path,
+            name,
+            rows: 0,
+        })
     }
 
     /// Writes a line that is no row of data.
     pub(crate) fn header(&mut self, line: &str) -> Result<()> {
-        self.out.write_all(line.as_bytes()).map_err(Error::io(&self.path))
+        self.out
+            .write_all(line.as_bytes())
+            .map_err(Error::io(&self.path))
     }
 
     /// Writes one row.
@@ -56,7 +66,14 @@ impl RawFile {
         let io = |e| Error::io(&self.path)(e);
         let file = self.out.into_inner().map_err(|e| io(e.into_error()))?;
         file.as_file().sync_all().map_err(io)?;
-        Ok(Finished { file, entry: SyntheticFile { name: self.name.to_owned(), rows: self.rows }, path: self.path })
+        Ok(Finished {
+            file,
+            entry: SyntheticFile {
+                name: self.name.to_owned(),
+                rows: self.rows,
+            },
+            path: self.path,
+        })
     }
 }
 
@@ -64,16 +81,22 @@ impl RawFile {
 pub(crate) fn publish(dir: &Path, marker: &[u8], files: Vec<Finished>) -> Result<()> {
     let path = dir.join(MARKER);
     let mut file = temporary(dir)?;
-    file.write_all(marker).and_then(|()| file.as_file().sync_all()).map_err(Error::io(&path))?;
+    file.write_all(marker)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(Error::io(&path))?;
     persist(file, &path)?;
     for finished in files {
         persist(finished.file, &finished.path)?;
     }
-    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(Error::io(dir))
 }
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
-    file.persist(path).map(drop).map_err(|e| Error::io(path)(e.error))
+    file.persist(path)
+        .map(drop)
+        .map_err(|e| Error::io(path)(e.error))
 }
 
 fn temporary(dir: &Path) -> Result<NamedTempFile> {

@@ -31,12 +31,16 @@ pub fn synth(options: &Options, out: &Path) -> Result<Summary> {
     let (expected, files) = match options.like {
         Like::Tiny | Like::RetailRocket => {
             let mut writer = retailrocket::Writer::new(out, &world, numbers, options.seed)?;
-            let expected = sessions(&shape, &world, options.seed, |number, events| writer.session(number, events))?;
+            let expected = sessions(&shape, &world, options.seed, |number, events| {
+                writer.session(number, events)
+            })?;
             (expected, writer.finish()?)
         }
         Like::Rc15 => {
             let mut writer = rc15::Writer::new(out, &world)?;
-            let expected = sessions(&shape, &world, options.seed, |number, events| writer.session(number, events))?;
+            let expected = sessions(&shape, &world, options.seed, |number, events| {
+                writer.session(number, events)
+            })?;
             (expected, writer.finish()?)
         }
     };
@@ -62,8 +66,13 @@ fn sessions(
     let planner = Planner::new(shape, seed);
     let mut walker = Walker::new(world, seed);
     let mut promised = Vec::new();
-    let mut expected = Expected { sessions: shape.sessions, items: shape.items(), ..Expected::default() };
-    let slot = |s: u64| first + (i128::from(span) * i128::from(s) / i128::from(shape.sessions)) as i64;
+    let mut expected = Expected {
+        sessions: shape.sessions,
+        items: shape.items(),
+        ..Expected::default()
+    };
+    let slot =
+        |s: u64| first + (i128::from(span) * i128::from(s) / i128::from(shape.sessions)) as i64;
     for s in 0..shape.sessions {
         // A kept session starts in the first half of its slot, a short one in the second: starts never go back.
         let half = (slot(s + 1) - slot(s)) / 2;
@@ -71,9 +80,15 @@ fn sessions(
         promised.clear();
         promised.extend(world.promised_to(s, shape.sessions));
         let events = walker.session(planner.plan(s), &promised, shape.drops_rare(), start);
-        let counted = events.iter().filter(|e| !(shape.drops_rare() && world.is_rare(e.item)));
+        let counted = events
+            .iter()
+            .filter(|e| !(shape.drops_rare() && world.is_rare(e.item)));
         for event in counted {
-            *(if event.purchase { &mut expected.purchases } else { &mut expected.clicks }) += 1;
+            *(if event.purchase {
+                &mut expected.purchases
+            } else {
+                &mut expected.clicks
+            }) += 1;
         }
         write(2 * s, events)?;
         if s % SHORT_EVERY == 0 {

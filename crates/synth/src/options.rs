@@ -41,7 +41,9 @@ impl FromStr for Like {
 
     fn from_str(name: &str) -> Result<Self> {
         let all = [Like::Tiny, Like::RetailRocket, Like::Rc15];
-        all.into_iter().find(|l| l.name() == name).ok_or_else(|| Error::Like(name.to_owned()))
+        all.into_iter()
+            .find(|l| l.name() == name)
+            .ok_or_else(|| Error::Like(name.to_owned()))
     }
 }
 

@@ -8,7 +8,11 @@ use rand::Rng as _;
 use crate::shape::Shape;
 
 /// `g^-1`, `g^-2`, `g^-3`.
-const STEPS: [f64; 3] = [0.819_172_513_396_164_4, 0.671_043_606_703_789_2, 0.549_700_477_901_970_3];
+const STEPS: [f64; 3] = [
+    0.819_172_513_396_164_4,
+    0.671_043_606_703_789_2,
+    0.549_700_477_901_970_3,
+];
 
 /// The share of long sessions, and their mean clicks past the third.
 const LONG: (f64, f64) = (0.01, 45.0);
@@ -66,13 +70,21 @@ impl Planner {
             (true, u) if buying => 1 + geometric(u, MORE),
             (bought, _) => usize::from(bought),
         };
-        Plan { clicks: 3 + past_third, purchases, buying }
+        Plan {
+            clicks: 3 + past_third,
+            purchases,
+            buying,
+        }
     }
 }
 
 /// Whether `u` falls below `p`, and `u` stretched to [0, 1) within its side.
 fn split(u: f64, p: f64) -> (bool, f64) {
-    if u < p { (true, u / p) } else { (false, (u - p) / (1.0 - p)) }
+    if u < p {
+        (true, u / p)
+    } else {
+        (false, (u - p) / (1.0 - p))
+    }
 }
 
 /// The quantile at `u` of the geometric distribution on 0, 1, .. with this mean.
@@ -89,16 +101,32 @@ mod tests {
     #[test]
     fn a_few_thousand_plans_meet_the_means() {
         for (like, seed) in [(Like::Tiny, 1), (Like::RetailRocket, 2), (Like::Rc15, 3)] {
-            let shape = Shape::new(&Options { like, sessions: Some(4000), seed }).unwrap();
+            let shape = Shape::new(&Options {
+                like,
+                sessions: Some(4000),
+                seed,
+            })
+            .unwrap();
             let planner = Planner::new(&shape, seed);
             let plans: Vec<_> = (0..4000).map(|s| planner.plan(s)).collect();
-            let mean = |f: &dyn Fn(&super::Plan) -> usize| plans.iter().map(f).sum::<usize>() as f64 / 4000.0;
+            let mean = |f: &dyn Fn(&super::Plan) -> usize| {
+                plans.iter().map(f).sum::<usize>() as f64 / 4000.0
+            };
             let (clicks, purchases) = (mean(&|p| p.clicks), mean(&|p| p.purchases));
-            assert!((clicks / shape.clicks - 1.0).abs() < 0.01, "{like}: {clicks} clicks");
-            assert!((purchases / shape.purchases - 1.0).abs() < 0.01, "{like}: {purchases} purchases");
+            assert!(
+                (clicks / shape.clicks - 1.0).abs() < 0.01,
+                "{like}: {clicks} clicks"
+            );
+            assert!(
+                (purchases / shape.purchases - 1.0).abs() < 0.01,
+                "{like}: {purchases} purchases"
+            );
             assert!(plans.iter().all(|p| p.clicks >= 3));
             let long = mean(&|p| usize::from(p.clicks > 50));
-            assert!((0.001..0.01).contains(&long), "{like}: {long} are longer than 50");
+            assert!(
+                (0.001..0.01).contains(&long),
+                "{like}: {long} are longer than 50"
+            );
         }
     }
 }

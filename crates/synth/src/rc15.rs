@@ -27,7 +27,13 @@ impl<'a> Writer<'a> {
     pub(crate) fn new(dir: &Path, world: &'a World) -> Result<Self> {
         let clicks = RawFile::create(dir, "yoochoose-clicks.dat")?;
         let buys = RawFile::create(dir, "yoochoose-buys.dat")?;
-        Ok(Self { world, clicks, buys, line: Vec::new(), day: (i64::MIN, String::new()) })
+        Ok(Self {
+            world,
+            clicks,
+            buys,
+            line: Vec::new(),
+            day: (i64::MIN, String::new()),
+        })
     }
 
     /// The raw id of an item.
@@ -72,10 +78,21 @@ impl<'a> Writer<'a> {
         }
         self.line.extend_from_slice(self.day.1.as_bytes());
         let digit = |n: u32, unit: u32| b'0' + (n / unit % 10) as u8;
-        let (h, m, s, ms) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60, millis % 1000);
-        let (h, m, s) = ([digit(h, 10), digit(h, 1)], [digit(m, 10), digit(m, 1)], [digit(s, 10), digit(s, 1)]);
+        let (h, m, s, ms) = (
+            millis / 3_600_000,
+            millis / 60_000 % 60,
+            millis / 1000 % 60,
+            millis % 1000,
+        );
+        let (h, m, s) = (
+            [digit(h, 10), digit(h, 1)],
+            [digit(m, 10), digit(m, 1)],
+            [digit(s, 10), digit(s, 1)],
+        );
         let ms = [digit(ms, 100), digit(ms, 10), digit(ms, 1)];
-        self.line.extend_from_slice(&[h[0], h[1], b':', m[0], m[1], b':', s[0], s[1], b'.', ms[0], ms[1], ms[2], b'Z']);
+        self.line.extend_from_slice(&[
+            h[0], h[1], b':', m[0], m[1], b':', s[0], s[1], b'.', ms[0], ms[1], ms[2], b'Z',
+        ]);
     }
 }
 
@@ -84,10 +101,15 @@ impl<'a> Writer<'a> {
 fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
 }
@@ -99,8 +121,12 @@ mod tests {
     #[test]
     fn dates_are_those_of_the_calendar() {
         // date -u -d @$((86400 * n)) +%F
-        for (day, date) in [(0, (1970, 1, 1)), (11_016, (2000, 2, 29)), (16_161, (2014, 4, 1)), (16_801, (2016, 1, 1))]
-        {
+        for (day, date) in [
+            (0, (1970, 1, 1)),
+            (11_016, (2000, 2, 29)),
+            (16_161, (2014, 4, 1)),
+            (16_801, (2016, 1, 1)),
+        ] {
             assert_eq!(civil(day), date);
         }
     }

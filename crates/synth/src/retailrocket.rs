@@ -68,17 +68,28 @@ impl<'a> Writer<'a> {
 
     /// Adds the session numbered `number`.
     pub(crate) fn session(&mut self, number: u64, events: &[Event]) -> Result<()> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            return Ok(());
+        };
         self.release(first.time)?;
         let visitor = scatter(number, self.visitors);
         let mut paid = last.time;
         for event in events {
-            let kind = if event.purchase { Kind::AddToCart } else { Kind::View };
+            let kind = if event.purchase {
+                Kind::AddToCart
+            } else {
+                Kind::View
+            };
             self.add(event.time, visitor, event.item, kind);
             if event.purchase && self.rng.random_bool(BOUGHT) {
                 paid += CHECKOUT;
                 self.transactions += 1;
-                self.add(paid, visitor, event.item, Kind::Transaction(self.transactions));
+                self.add(
+                    paid,
+                    visitor,
+                    event.item,
+                    Kind::Transaction(self.transactions),
+                );
             }
         }
         Ok(())
@@ -90,7 +101,13 @@ impl<'a> Writer<'a> {
     }
 
     fn add(&mut self, time: i64, visitor: u64, item: u32, kind: Kind) {
-        self.waiting.push(Reverse(Row { time, sequence: self.sequence, visitor, item, kind }));
+        self.waiting.push(Reverse(Row {
+            time,
+            sequence: self.sequence,
+            visitor,
+            item,
+            kind,
+        }));
         self.sequence += 1;
     }
 
@@ -99,13 +116,20 @@ impl<'a> Writer<'a> {
         while let Some(Reverse(row)) = self.waiting.peek().copied().filter(|r| r.0.time < time) {
             self.waiting.pop();
             self.line.clear();
-            let Row { time, visitor, kind, .. } = row;
+            let Row {
+                time,
+                visitor,
+                kind,
+                ..
+            } = row;
             let item = self.world.raw(row.item);
             // Writing to a vector does not fail.
             let _ = match kind {
                 Kind::View => writeln!(self.line, "{time},{visitor},view,{item},"),
                 Kind::AddToCart => writeln!(self.line, "{time},{visitor},addtocart,{item},"),
-                Kind::Transaction(id) => writeln!(self.line, "{time},{visitor},transaction,{item},{id}"),
+                Kind::Transaction(id) => {
+                    writeln!(self.line, "{time},{visitor},transaction,{item},{id}")
+                }
             };
             self.file.row(&self.line)?;
         }

@@ -47,7 +47,12 @@ impl Shape {
             return Err(Error::Sessions(sessions));
         }
         let scale = sessions as f64 / reference;
-        let total = items * if scale <= 1.0 { scale } else { scale.powf(ITEM_GROWTH) };
+        let total = items
+            * if scale <= 1.0 {
+                scale
+            } else {
+                scale.powf(ITEM_GROWTH)
+            };
         let (core, rare) = match options.like {
             Like::Tiny | Like::RetailRocket => (total, total / 10.0),
             Like::Rc15 => {
@@ -73,14 +78,23 @@ impl Shape {
 
     /// The number of items that survive the filters.
     pub(crate) fn items(&self) -> u64 {
-        u64::from(self.core) + if self.drops_rare() { 0 } else { u64::from(self.rare) }
+        u64::from(self.core)
+            + if self.drops_rare() {
+                0
+            } else {
+                u64::from(self.rare)
+            }
     }
 }
 
 /// Items of one click, as many as it takes for a sample of the reference size to meet Table 1's number of items whatever the
 /// size of the log: `rare / scale + (total - rare) = items`. Its limit at the reference scale serves below it.
 fn rare_of_rc15(items: f64, total: f64, scale: f64) -> f64 {
-    if scale > 1.0 { (total - items) / (1.0 - 1.0 / scale) } else { total * ITEM_GROWTH }
+    if scale > 1.0 {
+        (total - items) / (1.0 - 1.0 / scale)
+    } else {
+        total * ITEM_GROWTH
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +103,12 @@ mod tests {
     use crate::options::{Like, Options};
 
     fn shape(like: Like, sessions: Option<u64>) -> Shape {
-        Shape::new(&Options { like, sessions, seed: 0 }).unwrap()
+        Shape::new(&Options {
+            like,
+            sessions,
+            seed: 0,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -106,8 +125,17 @@ mod tests {
     #[test]
     fn sizes_without_sense_are_refused() {
         for sessions in [0, 199, 100_000_001] {
-            let options = Options { like: Like::Tiny, sessions: Some(sessions), seed: 0 };
-            assert!(Shape::new(&options).unwrap_err().to_string().contains("expected 200 to 100000000"));
+            let options = Options {
+                like: Like::Tiny,
+                sessions: Some(sessions),
+                seed: 0,
+            };
+            assert!(
+                Shape::new(&options)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("expected 200 to 100000000")
+            );
         }
     }
 }

@@ -49,12 +49,29 @@ pub(crate) struct Walker<'a> {
 impl<'a> Walker<'a> {
     pub(crate) fn new(world: &'a World, seed: u64) -> Self {
         let rng = prl_seed::stream(seed, "synth walk", 0);
-        Self { world, rng, clicks: Vec::new(), path: Vec::new(), purchases: Vec::new(), events: Vec::new() }
+        Self {
+            world,
+            rng,
+            clicks: Vec::new(),
+            path: Vec::new(),
+            purchases: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     /// A session that the filters keep. Promised items that are filtered come on top of the planned clicks.
-    pub(crate) fn session(&mut self, plan: Plan, promised: &[u32], drops_rare: bool, start: i64) -> &[Event] {
-        let extra = if drops_rare { promised.iter().filter(|&&i| self.world.is_rare(i)).count() } else { 0 };
+    pub(crate) fn session(
+        &mut self,
+        plan: Plan,
+        promised: &[u32],
+        drops_rare: bool,
+        start: i64,
+    ) -> &[Event] {
+        let extra = if drops_rare {
+            promised.iter().filter(|&&i| self.world.is_rare(i)).count()
+        } else {
+            0
+        };
         self.walk(plan.clicks + extra, promised, plan.buying);
         self.buy(plan.purchases);
         self.time(start)
@@ -62,11 +79,16 @@ impl<'a> Walker<'a> {
 
     /// A session too short for the filters: one or two clicks, now and then of a rare item, now and then with a purchase.
     pub(crate) fn short(&mut self, like: Like, start: i64) -> &[Event] {
-        let mut item = if self.rng.random_bool(0.3) { None } else { Some(self.world.draw(&mut self.rng)) };
+        let mut item = if self.rng.random_bool(0.3) {
+            None
+        } else {
+            Some(self.world.draw(&mut self.rng))
+        };
         let clicks = self.rng.random_range(1..=2);
         self.clicks.clear();
         for _ in 0..clicks {
-            self.clicks.push(item.unwrap_or_else(|| self.world.draw_rare(&mut self.rng)));
+            self.clicks
+                .push(item.unwrap_or_else(|| self.world.draw_rare(&mut self.rng)));
             item = item.map(|i| self.world.successor(i, &mut self.rng));
         }
         self.purchases.clear();
@@ -87,7 +109,11 @@ impl<'a> Walker<'a> {
         let first = promised.iter().position(|&i| !self.world.is_rare(i));
         let first = first.filter(|_| self.rng.random_bool(PROMISED_START));
         let start = first.map_or_else(|| self.world.draw(&mut self.rng), |at| promised[at]);
-        let mut passing = promised.iter().enumerate().filter(|&(at, _)| Some(at) != first).map(|(_, &i)| i);
+        let mut passing = promised
+            .iter()
+            .enumerate()
+            .filter(|&(at, _)| Some(at) != first)
+            .map(|(_, &i)| i);
         let mut left = promised.len() - usize::from(first.is_some());
         self.clicks.clear();
         self.path.clear();
@@ -126,7 +152,12 @@ impl<'a> Walker<'a> {
         for _ in 0..purchases {
             let weight = |t: usize| {
                 let item = self.clicks[self.path[t]];
-                (t + 1) as f64 * if self.world.is_heavy(item) { HEAVY_WEIGHT } else { 1.0 }
+                (t + 1) as f64
+                    * if self.world.is_heavy(item) {
+                        HEAVY_WEIGHT
+                    } else {
+                        1.0
+                    }
             };
             let mut u = self.rng.random::<f64>() * (0..self.path.len()).map(weight).sum::<f64>();
             let chosen = (0..self.path.len()).position(|t| {
@@ -134,8 +165,13 @@ impl<'a> Walker<'a> {
                 u < 0.0
             });
             let click = self.path[chosen.unwrap_or(self.path.len() - 1)];
-            let lag = if self.rng.random_bool(AT_ONCE) { 0 } else { self.rng.random_range(1..=LATEST) };
-            self.purchases.push(((click + lag).min(self.clicks.len() - 1), self.clicks[click]));
+            let lag = if self.rng.random_bool(AT_ONCE) {
+                0
+            } else {
+                self.rng.random_range(1..=LATEST)
+            };
+            self.purchases
+                .push(((click + lag).min(self.clicks.len() - 1), self.clicks[click]));
         }
         self.purchases.sort_by_key(|&(after, _)| after);
     }
@@ -144,10 +180,18 @@ impl<'a> Walker<'a> {
         self.events.clear();
         let (mut time, mut purchases) = (start, self.purchases.iter().peekable());
         for (t, &item) in self.clicks.iter().enumerate() {
-            self.events.push(Event { time, item, purchase: false });
+            self.events.push(Event {
+                time,
+                item,
+                purchase: false,
+            });
             time += gap(&mut self.rng);
             while let Some(&(_, item)) = purchases.next_if(|&&(after, _)| after == t) {
-                self.events.push(Event { time, item, purchase: true });
+                self.events.push(Event {
+                    time,
+                    item,
+                    purchase: true,
+                });
                 time += gap(&mut self.rng);
             }
         }
@@ -170,14 +214,34 @@ mod tests {
     use crate::world::World;
 
     fn world() -> World {
-        World::new(&Shape::new(&Options { like: Like::Tiny, sessions: None, seed: 5 }).unwrap(), 5)
+        World::new(
+            &Shape::new(&Options {
+                like: Like::Tiny,
+                sessions: None,
+                seed: 5,
+            })
+            .unwrap(),
+            5,
+        )
     }
 
     fn walk(buying: bool, purchases: usize, mut look: impl FnMut(&World, &[Event])) {
         let world = world();
         let mut walker = Walker::new(&world, 5);
         for _ in 0..2000 {
-            look(&world, walker.session(Plan { clicks: 8, purchases, buying }, &[], true, 0));
+            look(
+                &world,
+                walker.session(
+                    Plan {
+                        clicks: 8,
+                        purchases,
+                        buying,
+                    },
+                    &[],
+                    true,
+                    0,
+                ),
+            );
         }
     }
 
@@ -186,15 +250,24 @@ mod tests {
         let share = |buying, steps: std::ops::Range<usize>| {
             let mut heavy = 0;
             walk(buying, 0, |world, events| {
-                heavy += events[steps.clone()].iter().filter(|e| world.is_heavy(e.item)).count();
+                heavy += events[steps.clone()]
+                    .iter()
+                    .filter(|e| world.is_heavy(e.item))
+                    .count();
             });
             heavy as f64 / (2000 * steps.len()) as f64
         };
         let (start, browse) = (share(true, 0..1), share(false, 4..8));
         let (early, late) = (share(true, 1..2), share(true, 4..8));
         assert!((0.08..0.30).contains(&browse), "browsing: {browse}");
-        assert!((start - share(false, 0..1)).abs() < 0.04, "the first click must not tell the intent");
-        assert!(late > early + 0.1 && late > 2.5 * browse, "buying: {early} then {late}; browsing: {browse}");
+        assert!(
+            (start - share(false, 0..1)).abs() < 0.04,
+            "the first click must not tell the intent"
+        );
+        assert!(
+            late > early + 0.1 && late > 2.5 * browse,
+            "buying: {early} then {late}; browsing: {browse}"
+        );
         assert!(late < 0.85, "buying: {late}: no longer uncertain");
     }
 
@@ -210,7 +283,10 @@ mod tests {
             }
         });
         assert!(heavy > 3200, "{heavy} of 4000 purchases are of heavy items");
-        assert!((2800..3900).contains(&last), "{last} of 4000 purchases are of the item just seen");
+        assert!(
+            (2800..3900).contains(&last),
+            "{last} of 4000 purchases are of the item just seen"
+        );
     }
 
     #[test]
@@ -219,14 +295,32 @@ mod tests {
         let rare = (0..).find(|&i| world.is_rare(i)).unwrap();
         let mut walker = Walker::new(&world, 1);
         for _ in 0..200 {
-            let plan = Plan { clicks: 3, purchases: 1, buying: false };
+            let plan = Plan {
+                clicks: 3,
+                purchases: 1,
+                buying: false,
+            };
             let events = walker.session(plan, &[7, rare, 400], true, 0).to_vec();
             for item in [7, rare, 400] {
                 assert!(events.iter().any(|e| e.item == item));
             }
-            assert_eq!(events.iter().filter(|e| !e.purchase && !world.is_rare(e.item)).count(), 3);
-            assert!(events.iter().all(|e| !(e.purchase && world.is_rare(e.item))));
-            assert!(events.windows(2).all(|w| (1_000..=3_600_000).contains(&(w[1].time - w[0].time))));
+            assert_eq!(
+                events
+                    .iter()
+                    .filter(|e| !e.purchase && !world.is_rare(e.item))
+                    .count(),
+                3
+            );
+            assert!(
+                events
+                    .iter()
+                    .all(|e| !(e.purchase && world.is_rare(e.item)))
+            );
+            assert!(
+                events
+                    .windows(2)
+                    .all(|w| (1_000..=3_600_000).contains(&(w[1].time - w[0].time)))
+            );
         }
     }
 }

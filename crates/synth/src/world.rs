@@ -54,13 +54,24 @@ impl World {
             category_weights: cumulative(categories, CATEGORY_EXPONENT),
             successors: Vec::new(),
             heavy_successors: Vec::new(),
-            ids: index::sample(&mut rng, items * ID_SPREAD, items).into_iter().map(|i| i as u32).collect(),
+            ids: index::sample(&mut rng, items * ID_SPREAD, items)
+                .into_iter()
+                .map(|i| i as u32)
+                .collect(),
             round: shuffled(0..shape.core, &mut rng),
             appearances: shape.appearances,
             // In RetailRocket's format rare items alternate between one and two, too few for the item filter.
             rare_appearances: shuffled(
-                (shape.core..shape.core + shape.rare)
-                    .flat_map(|i| std::iter::repeat_n(i, if shape.drops_rare() { 1 + i as usize % 2 } else { 1 })),
+                (shape.core..shape.core + shape.rare).flat_map(|i| {
+                    std::iter::repeat_n(
+                        i,
+                        if shape.drops_rare() {
+                            1 + i as usize % 2
+                        } else {
+                            1
+                        },
+                    )
+                }),
                 &mut rng,
             ),
         };
@@ -95,13 +106,20 @@ impl World {
     }
 
     /// The items promised to session `session` of `sessions`, an even share.
-    pub(crate) fn promised_to(&self, session: u64, sessions: u64) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn promised_to(
+        &self,
+        session: u64,
+        sessions: u64,
+    ) -> impl Iterator<Item = u32> + '_ {
         let share = move |total: u64| {
             let at = |s: u64| (u128::from(s) * u128::from(total) / u128::from(sessions)) as u64;
             at(session)..at(session + 1)
         };
-        let core = share(self.appearances).map(|n| self.round[(n % self.round.len() as u64) as usize]);
-        core.chain(share(self.rare_appearances.len() as u64).map(|n| self.rare_appearances[n as usize]))
+        let core =
+            share(self.appearances).map(|n| self.round[(n % self.round.len() as u64) as usize]);
+        core.chain(
+            share(self.rare_appearances.len() as u64).map(|n| self.rare_appearances[n as usize]),
+        )
     }
 
     /// An item of a category drawn at random.
@@ -133,11 +151,18 @@ impl World {
 
     /// Raw ids of the purchase-heavy items.
     pub(crate) fn heavy_ids(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.core).filter(|&i| self.is_heavy(i)).map(|i| self.raw(i))
+        (0..self.core)
+            .filter(|&i| self.is_heavy(i))
+            .map(|i| self.raw(i))
     }
 
     /// Distinct items like `item` in category, other than itself, that pass `allowed`.
-    fn distinct<const N: usize>(&self, item: u32, allowed: impl Fn(u32) -> bool, rng: &mut Rng) -> [u32; N] {
+    fn distinct<const N: usize>(
+        &self,
+        item: u32,
+        allowed: impl Fn(u32) -> bool,
+        rng: &mut Rng,
+    ) -> [u32; N] {
         let mut out = [item; N];
         for n in 0..N {
             while out[n] == item || out[..n].contains(&out[n]) || !allowed(out[n]) {
@@ -167,9 +192,13 @@ fn cumulative(n: u32, exponent: f64) -> Vec<f64> {
 }
 
 fn pick(cumulative: &[f64], rng: &mut Rng) -> usize {
-    let Some(&total) = cumulative.last() else { return 0 };
+    let Some(&total) = cumulative.last() else {
+        return 0;
+    };
     let u = rng.random::<f64>() * total;
-    cumulative.partition_point(|&c| c <= u).min(cumulative.len() - 1)
+    cumulative
+        .partition_point(|&c| c <= u)
+        .min(cumulative.len() - 1)
 }
 
 fn choose(chances: &[f64], rng: &mut Rng) -> usize {

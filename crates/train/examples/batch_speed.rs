@@ -24,7 +24,10 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let data = Dataset::open(&args.data)?;
     for method in [Method::Normal, Method::Prl, Method::Sqn] {
-        let config = Config { method, ..Config::default() };
+        let config = Config {
+            method,
+            ..Config::default()
+        };
         let rows = [Rows::new(&data, Split::Train, config.skip_first)];
         let returns = ReturnTable::new(&rows, config.rewards, config.lambda, config.discount);
         let batches = Batches::new(&data, &config, &returns);
@@ -36,9 +39,14 @@ fn main() -> anyhow::Result<()> {
             })
             .collect();
         laps.sort_unstable();
-        let median = laps.get(laps.len() / 2).map_or(f64::NAN, Duration::as_secs_f64);
+        let median = laps
+            .get(laps.len() / 2)
+            .map_or(f64::NAN, Duration::as_secs_f64);
         let rows_per_s = config.batch_size as f64 / median;
-        println!("{}", json!({ "method": method.name(), "rows_per_s": rows_per_s, "batch": config.batch_size }));
+        println!(
+            "{}",
+            json!({ "method": method.name(), "rows_per_s": rows_per_s, "batch": config.batch_size })
+        );
     }
     Ok(())
 }

@@ -30,9 +30,19 @@ impl Encoder for Fading {
 
     fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
         let (batch, length, _) = windows.x.dims3()?;
-        let weight = |n: u32, t: usize| if t < n as usize { 0.5_f32.powi(n as i32 - 1 - t as i32) } else { 0.0 };
-        let weights = windows.lengths.iter().flat_map(|&n| (0..length).map(move |t| weight(n, t)));
-        let weights = Tensor::from_iter(weights, windows.x.device())?.reshape((batch, 1, length))?;
+        let weight = |n: u32, t: usize| {
+            if t < n as usize {
+                0.5_f32.powi(n as i32 - 1 - t as i32)
+            } else {
+                0.0
+            }
+        };
+        let weights = windows
+            .lengths
+            .iter()
+            .flat_map(|&n| (0..length).map(move |t| weight(n, t)));
+        let weights =
+            Tensor::from_iter(weights, windows.x.device())?.reshape((batch, 1, length))?;
         self.0.forward(&weights.matmul(windows.x)?.squeeze(1)?)
     }
 }
@@ -50,7 +60,10 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let data = Dataset::open(&args.data)?;
     for method in [Method::Normal, Method::Prl] {
-        let config = Config { method, ..Config::default() };
+        let config = Config {
+            method,
+            ..Config::default()
+        };
         let train = [Rows::new(&data, Split::Train, false)];
         let returns = ReturnTable::new(&train, config.rewards, config.lambda, config.discount);
         let plan = Plan {
@@ -61,31 +74,68 @@ fn main() -> anyhow::Result<()> {
             seed: 0,
             dtype: DType::F32,
         };
-        let encoder =
-            |params: &mut prl_nn::Params| Ok(Box::new(Fading::new(64, params.scope("encoder"))?) as Box<dyn Encoder>);
+        let encoder = |params: &mut prl_nn::Params| {
+            Ok(Box::new(Fading::new(64, params.scope("encoder"))?) as Box<dyn Encoder>)
+        };
         let model = Model::with_encoder(encoder, &plan, &Device::Cpu)?;
         let batches = Batches::new(&data, &config, &returns);
         for t in 1..=args.steps {
-            model.step(Adam::new(0.005), Turn::single(t), &batches.at(t), &mut Default::default())?;
+            model.step(
+                Adam::new(0.005),
+                Turn::single(t),
+                &batches.at(t),
+                &mut Default::default(),
+            )?;
         }
         let scores = test(&model, &data, &config, &returns)?;
-        println!("{:<6} click HR@20 {:.4}", method.name(), scores.click.hr20.unwrap_or(f64::NAN));
+        println!(
+            "{:<6} click HR@20 {:.4}",
+            method.name(),
+            scores.click.hr20.unwrap_or(f64::NAN)
+        );
     }
     Ok(())
 }
 
 /// Every event of the test split, asked for twice the mean return.
-fn test(model: &Model, data: &Dataset, config: &Config, returns: &ReturnTable) -> anyhow::Result<Scores> {
+fn test(
+    model: &Model,
+    data: &Dataset,
+    config: &Config,
+    returns: &ReturnTable,
+) -> anyhow::Result<Scores> {
     let rows = Rows::new(data, Split::Test, false);
-    let Goal::Relative { mu, .. } = config.goal() else { unreachable!("the settings ask for a multiple of the mean") };
+    let Goal::Relative { mu, .. } = config.goal() else {
+        unreachable!("the settings ask for a multiple of the mean")
+    };
     let mut cases = Vec::new();
     for start in (0..rows.len()).step_by(256) {
-        let batch = rows.batch(start..(start + 256).min(rows.len()), config.model.window, None);
+        let batch = rows.batch(
+            start..(start + 256).min(rows.len()),
+            config.model.window,
+            None,
+        );
         let steps = batch.windows.steps.clone();
-        let fed = steps.iter().map(|&t| config.model.prompt_scale.prompt(mu * returns.mean_at(t), returns.mean_at(t)));
-        let prompts = Prompts { returns: fed.collect(), steps };
-        let ranks = model.rank(&batch.windows, &prompts, Some(&batch.targets), 0)?.ranks;
-        cases.extend(batch.kinds.iter().zip(ranks).map(|(&kind, rank)| Case { kind, rank }));
+        let fed = steps.iter().map(|&t| {
+            config
+                .model
+                .prompt_scale
+                .prompt(mu * returns.mean_at(t), returns.mean_at(t))
+        });
+        let prompts = Prompts {
+            returns: fed.collect(),
+            steps,
+        };
+        let ranks = model
+            .rank(&batch.windows, &prompts, Some(&batch.targets), 0)?
+            .ranks;
+        cases.extend(
+            batch
+                .kinds
+                .iter()
+                .zip(ranks)
+                .map(|(&kind, rank)| Case { kind, rank }),
+        );
     }
     Ok(Scores::of(&cases, config.rewards)?)
 }

@@ -53,16 +53,29 @@ const BATCH: usize = 256;
 fn main() -> anyhow::Result<()> {
     prl_kernels::process::prepare();
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build_global()?;
     let device = prl_train::device(&args.device)?;
-    let wanted = |encoder: &&EncoderKind| args.encoders.is_empty() || args.encoders.iter().any(|e| e == encoder.name());
-    let methods: Vec<Method> =
-        Method::ALL.into_iter().filter(|m| m.is_neural() && args.methods.iter().any(|name| name == m.name())).collect();
+    let wanted = |encoder: &&EncoderKind| {
+        args.encoders.is_empty() || args.encoders.iter().any(|e| e == encoder.name())
+    };
+    let methods: Vec<Method> = Method::ALL
+        .into_iter()
+        .filter(|m| m.is_neural() && args.methods.iter().any(|name| name == m.name()))
+        .collect();
     for &items in &args.items {
         for &encoder in EncoderKind::ALL.iter().filter(wanted) {
             for &method in &methods {
                 let line = measure(&args, encoder, method, items, &device)?;
-                println!("{}", if args.json { line.to_string() } else { text(&line) });
+                println!(
+                    "{}",
+                    if args.json {
+                        line.to_string()
+                    } else {
+                        text(&line)
+                    }
+                );
             }
         }
     }
@@ -71,9 +84,16 @@ fn main() -> anyhow::Result<()> {
 
 fn text(line: &serde_json::Value) -> String {
     let number = |key: &str| line[key].as_f64().map_or("-".into(), |x| format!("{x:.1}"));
-    let [step, least, encoder, head, backward, adam, events] =
-        ["step_ms_median", "step_ms_min", "encoder_ms", "head_ms", "backward_ms", "adam_ms", "eval_events_per_s"]
-            .map(number);
+    let [step, least, encoder, head, backward, adam, events] = [
+        "step_ms_median",
+        "step_ms_min",
+        "encoder_ms",
+        "head_ms",
+        "backward_ms",
+        "adam_ms",
+        "eval_events_per_s",
+    ]
+    .map(number);
     format!(
         "{:<9} {:<6} {:>6} items: {step} ms a step, least {least} (encoder {encoder}, head {head}, backward {backward}, adam \
          {adam}), {events} events/s evaluated",
@@ -90,18 +110,46 @@ fn measure(
     items: usize,
     device: &Device,
 ) -> anyhow::Result<serde_json::Value> {
-    let shape = ModelConfig { encoder, window: args.window, dim: args.dim, ..ModelConfig::default() };
-    let block = Config { method, ..Config::default() }.block();
-    let plan = Plan { dim: shape.dim, items, block, is_double: method.is_double(), seed: 0, dtype: DType::F32 };
+    let shape = ModelConfig {
+        encoder,
+        window: args.window,
+        dim: args.dim,
+        ..ModelConfig::default()
+    };
+    let block = Config {
+        method,
+        ..Config::default()
+    }
+    .block();
+    let plan = Plan {
+        dim: shape.dim,
+        items,
+        block,
+        is_double: method.is_double(),
+        seed: 0,
+        dtype: DType::F32,
+    };
     let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
     // All of them first: a GPU is still at work when a step is over, and must not be ahead of the next by a batch's time.
-    let batches: Vec<Examples> = (1..=args.steps + 3).map(|t| batch(items, args.window, t, method)).collect();
+    let batches: Vec<Examples> = (1..=args.steps + 3)
+        .map(|t| batch(items, args.window, t, method))
+        .collect();
     let series = |is_exact: bool| -> anyhow::Result<(Vec<Duration>, StepTimes)> {
         let (mut steps, mut times) = (Vec::new(), StepTimes::default());
         for (t, examples) in (1..).zip(&batches) {
             let start = Instant::now();
-            let mut step_times = StepTimes { is_exact, ..StepTimes::default() };
-            let turn = Turn { main: if method.is_double() { t as usize % 2 } else { 0 }, ..Turn::single(t) };
+            let mut step_times = StepTimes {
+                is_exact,
+                ..StepTimes::default()
+            };
+            let turn = Turn {
+                main: if method.is_double() {
+                    t as usize % 2
+                } else {
+                    0
+                },
+                ..Turn::single(t)
+            };
             model.step(Adam::new(0.005), turn, examples, &mut step_times)?;
             // The first steps warm the caches and the allocator up.
             if t > 3 {
@@ -137,10 +185,17 @@ fn measure(
 
 /// Events ranked a second, the 20 best kept; the median of some batches.
 fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
-    let Examples { windows, prompts, targets, .. } = batch(items, args.window, 0, Method::Normal);
+    let Examples {
+        windows,
+        prompts,
+        targets,
+        ..
+    } = batch(items, args.window, 0, Method::Normal);
     let lap = |_| {
         let start = Instant::now();
-        model.rank(&windows, &prompts, Some(&targets), 20).map(|_| start.elapsed())
+        model
+            .rank(&windows, &prompts, Some(&targets), 20)
+            .map(|_| start.elapsed())
     };
     let mut laps: Vec<Duration> = (0..args.steps).map(lap).collect::<Result<_, _>>()?;
     laps.sort_unstable();
@@ -189,16 +244,41 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> Examples {
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
     let mut windows = || {
         let mut windows = Windows::new(width);
-        (0..BATCH).for_each(|_| windows.push(&(0..width).map(|_| item()).collect::<Vec<_>>(), items as u32));
+        (0..BATCH).for_each(|_| {
+            windows.push(
+                &(0..width).map(|_| item()).collect::<Vec<_>>(),
+                items as u32,
+            )
+        });
         windows
     };
-    let (windows, next) = (windows(), Next { windows: windows(), ends: vec![false; BATCH] });
+    let (windows, next) = (
+        windows(),
+        Next {
+            windows: windows(),
+            ends: vec![false; BATCH],
+        },
+    );
     let critic = (method == Method::Sac).then_some(Critic { warm_up: 0 });
-    let transitions = Transitions { rewards: vec![0.2; BATCH], next, gamma: 0.5, critic };
+    let transitions = Transitions {
+        rewards: vec![0.2; BATCH],
+        next,
+        gamma: 0.5,
+        critic,
+    };
     let targets = (0..BATCH).map(|_| item()).collect();
-    let prompts = Prompts { returns: vec![1.0; BATCH], steps: windows.steps.clone() };
+    let prompts = Prompts {
+        returns: vec![1.0; BATCH],
+        steps: windows.steps.clone(),
+    };
     let transitions = method.is_double().then_some(transitions);
-    Examples { windows, prompts, targets, scale: vec![1.0 / BATCH as f64; BATCH], transitions }
+    Examples {
+        windows,
+        prompts,
+        targets,
+        scale: vec![1.0 / BATCH as f64; BATCH],
+        transitions,
+    }
 }
 
 /// Largest resident memory of this process so far.

@@ -20,7 +20,10 @@ pub struct Event<'a> {
 impl<'a> Event<'a> {
     /// A click on an item.
     pub fn click(item: &'a str) -> Self {
-        Self { item, kind: Kind::Click }
+        Self {
+            item,
+            kind: Kind::Click,
+        }
     }
 }
 
@@ -85,26 +88,68 @@ impl Run {
         }
         let step = known.len() as u32;
         let given = given(&kinds, self.config().rewards, self.config().lambda);
-        let prompts = self.prompts(ask, &[Moment { step, given, decay: self.decay(step), case }]);
-        let prompt = PromptUsed { ask, step, value: prompts.returns[0], mean_return: self.returns().mean_at(step) };
-        State { known, unknown_items, prompt }
+        let prompts = self.prompts(
+            ask,
+            &[Moment {
+                step,
+                given,
+                decay: self.decay(step),
+                case,
+            }],
+        );
+        let prompt = PromptUsed {
+            ask,
+            step,
+            value: prompts.returns[0],
+            mean_return: self.returns().mean_at(step),
+        };
+        State {
+            known,
+            unknown_items,
+            prompt,
+        }
     }
 
     /// Ranked indices by their raw ids.
     pub fn name(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
-        let name = |&(i, score): &(u32, f32)| Some(Recommendation { item: self.items().raw(i)?.to_owned(), score });
+        let name = |&(i, score): &(u32, f32)| {
+            Some(Recommendation {
+                item: self.items().raw(i)?.to_owned(),
+                score,
+            })
+        };
         top.iter().filter_map(name).collect()
     }
 
     /// The `k` best items after a session, oldest event first. Unknown ids are named and skipped; an empty session is answered
     /// from the empty state.
-    pub fn recommend(&self, model: &Trained, session: &[Event<'_>], ask: Ask, k: usize) -> Result<Answer> {
-        let State { known, unknown_items, prompt } = self.state(session, ask, 0);
+    pub fn recommend(
+        &self,
+        model: &Trained,
+        session: &[Event<'_>],
+        ask: Ask,
+        k: usize,
+    ) -> Result<Answer> {
+        let State {
+            known,
+            unknown_items,
+            prompt,
+        } = self.state(session, ask, 0);
         let mut windows = Windows::new(self.config().model.window);
         windows.push(&known, self.items().len() as u32);
-        let prompts = Prompts { returns: vec![prompt.value], steps: vec![prompt.step] };
+        let prompts = Prompts {
+            returns: vec![prompt.value],
+            steps: vec![prompt.step],
+        };
         let ranking = model.rank(&windows, &prompts, None, k)?;
-        let items = ranking.top.first().map_or_else(Vec::new, |top| self.name(top));
-        Ok(Answer { items, unknown_items, prompt: model.is_prompted().then_some(prompt) })
+        let items = ranking
+            .top
+            .first()
+            .map_or_else(Vec::new, |top| self.name(top));
+        Ok(Answer {
+            items,
+            unknown_items,
+            prompt: model.is_prompted().then_some(prompt),
+        })
     }
 }

@@ -32,16 +32,30 @@ fn array<T: WithDType>(values: &[T]) -> Result<Tensor> {
 pub(crate) fn load(method: Method, saved: &Checkpoint) -> Result<Box<dyn Baseline>> {
     let arrays = saved.load_arrays()?;
     let get = |name: &str| {
-        let missing =
-            || Error::run(saved.dir(), format!("the array {name} of a baseline is missing; train the run again"));
+        let missing = || {
+            Error::run(
+                saved.dir(),
+                format!("the array {name} of a baseline is missing; train the run again"),
+            )
+        };
         arrays.get(name).ok_or_else(missing)
     };
     let popularity = get("popularity")?.to_vec1::<u32>()?;
     if method == Method::SessionKnn {
-        let offsets = get("offsets")?.to_vec1::<i64>()?.into_iter().map(|n| n as u64).collect();
-        let arrays = KnnArrays { offsets, items: get("items")?.to_vec1()?, popularity };
+        let offsets = get("offsets")?
+            .to_vec1::<i64>()?
+            .into_iter()
+            .map(|n| n as u64)
+            .collect();
+        let arrays = KnnArrays {
+            offsets,
+            items: get("items")?.to_vec1()?,
+            popularity,
+        };
         let knn = SessionKnn::from_arrays(arrays, KnnOptions::default());
-        return Ok(Box::new(knn.map_err(|e| Error::run(saved.dir(), e.to_string()))?));
+        return Ok(Box::new(
+            knn.map_err(|e| Error::run(saved.dir(), e.to_string()))?,
+        ));
     }
     let popularity = Popularity::from_counts(popularity);
     Ok(match method {

@@ -24,7 +24,12 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// The training split's, prompted in the unit of `returns`.
     pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
-        Self { rows: Rows::new(data, Split::Train, config.skip_first), config, returns, ranks: &Alone }
+        Self {
+            rows: Rows::new(data, Split::Train, config.skip_first),
+            config,
+            returns,
+            ranks: &Alone,
+        }
     }
 
     /// This rank's share of the same batches: the shares of all ranks, in their order, are what one rank alone would get.
@@ -48,17 +53,48 @@ impl<'a> Batches<'a> {
         let window = config.model.window;
         let drawn = self.rows.draw(config.seed, t, config.batch_size);
         let rows = &drawn[self.ranks.share(drawn.len())];
-        let next = config.method.is_double().then(|| self.rows.next(rows.iter().copied(), window));
-        let batch = self.rows.batch(rows.iter().copied(), window, Some(config.return_rule()));
-        let rewards: Vec<f64> = batch.kinds.iter().map(|&kind| config.rewards.of(kind)).collect();
-        let prompt = |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.returns.mean_at(t));
-        let returns: Vec<f64> = batch.returns.iter().zip(&batch.windows.steps).map(prompt).collect();
+        let next = config
+            .method
+            .is_double()
+            .then(|| self.rows.next(rows.iter().copied(), window));
+        let batch = self
+            .rows
+            .batch(rows.iter().copied(), window, Some(config.return_rule()));
+        let rewards: Vec<f64> = batch
+            .kinds
+            .iter()
+            .map(|&kind| config.rewards.of(kind))
+            .collect();
+        let prompt =
+            |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.returns.mean_at(t));
+        let returns: Vec<f64> = batch
+            .returns
+            .iter()
+            .zip(&batch.windows.steps)
+            .map(prompt)
+            .collect();
         let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / drawn.len() as f64;
         let scale = rewards.iter().zip(&returns).map(weight).collect();
-        let critic = (config.method == Method::Sac).then_some(Critic { warm_up: config.warm_up.unwrap_or(0) });
-        let transitions = next.map(|next| Transitions { rewards, next, gamma: config.gamma, critic });
-        let prompts = Prompts { returns, steps: batch.windows.steps.clone() };
-        Examples { windows: batch.windows, prompts, targets: batch.targets, scale, transitions }
+        let critic = (config.method == Method::Sac).then_some(Critic {
+            warm_up: config.warm_up.unwrap_or(0),
+        });
+        let transitions = next.map(|next| Transitions {
+            rewards,
+            next,
+            gamma: config.gamma,
+            critic,
+        });
+        let prompts = Prompts {
+            returns,
+            steps: batch.windows.steps.clone(),
+        };
+        Examples {
+            windows: batch.windows,
+            prompts,
+            targets: batch.targets,
+            scale,
+            transitions,
+        }
     }
 }
 

@@ -75,7 +75,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Diverged`] if one of them is not finite: the older checkpoint stays.
-    pub(crate) fn save(&self, model: &Model, progress: &Progress, with_moments: bool) -> Result<String> {
+    pub(crate) fn save(
+        &self,
+        model: &Model,
+        progress: &Progress,
+        with_moments: bool,
+    ) -> Result<String> {
         model.check(progress.step)?;
         let mut tensors = vec![(WEIGHTS, named(model, "", |s| &s.param)?)];
         if with_moments {
@@ -91,13 +96,28 @@ impl Checkpoint {
         self.write(vec![(WEIGHTS, arrays)], &Progress::default())
     }
 
-    fn write(&self, tensors: Vec<(&str, HashMap<String, Tensor>)>, progress: &Progress) -> Result<String> {
+    fn write(
+        &self,
+        tensors: Vec<(&str, HashMap<String, Tensor>)>,
+        progress: &Progress,
+    ) -> Result<String> {
         let staged = Staged::begin(&self.dir)?;
-        let write = |(name, tensors): (&str, HashMap<String, Tensor>)| Ok(staged.write_tensors(name, tensors)?);
-        let files = tensors.into_iter().map(write).collect::<Result<Vec<FileEntry>>>()?;
+        let write = |(name, tensors): (&str, HashMap<String, Tensor>)| {
+            Ok(staged.write_tensors(name, tensors)?)
+        };
+        let files = tensors
+            .into_iter()
+            .map(write)
+            .collect::<Result<Vec<FileEntry>>>()?;
         let weights = files[0].sha256.clone();
-        let manifest = Manifest { format: FORMAT.into(), format_version: VERSION, progress: progress.clone(), files };
-        let json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::run(&self.dir, e.to_string()))?;
+        let manifest = Manifest {
+            format: FORMAT.into(),
+            format_version: VERSION,
+            progress: progress.clone(),
+            files,
+        };
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|e| Error::run(&self.dir, e.to_string()))?;
         staged.write(MANIFEST, &json)?;
         staged.publish()?;
         Ok(weights)
@@ -123,9 +143,15 @@ impl Checkpoint {
 
     fn manifest(&self) -> Result<Vec<u8>> {
         if !self.exists() {
-            return Err(Error::run(&self.dir, "no checkpoint here; train the run first"));
+            return Err(Error::run(
+                &self.dir,
+                "no checkpoint here; train the run first",
+            ));
         }
-        Ok(prl_sessions::read_at_most(&self.dir.join(MANIFEST), MOST_JSON)?)
+        Ok(prl_sessions::read_at_most(
+            &self.dir.join(MANIFEST),
+            MOST_JSON,
+        )?)
     }
 
     fn read_files(&self, json: &[u8]) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {
@@ -133,15 +159,22 @@ impl Checkpoint {
         let value: serde_json::Value = serde_json::from_slice(json)
             .map_err(|e| Error::run(&path, format!("not valid JSON ({e}); train the run again")))?;
         check_format(&path, &value, FORMAT, VERSION)?;
-        let manifest: Manifest =
-            serde_json::from_value(value).map_err(|e| Error::run(&path, format!("{e}; train the run again")))?;
+        let manifest: Manifest = serde_json::from_value(value)
+            .map_err(|e| Error::run(&path, format!("{e}; train the run again")))?;
         let mut files = BTreeMap::new();
-        for entry in manifest.files.iter().filter(|f| [WEIGHTS, MOMENTS].contains(&f.name.as_str())) {
+        for entry in manifest
+            .files
+            .iter()
+            .filter(|f| [WEIGHTS, MOMENTS].contains(&f.name.as_str()))
+        {
             let path = self.dir.join(&entry.name);
             // A file of another length is not read: there is no bound on what it may be.
             let length = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
-            let bytes =
-                if length == entry.bytes { std::fs::read(&path).map_err(Error::io(&path))? } else { Vec::new() };
+            let bytes = if length == entry.bytes {
+                std::fs::read(&path).map_err(Error::io(&path))?
+            } else {
+                Vec::new()
+            };
             if length != entry.bytes || sha256_hex(&bytes) != entry.sha256 {
                 return Err(Error::run(
                     &path,
@@ -168,7 +201,9 @@ impl Checkpoint {
     pub(crate) fn hash(&self) -> Result<String> {
         let (manifest, _) = self.read()?;
         let weights = manifest.files.into_iter().find(|f| f.name == WEIGHTS);
-        weights.map(|f| f.sha256).ok_or_else(|| Error::run(&self.dir, "holds no weights; train the run again"))
+        weights
+            .map(|f| f.sha256)
+            .ok_or_else(|| Error::run(&self.dir, "holds no weights; train the run again"))
     }
 
     /// Loads the arrays of a baseline.
@@ -184,8 +219,12 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<HashMap<String, Tensor>> {
         match files.get(name) {
-            Some(bytes) => candle_core::safetensors::load_buffer(bytes, device).map_err(|e| self.unread(name, &e)),
-            None => Err(Error::run(&self.dir, format!("{name} is missing; train the run again"))),
+            Some(bytes) => candle_core::safetensors::load_buffer(bytes, device)
+                .map_err(|e| self.unread(name, &e)),
+            None => Err(Error::run(
+                &self.dir,
+                format!("{name} is missing; train the run again"),
+            )),
         }
     }
 
@@ -193,7 +232,10 @@ impl Checkpoint {
     fn unread(&self, file: &str, why: &candle_core::Error) -> Error {
         let why = why.to_string();
         let first = why.lines().next().unwrap_or_default();
-        Error::run(&self.dir.join(file), format!("could not be read ({first}); train the run again"))
+        Error::run(
+            &self.dir.join(file),
+            format!("could not be read ({first}); train the run again"),
+        )
     }
 
     fn fill(
@@ -211,24 +253,42 @@ impl Checkpoint {
                 Some(t) if t.shape() == var.shape() => {
                     var.set(&t.to_dtype(var.dtype()).map_err(|e| self.unread(file, &e))?)?;
                     if !is_finite(var)? {
-                        let what = format!("{name} holds numbers that are not finite; train the run again");
+                        let what = format!(
+                            "{name} holds numbers that are not finite; train the run again"
+                        );
                         return Err(Error::run(&self.dir.join(file), what));
                     }
                 }
                 Some(t) => {
-                    let what = format!("{name} is {:?}, the model's is {:?}", t.shape(), var.shape());
+                    let what = format!(
+                        "{name} is {:?}, the model's is {:?}",
+                        t.shape(),
+                        var.shape()
+                    );
                     return Err(Error::run(&self.dir.join(file), what));
                 }
-                None => return Err(Error::run(&self.dir.join(file), format!("{name} is missing"))),
+                None => {
+                    return Err(Error::run(
+                        &self.dir.join(file),
+                        format!("{name} is missing"),
+                    ));
+                }
             }
         }
         Ok(())
     }
 }
 
-fn named(model: &Model, prefix: &str, which: impl Fn(&Slot) -> &Var) -> Result<HashMap<String, Tensor>> {
+fn named(
+    model: &Model,
+    prefix: &str,
+    which: impl Fn(&Slot) -> &Var,
+) -> Result<HashMap<String, Tensor>> {
     let cpu = |s: &Slot| which(s).as_tensor().detach().to_device(&Device::Cpu);
-    model.slots().map(|(name, slot)| Ok((format!("{prefix}{name}"), cpu(slot)?))).collect()
+    model
+        .slots()
+        .map(|(name, slot)| Ok((format!("{prefix}{name}"), cpu(slot)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -242,18 +302,35 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_never_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let plan = Plan { dim: 4, items: 5, block: None, is_double: false, seed: 1, dtype: DType::F32 };
+        let plan = Plan {
+            dim: 4,
+            items: 5,
+            block: None,
+            is_double: false,
+            seed: 1,
+            dtype: DType::F32,
+        };
         let model = Model::new(&crate::config::Model::default(), &plan, &Device::Cpu).unwrap();
         let saved = Checkpoint::at(dir.path().join("checkpoint"));
-        let at = |step| Progress { step, ..Progress::default() };
+        let at = |step| Progress {
+            step,
+            ..Progress::default()
+        };
         saved.save(&model, &at(1), true).unwrap();
         for name in ["embedding.weight", "head.bias"] {
             let (_, slot) = model.slots().find(|(own, _)| own == name).unwrap();
-            for (what, var) in [("weights", &slot.param), ("moments", &slot.first), ("moments", &slot.second)] {
+            for (what, var) in [
+                ("weights", &slot.param),
+                ("moments", &slot.first),
+                ("moments", &slot.second),
+            ] {
                 let good = var.as_tensor().copy().unwrap();
-                var.set(&Tensor::full(f32::INFINITY, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                var.set(&Tensor::full(f32::INFINITY, var.shape(), &Device::Cpu).unwrap())
+                    .unwrap();
                 let error = saved.save(&model, &at(2), true).unwrap_err();
-                let Error::Diverged { step: 2, cause } = error else { panic!("{error}") };
+                let Error::Diverged { step: 2, cause } = error else {
+                    panic!("{error}")
+                };
                 assert!(cause.contains(what) && cause.contains(name), "{cause}");
                 var.set(&good).unwrap();
             }

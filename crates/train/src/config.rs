@@ -134,47 +134,106 @@ impl Default for Model {
 impl Config {
     /// Refuses settings that mean nothing.
     pub fn check(&self) -> Result<()> {
-        let rule = |ok: bool, what: &str| if ok { Ok(()) } else { Err(Error::Config(what.into())) };
+        let rule = |ok: bool, what: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::Config(what.into()))
+            }
+        };
         rule(self.batch_size > 0, "batch_size must be at least 1")?;
         rule(self.eval_every > 0, "eval_every must be at least 1")?;
-        rule(self.patience != Some(0), "patience must be at least 1; leave it out to train to the end")?;
-        rule(self.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()), "lr must be above 0")?;
-        rule((0.0..=1.0).contains(&self.lambda), "lambda must lie in 0..=1")?;
+        rule(
+            self.patience != Some(0),
+            "patience must be at least 1; leave it out to train to the end",
+        )?;
+        rule(
+            self.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()),
+            "lr must be above 0",
+        )?;
+        rule(
+            (0.0..=1.0).contains(&self.lambda),
+            "lambda must lie in 0..=1",
+        )?;
         rule((0.0..=1.0).contains(&self.gamma), "gamma must lie in 0..=1")?;
-        rule(self.goal().is_valid(), "mu and eps must be finite, eps not negative")?;
+        rule(
+            self.goal().is_valid(),
+            "mu and eps must be finite, eps not negative",
+        )?;
         let worth = |r: f64| r.is_finite() && r >= 0.0;
-        rule(worth(self.rewards.click) && worth(self.rewards.purchase), "rewards must be finite and not negative")?;
-        rule(self.rewards.click + self.rewards.purchase > 0.0, "one of the rewards must be above 0")?;
-        rule((0.0..1.0).contains(&self.model.dropout), "dropout must lie in 0..1")?;
-        rule(self.model.update_bias.is_finite(), "update_bias must be finite")?;
+        rule(
+            worth(self.rewards.click) && worth(self.rewards.purchase),
+            "rewards must be finite and not negative",
+        )?;
+        rule(
+            self.rewards.click + self.rewards.purchase > 0.0,
+            "one of the rewards must be above 0",
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.model.dropout),
+            "dropout must lie in 0..1",
+        )?;
+        rule(
+            self.model.update_bias.is_finite(),
+            "update_bias must be finite",
+        )?;
         rule(
             self.model.attention == Keys::Prompt || self.model.encoder.has_outputs(),
             "attention = \"released\" needs an encoder with an output at every position: sasrec",
         )?;
-        rule((1..=4096).contains(&self.model.dim), "dim must lie in 1..=4096")?;
-        rule((1..=4096).contains(&self.model.window), "window must lie in 1..=4096")?;
+        rule(
+            (1..=4096).contains(&self.model.dim),
+            "dim must lie in 1..=4096",
+        )?;
+        rule(
+            (1..=4096).contains(&self.model.window),
+            "window must lie in 1..=4096",
+        )?;
         let (encoder, window) = (self.model.encoder, self.model.window);
         let least = encoder.least_window();
         rule(
             !self.method.is_neural() || window >= least,
-            &format!("window must be at least {least} for {}, not {window}", encoder.name()),
+            &format!(
+                "window must be at least {least} for {}, not {window}",
+                encoder.name()
+            ),
         )
     }
 
     /// How returns are counted.
     pub fn return_rule(&self) -> ReturnRule {
-        ReturnRule { rewards: self.rewards, lambda: self.lambda, discount: self.discount }
+        ReturnRule {
+            rewards: self.rewards,
+            lambda: self.lambda,
+            discount: self.discount,
+        }
     }
 
     /// What validation asks for.
     pub fn goal(&self) -> Goal {
-        Goal::Relative { mu: self.mu, eps: self.eps }
+        Goal::Relative {
+            mu: self.mu,
+            eps: self.eps,
+        }
     }
 
     /// The prompt block, if the method has one.
     pub fn block(&self) -> Option<BlockConfig> {
-        let Model { dropout, residual, attention: keys, reward_code: rewards, .. } = self.model;
-        let block = |mixing| BlockConfig { mixing, residual, keys, rewards, dropout, ..BlockConfig::default() };
+        let Model {
+            dropout,
+            residual,
+            attention: keys,
+            reward_code: rewards,
+            ..
+        } = self.model;
+        let block = |mixing| BlockConfig {
+            mixing,
+            residual,
+            keys,
+            rewards,
+            dropout,
+            ..BlockConfig::default()
+        };
         self.method.mixing().map(block)
     }
 
@@ -187,7 +246,9 @@ impl Config {
 /// Refuses a head in bfloat16 where there is none.
 pub(crate) fn check_bf16_head(is_bf16: bool, device: &Device) -> Result<()> {
     if is_bf16 && !device.is_cpu() {
-        return Err(Error::Config("bf16_head trains on a CPU only; use --device cpu, or leave it out".into()));
+        return Err(Error::Config(
+            "bf16_head trains on a CPU only; use --device cpu, or leave it out".into(),
+        ));
     }
     Ok(())
 }

@@ -17,7 +17,9 @@ pub fn device(name: &str) -> Result<Device> {
         "cuda" => cuda(0),
         _ => match name.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(ordinal)) => cuda(ordinal),
-            _ => Err(Error::Config(format!("{name:?} is no device; name auto, cpu, cuda or cuda:N"))),
+            _ => Err(Error::Config(format!(
+                "{name:?} is no device; name auto, cpu, cuda or cuda:N"
+            ))),
         },
     }
 }
@@ -29,7 +31,9 @@ fn cuda(ordinal: usize) -> Result<Device> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<Device> {
-    Err(Error::Config("this build has no CUDA; build it with --features cuda, or use --device cpu".into()))
+    Err(Error::Config(
+        "this build has no CUDA; build it with --features cuda, or use --device cpu".into(),
+    ))
 }
 
 /// `cpu` or `cuda`.

@@ -30,7 +30,11 @@ pub struct Turn {
 impl Turn {
     /// Step `step` of a model of one network.
     pub fn single(step: u64) -> Self {
-        Self { step, main: 0, taken: step }
+        Self {
+            step,
+            main: 0,
+            taken: step,
+        }
     }
 }
 
@@ -45,7 +49,11 @@ pub(crate) struct Turns {
 impl Turns {
     /// After so many steps.
     pub(crate) fn after(steps: u64, seed: u64, is_double: bool) -> Self {
-        let mut turns = Self { seed, is_double, taken: [0; 2] };
+        let mut turns = Self {
+            seed,
+            is_double,
+            taken: [0; 2],
+        };
         (1..=steps).for_each(|step| _ = turns.next(step));
         turns
     }
@@ -55,7 +63,11 @@ impl Turns {
         let draw = || prl_seed::stream(self.seed, "main", step).next_u32() as usize % 2;
         let main = if self.is_double { draw() } else { 0 };
         self.taken[main] += 1;
-        Turn { step, main, taken: self.taken[main] }
+        Turn {
+            step,
+            main,
+            taken: self.taken[main],
+        }
     }
 }
 
@@ -85,14 +97,21 @@ impl Pair<'_> {
         times: &mut StepTimes,
     ) -> crate::Result<Critique> {
         let next = &transitions.next;
-        let nothing = Prompts { returns: vec![0.0; next.ends.len()], steps: next.windows.steps.clone() };
-        let [main, other] = [self.main, self.other].map(|network| network.hidden(&next.windows, &nothing, pass));
+        let nothing = Prompts {
+            returns: vec![0.0; next.ends.len()],
+            steps: next.windows.steps.clone(),
+        };
+        let [main, other] =
+            [self.main, self.other].map(|network| network.hidden(&next.windows, &nothing, pass));
         let (main, other) = (main?, other?);
         clock.lap(&mut times.encoder)?;
         let best = critic(self.main)?.best(&main)??;
         let worth = critic(self.other)?.scores(&other, &best)?;
         let values = critic(self.main)?.scores(hidden, &examples.targets)?;
-        let targets = DoubleQ { gamma: transitions.gamma }.targets(&transitions.rewards, &worth, &next.ends)?;
+        let targets = DoubleQ {
+            gamma: transitions.gamma,
+        }
+        .targets(&transitions.rewards, &worth, &next.ends)?;
         Ok(Critique { values, targets })
     }
 
@@ -107,7 +126,9 @@ impl Pair<'_> {
         critique: &Critique,
     ) -> crate::Result<Descent> {
         let Critique { values, targets } = critique;
-        let scaled = |by: &[f64]| -> Vec<f64> { examples.scale.iter().zip(by).map(|(s, x)| s * x).collect() };
+        let scaled = |by: &[f64]| -> Vec<f64> {
+            examples.scale.iter().zip(by).map(|(s, x)| s * x).collect()
+        };
         let scale = match transitions.critic {
             Some(critic) => scaled(&critic.weights(step - 1, values)),
             None => examples.scale.clone(),
@@ -115,15 +136,30 @@ impl Pair<'_> {
         let Td { losses, gradients } = Td::new(values, targets)?;
         let td: f64 = scaled(&losses).iter().sum();
         if !td.is_finite() {
-            return Ok(Descent { cross_entropy: None, beside: td, gradient: hidden.clone() });
+            return Ok(Descent {
+                cross_entropy: None,
+                beside: td,
+                gradient: hidden.clone(),
+            });
         }
-        let taken = self.main.head.step(by, hidden, &examples.targets, &scale, &Alone)?;
+        let taken = self
+            .main
+            .head
+            .step(by, hidden, &examples.targets, &scale, &Alone)?;
         if taken.loss.is_some_and(|loss| !loss.is_finite()) {
-            return Ok(Descent { cross_entropy: taken.loss, beside: td, gradient: hidden.clone() });
+            return Ok(Descent {
+                cross_entropy: taken.loss,
+                beside: td,
+                gradient: hidden.clone(),
+            });
         }
         let gradients = scaled(&gradients);
         let by_value = critic(self.main)?.step_chosen(by, hidden, &examples.targets, &gradients)?;
-        Ok(Descent { cross_entropy: taken.loss, beside: td, gradient: (taken.hidden + by_value)? })
+        Ok(Descent {
+            cross_entropy: taken.loss,
+            beside: td,
+            gradient: (taken.hidden + by_value)?,
+        })
     }
 }
 
@@ -142,11 +178,23 @@ mod tests {
             steps.map(|step| turns.next(step)).collect::<Vec<Turn>>()
         };
         let all = deal(&mut Turns::after(0, 3, true), 1..=1000);
-        assert_eq!(deal(&mut Turns::after(400, 3, true), 401..=1000), all[400..]);
+        assert_eq!(
+            deal(&mut Turns::after(400, 3, true), 401..=1000),
+            all[400..]
+        );
         let second = all.iter().filter(|turn| turn.main == 1).count() as u64;
         assert!((400..600).contains(&second), "{second}");
-        let last = |main| all.iter().rev().find(|turn| turn.main == main).unwrap().taken;
+        let last = |main| {
+            all.iter()
+                .rev()
+                .find(|turn| turn.main == main)
+                .unwrap()
+                .taken
+        };
         assert_eq!((last(0), last(1)), (1000 - second, second));
-        assert_eq!(deal(&mut Turns::after(2, 3, false), 3..=3), [Turn::single(3)]);
+        assert_eq!(
+            deal(&mut Turns::after(2, 3, false), 3..=3),
+            [Turn::single(3)]
+        );
     }
 }

@@ -19,10 +19,19 @@ pub(crate) struct Embedding {
 
 impl Embedding {
     /// N(0, .01) (protocol: item embeddings).
-    pub(crate) fn new(items: usize, dim: usize, dtype: DType, device: &Device, seed: u64) -> Result<Self> {
+    pub(crate) fn new(
+        items: usize,
+        dim: usize,
+        dtype: DType,
+        device: &Device,
+        seed: u64,
+    ) -> Result<Self> {
         let shape = [items + 1, dim];
-        let values = Init::Normal(0.01).values(&shape, &mut prl_seed::stream(seed, "embedding.weight", 0))?;
-        Ok(Self { slot: Slot::from_values(values, (items + 1, dim), dtype, device)? })
+        let values = Init::Normal(0.01)
+            .values(&shape, &mut prl_seed::stream(seed, "embedding.weight", 0))?;
+        Ok(Self {
+            slot: Slot::from_values(values, (items + 1, dim), dtype, device)?,
+        })
     }
 
     /// The rows of `[B, L]` ids, as a variable `[B, L, dim]` to differentiate by.
@@ -55,7 +64,11 @@ impl Embedding {
         }
         if !table.device().is_cpu() {
             let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
-            let dense = table.zeros_like()?.index_add(&ids, &grad.reshape(((), width))?.contiguous()?, 0)?;
+            let dense = table.zeros_like()?.index_add(
+                &ids,
+                &grad.reshape(((), width))?.contiguous()?,
+                0,
+            )?;
             return self.slot.step(by, &dense);
         }
         by_dtype!(table.dtype(), T => with(&grad.contiguous()?, |g: &[T]| {
@@ -84,11 +97,17 @@ mod tests {
         let grad = Tensor::from_vec(grad, (2, 2, 3), &Device::Cpu).unwrap();
         let dense = Embedding::new(5, 3, DType::F64, &Device::Cpu, 1).unwrap();
         for t in 1..4 {
-            let by = Update { adam: Adam::new(0.01), t, watch: &Watch::none() };
+            let by = Update {
+                adam: Adam::new(0.01),
+                t,
+                watch: &Watch::none(),
+            };
             table.step(by, &ids, &grad).unwrap();
             let index = Tensor::new(&ids, &Device::Cpu).unwrap();
             let whole = dense.slot.param.zeros_like().unwrap();
-            let whole = whole.index_add(&index, &grad.reshape((4, 3)).unwrap(), 0).unwrap();
+            let whole = whole
+                .index_add(&index, &grad.reshape((4, 3)).unwrap(), 0)
+                .unwrap();
             dense.slot.step(by, &whole).unwrap();
         }
         for (a, b) in flat(&table.slot.param).iter().zip(flat(&dense.slot.param)) {

@@ -27,7 +27,9 @@ pub enum Error {
     #[error(transparent)]
     Uneven(#[from] prl_baselines::Uneven),
     /// A number of training is NaN or infinite.
-    #[error("training has diverged at step {step}: {cause}; the last good checkpoint is kept, try a smaller --lr")]
+    #[error(
+        "training has diverged at step {step}: {cause}; the last good checkpoint is kept, try a smaller --lr"
+    )]
     Diverged {
         /// The step.
         step: u64,
@@ -90,12 +92,18 @@ impl Error {
     /// Scores that are no numbers, as the end of a training at a step; any other error as it is.
     pub(crate) fn at(self, step: u64, during: &str) -> Error {
         match self {
-            Error::NotFinite(e) => Error::Diverged { step, cause: format!("{during}, {e}") },
+            Error::NotFinite(e) => Error::Diverged {
+                step,
+                cause: format!("{during}, {e}"),
+            },
             other => other,
         }
     }
 
     pub(crate) fn run(path: &Path, what: impl Into<String>) -> Error {
-        Error::Run { path: path.to_owned(), what: what.into() }
+        Error::Run {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 }

@@ -23,7 +23,14 @@ pub struct Cases {
 }
 
 /// Ranks the target of every row under a prompt, and keeps the `k` best items.
-pub fn cases(run: &Run, model: &Trained, rows: &Rows<'_>, ask: Ask, batch: usize, k: usize) -> Result<Cases> {
+pub fn cases(
+    run: &Run,
+    model: &Trained,
+    rows: &Rows<'_>,
+    ask: Ask,
+    batch: usize,
+    k: usize,
+) -> Result<Cases> {
     let all = cases_unless(&AtomicBool::new(false), run, model, rows, ask, batch, k)?;
     Ok(all.expect("nobody asks it to stop"))
 }
@@ -39,7 +46,10 @@ pub(crate) fn cases_unless(
     k: usize,
 ) -> Result<Option<Cases>> {
     let sessions = rows.session_of_rows();
-    let (mut cases, mut top) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * k));
+    let (mut cases, mut top) = (
+        Vec::with_capacity(rows.len()),
+        Vec::with_capacity(rows.len() * k),
+    );
     for start in (0..rows.len()).step_by(batch.max(1)) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -49,19 +59,44 @@ pub(crate) fn cases_unless(
         let moments = moments(run, rows, range, &batch.windows.steps, ask, &sessions);
         let prompts = run.prompts(ask, &moments);
         let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), k)?;
-        cases.extend(batch.kinds.iter().zip(ranking.ranks).map(|(&kind, rank)| Case { kind, rank }));
+        cases.extend(
+            batch
+                .kinds
+                .iter()
+                .zip(ranking.ranks)
+                .map(|(&kind, rank)| Case { kind, rank }),
+        );
         top.extend(ranking.top.into_iter().flatten().map(|(item, _)| item));
     }
-    Ok(Some(Cases { cases, sessions, top }))
+    Ok(Some(Cases {
+        cases,
+        sessions,
+        top,
+    }))
 }
 
 /// When the rows are asked about: each by itself, or as parts of their sessions.
-fn moments(run: &Run, rows: &Rows<'_>, range: Range<usize>, steps: &[u32], ask: Ask, sessions: &[u32]) -> Vec<Moment> {
+fn moments(
+    run: &Run,
+    rows: &Rows<'_>,
+    range: Range<usize>,
+    steps: &[u32],
+    ask: Ask,
+    sessions: &[u32],
+) -> Vec<Moment> {
     if !ask.sequence_wise {
-        return range.zip(steps).map(|(row, &step)| Moment::at(step, row as u64)).collect();
+        return range
+            .zip(steps)
+            .map(|(row, &step)| Moment::at(step, row as u64))
+            .collect();
     }
     let given = rows.given(range.clone(), run.config().return_rule());
-    let at = |((row, &step), given)| Moment { step, given, decay: run.decay(step), case: u64::from(sessions[row]) };
+    let at = |((row, &step), given)| Moment {
+        step,
+        given,
+        decay: run.decay(step),
+        case: u64::from(sessions[row]),
+    };
     range.zip(steps).zip(given).map(at).collect()
 }
 
@@ -72,7 +107,10 @@ fn moments(run: &Run, rows: &Rows<'_>, range: Range<usize>, steps: &[u32], ask: 
 pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<Rows<'a>> {
     let rows = Rows::new(data, split, run.config().skip_first);
     if rows.is_empty() {
-        return Err(Error::EmptySplit { path: data.dir().to_owned(), split: split.name() });
+        return Err(Error::EmptySplit {
+            path: data.dir().to_owned(),
+            split: split.name(),
+        });
     }
     Ok(rows)
 }
@@ -97,7 +135,13 @@ pub fn evaluate(
 }
 
 /// The metrics of what was said of a split's cases; `ask` is what a model that is fed a prompt was asked.
-pub fn report(run: &Run, data: &Dataset, split: Split, ask: Option<Ask>, said: &Cases) -> Result<Report> {
+pub fn report(
+    run: &Run,
+    data: &Dataset,
+    split: Split,
+    ask: Option<Ask>,
+    said: &Cases,
+) -> Result<Report> {
     let (mu, eps) = match ask.map(|ask| ask.goal) {
         Some(Goal::Relative { mu, eps }) => (Some(mu), Some(eps)),
         _ => (None, None),
@@ -107,11 +151,22 @@ pub fn report(run: &Run, data: &Dataset, split: Split, ask: Option<Ask>, said: &
         dataset: data.manifest().dataset.clone(),
         mu,
         eps,
-        prompt: ask.map(serde_json::to_value).transpose().map_err(|e| Error::Config(e.to_string()))?,
+        prompt: ask
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(|e| Error::Config(e.to_string()))?,
         rewards: run.config().rewards,
         interval_seed: run.config().seed,
     };
     let popularity = prl_baselines::Popularity::fit(data);
-    let recommended = Recommended { items: &said.top, popularity: popularity.counts() };
-    Ok(Report::new(setting, &said.cases, &said.sessions, Some(recommended))?)
+    let recommended = Recommended {
+        items: &said.top,
+        popularity: popularity.counts(),
+    };
+    Ok(Report::new(
+        setting,
+        &said.cases,
+        &said.sessions,
+        Some(recommended),
+    )?)
 }

@@ -18,7 +18,13 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     }
     if !tensor.device().is_cpu() {
         // One NaN or infinity makes a sum of zeros NaN.
-        return Ok(tensor.zeros_like()?.mul(tensor)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0);
+        return Ok(tensor
+            .zeros_like()?
+            .mul(tensor)?
+            .sum_all()?
+            .to_dtype(DType::F64)?
+            .to_scalar::<f64>()?
+            == 0.0);
     }
     let tensor = tensor.contiguous()?;
     // Without a way out of the loop, it is vectorised.
@@ -31,7 +37,10 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
 pub(crate) fn first_strange(tensors: &[&Tensor]) -> Result<Option<usize>> {
     #[cfg(feature = "cuda")]
     if tensors.iter().all(|tensor| is_on_gpu(tensor)) {
-        let contiguous = tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<Vec<_>>>()?;
+        let contiguous = tensors
+            .iter()
+            .map(|tensor| tensor.contiguous())
+            .collect::<Result<Vec<_>>>()?;
         if prl_kernels::gpu::are_finite(&contiguous.iter().collect::<Vec<_>>())? {
             return Ok(None);
         }
@@ -64,7 +73,9 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 1, 500, 998] {
                 let mut values = vec![f32::MAX; 999];
-                assert!(is_finite(&Tensor::from_slice(&values, 999, &Device::Cpu).unwrap()).unwrap());
+                assert!(
+                    is_finite(&Tensor::from_slice(&values, 999, &Device::Cpu).unwrap()).unwrap()
+                );
                 values[at] = bad;
                 let tensor = Tensor::from_slice(&values, (27, 37), &Device::Cpu).unwrap();
                 assert!(!is_finite(&tensor).unwrap() && !is_finite(&tensor.t().unwrap()).unwrap());

@@ -92,11 +92,21 @@ impl Head {
     ) -> Result<HeadStep> {
         let hidden = hidden.contiguous()?;
         let scale: Vec<F::Sum> = scale.iter().map(|&s| F::Sum::of(s)).collect();
-        let swept: Softmax<F> =
-            with(&hidden, |h: &[F::Sum]| self.with_linear(|linear| Ok(softmax(linear, h, targets))))?;
-        let loss = ranks.total(swept.cross_entropy().zip(&scale).map(|(c, s)| c * s.double()).sum());
+        let swept: Softmax<F> = with(&hidden, |h: &[F::Sum]| {
+            self.with_linear(|linear| Ok(softmax(linear, h, targets)))
+        })?;
+        let loss = ranks.total(
+            swept
+                .cross_entropy()
+                .zip(&scale)
+                .map(|(c, s)| c * s.double())
+                .sum(),
+        );
         if !loss.is_finite() {
-            return Ok(HeadStep { loss: Some(loss), hidden });
+            return Ok(HeadStep {
+                loss: Some(loss),
+                hidden,
+            });
         }
         let (grad, bias_grad) = with(&hidden, |h: &[F::Sum]| {
             with(self.bias.param.as_tensor(), |bias: &[F::Sum]| {
@@ -108,7 +118,8 @@ impl Head {
                     let mut sums = vec![num_traits::zero(); slots.param.len() + bias.len()];
                     let (by_weight, by_bias) = sums.split_at_mut(slots.param.len());
                     let sink = Sink::Gradient(by_weight);
-                    let (grad, bias_grad) = backward(slots.param, bias, h, targets, &swept, &scale, sink);
+                    let (grad, bias_grad) =
+                        backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     by_bias.copy_from_slice(&bias_grad);
                     ranks.sum(F::Sum::numbers(&mut sums));
                     let bias_grad = sums.split_off(slots.param.len());
@@ -117,8 +128,14 @@ impl Head {
                 })
             })
         })?;
-        self.bias.step(by, &Tensor::from_vec(bias_grad, self.bias.param.shape(), &Device::Cpu)?)?;
-        Ok(HeadStep { loss: Some(loss), hidden: Tensor::from_vec(grad, hidden.shape(), &Device::Cpu)? })
+        self.bias.step(
+            by,
+            &Tensor::from_vec(bias_grad, self.bias.param.shape(), &Device::Cpu)?,
+        )?;
+        Ok(HeadStep {
+            loss: Some(loss),
+            hidden: Tensor::from_vec(grad, hidden.shape(), &Device::Cpu)?,
+        })
     }
 
     /// Ranks of the targets, if given, and the `k` best items of each hidden vector.
@@ -164,13 +181,25 @@ impl Head {
 
     /// The best item for each hidden vector `[B]`; of equal ones the first.
     pub(crate) fn best(&self, hidden: &Tensor) -> Result<std::result::Result<Vec<u32>, NotFinite>> {
-        let best = |ranking: Ranking<f32>| ranking.top.into_iter().filter_map(|top| Some(top.first()?.0)).collect();
+        let best = |ranking: Ranking<f32>| {
+            ranking
+                .top
+                .into_iter()
+                .filter_map(|top| Some(top.first()?.0))
+                .collect()
+        };
         Ok(self.rank(hidden, None, 1)?.map(best))
     }
 
     /// Takes Adam's step under the gradients `grads[b]` of the scores of `items[b]`; returns the gradient of the hidden
     /// vectors. Only those rows of the weight have a gradient, all of them move on their moments.
-    pub(crate) fn step_chosen(&self, by: Update<'_>, hidden: &Tensor, items: &[u32], grads: &[f64]) -> Result<Tensor> {
+    pub(crate) fn step_chosen(
+        &self,
+        by: Update<'_>,
+        hidden: &Tensor,
+        items: &[u32],
+        grads: &[f64],
+    ) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
             return self.step_chosen_on_gpu(by, hidden, items, grads);
@@ -190,27 +219,50 @@ impl Head {
     ) -> Result<Tensor> {
         let width = hidden.dim(1)?;
         let times = |rows: &[T]| -> Vec<T> {
-            rows.chunks_exact(width).zip(grads).flat_map(|(row, &g)| row.iter().map(move |&x| x * T::of(g))).collect()
+            rows.chunks_exact(width)
+                .zip(grads)
+                .flat_map(|(row, &g)| row.iter().map(move |&x| x * T::of(g)))
+                .collect()
         };
-        let chosen = with(self.weight.param.as_tensor(), |weight: &[T]| Ok(gather(weight, width, items)))?;
+        let chosen = with(self.weight.param.as_tensor(), |weight: &[T]| {
+            Ok(gather(weight, width, items))
+        })?;
         let (rows, by_weight) = with(hidden, |h: &[T]| Ok(sum_by_row(items, &times(h), width)))?;
         self.weight.step_rows(by.step(), &rows, &by_weight)?;
         let mut by_bias = vec![T::zero(); self.bias.param.elem_count()];
-        items.iter().zip(grads).for_each(|(&item, &g)| by_bias[item as usize] += T::of(g));
-        self.bias.step(by, &Tensor::from_vec(by_bias, self.bias.param.shape(), &Device::Cpu)?)?;
+        items
+            .iter()
+            .zip(grads)
+            .for_each(|(&item, &g)| by_bias[item as usize] += T::of(g));
+        self.bias.step(
+            by,
+            &Tensor::from_vec(by_bias, self.bias.param.shape(), &Device::Cpu)?,
+        )?;
         Tensor::from_vec(times(&chosen), hidden.shape(), &Device::Cpu)
     }
 
-    fn with_linear<T: MutableStorage, R>(&self, f: impl FnOnce(Linear<'_, T>) -> Result<R>) -> Result<R> {
+    fn with_linear<T: MutableStorage, R>(
+        &self,
+        f: impl FnOnce(Linear<'_, T>) -> Result<R>,
+    ) -> Result<R> {
         with(self.weight.param.as_tensor(), |weight: &[T]| {
-            with(self.bias.param.as_tensor(), |bias: &[T]| f(Linear { weight, bias }))
+            with(self.bias.param.as_tensor(), |bias: &[T]| {
+                f(Linear { weight, bias })
+            })
         })
     }
 }
 
 fn single<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
-    let top = ranking.top.into_iter().map(|row| row.into_iter().map(|(i, s)| (i, s.double() as f32)).collect());
-    Ranking { ranks: ranking.ranks, top: top.collect() }
+    let top = ranking.top.into_iter().map(|row| {
+        row.into_iter()
+            .map(|(i, s)| (i, s.double() as f32))
+            .collect()
+    });
+    Ranking {
+        ranks: ranking.ranks,
+        top: top.collect(),
+    }
 }
 
 #[cfg(test)]
@@ -227,7 +279,9 @@ mod tests {
 
     fn assert_close(a: &[f64], b: &[f64]) {
         assert_eq!(a.len(), b.len());
-        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() < 1e-12, "{a} and {b}"));
+        a.iter()
+            .zip(b)
+            .for_each(|(a, b)| assert!((a - b).abs() < 1e-12, "{a} and {b}"));
     }
 
     #[test]
@@ -239,17 +293,28 @@ mod tests {
         let targets: Vec<u32> = (0..10).map(|b| b * 13 % 150).collect();
         let scale: Vec<f64> = (0..10).map(|b| f64::from(b) * 0.01).collect();
         let watch = Watch::none();
-        let by = |t| Update { adam: Adam::new(0.01), t, watch: &watch };
+        let by = |t| Update {
+            adam: Adam::new(0.01),
+            t,
+            watch: &watch,
+        };
         for t in 1..4 {
-            let a = fused.step(by(t), &hidden, &targets, &scale, &Alone).unwrap();
-            let b = composed.step_composed(by(t), &hidden, &targets, &scale).unwrap();
+            let a = fused
+                .step(by(t), &hidden, &targets, &scale, &Alone)
+                .unwrap();
+            let b = composed
+                .step_composed(by(t), &hidden, &targets, &scale)
+                .unwrap();
             assert!((a.loss.unwrap() - b.loss.unwrap()).abs() < 1e-12);
             assert_close(&flat(&a.hidden), &flat(&b.hidden));
         }
         assert_close(&flat(&fused.weight.param), &flat(&composed.weight.param));
         assert_close(&flat(&fused.bias.param), &flat(&composed.bias.param));
         let a = fused.rank(&hidden, Some(&targets), 5).unwrap().unwrap();
-        let b = composed.rank_composed(&hidden, Some(&targets), 5).unwrap().unwrap();
+        let b = composed
+            .rank_composed(&hidden, Some(&targets), 5)
+            .unwrap()
+            .unwrap();
         assert_eq!(a.ranks, b.ranks);
         let ids = |top: &[Vec<(u32, f32)>]| top.iter().flatten().map(|x| x.0).collect::<Vec<_>>();
         assert_eq!(ids(&a.top), ids(&b.top));
@@ -259,14 +324,24 @@ mod tests {
     fn a_critic_takes_the_same_step_fused_and_composed() {
         let critic = || Head::new(40, 6, DType::F64, &Device::Cpu, 3, "critic").unwrap();
         let (fused, composed) = (critic(), critic());
-        let hidden = Tensor::from_vec((0..30).map(|i| (0.3 * f64::from(i)).sin()).collect(), (5, 6), &Device::Cpu);
+        let hidden = Tensor::from_vec(
+            (0..30).map(|i| (0.3 * f64::from(i)).sin()).collect(),
+            (5, 6),
+            &Device::Cpu,
+        );
         let hidden: Tensor = hidden.unwrap();
         let (items, grads) = ([7, 39, 7, 0, 12], [0.5, -1.0, 0.25, 0.0, 2.0]);
         let watch = Watch::none();
-        let by = |t| Update { adam: Adam::new(0.01), t, watch: &watch };
+        let by = |t| Update {
+            adam: Adam::new(0.01),
+            t,
+            watch: &watch,
+        };
         for t in 1..4 {
             let a = fused.step_chosen(by(t), &hidden, &items, &grads).unwrap();
-            let b = composed.step_chosen_composed(by(t), &hidden, &items, &grads).unwrap();
+            let b = composed
+                .step_chosen_composed(by(t), &hidden, &items, &grads)
+                .unwrap();
             assert_close(&flat(&a), &flat(&b));
         }
         assert_close(&flat(&fused.weight.param), &flat(&composed.weight.param));
@@ -281,7 +356,10 @@ mod tests {
                 x.total_cmp(&y)
             })
         };
-        assert_eq!(best, (0..5).map(|b| every(b).unwrap()).collect::<Vec<u32>>());
+        assert_eq!(
+            best,
+            (0..5).map(|b| every(b).unwrap()).collect::<Vec<u32>>()
+        );
     }
 
     #[test]
@@ -289,7 +367,11 @@ mod tests {
         let head = Head::new(20, 4, DType::F64, &Device::Cpu, 3, "head").unwrap();
         let before = flat(&head.weight.param);
         let hidden = Tensor::full(f64::NAN, (1, 4), &Device::Cpu).unwrap();
-        let by = Update { adam: Adam::new(0.1), t: 1, watch: &Watch::none() };
+        let by = Update {
+            adam: Adam::new(0.1),
+            t: 1,
+            watch: &Watch::none(),
+        };
         let step = head.step(by, &hidden, &[0], &[1.0], &Alone).unwrap();
         assert!(step.loss.unwrap().is_nan());
         assert_eq!(before, flat(&head.weight.param));

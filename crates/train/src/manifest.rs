@@ -61,7 +61,9 @@ pub struct Machine {
 impl Machine {
     fn here(device: &Device) -> Self {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':'));
+        let model = cpuinfo
+            .lines()
+            .find_map(|l| l.strip_prefix("model name")?.split_once(':'));
         Self {
             processor: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             threads: rayon::current_num_threads(),
@@ -73,14 +75,23 @@ impl Machine {
 }
 
 /// Refuses a manifest of another format, or of another version of it, and says what to do.
-pub(crate) fn check_format(path: &Path, manifest: &serde_json::Value, format: &str, version: u32) -> Result<()> {
+pub(crate) fn check_format(
+    path: &Path,
+    manifest: &serde_json::Value,
+    format: &str,
+    version: u32,
+) -> Result<()> {
     let (of, found) = (&manifest["format"], &manifest["format_version"]);
     let what = match (of == format, found.as_u64()) {
         (true, Some(n)) if n == u64::from(version) => return Ok(()),
         (true, Some(n)) if n > u64::from(version) => {
-            format!("{format} version {n}, this build reads up to {version}; use the newer prl that wrote it")
+            format!(
+                "{format} version {n}, this build reads up to {version}; use the newer prl that wrote it"
+            )
         }
-        _ => format!("format {of} version {found}, this build reads {format} {version}; train the run again"),
+        _ => format!(
+            "format {of} version {found}, this build reads {format} {version}; train the run again"
+        ),
     };
     Err(Error::run(path, what))
 }
@@ -121,7 +132,8 @@ impl Run {
             seconds: progress.seconds,
             machine: Machine::here(device),
         };
-        let json = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::run(self.dir(), e.to_string()))?;
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|e| Error::run(self.dir(), e.to_string()))?;
         write_whole(&self.dir().join("manifest.json"), &json)?;
         Ok(manifest)
     }

@@ -71,7 +71,10 @@ impl Method {
 
     /// Whether an encoder is trained at all.
     pub fn is_neural(self) -> bool {
-        !matches!(self, Method::Popularity | Method::LastItems | Method::SessionKnn)
+        !matches!(
+            self,
+            Method::Popularity | Method::LastItems | Method::SessionKnn
+        )
     }
 
     /// Whether two networks learn Q-values beside the cross-entropy.
@@ -93,7 +96,9 @@ impl Method {
     /// How the loss is weighted.
     pub fn weighting(self) -> Weighting {
         match self {
-            Method::Prl | Method::PrlMean | Method::PrlMlp | Method::PrlControl => Weighting::Reward,
+            Method::Prl | Method::PrlMean | Method::PrlMlp | Method::PrlControl => {
+                Weighting::Reward
+            }
             Method::PrlCumu => Weighting::Return,
             _ => Weighting::Uniform,
         }

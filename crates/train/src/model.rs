@@ -72,7 +72,14 @@ pub(crate) struct Descent {
 
 /// A loss that is a number.
 fn finite(step: u64, loss: f64) -> Result<f64> {
-    if loss.is_finite() { Ok(loss) } else { Err(Error::Diverged { step, cause: format!("the loss is {loss}") }) }
+    if loss.is_finite() {
+        Ok(loss)
+    } else {
+        Err(Error::Diverged {
+            step,
+            cause: format!("the loss is {loss}"),
+        })
+    }
 }
 
 /// How a model is made around an encoder.
@@ -95,8 +102,16 @@ pub struct Plan {
 impl Model {
     /// A model with one of this build's encoders.
     pub fn new(shape: &config::Model, plan: &Plan, device: &Device) -> Result<Self> {
-        let size = Shape { dim: shape.dim, window: shape.window, update_bias: shape.update_bias };
-        Self::with_encoder(|params| shape.encoder.build(size, params.scope("encoder")), plan, device)
+        let size = Shape {
+            dim: shape.dim,
+            window: shape.window,
+            update_bias: shape.update_bias,
+        };
+        Self::with_encoder(
+            |params| shape.encoder.build(size, params.scope("encoder")),
+            plan,
+            device,
+        )
     }
 
     /// A model around an encoder of the caller's own.
@@ -105,13 +120,40 @@ impl Model {
         plan: &Plan,
         device: &Device,
     ) -> Result<Self> {
-        let Plan { dim, items, block, is_double, seed, dtype } = *plan;
-        let network = |seed| Network::new(&encoder, block, is_double, &Ends { dim, items, seed, dtype, device });
+        let Plan {
+            dim,
+            items,
+            block,
+            is_double,
+            seed,
+            dtype,
+        } = *plan;
+        let network = |seed| {
+            Network::new(
+                &encoder,
+                block,
+                is_double,
+                &Ends {
+                    dim,
+                    items,
+                    seed,
+                    dtype,
+                    device,
+                },
+            )
+        };
         let mut networks = vec![network(seed)?];
         if is_double {
-            networks.push(network(prl_seed::stream(seed, "second network", 0).next_u64())?);
+            networks.push(network(
+                prl_seed::stream(seed, "second network", 0).next_u64(),
+            )?);
         }
-        Ok(Self { networks, seed, device: device.clone(), ranks: Arc::new(Alone) })
+        Ok(Self {
+            networks,
+            seed,
+            device: device.clone(),
+            ranks: Arc::new(Alone),
+        })
     }
 
     /// The same model trained on several ranks: each gives [`step`](Self::step) its share of the batch, in the order of the
@@ -131,7 +173,9 @@ impl Model {
     /// [`Error::Config`] on a GPU.
     pub fn with_bf16_head(mut self, is_bf16: bool) -> Result<Self> {
         config::check_bf16_head(is_bf16, &self.device)?;
-        self.networks.iter_mut().for_each(|network| network.head.is_bf16 = is_bf16);
+        self.networks
+            .iter_mut()
+            .for_each(|network| network.head.is_bf16 = is_bf16);
         Ok(self)
     }
 
@@ -151,32 +195,53 @@ impl Model {
     /// # Errors
     /// [`Error::Diverged`] if the loss or a gradient of the middle is not finite. After the first nothing is updated; after the
     /// second the output layer is. (Its own gradient is never held whole: what that spoils, the next loss shows.)
-    pub fn step(&self, adam: Adam, turn: Turn, examples: &Examples, times: &mut StepTimes) -> Result<f64> {
+    pub fn step(
+        &self,
+        adam: Adam,
+        turn: Turn,
+        examples: &Examples,
+        times: &mut StepTimes,
+    ) -> Result<f64> {
         let pass = self.pass(turn);
         let main = &self.networks[turn.main];
         let mut clock = Clock::start(times.is_exact.then(|| self.device.clone()));
         let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
         let (hidden, targets) = (forward.hidden.detach(), &examples.targets);
         let watch = Watch::over(&hidden)?;
-        let by = Update { adam, t: turn.taken, watch: &watch };
+        let by = Update {
+            adam,
+            t: turn.taken,
+            watch: &watch,
+        };
         clock.lap(&mut times.encoder)?;
         let descent = match &examples.transitions {
             None => {
-                let step = main.head.step(by, &hidden, targets, &examples.scale, &*self.ranks)?;
+                let step = main
+                    .head
+                    .step(by, &hidden, targets, &examples.scale, &*self.ranks)?;
                 clock.lap(&mut times.head)?;
-                Descent { cross_entropy: step.loss, beside: 0.0, gradient: step.hidden }
+                Descent {
+                    cross_entropy: step.loss,
+                    beside: 0.0,
+                    gradient: step.hidden,
+                }
             }
             Some(transitions) => {
                 let other = self.networks.get(1 - turn.main).unwrap_or(main);
                 let both = double_q::Pair { main, other };
-                let critique = both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
+                let critique =
+                    both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
                 let critique = critique.map_err(|e| e.at(turn.step, "among the Q-values"))?;
                 let step = both.step(by, turn.step, &hidden, examples, transitions, &critique)?;
                 clock.lap(&mut times.head)?;
                 step
             }
         };
-        let Descent { cross_entropy, beside, gradient } = descent;
+        let Descent {
+            cross_entropy,
+            beside,
+            gradient,
+        } = descent;
         let loss = finite(turn.step, cross_entropy.unwrap_or_default() + beside)?;
         let grads = main.backward(forward, gradient)?.over(&*self.ranks)?;
         clock.lap(&mut times.backward)?;
@@ -212,7 +277,10 @@ impl Model {
         k: usize,
     ) -> Result<Ranking<f32>> {
         if windows.is_empty() {
-            return Ok(Ranking { ranks: Vec::new(), top: Vec::new() });
+            return Ok(Ranking {
+                ranks: Vec::new(),
+                top: Vec::new(),
+            });
         }
         let network = &self.networks[0];
         let hidden = network.hidden(windows, prompts, &Pass::infer())?;
@@ -248,16 +316,25 @@ impl Model {
         prompts: &Prompts,
         f: impl FnOnce(&[f32]) -> Result<R>,
     ) -> Result<R> {
-        let hidden = self.networks[0].hidden(windows, prompts, &Pass::infer())?.contiguous()?;
+        let hidden = self.networks[0]
+            .hidden(windows, prompts, &Pass::infer())?
+            .contiguous()?;
         with(&hidden, |hidden| Ok(f(hidden)))?
     }
 
     /// Refuses weights and moments that are not finite, as those of a training that has diverged at `step`.
     pub(crate) fn check(&self, step: u64) -> Result<()> {
         for (name, slot) in self.slots() {
-            for (what, var) in [("weights", &slot.param), ("moments", &slot.first), ("moments", &slot.second)] {
+            for (what, var) in [
+                ("weights", &slot.param),
+                ("moments", &slot.first),
+                ("moments", &slot.second),
+            ] {
                 if !is_finite(var)? {
-                    return Err(Error::Diverged { step, cause: format!("the {what} of {name} are not finite") });
+                    return Err(Error::Diverged {
+                        step,
+                        cause: format!("the {what} of {name} are not finite"),
+                    });
                 }
             }
         }
@@ -279,8 +356,11 @@ impl Model {
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &Slot)> {
         let prefixed = self.networks.iter().zip(["", "second."]);
-        prefixed
-            .flat_map(|(network, prefix)| network.slots().map(move |(name, slot)| (format!("{prefix}{name}"), slot)))
+        prefixed.flat_map(|(network, prefix)| {
+            network
+                .slots()
+                .map(move |(name, slot)| (format!("{prefix}{name}"), slot))
+        })
     }
 
     /// Every parameter, by name.

@@ -71,8 +71,13 @@ impl Gradients<'_> {
     /// [`Error::Diverged`] at `step` if one is not.
     pub(crate) fn check(&self, step: u64) -> Result<()> {
         let (names, tensors): (Vec<&str>, Vec<&Tensor>) = self.all().unzip();
-        let Some(strange) = first_strange(&tensors)? else { return Ok(()) };
-        Err(Error::Diverged { step, cause: format!("the gradient of {} is not finite", names[strange]) })
+        let Some(strange) = first_strange(&tensors)? else {
+            return Ok(());
+        };
+        Err(Error::Diverged {
+            step,
+            cause: format!("the gradient of {} is not finite", names[strange]),
+        })
     }
 
     /// The whole batch's, when each rank has those of its share.
@@ -81,10 +86,25 @@ impl Gradients<'_> {
             return Ok(self);
         }
         let grads: Vec<Tensor> = self.middle.iter().map(|(.., grad)| grad.clone()).collect();
-        let sums = if grads.is_empty() { grads } else { sum_tensors(ranks, &grads)? };
-        let middle = self.middle.into_iter().zip(sums).map(|((name, slot, _), sum)| (name, slot, sum)).collect();
-        let gathered = self.rows.map(|(ids, grad)| gather_rows(ranks, &ids, &grad)).transpose()?;
-        Ok(Self { middle, rows: gathered.map(|(ids, grad)| (Cow::Owned(ids), grad)) })
+        let sums = if grads.is_empty() {
+            grads
+        } else {
+            sum_tensors(ranks, &grads)?
+        };
+        let middle = self
+            .middle
+            .into_iter()
+            .zip(sums)
+            .map(|((name, slot, _), sum)| (name, slot, sum))
+            .collect();
+        let gathered = self
+            .rows
+            .map(|(ids, grad)| gather_rows(ranks, &ids, &grad))
+            .transpose()?;
+        Ok(Self {
+            middle,
+            rows: gathered.map(|(ids, grad)| (Cow::Owned(ids), grad)),
+        })
     }
 }
 
@@ -113,7 +133,10 @@ pub(crate) struct Clock {
 impl Clock {
     /// Begins now; laps wait for the device if there is one.
     pub(crate) fn start(device: Option<Device>) -> Self {
-        Self { last: Instant::now(), device }
+        Self {
+            last: Instant::now(),
+            device,
+        }
     }
 
     pub(crate) fn lap(&mut self, into: &mut Duration) -> candle_core::Result<()> {
@@ -133,12 +156,22 @@ impl Network {
         has_critic: bool,
         ends: &Ends<'_>,
     ) -> Result<Self> {
-        let Ends { dim, items, seed, dtype, device } = *ends;
+        let Ends {
+            dim,
+            items,
+            seed,
+            dtype,
+            device,
+        } = *ends;
         let mut params = Params::new(dtype, device, seed);
         let encoder = encoder(&mut params)?;
         let width = encoder.width();
-        let block = block.map(|config| PromptBlock::new(config, width, params.scope("prompt"))).transpose()?;
-        let slots = params.iter().map(|(name, var)| Ok((name.to_owned(), Slot::new(var.clone())?)));
+        let block = block
+            .map(|config| PromptBlock::new(config, width, params.scope("prompt")))
+            .transpose()?;
+        let slots = params
+            .iter()
+            .map(|(name, var)| Ok((name.to_owned(), Slot::new(var.clone())?)));
         let head = |name: &str| Head::new(items, width, dtype, device, seed, name);
         Ok(Self {
             embedding: Embedding::new(items, dim, dtype, device, seed)?,
@@ -156,41 +189,93 @@ impl Network {
     }
 
     /// The hidden vectors of a batch, to be learned from.
-    pub(crate) fn forward<'a>(&self, windows: &'a Windows, prompts: &Prompts, pass: &Pass) -> Result<Forward<'a>> {
+    pub(crate) fn forward<'a>(
+        &self,
+        windows: &'a Windows,
+        prompts: &Prompts,
+        pass: &Pass,
+    ) -> Result<Forward<'a>> {
         let leaf = self.embedding.rows(&windows.items, windows.width)?;
         let (hidden, tape) = record(|| self.middle(&leaf, windows, prompts, pass))?;
-        Ok(Forward { windows, leaf, hidden, tape })
+        Ok(Forward {
+            windows,
+            leaf,
+            hidden,
+            tape,
+        })
     }
 
     /// The hidden vectors of a batch, to be read only: `[B, width]`.
-    pub(crate) fn hidden(&self, windows: &Windows, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
+    pub(crate) fn hidden(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let x = self.embedding.rows(&windows.items, windows.width)?.detach();
         Ok(self.middle(&x, windows, prompts, pass)?.detach())
     }
 
-    fn middle(&self, x: &Tensor, windows: &Windows, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
+    fn middle(
+        &self,
+        x: &Tensor,
+        windows: &Windows,
+        prompts: &Prompts,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let lengths = windows.lengths.as_slice();
         let embedded = Embedded { x, lengths };
-        let Some(block) = &self.block else { return Ok(self.encoder.encode(&embedded, pass)?) };
+        let Some(block) = &self.block else {
+            return Ok(self.encoder.encode(&embedded, pass)?);
+        };
         if !block.needs_outputs() {
             let state = self.encoder.encode(&embedded, pass)?;
-            return Ok(block.forward(&State { state: &state, outputs: None, lengths }, prompts, pass)?);
+            return Ok(block.forward(
+                &State {
+                    state: &state,
+                    outputs: None,
+                    lengths,
+                },
+                prompts,
+                pass,
+            )?);
         }
         let Some(outputs) = self.encoder.outputs(&embedded, pass)? else {
-            return Err(Error::Config("attention = \"released\" needs an encoder with outputs: sasrec".into()));
+            return Err(Error::Config(
+                "attention = \"released\" needs an encoder with outputs: sasrec".into(),
+            ));
         };
         let (batch, length, width) = outputs.dims3()?;
-        let last: Vec<u32> = (0..).zip(lengths).map(|(b, &n)| b * length as u32 + n - 1).collect();
+        let last: Vec<u32> = (0..)
+            .zip(lengths)
+            .map(|(b, &n)| b * length as u32 + n - 1)
+            .collect();
         let state = prl_nn::take(&outputs.reshape((batch * length, width))?, &last)?;
-        Ok(block.forward(&State { state: &state, outputs: Some(&outputs), lengths }, prompts, pass)?)
+        Ok(block.forward(
+            &State {
+                state: &state,
+                outputs: Some(&outputs),
+                lengths,
+            },
+            prompts,
+            pass,
+        )?)
     }
 
     /// Goes back from the gradient of the hidden vectors.
-    pub(crate) fn backward<'a>(&'a self, forward: Forward<'a>, grad: Tensor) -> Result<Gradients<'a>> {
+    pub(crate) fn backward<'a>(
+        &'a self,
+        forward: Forward<'a>,
+        grad: Tensor,
+    ) -> Result<Gradients<'a>> {
         let mut grads = forward.tape.backward(&forward.hidden, grad)?;
-        let rows = grads.take(&forward.leaf).map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
+        let rows = grads
+            .take(&forward.leaf)
+            .map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
         let middle = self.middle.iter();
-        let middle = middle.filter_map(|(name, slot)| Some((name.as_str(), slot, grads.take(&slot.param)?))).collect();
+        let middle = middle
+            .filter_map(|(name, slot)| Some((name.as_str(), slot, grads.take(&slot.param)?)))
+            .collect();
         Ok(Gradients { middle, rows })
     }
 
@@ -203,7 +288,11 @@ impl Network {
         if !by.watch.looks_at(&tensors)? {
             grads.check(step)?;
         }
-        let middle: Vec<_> = grads.middle.iter().map(|(_, slot, grad)| (*slot, grad.clone())).collect();
+        let middle: Vec<_> = grads
+            .middle
+            .iter()
+            .map(|(_, slot, grad)| (*slot, grad.clone()))
+            .collect();
         Slot::step_all(by, &middle)?;
         if let Some((ids, grad)) = &grads.rows {
             self.embedding.step(by, ids, grad)?;
@@ -217,8 +306,15 @@ impl Network {
         let heads = heads
             .into_iter()
             .filter_map(|(name, head)| Some((name, head?)))
-            .flat_map(|(name, head)| [(format!("{name}.bias"), &head.bias), (format!("{name}.weight"), &head.weight)]);
+            .flat_map(|(name, head)| {
+                [
+                    (format!("{name}.bias"), &head.bias),
+                    (format!("{name}.weight"), &head.weight),
+                ]
+            });
         let middle = self.middle.iter().map(|(name, slot)| (name.clone(), slot));
-        std::iter::once(("embedding.weight".to_owned(), &self.embedding.slot)).chain(heads).chain(middle)
+        std::iter::once(("embedding.weight".to_owned(), &self.embedding.slot))
+            .chain(heads)
+            .chain(middle)
     }
 }

@@ -62,9 +62,21 @@ impl dyn Ranks + '_ {
 
     /// Refuses what runs on one rank only: SQN and SAC, and a GPU.
     pub(crate) fn check(&self, is_double: bool, device: &Device) -> crate::Result<()> {
-        let rule = |ok: bool, what: &str| if ok { Ok(()) } else { Err(Error::Config(what.into())) };
-        rule(self.is_alone() || !is_double, "sqn and sac train on one rank only; leave --mpi out")?;
-        rule(self.is_alone() || device.is_cpu(), "several ranks train on CPUs only; use --device cpu")
+        let rule = |ok: bool, what: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::Config(what.into()))
+            }
+        };
+        rule(
+            self.is_alone() || !is_double,
+            "sqn and sac train on one rank only; leave --mpi out",
+        )?;
+        rule(
+            self.is_alone() || device.is_cpu(),
+            "several ranks train on CPUs only; use --device cpu",
+        )
     }
 
     /// Whether this is the one that writes and validates.
@@ -80,7 +92,10 @@ impl dyn Ranks + '_ {
 
     /// How many elements the ranks before this one hold of a tensor that has `n` here.
     pub(crate) fn before(&self, n: usize) -> usize {
-        gather(self, &[n as u64])[..self.rank()].iter().map(|&n| n as usize).sum()
+        gather(self, &[n as u64])[..self.rank()]
+            .iter()
+            .map(|&n| n as usize)
+            .sum()
     }
 
     /// The sum of one number over the ranks.
@@ -95,10 +110,20 @@ impl dyn Ranks + '_ {
     /// # Errors
     /// This rank's own, or [`Error::Rank`] with the words of the first one that failed.
     pub(crate) fn agree<T>(&self, result: crate::Result<T>) -> crate::Result<T> {
-        let said = self.gather(result.as_ref().err().map(ToString::to_string).unwrap_or_default().as_bytes());
+        let said = self.gather(
+            result
+                .as_ref()
+                .err()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+                .as_bytes(),
+        );
         let value = result?;
         match said.iter().position(|what| !what.is_empty()) {
-            Some(rank) => Err(Error::Rank { rank, what: String::from_utf8_lossy(&said[rank]).into_owned() }),
+            Some(rank) => Err(Error::Rank {
+                rank,
+                what: String::from_utf8_lossy(&said[rank]).into_owned(),
+            }),
             None => Ok(value),
         }
     }
@@ -124,12 +149,21 @@ impl Number for f64 {
 /// Everyone's numbers in a row. One rank's need not be as many as another's.
 fn gather<T: Pod>(ranks: &dyn Ranks, values: &[T]) -> Vec<T> {
     let everyones = ranks.gather(bytemuck::cast_slice(values));
-    everyones.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, T>(bytes)).collect()
+    everyones
+        .iter()
+        .flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, T>(bytes))
+        .collect()
 }
 
 /// The sums of some tensors over the ranks, in one call; at least one tensor, all of one type, on the CPU.
 pub(crate) fn sum_tensors(ranks: &dyn Ranks, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
-    let flat = Tensor::cat(&tensors.iter().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?, 0)?;
+    let flat = Tensor::cat(
+        &tensors
+            .iter()
+            .map(Tensor::flatten_all)
+            .collect::<Result<Vec<_>>>()?,
+        0,
+    )?;
     let summed = by_dtype!(flat.dtype(), T => {
         let mut values = flat.to_vec1::<T>()?;
         ranks.sum(T::numbers(&mut values));
@@ -137,7 +171,9 @@ pub(crate) fn sum_tensors(ranks: &dyn Ranks, tensors: &[Tensor]) -> Result<Vec<T
     });
     let mut at = 0;
     let part = |tensor: &Tensor| {
-        let part = summed.narrow(0, at, tensor.elem_count())?.reshape(tensor.shape());
+        let part = summed
+            .narrow(0, at, tensor.elem_count())?
+            .reshape(tensor.shape());
         at += tensor.elem_count();
         part
     };
@@ -145,7 +181,11 @@ pub(crate) fn sum_tensors(ranks: &dyn Ranks, tensors: &[Tensor]) -> Result<Vec<T
 }
 
 /// The rows of every rank one below the other: their ids, and their gradient `[ids, width]`.
-pub(crate) fn gather_rows(ranks: &dyn Ranks, ids: &[u32], grad: &Tensor) -> Result<(Vec<u32>, Tensor)> {
+pub(crate) fn gather_rows(
+    ranks: &dyn Ranks,
+    ids: &[u32],
+    grad: &Tensor,
+) -> Result<(Vec<u32>, Tensor)> {
     let ids = gather(ranks, ids);
     let (values, shape) = (grad.flatten_all()?, (ids.len(), grad.dim(D::Minus1)?));
     by_dtype!(values.dtype(), T => {

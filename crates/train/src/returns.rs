@@ -27,18 +27,32 @@ pub(crate) struct Returns {
 
 impl Returns {
     /// Writes it to a run directory.
-    pub(crate) fn write(dir: &Path, dataset: String, table: ReturnTable, files: Vec<FileEntry>) -> Result<()> {
-        let sealed = Self { dataset, table, files, check: String::new() }.sealed();
+    pub(crate) fn write(
+        dir: &Path,
+        dataset: String,
+        table: ReturnTable,
+        files: Vec<FileEntry>,
+    ) -> Result<()> {
+        let sealed = Self {
+            dataset,
+            table,
+            files,
+            check: String::new(),
+        }
+        .sealed();
         let json = sealed.and_then(|returns| serde_json::to_vec_pretty(&returns));
-        Ok(write_whole(&dir.join(NAME), &json.map_err(|e| Error::run(dir, e.to_string()))?)?)
+        Ok(write_whole(
+            &dir.join(NAME),
+            &json.map_err(|e| Error::run(dir, e.to_string()))?,
+        )?)
     }
 
     /// Reads it, and checks it and the files beside it.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(NAME);
         let damaged = |what: &str| Error::run(&path, format!("{what}; train the run again"));
-        let read: Self =
-            serde_json::from_slice(&read_at_most(&path, MOST_TEXT)?).map_err(|e| damaged(&e.to_string()))?;
+        let read: Self = serde_json::from_slice(&read_at_most(&path, MOST_TEXT)?)
+            .map_err(|e| damaged(&e.to_string()))?;
         let check = read.check.clone();
         let read = read.sealed().map_err(|e| damaged(&e.to_string()))?;
         if !check.is_empty() && check != read.check {
@@ -47,10 +61,17 @@ impl Returns {
         if !read.table.is_whole() {
             return Err(damaged("the table of returns is not whole"));
         }
-        for entry in read.files.iter().filter(|entry| [CONFIG, ITEMS].contains(&entry.name.as_str())) {
+        for entry in read
+            .files
+            .iter()
+            .filter(|entry| [CONFIG, ITEMS].contains(&entry.name.as_str()))
+        {
             let path = dir.join(&entry.name);
             if sha256_hex(&read_at_most(&path, entry.bytes)?) != entry.sha256 {
-                return Err(Error::run(&path, "not the file that was saved (checksum); train the run again"));
+                return Err(Error::run(
+                    &path,
+                    "not the file that was saved (checksum); train the run again",
+                ));
             }
         }
         Ok(read)

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use prl_core::{Ask, Moment, Prompts, StepReturns};
 use prl_sessions::{
-    Dataset, Discount, FileEntry, ItemMap, ReturnTable, Rows, read_at_most, recover, sweep, write_whole,
+    Dataset, Discount, FileEntry, ItemMap, ReturnTable, Rows, read_at_most, recover, sweep,
+    write_whole,
 };
 
 use crate::baseline;
@@ -53,13 +54,23 @@ impl Run {
     pub fn create(dir: &Path, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
         if dir.join(CONFIG).exists() {
-            return Err(Error::run(dir, "already holds a run; go on with --resume, or name another --out"));
+            return Err(Error::run(
+                dir,
+                "already holds a run; go on with --resume, or name another --out",
+            ));
         }
-        let mean_over: Vec<Rows<'_>> =
-            config.mean_over.splits().iter().map(|&s| Rows::new(data, s, config.skip_first)).collect();
+        let mean_over: Vec<Rows<'_>> = config
+            .mean_over
+            .splits()
+            .iter()
+            .map(|&s| Rows::new(data, s, config.skip_first))
+            .collect();
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
         let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
-        let files = vec![FileEntry::of(ITEMS, &items), FileEntry::of(CONFIG, settings.as_bytes())];
+        let files = vec![
+            FileEntry::of(ITEMS, &items),
+            FileEntry::of(CONFIG, settings.as_bytes()),
+        ];
         write_whole(&dir.join(ITEMS), &items)?;
         Returns::write(dir, data.manifest().dataset.clone(), table, files)?;
         write_whole(&dir.join(CONFIG), settings.as_bytes())?;
@@ -70,14 +81,26 @@ impl Run {
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(CONFIG);
         if !path.exists() {
-            return Err(Error::run(dir, "no run here (config.toml is missing); make one with `prl train`"));
+            return Err(Error::run(
+                dir,
+                "no run here (config.toml is missing); make one with `prl train`",
+            ));
         }
-        let text = String::from_utf8(read_at_most(&path, MOST_TEXT)?).map_err(|e| Error::run(&path, e.to_string()))?;
+        let text = String::from_utf8(read_at_most(&path, MOST_TEXT)?)
+            .map_err(|e| Error::run(&path, e.to_string()))?;
         let config: Config = toml::from_str(&text).map_err(|e| Error::run(&path, e.to_string()))?;
-        config.check().map_err(|e| Error::run(&path, e.to_string()))?;
+        config
+            .check()
+            .map_err(|e| Error::run(&path, e.to_string()))?;
         let Returns { dataset, table, .. } = Returns::read(dir)?;
         let items = ItemMap::load(&dir.join(ITEMS))?;
-        Ok(Self { dir: dir.to_owned(), config, items, returns: table, dataset })
+        Ok(Self {
+            dir: dir.to_owned(),
+            config,
+            items,
+            returns: table,
+            dataset,
+        })
     }
 
     /// Where it lies.
@@ -111,7 +134,11 @@ impl Run {
         let data = Dataset::open(path)?;
         if data.manifest().dataset != self.dataset {
             let found = data.manifest().dataset.clone();
-            return Err(Error::OtherDataset { path: path.to_owned(), found, expected: self.dataset.clone() });
+            return Err(Error::OtherDataset {
+                path: path.to_owned(),
+                found,
+                expected: self.dataset.clone(),
+            });
         }
         Ok(data)
     }
@@ -120,7 +147,10 @@ impl Run {
     pub fn prompts(&self, ask: Ask, moments: &[Moment]) -> Prompts {
         let scale = self.config.model.prompt_scale;
         let prompt = |&at: &Moment| ask.prompt(scale, &Table(&self.returns), at, self.config.seed);
-        Prompts { returns: moments.iter().map(prompt).collect(), steps: moments.iter().map(|at| at.step).collect() }
+        Prompts {
+            returns: moments.iter().map(prompt).collect(),
+            steps: moments.iter().map(|at| at.step).collect(),
+        }
     }
 
     /// What a reward counts in a return from a session's start at step `t`, over what it counts in one from that step.
@@ -138,16 +168,31 @@ impl Run {
 
     /// A model of the run's shape with its initial values.
     pub(crate) fn fresh_model(&self, device: &Device) -> Result<Model> {
-        let Config { model, seed, method, .. } = &self.config;
+        let Config {
+            model,
+            seed,
+            method,
+            ..
+        } = &self.config;
         let (items, block, is_double) = (self.items.len(), self.config.block(), method.is_double());
-        let plan = Plan { dim: model.dim, items, block, is_double, seed: *seed, dtype: DType::F32 };
+        let plan = Plan {
+            dim: model.dim,
+            items,
+            block,
+            is_double,
+            seed: *seed,
+            dtype: DType::F32,
+        };
         Model::new(model, &plan, device)
     }
 
     /// The trained recommender: the best weights.
     pub fn load(&self, device: &Device) -> Result<Trained> {
         if !self.config.method.is_neural() {
-            return Ok(Trained::Baseline(baseline::load(self.config.method, &self.best())?));
+            return Ok(Trained::Baseline(baseline::load(
+                self.config.method,
+                &self.best(),
+            )?));
         }
         let model = self.fresh_model(device)?;
         self.best().load(&model)?;

@@ -32,16 +32,28 @@ impl Served {
     }
 
     /// The best items for each window under its prompt, best first, equal scores by lower index.
-    pub fn top(&self, windows: &Windows, prompts: &Prompts, wanted: &[Wanted<'_>]) -> Result<Vec<Top<f32>>> {
+    pub fn top(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Top<f32>>> {
         match (&self.trained, &self.catalogue) {
-            (Trained::Neural(model), Some(catalogue)) if !windows.is_empty() => {
-                model.with_hidden(windows, prompts, |hidden| Ok(catalogue.top(hidden, wanted)?))
-            }
+            (Trained::Neural(model), Some(catalogue)) if !windows.is_empty() => model.with_hidden(
+                windows,
+                prompts,
+                |hidden| Ok(catalogue.top(hidden, wanted)?),
+            ),
             _ => self.filtered(windows, prompts, wanted),
         }
     }
 
-    fn filtered(&self, windows: &Windows, prompts: &Prompts, wanted: &[Wanted<'_>]) -> Result<Vec<Top<f32>>> {
+    fn filtered(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Top<f32>>> {
         let room = |wanted: &Wanted<'_>| match wanted.among {
             Among::AllBut(items) => wanted.k + items.len(),
             Among::Only(_) => 0,
@@ -51,7 +63,11 @@ impl Served {
         let one = |((b, all), wanted): ((usize, Top<f32>), &Wanted<'_>)| match wanted.among {
             Among::AllBut(items) => {
                 let may = |item: &u32| items.binary_search(item).is_err();
-                Ok(all.into_iter().filter(|(item, _)| may(item)).take(wanted.k).collect())
+                Ok(all
+                    .into_iter()
+                    .filter(|(item, _)| may(item))
+                    .take(wanted.k)
+                    .collect())
             }
             Among::Only(items) => {
                 let (window, prompt) = row(windows, prompts, b);
@@ -62,7 +78,13 @@ impl Served {
                 Ok(top)
             }
         };
-        ranking.top.into_iter().enumerate().zip(wanted).map(one).collect()
+        ranking
+            .top
+            .into_iter()
+            .enumerate()
+            .zip(wanted)
+            .map(one)
+            .collect()
     }
 }
 
@@ -74,7 +96,13 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
         lengths: vec![windows.lengths[b]],
         steps: vec![windows.steps[b]],
     };
-    (window, Prompts { returns: vec![prompts.returns[b]], steps: vec![prompts.steps[b]] })
+    (
+        window,
+        Prompts {
+            returns: vec![prompts.returns[b]],
+            steps: vec![prompts.steps[b]],
+        },
+    )
 }
 
 #[cfg(test)]
@@ -87,18 +115,42 @@ mod tests {
     #[test]
     fn the_layout_and_the_filtered_lists_are_one() {
         let items = 150_u32;
-        let plan = Plan { dim: 8, items: 150, block: None, is_double: false, seed: 3, dtype: DType::F32 };
-        let shape = config::Model { dim: 8, window: 4, ..config::Model::default() };
-        let served = Served::new(Trained::Neural(Box::new(Model::new(&shape, &plan, &Device::Cpu).unwrap()))).unwrap();
+        let plan = Plan {
+            dim: 8,
+            items: 150,
+            block: None,
+            is_double: false,
+            seed: 3,
+            dtype: DType::F32,
+        };
+        let shape = config::Model {
+            dim: 8,
+            window: 4,
+            ..config::Model::default()
+        };
+        let served = Served::new(Trained::Neural(Box::new(
+            Model::new(&shape, &plan, &Device::Cpu).unwrap(),
+        )))
+        .unwrap();
         let (mut windows, mut prompts) = (Windows::new(4), Prompts::default());
         for n in 0..9 {
-            windows.push(&(0..n).map(|t| (n * 31 + t * 17) % items).collect::<Vec<_>>(), items);
+            windows.push(
+                &(0..n)
+                    .map(|t| (n * 31 + t * 17) % items)
+                    .collect::<Vec<_>>(),
+                items,
+            );
             prompts.returns.push(1.0);
             prompts.steps.push(n);
         }
         let some: Vec<u32> = (0..items).step_by(3).collect();
         let filters = [Among::AllBut(&[]), Among::AllBut(&some), Among::Only(&some)];
-        let wanted: Vec<Wanted<'_>> = (0..9).map(|b| Wanted { k: b * 7, among: filters[b % 3] }).collect();
+        let wanted: Vec<Wanted<'_>> = (0..9)
+            .map(|b| Wanted {
+                k: b * 7,
+                among: filters[b % 3],
+            })
+            .collect();
         assert!(served.catalogue.is_some());
         let tops = served.top(&windows, &prompts, &wanted).unwrap();
         assert_eq!(tops, served.filtered(&windows, &prompts, &wanted).unwrap());

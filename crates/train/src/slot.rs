@@ -34,12 +34,23 @@ impl Slot {
     /// With moments of zero.
     pub(crate) fn new(param: Var) -> Result<Self> {
         let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
-        Ok(Self { first: zeros()?, second: zeros()?, param })
+        Ok(Self {
+            first: zeros()?,
+            second: zeros()?,
+            param,
+        })
     }
 
     /// The same parameter, from values.
-    pub(crate) fn from_values(values: Vec<f64>, shape: (usize, usize), dtype: DType, device: &Device) -> Result<Self> {
-        let values = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
+    pub(crate) fn from_values(
+        values: Vec<f64>,
+        shape: (usize, usize),
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let values = Tensor::from_vec(values, shape, &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)?;
         Self::new(Var::from_tensor(&values)?)
     }
 
@@ -54,8 +65,12 @@ impl Slot {
         }
         let grad = grad.contiguous()?;
         match self.param.dtype() {
-            DType::F32 => with(&grad, |g: &[f32]| self.with_slots(|slots| update(by.step(), slots, g))),
-            DType::F64 => with(&grad, |g: &[f64]| self.with_slots(|slots| update(by.step(), slots, g))),
+            DType::F32 => with(&grad, |g: &[f32]| {
+                self.with_slots(|slots| update(by.step(), slots, g))
+            }),
+            DType::F64 => with(&grad, |g: &[f64]| {
+                self.with_slots(|slots| update(by.step(), slots, g))
+            }),
             other => bail!("parameters are f32 or f64, not {other:?}"),
         }
     }
@@ -64,25 +79,46 @@ impl Slot {
     pub(crate) fn step_all(by: Update<'_>, slots: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
         if slots.iter().all(|(slot, _)| is_on_gpu(&slot.param)) {
-            let grads = slots.iter().map(|(_, grad)| grad.contiguous()).collect::<Result<Vec<_>>>()?;
+            let grads = slots
+                .iter()
+                .map(|(_, grad)| grad.contiguous())
+                .collect::<Result<Vec<_>>>()?;
             let all = slots.iter().zip(&grads);
-            let all: Vec<_> = all.map(|((s, _), grad)| [&*s.param, &*s.first, &*s.second, grad]).collect();
+            let all: Vec<_> = all
+                .map(|((s, _), grad)| [&*s.param, &*s.first, &*s.second, grad])
+                .collect();
             return prl_kernels::adam::gpu::update(by.step(), &all, by.watch.on_gpu.as_ref());
         }
-        slots.iter().try_for_each(|(slot, grad)| slot.step(by, grad))
+        slots
+            .iter()
+            .try_for_each(|(slot, grad)| slot.step(by, grad))
     }
 
     /// Adam's step under a gradient that is zero but for some rows (ascending, distinct); every row's moments decay.
-    pub(crate) fn step_rows<T: MutableStorage>(&self, step: Step<T>, rows: &[u32], grads: &[T]) -> Result<()> {
+    pub(crate) fn step_rows<T: MutableStorage>(
+        &self,
+        step: Step<T>,
+        rows: &[u32],
+        grads: &[T],
+    ) -> Result<()> {
         let width = self.param.dim(1)?;
         self.with_slots(|slots| update_rows(step, slots, width, rows, grads))
     }
 
     /// Calls `f` with parameter and moments as slices. CPU only.
-    pub(crate) fn with_slots<T: MutableStorage, R>(&self, f: impl FnOnce(Slots<'_, T>) -> R) -> Result<R> {
+    pub(crate) fn with_slots<T: MutableStorage, R>(
+        &self,
+        f: impl FnOnce(Slots<'_, T>) -> R,
+    ) -> Result<R> {
         with_mut(&self.param, |param: &mut [T]| {
             with_mut(&self.first, |first: &mut [T]| {
-                with_mut(&self.second, |second: &mut [T]| Ok(f(Slots { param, first, second })))
+                with_mut(&self.second, |second: &mut [T]| {
+                    Ok(f(Slots {
+                        param,
+                        first,
+                        second,
+                    }))
+                })
             })
         })
     }
@@ -91,7 +127,8 @@ impl Slot {
     fn step_composed(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         let first = ((self.first.as_tensor() * adam.beta1)? + (grad * (1.0 - adam.beta1))?)?;
-        let second = ((self.second.as_tensor() * adam.beta2)? + (grad.sqr()? * (1.0 - adam.beta2))?)?;
+        let second =
+            ((self.second.as_tensor() * adam.beta2)? + (grad.sqr()? * (1.0 - adam.beta2))?)?;
         let scale = ((&second / (1.0 - adam.beta2.powi(t)))?.sqrt()? + adam.eps)?;
         let delta = ((&first / scale)? * (adam.lr / (1.0 - adam.beta1.powi(t))))?;
         self.param.set(&(self.param.as_tensor() - delta)?)?;
@@ -118,8 +155,22 @@ mod tests {
         let slot = || Slot::from_values(values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap();
         let (fused, composed) = (slot(), slot());
         for t in 1..5 {
-            let grad = Tensor::from_vec(values.iter().map(|x| x * t as f64).collect(), (3, 4), &Device::Cpu).unwrap();
-            fused.step(Update { adam: Adam::new(0.01), t, watch: &Watch::none() }, &grad).unwrap();
+            let grad = Tensor::from_vec(
+                values.iter().map(|x| x * t as f64).collect(),
+                (3, 4),
+                &Device::Cpu,
+            )
+            .unwrap();
+            fused
+                .step(
+                    Update {
+                        adam: Adam::new(0.01),
+                        t,
+                        watch: &Watch::none(),
+                    },
+                    &grad,
+                )
+                .unwrap();
             composed.step_composed(Adam::new(0.01), t, &grad).unwrap();
         }
         let flat = |s: &Slot| s.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();

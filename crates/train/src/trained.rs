@@ -57,10 +57,17 @@ fn history(windows: &Windows, b: usize) -> &[u32] {
     if windows.steps[b] == 0 { &[] } else { items }
 }
 
-fn rank_densely(baseline: &dyn Baseline, windows: &Windows, targets: Option<&[u32]>, k: usize) -> Result<Ranking<f32>> {
+fn rank_densely(
+    baseline: &dyn Baseline,
+    windows: &Windows,
+    targets: Option<&[u32]>,
+    k: usize,
+) -> Result<Ranking<f32>> {
     let one = |b: usize| {
         let scores = baseline.scores(history(windows, b));
-        let rank = targets.map(|t| pessimistic_rank(&scores, t[b])).transpose()?;
+        let rank = targets
+            .map(|t| pessimistic_rank(&scores, t[b]))
+            .transpose()?;
         let mut top: Vec<(u32, f32)> = scores.into_iter().zip(0..).map(|(s, i)| (i, s)).collect();
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if 0 < k && k < top.len() {
@@ -70,7 +77,13 @@ fn rank_densely(baseline: &dyn Baseline, windows: &Windows, targets: Option<&[u3
         top.sort_unstable_by(order);
         Ok((rank, top))
     };
-    let rows: Vec<_> = (0..windows.len()).into_par_iter().map(one).collect::<Result<_>>()?;
+    let rows: Vec<_> = (0..windows.len())
+        .into_par_iter()
+        .map(one)
+        .collect::<Result<_>>()?;
     let (ranks, top): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    Ok(Ranking { ranks: ranks.into_iter().flatten().collect(), top })
+    Ok(Ranking {
+        ranks: ranks.into_iter().flatten().collect(),
+        top,
+    })
 }

@@ -93,7 +93,10 @@ pub fn train_over(
     check(&**ranks, config, device)?;
     ranks.check(config.method.is_double(), device)?;
     let data = ranks.agree(Dataset::open(&config.data).map_err(Error::from))?;
-    let held = ranks.is_first().then(|| hold(config, dir, &data, resume)).transpose();
+    let held = ranks
+        .is_first()
+        .then(|| hold(config, dir, &data, resume))
+        .transpose();
     // The others look when all of it is there.
     let held = ranks.agree(held)?;
     let (_lock, run) = match held {
@@ -106,7 +109,10 @@ pub fn train_over(
     }
     for split in [Split::Train, Split::Val] {
         if Rows::new(&data, split, config.skip_first).is_empty() {
-            return Err(Error::EmptySplit { path: data.dir().to_owned(), split: split.name() });
+            return Err(Error::EmptySplit {
+                path: data.dir().to_owned(),
+                split: split.name(),
+            });
         }
     }
     if config.method.is_neural() {
@@ -124,11 +130,16 @@ fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
     check_bf16_head(config.bf16_head, device)?;
     let size = ranks.size();
     if size > 1 && !config.method.is_neural() {
-        return Err(Error::Config(format!("{} has no training to share; leave --mpi out", config.method.name())));
+        return Err(Error::Config(format!(
+            "{} has no training to share; leave --mpi out",
+            config.method.name()
+        )));
     }
     if !config.batch_size.is_multiple_of(size) {
         let batch = config.batch_size;
-        return Err(Error::Config(format!("batch_size {batch} does not fall into {size} equal shares, one a rank")));
+        return Err(Error::Config(format!(
+            "batch_size {batch} does not fall into {size} equal shares, one a rank"
+        )));
     }
     Ok(())
 }
@@ -159,7 +170,11 @@ fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run
     }
     if data.manifest().dataset != run.dataset() {
         let found = data.manifest().dataset.clone();
-        return Err(Error::OtherDataset { path: data.dir().into(), found, expected: run.dataset().into() });
+        return Err(Error::OtherDataset {
+            path: data.dir().into(),
+            found,
+            expected: run.dataset().into(),
+        });
     }
     Ok(run)
 }
@@ -171,29 +186,69 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
     let lr = if log == "rc15" { 0.01 } else { 0.005 };
     config.lr = config.lr.or(Some(lr));
     if config.method == Method::Sac {
-        config.warm_up = config.warm_up.or(Some(warm_up_steps(config.model.encoder.name(), log)));
+        config.warm_up = config
+            .warm_up
+            .or(Some(warm_up_steps(config.model.encoder.name(), log)));
     }
     config
 }
 
 /// A baseline has nothing to train but what it remembers.
-fn fit(run: &Run, data: &Dataset, device: &Device, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome> {
+fn fit(
+    run: &Run,
+    data: &Dataset,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
     let start = Instant::now();
-    let weights = run.best().save_arrays(baseline::fit(run.config().method, data)?)?;
-    let Some(val) = validate(stop, run, &run.load(device)?, data)? else { return Ok(Outcome::Interrupted(0)) };
+    let weights = run
+        .best()
+        .save_arrays(baseline::fit(run.config().method, data)?)?;
+    let Some(val) = validate(stop, run, &run.load(device)?, data)? else {
+        return Ok(Outcome::Interrupted(0));
+    };
     let seconds = start.elapsed().as_secs_f64();
-    let evaluation = Evaluation { step: 0, epoch: 0.0, loss: None, seconds, val };
-    write_whole(&run.dir().join("metrics.jsonl"), json_line(&evaluation)?.as_bytes())?;
+    let evaluation = Evaluation {
+        step: 0,
+        epoch: 0.0,
+        loss: None,
+        seconds,
+        val,
+    };
+    write_whole(
+        &run.dir().join("metrics.jsonl"),
+        json_line(&evaluation)?.as_bytes(),
+    )?;
     observer.evaluated(&evaluation, true);
-    let progress = Progress { seconds, ..Progress::default() };
-    Ok(Outcome::Finished(Box::new(run.finish(&weights, data, &progress, device)?)))
+    let progress = Progress {
+        seconds,
+        ..Progress::default()
+    };
+    Ok(Outcome::Finished(Box::new(
+        run.finish(&weights, data, &progress, device)?,
+    )))
 }
 
 /// The scores on the validation split; nothing if it was asked to stop before it had them.
-fn validate(stop: &AtomicBool, run: &Run, model: &Trained, data: &Dataset) -> Result<Option<Scores>> {
+fn validate(
+    stop: &AtomicBool,
+    run: &Run,
+    model: &Trained,
+    data: &Dataset,
+) -> Result<Option<Scores>> {
     let rows = Rows::new(data, Split::Val, run.config().skip_first);
-    let said = cases_unless(stop, run, model, &rows, run.ask(), run.config().batch_size.max(256), 0)?;
-    said.map(|said| Ok(Scores::of(&said.cases, run.config().rewards)?)).transpose()
+    let said = cases_unless(
+        stop,
+        run,
+        model,
+        &rows,
+        run.ask(),
+        run.config().batch_size.max(256),
+        0,
+    )?;
+    said.map(|said| Ok(Scores::of(&said.cases, run.config().rewards)?))
+        .transpose()
 }
 
 fn json_line(evaluation: &Evaluation) -> Result<String> {

@@ -25,7 +25,12 @@ impl Watch {
     pub(crate) fn over(hidden: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
-            return Ok(Self { on_gpu: Some(prl_kernels::gpu::Watch::new(hidden.device(), hidden.dim(0)?)?) });
+            return Ok(Self {
+                on_gpu: Some(prl_kernels::gpu::Watch::new(
+                    hidden.device(),
+                    hidden.dim(0)?,
+                )?),
+            });
         }
         _ = hidden;
         Ok(Self::none())
@@ -43,7 +48,10 @@ impl Watch {
     pub(crate) fn looks_at(&self, tensors: &[&Tensor]) -> Result<bool> {
         #[cfg(feature = "cuda")]
         if let Some(watch) = &self.on_gpu {
-            let tensors = tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<Vec<_>>>()?;
+            let tensors = tensors
+                .iter()
+                .map(|tensor| tensor.contiguous())
+                .collect::<Result<Vec<_>>>()?;
             watch.look_at(&tensors.iter().collect::<Vec<_>>())?;
             return Ok(true);
         }

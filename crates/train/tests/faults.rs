@@ -15,11 +15,23 @@ const NO_SPACE: i32 = 28;
 const IO: i32 = 5;
 
 fn run(config: &Config, dir: &Path) -> Result<Outcome, Error> {
-    train(config, dir, &Device::Cpu, true, &AtomicBool::new(false), &mut Quiet)
+    train(
+        config,
+        dir,
+        &Device::Cpu,
+        true,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
 }
 
 fn small(dir: &Path, method: Method) -> Config {
-    let mut config = Config { method, max_steps: Some(6), eval_every: 2, ..quick(ring(dir, 60)) };
+    let mut config = Config {
+        method,
+        max_steps: Some(6),
+        eval_every: 2,
+        ..quick(ring(dir, 60))
+    };
     (config.batch_size, config.model.dim) = (8, 4);
     config
 }
@@ -35,9 +47,13 @@ fn saved(dir: &Path) -> Option<u64> {
 fn no_failing_operation_costs_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let (mut tried, mut by_kind) = (0, std::collections::BTreeMap::new());
-    for (method, faults) in
-        [(Method::Prl, &[Fault::Once(IO), Fault::Once(NO_SPACE), Fault::Dead][..]), (Method::Sqn, &[Fault::Dead])]
-    {
+    for (method, faults) in [
+        (
+            Method::Prl,
+            &[Fault::Once(IO), Fault::Once(NO_SPACE), Fault::Dead][..],
+        ),
+        (Method::Sqn, &[Fault::Dead]),
+    ] {
         let config = small(dir.path(), method);
         let whole = dir.path().join("whole").join(method.name());
         run(&config, &whole).unwrap();
@@ -45,28 +61,53 @@ fn no_failing_operation_costs_a_checkpoint() {
             for n in 0.. {
                 let out = dir.path().join(format!("{}-{fault:?}-{n}", method.name()));
                 let (ended, operations) = with(n, fault, || run(&config, &out));
-                let Some(&operation) = operations.get(n) else { break };
+                let Some(&operation) = operations.get(n) else {
+                    break;
+                };
                 // Older things that could not be removed are the next start's.
-                assert!(ended.is_err() || operation == Operation::Remove, "{fault:?} at {n}, {operation:?}: silent");
-                let published = operations[..n].iter().filter(|&&o| o == Operation::Rename).count();
-                // Items, returns and settings, then best and checkpoint at each validation at most.
-                assert!(saved(&out).unwrap_or(0) >= 2 * (published.saturating_sub(3) as u64 / 2), "{fault:?} at {n}");
-                run(&config, &out).unwrap_or_else(|e| panic!("{fault:?} at {n}, {operation:?}: {e}"));
-                same_end(&whole, &out);
-                let left = |dir: &Path| fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
                 assert!(
-                    left(&out).iter().all(|name| !name.to_string_lossy().starts_with(".staged")),
+                    ended.is_err() || operation == Operation::Remove,
+                    "{fault:?} at {n}, {operation:?}: silent"
+                );
+                let published = operations[..n]
+                    .iter()
+                    .filter(|&&o| o == Operation::Rename)
+                    .count();
+                // Items, returns and settings, then best and checkpoint at each validation at most.
+                assert!(
+                    saved(&out).unwrap_or(0) >= 2 * (published.saturating_sub(3) as u64 / 2),
+                    "{fault:?} at {n}"
+                );
+                run(&config, &out)
+                    .unwrap_or_else(|e| panic!("{fault:?} at {n}, {operation:?}: {e}"));
+                same_end(&whole, &out);
+                let left = |dir: &Path| {
+                    fs::read_dir(dir)
+                        .unwrap()
+                        .map(|e| e.unwrap().file_name())
+                        .collect::<Vec<_>>()
+                };
+                assert!(
+                    left(&out)
+                        .iter()
+                        .all(|name| !name.to_string_lossy().starts_with(".staged")),
                     "{:?}",
                     left(&out)
                 );
                 fs::remove_dir_all(&out).unwrap();
                 tried += 1;
-                *by_kind.entry(format!("{operation:?}").to_lowercase()).or_insert(0) += 1;
+                *by_kind
+                    .entry(format!("{operation:?}").to_lowercase())
+                    .or_insert(0) += 1;
             }
         }
     }
     assert!(tried > 200, "{tried}");
-    println!("RELIABILITY faults {} {}", tried, serde_json::to_string(&by_kind).unwrap());
+    println!(
+        "RELIABILITY faults {} {}",
+        tried,
+        serde_json::to_string(&by_kind).unwrap()
+    );
 }
 
 /// A finished run, and ways to spoil it.
@@ -80,7 +121,10 @@ impl Spoiled {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("run");
         run(&small(dir.path(), Method::Prl), &out).unwrap();
-        Self { run: out, _dir: dir }
+        Self {
+            run: out,
+            _dir: dir,
+        }
     }
 
     /// What opening and loading the run says after `spoil` changed one of its files.
@@ -92,7 +136,9 @@ impl Spoiled {
         fs::write(&path, &bytes).unwrap();
         let loaded = Run::open(&self.run).and_then(|run| run.load(&Device::Cpu));
         fs::write(&path, before).unwrap();
-        loaded.err().map_or_else(|| "loaded".into(), |error| error.to_string())
+        loaded
+            .err()
+            .map_or_else(|| "loaded".into(), |error| error.to_string())
     }
 }
 
@@ -107,7 +153,10 @@ fn files_that_are_not_as_they_were_saved_are_refused_by_name() {
         let flipped = spoiled.says(weights, |bytes| bytes[at] ^= 1 << (at % 8));
         let cut = spoiled.says(weights, |bytes| bytes.truncate(at));
         for said in [flipped, cut] {
-            assert!(said.contains("weights.safetensors") && said.contains("checksum"), "byte {at}: {said}");
+            assert!(
+                said.contains("weights.safetensors") && said.contains("checksum"),
+                "byte {at}: {said}"
+            );
             tried += 1;
         }
     }
@@ -115,9 +164,17 @@ fn files_that_are_not_as_they_were_saved_are_refused_by_name() {
     let other = fs::read(spoiled.run.join("checkpoint/moments.safetensors")).unwrap();
     let swapped = spoiled.says(weights, |bytes| *bytes = other);
     for said in [longer, swapped] {
-        assert!(said.contains("weights.safetensors") && said.contains("checksum"), "{said}");
+        assert!(
+            said.contains("weights.safetensors") && said.contains("checksum"),
+            "{said}"
+        );
     }
-    for file in ["best/manifest.json", "returns.json", "items.safetensors", "config.toml"] {
+    for file in [
+        "best/manifest.json",
+        "returns.json",
+        "items.safetensors",
+        "config.toml",
+    ] {
         let size = fs::metadata(spoiled.run.join(file)).unwrap().len() as usize;
         for at in [0, size / 2, size - 1] {
             let said = spoiled.says(file, |bytes| bytes.truncate(at));
@@ -133,7 +190,10 @@ fn a_moment_that_was_changed_is_refused_when_the_run_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let config = small(dir.path(), Method::Prl);
     let out = dir.path().join("run");
-    let longer = Config { max_steps: Some(8), ..config.clone() };
+    let longer = Config {
+        max_steps: Some(8),
+        ..config.clone()
+    };
     run(&longer, &out).unwrap();
     fs::remove_file(out.join("manifest.json")).unwrap();
     let path = out.join("checkpoint/moments.safetensors");
@@ -141,5 +201,8 @@ fn a_moment_that_was_changed_is_refused_when_the_run_goes_on() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, bytes).unwrap();
     let error = run(&longer, &out).unwrap_err().to_string();
-    assert!(error.contains("moments.safetensors") && error.contains("checksum"), "{error}");
+    assert!(
+        error.contains("moments.safetensors") && error.contains("checksum"),
+        "{error}"
+    );
 }

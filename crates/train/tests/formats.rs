@@ -23,7 +23,10 @@ fn fixture() -> PathBuf {
 fn copied(to: &Path) -> PathBuf {
     for dir in ["data", "run/best", "run/checkpoint", "run"] {
         fs::create_dir_all(to.join(dir)).unwrap();
-        for entry in fs::read_dir(fixture().join(dir)).unwrap().map(Result::unwrap) {
+        for entry in fs::read_dir(fixture().join(dir))
+            .unwrap()
+            .map(Result::unwrap)
+        {
             if entry.path().is_file() {
                 fs::copy(entry.path(), to.join(dir).join(entry.file_name())).unwrap();
             }
@@ -36,21 +39,42 @@ fn copied(to: &Path) -> PathBuf {
 fn version_1_gives_the_numbers_it_gave() {
     let data = Dataset::open(&fixture().join("data")).unwrap();
     let test = data.manifest().splits["test"];
-    assert_eq!((data.items().len(), data.sessions().len(), data.item_indices().len()), (50, 200, 1163));
+    assert_eq!(
+        (
+            data.items().len(),
+            data.sessions().len(),
+            data.item_indices().len()
+        ),
+        (50, 200, 1163)
+    );
     assert_eq!((test.sessions, test.clicks, test.purchases), (20, 80, 2));
     assert_eq!(data.manifest().dataset, DATASET);
 
     let run = Run::open(&fixture().join("run")).unwrap();
-    assert_eq!((run.dataset(), run.model_name().unwrap().as_str()), (DATASET, MODEL));
+    assert_eq!(
+        (run.dataset(), run.model_name().unwrap().as_str()),
+        (DATASET, MODEL)
+    );
     assert_eq!(run.manifest().unwrap().unwrap().best_step, 40);
     let model = run.load(&Device::Cpu).unwrap();
     let (report, _) = evaluate(&run, &model, &data, Split::Test, run.ask(), 64).unwrap();
-    let close = |found: Option<f64>, then: f64| assert!((found.unwrap() - then).abs() < 1e-9, "{found:?}, then {then}");
+    let close = |found: Option<f64>, then: f64| {
+        assert!(
+            (found.unwrap() - then).abs() < 1e-9,
+            "{found:?}, then {then}"
+        )
+    };
     close(report.scores.all.hr20, HR20);
     close(report.scores.all.ndcg20, NDCG20);
-    let answer = run.recommend(&model, &[Event::click("99")], run.ask(), 3).unwrap();
+    let answer = run
+        .recommend(&model, &[Event::click("99")], run.ask(), 3)
+        .unwrap();
     for (item, (name, score)) in answer.items.iter().zip(BEST) {
-        assert!(item.item == name && (item.score - score).abs() < 1e-5, "{:?}", answer.items);
+        assert!(
+            item.item == name && (item.score - score).abs() < 1e-5,
+            "{:?}",
+            answer.items
+        );
     }
 }
 
@@ -64,14 +88,29 @@ fn what_is_newer_is_refused_with_what_to_do() {
         let after = before.replace("\"format_version\": 1", "\"format_version\": 2");
         assert_ne!(before, after, "{file} carries its version");
         fs::write(&path, after).unwrap();
-        let dataset = Dataset::open(&copy.join("data")).err().map(|e| e.to_string());
+        let dataset = Dataset::open(&copy.join("data"))
+            .err()
+            .map(|e| e.to_string());
         let run = Run::open(&copy.join("run")).unwrap();
-        let run = run.manifest().err().or_else(|| run.load(&Device::Cpu).err()).map(|e| e.to_string());
+        let run = run
+            .manifest()
+            .err()
+            .or_else(|| run.load(&Device::Cpu).err())
+            .map(|e| e.to_string());
         fs::write(&path, before).unwrap();
-        dataset.or(run).unwrap_or_else(|| panic!("{file} of version 2 is taken"))
+        dataset
+            .or(run)
+            .unwrap_or_else(|| panic!("{file} of version 2 is taken"))
     };
-    for file in ["data/manifest.json", "run/manifest.json", "run/best/manifest.json"] {
+    for file in [
+        "data/manifest.json",
+        "run/manifest.json",
+        "run/best/manifest.json",
+    ] {
         let said = newer(file);
-        assert!(said.contains(file) && said.contains("version 2") && said.contains("use the"), "{said}");
+        assert!(
+            said.contains(file) && said.contains("version 2") && said.contains("use the"),
+            "{said}"
+        );
     }
 }

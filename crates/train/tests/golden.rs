@@ -9,16 +9,24 @@ use prl_sessions::{Next, Windows};
 use prl_train::{Examples, Model, ModelConfig, Plan, Transitions, Turn};
 
 fn fill(n: usize, phase: f64, offset: f64) -> Vec<f64> {
-    (0..n).map(|i| offset + 0.5 * (0.7 * i as f64 + phase).sin()).collect()
+    (0..n)
+        .map(|i| offset + 0.5 * (0.7 * i as f64 + phase).sin())
+        .collect()
 }
 
 /// The GRU's kernel from the script's nine parameters: gates z, g, s with W, U, b each, the first at this phase.
 fn gru_kernel(phase: f64) -> Vec<f64> {
     let part = |rows: usize, which: usize| {
-        let gates: Vec<Vec<f64>> =
-            (0..3).map(|gate| fill(rows * 4, phase + (3 * gate + which) as f64 / 10.0, 0.0)).collect();
+        let gates: Vec<Vec<f64>> = (0..3)
+            .map(|gate| fill(rows * 4, phase + (3 * gate + which) as f64 / 10.0, 0.0))
+            .collect();
         (0..rows)
-            .flat_map(|r| gates.iter().flat_map(|g| g[4 * r..][..4].to_vec()).collect::<Vec<_>>())
+            .flat_map(|r| {
+                gates
+                    .iter()
+                    .flat_map(|g| g[4 * r..][..4].to_vec())
+                    .collect::<Vec<_>>()
+            })
             .collect::<Vec<_>>()
     };
     [part(4, 0), part(4, 1), part(1, 2)].concat()
@@ -42,7 +50,9 @@ const BLOCK: [&str; 12] = [
 
 /// The values of a parameter of `n` elements: the i-th of the script, from 1, has phase i / 10, in a second network 3 more.
 fn values(name: &str, n: usize) -> Vec<f64> {
-    let (name, offset) = name.strip_prefix("second.").map_or((name, 0.0), |name| (name, 3.0));
+    let (name, offset) = name
+        .strip_prefix("second.")
+        .map_or((name, 0.0), |name| (name, 3.0));
     let at = |i: usize| i as f64 / 10.0 + offset;
     match name {
         "embedding.weight" => fill(n, at(1), 0.0),
@@ -52,19 +62,38 @@ fn values(name: &str, n: usize) -> Vec<f64> {
         "critic.weight" => fill(n, at(13), 0.0),
         "critic.bias" => fill(n, at(14), 0.0),
         _ => {
-            let i = BLOCK.iter().position(|b| name == format!("prompt.{b}")).unwrap();
-            fill(n, at(13 + i), if name.ends_with(".scale") { 1.0 } else { 0.0 })
+            let i = BLOCK
+                .iter()
+                .position(|b| name == format!("prompt.{b}"))
+                .unwrap();
+            fill(
+                n,
+                at(13 + i),
+                if name.ends_with(".scale") { 1.0 } else { 0.0 },
+            )
         }
     }
 }
 
 fn model(block: Option<BlockConfig>, is_double: bool) -> Model {
-    let shape = ModelConfig { dim: 4, window: 5, ..ModelConfig::default() };
-    let plan = Plan { dim: 4, items: 7, block, is_double, seed: 0, dtype: DType::F64 };
+    let shape = ModelConfig {
+        dim: 4,
+        window: 5,
+        ..ModelConfig::default()
+    };
+    let plan = Plan {
+        dim: 4,
+        items: 7,
+        block,
+        is_double,
+        seed: 0,
+        dtype: DType::F64,
+    };
     let model = Model::new(&shape, &plan, &Device::Cpu).unwrap();
     for (name, var) in model.parameters() {
         let values = values(&name, var.elem_count());
-        var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+        var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap())
+            .unwrap();
     }
     model
 }
@@ -77,8 +106,17 @@ fn batch() -> Examples {
         lengths: vec![5, 3, 1, 1],
         steps: vec![5, 3, 1, 0],
     };
-    let prompts = Prompts { returns: vec![0.5, 1.5, 0.8, 1.1], steps: windows.steps.clone() };
-    Examples { windows, prompts, targets: vec![2, 6, 0, 4], scale: vec![0.25; 4], transitions: None }
+    let prompts = Prompts {
+        returns: vec![0.5, 1.5, 0.8, 1.1],
+        steps: windows.steps.clone(),
+    };
+    Examples {
+        windows,
+        prompts,
+        targets: vec![2, 6, 0, 4],
+        scale: vec![0.25; 4],
+        transitions: None,
+    }
 }
 
 const REWARDS: [f64; 4] = [0.2, 1.0, 0.2, 1.0];
@@ -86,8 +124,14 @@ const REWARDS: [f64; 4] = [0.2, 1.0, 0.2, 1.0];
 fn check(model: &Model, turns: &[Turn], examples: &Examples, losses: &[f64]) {
     assert_eq!(turns.len(), losses.len());
     for (turn, theirs) in turns.iter().zip(losses) {
-        let ours = model.step(Adam::new(0.01), *turn, examples, &mut Default::default()).unwrap();
-        assert!((ours - theirs).abs() < 5e-8, "step {}: {ours}, PyTorch has {theirs}", turn.step);
+        let ours = model
+            .step(Adam::new(0.01), *turn, examples, &mut Default::default())
+            .unwrap();
+        assert!(
+            (ours - theirs).abs() < 5e-8,
+            "step {}: {ours}, PyTorch has {theirs}",
+            turn.step
+        );
     }
 }
 
@@ -138,10 +182,22 @@ fn gru_under_normal_training_agrees_with_pytorch() {
 
 #[test]
 fn gru_under_prl_agrees_with_pytorch() {
-    let block = BlockConfig { dropout: 0.0, steps: 6, ..BlockConfig::default() };
-    let examples = Examples { scale: REWARDS.map(|r| r / 4.0).into(), ..batch() };
+    let block = BlockConfig {
+        dropout: 0.0,
+        steps: 6,
+        ..BlockConfig::default()
+    };
+    let examples = Examples {
+        scale: REWARDS.map(|r| r / 4.0).into(),
+        ..batch()
+    };
     let losses = [2.4655759, 2.3436194, 2.2247992, 2.1113385];
-    check(&model(Some(block), false), &[1, 2, 3, 4].map(Turn::single), &examples, &losses);
+    check(
+        &model(Some(block), false),
+        &[1, 2, 3, 4].map(Turn::single),
+        &examples,
+        &losses,
+    );
 }
 
 // import math, torch
@@ -186,15 +242,37 @@ fn gru_under_prl_agrees_with_pytorch() {
 fn check_double(critic: Option<Critic>, losses: &[f64]) {
     let windows = Windows {
         width: 5,
-        items: [[3, 6, 3, 1, 2], [5, 2, 4, 6, 7], [6, 0, 7, 7, 7], [4, 7, 7, 7, 7]].concat(),
+        items: [
+            [3, 6, 3, 1, 2],
+            [5, 2, 4, 6, 7],
+            [6, 0, 7, 7, 7],
+            [4, 7, 7, 7, 7],
+        ]
+        .concat(),
         lengths: vec![5, 4, 2, 1],
         steps: vec![6, 4, 2, 1],
     };
-    let next = Next { windows, ends: vec![false, true, false, false] };
-    let transitions = Transitions { rewards: REWARDS.into(), next, gamma: 0.5, critic };
+    let next = Next {
+        windows,
+        ends: vec![false, true, false, false],
+    };
+    let transitions = Transitions {
+        rewards: REWARDS.into(),
+        next,
+        gamma: 0.5,
+        critic,
+    };
     let turn = |step, main, taken| Turn { step, main, taken };
     let turns = [turn(1, 0, 1), turn(2, 1, 1), turn(3, 0, 2), turn(4, 1, 2)];
-    check(&model(None, true), &turns, &Examples { transitions: Some(transitions), ..batch() }, losses);
+    check(
+        &model(None, true),
+        &turns,
+        &Examples {
+            transitions: Some(transitions),
+            ..batch()
+        },
+        losses,
+    );
 }
 
 #[test]
@@ -204,5 +282,8 @@ fn gru_under_sqn_agrees_with_pytorch() {
 
 #[test]
 fn gru_under_sac_agrees_with_pytorch() {
-    check_double(Some(Critic { warm_up: 0 }), &[0.63998591, 0.36785168, 0.61897504, 0.41612543]);
+    check_double(
+        Some(Critic { warm_up: 0 }),
+        &[0.63998591, 0.36785168, 0.61897504, 0.41612543],
+    );
 }

@@ -12,7 +12,8 @@ use prl_core::{Ask, Keys, Prompts};
 use prl_kernels::adam::Adam;
 use prl_sessions::{Split, Windows};
 use prl_train::{
-    Config, Device, Error, Examples, Method, Model, Outcome, Plan, Run, StepTimes, Turn, cases, device, rows, train,
+    Config, Device, Error, Examples, Method, Model, Outcome, Plan, Run, StepTimes, Turn, cases,
+    device, rows, train,
 };
 
 fn gpu() -> Device {
@@ -20,20 +21,39 @@ fn gpu() -> Device {
 }
 
 fn config(dir: &Path) -> Config {
-    Config { max_steps: Some(3), eval_every: 3, batch_size: 40, warm_up: Some(1), ..quick(ring(dir, 200)) }
+    Config {
+        max_steps: Some(3),
+        eval_every: 3,
+        batch_size: 40,
+        warm_up: Some(1),
+        ..quick(ring(dir, 200))
+    }
 }
 
 fn finish(config: &Config, dir: &Path, device: &Device) -> Run {
-    let outcome = train(config, dir, device, true, &AtomicBool::new(false), &mut Quiet).unwrap();
+    let outcome = train(
+        config,
+        dir,
+        device,
+        true,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
+    .unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     Run::open(dir).unwrap()
 }
 
 /// The first moments of a run's end: sums of its gradients.
 fn moments(run: &Path) -> HashMap<String, Vec<f32>> {
-    let saved = safetensors::load(run.join("checkpoint/moments.safetensors"), &Device::Cpu).unwrap();
-    let first = saved.into_iter().filter(|(name, _)| name.starts_with("first."));
-    first.map(|(name, tensor)| (name, tensor.flatten_all().unwrap().to_vec1().unwrap())).collect()
+    let saved =
+        safetensors::load(run.join("checkpoint/moments.safetensors"), &Device::Cpu).unwrap();
+    let first = saved
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("first."));
+    first
+        .map(|(name, tensor)| (name, tensor.flatten_all().unwrap().to_vec1().unwrap()))
+        .collect()
 }
 
 fn norm(values: impl Iterator<Item = f32>) -> f64 {
@@ -47,12 +67,21 @@ fn same_way(config: &Config, dir: &Path, name: &str) {
         finish(config, &out, &device);
         moments(&out)
     });
-    let largest = a.values().map(|x| norm(x.iter().copied())).fold(0.0, f64::max);
+    let largest = a
+        .values()
+        .map(|x| norm(x.iter().copied()))
+        .fold(0.0, f64::max);
     for (tensor, x) in &a {
-        let (size, apart) = (norm(x.iter().copied()), norm(x.iter().zip(&b[tensor]).map(|(x, y)| x - y)));
+        let (size, apart) = (
+            norm(x.iter().copied()),
+            norm(x.iter().zip(&b[tensor]).map(|(x, y)| x - y)),
+        );
         // What shifts all scores of a softmax alike has a gradient of rounding alone.
         let limit = 1e-3 * size + 1e-6 * largest;
-        assert!(apart < limit, "{name}: {tensor} is {size}, and {apart} apart");
+        assert!(
+            apart < limit,
+            "{name}: {tensor} is {size}, and {apart} apart"
+        );
     }
 }
 
@@ -63,7 +92,11 @@ fn every_encoder_learns_the_same_under_every_method() {
     for method in Method::ALL.into_iter().filter(|method| method.is_neural()) {
         for encoder in prl_encoders::EncoderKind::ALL {
             (config.method, config.model.encoder) = (method, *encoder);
-            same_way(&config, dir.path(), &format!("{encoder:?} {}", method.name()));
+            same_way(
+                &config,
+                dir.path(),
+                &format!("{encoder:?} {}", method.name()),
+            );
         }
     }
     config.method = Method::Prl;
@@ -80,7 +113,11 @@ fn wide_layers_and_odd_sizes_learn_the_same() {
         for encoder in prl_encoders::EncoderKind::ALL {
             (config.batch_size, config.model.encoder) = (batch_size, *encoder);
             (config.model.dim, config.model.window) = (dim, window);
-            same_way(&config, dir.path(), &format!("{encoder:?} of {dim}, {window}, {batch_size}"));
+            same_way(
+                &config,
+                dir.path(),
+                &format!("{encoder:?} of {dim}, {window}, {batch_size}"),
+            );
         }
     }
 }
@@ -88,7 +125,10 @@ fn wide_layers_and_odd_sizes_learn_the_same() {
 #[test]
 fn it_repeats_itself_and_goes_on_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(6), ..config(dir.path()) };
+    let config = Config {
+        max_steps: Some(6),
+        ..config(dir.path())
+    };
     let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
     finish(&config, &a, &gpu());
     finish(&config, &b, &gpu());
@@ -103,53 +143,103 @@ fn it_repeats_itself_and_goes_on_where_it_stopped() {
 #[test]
 fn it_ranks_as_the_cpu_does() {
     let dir = tempfile::tempdir().unwrap();
-    let run = finish(&Config { max_steps: Some(60), ..config(dir.path()) }, &dir.path().join("run"), &Device::Cpu);
+    let run = finish(
+        &Config {
+            max_steps: Some(60),
+            ..config(dir.path())
+        },
+        &dir.path().join("run"),
+        &Device::Cpu,
+    );
     let data = run.data(None).unwrap();
     let [a, b] = [Device::Cpu, gpu()].map(|device| {
         let model = run.load(&device).unwrap();
         let all = rows(&run, &data, Split::Test).unwrap();
         [0, 1, 20, 40].map(|k| {
             let said = cases(&run, &model, &all, Ask::default(), 7, k).unwrap();
-            (said.cases.iter().map(|case| case.rank).collect::<Vec<_>>(), said.top)
+            (
+                said.cases.iter().map(|case| case.rank).collect::<Vec<_>>(),
+                said.top,
+            )
         })
     });
     assert_eq!(a, b);
 }
 
 fn model(device: &Device) -> Model {
-    let mut config = Config { method: Method::Prl, ..Config::default() };
+    let mut config = Config {
+        method: Method::Prl,
+        ..Config::default()
+    };
     config.model.dim = 4;
     let items = ITEMS as usize;
-    let plan = Plan { dim: 4, items, block: config.block(), is_double: false, seed: 1, dtype: DType::F32 };
+    let plan = Plan {
+        dim: 4,
+        items,
+        block: config.block(),
+        is_double: false,
+        seed: 1,
+        dtype: DType::F32,
+    };
     Model::new(&config.model, &plan, device).unwrap()
 }
 
 fn asked() -> (Windows, Prompts) {
     let mut windows = Windows::new(10);
     (0..6).for_each(|i| windows.push(&[i, i + 1, i + 2], ITEMS));
-    (windows, Prompts { returns: vec![1.0; 6], steps: vec![3; 6] })
+    (
+        windows,
+        Prompts {
+            returns: vec![1.0; 6],
+            steps: vec![3; 6],
+        },
+    )
 }
 
 #[test]
 fn what_is_no_number_stops_it() {
     let step = |scale: f64| {
         let (windows, prompts) = asked();
-        let examples = Examples { windows, prompts, targets: vec![3; 6], scale: vec![scale; 6], transitions: None };
-        model(&gpu()).step(Adam::new(0.01), Turn::single(7), &examples, &mut StepTimes::default())
+        let examples = Examples {
+            windows,
+            prompts,
+            targets: vec![3; 6],
+            scale: vec![scale; 6],
+            transitions: None,
+        };
+        model(&gpu()).step(
+            Adam::new(0.01),
+            Turn::single(7),
+            &examples,
+            &mut StepTimes::default(),
+        )
     };
     assert!(step(0.1).is_ok());
-    for (scale, what) in [(f64::NAN, "the loss"), (f64::from(f32::MAX) * 0.9, "at step 7")] {
-        let Err(error @ Error::Diverged { .. }) = step(scale) else { panic!("{scale}") };
+    for (scale, what) in [
+        (f64::NAN, "the loss"),
+        (f64::from(f32::MAX) * 0.9, "at step 7"),
+    ] {
+        let Err(error @ Error::Diverged { .. }) = step(scale) else {
+            panic!("{scale}")
+        };
         assert!(error.to_string().contains(what), "{error}");
     }
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let (model, (windows, prompts)) = (model(&gpu()), asked());
         assert!(model.rank(&windows, &prompts, None, 3).is_ok());
-        let (_, bias) = model.parameters().find(|(name, _)| name == "head.bias").unwrap();
+        let (_, bias) = model
+            .parameters()
+            .find(|(name, _)| name == "head.bias")
+            .unwrap();
         let mut values = vec![0.0; ITEMS as usize];
         values[8] = bad;
-        bias.set(&Tensor::from_vec(values, ITEMS as usize, &Device::Cpu).unwrap().to_device(bias.device()).unwrap())
-            .unwrap();
+        bias.set(
+            &Tensor::from_vec(values, ITEMS as usize, &Device::Cpu)
+                .unwrap()
+                .to_device(bias.device())
+                .unwrap(),
+        )
+        .unwrap();
         let ranked = model.rank(&windows, &prompts, Some(&[0; 6]), 3);
         assert!(matches!(ranked, Err(Error::NotFinite(_))), "{bad}");
     }

@@ -18,8 +18,12 @@ struct Watch(Vec<u64>);
 impl Observer for Watch {
     fn evaluated(&mut self, _: &Evaluation, _: bool) {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        self.0.push(line.trim().trim_end_matches(" kB").parse().unwrap());
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        self.0
+            .push(line.trim().trim_end_matches(" kB").parse().unwrap());
     }
 }
 
@@ -31,10 +35,23 @@ fn memory_is_flat_over_thirty_epochs() {
     for method in [Method::Prl, Method::Sac] {
         // 1,600 sessions of six events train.
         let epoch = 9600 / 64;
-        let config = Config { method, epochs: 30, max_steps: None, eval_every: epoch, ..quick(data.clone()) };
+        let config = Config {
+            method,
+            epochs: 30,
+            max_steps: None,
+            eval_every: epoch,
+            ..quick(data.clone())
+        };
         let mut watch = Watch::default();
-        train(&config, &dir.path().join(method.name()), &Device::Cpu, false, &AtomicBool::new(false), &mut watch)
-            .unwrap();
+        train(
+            &config,
+            &dir.path().join(method.name()),
+            &Device::Cpu,
+            false,
+            &AtomicBool::new(false),
+            &mut watch,
+        )
+        .unwrap();
         let Watch(at) = watch;
         assert_eq!(at.len(), 30);
         let most = at[2..].iter().max().unwrap();

@@ -11,18 +11,29 @@ use common::{Quiet, StopAt, quick, ring};
 use prl_core::Prompts;
 use prl_kernels::adam::Adam;
 use prl_sessions::{FileEntry, Windows};
-use prl_train::{Config, Device, Error, Examples, Model, Observer, Outcome, Plan, Run, StepTimes, Turn, train};
+use prl_train::{
+    Config, Device, Error, Examples, Model, Observer, Outcome, Plan, Run, StepTimes, Turn, train,
+};
 
 fn small(dir: &Path) -> Config {
-    let mut config = Config { max_steps: Some(8), eval_every: 2, ..quick(ring(dir, 60)) };
+    let mut config = Config {
+        max_steps: Some(8),
+        eval_every: 2,
+        ..quick(ring(dir, 60))
+    };
     (config.batch_size, config.model.dim) = (8, 4);
     config
 }
 
 fn diverged(error: Error, what: &str) -> u64 {
     let message = error.to_string();
-    let Error::Diverged { step, .. } = error else { panic!("{message}") };
-    assert!(message.contains(what) && message.contains(&format!("at step {step}")), "{message}");
+    let Error::Diverged { step, .. } = error else {
+        panic!("{message}")
+    };
+    assert!(
+        message.contains(what) && message.contains(&format!("at step {step}")),
+        "{message}"
+    );
     step
 }
 
@@ -31,10 +42,13 @@ fn poison(checkpoint: &Path, value: f32) {
     let path = checkpoint.join("weights.safetensors");
     let mut bytes = fs::read(&path).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    bytes[header..].chunks_exact_mut(4).for_each(|weight| weight.copy_from_slice(&value.to_le_bytes()));
+    bytes[header..]
+        .chunks_exact_mut(4)
+        .for_each(|weight| weight.copy_from_slice(&value.to_le_bytes()));
     fs::write(&path, &bytes).unwrap();
     let manifest = checkpoint.join("manifest.json");
-    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
     for entry in json["files"].as_array_mut().unwrap() {
         if entry["name"] == "weights.safetensors" {
             *entry = serde_json::to_value(FileEntry::of("weights.safetensors", &bytes)).unwrap();
@@ -47,34 +61,73 @@ fn poison(checkpoint: &Path, value: f32) {
 fn a_loss_that_is_none_stops_with_its_step_and_leaves_the_checkpoint_before() {
     let dir = tempfile::tempdir().unwrap();
     let (config, out) = (small(dir.path()), dir.path().join("run"));
-    let go_on =
-        |observer: &mut dyn Observer, stop: &AtomicBool| train(&config, &out, &Device::Cpu, true, stop, observer);
+    let go_on = |observer: &mut dyn Observer, stop: &AtomicBool| {
+        train(&config, &out, &Device::Cpu, true, stop, observer)
+    };
     let stop = AtomicBool::new(false);
-    assert!(matches!(go_on(&mut StopAt(5, &stop), &stop).unwrap(), Outcome::Interrupted(5)));
+    assert!(matches!(
+        go_on(&mut StopAt(5, &stop), &stop).unwrap(),
+        Outcome::Interrupted(5)
+    ));
     let best = fs::read(out.join("best/weights.safetensors")).unwrap();
     poison(&out.join("checkpoint"), f32::MAX);
     let before = fs::read(out.join("checkpoint/weights.safetensors")).unwrap();
-    assert_eq!(diverged(go_on(&mut Quiet, &AtomicBool::new(false)).unwrap_err(), "the loss is"), 6);
-    assert_eq!(fs::read(out.join("checkpoint/weights.safetensors")).unwrap(), before);
-    assert_eq!(fs::read(out.join("best/weights.safetensors")).unwrap(), best);
+    assert_eq!(
+        diverged(
+            go_on(&mut Quiet, &AtomicBool::new(false)).unwrap_err(),
+            "the loss is"
+        ),
+        6
+    );
+    assert_eq!(
+        fs::read(out.join("checkpoint/weights.safetensors")).unwrap(),
+        before
+    );
+    assert_eq!(
+        fs::read(out.join("best/weights.safetensors")).unwrap(),
+        best
+    );
     Run::open(&out).unwrap().load(&Device::Cpu).unwrap();
     poison(&out.join("checkpoint"), f32::NAN);
-    let error = go_on(&mut Quiet, &AtomicBool::new(false)).unwrap_err().to_string();
-    assert!(error.contains("not finite") && error.contains("weights.safetensors"), "{error}");
+    let error = go_on(&mut Quiet, &AtomicBool::new(false))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("not finite") && error.contains("weights.safetensors"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_learning_rate_that_is_too_large_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { lr: Some(1e30), ..small(dir.path()) };
+    let config = Config {
+        lr: Some(1e30),
+        ..small(dir.path())
+    };
     let out = dir.path().join("run");
-    let error = train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap_err();
+    let error = train(
+        &config,
+        &out,
+        &Device::Cpu,
+        false,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
+    .unwrap_err();
     assert!(diverged(error, "smaller --lr") >= 2);
     assert!(!out.join("manifest.json").exists());
 }
 
 fn model(config: &Config) -> Model {
-    let plan = Plan { dim: 4, items: 9, block: config.block(), is_double: false, seed: 1, dtype: DType::F32 };
+    let plan = Plan {
+        dim: 4,
+        items: 9,
+        block: config.block(),
+        is_double: false,
+        seed: 1,
+        dtype: DType::F32,
+    };
     Model::new(&config.model, &plan, &Device::Cpu).unwrap()
 }
 
@@ -85,7 +138,10 @@ fn windows() -> Windows {
 }
 
 fn prompts() -> Prompts {
-    Prompts { returns: vec![1.0; 6], steps: vec![3; 6] }
+    Prompts {
+        returns: vec![1.0; 6],
+        steps: vec![3; 6],
+    }
 }
 
 #[test]
@@ -94,9 +150,17 @@ fn a_gradient_that_is_none_stops_before_it_is_taken() {
     let model = model(&small(dir.path()));
     // In double precision the loss is still a number; the gradients, in single, are not.
     let scale = vec![f64::from(f32::MAX) * 0.99; 6];
-    let examples = Examples { windows: windows(), prompts: prompts(), targets: vec![3; 6], scale, transitions: None };
+    let examples = Examples {
+        windows: windows(),
+        prompts: prompts(),
+        targets: vec![3; 6],
+        scale,
+        transitions: None,
+    };
     let turn = Turn::single(7);
-    let error = model.step(Adam::new(0.01), turn, &examples, &mut StepTimes::default()).unwrap_err();
+    let error = model
+        .step(Adam::new(0.01), turn, &examples, &mut StepTimes::default())
+        .unwrap_err();
     assert_eq!(diverged(error, "the gradient of"), 7);
 }
 
@@ -106,15 +170,28 @@ fn scores_that_are_none_rank_nothing() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let model = model(&small(dir.path()));
         assert!(model.rank(&windows(), &prompts(), None, 3).is_ok());
-        let (_, bias) = model.parameters().find(|(name, _)| name == "head.bias").unwrap();
+        let (_, bias) = model
+            .parameters()
+            .find(|(name, _)| name == "head.bias")
+            .unwrap();
         let mut values = vec![0.0; 9];
         values[8] = bad;
-        bias.set(&Tensor::from_vec(values, 9, &Device::Cpu).unwrap()).unwrap();
+        bias.set(&Tensor::from_vec(values, 9, &Device::Cpu).unwrap())
+            .unwrap();
         let ranked = model.rank(&windows(), &prompts(), Some(&[0; 6]), 3);
         assert!(matches!(ranked, Err(Error::NotFinite(_))), "{bad}");
         let mut one = Windows::new(5);
         one.push(&[1, 2], 9);
-        let prompt = Prompts { returns: vec![1.0], steps: vec![2] };
-        assert!(matches!(model.scores(&one, &prompt, &[0, 8]), Err(Error::NotFinite(_))), "{bad}");
+        let prompt = Prompts {
+            returns: vec![1.0],
+            steps: vec![2],
+        };
+        assert!(
+            matches!(
+                model.scores(&one, &prompt, &[0, 8]),
+                Err(Error::NotFinite(_))
+            ),
+            "{bad}"
+        );
     }
 }

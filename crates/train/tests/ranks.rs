@@ -13,8 +13,8 @@ use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
 use prl_sessions::Dataset;
 use prl_train::{
-    Alone, Batches, Config, Device, Error, Method, Model, Numbers, Outcome, Plan, Ranks, Run, StepTimes, Turn, train,
-    train_over,
+    Alone, Batches, Config, Device, Error, Method, Model, Numbers, Outcome, Plan, Ranks, Run,
+    StepTimes, Turn, train, train_over,
 };
 
 /// Where the threads meet.
@@ -57,37 +57,83 @@ impl Ranks for Thread {
 impl Thread {
     fn sum_of<T: bytemuck::Pod + std::iter::Sum>(&self, x: &mut [T]) {
         let all = self.gather(bytemuck::cast_slice(x));
-        let all: Vec<Vec<T>> = all.iter().map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect();
-        x.iter_mut().enumerate().for_each(|(i, x)| *x = all.iter().map(|one| one[i]).sum());
+        let all: Vec<Vec<T>> = all
+            .iter()
+            .map(|bytes| bytemuck::pod_collect_to_vec(bytes))
+            .collect();
+        x.iter_mut()
+            .enumerate()
+            .for_each(|(i, x)| *x = all.iter().map(|one| one[i]).sum());
     }
 }
 
 /// What `work` comes to on each of `size` ranks.
 fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn Ranks>) -> R + Sync) -> Vec<R> {
-    let meeting = Arc::new(Meeting { barrier: Barrier::new(size), brought: Mutex::new(vec![Vec::new(); size]) });
+    let meeting = Arc::new(Meeting {
+        barrier: Barrier::new(size),
+        brought: Mutex::new(vec![Vec::new(); size]),
+    });
     thread::scope(|scope| {
         let start = |rank| {
             let (meeting, work) = (Arc::clone(&meeting), &work);
             scope.spawn(move || work(Arc::new(Thread { rank, meeting })))
         };
         let threads: Vec<_> = (0..size).map(start).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
 /// Losses and weights after six steps, as one of the ranks.
-fn six_steps(config: &Config, dtype: DType, ranks: Arc<dyn Ranks>) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+fn six_steps(
+    config: &Config,
+    dtype: DType,
+    ranks: Arc<dyn Ranks>,
+) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
     let data = Dataset::open(&config.data).unwrap();
     let returns = Run::open(&config.data.with_file_name("run")).unwrap();
     let block = config.block();
-    let plan = Plan { dim: config.model.dim, items: ITEMS as usize, block, is_double: false, seed: 3, dtype };
-    let model = Model::new(&config.model, &plan, &Device::Cpu).unwrap().over(Arc::clone(&ranks)).unwrap();
+    let plan = Plan {
+        dim: config.model.dim,
+        items: ITEMS as usize,
+        block,
+        is_double: false,
+        seed: 3,
+        dtype,
+    };
+    let model = Model::new(&config.model, &plan, &Device::Cpu)
+        .unwrap()
+        .over(Arc::clone(&ranks))
+        .unwrap();
     let batches = Batches::new(&data, config, returns.returns()).over(&*ranks);
-    let step = |t| model.step(Adam::new(0.005), Turn::single(t), &batches.at(t), &mut StepTimes::default()).unwrap();
+    let step = |t| {
+        model
+            .step(
+                Adam::new(0.005),
+                Turn::single(t),
+                &batches.at(t),
+                &mut StepTimes::default(),
+            )
+            .unwrap()
+    };
     let losses = (1..=6).map(step).collect();
-    let values =
-        |var: &candle_core::Var| var.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    (losses, model.parameters().map(|(name, var)| (name, values(var))).collect())
+    let values = |var: &candle_core::Var| {
+        var.to_dtype(DType::F64)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f64>()
+            .unwrap()
+    };
+    (
+        losses,
+        model
+            .parameters()
+            .map(|(name, var)| (name, values(var)))
+            .collect(),
+    )
 }
 
 /// A softmax does not see the bias of its keys: its gradient is zero but for rounding, of which Adam makes whole steps.
@@ -97,14 +143,32 @@ fn is_noise(name: &str) -> bool {
 
 fn furthest(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max)
 }
 
 /// A dataset, and a run beside it that has counted its returns.
 fn prepared(dir: &Path) -> Config {
-    let config = Config { max_steps: Some(60), eval_every: 20, ..quick(ring(dir, 200)) };
-    let once = Config { method: Method::Popularity, ..config.clone() };
-    train(&once, &dir.join("run"), &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+    let config = Config {
+        max_steps: Some(60),
+        eval_every: 20,
+        ..quick(ring(dir, 200))
+    };
+    let once = Config {
+        method: Method::Popularity,
+        ..config.clone()
+    };
+    train(
+        &once,
+        &dir.join("run"),
+        &Device::Cpu,
+        false,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
+    .unwrap();
     config
 }
 
@@ -114,18 +178,33 @@ fn several_ranks_take_the_steps_of_one() {
     let base = prepared(dir.path());
     for &encoder in EncoderKind::ALL {
         for method in [Method::Normal, Method::Prl] {
-            let mut config = Config { method, batch_size: 64, ..base.clone() };
+            let mut config = Config {
+                method,
+                batch_size: 64,
+                ..base.clone()
+            };
             config.model.encoder = encoder;
-            for (dtype, size, bound) in [(DType::F64, 2, 1e-12), (DType::F64, 4, 1e-12), (DType::F32, 2, 5e-6)] {
+            for (dtype, size, bound) in [
+                (DType::F64, 2, 1e-12),
+                (DType::F64, 4, 1e-12),
+                (DType::F32, 2, 5e-6),
+            ] {
                 let (losses, weights) = six_steps(&config, dtype, Arc::new(Alone));
                 let all = on_ranks(size, |ranks| six_steps(&config, dtype, ranks));
                 let what = format!("{} {} {dtype:?} on {size}", encoder.name(), method.name());
                 assert!(all.iter().all(|one| *one == all[0]), "{what}: ranks part");
-                assert!(furthest(&losses, &all[0].0) < bound, "{what}: {losses:?} {:?}", all[0].0);
+                assert!(
+                    furthest(&losses, &all[0].0) < bound,
+                    "{what}: {losses:?} {:?}",
+                    all[0].0
+                );
                 for ((name, one), (_, many)) in weights.iter().zip(&all[0].1) {
                     let far = furthest(one, many);
                     println!("{what}: {name} {far:.1e}");
-                    assert!(far < bound || is_noise(name) && dtype == DType::F32, "{what}: {name} is {far:e} off");
+                    assert!(
+                        far < bound || is_noise(name) && dtype == DType::F32,
+                        "{what}: {name} is {far:e} off"
+                    );
                 }
             }
         }
@@ -141,7 +220,16 @@ fn a_run_on_two_ranks_stops_at_the_word_of_either_and_goes_on_exactly() {
         let outcomes = on_ranks(2, |ranks| {
             let stop = AtomicBool::new(false);
             let mut observer = StopAt(if ranks.rank() == asked { at } else { 0 }, &stop);
-            train_over(&ranks, &config, out, &Device::Cpu, true, &stop, &mut observer).unwrap()
+            train_over(
+                &ranks,
+                &config,
+                out,
+                &Device::Cpu,
+                true,
+                &stop,
+                &mut observer,
+            )
+            .unwrap()
         });
         let steps = outcomes.iter().map(|outcome| match outcome {
             Outcome::Interrupted(step) => *step,
@@ -164,26 +252,79 @@ fn what_one_rank_meets_ends_all_of_them() {
     let errors = |config: &Config| {
         let end = |ranks: Arc<dyn Ranks>| {
             let out = dir.path().join("run");
-            train_over(&ranks, config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap_err()
+            train_over(
+                &ranks,
+                config,
+                &out,
+                &Device::Cpu,
+                false,
+                &AtomicBool::new(false),
+                &mut Quiet,
+            )
+            .unwrap_err()
         };
         on_ranks(2, end)
     };
     let said = |config: &Config, what: &str| {
-        errors(config).iter().all(|e| matches!(e, Error::Config(_)) && e.to_string().contains(what))
+        errors(config)
+            .iter()
+            .all(|e| matches!(e, Error::Config(_)) && e.to_string().contains(what))
     };
-    assert!(said(&Config { batch_size: 63, ..config.clone() }, "63 does not fall into 2 equal shares"));
-    assert!(said(&Config { method: Method::Sqn, ..config.clone() }, "one rank only"));
-    assert!(said(&Config { method: Method::Popularity, ..config.clone() }, "no training to share"));
+    assert!(said(
+        &Config {
+            batch_size: 63,
+            ..config.clone()
+        },
+        "63 does not fall into 2 equal shares"
+    ));
+    assert!(said(
+        &Config {
+            method: Method::Sqn,
+            ..config.clone()
+        },
+        "one rank only"
+    ));
+    assert!(said(
+        &Config {
+            method: Method::Popularity,
+            ..config.clone()
+        },
+        "no training to share"
+    ));
     // The first alone looks whether the directory is free.
-    let [first, second] = &errors(&config)[..] else { panic!() };
-    assert!(matches!(first, Error::Run { .. }) && first.to_string().contains("--resume"), "{first}");
-    assert!(matches!(second, Error::Rank { rank: 0, .. }) && second.to_string().contains("--resume"), "{second}");
+    let [first, second] = &errors(&config)[..] else {
+        panic!()
+    };
+    assert!(
+        matches!(first, Error::Run { .. }) && first.to_string().contains("--resume"),
+        "{first}"
+    );
+    assert!(
+        matches!(second, Error::Rank { rank: 0, .. }) && second.to_string().contains("--resume"),
+        "{second}"
+    );
     // A training that diverges does so for both, in the same words.
-    let wild = Config { lr: Some(1e30), ..config.clone() };
+    let wild = Config {
+        lr: Some(1e30),
+        ..config.clone()
+    };
     let out = dir.path().join("wild");
     let ends = on_ranks(2, |ranks| {
-        train_over(&ranks, &wild, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap_err()
+        train_over(
+            &ranks,
+            &wild,
+            &out,
+            &Device::Cpu,
+            false,
+            &AtomicBool::new(false),
+            &mut Quiet,
+        )
+        .unwrap_err()
     });
-    assert!(ends.iter().all(|e| matches!(e, Error::Diverged { step, .. } if *step >= 2)), "{ends:?}");
+    assert!(
+        ends.iter()
+            .all(|e| matches!(e, Error::Diverged { step, .. } if *step >= 2)),
+        "{ends:?}"
+    );
     assert_eq!(ends[0].to_string(), ends[1].to_string());
 }

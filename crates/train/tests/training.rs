@@ -27,14 +27,32 @@ fn a_model_learns_what_popularity_cannot() {
     let config = quick(ring(dir.path(), 600));
     let click_hr5 = |method: Method, bf16_head: bool| {
         let out = dir.path().join(format!("{}-{bf16_head}", method.name()));
-        let run = finish(&Config { method, bf16_head, ..config.clone() }, &out);
+        let run = finish(
+            &Config {
+                method,
+                bf16_head,
+                ..config.clone()
+            },
+            &out,
+        );
         let model = run.load(&Device::Cpu).unwrap();
         let data = run.data(None).unwrap();
-        evaluate(&run, &model, &data, Split::Test, Ask::default(), 100).unwrap().0.scores.click.hr5.unwrap()
+        evaluate(&run, &model, &data, Split::Test, Ask::default(), 100)
+            .unwrap()
+            .0
+            .scores
+            .click
+            .hr5
+            .unwrap()
     };
     let popularity = click_hr5(Method::Popularity, false);
-    let methods = Method::ALL.into_iter().filter(|m| m.is_neural() || *m == Method::SessionKnn);
-    for (method, bf16_head) in methods.map(|m| (m, false)).chain([(Method::Normal, true), (Method::Prl, true)]) {
+    let methods = Method::ALL
+        .into_iter()
+        .filter(|m| m.is_neural() || *m == Method::SessionKnn);
+    for (method, bf16_head) in methods
+        .map(|m| (m, false))
+        .chain([(Method::Normal, true), (Method::Prl, true)])
+    {
         let score = click_hr5(method, bf16_head);
         assert!(
             score > 0.4 && score > 3.0 * popularity,
@@ -47,10 +65,20 @@ fn a_model_learns_what_popularity_cannot() {
 #[test]
 fn one_seed_gives_one_run_and_another_seed_another() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(60), eval_every: 20, ..quick(ring(dir.path(), 200)) };
+    let config = Config {
+        max_steps: Some(60),
+        eval_every: 20,
+        ..quick(ring(dir.path(), 200))
+    };
     let run = |name: &str, seed: u64| {
         let out = dir.path().join(name);
-        finish(&Config { seed, ..config.clone() }, &out);
+        finish(
+            &Config {
+                seed,
+                ..config.clone()
+            },
+            &out,
+        );
         (metrics(&out), weights(&out))
     };
     let first = run("a", 5);
@@ -62,13 +90,26 @@ fn one_seed_gives_one_run_and_another_seed_another() {
 fn a_run_resumed_ends_as_one_never_stopped() {
     for bf16_head in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config { max_steps: Some(60), eval_every: 20, bf16_head, ..quick(ring(dir.path(), 200)) };
+        let config = Config {
+            max_steps: Some(60),
+            eval_every: 20,
+            bf16_head,
+            ..quick(ring(dir.path(), 200))
+        };
         let whole = dir.path().join("whole");
         finish(&config, &whole);
         let parts = dir.path().join("parts");
         for at in [7, 20, 33, 60] {
             let stop = AtomicBool::new(false);
-            let outcome = train(&config, &parts, &Device::Cpu, true, &stop, &mut StopAt(at, &stop)).unwrap();
+            let outcome = train(
+                &config,
+                &parts,
+                &Device::Cpu,
+                true,
+                &stop,
+                &mut StopAt(at, &stop),
+            )
+            .unwrap();
             assert!(matches!(outcome, Outcome::Interrupted(step) if step == at));
         }
         finish(&config, &parts);
@@ -80,7 +121,11 @@ fn a_run_resumed_ends_as_one_never_stopped() {
 #[test]
 fn a_run_in_training_can_be_read_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(150), eval_every: 1, ..quick(ring(dir.path(), 100)) };
+    let config = Config {
+        max_steps: Some(150),
+        eval_every: 1,
+        ..quick(ring(dir.path(), 100))
+    };
     let out = dir.path().join("run");
     std::thread::scope(|scope| {
         let training = scope.spawn(|| finish(&config, &out));
@@ -99,14 +144,23 @@ fn a_run_in_training_can_be_read_at_any_moment() {
 #[test]
 fn metrics_depend_on_neither_batch_nor_threads() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(40), ..quick(ring(dir.path(), 300)) };
+    let config = Config {
+        max_steps: Some(40),
+        ..quick(ring(dir.path(), 300))
+    };
     let run = finish(&config, &dir.path().join("run"));
     let data = run.data(None).unwrap();
     let report = |batch: usize, threads: usize, sequence_wise: bool| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let model = run.load(&Device::Cpu).unwrap();
-            let ask = Ask { goal: Goal::Relative { mu: 2.0, eps: 0.5 }, sequence_wise };
+            let ask = Ask {
+                goal: Goal::Relative { mu: 2.0, eps: 0.5 },
+                sequence_wise,
+            };
             let (mut report, _) = evaluate(&run, &model, &data, Split::Test, ask, batch).unwrap();
             report.events_per_second = None;
             serde_json::to_value(report).unwrap()
@@ -115,18 +169,31 @@ fn metrics_depend_on_neither_batch_nor_threads() {
     for sequence_wise in [false, true] {
         let whole = report(256, 2, sequence_wise);
         for (batch, threads) in [(1, 1), (7, 3), (64, 1), (100_000, 2)] {
-            assert_eq!(whole, report(batch, threads, sequence_wise), "batch {batch}, {threads} threads");
+            assert_eq!(
+                whole,
+                report(batch, threads, sequence_wise),
+                "batch {batch}, {threads} threads"
+            );
         }
     }
 }
 
 /// The same log with its sessions the other way round.
 fn turned(data: &Dataset, out: &Path) -> Dataset {
-    let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+    let mut arrays = Arrays {
+        offsets: vec![0],
+        ..Arrays::default()
+    };
     for session in data.sessions().collect::<Vec<_>>().into_iter().rev() {
-        arrays.items.extend_from_slice(&data.item_indices()[session.clone()]);
-        arrays.kinds.extend_from_slice(&data.kinds()[session.clone()]);
-        arrays.times.extend_from_slice(&data.times()[session.clone()]);
+        arrays
+            .items
+            .extend_from_slice(&data.item_indices()[session.clone()]);
+        arrays
+            .kinds
+            .extend_from_slice(&data.kinds()[session.clone()]);
+        arrays
+            .times
+            .extend_from_slice(&data.times()[session.clone()]);
         arrays.splits.extend_from_slice(&data.splits()[session]);
         arrays.offsets.push(arrays.items.len() as u64);
     }
@@ -137,28 +204,58 @@ fn turned(data: &Dataset, out: &Path) -> Dataset {
 #[test]
 fn metrics_do_not_depend_on_the_order_of_sessions() {
     let dir = tempfile::tempdir().unwrap();
-    let run = finish(&Config { max_steps: Some(40), ..quick(ring(dir.path(), 300)) }, &dir.path().join("run"));
+    let run = finish(
+        &Config {
+            max_steps: Some(40),
+            ..quick(ring(dir.path(), 300))
+        },
+        &dir.path().join("run"),
+    );
     let model = run.load(&Device::Cpu).unwrap();
     let data = run.data(None).unwrap();
-    let scores = |data: &Dataset| evaluate(&run, &model, data, Split::Test, run.ask(), 50).unwrap().0.scores;
-    assert_eq!(scores(&data), scores(&turned(&data, &dir.path().join("turned"))));
+    let scores = |data: &Dataset| {
+        evaluate(&run, &model, data, Split::Test, run.ask(), 50)
+            .unwrap()
+            .0
+            .scores
+    };
+    assert_eq!(
+        scores(&data),
+        scores(&turned(&data, &dir.path().join("turned")))
+    );
 }
 
 #[test]
 fn any_session_gets_an_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(200), ..quick(ring(dir.path(), 600)) };
+    let config = Config {
+        max_steps: Some(200),
+        ..quick(ring(dir.path(), 600))
+    };
     let run = finish(&config, &dir.path().join("run"));
     let model = run.load(&Device::Cpu).unwrap();
-    let clicks = |session: &[&'static str]| session.iter().map(|item| Event::click(item)).collect::<Vec<_>>();
-    let ask = |session: &[&'static str]| run.recommend(&model, &clicks(session), Ask::default(), 5).unwrap();
+    let clicks = |session: &[&'static str]| {
+        session
+            .iter()
+            .map(|item| Event::click(item))
+            .collect::<Vec<_>>()
+    };
+    let ask = |session: &[&'static str]| {
+        run.recommend(&model, &clicks(session), Ask::default(), 5)
+            .unwrap()
+    };
     let answer = ask(&["item-7", "item-8"]);
-    assert!(answer.items.iter().any(|i| i.item == "item-9"), "{answer:?}");
+    assert!(
+        answer.items.iter().any(|i| i.item == "item-9"),
+        "{answer:?}"
+    );
     let answer = ask(&["item-7", "no such", "item-8"]);
     assert_eq!(answer.unknown_items, ["no such"]);
     assert_eq!(answer.items.len(), 5);
     assert_eq!(ask(&[]).items.len(), 5);
-    let all = run.recommend(&model, &clicks(&["item-1"]), Goal::Max.into(), 10_000).unwrap();
+    let all = run
+        .recommend(&model, &clicks(&["item-1"]), Goal::Max.into(), 10_000)
+        .unwrap();
     assert_eq!(all.items.len(), ITEMS as usize);
 }
 
@@ -166,26 +263,56 @@ fn any_session_gets_an_answer() {
 #[test]
 fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config { max_steps: Some(50), ..quick(ring(dir.path(), 100)) };
+    let mut config = Config {
+        max_steps: Some(50),
+        ..quick(ring(dir.path(), 100))
+    };
     config.model.prompt_scale = Scale::Raw;
     let run = finish(&config, &dir.path().join("run"));
     let model = run.load(&Device::Cpu).unwrap();
-    let ask = Ask { goal: Goal::Absolute(3.0), sequence_wise: true };
-    let fed = |session: &[Event<'_>]| run.recommend(&model, session, ask, 1).unwrap().prompt.unwrap().value;
+    let ask = Ask {
+        goal: Goal::Absolute(3.0),
+        sequence_wise: true,
+    };
+    let fed = |session: &[Event<'_>]| {
+        run.recommend(&model, session, ask, 1)
+            .unwrap()
+            .prompt
+            .unwrap()
+            .value
+    };
     let click = Event::click("item-1");
-    let purchase = Event { kind: Kind::Purchase, ..click };
-    for (session, left) in [(vec![], 3.0), (vec![click], 2.8), (vec![click, purchase], 1.8), (vec![purchase; 4], 0.0)] {
+    let purchase = Event {
+        kind: Kind::Purchase,
+        ..click
+    };
+    for (session, left) in [
+        (vec![], 3.0),
+        (vec![click], 2.8),
+        (vec![click, purchase], 1.8),
+        (vec![purchase; 4], 0.0),
+    ] {
         assert!((fed(&session) - left).abs() < 1e-12, "{session:?}");
     }
-    let quantile = run.prompts(Goal::Quantile(1.0).into(), &[prl_core::Moment::at(2, 0)]).returns;
-    assert_eq!(quantile, run.prompts(Goal::Max.into(), &[prl_core::Moment::at(2, 0)]).returns);
+    let quantile = run
+        .prompts(Goal::Quantile(1.0).into(), &[prl_core::Moment::at(2, 0)])
+        .returns;
+    assert_eq!(
+        quantile,
+        run.prompts(Goal::Max.into(), &[prl_core::Moment::at(2, 0)])
+            .returns
+    );
 }
 
 /// What each switch of a model changes, seen in the metrics or the weights it trains.
 #[test]
 fn every_switch_changes_the_run() {
     let dir = tempfile::tempdir().unwrap();
-    let base = Config { max_steps: Some(10), eval_every: 10, ..quick(ring(dir.path(), 100)) };
+    let base = Config {
+        max_steps: Some(10),
+        eval_every: 10,
+        ..quick(ring(dir.path(), 100))
+    };
     let trained = |name: &str, change: &dyn Fn(&mut Config)| {
         let mut config = base.clone();
         change(&mut config);
@@ -196,12 +323,20 @@ fn every_switch_changes_the_run() {
     let plain = trained("plain", &|_| ());
     let sac = trained("sac", &|c| (c.method, c.warm_up) = (Method::Sac, Some(0)));
     // As a ratio to the step's mean, a return is the same under both conventions of the discount.
-    let raw = trained("raw", &|c| (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5));
+    let raw = trained("raw", &|c| {
+        (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5)
+    });
     type Change<'a> = &'a dyn Fn(&mut Config);
     let switches: [(&str, &[u8], Change<'_>); 13] = [
-        ("prompt_scale", &plain, &|c| c.model.prompt_scale = Scale::Raw),
-        ("residual", &plain, &|c| c.model.residual = prl_core::Residual::Stack),
-        ("reward_code", &plain, &|c| c.model.reward_code = RewardCode::Binned),
+        ("prompt_scale", &plain, &|c| {
+            c.model.prompt_scale = Scale::Raw
+        }),
+        ("residual", &plain, &|c| {
+            c.model.residual = prl_core::Residual::Stack
+        }),
+        ("reward_code", &plain, &|c| {
+            c.model.reward_code = RewardCode::Binned
+        }),
         ("update_bias", &plain, &|c| c.model.update_bias = -1.0),
         ("dropout", &plain, &|c| c.model.dropout = 0.0),
         ("lambda", &plain, &|c| c.lambda = 0.5),
@@ -209,12 +344,18 @@ fn every_switch_changes_the_run() {
             (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5);
             c.discount = prl_sessions::Discount::Relative;
         }),
-        ("mean_over", &plain, &|c| c.mean_over = prl_sessions::TableOver::All),
+        ("mean_over", &plain, &|c| {
+            c.mean_over = prl_sessions::TableOver::All
+        }),
         ("skip_first", &plain, &|c| c.skip_first = true),
         ("bf16_head", &plain, &|c| c.bf16_head = true),
         ("rewards", &plain, &|c| c.rewards.click = 0.5),
-        ("gamma", &sac, &|c| (c.method, c.warm_up, c.gamma) = (Method::Sac, Some(0), 0.9)),
-        ("warm_up", &sac, &|c| (c.method, c.warm_up) = (Method::Sac, Some(5))),
+        ("gamma", &sac, &|c| {
+            (c.method, c.warm_up, c.gamma) = (Method::Sac, Some(0), 0.9)
+        }),
+        ("warm_up", &sac, &|c| {
+            (c.method, c.warm_up) = (Method::Sac, Some(5))
+        }),
     ];
     let here = |name: &str| name != "update_bias" || base.model.encoder.name() == "gru";
     for (name, before, change) in switches.into_iter().filter(|(name, ..)| here(name)) {
@@ -226,14 +367,23 @@ fn every_switch_changes_the_run() {
 #[test]
 fn the_released_attention_hears_no_prompt() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config { max_steps: Some(20), eval_every: 20, ..quick(ring(dir.path(), 100)) };
+    let mut config = Config {
+        max_steps: Some(20),
+        eval_every: 20,
+        ..quick(ring(dir.path(), 100))
+    };
     config.model.attention = prl_core::Keys::Outputs;
     assert!(config.check().unwrap_err().to_string().contains("sasrec"));
     config.model.encoder = prl_encoders::EncoderKind::SasRec;
     let run = finish(&config, &dir.path().join("released"));
     let model = run.load(&Device::Cpu).unwrap();
     let data = run.data(None).unwrap();
-    let ranks = |ask: Goal| evaluate(&run, &model, &data, Split::Test, ask.into(), 64).unwrap().1.cases;
+    let ranks = |ask: Goal| {
+        evaluate(&run, &model, &data, Split::Test, ask.into(), 64)
+            .unwrap()
+            .1
+            .cases
+    };
     assert!(!model.is_prompted());
     assert_eq!(ranks(Goal::Absolute(0.1)), ranks(Goal::Absolute(9.0)));
 }
@@ -241,24 +391,73 @@ fn the_released_attention_hears_no_prompt() {
 #[test]
 fn what_is_unfit_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { max_steps: Some(20), eval_every: 20, ..quick(ring(dir.path(), 100)) };
+    let config = Config {
+        max_steps: Some(20),
+        eval_every: 20,
+        ..quick(ring(dir.path(), 100))
+    };
     let out = dir.path().join("run");
     #[cfg(feature = "caser")]
     {
-        let model =
-            prl_train::ModelConfig { encoder: prl_encoders::EncoderKind::Caser, window: 3, ..config.model.clone() };
-        let short = Config { model, ..config.clone() };
-        let error = train(&short, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap_err();
-        assert!(error.to_string().contains("window must be at least 4 for caser"), "{error}");
+        let model = prl_train::ModelConfig {
+            encoder: prl_encoders::EncoderKind::Caser,
+            window: 3,
+            ..config.model.clone()
+        };
+        let short = Config {
+            model,
+            ..config.clone()
+        };
+        let error = train(
+            &short,
+            &out,
+            &Device::Cpu,
+            false,
+            &AtomicBool::new(false),
+            &mut Quiet,
+        )
+        .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("window must be at least 4 for caser"),
+            "{error}"
+        );
         assert!(!out.exists(), "nothing is left of it");
     }
     finish(&config, &out);
     let again = |config: &Config, resume| {
-        train(config, &out, &Device::Cpu, resume, &AtomicBool::new(false), &mut Quiet).unwrap_err().to_string()
+        train(
+            config,
+            &out,
+            &Device::Cpu,
+            resume,
+            &AtomicBool::new(false),
+            &mut Quiet,
+        )
+        .unwrap_err()
+        .to_string()
     };
     assert!(again(&config, false).contains("--resume"));
-    assert!(again(&Config { seed: 9, ..config.clone() }, true).contains("other settings"));
+    assert!(
+        again(
+            &Config {
+                seed: 9,
+                ..config.clone()
+            },
+            true
+        )
+        .contains("other settings")
+    );
     std::fs::write(out.join("best/weights.safetensors"), b"junk").unwrap();
-    let error = Run::open(&out).unwrap().load(&Device::Cpu).err().unwrap().to_string();
-    assert!(error.contains("weights.safetensors") && error.contains("checksum"), "{error}");
+    let error = Run::open(&out)
+        .unwrap()
+        .load(&Device::Cpu)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("weights.safetensors") && error.contains("checksum"),
+        "{error}"
+    );
 }

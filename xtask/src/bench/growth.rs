@@ -26,7 +26,11 @@ pub struct Args {
     #[arg(long, default_value_t = 10)]
     steps: usize,
     /// Raw events of the logs that are prepared, in RC15's format
-    #[arg(long, value_delimiter = ',', default_value = "100000,1000000,10000000,100000000")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "100000,1000000,10000000,100000000"
+    )]
     events: Vec<u64>,
 }
 
@@ -35,8 +39,12 @@ const EVENTS_PER_SESSION: f64 = 6.17;
 const ITEMS: [usize; 5] = [10_000, 31_600, 100_000, 316_000, 1_000_000];
 const WINDOWS: [usize; 4] = [5, 10, 20, 50];
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(47, 129, 247), RGBColor(214, 118, 26), RGBColor(152, 94, 214), RGBColor(28, 150, 105)];
+const COLOURS: [RGBColor; 4] = [
+    RGBColor(47, 129, 247),
+    RGBColor(214, 118, 26),
+    RGBColor(152, 94, 214),
+    RGBColor(28, 150, 105),
+];
 
 /// One thing that grows: a table and a chart.
 struct Growth {
@@ -59,7 +67,9 @@ type Points = Vec<(u64, Value)>;
 /// Measures everything, keeps the raw lines and writes a page with its charts.
 pub fn run(args: &Args) -> Result<()> {
     let growths = [events(args)?, items(args)?, windows(args)?, widths(args)?];
-    let points = growths.iter().flat_map(|growth| growth.lines.iter().flat_map(|(_, points)| points));
+    let points = growths
+        .iter()
+        .flat_map(|growth| growth.lines.iter().flat_map(|(_, points)| points));
     let raw: String = points.map(|(_, line)| format!("{line}\n")).collect();
     write_whole(&results().join("growth.jsonl"), raw)?;
     let mut page = format!(
@@ -71,8 +81,16 @@ pub fn run(args: &Args) -> Result<()> {
     );
     for growth in &growths {
         let file = format!("growth-{}.svg", growth.x);
-        write_whole(&results().join(&file), sheet::alone(&plot::svg(&[growth.chart()])?))?;
-        page += &format!("\n## {}\n\n{}\n\n![]({file})\n\n{}", growth.title, growth.limit, growth.table());
+        write_whole(
+            &results().join(&file),
+            sheet::alone(&plot::svg(&[growth.chart()])?),
+        )?;
+        page += &format!(
+            "\n## {}\n\n{}\n\n![]({file})\n\n{}",
+            growth.title,
+            growth.limit,
+            growth.table()
+        );
     }
     write_whole(&results().join("growth.md"), &page)?;
     println!("{page}");
@@ -93,7 +111,11 @@ fn events(args: &Args) -> Result<Growth> {
         x: "events",
         limit: "Reading the text is what takes the time. It is streamed and the clicks wait on disk, so memory holds a counter for \
                 each session and the sample.",
-        columns: &[("seconds", "seconds"), ("seconds a million", "per_million"), ("MB", "peak_mb")],
+        columns: &[
+            ("seconds", "seconds"),
+            ("seconds a million", "per_million"),
+            ("MB", "peak_mb"),
+        ],
         drawn: 0,
         lines: vec![("prl prepare".into(), points)],
     })
@@ -107,24 +129,58 @@ fn prepared(prl: &Path, events: u64) -> Result<Value> {
     let (raw, out) = (dir.join("raw"), dir.join("prepared"));
     let sessions = (events as f64 / EVENTS_PER_SESSION) as u64;
     let mut synth = Command::new(prl);
-    timed::run(synth.args(["synth", "--like", "rc15", "--sessions", &sessions.to_string(), "--out"]).arg(&raw))?;
+    timed::run(
+        synth
+            .args([
+                "synth",
+                "--like",
+                "rc15",
+                "--sessions",
+                &sessions.to_string(),
+                "--out",
+            ])
+            .arg(&raw),
+    )?;
     let mut prepare = Command::new(prl);
-    prepare.args(["prepare", "--json", "--source", "rc15", "--sample", &sessions.min(200_000).to_string()]);
-    prepare.arg("--clicks").arg(raw.join("yoochoose-clicks.dat")).arg("--buys").arg(raw.join("yoochoose-buys.dat"));
+    prepare.args([
+        "prepare",
+        "--json",
+        "--source",
+        "rc15",
+        "--sample",
+        &sessions.min(200_000).to_string(),
+    ]);
+    prepare
+        .arg("--clicks")
+        .arg(raw.join("yoochoose-clicks.dat"))
+        .arg("--buys")
+        .arg(raw.join("yoochoose-buys.dat"));
     let done = timed::run(prepare.arg("--out").arg(&out))?;
     let manifest: Value = serde_json::from_str(&done.output)?;
     let files = manifest["source"]["files"].as_array();
-    let rows: u64 = files.into_iter().flatten().filter_map(|file| file["rows"].as_u64()).sum();
+    let rows: u64 = files
+        .into_iter()
+        .flatten()
+        .filter_map(|file| file["rows"].as_u64())
+        .sum();
     fs::remove_dir_all(&dir)?;
     let per_million = 1e6 * done.seconds / rows as f64;
-    Ok(json!({ "rows": rows, "seconds": done.seconds, "per_million": per_million, "peak_mb": done.peak_mb }))
+    Ok(
+        json!({ "rows": rows, "seconds": done.seconds, "per_million": per_million, "peak_mb": done.peak_mb }),
+    )
 }
 
 /// Times some cases, by what grows.
 fn cases<'a>(args: &Args, cases: impl IntoIterator<Item = (usize, Case<'a>)>) -> Result<Points> {
     let measure = |(x, case): (usize, Case<'_>)| {
-        eprintln!("{} {}: {} items, window {}, width {}", case.encoder, case.method, case.items, case.window, case.dim);
-        Ok((x as u64, serde_json::from_str(&case.measure(args.threads, args.steps, "cpu")?)?))
+        eprintln!(
+            "{} {}: {} items, window {}, width {}",
+            case.encoder, case.method, case.items, case.window, case.dim
+        );
+        Ok((
+            x as u64,
+            serde_json::from_str(&case.measure(args.threads, args.steps, "cpu")?)?,
+        ))
     };
     cases.into_iter().map(measure).collect()
 }
@@ -136,14 +192,28 @@ fn with_both_heads(
     case: impl Fn(usize) -> Case<'static>,
 ) -> Result<Vec<(String, Points)>> {
     let line = |(name, bf16_head): (&str, bool)| {
-        let points = values.iter().map(|&x| (x, Case { bf16_head, ..case(x) }));
+        let points = values.iter().map(|&x| {
+            (
+                x,
+                Case {
+                    bf16_head,
+                    ..case(x)
+                },
+            )
+        });
         Ok((name.to_owned(), cases(args, points)?))
     };
-    [("GRU normal", false), ("GRU normal, bf16 head", true)].into_iter().map(line).collect()
+    [("GRU normal", false), ("GRU normal, bf16 head", true)]
+        .into_iter()
+        .map(line)
+        .collect()
 }
 
-const STEP: &[(&str, &str)] =
-    &[("ms a step", "step_ms_median"), ("events/s ranked", "eval_events_per_s"), ("MB", "peak_rss_mb")];
+const STEP: &[(&str, &str)] = &[
+    ("ms a step", "step_ms_median"),
+    ("events/s ranked", "eval_events_per_s"),
+    ("MB", "peak_rss_mb"),
+];
 
 fn items(args: &Args) -> Result<Growth> {
     Ok(Growth {
@@ -154,13 +224,25 @@ fn items(args: &Args) -> Result<Growth> {
                 and at most 80 MiB of exponentials.",
         columns: STEP,
         drawn: 0,
-        lines: with_both_heads(args, &ITEMS, |items| Case { items, ..Case::default() })?,
+        lines: with_both_heads(args, &ITEMS, |items| Case {
+            items,
+            ..Case::default()
+        })?,
     })
 }
 
 fn windows(args: &Args) -> Result<Growth> {
     let line = |encoder: &'static str| {
-        let case = |&window: &usize| (window, Case { encoder, window, ..Case::default() });
+        let case = |&window: &usize| {
+            (
+                window,
+                Case {
+                    encoder,
+                    window,
+                    ..Case::default()
+                },
+            )
+        };
         Ok((encoder.to_owned(), cases(args, WINDOWS.iter().map(case))?))
     };
     Ok(Growth {
@@ -171,7 +253,10 @@ fn windows(args: &Args) -> Result<Growth> {
                 with its square, which is still small at 50.",
         columns: STEP,
         drawn: 0,
-        lines: ENCODERS.iter().map(|encoder| line(encoder.name)).collect::<Result<_>>()?,
+        lines: ENCODERS
+            .iter()
+            .map(|encoder| line(encoder.name))
+            .collect::<Result<_>>()?,
     })
 }
 
@@ -183,7 +268,10 @@ fn widths(args: &Args) -> Result<Growth> {
                 softmax do not grow, so a wider layer is nearer to the machine's peak.",
         columns: STEP,
         drawn: 0,
-        lines: with_both_heads(args, &WIDTHS, |dim| Case { dim, ..Case::default() })?,
+        lines: with_both_heads(args, &WIDTHS, |dim| Case {
+            dim,
+            ..Case::default()
+        })?,
     })
 }
 
@@ -200,11 +288,20 @@ impl Growth {
             points: points.iter().filter_map(point).collect(),
         };
         let lines = self.lines.iter().zip(COLOURS).map(line).collect();
-        Chart { title: self.title.into(), x: self.x.into(), y: y.into(), is_logarithmic: true, lines }
+        Chart {
+            title: self.title.into(),
+            x: self.x.into(),
+            y: y.into(),
+            is_logarithmic: true,
+            lines,
+        }
     }
 
     fn table(&self) -> String {
-        let header: Vec<&str> = ["", self.x].into_iter().chain(self.columns.iter().map(|(name, _)| *name)).collect();
+        let header: Vec<&str> = ["", self.x]
+            .into_iter()
+            .chain(self.columns.iter().map(|(name, _)| *name))
+            .collect();
         let cell = |line: &Value, key: &str| match line[key].as_f64() {
             Some(x) if x < 100.0 => format!("{x:.2}"),
             Some(x) => format!("{x:.0}"),
@@ -212,10 +309,16 @@ impl Growth {
         };
         let row = |name: &str, (x, line): &(u64, Value)| {
             let cells = self.columns.iter().map(|(_, key)| cell(line, key));
-            [name.to_owned(), x.to_string()].into_iter().chain(cells).collect::<Vec<_>>()
+            [name.to_owned(), x.to_string()]
+                .into_iter()
+                .chain(cells)
+                .collect::<Vec<_>>()
         };
-        let rows: Vec<Vec<String>> =
-            self.lines.iter().flat_map(|(name, points)| points.iter().map(|point| row(name, point))).collect();
+        let rows: Vec<Vec<String>> = self
+            .lines
+            .iter()
+            .flat_map(|(name, points)| points.iter().map(|point| row(name, point)))
+            .collect();
         markdown_table(&header, 1, &rows)
     }
 }
@@ -238,6 +341,9 @@ mod tests {
         let table = growth.table();
         assert_eq!(table.lines().nth(2), Some("| GRU | 10 | 1.25 | - | 123 |"));
         assert_eq!(table.lines().nth(3), Some("| GRU | 100 | 250 | - | 123 |"));
-        assert_eq!(growth.chart().lines[0].points, [[10.0, 1.25, 1.25, 1.25], [100.0, 250.0, 250.0, 250.0]]);
+        assert_eq!(
+            growth.chart().lines[0].points,
+            [[10.0, 1.25, 1.25, 1.25], [100.0, 250.0, 250.0, 250.0]]
+        );
     }
 }

@@ -31,7 +31,11 @@ pub struct Args {
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Encoders
-    #[arg(long, value_delimiter = ',', default_value = "gru,caser,nextitnet,sasrec")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "gru,caser,nextitnet,sasrec"
+    )]
     encoders: Vec<String>,
     /// Methods
     #[arg(long, value_delimiter = ',', default_value = "normal,prl")]
@@ -61,8 +65,19 @@ pub struct Args {
 
 impl Args {
     fn cases(&self) -> Vec<Case<'_>> {
-        let pairs = || self.encoders.iter().flat_map(|e| self.methods.iter().map(move |m| (e, m)));
-        let of = |items| pairs().map(move |(encoder, method)| Case { encoder, method, items, ..Case::default() });
+        let pairs = || {
+            self.encoders
+                .iter()
+                .flat_map(|e| self.methods.iter().map(move |m| (e, m)))
+        };
+        let of = |items| {
+            pairs().map(move |(encoder, method)| Case {
+                encoder,
+                method,
+                items,
+                ..Case::default()
+            })
+        };
         self.items.iter().flat_map(|&items| of(items)).collect()
     }
 
@@ -72,7 +87,11 @@ impl Args {
 
     /// Of the page and its raw lines.
     fn name(&self) -> &'static str {
-        if self.is_cuda() { "peers-cuda" } else { "peers" }
+        if self.is_cuda() {
+            "peers-cuda"
+        } else {
+            "peers"
+        }
     }
 }
 
@@ -107,7 +126,12 @@ fn figures(is_cuda: bool) -> [Figure; 3] {
         },
         if is_cuda {
             let title = "Memory of the GPU in training, MB: the most in use, PyTorch's after its first step; a dash where it is not measured";
-            Figure { title, ours: device_mb, theirs: device_mb, digits: 0 }
+            Figure {
+                title,
+                ours: device_mb,
+                theirs: device_mb,
+                digits: 0,
+            }
         } else {
             Figure {
                 title: "Memory of training, MB: ours the whole process, PyTorch's less what it holds before there is a model",
@@ -125,11 +149,22 @@ pub fn run(args: &Args) -> Result<()> {
     let cases = args.cases();
     let mut torch = Torch::start(args, &cases)?;
     for case in cases {
-        let Case { encoder, method, items, .. } = case;
+        let Case {
+            encoder,
+            method,
+            items,
+            ..
+        } = case;
         let mut rounds = Rounds::new();
         for round in 1..=args.rounds {
-            eprintln!("{encoder} {method}, {items} items, round {round} of {}", args.rounds);
-            let rounded = Case { bf16_head: true, ..case.clone() };
+            eprintln!(
+                "{encoder} {method}, {items} items, round {round} of {}",
+                args.rounds
+            );
+            let rounded = Case {
+                bf16_head: true,
+                ..case.clone()
+            };
             let mut lines = case.measure(args.threads, args.steps, &args.device)?;
             // A GPU has no such head of ours.
             if args.device == "cpu" {
@@ -138,47 +173,90 @@ pub fn run(args: &Args) -> Result<()> {
             lines += &torch.time(&case)?;
             for line in lines.lines() {
                 let line: Value = serde_json::from_str(line)?;
-                let ours = if line["bf16_head"] == true { BF16 } else { "ours" };
-                rounds.entry(line["mode"].as_str().unwrap_or(ours).to_owned()).or_default().push(line);
+                let ours = if line["bf16_head"] == true {
+                    BF16
+                } else {
+                    "ours"
+                };
+                rounds
+                    .entry(line["mode"].as_str().unwrap_or(ours).to_owned())
+                    .or_default()
+                    .push(line);
             }
             raw += &lines;
         }
-        done.push(([encoder.to_owned(), method.to_owned(), items.to_string()], rounds));
+        done.push((
+            [encoder.to_owned(), method.to_owned(), items.to_string()],
+            rounds,
+        ));
         write(args, &raw, &done)?;
     }
-    println!("{}", results().join(format!("{}.md", args.name())).display());
+    println!(
+        "{}",
+        results().join(format!("{}.md", args.name())).display()
+    );
     Ok(())
 }
 
 /// Who of ours a mode is set against: like against like, where there is such a head of ours.
 fn rival(mode: &str, is_cuda: bool) -> &'static str {
-    if mode == "bf16" && !is_cuda { BF16 } else { "ours" }
+    if mode == "bf16" && !is_cuda {
+        BF16
+    } else {
+        "ours"
+    }
 }
 
 /// Those of ours that a device has.
 fn ours(is_cuda: bool) -> Vec<&'static str> {
-    if is_cuda { vec!["ours"] } else { vec!["ours", BF16] }
+    if is_cuda {
+        vec!["ours"]
+    } else {
+        vec!["ours", BF16]
+    }
 }
 
 /// Medians of a figure, and ours over each of theirs.
 fn row(case: &[String; 3], rounds: &Rounds, figure: &Figure, is_cuda: bool) -> Vec<String> {
     let of = |who: &str| {
-        let say = if MODES.contains(&who) { figure.theirs } else { figure.ours };
+        let say = if MODES.contains(&who) {
+            figure.theirs
+        } else {
+            figure.ours
+        };
         let lines = rounds.get(who).into_iter().flatten();
-        median(&lines.map(|line| say(line).unwrap_or(f64::NAN)).collect::<Vec<_>>())
+        median(
+            &lines
+                .map(|line| say(line).unwrap_or(f64::NAN))
+                .collect::<Vec<_>>(),
+        )
     };
-    let cells = ours(is_cuda).into_iter().chain(MODES).map(|who| shown(of(who), figure.digits));
+    let cells = ours(is_cuda)
+        .into_iter()
+        .chain(MODES)
+        .map(|who| shown(of(who), figure.digits));
     let ratios = MODES.map(|mode| shown(of(rival(mode, is_cuda)) / of(mode), 2));
     case.iter().cloned().chain(cells).chain(ratios).collect()
 }
 
 fn table(figure: &Figure, cases: &[([String; 3], Rounds)], is_cuda: bool) -> String {
-    let header = ["encoder", "method", "items"].into_iter().chain(ours(is_cuda)).chain(MODES).map(str::to_owned);
+    let header = ["encoder", "method", "items"]
+        .into_iter()
+        .chain(ours(is_cuda))
+        .chain(MODES)
+        .map(str::to_owned);
     let ratios = MODES.map(|mode| format!("{} / {mode}", rival(mode, is_cuda)));
     let header: Vec<String> = header.chain(ratios).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let rows: Vec<Vec<String>> = cases.iter().map(|(case, rounds)| row(case, rounds, figure, is_cuda)).collect();
-    format!("\n## {}\n\n{}", figure.title, markdown_table(&header, 3, &rows))
+    let rows: Vec<Vec<String>> = cases
+        .iter()
+        .map(|(case, rounds)| row(case, rounds, figure, is_cuda))
+        .collect();
+    format!(
+        "\n## {}\n\n{}",
+        figure.title,
+        markdown_table(&header, 3, &rows)
+    )
 }
 
 /// What the modes are on a device.
@@ -207,7 +285,10 @@ fn write(args: &Args, raw: &str, cases: &[([String; 3], Rounds)]) -> Result<()> 
         modes(is_cuda),
         args.name(),
         Machine::here().to_markdown(),
-        figures(is_cuda).iter().map(|figure| table(figure, cases, is_cuda)).collect::<String>()
+        figures(is_cuda)
+            .iter()
+            .map(|figure| table(figure, cases, is_cuda))
+            .collect::<String>()
     );
     write_whole(&results().join(format!("{}.jsonl", args.name())), raw)?;
     write_whole(&results().join(format!("{}.md", args.name())), page)
@@ -221,29 +302,63 @@ mod tests {
 
     #[test]
     fn a_row_compares_medians() {
-        let lines = |values: &[f64]| values.iter().map(|ms| json!({ "step_ms_median": ms })).collect();
+        let lines = |values: &[f64]| {
+            values
+                .iter()
+                .map(|ms| json!({ "step_ms_median": ms }))
+                .collect()
+        };
         let ours = [("ours", vec![9.0, 50.0, 10.0]), (BF16, vec![6.0])];
-        let theirs = [("eager", vec![40.0, 41.0, 39.0]), ("best", vec![20.0]), ("bf16", vec![8.0])];
+        let theirs = [
+            ("eager", vec![40.0, 41.0, 39.0]),
+            ("best", vec![20.0]),
+            ("bf16", vec![8.0]),
+        ];
         let rounds = ours.into_iter().chain(theirs);
-        let rounds = rounds.map(|(who, values)| (who.to_owned(), lines(&values))).collect();
-        let found = row(&["gru", "prl", "100"].map(str::to_owned), &rounds, &figures(false)[0], false);
-        let expected = ["gru", "prl", "100", "10.0", "6.0", "40.0", "-", "20.0", "8.0", "0.25", "-", "0.50", "0.75"];
+        let rounds = rounds
+            .map(|(who, values)| (who.to_owned(), lines(&values)))
+            .collect();
+        let found = row(
+            &["gru", "prl", "100"].map(str::to_owned),
+            &rounds,
+            &figures(false)[0],
+            false,
+        );
+        let expected = [
+            "gru", "prl", "100", "10.0", "6.0", "40.0", "-", "20.0", "8.0", "0.25", "-", "0.50",
+            "0.75",
+        ];
         assert_eq!(found, expected);
-        let found = row(&["gru", "prl", "100"].map(str::to_owned), &rounds, &figures(true)[0], true);
-        let expected = ["gru", "prl", "100", "10.000", "40.000", "-", "20.000", "8.000", "0.25", "-", "0.50", "1.25"];
+        let found = row(
+            &["gru", "prl", "100"].map(str::to_owned),
+            &rounds,
+            &figures(true)[0],
+            true,
+        );
+        let expected = [
+            "gru", "prl", "100", "10.000", "40.000", "-", "20.000", "8.000", "0.25", "-", "0.50",
+            "1.25",
+        ];
         assert_eq!(found, expected, "a GPU has no such head of ours");
     }
 
     #[test]
     fn speeds_and_memory_are_brought_to_one_form() {
         let ours = json!({ "batch": 256, "eval_events_per_s": 25_600.0, "peak_rss_mb": 100.0 });
-        let theirs =
-            json!({ "rank_ms_median": 40.0, "peak_device_mb": 800.0, "peak_rss_mb": 900.0, "base_rss_mb": 500.0 });
-        let rounds = [("ours".to_owned(), vec![ours]), ("eager".to_owned(), vec![theirs])].into();
+        let theirs = json!({ "rank_ms_median": 40.0, "peak_device_mb": 800.0, "peak_rss_mb": 900.0, "base_rss_mb": 500.0 });
+        let rounds = [
+            ("ours".to_owned(), vec![ours]),
+            ("eager".to_owned(), vec![theirs]),
+        ]
+        .into();
         let case = ["gru", "prl", "100"].map(str::to_owned);
         let of = |i: usize, is_cuda| row(&case, &rounds, &figures(is_cuda)[i], is_cuda);
         assert_eq!(of(1, false)[3..6], ["10.0", "-", "40.0"]);
         assert_eq!(of(2, false)[9], "0.25");
-        assert_eq!(of(2, true)[3..5], ["-", "800"], "memory of the host is not the GPU's");
+        assert_eq!(
+            of(2, true)[3..5],
+            ["-", "800"],
+            "memory of the host is not the GPU's"
+        );
     }
 }

@@ -54,7 +54,10 @@ const LOGS: [Log; 2] = [
         name: "rc15",
         title: "RC15",
         sessions: 5_500_000,
-        files: &[("--clicks", "yoochoose-clicks.dat"), ("--buys", "yoochoose-buys.dat")],
+        files: &[
+            ("--clicks", "yoochoose-clicks.dat"),
+            ("--buys", "yoochoose-buys.dat"),
+        ],
         peers: &["polars"],
     },
 ];
@@ -62,7 +65,10 @@ const LOGS: [Log; 2] = [
 /// Prepares everything, keeps the raw lines and writes a page.
 pub fn run(args: &Args) -> Result<()> {
     let prl = binary::prl("cpu")?;
-    let python = args.python.clone().map_or_else(|| peers::environment(&["pandas", "polars", "numpy"]), Ok)?;
+    let python = args
+        .python
+        .clone()
+        .map_or_else(|| peers::environment(&["pandas", "polars", "numpy"]), Ok)?;
     let (mut lines, mut first_steps) = (Vec::new(), Vec::new());
     for log in &LOGS {
         let raw = log.make_up(&prl)?;
@@ -99,7 +105,16 @@ impl Log {
         let raw = dir().join(format!("{}-{}", self.name, self.sessions));
         if !raw.join("SYNTHETIC.json").exists() {
             let mut synth = Command::new(prl);
-            synth.args(["synth", "--like", self.name, "--sessions", &self.sessions.to_string(), "--out"]).arg(&raw);
+            synth
+                .args([
+                    "synth",
+                    "--like",
+                    self.name,
+                    "--sessions",
+                    &self.sessions.to_string(),
+                    "--out",
+                ])
+                .arg(&raw);
             timed::run(&mut synth)?;
         }
         Ok(raw)
@@ -107,7 +122,8 @@ impl Log {
 
     fn ours(&self, prl: &Path, raw: &Path, out: &Path) -> Result<Value> {
         if out.exists() {
-            fs::remove_dir_all(out).with_context(|| format!("failed to remove {}", out.display()))?;
+            fs::remove_dir_all(out)
+                .with_context(|| format!("failed to remove {}", out.display()))?;
         }
         let mut prepare = Command::new(prl);
         prepare.args(["prepare", "--json", "--source", self.name]);
@@ -117,7 +133,11 @@ impl Log {
         let done = timed::run(prepare.arg("--out").arg(out))?;
         let manifest: Value = serde_json::from_str(&done.output)?;
         let files = manifest["source"]["files"].as_array();
-        let rows: u64 = files.into_iter().flatten().filter_map(|file| file["rows"].as_u64()).sum();
+        let rows: u64 = files
+            .into_iter()
+            .flatten()
+            .filter_map(|file| file["rows"].as_u64())
+            .sum();
         Ok(json!({
             "log": self.name, "who": "ours", "seconds": done.seconds, "peak_mb": done.peak_mb, "rows": rows,
             "counts": manifest["counts"]["before_length_filter"],
@@ -126,7 +146,10 @@ impl Log {
 
     fn theirs(&self, python: &Path, peer: &str, raw: &Path) -> Result<Value> {
         let mut prepare = Command::new(python);
-        prepare.current_dir(root().join("xtask/parity")).args(["prepare.py", self.name, peer]).arg(raw);
+        prepare
+            .current_dir(root().join("xtask/parity"))
+            .args(["prepare.py", self.name, peer])
+            .arg(raw);
         let done = timed::run(&mut prepare)?;
         let mut line: Value = serde_json::from_str(&done.output)?;
         line["log"] = self.name.into();
@@ -143,10 +166,16 @@ fn same_counts(log: &Log, lines: &[Value]) -> Result<()> {
         .map(|line| match log.name {
             // The sample is each one's own.
             "rc15" => line["counts"]["sessions"].to_string(),
-            _ => ["sessions", "items", "clicks", "purchases"].map(|key| line["counts"][key].to_string()).join(" "),
+            _ => ["sessions", "items", "clicks", "purchases"]
+                .map(|key| line["counts"][key].to_string())
+                .join(" "),
         })
         .collect();
-    ensure!(counts.windows(2).all(|pair| pair[0] == pair[1]), "{}: the counts differ: {counts:?}", log.title);
+    ensure!(
+        counts.windows(2).all(|pair| pair[0] == pair[1]),
+        "{}: the counts differ: {counts:?}",
+        log.title
+    );
     Ok(())
 }
 
@@ -158,10 +187,20 @@ fn first_step(prl: &Path, data: &Path) -> Result<f64> {
     }
     let start = Instant::now();
     let mut train = Command::new(prl);
-    train.args(["train", "--encoder", "gru", "--method", "prl", "--data"]).arg(data).arg("--out").arg(&out);
-    let mut child = train.stderr(Stdio::piped()).spawn().context("failed to run prl")?;
+    train
+        .args(["train", "--encoder", "gru", "--method", "prl", "--data"])
+        .arg(data)
+        .arg("--out")
+        .arg(&out);
+    let mut child = train
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("failed to run prl")?;
     let stderr = child.stderr.take().context("prl has no standard error")?;
-    let said = BufReader::new(stderr).lines().map_while(Result::ok).find(|line| line.starts_with("first step"));
+    let said = BufReader::new(stderr)
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("first step"));
     let seconds = start.elapsed().as_secs_f64();
     child.kill()?;
     child.wait()?;
@@ -172,7 +211,15 @@ fn first_step(prl: &Path, data: &Path) -> Result<f64> {
 /// Rows a second that are cut into batches, a line for each kind of method.
 fn batches(log: &Log, data: &Path) -> Result<Vec<Value>> {
     let mut cargo = binary::cargo();
-    cargo.args(["run", "--quiet", "--release", "-p", "prl-train", "--example", "batch_speed"]);
+    cargo.args([
+        "run",
+        "--quiet",
+        "--release",
+        "-p",
+        "prl-train",
+        "--example",
+        "batch_speed",
+    ]);
     let done = timed::run(cargo.arg("--").arg("--data").arg(data))?;
     let lines = done.output.lines().map(|line| {
         let mut line: Value = serde_json::from_str(line)?;
@@ -184,8 +231,13 @@ fn batches(log: &Log, data: &Path) -> Result<Vec<Value>> {
 
 fn page(args: &Args, lines: &[Value]) -> String {
     let of = |log: &Log, who: &str, key: &str| {
-        let own = lines.iter().filter(|line| line["log"] == log.name && line["who"] == who);
-        median(&own.filter_map(|line| line[key].as_f64()).collect::<Vec<_>>())
+        let own = lines
+            .iter()
+            .filter(|line| line["log"] == log.name && line["who"] == who);
+        median(
+            &own.filter_map(|line| line[key].as_f64())
+                .collect::<Vec<_>>(),
+        )
     };
     let mut preparation = Vec::new();
     let mut training = Vec::new();
@@ -194,15 +246,36 @@ fn page(args: &Args, lines: &[Value]) -> String {
         for who in ["ours"].iter().chain(log.peers) {
             let seconds = of(log, who, "seconds");
             let numbers = [seconds, 1e6 * seconds / rows].map(|x| format!("{x:.2}"));
-            let mut row = vec![log.title.to_owned(), format!("{rows:.0}"), (*who).to_owned()];
+            let mut row = vec![
+                log.title.to_owned(),
+                format!("{rows:.0}"),
+                (*who).to_owned(),
+            ];
             row.extend(numbers);
-            row.extend([format!("{:.2}", ours / seconds), format!("{:.0}", of(log, who, "peak_mb"))]);
+            row.extend([
+                format!("{:.2}", ours / seconds),
+                format!("{:.0}", of(log, who, "peak_mb")),
+            ]);
             preparation.push(row);
         }
         training.push(batch_row(log, lines));
     }
-    let header = ["log", "rows", "by", "seconds", "seconds a million rows", "ours / theirs", "MB"];
-    let training_header = ["log", "rows a second, normal", "rows a second, SQN", "ms a batch of 256", "first step, s"];
+    let header = [
+        "log",
+        "rows",
+        "by",
+        "seconds",
+        "seconds a million rows",
+        "ours / theirs",
+        "MB",
+    ];
+    let training_header = [
+        "log",
+        "rows a second, normal",
+        "rows a second, SQN",
+        "ms a batch of 256",
+        "first step, s",
+    ];
     format!(
         "# From a raw log to the first step\n\nSYNTHETIC logs in the public ones' formats and sizes; medians of {} rounds, \
          ours and theirs in turn. Ours is the whole of `prl prepare`, with everything written and synced; pandas and polars \
@@ -217,11 +290,19 @@ fn page(args: &Args, lines: &[Value]) -> String {
 }
 
 fn batch_row(log: &Log, lines: &[Value]) -> Vec<String> {
-    let own: Vec<&Value> = lines.iter().filter(|line| line["log"] == log.name).collect();
-    let speeds: BTreeMap<&str, f64> =
-        own.iter().filter_map(|line| Some((line["method"].as_str()?, line["rows_per_s"].as_f64()?))).collect();
+    let own: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["log"] == log.name)
+        .collect();
+    let speeds: BTreeMap<&str, f64> = own
+        .iter()
+        .filter_map(|line| Some((line["method"].as_str()?, line["rows_per_s"].as_f64()?)))
+        .collect();
     let speed = |method: &str| speeds.get(method).copied().unwrap_or(f64::NAN);
-    let first: Vec<f64> = own.iter().filter_map(|line| line["first_step_s"].as_f64()).collect();
+    let first: Vec<f64> = own
+        .iter()
+        .filter_map(|line| line["first_step_s"].as_f64())
+        .collect();
     let normal = speed("normal");
     vec![
         log.title.to_owned(),
@@ -239,9 +320,27 @@ mod tests {
     #[test]
     fn other_counts_are_no_comparison() {
         let line = |log: &str, items: u64| json!({ "log": log, "counts": { "sessions": 5, "items": items } });
-        assert!(same_counts(&LOGS[0], &[line("retailrocket", 3), line("rc15", 4), line("retailrocket", 3)]).is_ok());
-        let error = same_counts(&LOGS[0], &[line("retailrocket", 3), line("retailrocket", 4)]).unwrap_err().to_string();
-        assert!(error.starts_with("RetailRocket: the counts differ"), "{error}");
+        assert!(
+            same_counts(
+                &LOGS[0],
+                &[
+                    line("retailrocket", 3),
+                    line("rc15", 4),
+                    line("retailrocket", 3)
+                ]
+            )
+            .is_ok()
+        );
+        let error = same_counts(
+            &LOGS[0],
+            &[line("retailrocket", 3), line("retailrocket", 4)],
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.starts_with("RetailRocket: the counts differ"),
+            "{error}"
+        );
         assert!(same_counts(&LOGS[1], &[line("rc15", 3), line("rc15", 4)]).is_ok());
     }
 }

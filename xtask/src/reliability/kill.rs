@@ -25,11 +25,24 @@ struct Tally {
 /// Kills each encoder under each method so often.
 pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Row>> {
     let mut all = Tally::default();
-    let methods: Vec<&str> = METHODS.iter().filter(|method| method.trains()).map(|method| method.name).collect();
-    for (encoder, &method) in ENCODERS.iter().flat_map(|e| methods.iter().map(move |m| (e.name, m))) {
-        let mut one = Tally { kills: all.kills, ..Tally::default() };
+    let methods: Vec<&str> = METHODS
+        .iter()
+        .filter(|method| method.trains())
+        .map(|method| method.name)
+        .collect();
+    for (encoder, &method) in ENCODERS
+        .iter()
+        .flat_map(|e| methods.iter().map(move |m| (e.name, m)))
+    {
+        let mut one = Tally {
+            kills: all.kills,
+            ..Tally::default()
+        };
         kill(runs, encoder, method, all.kills + kills, &mut one)?;
-        eprintln!("{encoder} {method}: {} compared, {} lost", one.compared, one.lost);
+        eprintln!(
+            "{encoder} {method}: {} compared, {} lost",
+            one.compared, one.lost
+        );
         all = Tally {
             kills: one.kills,
             writing: all.writing + one.writing,
@@ -46,7 +59,12 @@ pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Row>> {
         all.writing,
         all.compared
     );
-    Ok(vec![Row { promise: Promise::Resume, tried, times: all.kills, lost: all.lost }])
+    Ok(vec![Row {
+        promise: Promise::Resume,
+        tried,
+        times: all.kills,
+        lost: all.lost,
+    }])
 }
 
 fn kill(runs: &Runs, encoder: &str, method: &str, until: u64, tally: &mut Tally) -> Result<()> {
@@ -62,10 +80,15 @@ fn kill(runs: &Runs, encoder: &str, method: &str, until: u64, tally: &mut Tally)
             let mut child = runs.begin(&mut runs.train(encoder, method, &killed))?;
             // A machine that became slower meanwhile must get to its end all the same.
             let patience = 1.1 + 0.1 * f64::from(attempt);
-            sleep(Duration::from_secs_f64(patience * course * (tally.kills as f64 * GOLDEN).fract()));
+            sleep(Duration::from_secs_f64(
+                patience * course * (tally.kills as f64 * GOLDEN).fract(),
+            ));
             let ended = child.try_wait()?;
             if let Some(status) = ended {
-                ensure!(status.success(), "{encoder} {method} was killed and does not go on: {status}");
+                ensure!(
+                    status.success(),
+                    "{encoder} {method} was killed and does not go on: {status}"
+                );
                 break;
             }
             child.kill()?;

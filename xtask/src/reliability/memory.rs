@@ -31,8 +31,22 @@ pub fn run(runs: &Runs, log: u64) -> Result<Vec<Row>> {
 
 fn training(runs: &Runs) -> Result<Row> {
     let out = runs.path("epochs");
-    let mut train = runs.prl(["train", "--epochs", "30", "--encoder", "gru", "--method", "prl", "--batch-size", "16"]);
-    train.args(["--eval-every", "100", "--data"]).arg(runs.data()).arg("--out").arg(&out);
+    let mut train = runs.prl([
+        "train",
+        "--epochs",
+        "30",
+        "--encoder",
+        "gru",
+        "--method",
+        "prl",
+        "--batch-size",
+        "16",
+    ]);
+    train
+        .args(["--eval-every", "100", "--data"])
+        .arg(runs.data())
+        .arg("--out")
+        .arg(&out);
     let mut child = runs.begin(&mut train)?;
     // The first two epochs fill what is kept.
     let (mut early, mut late) = (0.0_f64, 0.0_f64);
@@ -48,18 +62,29 @@ fn training(runs: &Runs) -> Result<Row> {
         }
         sleep(Duration::from_millis(5));
     };
-    ensure!(status.success() && late > 0.0, "the training that was watched failed");
+    ensure!(
+        status.success() && late > 0.0,
+        "the training that was watched failed"
+    );
     let tried = format!(
         "resident memory in {EPOCHS} epochs of training, looked at every 5 ms: {early:.1} MB at most in the first two, {late:.1} \
          MB after"
     );
-    Ok(Row { promise: Promise::Limits, tried, times: 1, lost: u64::from(late > early + SLACK_MB) })
+    Ok(Row {
+        promise: Promise::Limits,
+        tried,
+        times: 1,
+        lost: u64::from(late > early + SLACK_MB),
+    })
 }
 
 /// How far a training has come, in epochs.
 fn epoch(run: &Path) -> f64 {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let last = text
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     last.and_then(|line| line["epoch"].as_f64()).unwrap_or(0.0)
 }
 
@@ -74,14 +99,27 @@ fn prepare(runs: &Runs, like: &str, bytes: u64) -> Result<Row> {
     runs.done(&mut synth)?;
     let mut prepare = runs.prl(["prepare", "--source", like, "--json"]);
     let files: &[(&str, &str)] = match like {
-        "rc15" => &[("--clicks", "yoochoose-clicks.dat"), ("--buys", "yoochoose-buys.dat")],
+        "rc15" => &[
+            ("--clicks", "yoochoose-clicks.dat"),
+            ("--buys", "yoochoose-buys.dat"),
+        ],
         _ => &[("--input", "events.csv")],
     };
-    let paths: Vec<(&str, PathBuf)> = files.iter().map(|(flag, file)| (*flag, raw.join(file))).collect();
-    let sizes = paths.iter().map(|(_, path)| Ok(fs::metadata(path)?.len())).collect::<Result<Vec<u64>>>()?;
-    paths.iter().for_each(|(flag, path)| _ = prepare.arg(flag).arg(path));
+    let paths: Vec<(&str, PathBuf)> = files
+        .iter()
+        .map(|(flag, file)| (*flag, raw.join(file)))
+        .collect();
+    let sizes = paths
+        .iter()
+        .map(|(_, path)| Ok(fs::metadata(path)?.len()))
+        .collect::<Result<Vec<u64>>>()?;
+    paths
+        .iter()
+        .for_each(|(flag, path)| _ = prepare.arg(flag).arg(path));
     let done = timed::run(prepare.arg("--out").arg(&out))?;
-    let peak = done.peak_mb.context("this system does not say how much memory a process holds")?;
+    let peak = done
+        .peak_mb
+        .context("this system does not say how much memory a process holds")?;
     let text = sizes.iter().sum::<u64>() as f64 / 1e6;
     let bound = BASE_MB + SHARE * text;
     fs::remove_dir_all(raw)?;
@@ -90,5 +128,10 @@ fn prepare(runs: &Runs, like: &str, bytes: u64) -> Result<Row> {
         "`prl prepare` of {text:.0} MB of text ({like}'s format): {peak:.0} MB at most, of {bound:.0} allowed ({BASE_MB:.0} MB and \
          {SHARE} bytes a byte)"
     );
-    Ok(Row { promise: Promise::Limits, tried, times: 1, lost: u64::from(peak > bound) })
+    Ok(Row {
+        promise: Promise::Limits,
+        tried,
+        times: 1,
+        lost: u64::from(peak > bound),
+    })
 }

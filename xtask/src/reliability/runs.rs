@@ -32,10 +32,16 @@ impl Runs {
         fs::create_dir_all(&dir)?;
         let runs = Self { prl, smoke, dir };
         let raw = runs.path("raw");
-        runs.done(runs.prl(["synth", "--like", "tiny", "--sessions", "400", "--out"]).arg(&raw))?;
+        runs.done(
+            runs.prl(["synth", "--like", "tiny", "--sessions", "400", "--out"])
+                .arg(&raw),
+        )?;
         let events = raw.join("events.csv");
         runs.done(
-            runs.prl(["prepare", "--source", "retailrocket", "--input"]).arg(events).arg("--out").arg(runs.data()),
+            runs.prl(["prepare", "--source", "retailrocket", "--input"])
+                .arg(events)
+                .arg("--out")
+                .arg(runs.data()),
         )?;
         Ok(runs)
     }
@@ -53,29 +59,56 @@ impl Runs {
     /// A call of the binary, quiet.
     pub fn prl<const N: usize>(&self, args: [&str; N]) -> Command {
         let mut command = Command::new(&self.prl);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
     /// A small training that goes on where it is: a dozen steps, a checkpoint every two.
     pub fn train(&self, encoder: &str, method: &str, out: &Path) -> Command {
-        let mut command =
-            self.prl(["train", "--resume", "--max-steps", "12", "--eval-every", "2", "--batch-size", "16"]);
-        command.args(["--dim", "8", "--window", "5", "--threads", "2", "--encoder", encoder, "--method", method]);
+        let mut command = self.prl([
+            "train",
+            "--resume",
+            "--max-steps",
+            "12",
+            "--eval-every",
+            "2",
+            "--batch-size",
+            "16",
+        ]);
+        command.args([
+            "--dim",
+            "8",
+            "--window",
+            "5",
+            "--threads",
+            "2",
+            "--encoder",
+            encoder,
+            "--method",
+            method,
+        ]);
         command.arg("--data").arg(self.data()).arg("--out").arg(out);
         command
     }
 
     /// Runs a call that must succeed.
     pub fn done(&self, command: &mut Command) -> Result<()> {
-        let status = command.status().with_context(|| format!("failed to run {}", self.prl.display()))?;
+        let status = command
+            .status()
+            .with_context(|| format!("failed to run {}", self.prl.display()))?;
         ensure!(status.success(), "{command:?} ended with {status}");
         Ok(())
     }
 
     /// Begins a call.
     pub fn begin(&self, command: &mut Command) -> Result<Child> {
-        command.spawn().with_context(|| format!("failed to run {}", self.prl.display()))
+        command
+            .spawn()
+            .with_context(|| format!("failed to run {}", self.prl.display()))
     }
 }
 
@@ -92,10 +125,16 @@ pub fn same_end(a: &Path, b: &Path) -> Result<bool> {
 
 /// Every line of what a run measured, and its manifest, without the times.
 fn measured(run: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(run.join("metrics.jsonl"))? + &fs::read_to_string(run.join("manifest.json"))?;
-    let mut values: Vec<Value> = serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?;
+    let text = fs::read_to_string(run.join("metrics.jsonl"))?
+        + &fs::read_to_string(run.join("manifest.json"))?;
+    let mut values: Vec<Value> = serde_json::Deserializer::from_str(&text)
+        .into_iter()
+        .collect::<Result<_, _>>()?;
     for value in &mut values {
-        value.as_object_mut().context("not an object")?.remove("seconds");
+        value
+            .as_object_mut()
+            .context("not an object")?
+            .remove("seconds");
     }
     Ok(values)
 }
@@ -103,5 +142,7 @@ fn measured(run: &Path) -> Result<Vec<Value>> {
 /// Whether a run directory holds something that was being written.
 pub fn is_unfinished(run: &Path) -> bool {
     let entries = fs::read_dir(run).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".staged"))
+    entries
+        .into_iter()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with(".staged"))
 }

@@ -23,7 +23,10 @@ pub fn run(runs: &Runs) -> Result<Vec<Row>> {
         ensure!(is_held, "a training ended at once");
         let second = endless(runs, &out).stderr(Stdio::piped()).output()?;
         let said = String::from_utf8_lossy(&second.stderr);
-        refused += u64::from(!second.status.success() && said.contains(&format!("in use by process {} ", first.id())));
+        refused += u64::from(
+            !second.status.success()
+                && said.contains(&format!("in use by process {} ", first.id())),
+        );
         first.kill()?;
         first.wait()?;
         let mut third = runs.begin(&mut endless(runs, &out))?;
@@ -38,14 +41,26 @@ pub fn run(runs: &Runs) -> Result<Vec<Row>> {
         lost: TIMES - good,
     };
     Ok(vec![
-        row("a second training on a run directory: refused, with the process that holds it", refused),
+        row(
+            "a second training on a run directory: refused, with the process that holds it",
+            refused,
+        ),
         row("the holder killed, and another one begun: let in", let_in),
     ])
 }
 
 /// A training that does not end by itself.
 fn endless(runs: &Runs, out: &Path) -> Command {
-    let mut command = runs.prl(["train", "--resume", "--epochs", "1000000", "--eval-every", "1000000", "--dim", "8"]);
+    let mut command = runs.prl([
+        "train",
+        "--resume",
+        "--epochs",
+        "1000000",
+        "--eval-every",
+        "1000000",
+        "--dim",
+        "8",
+    ]);
     command.arg("--data").arg(runs.data()).arg("--out").arg(out);
     command
 }
@@ -55,7 +70,10 @@ fn holds(child: &mut Child, out: &Path) -> Result<bool> {
     let begun = Instant::now();
     let pid = format!("\"pid\":{},", child.id());
     while child.try_wait()?.is_none() {
-        ensure!(begun.elapsed() < Duration::from_secs(60), "a training does not begin");
+        ensure!(
+            begun.elapsed() < Duration::from_secs(60),
+            "a training does not begin"
+        );
         if fs::read_to_string(out.join(".lock")).is_ok_and(|held| held.contains(&pid)) {
             return Ok(true);
         }

@@ -30,10 +30,17 @@ impl Cases {
 
     fn parse(text: &str) -> Result<Self> {
         let mut lines = text.lines();
-        ensure!(lines.next() == Some(HEADER), "the first line is not {HEADER}");
-        let mut all = Self { sessions: Vec::new(), cases: Vec::new() };
+        ensure!(
+            lines.next() == Some(HEADER),
+            "the first line is not {HEADER}"
+        );
+        let mut all = Self {
+            sessions: Vec::new(),
+            cases: Vec::new(),
+        };
         for (i, line) in lines.enumerate() {
-            let (session, case) = parse_line(line).with_context(|| format!("line {}: `{line}` is no case", i + 2))?;
+            let (session, case) =
+                parse_line(line).with_context(|| format!("line {}: `{line}` is no case", i + 2))?;
             all.sessions.push(session);
             all.cases.push(case);
         }
@@ -49,8 +56,14 @@ fn parse_line(line: &str) -> Option<(u32, Case)> {
         "purchase" => Kind::Purchase,
         _ => return None,
     };
-    let case = Case { kind, rank: rank.parse().ok()? };
-    fields.next().is_none().then_some((session.parse().ok()?, case))
+    let case = Case {
+        kind,
+        rank: rank.parse().ok()?,
+    };
+    fields
+        .next()
+        .is_none()
+        .then_some((session.parse().ok()?, case))
 }
 
 #[cfg(test)]
@@ -61,13 +74,27 @@ mod tests {
     fn cases_are_read_in_their_order() {
         let cases = Cases::parse("session,kind,rank\n7,click,12\n7,purchase,1\n").unwrap();
         assert_eq!(cases.sessions, [7, 7]);
-        assert_eq!(cases.cases, [Case { kind: Kind::Click, rank: 12 }, Case { kind: Kind::Purchase, rank: 1 }]);
+        assert_eq!(
+            cases.cases,
+            [
+                Case {
+                    kind: Kind::Click,
+                    rank: 12
+                },
+                Case {
+                    kind: Kind::Purchase,
+                    rank: 1
+                }
+            ]
+        );
     }
 
     #[test]
     fn what_is_no_case_is_named() {
         for bad in ["7,view,1", "7,click", "7,click,1,2", "7,click,-1", ""] {
-            let error = Cases::parse(&format!("session,kind,rank\n{bad}\n")).unwrap_err().to_string();
+            let error = Cases::parse(&format!("session,kind,rank\n{bad}\n"))
+                .unwrap_err()
+                .to_string();
             assert_eq!(error, format!("line 2: `{bad}` is no case"));
         }
         assert!(Cases::parse("rank\n").is_err());

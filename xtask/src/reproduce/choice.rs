@@ -75,12 +75,18 @@ impl Choice {
     /// If a flag names what does not exist, or building or preparing fails.
     pub fn plan(&self, device: &str) -> Result<Planned> {
         ensure!(self.repeats > 0, "--repeats must be at least 1");
-        ensure!(self.steps != Some(0) && self.validations != Some(0), "--steps and --validations must be at least 1");
+        ensure!(
+            self.steps != Some(0) && self.validations != Some(0),
+            "--steps and --validations must be at least 1"
+        );
         let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
         if let Some(log) = self.logs.iter().find(|log| !names.contains(&log.as_str())) {
             bail!("--logs {log} is not one of {}", names.join(", "));
         }
-        let filter = Filter { encoders: self.encoders.clone(), methods: self.methods.clone() };
+        let filter = Filter {
+            encoders: self.encoders.clone(),
+            methods: self.methods.clone(),
+        };
         filter.check()?;
         let prl = Prl::find(device)?;
         let prl = match &self.code {
@@ -88,14 +94,44 @@ impl Choice {
             None => prl,
         };
         let [all_runs, out] = self.places()?;
-        let open = |source| Dataset::open(source, &self.datasets, &all_runs.join("data"), self.scale, &prl);
-        let wanted = SOURCES.iter().filter(|source| self.logs.iter().any(|log| log == source.name));
+        let open = |source| {
+            Dataset::open(
+                source,
+                &self.datasets,
+                &all_runs.join("data"),
+                self.scale,
+                &prl,
+            )
+        };
+        let wanted = SOURCES
+            .iter()
+            .filter(|source| self.logs.iter().any(|log| log == source.name));
         let datasets = wanted.map(open).collect::<Result<Vec<_>>>()?;
-        let cut = Cut { steps: self.steps, validations: self.validations };
-        let wish = Wish { scale: self.scale, repeats: self.repeats, cut, filter };
+        let cut = Cut {
+            steps: self.steps,
+            validations: self.validations,
+        };
+        let wish = Wish {
+            scale: self.scale,
+            repeats: self.repeats,
+            cut,
+            filter,
+        };
         let runs = all_runs.join(self.scale.name());
-        let study = Study::plan(wish, prl.version.clone(), prl.code.clone(), Machine::here(), datasets, &runs);
-        Ok(Planned { study, prl, runs, out })
+        let study = Study::plan(
+            wish,
+            prl.version.clone(),
+            prl.code.clone(),
+            Machine::here(),
+            datasets,
+            &runs,
+        );
+        Ok(Planned {
+            study,
+            prl,
+            runs,
+            out,
+        })
     }
 
     /// Takes the folders of the runs and of the pages for this process alone.
@@ -114,7 +150,10 @@ impl Choice {
     /// Where the runs of all scales lie, and where the pages go.
     fn places(&self) -> Result<[PathBuf; 2]> {
         let runs = self.runs.clone().unwrap_or_else(|| root().join("runs"));
-        let out = self.out.clone().unwrap_or_else(|| root().join("results").join(self.scale.name()));
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| root().join("results").join(self.scale.name()));
         Ok([std::path::absolute(runs)?, std::path::absolute(out)?])
     }
 
@@ -139,6 +178,10 @@ impl Choice {
             ("--runs", Some(runs)),
             ("--out", Some(out)),
         ];
-        Ok(flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect())
+        Ok(flags
+            .into_iter()
+            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
+            .flatten()
+            .collect())
     }
 }

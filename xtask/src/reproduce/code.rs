@@ -13,22 +13,43 @@ use sha2::{Digest, Sha256};
 use crate::root;
 
 /// What the binary is made of, as git names it.
-const SOURCES: [&str; 4] = ["crates/*/src/**", "crates/*/Cargo.toml", "Cargo.toml", "Cargo.lock"];
+const SOURCES: [&str; 4] = [
+    "crates/*/src/**",
+    "crates/*/Cargo.toml",
+    "Cargo.toml",
+    "Cargo.lock",
+];
 
 /// The name of the code in this repository, changes that are not committed included.
 pub fn of_source() -> Result<String> {
     let mut git = Command::new("git");
     // A checkout that belongs to another user, as in a container, is only listed here.
-    git.current_dir(root()).args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others"]);
-    git.args(["--exclude-standard", "--"]).args(SOURCES.map(|glob| format!(":(glob){glob}")));
-    let output = git.output().context("failed to run git, which knows the sources")?;
-    ensure!(output.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    git.current_dir(root()).args([
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+    ]);
+    git.args(["--exclude-standard", "--"])
+        .args(SOURCES.map(|glob| format!(":(glob){glob}")));
+    let output = git
+        .output()
+        .context("failed to run git, which knows the sources")?;
+    ensure!(
+        output.status.success(),
+        "git ls-files failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     let list = String::from_utf8(output.stdout).context("a path that is not UTF-8")?;
     let mut paths: Vec<&str> = list.split_terminator('\0').collect();
     paths.sort_unstable();
     paths.dedup();
     // A file deleted but not yet committed is no part of the code.
-    let files = paths.into_iter().filter_map(|path| Some((path, fs::read(root().join(path)).ok()?)));
+    let files = paths
+        .into_iter()
+        .filter_map(|path| Some((path, fs::read(root().join(path)).ok()?)));
     Ok(name(files))
 }
 
@@ -50,7 +71,11 @@ fn name<'a>(files: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> String {
         hash.update(format!("{path}\0{}\0", bytes.len()));
         hash.update(&bytes);
     }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -59,12 +84,21 @@ mod tests {
 
     #[test]
     fn every_byte_and_every_name_counts() {
-        let of =
-            |files: &[(&'static str, &str)]| name(files.iter().map(|(path, text)| (*path, text.as_bytes().to_vec())));
+        let of = |files: &[(&'static str, &str)]| {
+            name(
+                files
+                    .iter()
+                    .map(|(path, text)| (*path, text.as_bytes().to_vec())),
+            )
+        };
         let first = of(&[("a", "xy"), ("b", "z")]);
         assert_eq!(first.len(), 12);
         assert_eq!(first, of(&[("a", "xy"), ("b", "z")]));
-        for other in [of(&[("a", "x"), ("b", "yz")]), of(&[("a", "xy"), ("c", "z")]), of(&[("a", "xy")])] {
+        for other in [
+            of(&[("a", "x"), ("b", "yz")]),
+            of(&[("a", "xy"), ("c", "z")]),
+            of(&[("a", "xy")]),
+        ] {
             assert_ne!(first, other);
         }
     }

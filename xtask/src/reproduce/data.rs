@@ -29,10 +29,18 @@ pub const SOURCES: [Source; 2] = [
     Source {
         name: "rc15",
         title: "RC15",
-        files: &[("--clicks", "yoochoose-clicks.dat"), ("--buys", "yoochoose-buys.dat")],
+        files: &[
+            ("--clicks", "yoochoose-clicks.dat"),
+            ("--buys", "yoochoose-buys.dat"),
+        ],
         quick_sessions: 8000,
     },
-    Source { name: "retailrocket", title: "RetailRocket", files: &[("--input", "events.csv")], quick_sessions: 8000 },
+    Source {
+        name: "retailrocket",
+        title: "RetailRocket",
+        files: &[("--input", "events.csv")],
+        quick_sessions: 8000,
+    },
 ];
 
 /// One of the logs, prepared.
@@ -86,26 +94,45 @@ pub struct Counts {
 
 impl Dataset {
     /// Finds or makes the raw files and prepares them under `data`, unless that is done. A pack has it prepared.
-    pub fn open(source: &'static Source, raw: &Path, data: &Path, scale: Scale, prl: &Prl) -> Result<Self> {
+    pub fn open(
+        source: &'static Source,
+        raw: &Path,
+        data: &Path,
+        scale: Scale,
+        prl: &Prl,
+    ) -> Result<Self> {
         let real = raw.join(source.name);
         let dir = if let Some(pack) = packed::here() {
             pack.dataset(source.name)?
         } else if source.is_in(&real)? {
-            let dir = data.join(format!("{}-{}", source.name, fingerprint(&source.look(&real)?)));
+            let dir = data.join(format!(
+                "{}-{}",
+                source.name,
+                fingerprint(&source.look(&real)?)
+            ));
             source.prepare(&real, &dir, prl)?;
             dir
         } else {
             let flags = source.synth_flags(scale);
-            let name = format!("{}-synthetic-{}", source.name, fingerprint(&format!("{} {flags:?}", prl.code)));
+            let name = format!(
+                "{}-synthetic-{}",
+                source.name,
+                fingerprint(&format!("{} {flags:?}", prl.code))
+            );
             let (made, dir) = (data.join("raw").join(&name), data.join(name));
             source.make_up(&made, &dir, flags, prl)?;
             source.prepare(&made, &dir, prl)?;
             dir
         };
         let path = dir.join("manifest.json");
-        let manifest = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let manifest =
+            fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
         let manifest = serde_json::from_slice(&manifest);
-        Ok(Self { source, manifest: manifest.with_context(|| format!("failed to read {}", path.display()))?, dir })
+        Ok(Self {
+            source,
+            manifest: manifest.with_context(|| format!("failed to read {}", path.display()))?,
+            dir,
+        })
     }
 
     /// Whether it is made up.
@@ -115,7 +142,11 @@ impl Dataset {
 
     /// `real` or `SYNTHETIC`.
     pub fn kind(&self) -> &'static str {
-        if self.is_synthetic() { "SYNTHETIC" } else { "real" }
+        if self.is_synthetic() {
+            "SYNTHETIC"
+        } else {
+            "real"
+        }
     }
 
     /// What is stamped on every page that it had a part in.
@@ -133,18 +164,27 @@ impl Dataset {
 
     /// Rows of a split: every event is one.
     pub fn rows(&self, split: &str) -> u64 {
-        self.manifest.splits.get(split).map_or(0, |split| split.clicks + split.purchases)
+        self.manifest
+            .splits
+            .get(split)
+            .map_or(0, |split| split.clicks + split.purchases)
     }
 }
 
 impl Source {
     /// Whether its raw files are in a folder: all, or none.
     fn is_in(&self, dir: &Path) -> Result<bool> {
-        let (there, missing): (Vec<&str>, Vec<&str>) =
-            self.files.iter().map(|&(_, file)| file).partition(|file| dir.join(file).exists());
+        let (there, missing): (Vec<&str>, Vec<&str>) = self
+            .files
+            .iter()
+            .map(|&(_, file)| file)
+            .partition(|file| dir.join(file).exists());
         if !there.is_empty() && !missing.is_empty() {
             let (there, missing) = (there.join(", "), missing.join(", "));
-            bail!("{} holds {there} but not {missing}; put it there, or take the rest away", dir.display());
+            bail!(
+                "{} holds {there} but not {missing}; put it there, or take the rest away",
+                dir.display()
+            );
         }
         Ok(missing.is_empty())
     }
@@ -157,7 +197,12 @@ impl Source {
             let at = || format!("failed to read {}", path.display());
             let about = path.metadata().with_context(at)?;
             let path = path.canonicalize().with_context(at)?;
-            look.push_str(&format!("{} {} {:?}\n", path.display(), about.len(), about.modified()?));
+            look.push_str(&format!(
+                "{} {} {:?}\n",
+                path.display(),
+                about.len(),
+                about.modified()?
+            ));
         }
         Ok(look)
     }
@@ -181,7 +226,9 @@ impl Source {
         let mut args = vec!["synth".to_owned()];
         args.extend(flags);
         args.extend(["--out".to_owned(), made.display().to_string()]);
-        prl.call(&mut log, args).with_context(|| format!("failed to make a stand-in of {}", self.title)).map(drop)
+        prl.call(&mut log, args)
+            .with_context(|| format!("failed to make a stand-in of {}", self.title))
+            .map(drop)
     }
 
     fn prepare(&self, raw: &Path, out: &Path, prl: &Prl) -> Result<()> {
@@ -190,12 +237,20 @@ impl Source {
             return Ok(());
         }
         eprintln!("preparing {}", self.title);
-        let mut args = vec!["prepare".to_owned(), "--source".to_owned(), self.name.to_owned()];
+        let mut args = vec![
+            "prepare".to_owned(),
+            "--source".to_owned(),
+            self.name.to_owned(),
+        ];
         args.extend(
-            self.files.iter().flat_map(|(flag, file)| [(*flag).to_owned(), raw.join(file).display().to_string()]),
+            self.files.iter().flat_map(|(flag, file)| {
+                [(*flag).to_owned(), raw.join(file).display().to_string()]
+            }),
         );
         args.extend(["--out".to_owned(), out.display().to_string()]);
-        prl.call(&mut log, args).with_context(|| format!("failed to prepare {}", self.title)).map(drop)
+        prl.call(&mut log, args)
+            .with_context(|| format!("failed to prepare {}", self.title))
+            .map(drop)
     }
 }
 
@@ -215,7 +270,10 @@ mod tests {
         assert!(!rc15.is_in(dir.path()).unwrap());
         fs::write(dir.path().join("yoochoose-buys.dat"), "").unwrap();
         let error = rc15.is_in(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("holds yoochoose-buys.dat but not yoochoose-clicks.dat"), "{error}");
+        assert!(
+            error.contains("holds yoochoose-buys.dat but not yoochoose-clicks.dat"),
+            "{error}"
+        );
         fs::write(dir.path().join("yoochoose-clicks.dat"), "").unwrap();
         assert!(rc15.is_in(dir.path()).unwrap());
     }

@@ -9,15 +9,26 @@ pub fn of_jobs(device: &str, jobs: usize) -> Vec<String> {
 }
 
 fn in_turn(device: &str, jobs: usize, gpus: usize) -> Vec<String> {
-    let name =
-        |job: usize| if device == "cuda" && gpus > 1 { format!("cuda:{}", job % gpus) } else { device.to_owned() };
+    let name = |job: usize| {
+        if device == "cuda" && gpus > 1 {
+            format!("cuda:{}", job % gpus)
+        } else {
+            device.to_owned()
+        }
+    };
     (0..jobs).map(name).collect()
 }
 
 /// The GPUs that a process may use.
 fn gpus() -> usize {
-    let list = Command::new("nvidia-smi").arg("-L").output().ok().filter(|output| output.status.success());
-    let list = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let list = Command::new("nvidia-smi")
+        .arg("-L")
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    let list = list
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
     visible(&list, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
 }
 
@@ -25,7 +36,12 @@ fn gpus() -> usize {
 fn visible(list: &str, chosen: Option<&str>) -> usize {
     let there = list.lines().filter(|line| line.starts_with("GPU ")).count();
     match chosen {
-        Some(chosen) => there.min(chosen.split(',').filter(|gpu| !gpu.trim().is_empty()).count()),
+        Some(chosen) => there.min(
+            chosen
+                .split(',')
+                .filter(|gpu| !gpu.trim().is_empty())
+                .count(),
+        ),
         None => there,
     }
 }
@@ -36,7 +52,10 @@ mod tests {
 
     #[test]
     fn jobs_go_round_the_gpus() {
-        assert_eq!(in_turn("cuda", 5, 2), ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]);
+        assert_eq!(
+            in_turn("cuda", 5, 2),
+            ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+        );
         assert_eq!(in_turn("cuda", 2, 1), ["cuda", "cuda"]);
         assert_eq!(in_turn("cuda:1", 2, 4), ["cuda:1", "cuda:1"]);
         assert_eq!(of_jobs("cpu", 1), ["cpu"]);
@@ -44,8 +63,7 @@ mod tests {
 
     #[test]
     fn gpus_are_counted_as_they_are_seen() {
-        let list =
-            "GPU 0: Some Model (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-2)\nGPU 1: Some Model (UUID: GPU-3)\n";
+        let list = "GPU 0: Some Model (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-2)\nGPU 1: Some Model (UUID: GPU-3)\n";
         assert_eq!(visible(list, None), 2);
         assert_eq!(visible(list, Some("1")), 1);
         assert_eq!(visible(list, Some("")), 0);

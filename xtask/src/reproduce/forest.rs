@@ -78,7 +78,13 @@ impl Forest {
             let at = chart.backend_coord(&(x.0, y)).1 - body.get_base_pixel().1;
             match row {
                 Row::Group(name) => body.draw_text(name, &bold(HPos::Left), (24, at))?,
-                Row::Number { name, colour, value, interval, paper } => {
+                Row::Number {
+                    name,
+                    colour,
+                    value,
+                    interval,
+                    paper,
+                } => {
                     body.draw_text(name, &label(HPos::Left), (54, at))?;
                     if let Some([lo, hi]) = interval {
                         chart.draw_series([PathElement::new(
@@ -87,11 +93,23 @@ impl Forest {
                         )])?;
                     }
                     if let Some(paper) = paper {
-                        chart.draw_series([Circle::new((*paper, y), 11, colour.stroke_width(4))])?;
+                        chart.draw_series([Circle::new(
+                            (*paper, y),
+                            11,
+                            colour.stroke_width(4),
+                        )])?;
                     }
                     match value {
-                        Ok(value) => _ = chart.draw_series([Circle::new((*value, y), 10, colour.filled())])?,
-                        Err(why) => body.draw_text(why, &label(HPos::Left), (NAMES as i32 + 12, at))?,
+                        Ok(value) => {
+                            _ = chart.draw_series([Circle::new(
+                                (*value, y),
+                                10,
+                                colour.filled(),
+                            )])?
+                        }
+                        Err(why) => {
+                            body.draw_text(why, &label(HPos::Left), (NAMES as i32 + 12, at))?
+                        }
                     }
                 }
             }
@@ -104,9 +122,17 @@ impl Row {
     fn numbers(&self) -> Vec<f64> {
         match self {
             Row::Group(_) => Vec::new(),
-            Row::Number { value, interval, paper, .. } => {
-                value.iter().copied().chain(interval.iter().flatten().copied()).chain(*paper).collect()
-            }
+            Row::Number {
+                value,
+                interval,
+                paper,
+                ..
+            } => value
+                .iter()
+                .copied()
+                .chain(interval.iter().flatten().copied())
+                .chain(*paper)
+                .collect(),
         }
     }
 }
@@ -124,10 +150,31 @@ mod tests {
             interval: value.ok().map(|v| [v - 0.1, v + 0.1]),
             paper,
         };
-        let rows = vec![Row::Group("GRU"), number(Ok(0.5), Some(0.6)), number(Err("failed"), None)];
-        let svg = Forest { title: "T".into(), x: "HR@20".into(), rows }.svg().unwrap();
+        let rows = vec![
+            Row::Group("GRU"),
+            number(Ok(0.5), Some(0.6)),
+            number(Err("failed"), None),
+        ];
+        let svg = Forest {
+            title: "T".into(),
+            x: "HR@20".into(),
+            rows,
+        }
+        .svg()
+        .unwrap();
         assert_eq!(svg.matches("<circle").count(), 2, "ours and the paper's");
-        assert!(svg.contains("P&lt;RL&gt;") && svg.contains("GRU") && svg.contains("failed"), "{svg}");
-        assert!(Forest { title: "T".into(), x: "x".into(), rows: Vec::new() }.svg().is_ok());
+        assert!(
+            svg.contains("P&lt;RL&gt;") && svg.contains("GRU") && svg.contains("failed"),
+            "{svg}"
+        );
+        assert!(
+            Forest {
+                title: "T".into(),
+                x: "x".into(),
+                rows: Vec::new()
+            }
+            .svg()
+            .is_ok()
+        );
     }
 }

@@ -30,7 +30,11 @@ pub fn page(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> Result
     body += &answered(study, outcomes)?;
     body += &curves(panels)?;
     body += &made_on(study, outcomes);
-    let synthetic = if study.datasets.iter().any(|dataset| dataset.is_synthetic()) { "SYNTHETIC: " } else { "" };
+    let synthetic = if study.datasets.iter().any(|dataset| dataset.is_synthetic()) {
+        "SYNTHETIC: "
+    } else {
+        ""
+    };
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -44,7 +48,11 @@ pub fn page(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> Result
 fn top(study: &Study, outcomes: &[Outcome]) -> String {
     let count = Count::of(outcomes);
     let mut text = String::new();
-    for dataset in study.datasets.iter().filter(|dataset| dataset.is_synthetic()) {
+    for dataset in study
+        .datasets
+        .iter()
+        .filter(|dataset| dataset.is_synthetic())
+    {
         let title = dataset.source.title;
         text += &format!(
             "<p class=\"synthetic\" role=\"alert\"><strong>SYNTHETIC DATA</strong> made up by <code>prl synth</code>, NOT \
@@ -75,17 +83,32 @@ fn failed(study: &Study, outcomes: &[Outcome]) -> String {
     if failures.is_empty() {
         return String::new();
     }
-    let items = failures.into_iter().map(|(run, why)| format!("{run}: {why}"));
-    format!("<section class=\"failed\" id=\"failed\"><h2>Failed</h2>{}</section>\n", list(items))
+    let items = failures
+        .into_iter()
+        .map(|(run, why)| format!("{run}: {why}"));
+    format!(
+        "<section class=\"failed\" id=\"failed\"><h2>Failed</h2>{}</section>\n",
+        list(items)
+    )
 }
 
 /// Each table in a card, with a link to it, and the main numbers as a plot.
 fn glance(panels: &[Panel<'_>]) -> Result<String> {
     let card = |panel: &Panel<'_>| {
-        let Tally { compared, within, tested, better, worse, paper_starred, agreed } = panel.tally();
+        let Tally {
+            compared,
+            within,
+            tested,
+            better,
+            worse,
+            paper_starred,
+            agreed,
+        } = panel.tally();
         let mut lines = Vec::new();
         if compared > 0 {
-            lines.push(format!("<b>{within}/{compared}</b> HRs within {TOLERANCE} of the paper"));
+            lines.push(format!(
+                "<b>{within}/{compared}</b> HRs within {TOLERANCE} of the paper"
+            ));
         }
         if tested > 0 {
             lines.push(format!(
@@ -93,10 +116,19 @@ fn glance(panels: &[Panel<'_>]) -> Result<String> {
             ));
         }
         if paper_starred > 0 {
-            lines.push(format!("<b>{agreed}/{paper_starred}</b> of the paper\u{2019}s stars found here too"));
+            lines.push(format!(
+                "<b>{agreed}/{paper_starred}</b> of the paper\u{2019}s stars found here too"
+            ));
         }
-        let lines: String = lines.iter().map(|line| format!("<li>{line}</li>")).collect();
-        let (number, log, kind) = (panel.table.number, panel.dataset.source.title, panel.dataset.kind());
+        let lines: String = lines
+            .iter()
+            .map(|line| format!("<li>{line}</li>"))
+            .collect();
+        let (number, log, kind) = (
+            panel.table.number,
+            panel.dataset.source.title,
+            panel.dataset.kind(),
+        );
         format!(
             "<a class=\"card\" href=\"#{}\"><h3>Table {number}</h3><p>{log} ({kind}): {}</p><ul>{lines}</ul></a>\n",
             id(panel),
@@ -105,7 +137,11 @@ fn glance(panels: &[Panel<'_>]) -> Result<String> {
     };
     let cards: String = panels.iter().map(card).collect();
     let mut plots = String::new();
-    for plot in panels.iter().filter(|panel| panel.table.is_main()).flat_map(figures::main_numbers) {
+    for plot in panels
+        .iter()
+        .filter(|panel| panel.table.is_main())
+        .flat_map(figures::main_numbers)
+    {
         plots += &format!("<figure>{}</figure>\n", plot.svg()?);
     }
     Ok(format!(
@@ -125,26 +161,53 @@ fn id(panel: &Panel<'_>) -> String {
 fn data(study: &Study) -> String {
     let header = ["", "sessions", "items", "clicks", "purchases"].map(str::to_owned);
     let row = |(what, hash, c): (String, &str, Counts)| {
-        let cells = [c.sessions, c.items, c.clicks, c.purchases].map(|n| format!("<td>{}</td>", thousands(n))).concat();
-        let hash = if hash.is_empty() { String::new() } else { format!("<small><code>{hash}</code></small>") };
-        format!("<tr><th scope=\"row\">{}{hash}</th>{cells}</tr>\n", escape(&what))
+        let cells = [c.sessions, c.items, c.clicks, c.purchases]
+            .map(|n| format!("<td>{}</td>", thousands(n)))
+            .concat();
+        let hash = if hash.is_empty() {
+            String::new()
+        } else {
+            format!("<small><code>{hash}</code></small>")
+        };
+        format!(
+            "<tr><th scope=\"row\">{}{hash}</th>{cells}</tr>\n",
+            escape(&what)
+        )
     };
     let rows: String = counts(study).into_iter().map(row).collect();
-    format!("<section id=\"table1\"><h2>Table 1: the data</h2>\n{}</section>\n", table("The data", &header, &rows))
+    format!(
+        "<section id=\"table1\"><h2>Table 1: the data</h2>\n{}</section>\n",
+        table("The data", &header, &rows)
+    )
 }
 
 fn panel_section(panel: &Panel<'_>) -> String {
-    let kind = if panel.dataset.is_synthetic() { " <span class=\"tag\">SYNTHETIC</span>" } else { "" };
-    let mut text = format!("<section id=\"{}\"><h2>{}{kind}</h2>\n", id(panel), escape(&panel.title()));
+    let kind = if panel.dataset.is_synthetic() {
+        " <span class=\"tag\">SYNTHETIC</span>"
+    } else {
+        ""
+    };
+    let mut text = format!(
+        "<section id=\"{}\"><h2>{}{kind}</h2>\n",
+        id(panel),
+        escape(&panel.title())
+    );
     let told = match &panel.incomparable {
         Some(why) => format!("The paper\u{2019}s numbers are for orientation only: {why}."),
         None => format!("An HR within {TOLERANCE} of the paper\u{2019}s counts as reproduced."),
     };
     text += &format!("<p>{}", prose(&told));
-    text += &panel.tally().describe().map(|tally| format!(" {}", prose(&tally))).unwrap_or_default();
+    text += &panel
+        .tally()
+        .describe()
+        .map(|tally| format!(" {}", prose(&tally)))
+        .unwrap_or_default();
     text += "</p>\n";
     if let Some(why) = &panel.untested {
-        text += &format!("<p class=\"failed\">Nothing was tested: {}.</p>\n", prose(why));
+        text += &format!(
+            "<p class=\"failed\">Nothing was tested: {}.</p>\n",
+            prose(why)
+        );
     }
     text += "<p class=\"note\">In a cell, from above: the mean over the seeds; the least and the largest; [the 95% interval over the \
              first seed\u{2019}s cases: Wilson\u{2019}s for HR, a bootstrap over sessions for NDCG]; the paper\u{2019}s number; the \
@@ -154,7 +217,10 @@ fn panel_section(panel: &Panel<'_>) -> String {
         "Tests behind the stars",
         &(index_table::tests(panel) + &format!("<p>{}</p>\n", prose(&panel.star_legend()))),
     );
-    text += &folded(rows::split_title(Split::Val), &index_table::results(panel, Split::Val));
+    text += &folded(
+        rows::split_title(Split::Val),
+        &index_table::results(panel, Split::Val),
+    );
     text + "</section>\n"
 }
 
@@ -162,8 +228,11 @@ fn answered(study: &Study, outcomes: &[Outcome]) -> Result<String> {
     let mut text = String::new();
     for figure in &FIGURES {
         let all = figures::answered(study, outcomes, figure);
-        text +=
-            &format!("<section id=\"figure{0}\"><h2>Figure {0}: {1}</h2>\n", figure.number, escape(&figure.title()));
+        text += &format!(
+            "<section id=\"figure{0}\"><h2>Figure {0}: {1}</h2>\n",
+            figure.number,
+            escape(&figure.title())
+        );
         if all.is_empty() {
             text += "<p>No run of PRL is done that was asked for this.</p></section>\n";
             continue;
@@ -171,10 +240,20 @@ fn answered(study: &Study, outcomes: &[Outcome]) -> Result<String> {
         text += "<p>Lines are means over the seeds, bands their least and largest.</p>\n<div class=\"charts\">\n";
         for on in all {
             let source = study.datasets[on.dataset].source;
-            let paper = format!("{}, the paper: reward@1 {}.", source.title, (figure.finding)(source.name));
-            let found = on.findings.iter().map(|finding| format!("Ours, {finding}."));
+            let paper = format!(
+                "{}, the paper: reward@1 {}.",
+                source.title,
+                (figure.finding)(source.name)
+            );
+            let found = on
+                .findings
+                .iter()
+                .map(|finding| format!("Ours, {finding}."));
             let caption = list(std::iter::once(paper).chain(found));
-            text += &format!("<figure>{}<figcaption>{caption}</figcaption></figure>\n", plot::svg(&[on.chart])?);
+            text += &format!(
+                "<figure>{}<figcaption>{caption}</figcaption></figure>\n",
+                plot::svg(&[on.chart])?
+            );
         }
         text += "</div></section>\n";
     }
@@ -190,9 +269,18 @@ fn curves(panels: &[Panel<'_>]) -> Result<String> {
         if charts.is_empty() {
             continue;
         }
-        let drawn: Vec<String> = charts.into_iter().map(|(_, chart)| plot::svg(&[chart])).collect::<Result<_>>()?;
-        let drawn: String = drawn.iter().map(|svg| format!("<figure>{svg}</figure>\n")).collect();
-        text += &format!("<h3>{}</h3>\n<div class=\"charts\">{drawn}</div>\n", escape(&panel.title()));
+        let drawn: Vec<String> = charts
+            .into_iter()
+            .map(|(_, chart)| plot::svg(&[chart]))
+            .collect::<Result<_>>()?;
+        let drawn: String = drawn
+            .iter()
+            .map(|svg| format!("<figure>{svg}</figure>\n"))
+            .collect();
+        text += &format!(
+            "<h3>{}</h3>\n<div class=\"charts\">{drawn}</div>\n",
+            escape(&panel.title())
+        );
     }
     Ok(text + "</section>\n")
 }

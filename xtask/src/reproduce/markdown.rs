@@ -35,9 +35,13 @@ pub fn section(panel: &Panel<'_>) -> String {
         panel.dataset.manifest.dataset
     );
     text += &match &panel.incomparable {
-        Some(why) => format!("The paper's numbers stand here for orientation only, without a verdict: {why}. "),
+        Some(why) => format!(
+            "The paper's numbers stand here for orientation only, without a verdict: {why}. "
+        ),
         None => {
-            format!("An HR within {TOLERANCE} of the paper's counts as reproduced: \u{2713} within, \u{2717} not. ")
+            format!(
+                "An HR within {TOLERANCE} of the paper's counts as reproduced: \u{2713} within, \u{2717} not. "
+            )
         }
     };
     text += "The 95% interval is that of the first seed's cases: Wilson's for HR, a bootstrap over sessions for NDCG. ";
@@ -51,10 +55,17 @@ pub fn section(panel: &Panel<'_>) -> String {
     for split in SPLITS {
         text += &format!("\n\n## {}", split_title(split));
         for kind in KINDS {
-            let header: Vec<&str> = ["", ""].into_iter().chain(METRICS.iter().map(|metric| metric.name())).collect();
+            let header: Vec<&str> = ["", ""]
+                .into_iter()
+                .chain(METRICS.iter().map(|metric| metric.name()))
+                .collect();
             let of_kind: Vec<(Kind, Metric)> = METRICS.map(|metric| (kind, metric)).into();
             let table = rows(panel, split, &of_kind, Detail::Full);
-            text += &format!("\n\n### {}s\n\n{}", kind_name(kind), markdown_table(&header, 2, &table));
+            text += &format!(
+                "\n\n### {}s\n\n{}",
+                kind_name(kind),
+                markdown_table(&header, 2, &table)
+            );
         }
     }
     text += "\n\n## Beside the paper's metrics\n\nMean over the seeds. reward@1 is the sum of the rewards of the events \
@@ -65,53 +76,108 @@ pub fn section(panel: &Panel<'_>) -> String {
 /// The test split in short: what the front page shows.
 pub fn summary(panel: &Panel<'_>) -> String {
     let all: Vec<(Kind, Metric)> = columns().collect();
-    let names: Vec<String> = all.iter().map(|(kind, metric)| format!("{} {metric}", kind_name(*kind))).collect();
-    let header: Vec<&str> = ["", ""].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let names: Vec<String> = all
+        .iter()
+        .map(|(kind, metric)| format!("{} {metric}", kind_name(*kind)))
+        .collect();
+    let header: Vec<&str> = ["", ""]
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .collect();
     markdown_table(&header, 2, &rows(panel, Split::Test, &all, Detail::Brief))
 }
 
-fn rows(panel: &Panel<'_>, split: Split, columns: &[(Kind, Metric)], detail: Detail) -> Vec<Vec<String>> {
-    panel.rows.iter().flat_map(|row| named(row, lines(panel, row, split, columns, detail))).collect()
+fn rows(
+    panel: &Panel<'_>,
+    split: Split,
+    columns: &[(Kind, Metric)],
+    detail: Detail,
+) -> Vec<Vec<String>> {
+    panel
+        .rows
+        .iter()
+        .flat_map(|row| named(row, lines(panel, row, split, columns, detail)))
+        .collect()
 }
 
-fn lines(panel: &Panel<'_>, row: &Row<'_>, split: Split, columns: &[(Kind, Metric)], detail: Detail) -> Vec<Line> {
-    let cells: Vec<Cell<'_>> = columns.iter().map(|&(kind, metric)| panel.cell(row, split, kind, metric)).collect();
+fn lines(
+    panel: &Panel<'_>,
+    row: &Row<'_>,
+    split: Split,
+    columns: &[(Kind, Metric)],
+    detail: Detail,
+) -> Vec<Line> {
+    let cells: Vec<Cell<'_>> = columns
+        .iter()
+        .map(|&(kind, metric)| panel.cell(row, split, kind, metric))
+        .collect();
     let line = |what: String, cell: &dyn Fn(&Cell<'_>) -> Option<String>| {
-        let cells = cells.iter().map(|c| cell(c).unwrap_or_else(|| "-".into())).collect();
+        let cells = cells
+            .iter()
+            .map(|c| cell(c).unwrap_or_else(|| "-".into()))
+            .collect();
         Line { what, cells }
     };
     let mut lines = Vec::new();
     if let Some((seed, _)) = row.first() {
         let mean = if row.done.len() > 1 { "mean of " } else { "" };
         lines.push(line(format!("{mean}{}", row.seeds()), &|cell| {
-            cell.ours.map(|ours| format!("{:.4}{}", ours.mean, star(cell.verdict.is_some_and(|v| v.is_starred()))))
+            cell.ours.map(|ours| {
+                format!(
+                    "{:.4}{}",
+                    ours.mean,
+                    star(cell.verdict.is_some_and(|v| v.is_starred()))
+                )
+            })
         }));
         if detail == Detail::Full {
             if row.done.len() > 1 {
                 let band = |o: OverSeeds| format!("{:.4} to {:.4}", o.min, o.max);
-                lines.push(line("seeds, min to max".into(), &|cell| cell.ours.map(band)));
+                lines.push(line("seeds, min to max".into(), &|cell| {
+                    cell.ours.map(band)
+                }));
             }
             lines.push(line(format!("95% interval, seed {seed}"), &|cell| {
-                cell.interval.map(|interval| format!("{:.4} to {:.4}", interval.lo, interval.hi))
+                cell.interval
+                    .map(|interval| format!("{:.4} to {:.4}", interval.lo, interval.hi))
             }));
             if cells.iter().any(|cell| cell.verdict.is_some()) {
-                lines.push(line("against its rival".into(), &|cell| cell.verdict.map(against)));
+                lines.push(line("against its rival".into(), &|cell| {
+                    cell.verdict.map(against)
+                }));
             }
         }
     }
     if split == Split::Test && panel.paper_row(&row.system).is_some() {
-        lines.push(line(format!("paper, on real {}", panel.dataset.source.title), &|cell| {
-            cell.paper.map(|(paper, starred)| format!("{paper:.4}{}", star(starred)))
-        }));
+        lines.push(line(
+            format!("paper, on real {}", panel.dataset.source.title),
+            &|cell| {
+                cell.paper
+                    .map(|(paper, starred)| format!("{paper:.4}{}", star(starred)))
+            },
+        ));
         if detail == Detail::Full && cells.iter().any(|cell| cell.difference.is_some()) {
-            let marks: Vec<bool> = columns.iter().map(|(_, metric)| metric.is_share()).collect();
+            let marks: Vec<bool> = columns
+                .iter()
+                .map(|(_, metric)| metric.is_share())
+                .collect();
             let verdict = |(cell, has_mark): (&Cell<'_>, &bool)| {
                 let (difference, is_within) = cell.difference?;
                 let mark = if is_within { " \u{2713}" } else { " \u{2717}" };
-                Some(format!("{difference:+.4}{}", if *has_mark { mark } else { "" }))
+                Some(format!(
+                    "{difference:+.4}{}",
+                    if *has_mark { mark } else { "" }
+                ))
             };
-            let cells = cells.iter().zip(&marks).map(|cell| verdict(cell).unwrap_or_else(|| "-".into())).collect();
-            lines.push(Line { what: "difference".into(), cells });
+            let cells = cells
+                .iter()
+                .zip(&marks)
+                .map(|cell| verdict(cell).unwrap_or_else(|| "-".into()))
+                .collect();
+            lines.push(Line {
+                what: "difference".into(),
+                cells,
+            });
         }
     }
     lines.extend(missing(row, columns.len()));
@@ -120,7 +186,12 @@ fn lines(panel: &Panel<'_>, row: &Row<'_>, split: Split, columns: &[(Kind, Metri
 
 /// `+0.0123, p 0.042 (SQN)`.
 fn against(verdict: &super::significance::Verdict) -> String {
-    format!("{:+.4}, p {:.3} ({})", verdict.comparison.difference, verdict.p, verdict.rival.method_title())
+    format!(
+        "{:+.4}, p {:.3} ({})",
+        verdict.comparison.difference,
+        verdict.p,
+        verdict.rival.method_title()
+    )
 }
 
 fn star(is_starred: bool) -> &'static str {
@@ -134,14 +205,25 @@ fn missing(row: &Row<'_>, columns: usize) -> Vec<Line> {
         cells[0] = said;
         Line { what, cells }
     };
-    let failed = row.failed.iter().map(|(seed, why)| line(format!("seed {seed}"), format!("FAILED: {}", why.message)));
+    let failed = row
+        .failed
+        .iter()
+        .map(|(seed, why)| line(format!("seed {seed}"), format!("FAILED: {}", why.message)));
     let pending: Vec<String> = row.pending.iter().map(u64::to_string).collect();
-    let pending = (!pending.is_empty()).then(|| line(format!("seed {}", pending.join(", ")), "not run yet".into()));
+    let pending = (!pending.is_empty())
+        .then(|| line(format!("seed {}", pending.join(", ")), "not run yet".into()));
     failed.chain(pending).collect()
 }
 
 fn others(panel: &Panel<'_>) -> String {
-    let header = ["", "", "reward@1", "coverage@20", "purchase MRR", "click MRR"];
+    let header = [
+        "",
+        "",
+        "reward@1",
+        "coverage@20",
+        "purchase MRR",
+        "click MRR",
+    ];
     type Number = fn(&Finished, Split) -> Option<f64>;
     fn scores(run: &Finished, split: Split) -> &Scores {
         &run.report(split).scores
@@ -149,8 +231,14 @@ fn others(panel: &Panel<'_>) -> String {
     let numbers: [(Number, usize); 4] = [
         (|run, split| Some(scores(run, split).reward_at_1), 1),
         (|run, split| run.report(split).coverage_at_20, 4),
-        (|run, split| value(scores(run, split), Kind::Purchase, Metric::Mrr), 4),
-        (|run, split| value(scores(run, split), Kind::Click, Metric::Mrr), 4),
+        (
+            |run, split| value(scores(run, split), Kind::Purchase, Metric::Mrr),
+            4,
+        ),
+        (
+            |run, split| value(scores(run, split), Kind::Click, Metric::Mrr),
+            4,
+        ),
     ];
     let mut rows = Vec::new();
     for row in &panel.rows {
@@ -159,10 +247,19 @@ fn others(panel: &Panel<'_>) -> String {
                 let over = row.over_seeds(|run| number(run, split));
                 over.map_or("-".into(), |over| format!("{:.digits$}", over.mean))
             };
-            Line { what: format!("{}, {}", split.name(), row.seeds()), cells: numbers.iter().map(cell).collect() }
+            Line {
+                what: format!("{}, {}", split.name(), row.seeds()),
+                cells: numbers.iter().map(cell).collect(),
+            }
         };
-        let done = SPLITS.into_iter().filter(|_| row.first().is_some()).map(of_split);
-        rows.extend(named(row, done.chain(missing(row, numbers.len())).collect()));
+        let done = SPLITS
+            .into_iter()
+            .filter(|_| row.first().is_some())
+            .map(of_split);
+        rows.extend(named(
+            row,
+            done.chain(missing(row, numbers.len())).collect(),
+        ));
     }
     markdown_table(&header, 2, &rows)
 }
@@ -170,7 +267,11 @@ fn others(panel: &Panel<'_>) -> String {
 /// Lines as cells of a Markdown table, the row's name before the first.
 fn named(row: &Row<'_>, lines: Vec<Line>) -> Vec<Vec<String>> {
     let cells = |(i, line): (usize, Line)| {
-        let name = if i == 0 { format!("**{}**", row.system.title()) } else { String::new() };
+        let name = if i == 0 {
+            format!("**{}**", row.system.title())
+        } else {
+            String::new()
+        };
         [name, line.what].into_iter().chain(line.cells).collect()
     };
     lines.into_iter().enumerate().map(cells).collect()
@@ -186,9 +287,13 @@ mod tests {
 
     fn section_of(synthetic: bool) -> String {
         let dir = tempfile::tempdir().unwrap();
-        let filter = Filter { methods: ["normal", "prl"].map(str::to_owned).into(), encoders: vec!["gru".into()] };
+        let filter = Filter {
+            methods: ["normal", "prl"].map(str::to_owned).into(),
+            encoders: vec!["gru".into()],
+        };
         let study = fixture::study(dir.path(), 2, synthetic, filter);
-        let outcomes = fixture::outcomes(&study, |system| (system.method != "normal").then_some(0.5));
+        let outcomes =
+            fixture::outcomes(&study, |system| (system.method != "normal").then_some(0.5));
         let paper = paper::rows().unwrap();
         section(&Panel::all(&study, &outcomes, &paper, &Tests::default())[0])
     }
@@ -198,7 +303,11 @@ mod tests {
         let text = section_of(false);
         assert!(text.starts_with("# Table 2: RC15, "), "{text}");
         // The paper's purchase HR@5 is 0.4514, ours 0.5.
-        assert!(text.contains("| mean of seeds 0, 1 | 0.5000 |") && text.contains("| +0.0486 \u{2717} |"), "{text}");
+        assert!(
+            text.contains("| mean of seeds 0, 1 | 0.5000 |")
+                && text.contains("| +0.0486 \u{2717} |"),
+            "{text}"
+        );
         assert!(text.contains("| paper, on real RC15 | 0.4514\\* |"));
         assert!(text.contains("0 of 6 HRs lie within 0.02"));
     }
@@ -207,11 +316,17 @@ mod tests {
     fn synthetic_data_is_stamped_and_not_held_against_it() {
         let text = section_of(true);
         assert!(text.starts_with("# SYNTHETIC DATA"), "{text}");
-        assert!(text.contains("| paper, on real RC15 | 0.4514\\* |") && !text.contains("| difference |"));
+        assert!(
+            text.contains("| paper, on real RC15 | 0.4514\\* |")
+                && !text.contains("| difference |")
+        );
     }
 
     #[test]
     fn a_failed_row_says_why() {
-        assert!(section_of(true).contains("| **GRU normal** | seed 0 | FAILED: error: the loss is NaN at step 7"));
+        assert!(
+            section_of(true)
+                .contains("| **GRU normal** | seed 0 | FAILED: error: the loss is NaN at step 7")
+        );
     }
 }

@@ -28,8 +28,14 @@ pub const SPLITS: [Split; 2] = [Split::Test, Split::Val];
 /// The kinds of events, in the paper's order.
 pub const KINDS: [Kind; 2] = [Kind::Purchase, Kind::Click];
 /// The paper's metrics of each kind, in its order.
-pub const METRICS: [Metric; 6] =
-    [Metric::Hr5, Metric::Ndcg5, Metric::Hr10, Metric::Ndcg10, Metric::Hr20, Metric::Ndcg20];
+pub const METRICS: [Metric; 6] = [
+    Metric::Hr5,
+    Metric::Ndcg5,
+    Metric::Hr10,
+    Metric::Ndcg10,
+    Metric::Hr20,
+    Metric::Ndcg20,
+];
 
 /// `purchase` or `click`.
 pub fn kind_name(kind: Kind) -> &'static str {
@@ -133,7 +139,10 @@ impl Finished {
     /// Reads a run; fails if it is not whole or has not been asked all of `asks`.
     pub fn read(dir: &Path, asks: &[Ask]) -> Result<Self> {
         let test: Report = read_json(&report_path(dir, Split::Test))?;
-        let answers = asks.iter().map(|ask| ask.read(dir, &test)).collect::<Result<_>>()?;
+        let answers = asks
+            .iter()
+            .map(|ask| ask.read(dir, &test))
+            .collect::<Result<_>>()?;
         Ok(Self {
             manifest: read_json(&dir.join(MANIFEST))?,
             machine: read_json(&dir.join(MACHINE))?,
@@ -169,7 +178,11 @@ pub fn interval(report: &Report, kind: Kind, metric: Metric) -> Option<Interval>
     *of_kind(&report.intervals.purchase, &report.intervals.click, kind).get(metric)
 }
 
-fn of_kind<'a, T>(purchase: &'a PerMetric<T>, click: &'a PerMetric<T>, kind: Kind) -> &'a PerMetric<T> {
+fn of_kind<'a, T>(
+    purchase: &'a PerMetric<T>,
+    click: &'a PerMetric<T>,
+    kind: Kind,
+) -> &'a PerMetric<T> {
     match kind {
         Kind::Purchase => purchase,
         Kind::Click => click,
@@ -187,7 +200,9 @@ pub fn read_curve(dir: &Path) -> Result<Vec<Point>> {
     let path = dir.join("metrics.jsonl");
     let at = || format!("failed to read {}", path.display());
     let text = fs::read_to_string(&path).with_context(at)?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(at)).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(at))
+        .collect()
 }
 
 #[cfg(test)]
@@ -198,7 +213,9 @@ mod tests {
     fn a_failure_is_kept_until_it_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Failure::read(dir.path()), None);
-        let failure = Failure { message: "error: the loss is NaN at step 7".into() };
+        let failure = Failure {
+            message: "error: the loss is NaN at step 7".into(),
+        };
         failure.write(dir.path()).unwrap();
         assert_eq!(Failure::read(dir.path()), Some(failure));
         Failure::forget(dir.path()).unwrap();

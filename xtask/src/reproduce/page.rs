@@ -20,10 +20,19 @@ use crate::plot::Chart;
 use crate::{plot, sheet};
 
 /// Writes all pages to `out`.
-pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], tests: &Tests, out: &Path) -> Result<()> {
+pub fn write(
+    study: &Study,
+    outcomes: &[Outcome],
+    paper: &[PaperRow],
+    tests: &Tests,
+    out: &Path,
+) -> Result<()> {
     let panels = Panel::all(study, outcomes, paper, tests);
     for table in &TABLES {
-        let own: Vec<&Panel<'_>> = panels.iter().filter(|panel| panel.table.number == table.number).collect();
+        let own: Vec<&Panel<'_>> = panels
+            .iter()
+            .filter(|panel| panel.table.number == table.number)
+            .collect();
         if own.is_empty() {
             continue;
         }
@@ -32,57 +41,105 @@ pub fn write(study: &Study, outcomes: &[Outcome], paper: &[PaperRow], tests: &Te
         write_whole(&out.join(&name).with_extension("md"), sections.join("\n\n"))?;
         write_whole(&out.join(&name).with_extension("csv"), csvs::table(&own)?)?;
     }
-    write_whole(&out.join("table1.md"), format!("# Table 1: the data\n\n{}", table1(study)))?;
+    write_whole(
+        &out.join("table1.md"),
+        format!("# Table 1: the data\n\n{}", table1(study)),
+    )?;
     write_whole(&out.join("table1.csv"), csvs::counts(study)?)?;
     for panel in panels.iter().filter(|panel| panel.table.is_main()) {
         let plots = figures::main_numbers(panel);
         for (kind, plot) in KINDS.into_iter().zip(plots) {
-            write_whole(&out.join(main_plot(panel, kind)), sheet::alone(&plot.svg()?))?;
+            write_whole(
+                &out.join(main_plot(panel, kind)),
+                sheet::alone(&plot.svg()?),
+            )?;
         }
     }
     for figure in &FIGURES {
-        let charts: Vec<Chart> = figures::answered(study, outcomes, figure).into_iter().map(|on| on.chart).collect();
+        let charts: Vec<Chart> = figures::answered(study, outcomes, figure)
+            .into_iter()
+            .map(|on| on.chart)
+            .collect();
         if !charts.is_empty() {
-            write_whole(&out.join(format!("figure{}.svg", figure.number)), sheet::alone(&plot::svg(&charts)?))?;
+            write_whole(
+                &out.join(format!("figure{}.svg", figure.number)),
+                sheet::alone(&plot::svg(&charts)?),
+            )?;
         }
     }
     for (name, chart) in panels.iter().flat_map(figures::curves) {
-        write_whole(&out.join("curves").join(name).with_extension("svg"), sheet::alone(&plot::svg(&[chart])?))?;
+        write_whole(
+            &out.join("curves").join(name).with_extension("svg"),
+            sheet::alone(&plot::svg(&[chart])?),
+        )?;
     }
     write_whole(&out.join("runs.csv"), csvs::runs(study, outcomes)?)?;
     write_whole(&out.join("curves.csv"), csvs::curves(study, outcomes)?)?;
     write_whole(&out.join("answers.csv"), csvs::answers(study, outcomes)?)?;
-    write_whole(&out.join("index.html"), index::page(study, outcomes, &panels)?)?;
+    write_whole(
+        &out.join("index.html"),
+        index::page(study, outcomes, &panels)?,
+    )?;
     write_whole(&out.join("README.md"), front(study, outcomes, &panels))
 }
 
 fn front(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> String {
-    let mut text: String = study.datasets.iter().filter_map(|dataset| dataset.stamp()).collect();
+    let mut text: String = study
+        .datasets
+        .iter()
+        .filter_map(|dataset| dataset.stamp())
+        .collect();
     text += &format!("# Results, {} scale\n\n", study.wish.scale.name());
-    text += &format!("{} {}, code `{}`.\n\n", Count::of(outcomes).describe(), study.version, study.code);
+    text += &format!(
+        "{} {}, code `{}`.\n\n",
+        Count::of(outcomes).describe(),
+        study.version,
+        study.code
+    );
     text += "The same as one page to look at: [index.html](index.html).\n\n";
     text += "## What it ran on\n";
     for (machine, made) in notes::machines(outcomes) {
         text += &format!("\n{}- made: {made}\n", machine.to_markdown());
     }
     text += "\n## What it is not\n\n";
-    notes::cuts(study).iter().for_each(|cut| text += &format!("- {cut}\n"));
+    notes::cuts(study)
+        .iter()
+        .for_each(|cut| text += &format!("- {cut}\n"));
     let failures = notes::failures(study, outcomes);
     if !failures.is_empty() {
         text += "\n## What failed\n\n";
-        failures.iter().for_each(|(run, why)| text += &format!("- {run}: {why}\n"));
+        failures
+            .iter()
+            .for_each(|(run, why)| text += &format!("- {run}: {why}\n"));
     }
-    text += &format!("\n## Table 1: the data\n\n{}\n[As CSV](table1.csv).\n", table1(study));
+    text += &format!(
+        "\n## Table 1: the data\n\n{}\n[As CSV](table1.csv).\n",
+        table1(study)
+    );
     for panel in panels {
-        text += &format!("\n## {} ({}), test split\n\n", panel.title(), panel.dataset.kind());
+        text += &format!(
+            "\n## {} ({}), test split\n\n",
+            panel.title(),
+            panel.dataset.kind()
+        );
         if let Some(why) = &panel.incomparable {
             text += &format!("The paper's numbers are for orientation only: {why}. ");
         }
-        text += &panel.tally().describe().map(|tally| format!("{tally} ")).unwrap_or_default();
+        text += &panel
+            .tally()
+            .describe()
+            .map(|tally| format!("{tally} "))
+            .unwrap_or_default();
         let name = format!("table{}", panel.table.number);
-        text += &format!("[Both splits, with intervals and tests]({name}.md), [as CSV]({name}.csv).\n\n");
+        text += &format!(
+            "[Both splits, with intervals and tests]({name}.md), [as CSV]({name}.csv).\n\n"
+        );
         for kind in KINDS.into_iter().filter(|_| panel.table.is_main()) {
-            text += &format!("![HR@20, {}s]({})\n", kind_name(kind), main_plot(panel, kind));
+            text += &format!(
+                "![HR@20, {}s]({})\n",
+                kind_name(kind),
+                main_plot(panel, kind)
+            );
         }
         text += &format!("\n{}", markdown::summary(panel));
     }
@@ -104,11 +161,20 @@ fn figure_section(study: &Study, outcomes: &[Outcome], figure: &Figure) -> Strin
     if all.is_empty() {
         return String::new();
     }
-    let mut text = format!("\n## Figure {number}: {}\n\n![Figure {number}](figure{number}.svg)\n\n", figure.title());
+    let mut text = format!(
+        "\n## Figure {number}: {}\n\n![Figure {number}](figure{number}.svg)\n\n",
+        figure.title()
+    );
     for on in all {
         let source = study.datasets[on.dataset].source;
-        text += &format!("- {}, the paper: reward@1 {}.\n", source.title, (figure.finding)(source.name));
-        on.findings.iter().for_each(|finding| text += &format!("- {}, {finding}.\n", on.chart.title));
+        text += &format!(
+            "- {}, the paper: reward@1 {}.\n",
+            source.title,
+            (figure.finding)(source.name)
+        );
+        on.findings
+            .iter()
+            .for_each(|finding| text += &format!("- {}, {finding}.\n", on.chart.title));
     }
     text
 }
@@ -119,9 +185,20 @@ pub fn counts(study: &Study) -> Vec<(String, &str, Counts)> {
     for dataset in &study.datasets {
         let (title, hash) = (dataset.source.title, dataset.manifest.dataset.as_str());
         let counts = &dataset.manifest.counts;
-        rows.push((format!("{title} ({})", dataset.kind()), hash, counts.before_length_filter));
-        rows.push((format!("{title}, at most 50 events"), hash, counts.after_length_filter));
-        rows.extend(paper::counts(dataset.source.name).map(|paper| (format!("{title}, the paper"), "", paper)));
+        rows.push((
+            format!("{title} ({})", dataset.kind()),
+            hash,
+            counts.before_length_filter,
+        ));
+        rows.push((
+            format!("{title}, at most 50 events"),
+            hash,
+            counts.after_length_filter,
+        ));
+        rows.extend(
+            paper::counts(dataset.source.name)
+                .map(|paper| (format!("{title}, the paper"), "", paper)),
+        );
     }
     rows
 }
@@ -132,5 +209,9 @@ fn table1(study: &Study) -> String {
         [what, hash.to_owned()].into_iter().chain(counts).collect()
     };
     let rows: Vec<Vec<String>> = counts(study).into_iter().map(row).collect();
-    markdown_table(&["", "dataset", "sessions", "items", "clicks", "purchases"], 2, &rows)
+    markdown_table(
+        &["", "dataset", "sessions", "items", "clicks", "purchases"],
+        2,
+        &rows,
+    )
 }

@@ -62,70 +62,124 @@ pub struct Tally {
 
 /// The metrics of all columns.
 pub fn columns() -> impl Iterator<Item = (Kind, Metric)> {
-    KINDS.into_iter().flat_map(|kind| METRICS.map(|metric| (kind, metric)))
+    KINDS
+        .into_iter()
+        .flat_map(|kind| METRICS.map(|metric| (kind, metric)))
 }
 
 impl<'a> Panel<'a> {
     /// Every table on every dataset of a study, rows that nobody asked for left out.
-    pub fn all(study: &'a Study, outcomes: &'a [Outcome], paper: &'a [PaperRow], tests: &Tests) -> Vec<Panel<'a>> {
-        let pairs = TABLES.iter().flat_map(|table| study.datasets.iter().enumerate().map(move |d| (table, d)));
-        let panels = pairs.filter(|(table, (_, dataset))| table.logs.contains(&dataset.source.name));
+    pub fn all(
+        study: &'a Study,
+        outcomes: &'a [Outcome],
+        paper: &'a [PaperRow],
+        tests: &Tests,
+    ) -> Vec<Panel<'a>> {
+        let pairs = TABLES
+            .iter()
+            .flat_map(|table| study.datasets.iter().enumerate().map(move |d| (table, d)));
+        let panels =
+            pairs.filter(|(table, (_, dataset))| table.logs.contains(&dataset.source.name));
         let panel = |(table, (i, dataset)): (&'static Table, (usize, &'a Dataset))| {
-            let rows: Vec<Row<'a>> =
-                table.systems().into_iter().filter_map(|system| study.row(i, system, outcomes)).collect();
+            let rows: Vec<Row<'a>> = table
+                .systems()
+                .into_iter()
+                .filter_map(|system| study.row(i, system, outcomes))
+                .collect();
             let (verdicts, untested) = match tests.of_table(table, &rows) {
                 Ok(verdicts) => (verdicts, None),
                 Err(error) => (Verdicts::new(), Some(format!("{error:#}"))),
             };
             let incomparable = study.incomparable(dataset);
-            Panel { table, dataset, rows, incomparable, untested, paper, verdicts }
+            Panel {
+                table,
+                dataset,
+                rows,
+                incomparable,
+                untested,
+                paper,
+                verdicts,
+            }
         };
-        panels.map(panel).filter(|panel| panel.rows.iter().any(|row| !row.system.is_baseline())).collect()
+        panels
+            .map(panel)
+            .filter(|panel| panel.rows.iter().any(|row| !row.system.is_baseline()))
+            .collect()
     }
 
     /// `Table 2: RC15, the methods on every encoder`.
     pub fn title(&self) -> String {
-        format!("Table {}: {}, {}", self.table.number, self.dataset.source.title, self.table.title)
+        format!(
+            "Table {}: {}, {}",
+            self.table.number, self.dataset.source.title, self.table.title
+        )
     }
 
     /// The paper's row of a system.
     pub fn paper_row(&self, system: &System) -> Option<&'a PaperRow> {
-        let is_here = |row: &&PaperRow| row.table == self.table.number && row.log == self.dataset.source.name;
-        self.paper.iter().filter(is_here).find(|row| row.is_of(system))
+        let is_here =
+            |row: &&PaperRow| row.table == self.table.number && row.log == self.dataset.source.name;
+        self.paper
+            .iter()
+            .filter(is_here)
+            .find(|row| row.is_of(system))
     }
 
     /// What is said of a row in a column of a split. Paper and tests are of the test split.
     pub fn cell(&self, row: &Row<'a>, split: Split, kind: Kind, metric: Metric) -> Cell<'_> {
         let ours = row.over_seeds(|run| value(&run.report(split).scores, kind, metric));
-        let interval = row.first().and_then(|(_, run)| interval(run.report(split), kind, metric));
+        let interval = row
+            .first()
+            .and_then(|(_, run)| interval(run.report(split), kind, metric));
         if split != Split::Test {
-            return Cell { ours, interval, paper: None, difference: None, verdict: None };
+            return Cell {
+                ours,
+                interval,
+                paper: None,
+                difference: None,
+                verdict: None,
+            };
         }
         let paper = self.paper_row(&row.system);
-        let paper = paper.and_then(|paper| Some((paper.value(kind, metric)?, paper.is_starred(kind, metric))));
+        let paper = paper
+            .and_then(|paper| Some((paper.value(kind, metric)?, paper.is_starred(kind, metric))));
         let difference = match (&self.incomparable, ours, paper) {
             (None, Some(ours), Some((paper, _))) => Some(difference(ours.mean, paper)),
             _ => None,
         };
-        Cell { ours, interval, paper, difference, verdict: self.verdicts.get(&(row.system, kind, metric)) }
+        Cell {
+            ours,
+            interval,
+            paper,
+            difference,
+            verdict: self.verdicts.get(&(row.system, kind, metric)),
+        }
     }
 
     /// How often it agrees with the paper.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for (row, (kind, metric)) in self.rows.iter().flat_map(|row| columns().map(move |column| (row, column))) {
+        for (row, (kind, metric)) in self
+            .rows
+            .iter()
+            .flat_map(|row| columns().map(move |column| (row, column)))
+        {
             let cell = self.cell(row, Split::Test, kind, metric);
             if let Some((_, is_within)) = cell.difference.filter(|_| metric.is_share()) {
                 tally.compared += 1;
                 tally.within += usize::from(is_within);
             }
-            let (Some(verdict), Some((paper, paper_starred))) = (cell.verdict, cell.paper) else { continue };
+            let (Some(verdict), Some((paper, paper_starred))) = (cell.verdict, cell.paper) else {
+                continue;
+            };
             let ours = verdict.comparison.difference;
             tally.tested += 1;
             tally.better += usize::from(verdict.is_starred() && ours > 0.0);
             tally.worse += usize::from(verdict.is_starred() && ours < 0.0);
             if paper_starred && self.incomparable.is_none() {
-                let rival = self.paper_row(&verdict.rival).and_then(|rival| rival.value(kind, metric));
+                let rival = self
+                    .paper_row(&verdict.rival)
+                    .and_then(|rival| rival.value(kind, metric));
                 let is_same_way = rival.is_some_and(|rival| (paper - rival) * ours > 0.0);
                 tally.paper_starred += 1;
                 tally.agreed += usize::from(is_same_way && verdict.is_starred());
@@ -138,11 +192,18 @@ impl<'a> Panel<'a> {
     pub fn star_legend(&self) -> String {
         let tested = match self.table.star {
             Star::AgainstBestOf(methods) => {
-                format!("PRL against the best of {} on the same encoder, column by column", methods.join(", "))
+                format!(
+                    "PRL against the best of {} on the same encoder, column by column",
+                    methods.join(", ")
+                )
             }
             Star::AgainstPrl => "every variant against PRL".into(),
         };
-        let extras = if self.rows.iter().any(|row| self.table.extras.contains(&row.system)) {
+        let extras = if self
+            .rows
+            .iter()
+            .any(|row| self.table.extras.contains(&row.system))
+        {
             " The rows that the paper does not have are tested against PRL, as a family of their own."
         } else {
             ""
@@ -157,9 +218,18 @@ impl<'a> Panel<'a> {
 impl Tally {
     /// In words; `None` if there is nothing to say.
     pub fn describe(&self) -> Option<String> {
-        let Self { compared, within, tested, better, worse, paper_starred, agreed } = *self;
+        let Self {
+            compared,
+            within,
+            tested,
+            better,
+            worse,
+            paper_starred,
+            agreed,
+        } = *self;
         let tolerance = super::paper::TOLERANCE;
-        let hr = (compared > 0).then(|| format!("{within} of {compared} HRs lie within {tolerance} of the paper's."));
+        let hr = (compared > 0)
+            .then(|| format!("{within} of {compared} HRs lie within {tolerance} of the paper's."));
         let stars = (tested > 0).then(|| {
             format!("Of {tested} tested columns {better} are significantly better than their rival, {worse} worse.")
         });
@@ -179,9 +249,14 @@ mod tests {
 
     fn tally(synthetic: bool, prl: f64) -> Tally {
         let dir = tempfile::tempdir().unwrap();
-        let filter = Filter { methods: ["normal", "prl"].map(str::to_owned).into(), encoders: vec!["gru".into()] };
+        let filter = Filter {
+            methods: ["normal", "prl"].map(str::to_owned).into(),
+            encoders: vec!["gru".into()],
+        };
         let study = fixture::study(dir.path(), 1, synthetic, filter);
-        let outcomes = fixture::outcomes(&study, |system| Some(if system.is_asked() { prl } else { 0.4 }));
+        let outcomes = fixture::outcomes(&study, |system| {
+            Some(if system.is_asked() { prl } else { 0.4 })
+        });
         let paper = paper::rows().unwrap();
         Panel::all(&study, &outcomes, &paper, &Tests::default())[0].tally()
     }
@@ -190,12 +265,29 @@ mod tests {
     fn agreement_is_counted_where_it_means_something() {
         // The paper stars 4 of 12 columns of GRU-PRL on RC15. Normal is at 0.4 in all, the paper's purchase HR@5 at 0.3994.
         let better = tally(false, 0.8);
-        assert_eq!((better.compared, better.tested, better.better, better.worse), (12, 12, 12, 0));
-        assert_eq!((better.within, better.paper_starred, better.agreed), (1, 4, 4));
+        assert_eq!(
+            (better.compared, better.tested, better.better, better.worse),
+            (12, 12, 12, 0)
+        );
+        assert_eq!(
+            (better.within, better.paper_starred, better.agreed),
+            (1, 4, 4)
+        );
         let worse = tally(false, 0.1);
-        assert_eq!((worse.better, worse.worse, worse.paper_starred, worse.agreed), (0, 12, 4, 0), "the other way");
+        assert_eq!(
+            (worse.better, worse.worse, worse.paper_starred, worse.agreed),
+            (0, 12, 4, 0),
+            "the other way"
+        );
         let synthetic = tally(true, 0.8);
-        assert_eq!((synthetic.compared, synthetic.better, synthetic.paper_starred), (0, 12, 0));
+        assert_eq!(
+            (
+                synthetic.compared,
+                synthetic.better,
+                synthetic.paper_starred
+            ),
+            (0, 12, 0)
+        );
         assert!(!synthetic.describe().unwrap().contains("paper"));
     }
 }

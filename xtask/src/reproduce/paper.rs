@@ -20,8 +20,18 @@ pub const TOLERANCE: f64 = 0.02;
 /// Table 1, by log.
 pub fn counts(log: &str) -> Option<Counts> {
     match log {
-        "rc15" => Some(Counts { sessions: 200_000, items: 26_702, clicks: 1_110_965, purchases: 43_946 }),
-        "retailrocket" => Some(Counts { sessions: 195_523, items: 70_852, clicks: 1_176_680, purchases: 57_269 }),
+        "rc15" => Some(Counts {
+            sessions: 200_000,
+            items: 26_702,
+            clicks: 1_110_965,
+            purchases: 43_946,
+        }),
+        "retailrocket" => Some(Counts {
+            sessions: 195_523,
+            items: 70_852,
+            clicks: 1_176_680,
+            purchases: 57_269,
+        }),
         _ => None,
     }
 }
@@ -44,7 +54,9 @@ pub struct PaperRow {
 impl PaperRow {
     /// Whether it is of this system.
     pub fn is_of(&self, system: &System) -> bool {
-        Some(self.encoder.as_str()) == system.encoder && self.method == system.method && !system.released
+        Some(self.encoder.as_str()) == system.encoder
+            && self.method == system.method
+            && !system.released
     }
 
     /// A metric of a kind.
@@ -68,26 +80,42 @@ pub fn rows() -> Result<Vec<PaperRow>> {
     let stars = records(SIGNIFICANCE).context("failed to read significance.csv")?;
     let tables = records(TABLES).context("failed to read tables.csv")?;
     let row = |record: BTreeMap<String, String>| {
-        let text = |name: &str| record.get(name).cloned().with_context(|| format!("tables.csv has no column {name}"));
-        let is_same = |other: &&BTreeMap<String, String>| {
-            ["table", "dataset", "encoder", "method"].iter().all(|&key| other.get(key) == record.get(key))
+        let text = |name: &str| {
+            record
+                .get(name)
+                .cloned()
+                .with_context(|| format!("tables.csv has no column {name}"))
         };
-        let starred = stars.iter().find(is_same).and_then(|stars| stars.get("starred_metrics"));
+        let is_same = |other: &&BTreeMap<String, String>| {
+            ["table", "dataset", "encoder", "method"]
+                .iter()
+                .all(|&key| other.get(key) == record.get(key))
+        };
+        let starred = stars
+            .iter()
+            .find(is_same)
+            .and_then(|stars| stars.get("starred_metrics"));
         let metrics = record.iter().filter(|(name, _)| name.contains('@'));
         Ok(PaperRow {
             table: text("table")?.parse()?,
             log: text("dataset")?,
             encoder: text("encoder")?,
             method: text("method")?.replace("w/o", "wo"),
-            values: metrics.map(|(name, value)| Ok((name.clone(), value.parse()?))).collect::<Result<_>>()?,
-            starred: starred.map(|names| names.split(' ').map(str::to_owned).collect()).unwrap_or_default(),
+            values: metrics
+                .map(|(name, value)| Ok((name.clone(), value.parse()?)))
+                .collect::<Result<_>>()?,
+            starred: starred
+                .map(|names| names.split(' ').map(str::to_owned).collect())
+                .unwrap_or_default(),
         })
     };
     tables.iter().cloned().map(row).collect()
 }
 
 fn records(text: &str) -> Result<Vec<BTreeMap<String, String>>> {
-    Ok(csv::Reader::from_reader(text.as_bytes()).deserialize().collect::<Result<_, _>>()?)
+    Ok(csv::Reader::from_reader(text.as_bytes())
+        .deserialize()
+        .collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]
@@ -97,11 +125,20 @@ mod tests {
     #[test]
     fn the_papers_rows_are_all_there() {
         let rows = rows().unwrap();
-        assert_eq!([2, 3, 4, 5].map(|n| rows.iter().filter(|row| row.table == n).count()), [16, 16, 6, 6]);
-        let row = rows.iter().find(|r| r.table == 2 && r.encoder == "gru" && r.method == "prl").unwrap();
+        assert_eq!(
+            [2, 3, 4, 5].map(|n| rows.iter().filter(|row| row.table == n).count()),
+            [16, 16, 6, 6]
+        );
+        let row = rows
+            .iter()
+            .find(|r| r.table == 2 && r.encoder == "gru" && r.method == "prl")
+            .unwrap();
         assert_eq!(row.value(Kind::Purchase, Metric::Hr5), Some(0.4514));
         assert_eq!(row.value(Kind::Click, Metric::Ndcg20), Some(0.2598));
-        assert!(row.is_starred(Kind::Purchase, Metric::Hr5) && !row.is_starred(Kind::Click, Metric::Hr5));
+        assert!(
+            row.is_starred(Kind::Purchase, Metric::Hr5)
+                && !row.is_starred(Kind::Click, Metric::Hr5)
+        );
         assert!(rows.iter().any(|r| r.table == 5 && r.method == "prl-wo"));
     }
 }

@@ -62,8 +62,16 @@ impl Prl {
     fn at(program: PathBuf, code: String) -> Result<Self> {
         let output = Command::new(&program).arg("--version").output();
         let output = output.with_context(|| format!("failed to run {}", program.display()))?;
-        ensure!(output.status.success(), "{} --version failed; is it the prl binary?", program.display());
-        Ok(Self { program, version: String::from_utf8_lossy(&output.stdout).trim().to_owned(), code })
+        ensure!(
+            output.status.success(),
+            "{} --version failed; is it the prl binary?",
+            program.display()
+        );
+        Ok(Self {
+            program,
+            version: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            code,
+        })
     }
 
     /// The same binary, for the runs of another version of the code.
@@ -80,19 +88,30 @@ impl Prl {
     ///
     /// # Errors
     /// The last line it logged; a [`Failed`] unless a signal ended it.
-    pub fn call<S: AsRef<OsStr>>(&self, log: &mut Log, args: impl IntoIterator<Item = S>) -> Result<Vec<u8>> {
+    pub fn call<S: AsRef<OsStr>>(
+        &self,
+        log: &mut Log,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Vec<u8>> {
         let start = log.file.seek(SeekFrom::End(0))?;
         let mut command = Command::new(&self.program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.file.try_clone()?);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.file.try_clone()?);
         // The log is read as text.
         command.env("NO_COLOR", "1");
-        let child = command.spawn().with_context(|| format!("failed to run {}", self.program.display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("failed to run {}", self.program.display()))?;
         let output = child.wait_with_output()?;
         if output.status.success() {
             return Ok(output.stdout);
         }
         let last = log.last_line(start)?;
-        let last = last.unwrap_or_else(|| format!("prl said nothing and ended with {}", output.status));
+        let last =
+            last.unwrap_or_else(|| format!("prl said nothing and ended with {}", output.status));
         match output.status.code() {
             None | Some(INTERRUPTED) => bail!("{last}"),
             Some(_) => Err(Failed(last).into()),
@@ -110,15 +129,24 @@ impl Log {
     pub fn open(path: &Path) -> Result<Self> {
         let open = || {
             fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-            let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .read(true)
+                .open(path)?;
             if file.try_lock().is_err() {
-                eprintln!("waiting for another process that works on {}", path.display());
+                eprintln!(
+                    "waiting for another process that works on {}",
+                    path.display()
+                );
                 file.lock()?;
             }
             Ok(file)
         };
         let file: std::io::Result<File> = open();
-        Ok(Self { file: file.with_context(|| format!("failed to open {}", path.display()))? })
+        Ok(Self {
+            file: file.with_context(|| format!("failed to open {}", path.display()))?,
+        })
     }
 
     /// The last line since a position, without the folder of this repository.
@@ -137,20 +165,38 @@ mod tests {
     use super::*;
 
     fn shell() -> Prl {
-        Prl { program: "sh".into(), version: String::new(), code: String::new() }
+        Prl {
+            program: "sh".into(),
+            version: String::new(),
+            code: String::new(),
+        }
     }
 
     #[test]
     fn a_failure_is_its_last_line() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(&dir.path().join("run/log.txt")).unwrap();
-        assert_eq!(shell().call(&mut log, ["-c", "echo out; echo error: old >&2"]).unwrap(), b"out\n");
-        let inside = format!("echo first >&2; echo 'error: {}/runs/a is gone' >&2; echo >&2; exit 3", root().display());
+        assert_eq!(
+            shell()
+                .call(&mut log, ["-c", "echo out; echo error: old >&2"])
+                .unwrap(),
+            b"out\n"
+        );
+        let inside = format!(
+            "echo first >&2; echo 'error: {}/runs/a is gone' >&2; echo >&2; exit 3",
+            root().display()
+        );
         let error = shell().call(&mut log, ["-c", &inside]).unwrap_err();
         assert_eq!(error.to_string(), "error: runs/a is gone");
         assert!(error.is::<Failed>());
-        let silent = shell().call(&mut log, ["-c", "kill -9 $$"]).unwrap_err().to_string();
-        assert!(silent.starts_with("prl said nothing and ended with signal: 9"), "{silent}");
+        let silent = shell()
+            .call(&mut log, ["-c", "kill -9 $$"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            silent.starts_with("prl said nothing and ended with signal: 9"),
+            "{silent}"
+        );
     }
 
     #[test]
@@ -158,7 +204,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(&dir.path().join("log.txt")).unwrap();
         for interrupted in ["kill -9 $$", "exit 130"] {
-            assert!(!shell().call(&mut log, ["-c", interrupted]).unwrap_err().is::<Failed>(), "{interrupted}");
+            assert!(
+                !shell()
+                    .call(&mut log, ["-c", interrupted])
+                    .unwrap_err()
+                    .is::<Failed>(),
+                "{interrupted}"
+            );
         }
     }
 
@@ -167,7 +219,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
         let log = Log::open(&path).unwrap();
-        let mut child = Command::new("sleep").arg("30").stderr(log.file.try_clone().unwrap()).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("30")
+            .stderr(log.file.try_clone().unwrap())
+            .spawn()
+            .unwrap();
         drop(log);
         assert!(File::open(&path).unwrap().try_lock().is_err());
         child.kill().unwrap();

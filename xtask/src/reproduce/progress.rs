@@ -56,9 +56,19 @@ impl<'a> Progress<'a> {
         if there > 0 {
             eprintln!("{there} of {total} runs were made before");
         }
-        let state =
-            State { begun: there, total, waiting: todo.to_vec(), running: HashMap::new(), rates: Rates::default() };
-        Self { study, jobs, start: Instant::now(), state: Mutex::new(state) }
+        let state = State {
+            begun: there,
+            total,
+            waiting: todo.to_vec(),
+            running: HashMap::new(),
+            rates: Rates::default(),
+        };
+        Self {
+            study,
+            jobs,
+            start: Instant::now(),
+            state: Mutex::new(state),
+        }
     }
 
     /// A run begins.
@@ -67,23 +77,37 @@ impl<'a> Progress<'a> {
         state.begun += 1;
         state.waiting.retain(|&waiting| waiting != i);
         state.running.insert(i, Instant::now());
-        eprintln!("run {} of {}: {} ...", state.begun, state.total, self.title(&self.study.runs[i]));
+        eprintln!(
+            "run {} of {}: {} ...",
+            state.begun,
+            state.total,
+            self.title(&self.study.runs[i])
+        );
     }
 
     /// A run ends.
     pub fn end(&self, i: usize, outcome: &Outcome) {
         let mut state = self.state();
         let run = &self.study.runs[i];
-        let took = state.running.remove(&i).map_or(Duration::ZERO, |start| start.elapsed());
+        let took = state
+            .running
+            .remove(&i)
+            .map_or(Duration::ZERO, |start| start.elapsed());
         let how = match outcome {
             Outcome::Failed(failure) => format!("FAILED ({})", failure.message),
             _ => {
-                state.rates.add(run.spec.system, took.as_secs_f64(), run.cost);
+                state
+                    .rates
+                    .add(run.spec.system, took.as_secs_f64(), run.cost);
                 "done".into()
             }
         };
         let left = match self.left(&state) {
-            Some(left) => format!("about {} to go, until {}", clock(left), utc(SystemTime::now() + left)),
+            Some(left) => format!(
+                "about {} to go, until {}",
+                clock(left),
+                utc(SystemTime::now() + left)
+            ),
             None => "no telling yet how long the rest takes".into(),
         };
         let runs = state.waiting.len() + state.running.len();
@@ -97,18 +121,32 @@ impl<'a> Progress<'a> {
             let run = &self.study.runs[i];
             state.rates.seconds(run.spec.system, run.cost)
         };
-        let waiting = state.waiting.iter().map(|&i| expected(i)).sum::<Option<f64>>()?;
-        let rest = |(&i, start): (&usize, &Instant)| Some((expected(i)? - start.elapsed().as_secs_f64()).max(0.0));
+        let waiting = state
+            .waiting
+            .iter()
+            .map(|&i| expected(i))
+            .sum::<Option<f64>>()?;
+        let rest = |(&i, start): (&usize, &Instant)| {
+            Some((expected(i)? - start.elapsed().as_secs_f64()).max(0.0))
+        };
         let running: Vec<f64> = state.running.iter().map(rest).collect::<Option<_>>()?;
-        Some(Duration::from_secs_f64(spread(waiting, &running, self.jobs)))
+        Some(Duration::from_secs_f64(spread(
+            waiting, &running, self.jobs,
+        )))
     }
 
     fn title(&self, run: &Run) -> String {
-        format!("{} {}", self.study.dataset(run).source.title, run.spec.title())
+        format!(
+            "{} {}",
+            self.study.dataset(run).source.title,
+            run.spec.title()
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -122,21 +160,36 @@ fn spread(waiting: f64, running: &[f64], jobs: usize) -> f64 {
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 /// `2026-03-01 04:05 UTC`. The standard library knows no time zones, and no calendar.
 pub fn utc(time: SystemTime) -> String {
-    let minutes = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
+    let minutes = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+        / 60;
     // Days since 0000-03-01, in eras of 400 years: a leap day ends a year that starts in March.
     let days = minutes / 1440 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
     let march = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * march + 2) / 5 + 1, if march < 10 { march + 3 } else { march - 9 });
+    let (day, month) = (
+        day - (153 * march + 2) / 5 + 1,
+        if march < 10 { march + 3 } else { march - 9 },
+    );
     let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60 % 24, minutes % 60)
+    format!(
+        "{year}-{month:02}-{day:02} {:02}:{:02} UTC",
+        minutes / 60 % 24,
+        minutes % 60
+    )
 }
 
 #[cfg(test)]

@@ -45,12 +45,19 @@ pub fn run(
     changed(&outcomes)?;
     let todo = todo(study, &outcomes, compute.retry_failed);
     let progress = Progress::new(study, &todo, compute.devices.len());
-    let (next, board, page) = (AtomicUsize::new(0), Mutex::new(outcomes), Mutex::new(Instant::now()));
+    let (next, board, page) = (
+        AtomicUsize::new(0),
+        Mutex::new(outcomes),
+        Mutex::new(Instant::now()),
+    );
     let worker = |device: &str| -> Result<usize> {
         let mut failed = 0;
         while let Some(&i) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
             progress.start(i);
-            let outcome = study.task(&study.runs[i]).attempt(prl, &study.machine, compute.threads, device)?;
+            let outcome =
+                study
+                    .task(&study.runs[i])
+                    .attempt(prl, &study.machine, compute.threads, device)?;
             progress.end(i, &outcome);
             failed += usize::from(matches!(outcome, Outcome::Failed(_)));
             let snapshot = {
@@ -69,13 +76,21 @@ pub fn run(
         Ok(failed)
     };
     let failed = std::thread::scope(|scope| {
-        let workers: Vec<_> = compute.devices.iter().map(|device| scope.spawn(|| worker(device))).collect();
+        let workers: Vec<_> = compute
+            .devices
+            .iter()
+            .map(|device| scope.spawn(|| worker(device)))
+            .collect();
         let join = |worker: std::thread::ScopedJoinHandle<'_, Result<usize>>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         workers.into_iter().map(join).sum::<Result<usize>>()
     })?;
-    let outcomes = board.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let outcomes = board
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     if !todo.is_empty() {
         changed(&outcomes)?;
     }
@@ -89,11 +104,15 @@ pub fn todo(study: &Study, outcomes: &[Outcome], retry_failed: bool) -> Vec<usiz
         Outcome::Failed(_) => retry_failed,
         Outcome::Done(_) => false,
     };
-    let mut todo: Vec<usize> = (0..outcomes.len()).filter(|&i| is_wanted(&outcomes[i])).collect();
+    let mut todo: Vec<usize> = (0..outcomes.len())
+        .filter(|&i| is_wanted(&outcomes[i]))
+        .collect();
     todo.sort_by_key(|&i| study.runs[i].spec.seed);
     todo
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

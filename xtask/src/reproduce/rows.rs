@@ -24,7 +24,12 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     /// The row of a system, from runs that are all its own.
     pub fn of(system: System, runs: impl Iterator<Item = (&'a Run, &'a Outcome)>) -> Self {
-        let mut row = Self { system, done: Vec::new(), failed: Vec::new(), pending: Vec::new() };
+        let mut row = Self {
+            system,
+            done: Vec::new(),
+            failed: Vec::new(),
+            pending: Vec::new(),
+        };
         for (run, outcome) in runs {
             match outcome {
                 Outcome::Pending => row.pending.push(run.spec.seed),
@@ -38,12 +43,20 @@ impl<'a> Row<'a> {
     /// The seeds of the runs that are done: `seed 0`, `seeds 0, 1, 2`.
     pub fn seeds(&self) -> String {
         let seeds: Vec<String> = self.done.iter().map(|(seed, _)| seed.to_string()).collect();
-        format!("seed{} {}", if seeds.len() == 1 { "" } else { "s" }, seeds.join(", "))
+        format!(
+            "seed{} {}",
+            if seeds.len() == 1 { "" } else { "s" },
+            seeds.join(", ")
+        )
     }
 
     /// A number over the seeds; `None` if a run lacks it, or none is done.
     pub fn over_seeds(&self, value: impl Fn(&Finished) -> Option<f64>) -> Option<OverSeeds> {
-        let values: Vec<f64> = self.done.iter().map(|(_, run)| value(run)).collect::<Option<_>>()?;
+        let values: Vec<f64> = self
+            .done
+            .iter()
+            .map(|(_, run)| value(run))
+            .collect::<Option<_>>()?;
         OverSeeds::of(&values)
     }
 
@@ -81,7 +94,10 @@ impl OverSeeds {
 pub fn difference(ours: f64, paper: f64) -> (f64, bool) {
     let to_print = |x: f64| (x * 1e4).round();
     let difference = to_print(ours) - to_print(paper);
-    (difference / 1e4, difference.abs() <= to_print(paper::TOLERANCE))
+    (
+        difference / 1e4,
+        difference.abs() <= to_print(paper::TOLERANCE),
+    )
 }
 
 /// `Test split`, for a heading.
@@ -99,14 +115,25 @@ mod tests {
 
     #[test]
     fn the_band_holds_the_mean() {
-        assert_eq!(OverSeeds::of(&[0.25, 0.75, 0.5]), Some(OverSeeds { mean: 0.5, min: 0.25, max: 0.75 }));
+        assert_eq!(
+            OverSeeds::of(&[0.25, 0.75, 0.5]),
+            Some(OverSeeds {
+                mean: 0.5,
+                min: 0.25,
+                max: 0.75
+            })
+        );
         assert_eq!(OverSeeds::of(&[]), None);
     }
 
     #[test]
     fn the_verdict_is_on_what_is_printed() {
         assert_eq!(difference(0.4714, 0.4514), (0.02, true));
-        assert_eq!(difference(0.47144, 0.4514), (0.02, true), "prints as 0.4714");
+        assert_eq!(
+            difference(0.47144, 0.4514),
+            (0.02, true),
+            "prints as 0.4714"
+        );
         assert_eq!(difference(0.4715, 0.4514), (0.0201, false));
         assert_eq!(difference(0.4304, 0.4514), (-0.021, false));
     }

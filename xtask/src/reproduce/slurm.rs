@@ -34,30 +34,55 @@ pub fn submit(
     choice: &[String],
     dry_run: bool,
 ) -> Result<()> {
-    let queued = if dry_run { Queued::new() } else { queued(runs)? };
+    let queued = if dry_run {
+        Queued::new()
+    } else {
+        queued(runs)?
+    };
     let tasks: Vec<Task> = todo.iter().map(|&i| study.task(&study.runs[i])).collect();
-    let tasks: Vec<Task> = tasks.into_iter().filter(|task| !queued.contains_key(&task.dir)).collect();
+    let tasks: Vec<Task> = tasks
+        .into_iter()
+        .filter(|task| !queued.contains_key(&task.dir))
+        .collect();
     if tasks.is_empty() {
-        println!("nothing to submit: {} runs are in the queue, the others are done or failed", queued.len());
+        println!(
+            "nothing to submit: {} runs are in the queue, the others are done or failed",
+            queued.len()
+        );
         return Ok(());
     }
     let dir = next(runs)?;
     let xtask = std::env::current_exe().context("failed to find this program")?;
-    let submission =
-        Submission { dir: &dir, xtask: &xtask, prl: prl.program(), code: &study.code, tasks: tasks.len(), choice };
+    let submission = Submission {
+        dir: &dir,
+        xtask: &xtask,
+        prl: prl.program(),
+        code: &study.code,
+        tasks: tasks.len(),
+        choice,
+    };
     let (array, gather) = (submission.array(profile), submission.gather(profile));
     if dry_run {
         println!("{array}\n{gather}");
         return Ok(());
     }
-    let lines = tasks.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    let lines = tasks
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<Vec<_>, _>>()?;
     write_whole(&dir.join("tasks.jsonl"), lines.join("\n") + "\n")?;
     write_whole(&dir.join("array.sh"), array)?;
     write_whole(&dir.join("gather.sh"), gather)?;
     let job = sbatch(&[], &dir.join("array.sh"))?;
     write_whole(&dir.join("job"), &job)?;
-    sbatch(&[&format!("--dependency=afterany:{job}")], &dir.join("gather.sh"))?;
-    println!("job {job}: {} runs, then the pages; `cargo xtask status` says how they stand", tasks.len());
+    sbatch(
+        &[&format!("--dependency=afterany:{job}")],
+        &dir.join("gather.sh"),
+    )?;
+    println!(
+        "job {job}: {} runs, then the pages; `cargo xtask status` says how they stand",
+        tasks.len()
+    );
     Ok(())
 }
 
@@ -71,17 +96,24 @@ pub fn task(path: &Path, index: usize) -> Result<Task> {
 pub fn queued(runs: &Path) -> Result<Queued> {
     let mut queued = Queued::new();
     for dir in submissions(runs)? {
-        let Ok(job) = fs::read_to_string(dir.join("job")) else { continue };
+        let Ok(job) = fs::read_to_string(dir.join("job")) else {
+            continue;
+        };
         let tasks = read_lines(&dir.join("tasks.jsonl"))?;
         let still = states(job.trim())?.into_iter();
-        queued.extend(still.filter_map(|(index, state)| Some((tasks.get(index)?.dir.clone(), state))));
+        queued.extend(
+            still.filter_map(|(index, state)| Some((tasks.get(index)?.dir.clone(), state))),
+        );
     }
     Ok(queued)
 }
 
 fn read_lines(path: &Path) -> Result<Vec<Task>> {
-    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-    let parse = |line| serde_json::from_str(line).with_context(|| format!("failed to read {}", path.display()));
+    let text =
+        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let parse = |line| {
+        serde_json::from_str(line).with_context(|| format!("failed to read {}", path.display()))
+    };
     text.lines().map(parse).collect()
 }
 
@@ -91,27 +123,41 @@ fn submissions(runs: &Path) -> Result<Vec<PathBuf>> {
     if !dir.exists() {
         return Ok(Vec::new());
     }
-    let names = fs::read_dir(&dir)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let names = fs::read_dir(&dir)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let mut numbers: Vec<u32> = names.collect();
     numbers.sort_unstable();
-    Ok(numbers.into_iter().map(|number| dir.join(number.to_string())).collect())
+    Ok(numbers
+        .into_iter()
+        .map(|number| dir.join(number.to_string()))
+        .collect())
 }
 
 /// Where the next submission goes.
 fn next(runs: &Path) -> Result<PathBuf> {
     let last = submissions(runs)?.pop();
-    let number = last.and_then(|dir| dir.file_name()?.to_str()?.parse::<u32>().ok()).map_or(1, |last| last + 1);
-    Ok(std::path::absolute(runs)?.join("slurm").join(number.to_string()))
+    let number = last
+        .and_then(|dir| dir.file_name()?.to_str()?.parse::<u32>().ok())
+        .map_or(1, |last| last + 1);
+    Ok(std::path::absolute(runs)?
+        .join("slurm")
+        .join(number.to_string()))
 }
 
 /// The indices of an array that are not finished, with their states.
 fn states(job: &str) -> Result<Vec<(usize, String)>> {
     let mut squeue = Command::new("squeue");
     squeue.args(["--noheader", "--array", "--format=%K %T", "--jobs", job]);
-    let output = squeue.output().context("failed to run squeue; is this a machine of a Slurm cluster?")?;
+    let output = squeue
+        .output()
+        .context("failed to run squeue; is this a machine of a Slurm cluster?")?;
     // It knows nothing any more of a job that ended a while ago, and says so as a failure.
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() || said.contains("Invalid job id"), "squeue failed: {}", said.trim());
+    ensure!(
+        output.status.success() || said.contains("Invalid job id"),
+        "squeue failed: {}",
+        said.trim()
+    );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let state = |line: &str| {
         let (index, state) = line.trim().split_once(' ')?;
@@ -126,7 +172,11 @@ fn sbatch(flags: &[&str], script: &Path) -> Result<String> {
     let output = sbatch.arg("--parsable").args(flags).arg(script).output();
     let output = output.context("failed to run sbatch; is this a machine of a Slurm cluster?")?;
     if !output.status.success() {
-        bail!("sbatch refused {}: {}", script.display(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "sbatch refused {}: {}",
+            script.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     // `job` or `job;cluster`.
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

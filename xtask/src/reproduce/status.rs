@@ -34,9 +34,15 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn report(study: &Study, queued: &Queued) -> String {
     let outcomes = queue::look(study);
-    let states: Vec<State> = study.runs.iter().zip(&outcomes).map(|(run, o)| State::of(run, o, queued)).collect();
+    let states: Vec<State> = study
+        .runs
+        .iter()
+        .zip(&outcomes)
+        .map(|(run, o)| State::of(run, o, queued))
+        .collect();
     let count = |name: &str| states.iter().filter(|state| state.name() == name).count();
-    let counts = ["done", "running", "queued", "failed", "waiting"].map(|name| format!("{} {name}", count(name)));
+    let counts = ["done", "running", "queued", "failed", "waiting"]
+        .map(|name| format!("{} {name}", count(name)));
     let mut text = format!("{} runs: {}\n", states.len(), counts.join(", "));
     let rows: Vec<Vec<String>> = study
         .runs
@@ -48,11 +54,18 @@ fn report(study: &Study, queued: &Queued) -> String {
                 State::Running => read_curve(&run.dir)
                     .ok()?
                     .last()
-                    .map_or("no validation yet".into(), |point| format!("validated at step {}", point.step)),
+                    .map_or("no validation yet".into(), |point| {
+                        format!("validated at step {}", point.step)
+                    }),
                 _ => return None,
             };
             let title = format!("{} {}", study.dataset(run).source.title, run.spec.title());
-            Some(vec![title, state.name().into(), note, run.dir.join("log.txt").display().to_string()])
+            Some(vec![
+                title,
+                state.name().into(),
+                note,
+                run.dir.join("log.txt").display().to_string(),
+            ])
         })
         .collect();
     if !rows.is_empty() {
@@ -110,19 +123,30 @@ mod tests {
     fn every_state_is_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let study = fixture::study(dir.path(), 1, true, Default::default());
-        Failure { message: "error: the loss is NaN".into() }.write(&study.runs[0].dir).unwrap();
+        Failure {
+            message: "error: the loss is NaN".into(),
+        }
+        .write(&study.runs[0].dir)
+        .unwrap();
         let held = &study.runs[1].dir;
         std::fs::create_dir_all(held).unwrap();
         let log = File::create(held.join("log.txt")).unwrap();
         log.lock().unwrap();
         std::fs::write(held.join("metrics.jsonl"), "").unwrap();
-        let queued = [(2, "RUNNING"), (3, "PENDING")].map(|(i, state)| (study.runs[i].dir.clone(), state.to_owned()));
+        let queued = [(2, "RUNNING"), (3, "PENDING")]
+            .map(|(i, state)| (study.runs[i].dir.clone(), state.to_owned()));
         std::fs::create_dir_all(&study.runs[2].dir).unwrap();
         std::fs::write(study.runs[2].dir.join("metrics.jsonl"), "").unwrap();
         let text = report(&study, &queued.into());
-        let counts = format!("{} runs: 0 done, 2 running, 1 queued, 1 failed, ", study.runs.len());
+        let counts = format!(
+            "{} runs: 0 done, 2 running, 1 queued, 1 failed, ",
+            study.runs.len()
+        );
         assert!(text.starts_with(&counts), "{text}");
-        assert!(text.contains("| failed | error: the loss is NaN | "), "{text}");
+        assert!(
+            text.contains("| failed | error: the loss is NaN | "),
+            "{text}"
+        );
         // Not by closing it: a child that another test is just starting has it open too until it runs its program.
         log.unlock().unwrap();
         assert!(report(&study, &Queued::new()).contains(" 0 running"));

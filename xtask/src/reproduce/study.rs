@@ -74,10 +74,20 @@ impl Study {
         datasets: Vec<Dataset>,
         runs: &Path,
     ) -> Self {
-        let mut study = Self { wish, version, code, machine, datasets, runs: Vec::new() };
+        let mut study = Self {
+            wish,
+            version,
+            code,
+            machine,
+            datasets,
+            runs: Vec::new(),
+        };
         for (i, dataset) in study.datasets.iter().enumerate() {
             let specs = Spec::all(dataset.source.name, &study.wish);
-            let planned: Vec<Run> = specs.into_iter().map(|spec| study.run(i, dataset, spec, runs)).collect();
+            let planned: Vec<Run> = specs
+                .into_iter()
+                .map(|spec| study.run(i, dataset, spec, runs))
+                .collect();
             study.runs.extend(planned);
         }
         study
@@ -86,22 +96,45 @@ impl Study {
     fn run(&self, i: usize, dataset: &Dataset, spec: Spec, runs: &Path) -> Run {
         let schedule = self.schedule(dataset);
         let flags = spec.flags(dataset.source.name, schedule);
-        let name = spec.directory(dataset.source.name, &dataset.manifest.dataset, &self.code, &flags);
+        let name = spec.directory(
+            dataset.source.name,
+            &dataset.manifest.dataset,
+            &self.code,
+            &flags,
+        );
         let scale = self.wish.scale;
-        let asks = if scale.asks(&spec.system) { sweep::asks(scale) } else { Vec::new() };
+        let asks = if scale.asks(&spec.system) {
+            sweep::asks(scale)
+        } else {
+            Vec::new()
+        };
         let cost = cost(dataset, schedule, &spec.system, asks.len());
-        Run { dataset: i, spec, dir: runs.join(name), flags, asks, cost }
+        Run {
+            dataset: i,
+            spec,
+            dir: runs.join(name),
+            flags,
+            asks,
+            cost,
+        }
     }
 
     /// What there is to do for a run.
     pub fn task(&self, run: &Run) -> Task {
         let data = self.dataset(run).dir.clone();
-        Task { dir: run.dir.clone(), data, flags: run.flags.clone(), asks: run.asks.clone() }
+        Task {
+            dir: run.dir.clone(),
+            data,
+            flags: run.flags.clone(),
+            asks: run.asks.clone(),
+        }
     }
 
     /// How long the runs on a dataset train.
     pub fn schedule(&self, dataset: &Dataset) -> Schedule {
-        self.wish.scale.schedule(dataset.training_rows(), self.wish.cut)
+        self.wish
+            .scale
+            .schedule(dataset.training_rows(), self.wish.cut)
     }
 
     /// The dataset of a run.
@@ -118,16 +151,24 @@ impl Study {
         }
         match paper::counts(dataset.source.name) {
             // The paper's sample of RC15 is lost: any other has other items and clicks.
-            Some(full) if full.sessions != counts.sessions => {
-                Some(format!("the log holds {} sessions, the full one {}", counts.sessions, full.sessions))
+            Some(full) if full.sessions != counts.sessions => Some(format!(
+                "the log holds {} sessions, the full one {}",
+                counts.sessions, full.sessions
+            )),
+            _ if self.schedule(dataset).is_cut() => {
+                Some("runs train for fewer steps than the protocol has".into())
             }
-            _ if self.schedule(dataset).is_cut() => Some("runs train for fewer steps than the protocol has".into()),
             _ => None,
         }
     }
 
     /// The row of a system on a dataset; `None` if nothing of it was asked for.
-    pub fn row<'a>(&'a self, dataset: usize, system: System, outcomes: &'a [Outcome]) -> Option<Row<'a>> {
+    pub fn row<'a>(
+        &'a self,
+        dataset: usize,
+        system: System,
+        outcomes: &'a [Outcome],
+    ) -> Option<Row<'a>> {
         let own = |(run, _): &(&Run, &Outcome)| run.dataset == dataset && run.spec.system == system;
         let mut runs = self.runs.iter().zip(outcomes).filter(own).peekable();
         runs.peek()?;
@@ -136,15 +177,21 @@ impl Study {
 
     /// The systems that no run was asked of on a dataset.
     pub fn left_out(&self, dataset: &Dataset) -> Vec<System> {
-        systems(dataset.source.name).into_iter().filter(|system| !self.wish.keeps(system)).collect()
+        systems(dataset.source.name)
+            .into_iter()
+            .filter(|system| !self.wish.keeps(system))
+            .collect()
     }
 }
 
 /// One pass over all items a row that is ranked; three and the encoder's own work a row that is learned from.
 fn cost(dataset: &Dataset, schedule: Schedule, system: &System, asks: usize) -> f64 {
     let items = dataset.manifest.counts.after_length_filter.items.max(1);
-    let (steps, validations) =
-        if system.is_baseline() { (0, 1) } else { (schedule.steps, 1 + schedule.steps / schedule.eval_every) };
+    let (steps, validations) = if system.is_baseline() {
+        (0, 1)
+    } else {
+        (schedule.steps, 1 + schedule.steps / schedule.eval_every)
+    };
     let learned = (steps * BATCH) as f64 * system.cost(items);
     let ranked = validations * dataset.rows("val") + (1 + asks as u64) * dataset.rows("test");
     learned + (ranked * items) as f64 / 3.0

@@ -90,7 +90,10 @@ pub static FIGURES: [Figure; 2] = [
 impl Figure {
     /// `reward@1 by ...`.
     pub fn title(&self) -> String {
-        format!("test reward@1 by {}, {}, with {}", self.symbol, self.what, self.fixed)
+        format!(
+            "test reward@1 by {}, {}, with {}",
+            self.symbol, self.what, self.fixed
+        )
     }
 
     /// Its prompts.
@@ -123,7 +126,12 @@ impl Ask {
 
     /// The flags of `prl evaluate`.
     pub fn flags(&self) -> [String; 4] {
-        ["--mu".into(), self.mu.to_string(), "--eps".into(), self.eps.to_string()]
+        [
+            "--mu".into(),
+            self.mu.to_string(),
+            "--eps".into(),
+            self.eps.to_string(),
+        ]
     }
 
     /// What a run answered, whose report of the tables is `test`.
@@ -132,7 +140,10 @@ impl Ask {
             Some(path) => read_json::<Report>(&path)?.scores.reward_at_1,
             None => test.scores.reward_at_1,
         };
-        Ok(Answer { ask: self, reward_at_1 })
+        Ok(Answer {
+            ask: self,
+            reward_at_1,
+        })
     }
 }
 
@@ -146,7 +157,10 @@ mod tests {
             let all = asks(scale);
             assert_eq!(all.iter().filter(|ask| **ask == TABLES).count(), 1);
             assert!(FIGURES.iter().all(|figure| figure.has(&TABLES)));
-            let points: usize = FIGURES.iter().map(|figure| all.iter().filter(|ask| figure.has(ask)).count()).sum();
+            let points: usize = FIGURES
+                .iter()
+                .map(|figure| all.iter().filter(|ask| figure.has(ask)).count())
+                .sum();
             assert_eq!(points, all.len() + 1);
         }
         assert_eq!(asks(Scale::Paper).len(), 10 + 7 - 1);

@@ -8,7 +8,9 @@ use prl_eval::Report;
 use prl_sessions::Split;
 use serde::{Deserialize, Serialize};
 
-use super::outcome::{CASES, Failure, Finished, MACHINE, MANIFEST, Outcome, SPLITS, read_json, report_path};
+use super::outcome::{
+    CASES, Failure, Finished, MACHINE, MANIFEST, Outcome, SPLITS, read_json, report_path,
+};
 use super::prl::{Failed, Log, Prl};
 use super::sweep::Ask;
 use crate::files::write_whole;
@@ -33,22 +35,39 @@ impl Task {
     ///
     /// # Errors
     /// If the failure cannot be recorded.
-    pub fn attempt(&self, prl: &Prl, machine: &Machine, threads: usize, device: &str) -> Result<Outcome> {
+    pub fn attempt(
+        &self,
+        prl: &Prl,
+        machine: &Machine,
+        threads: usize,
+        device: &str,
+    ) -> Result<Outcome> {
         Failure::forget(&self.dir)?;
         let error = match self.perform(prl, machine, threads, device) {
             Ok(finished) => return Ok(Outcome::Done(finished.into())),
             Err(error) => error,
         };
-        let failure = Failure { message: format!("{error:#}") };
+        let failure = Failure {
+            message: format!("{error:#}"),
+        };
         if error.is::<Failed>() {
             failure.write(&self.dir)?;
         }
         Ok(Outcome::Failed(failure))
     }
 
-    fn perform(&self, prl: &Prl, machine: &Machine, threads: usize, device: &str) -> Result<Finished> {
+    fn perform(
+        &self,
+        prl: &Prl,
+        machine: &Machine,
+        threads: usize,
+        device: &str,
+    ) -> Result<Finished> {
         let mut log = Log::open(&self.dir.join("log.txt"))?;
-        let (dir, data) = (self.dir.display().to_string(), self.data.display().to_string());
+        let (dir, data) = (
+            self.dir.display().to_string(),
+            self.data.display().to_string(),
+        );
         let threads = threads.to_string();
         let common = ["--data", &data, "--device", device, "--threads", &threads];
         if !self.dir.join(MANIFEST).exists() {
@@ -70,10 +89,18 @@ impl Task {
         };
         let cases = self.dir.join(CASES).display().to_string();
         for split in SPLITS {
-            let more: &[&str] = if split == Split::Test { &["--cases", &cases] } else { &[] };
+            let more: &[&str] = if split == Split::Test {
+                &["--cases", &cases]
+            } else {
+                &[]
+            };
             evaluate(&report_path(&self.dir, split), split, more)?;
         }
-        for (ask, path) in self.asks.iter().filter_map(|ask| Some((ask, ask.path(&self.dir)?))) {
+        for (ask, path) in self
+            .asks
+            .iter()
+            .filter_map(|ask| Some((ask, ask.path(&self.dir)?)))
+        {
             let flags = ask.flags();
             evaluate(&path, Split::Test, &flags.each_ref().map(String::as_str))?;
         }

@@ -13,11 +13,23 @@ const MACHINE: [&str; 6] = ["Users", "home", "mnt", "root", "tmp", "work"];
 pub(super) fn check(files: &[File], paths: &[String]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = files.iter().flat_map(lines).collect();
     let known: HashSet<&str> = paths.iter().flat_map(|path| ancestors(path)).collect();
-    findings.extend(files.iter().filter(|file| file.path.ends_with(".md")).flat_map(|file| links(file, &known)));
-    let data = paths.iter().filter(|path| path.starts_with("datasets/") && *path != "datasets/README.md");
     findings.extend(
-        data.map(|path| Finding::new(path, 1, "data in the repository", "say where to get it in datasets/README.md")),
+        files
+            .iter()
+            .filter(|file| file.path.ends_with(".md"))
+            .flat_map(|file| links(file, &known)),
     );
+    let data = paths
+        .iter()
+        .filter(|path| path.starts_with("datasets/") && *path != "datasets/README.md");
+    findings.extend(data.map(|path| {
+        Finding::new(
+            path,
+            1,
+            "data in the repository",
+            "say where to get it in datasets/README.md",
+        )
+    }));
     findings
 }
 
@@ -26,7 +38,12 @@ fn lines(file: &File) -> Vec<Finding> {
     for (i, line) in file.text.lines().enumerate() {
         if let Some(folder) = MACHINE.iter().find(|folder| has_root_folder(line, folder)) {
             let what = format!("a path of one machine (/{folder})");
-            findings.push(Finding::new(&file.path, i + 1, what, "name it relative to the repository"));
+            findings.push(Finding::new(
+                &file.path,
+                i + 1,
+                what,
+                "name it relative to the repository",
+            ));
         }
         if line.contains(NOTE) {
             findings.push(Finding::new(&file.path, i + 1, NOTE, "mend it now"));
@@ -39,12 +56,15 @@ fn lines(file: &File) -> Vec<Finding> {
 fn has_root_folder(line: &str, folder: &str) -> bool {
     let within = |c: char| c.is_alphanumeric() || "_-.~}$*)".contains(c);
     let start = format!("/{folder}/");
-    line.match_indices(&start).any(|(at, _)| !line[..at].ends_with(within))
+    line.match_indices(&start)
+        .any(|(at, _)| !line[..at].ends_with(within))
 }
 
 /// A path, and every folder that holds it.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(folder, _)| folder))
+    std::iter::successors(Some(path), |path| {
+        path.rsplit_once('/').map(|(folder, _)| folder)
+    })
 }
 
 /// The links of a Markdown file that lead to no file of the repository.
@@ -53,11 +73,21 @@ fn links(file: &File, known: &HashSet<&str>) -> Vec<Finding> {
     let mut fenced = false;
     for (i, line) in file.text.lines().enumerate() {
         fenced ^= line.trim_start().starts_with("```");
-        for target in line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ', '#']).next()) {
-            if fenced || target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+        for target in line
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', ' ', '#']).next())
+        {
+            if fenced
+                || target.is_empty()
+                || target.contains("://")
+                || target.starts_with("mailto:")
+            {
                 continue;
             }
-            if !resolve(&file.path, target).is_some_and(|path| path.is_empty() || known.contains(path.as_str())) {
+            if !resolve(&file.path, target)
+                .is_some_and(|path| path.is_empty() || known.contains(path.as_str()))
+            {
                 findings.push(Finding::new(
                     &file.path,
                     i + 1,
@@ -89,20 +119,39 @@ mod tests {
     use super::*;
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        let paths = ["README.md", "docs/guide.md", "docs/plots/loss.svg", "datasets/README.md"].map(str::to_owned);
-        let file = File { path: path.to_owned(), text: text.to_owned() };
-        check(&[file], &paths).iter().map(Finding::to_string).collect()
+        let paths = [
+            "README.md",
+            "docs/guide.md",
+            "docs/plots/loss.svg",
+            "datasets/README.md",
+        ]
+        .map(str::to_owned);
+        let file = File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        check(&[file], &paths)
+            .iter()
+            .map(Finding::to_string)
+            .collect()
     }
 
     #[test]
     fn paths_of_a_machine_are_found() {
         for folder in MACHINE {
-            assert_eq!(found("a.toml", &format!("one\ndir = \"/{folder}/me\"\n")).len(), 1, "{folder}");
+            assert_eq!(
+                found("a.toml", &format!("one\ndir = \"/{folder}/me\"\n")).len(),
+                1,
+                "{folder}"
+            );
         }
         let folder = MACHINE[0];
         assert!(
-            found("a.toml", &format!("https://example.org/{folder}/x ../{folder}/ a/{folder}/b /{folder}work"))
-                .is_empty()
+            found(
+                "a.toml",
+                &format!("https://example.org/{folder}/x ../{folder}/ a/{folder}/b /{folder}work")
+            )
+            .is_empty()
         );
     }
 
@@ -110,9 +159,15 @@ mod tests {
     fn links_resolve_from_their_file() {
         let good = "[a](guide.md#top) [b](../README.md) [c](plots/) ![d](plots/loss.svg \"Loss\") [e](#here) [f](https://x.y) [g](..)";
         assert!(found("docs/other.md", good).is_empty());
-        let bad = found("docs/other.md", "text\n[a](gone.md) and [b](../../outside.md)\n```\n[c](in/code)\n```\n");
+        let bad = found(
+            "docs/other.md",
+            "text\n[a](gone.md) and [b](../../outside.md)\n```\n[c](in/code)\n```\n",
+        );
         assert_eq!(bad.len(), 2);
-        assert_eq!(bad[0], "docs/other.md:2: a link to nowhere (gone.md), mend or remove it");
+        assert_eq!(
+            bad[0],
+            "docs/other.md:2: a link to nowhere (gone.md), mend or remove it"
+        );
     }
 
     #[test]

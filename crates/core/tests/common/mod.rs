@@ -5,7 +5,9 @@ use candle_core::{Device, Tensor};
 /// x[i] = offset + scale * sin(0.7 i + phase), row-major.
 pub fn fill(shape: &[usize], phase: f64, scale: f64, offset: f64) -> Tensor {
     let n = shape.iter().product::<usize>();
-    let values: Vec<f64> = (0..n).map(|i| offset + scale * (0.7 * i as f64 + phase).sin()).collect();
+    let values: Vec<f64> = (0..n)
+        .map(|i| offset + scale * (0.7 * i as f64 + phase).sin())
+        .collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 

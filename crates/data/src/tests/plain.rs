@@ -17,13 +17,20 @@ pub(super) struct Plain {
 /// RetailRocket's steps after the transactions are gone.
 pub(super) fn retailrocket(rows: &[Row], max_length: usize) -> Plain {
     let rows = keep(rows, |row| rows.iter().filter(|r| r.0 == row.0).count() > 2);
-    let rows = keep(&rows, |row| rows.iter().filter(|r| r.1 == row.1).count() > 2);
+    let rows = keep(&rows, |row| {
+        rows.iter().filter(|r| r.1 == row.1).count() > 2
+    });
     let items = rows.iter().map(|r| r.1).collect();
     index(&rows, &items, max_length)
 }
 
 /// RC15's steps for a given sample of the sessions.
-pub(super) fn rc15(clicks: &[Row], buys: &[Row], sample: &BTreeSet<u64>, max_length: usize) -> Plain {
+pub(super) fn rc15(
+    clicks: &[Row],
+    buys: &[Row],
+    sample: &BTreeSet<u64>,
+    max_length: usize,
+) -> Plain {
     let clicks = keep(clicks, |row| sample.contains(&row.0));
     let items = clicks.iter().map(|r| r.1).collect();
     let buys = keep(buys, |row| sample.contains(&row.0));
@@ -32,7 +39,11 @@ pub(super) fn rc15(clicks: &[Row], buys: &[Row], sample: &BTreeSet<u64>, max_len
 
 /// The sessions from which RC15 is sampled.
 pub(super) fn rc15_sessions(clicks: &[Row]) -> BTreeSet<u64> {
-    clicks.iter().map(|row| row.0).filter(|&s| clicks.iter().filter(|r| r.0 == s).count() > 2).collect()
+    clicks
+        .iter()
+        .map(|row| row.0)
+        .filter(|&s| clicks.iter().filter(|r| r.0 == s).count() > 2)
+        .collect()
 }
 
 fn keep(rows: &[Row], test: impl Fn(&Row) -> bool) -> Vec<Row> {
@@ -45,8 +56,17 @@ fn index(rows: &[Row], items: &BTreeSet<u64>, max_length: usize) -> Plain {
     let rank: BTreeMap<u64, u32> = items.iter().copied().zip(0..).collect();
     let mut sessions: BTreeMap<u64, Vec<_>> = BTreeMap::new();
     for (session, item, time, kind) in rows {
-        sessions.entry(session).or_default().push((rank[&item], time, kind));
+        sessions
+            .entry(session)
+            .or_default()
+            .push((rank[&item], time, kind));
     }
-    let sessions = sessions.into_values().filter(|s| s.len() <= max_length).collect();
-    Plain { sessions, items: items.iter().map(u64::to_string).collect() }
+    let sessions = sessions
+        .into_values()
+        .filter(|s| s.len() <= max_length)
+        .collect();
+    Plain {
+        sessions,
+        items: items.iter().map(u64::to_string).collect(),
+    }
 }

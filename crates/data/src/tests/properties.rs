@@ -16,19 +16,30 @@ use crate::{Error, Options, Source, SplitRule, prepare};
 fn row() -> impl Strategy<Value = Row> {
     let kind = prop_oneof![3 => Just(Kind::Click), 1 => Just(Kind::Purchase)];
     (0..12_u64, 0..9_u64, 0..6_i64, kind).prop_map(|(session, item, time, kind)| {
-        (session * 97 % 12 + 8, item * 1_000_003, 1_396_867_869_277 + time * 500, kind)
+        (
+            session * 97 % 12 + 8,
+            item * 1_000_003,
+            1_396_867_869_277 + time * 500,
+            kind,
+        )
     })
 }
 
 fn split_rule() -> impl Strategy<Value = SplitRule> {
-    prop_oneof![Just(SplitRule::Random), Just(SplitRule::Time), Just(SplitRule::LeaveLastOut)]
+    prop_oneof![
+        Just(SplitRule::Random),
+        Just(SplitRule::Time),
+        Just(SplitRule::LeaveLastOut)
+    ]
 }
 
 fn read(dir: &Path) -> Plain {
     let data = Dataset::open(dir).unwrap();
     let event = |e: usize| (data.item_indices()[e], data.times()[e], data.kinds()[e]);
     let sessions = data.sessions().map(|s| s.map(event).collect()).collect();
-    let items = (0..data.items().len() as u32).map(|i| data.items().raw(i).unwrap().to_owned()).collect();
+    let items = (0..data.items().len() as u32)
+        .map(|i| data.items().raw(i).unwrap().to_owned())
+        .collect();
     Plain { sessions, items }
 }
 
@@ -46,7 +57,10 @@ fn check(options: &Options, dir: &Path, expected: &Plain) -> Result<(), TestCase
             let again = dir.join("again");
             prepare(options, &again).unwrap();
             for file in ["events.safetensors", "items.safetensors", "manifest.json"] {
-                prop_assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(again.join(file)).unwrap());
+                prop_assert_eq!(
+                    fs::read(out.join(file)).unwrap(),
+                    fs::read(again.join(file)).unwrap()
+                );
             }
         }
         Err(Error::NothingLeft { .. }) => prop_assert!(expected.sessions.is_empty()),
@@ -57,7 +71,11 @@ fn check(options: &Options, dir: &Path, expected: &Plain) -> Result<(), TestCase
 
 fn iso(millis: i64) -> String {
     let millis = millis - 1_396_867_869_277 + 9_277;
-    format!("2014-04-07T10:51:{:02}.{:03}Z", millis / 1000, millis % 1000)
+    format!(
+        "2014-04-07T10:51:{:02}.{:03}Z",
+        millis / 1000,
+        millis % 1000
+    )
 }
 
 proptest! {
@@ -165,6 +183,14 @@ proptest! {
 
 fn subsets(of: &BTreeSet<u64>, size: usize) -> Vec<BTreeSet<u64>> {
     let all: Vec<u64> = of.iter().copied().collect();
-    let chosen = |bits: u32| (0..all.len()).filter(|i| bits >> i & 1 == 1).map(|i| all[i]).collect::<BTreeSet<u64>>();
-    (0..1_u32 << all.len()).filter(|bits| bits.count_ones() as usize == size).map(chosen).collect()
+    let chosen = |bits: u32| {
+        (0..all.len())
+            .filter(|i| bits >> i & 1 == 1)
+            .map(|i| all[i])
+            .collect::<BTreeSet<u64>>()
+    };
+    (0..1_u32 << all.len())
+        .filter(|bits| bits.count_ones() as usize == size)
+        .map(chosen)
+        .collect()
 }

@@ -37,19 +37,29 @@ impl Folder {
         let data = Dataset::open(&out).unwrap();
         let raw = |e: usize| data.items().raw(data.item_indices()[e]).unwrap().to_owned();
         let event = |e: usize| (raw(e), data.times()[e], data.kinds()[e]);
-        (manifest, data.sessions().map(|s| s.map(event).collect()).collect())
+        (
+            manifest,
+            data.sessions().map(|s| s.map(event).collect()).collect(),
+        )
     }
 
     /// The error of options that must fail; nothing may be left beside what was there.
     pub fn refused(&self, options: &Options) -> Error {
         let before = self.names();
         let error = prepare(options, &self.path("out")).expect_err("this must be refused");
-        assert_eq!(self.names(), before, "something was left behind after: {error}");
+        assert_eq!(
+            self.names(),
+            before,
+            "something was left behind after: {error}"
+        );
         error
     }
 
     fn names(&self) -> Vec<PathBuf> {
-        let mut names: Vec<_> = fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
         names.sort();
         names
     }
@@ -57,7 +67,10 @@ impl Folder {
 
 /// A table with `session=s,time=t,item=i` and options to keep everything.
 pub fn table() -> Table {
-    Table { columns: Some("session=s,time=t,item=i".parse().unwrap()), ..Table::default() }
+    Table {
+        columns: Some("session=s,time=t,item=i".parse().unwrap()),
+        ..Table::default()
+    }
 }
 
 /// The same with an event column `e`, views and buys.
@@ -71,7 +84,11 @@ pub fn table_with_events() -> Table {
 }
 
 pub fn csv(input: PathBuf, table: Table) -> Options {
-    Options::new(Source::Csv { input, delimiter: ',', table })
+    Options::new(Source::Csv {
+        input,
+        delimiter: ',',
+        table,
+    })
 }
 
 pub fn parquet(input: PathBuf, table: Table) -> Options {
@@ -83,7 +100,11 @@ pub fn retailrocket(input: PathBuf) -> Options {
 }
 
 pub fn rc15(clicks: PathBuf, buys: PathBuf) -> Options {
-    Options::new(Source::Rc15 { clicks, buys, sample: 10 })
+    Options::new(Source::Rc15 {
+        clicks,
+        buys,
+        sample: 10,
+    })
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -11,15 +11,28 @@ use crate::gpu::{Arg, Deal, Gpu, Watch, address_of};
 /// # Errors
 /// If a parameter's four differ in size, or the GPU fails.
 pub fn update(step: Step<f32>, slots: &[[&Tensor; 4]], watch: Option<&Watch>) -> Result<()> {
-    let Some([first, ..]) = slots.first() else { return Ok(()) };
+    let Some([first, ..]) = slots.first() else {
+        return Ok(());
+    };
     let gpu = Gpu::of(first)?;
     let lengths: Vec<usize> = slots.iter().map(|slot| slot[0].elem_count()).collect();
-    if let Some(slot) = slots.iter().find(|slot| slot.iter().any(|t| t.elem_count() != slot[0].elem_count())) {
-        bail!("adam: parameter, moments and gradient of {:?} elements", slot.map(Tensor::elem_count));
+    if let Some(slot) = slots
+        .iter()
+        .find(|slot| slot.iter().any(|t| t.elem_count() != slot[0].elem_count()))
+    {
+        bail!(
+            "adam: parameter, moments and gradient of {:?} elements",
+            slot.map(Tensor::elem_count)
+        );
     }
     let mut addresses = Vec::with_capacity(slots.len());
     for [param, first, second, grad] in slots {
-        addresses.push([address_of(param)?, address_of(first)?, address_of(second)?, address_of(grad)?]);
+        addresses.push([
+            address_of(param)?,
+            address_of(first)?,
+            address_of(second)?,
+            address_of(grad)?,
+        ]);
     }
     let args = [factors(step).as_slice(), &[watch.map(Watch::word).into()]].concat();
     Deal::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &args)

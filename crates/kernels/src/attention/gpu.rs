@@ -20,16 +20,33 @@ impl Attention {
     fn keep(&self, gpu: &Gpu) -> Result<Kept> {
         let (mut words, mut weight) = (Vec::new(), 0);
         for (queries, keys) in self.pattern.queries.iter().zip(self.pattern.keys.iter()) {
-            words.extend([queries.start, queries.len(), keys.start, keys.len(), weight].map(|n| n as u32));
+            words.extend(
+                [queries.start, queries.len(), keys.start, keys.len(), weight].map(|n| n as u32),
+            );
             weight += queries.len() * keys.len();
         }
-        let longest = self.pattern.keys.iter().map(|keys| keys.len()).max().unwrap_or(0);
+        let longest = self
+            .pattern
+            .keys
+            .iter()
+            .map(|keys| keys.len())
+            .max()
+            .unwrap_or(0);
         let factors = self.mask.as_ref().map(|mask| mask.alone(gpu)).transpose()?;
-        Ok(Kept { windows: gpu.copy_in(&words)?, factors, longest })
+        Ok(Kept {
+            windows: gpu.copy_in(&words)?,
+            factors,
+            longest,
+        })
     }
 
     fn launch(&self, gpu: &Gpu, name: &'static str, shared: usize, args: &[Arg]) -> Result<()> {
-        gpu.launch(ATTENTION, name, blocks(self.pattern.queries.windows(), threads(self.width), shared), args)
+        gpu.launch(
+            ATTENTION,
+            name,
+            blocks(self.pattern.queries.windows(), threads(self.width), shared),
+            args,
+        )
     }
 }
 
@@ -38,9 +55,24 @@ impl OnGpu<3> for Attention {
 
     fn there(&self, gpu: &Gpu, [q, k, v]: [View<'_>; 3], y: View<'_>) -> Result<Kept> {
         let kept = self.keep(gpu)?;
-        let args = [y.into(), q.into(), k.into(), v.into(), kept.factors.as_ref().map(view).into()];
-        let rest = [(&kept.windows).into(), (self.width as u32).into(), self.pattern.causal.into()];
-        self.launch(gpu, "attention", kept.longest, &[args.as_slice(), &rest].concat())?;
+        let args = [
+            y.into(),
+            q.into(),
+            k.into(),
+            v.into(),
+            kept.factors.as_ref().map(view).into(),
+        ];
+        let rest = [
+            (&kept.windows).into(),
+            (self.width as u32).into(),
+            self.pattern.causal.into(),
+        ];
+        self.launch(
+            gpu,
+            "attention",
+            kept.longest,
+            &[args.as_slice(), &rest].concat(),
+        )?;
         Ok(kept)
     }
 
@@ -53,10 +85,30 @@ impl OnGpu<3> for Attention {
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
         let (dq, dk, dv) = (gpu.room(q.len)?, gpu.room(k.len)?, gpu.room(v.len)?);
-        let args = [(&dq).into(), (&dk).into(), (&dv).into(), q.into(), k.into(), v.into()];
-        let given = [kept.factors.as_ref().map(view).into(), (&kept.windows).into(), grad.into()];
-        let rest = [(self.width as u32).into(), self.pattern.causal.into(), (kept.longest as u32).into()];
-        self.launch(gpu, "attention_back", 2 * kept.longest, &[args.as_slice(), &given, &rest].concat())?;
+        let args = [
+            (&dq).into(),
+            (&dk).into(),
+            (&dv).into(),
+            q.into(),
+            k.into(),
+            v.into(),
+        ];
+        let given = [
+            kept.factors.as_ref().map(view).into(),
+            (&kept.windows).into(),
+            grad.into(),
+        ];
+        let rest = [
+            (self.width as u32).into(),
+            self.pattern.causal.into(),
+            (kept.longest as u32).into(),
+        ];
+        self.launch(
+            gpu,
+            "attention_back",
+            2 * kept.longest,
+            &[args.as_slice(), &given, &rest].concat(),
+        )?;
         Ok(vec![dq, dk, dv])
     }
 }

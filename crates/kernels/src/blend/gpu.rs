@@ -33,19 +33,32 @@ impl Kept {
                 }
             });
         }
-        Ok(Self { words: gpu.copy_in(&words)?, places })
+        Ok(Self {
+            words: gpu.copy_in(&words)?,
+            places,
+        })
     }
 
     /// Those of a table, null where every row has its own.
     fn of(&self, table: usize) -> Arg {
-        self.places[table].map(|place| view(&self.words).from(place)).into()
+        self.places[table]
+            .map(|place| view(&self.words).from(place))
+            .into()
     }
 }
 
 /// The words that the kernel describes, for a table of so many rows.
 fn tell(words: &mut Vec<u32>, shares: &[Option<Share>], height: usize) {
-    words.extend(shares.iter().map(|share| share.map_or(NONE, |share| share.of)));
-    words.extend(shares.iter().map(|share| share.map_or(0, |share| (share.weight as f32).to_bits())));
+    words.extend(
+        shares
+            .iter()
+            .map(|share| share.map_or(NONE, |share| share.of)),
+    );
+    words.extend(
+        shares
+            .iter()
+            .map(|share| share.map_or(0, |share| (share.weight as f32).to_bits())),
+    );
     let starts = words.len();
     words.resize(starts + height + 1, 0);
     for share in shares.iter().flatten() {
@@ -79,22 +92,44 @@ impl<const N: usize> OnGpu<N> for Blend {
         Ok(kept)
     }
 
-    fn back(&self, gpu: &Gpu, tables: [View<'_>; N], kept: &Kept, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
-        let dropped = self.mask.as_ref().map_or_else(|| gpu.copy_of(grad), |mask| mask.of(gpu, grad))?;
+    fn back(
+        &self,
+        gpu: &Gpu,
+        tables: [View<'_>; N],
+        kept: &Kept,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<Numbers>> {
+        let dropped = self
+            .mask
+            .as_ref()
+            .map_or_else(|| gpu.copy_of(grad), |mask| mask.of(gpu, grad))?;
         let grad = view(&dropped);
         let (mut grads, mut args, mut rows) = (Vec::new(), vec![grad.into()], 0);
         for (i, table) in tables.iter().enumerate() {
             let has_shares = kept.places[i].is_some();
-            grads.push(if has_shares { gpu.room(table.len)? } else { dropped.clone() });
+            grads.push(if has_shares {
+                gpu.room(table.len)?
+            } else {
+                dropped.clone()
+            });
             // Of a table whose rows are the result's own the kernel has nothing to make.
-            let height = if has_shares { table.len / self.width.max(1) } else { 0 };
+            let height = if has_shares {
+                table.len / self.width.max(1)
+            } else {
+                0
+            };
             args.extend([(&grads[i]).into(), kept.of(i), (height as u32).into()]);
             rows += height;
         }
         args.extend((N..MOST).flat_map(|_| [Arg::Long(0), Arg::Long(0), Arg::Word(0)]));
         args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
         let grid = (rows as u32, self.width.div_ceil(32) as u32, 1);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
+        let shape = LaunchConfig {
+            grid_dim: grid,
+            block_dim: (32, 8, 1),
+            shared_mem_bytes: 0,
+        };
         gpu.launch(BLEND, "blend_back", shape, &args)?;
         Ok(grads)
     }

@@ -5,7 +5,9 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::Filters;
 use crate::gpu::op::OnGpu;
-use crate::gpu::{Arg, FILTERS, FILTERS_BACK, Gpu, Memory, Numbers, SHARED, THREADS, View, blocks, view};
+use crate::gpu::{
+    Arg, FILTERS, FILTERS_BACK, Gpu, Memory, Numbers, SHARED, THREADS, View, blocks, view,
+};
 use crate::pick::gpu::column_sums;
 
 /// Positions whose scores a block holds at a time.
@@ -41,33 +43,64 @@ impl Filters {
             let sums = (parts * self.taps() + self.heights.len()) * self.length * self.filters;
             groups * ROWS * 4 * quads + sums
         };
-        let parts = [2, 1].into_iter().find(|&parts| parts <= quads && shared(parts) <= SHARED)?;
+        let parts = [2, 1]
+            .into_iter()
+            .find(|&parts| parts <= quads && shared(parts) <= SHARED)?;
         // What there is for threads to do, in rounds of about the same size.
         let items = (parts * groups * self.taps() * self.filters).max(1);
         let threads = items.div_ceil(items.div_ceil(MOST)).next_multiple_of(32);
-        Some((blocks(self.lengths.len(), threads as u32, shared(parts)), parts))
+        Some((
+            blocks(self.lengths.len(), threads as u32, shared(parts)),
+            parts,
+        ))
     }
 }
 
 impl OnGpu<3> for Filters {
     type Kept = Kept;
 
-    fn there(&self, gpu: &Gpu, [x, horizontal, vertical]: [View<'_>; 3], y: View<'_>) -> Result<Kept> {
+    fn there(
+        &self,
+        gpu: &Gpu,
+        [x, horizontal, vertical]: [View<'_>; 3],
+        y: View<'_>,
+    ) -> Result<Kept> {
         let batch = self.lengths.len();
-        let heights: Vec<u32> =
-            self.groups().flat_map(|(height, rows, bias)| [height, rows.start, bias].map(|n| n as u32)).collect();
+        let heights: Vec<u32> = self
+            .groups()
+            .flat_map(|(height, rows, bias)| [height, rows.start, bias].map(|n| n as u32))
+            .collect();
         let best = gpu.words(batch * self.heights.len() * self.filters)?;
-        let kept = Kept { lengths: gpu.copy_in(&self.lengths)?, heights: gpu.copy_in(&heights)?, best };
-        let args = [y.into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
+        let kept = Kept {
+            lengths: gpu.copy_in(&self.lengths)?,
+            heights: gpu.copy_in(&heights)?,
+            best,
+        };
+        let args = [
+            y.into(),
+            (&kept.best).into(),
+            x.into(),
+            horizontal.into(),
+            vertical.into(),
+        ];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
         let args = [args.as_slice(), &rest, &self.sizes()].concat();
         if let Some((shape, parts)) = self.short() {
-            let args = [args.as_slice(), &[self.taps(), parts].map(|n| (n as u32).into())].concat();
+            let args = [
+                args.as_slice(),
+                &[self.taps(), parts].map(|n| (n as u32).into()),
+            ]
+            .concat();
             gpu.launch(FILTERS, "filters_short", shape, &args)?;
         } else {
             let chunk = self.length.min(CHUNK);
             let shape = blocks(batch, THREADS, (chunk + 1) * self.filters);
-            gpu.launch(FILTERS, "filters", shape, &[args.as_slice(), &[(chunk as u32).into()]].concat())?;
+            gpu.launch(
+                FILTERS,
+                "filters",
+                shape,
+                &[args.as_slice(), &[(chunk as u32).into()]].concat(),
+            )?;
         }
         Ok(kept)
     }
@@ -84,17 +117,51 @@ impl OnGpu<3> for Filters {
         let (dx, gated) = (gpu.room(x.len)?, gpu.room(y.len)?);
         let by_window = gpu.room(batch * vertical.len)?;
         let out = [(&dx).into(), (&gated).into(), (&by_window).into()];
-        let given = [y.into(), grad.into(), (&kept.best).into(), x.into(), horizontal.into(), vertical.into()];
+        let given = [
+            y.into(),
+            grad.into(),
+            (&kept.best).into(),
+            x.into(),
+            horizontal.into(),
+            vertical.into(),
+        ];
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
         let args = [out.as_slice(), &given, &rest, &self.sizes()].concat();
-        gpu.launch(FILTERS_BACK, "filters_back", blocks(batch, THREADS, 0), &args)?;
+        gpu.launch(
+            FILTERS_BACK,
+            "filters_back",
+            blocks(batch, THREADS, 0),
+            &args,
+        )?;
 
         let (dhorizontal, dvertical) = (gpu.room(horizontal.len)?, gpu.room(vertical.len)?);
-        let grid_dim = (self.filters as u32, self.taps() as u32, self.width.div_ceil(32) as u32);
-        let shape = LaunchConfig { grid_dim, block_dim: (32, 16, 1), shared_mem_bytes: 0 };
-        let args = [(&dhorizontal).into(), (&gated).into(), (&kept.best).into(), x.into()];
-        let rest = [(&kept.heights).into(), (&kept.lengths).into(), (batch as u32).into()];
-        gpu.launch(FILTERS_BACK, "filters_horizontal", shape, &[args.as_slice(), &rest, &self.sizes()].concat())?;
+        let grid_dim = (
+            self.filters as u32,
+            self.taps() as u32,
+            self.width.div_ceil(32) as u32,
+        );
+        let shape = LaunchConfig {
+            grid_dim,
+            block_dim: (32, 16, 1),
+            shared_mem_bytes: 0,
+        };
+        let args = [
+            (&dhorizontal).into(),
+            (&gated).into(),
+            (&kept.best).into(),
+            x.into(),
+        ];
+        let rest = [
+            (&kept.heights).into(),
+            (&kept.lengths).into(),
+            (batch as u32).into(),
+        ];
+        gpu.launch(
+            FILTERS_BACK,
+            "filters_horizontal",
+            shape,
+            &[args.as_slice(), &rest, &self.sizes()].concat(),
+        )?;
         column_sums(gpu, view(&by_window), vertical.len, view(&dvertical))?;
         Ok(vec![dx, dhorizontal, dvertical])
     }

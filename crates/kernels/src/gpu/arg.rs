@@ -31,12 +31,20 @@ impl<T> View<'_, T> {
     where
         Self: 'a,
     {
-        View { address: self.address, len: self.len, memory: PhantomData }
+        View {
+            address: self.address,
+            len: self.len,
+            memory: PhantomData,
+        }
     }
 
     /// What lies from the n-th number on; nothing, of nothing.
     pub(crate) fn from(self, n: usize) -> Self {
-        Self { address: self.address + (n * size_of::<T>()) as u64, len: self.len.saturating_sub(n), ..self }
+        Self {
+            address: self.address + (n * size_of::<T>()) as u64,
+            len: self.len.saturating_sub(n),
+            ..self
+        }
     }
 }
 
@@ -60,12 +68,18 @@ impl<T> Lies<T> for CudaSlice<T> {
 
 /// All of it.
 pub(crate) fn view<T>(of: &impl Lies<T>) -> View<'_, T> {
-    View { address: of.address(), len: of.len(), memory: PhantomData }
+    View {
+        address: of.address(),
+        len: of.len(),
+        memory: PhantomData,
+    }
 }
 
 /// The numbers of a contiguous part of a storage.
 pub(crate) fn part<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a>> {
-    let Some((start, _)) = layout.contiguous_offsets() else { bail!("a fused operation needs contiguous tensors") };
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        bail!("a fused operation needs contiguous tensors")
+    };
     let len = layout.shape().elem_count();
     Ok(view(f32::as_cuda_slice(storage)?).from(start).first(len))
 }
@@ -130,26 +144,43 @@ pub(crate) struct Matrix<'a> {
 
 /// A matrix of rows of so many numbers, or with rows that far apart.
 pub(crate) fn rows(numbers: View<'_>, stride: usize) -> Matrix<'_> {
-    Matrix { numbers, stride, is_turned: false }
+    Matrix {
+        numbers,
+        stride,
+        is_turned: false,
+    }
 }
 
 impl Matrix<'_> {
     /// The transpose.
     pub(crate) fn turned(self) -> Self {
-        Self { is_turned: !self.is_turned, ..self }
+        Self {
+            is_turned: !self.is_turned,
+            ..self
+        }
     }
 
     pub(super) fn operation(self) -> cublasOperation_t {
-        if self.is_turned { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N }
+        if self.is_turned {
+            cublasOperation_t::CUBLAS_OP_T
+        } else {
+            cublasOperation_t::CUBLAS_OP_N
+        }
     }
 }
 
 /// Calls `f` with the numbers of contiguous tensors.
-pub(crate) fn with<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([View<'_>; N]) -> Result<R>) -> Result<R> {
+pub(crate) fn with<const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([View<'_>; N]) -> Result<R>,
+) -> Result<R> {
     let guards = tensors.map(Tensor::storage_and_layout);
     let views = guards.iter().map(|(storage, layout)| match &**storage {
         Storage::Cuda(storage) => part(storage, layout),
-        _ => bail!("a tensor of {:?} among those of a GPU", storage.device().location()),
+        _ => bail!(
+            "a tensor of {:?} among those of a GPU",
+            storage.device().location()
+        ),
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     f(std::array::from_fn(|i| views[i]))

@@ -16,14 +16,21 @@ impl Deal {
     const ELEMENTS: usize = 4 * THREADS as usize;
 
     /// Of tensors of these lengths, each with the addresses of what belongs to it.
-    pub(crate) fn new<const N: usize>(tensors: impl Iterator<Item = [u64; N]>, lengths: &[usize]) -> Self {
+    pub(crate) fn new<const N: usize>(
+        tensors: impl Iterator<Item = [u64; N]>,
+        lengths: &[usize],
+    ) -> Self {
         let (mut words, mut blocks) = (Vec::new(), 0);
         for (addresses, &n) in tensors.zip(lengths).filter(|(_, n)| **n > 0) {
             words.extend([blocks as u64, n as u64]);
             words.extend(addresses);
             blocks += n.div_ceil(Self::ELEMENTS);
         }
-        Self { tensors: (words.len() / (N + 2)) as u32, words, blocks }
+        Self {
+            tensors: (words.len() / (N + 2)) as u32,
+            words,
+            blocks,
+        }
     }
 
     /// Runs a kernel of the module [`ADAM`] on them, which takes the table, its length, and these.

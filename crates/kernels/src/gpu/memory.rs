@@ -33,7 +33,11 @@ impl Slab {
         let slice = unsafe { device.alloc::<f32>(n) }?;
         let address = address(&slice);
         let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
-        Ok(Self { numbers: Tensor::from_storage(storage, n, BackpropOp::none(), false), address, used: 0 })
+        Ok(Self {
+            numbers: Tensor::from_storage(storage, n, BackpropOp::none(), false),
+            address,
+            used: 0,
+        })
     }
 
     fn cut<T>(&mut self, n: usize) -> Memory<T> {
@@ -41,7 +45,13 @@ impl Slab {
         let words = (n * size_of::<T>()).div_ceil(size_of::<f32>());
         self.used += words.next_multiple_of(ALIGNED);
         let address = self.address + (start * size_of::<f32>()) as u64;
-        Memory { slab: self.numbers.clone(), start, address, len: n, kind: PhantomData }
+        Memory {
+            slab: self.numbers.clone(),
+            start,
+            address,
+            len: n,
+            kind: PhantomData,
+        }
     }
 }
 
@@ -61,7 +71,10 @@ pub(crate) type Numbers = Memory<f32>;
 impl<T> Memory<T> {
     /// Whether it lies on a device, and in the order of the same stream.
     pub(super) fn is_on(&self, device: &CudaDevice) -> bool {
-        self.slab.device().as_cuda_device().is_ok_and(|own| Arc::ptr_eq(&own.cuda_stream(), &device.cuda_stream()))
+        self.slab
+            .device()
+            .as_cuda_device()
+            .is_ok_and(|own| Arc::ptr_eq(&own.cuda_stream(), &device.cuda_stream()))
     }
 }
 
@@ -79,7 +92,9 @@ impl Numbers {
     /// The same as a tensor without a past.
     pub(crate) fn tensor(self, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
-        self.slab.narrow(0, self.start, shape.elem_count())?.reshape(shape)
+        self.slab
+            .narrow(0, self.start, shape.elem_count())?
+            .reshape(shape)
     }
 }
 
@@ -95,10 +110,15 @@ impl<T: DeviceRepr> Memory<T> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.get_or_insert_default();
         let stream = Arc::as_ptr(&device.cuda_stream()) as usize;
-        if open.get(&stream).is_none_or(|slab| slab.used + words > SLAB) {
+        if open
+            .get(&stream)
+            .is_none_or(|slab| slab.used + words > SLAB)
+        {
             open.insert(stream, Slab::new(device, SLAB)?);
         }
-        let Some(slab) = open.get_mut(&stream) else { unreachable!("it was just made") };
+        let Some(slab) = open.get_mut(&stream) else {
+            unreachable!("it was just made")
+        };
         Ok(slab.cut(n))
     }
 
@@ -117,7 +137,10 @@ impl<T: DeviceRepr + Clone + Default> Memory<T> {
         let (mut values, stream) = (vec![T::default(); self.len], bound(device)?);
         if self.len > 0 {
             // SAFETY: the memory is as long as that, and is waited for below.
-            unsafe { result::memcpy_dtoh_async(values.as_mut_slice(), self.address, stream.cu_stream()) }.w()?;
+            unsafe {
+                result::memcpy_dtoh_async(values.as_mut_slice(), self.address, stream.cu_stream())
+            }
+            .w()?;
         }
         // That the copy itself waits is a habit of drivers, not a promise.
         stream.synchronize().w()?;

@@ -26,25 +26,43 @@ pub(crate) trait OnGpu<const N: usize> {
 }
 
 impl<F: Fused<N>, const N: usize> Op<F, N> {
-    pub(crate) fn forward_on_gpu(&self, args: [(&CudaStorage, &Layout); N]) -> Result<(CudaStorage, Shape)> {
+    pub(crate) fn forward_on_gpu(
+        &self,
+        args: [(&CudaStorage, &Layout); N],
+    ) -> Result<(CudaStorage, Shape)> {
         let gpu = Gpu(args[0].0.device.clone());
-        let views = all(args.into_iter().map(|(storage, layout)| part(storage, layout)))?;
+        let views = all(args
+            .into_iter()
+            .map(|(storage, layout)| part(storage, layout)))?;
         let n = self.shape.elem_count();
         let out = gpu.owned(n)?;
-        _ = self.kept.set(self.fused.there(&gpu, views, view(&out).first(n))?);
+        _ = self
+            .kept
+            .set(self.fused.there(&gpu, views, view(&out).first(n))?);
         Ok((CudaStorage::wrap_cuda_slice(out, gpu.0), self.shape.clone()))
     }
 
-    pub(crate) fn back_on_gpu(&self, args: [&Tensor; N], out: &Tensor, grad: &Tensor) -> Result<[Tensor; N]> {
-        let Some(kept) = self.kept.get() else { bail!("{}: backward before forward", F::NAME) };
+    pub(crate) fn back_on_gpu(
+        &self,
+        args: [&Tensor; N],
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let Some(kept) = self.kept.get() else {
+            bail!("{}: backward before forward", F::NAME)
+        };
         let (gpu, grad) = (Gpu::of(out)?, grad.contiguous()?);
-        let found = with([out, &grad], |[out, to]| with(args, |args| self.fused.back(&gpu, args, kept, out, to)))?;
+        let found = with([out, &grad], |[out, to]| {
+            with(args, |args| self.fused.back(&gpu, args, kept, out, to))
+        })?;
         let mut found = found.into_iter();
         all(args.into_iter().zip(F::PASSED).map(|(like, passed)| {
             if passed {
                 return Ok(grad.clone());
             }
-            let Some(numbers) = found.next() else { bail!("{}: too few gradients", F::NAME) };
+            let Some(numbers) = found.next() else {
+                bail!("{}: too few gradients", F::NAME)
+            };
             numbers.tensor(like.shape())
         }))
     }

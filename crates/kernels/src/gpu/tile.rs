@@ -29,7 +29,14 @@ impl Parts {
     /// Of `n` rows, for gradients of so many matrices `[inputs, outputs]` at a time.
     pub(crate) fn new(n: usize, matrices: usize, inputs: usize, outputs: usize) -> Self {
         let tiles = matrices * inputs.div_ceil(SIDE) * outputs.div_ceil(SIDE);
-        let rows = n.div_ceil((BUSY / tiles).max(1)).next_multiple_of(TURN).max(TURN);
-        Self { count: n.div_ceil(rows).max(1), rows, tiles }
+        let rows = n
+            .div_ceil((BUSY / tiles).max(1))
+            .next_multiple_of(TURN)
+            .max(TURN);
+        Self {
+            count: n.div_ceil(rows).max(1),
+            rows,
+            tiles,
+        }
     }
 }

@@ -43,10 +43,17 @@ impl Watch {
     /// # Errors
     /// If a tensor is another, or the GPU fails.
     pub fn look_at(&self, tensors: &[&Tensor]) -> Result<()> {
-        let addresses = tensors.iter().map(|tensor| address_of(tensor)).collect::<Result<Vec<_>>>()?;
+        let addresses = tensors
+            .iter()
+            .map(|tensor| address_of(tensor))
+            .collect::<Result<Vec<_>>>()?;
         let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.elem_count()).collect();
         let deal = Deal::new(addresses.into_iter().map(|address| [address]), &lengths);
-        deal.launch(&Gpu(self.device.clone()), "find_strange", &[self.word().into()])
+        deal.launch(
+            &Gpu(self.device.clone()),
+            "find_strange",
+            &[self.word().into()],
+        )
     }
 
     /// The sum of the losses, and whether they and all that it looked at are finite: waits for all that comes before.
@@ -55,7 +62,9 @@ impl Watch {
     /// If the GPU fails.
     pub fn read(&self) -> Result<(f64, bool)> {
         let words = Gpu(self.device.clone()).copy_out(&self.words)?;
-        let (word, losses) = words.split_first().map_or((0, &[][..]), |(word, losses)| (word.to_bits(), losses));
+        let (word, losses) = words
+            .split_first()
+            .map_or((0, &[][..]), |(word, losses)| (word.to_bits(), losses));
         Ok((losses.iter().copied().map(f64::from).sum(), word == 0))
     }
 }

@@ -5,7 +5,9 @@ use candle_core::{Result, bail};
 
 use super::{Gru, Sizes};
 use crate::gpu::op::OnGpu;
-use crate::gpu::{GRU, GRU_NARROW, Gpu, Memory, Module, Numbers, SHARED, View, blocks, rows, threads, view};
+use crate::gpu::{
+    GRU, GRU_NARROW, Gpu, Memory, Module, Numbers, SHARED, View, blocks, rows, threads, view,
+};
 use crate::pick::gpu::{column_sums, transpose};
 
 /// Units whose weights the threads of a block have registers for, and threads of a unit there.
@@ -36,10 +38,17 @@ impl Gru {
     fn shape(&self, shared: usize) -> Result<LaunchConfig> {
         let (width, windows) = (self.sizes.width, self.lengths.len());
         if width <= NARROW {
-            return Ok(blocks(windows, (LANES * width).next_multiple_of(32) as u32, 0));
+            return Ok(blocks(
+                windows,
+                (LANES * width).next_multiple_of(32) as u32,
+                0,
+            ));
         }
         if shared * width > SHARED {
-            bail!("gru: a width of {width} is more than a block of a GPU has room for: {} at most", SHARED / 4);
+            bail!(
+                "gru: a width of {width} is more than a block of a GPU has room for: {} at most",
+                SHARED / 4
+            );
         }
         Ok(blocks(windows, threads(width), shared * width))
     }
@@ -49,20 +58,53 @@ impl OnGpu<2> for Gru {
     type Kept = Kept;
 
     fn there(&self, gpu: &Gpu, [x, kernel]: [View<'_>; 2], state: View<'_>) -> Result<Kept> {
-        let Sizes { length, input, width } = self.sizes;
+        let Sizes {
+            length,
+            input,
+            width,
+        } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
         let inputs = gpu.room(n * all)?;
-        gpu.product([n, all, input], rows(x, input), rows(kernel, all), rows(view(&inputs), all))?;
-        let (gates, before, reset) = (gpu.room(n * all)?, gpu.room(n * width)?, gpu.room(n * width)?);
-        let kept = Kept { lengths: gpu.copy_in(&self.lengths)?, gates, before, reset };
+        gpu.product(
+            [n, all, input],
+            rows(x, input),
+            rows(kernel, all),
+            rows(view(&inputs), all),
+        )?;
+        let (gates, before, reset) = (
+            gpu.room(n * all)?,
+            gpu.room(n * width)?,
+            gpu.room(n * width)?,
+        );
+        let kept = Kept {
+            lengths: gpu.copy_in(&self.lengths)?,
+            gates,
+            before,
+            reset,
+        };
         let (by_state, bias) = (kernel.from(input * all), kernel.from((input + width) * all));
-        let out = [state.into(), (&kept.gates).into(), (&kept.before).into(), (&kept.reset).into()];
-        let given = [(&inputs).into(), by_state.into(), bias.into(), (&kept.lengths).into()];
+        let out = [
+            state.into(),
+            (&kept.gates).into(),
+            (&kept.before).into(),
+            (&kept.reset).into(),
+        ];
+        let given = [
+            (&inputs).into(),
+            by_state.into(),
+            bias.into(),
+            (&kept.lengths).into(),
+        ];
         let sizes = [(length as u32).into(), (width as u32).into()];
         let (module, [(kernel, shared), (_, on_the_way_back)]) = self.kernels();
         // Which takes more.
         self.shape(on_the_way_back)?;
-        gpu.launch(module, kernel, self.shape(shared)?, &[out.as_slice(), &given, &sizes].concat())?;
+        gpu.launch(
+            module,
+            kernel,
+            self.shape(shared)?,
+            &[out.as_slice(), &given, &sizes].concat(),
+        )?;
         Ok(kept)
     }
 
@@ -74,27 +116,64 @@ impl OnGpu<2> for Gru {
         _: View<'_>,
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
-        let Sizes { length, input, width } = self.sizes;
+        let Sizes {
+            length,
+            input,
+            width,
+        } = self.sizes;
         let (n, all) = (self.lengths.len() * length, 3 * width);
         let (module, [_, (name, shared)]) = self.kernels();
         let by_state = kernel.from(input * all).first(width * all);
-        let across = if width > NARROW { Some(transpose(gpu, by_state, 1, width)?) } else { None };
+        let across = if width > NARROW {
+            Some(transpose(gpu, by_state, 1, width)?)
+        } else {
+            None
+        };
         let weights = across.as_ref().map_or(by_state, view);
         let (dgates, sums) = (gpu.room(n * all)?, gpu.room(self.lengths.len() * all)?);
         let out = [(&dgates).into(), (&sums).into()];
-        let given = [grad.into(), (&kept.gates).into(), (&kept.before).into(), weights.into(), (&kept.lengths).into()];
+        let given = [
+            grad.into(),
+            (&kept.gates).into(),
+            (&kept.before).into(),
+            weights.into(),
+            (&kept.lengths).into(),
+        ];
         let sizes = [(length as u32).into(), (width as u32).into()];
-        gpu.launch(module, name, self.shape(shared)?, &[out.as_slice(), &given, &sizes].concat())?;
+        gpu.launch(
+            module,
+            name,
+            self.shape(shared)?,
+            &[out.as_slice(), &given, &sizes].concat(),
+        )?;
 
         let (dx, dkernel) = (gpu.room(x.len)?, gpu.room(kernel.len)?);
         let by_row = rows(view(&dgates), all);
         let candidate = rows(view(&dgates).from(2 * width), all);
-        gpu.product([n, input, all], by_row, rows(kernel, all).turned(), rows(view(&dx), input))?;
-        gpu.product([input, all, n], rows(x, input).turned(), by_row, rows(view(&dkernel), all))?;
+        gpu.product(
+            [n, input, all],
+            by_row,
+            rows(kernel, all).turned(),
+            rows(view(&dx), input),
+        )?;
+        gpu.product(
+            [input, all, n],
+            rows(x, input).turned(),
+            by_row,
+            rows(view(&dkernel), all),
+        )?;
         let below = view(&dkernel).from(input * all);
-        let (before, reset) = (rows(view(&kept.before), width).turned(), rows(view(&kept.reset), width).turned());
+        let (before, reset) = (
+            rows(view(&kept.before), width).turned(),
+            rows(view(&kept.reset), width).turned(),
+        );
         gpu.product([width, 2 * width, n], before, by_row, rows(below, all))?;
-        gpu.product([width, width, n], reset, candidate, rows(below.from(2 * width), all))?;
+        gpu.product(
+            [width, width, n],
+            reset,
+            candidate,
+            rows(below.from(2 * width), all),
+        )?;
         column_sums(gpu, view(&sums), all, below.from(width * all))?;
         Ok(vec![dx, dkernel])
     }

@@ -25,9 +25,11 @@ impl<'a, T: Real> Sink<'a, T> {
     fn chunks(self, size: usize) -> Vec<Sink<'a, T>> {
         match self {
             Sink::Gradient(g) => g.chunks_mut(size).map(Sink::Gradient).collect(),
-            Sink::Adam(step, m, v) => {
-                m.chunks_mut(size).zip(v.chunks_mut(size)).map(|(m, v)| Sink::Adam(step, m, v)).collect()
-            }
+            Sink::Adam(step, m, v) => m
+                .chunks_mut(size)
+                .zip(v.chunks_mut(size))
+                .map(|(m, v)| Sink::Adam(step, m, v))
+                .collect(),
         }
     }
 
@@ -40,7 +42,11 @@ impl<'a, T: Real> Sink<'a, T> {
             Sink::Adam(step, m, v) => {
                 step.update(
                     simd,
-                    Slots { param: weight, first: &mut m[range.clone()], second: &mut v[range] },
+                    Slots {
+                        param: weight,
+                        first: &mut m[range.clone()],
+                        second: &mut v[range],
+                    },
                     Some(grad),
                 );
             }
@@ -77,11 +83,22 @@ pub fn backward<F: Factor>(
         .into_par_iter()
         .enumerate()
         .map(|(index, (((weight, bias), bias_grad), sink))| {
-            arch.dispatch(Chunk { batch: &batch, index, first: index * rows, weight, bias, bias_grad, sink })
+            arch.dispatch(Chunk {
+                batch: &batch,
+                index,
+                first: index * rows,
+                weight,
+                bias,
+                bias_grad,
+                sink,
+            })
         })
         .collect();
     for part in partial {
-        hidden_grad.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+        hidden_grad
+            .iter_mut()
+            .zip(part)
+            .for_each(|(sum, x)| *sum += x);
     }
     (hidden_grad, bias_grad)
 }
@@ -97,10 +114,22 @@ struct Batch<'a, F: Element> {
 }
 
 impl<'a, F: Factor> Batch<'a, F> {
-    fn new(softmax: &'a Softmax<F>, hidden: &'a [F::Sum], width: usize, targets: &[u32], scale: &'a [F::Sum]) -> Self {
+    fn new(
+        softmax: &'a Softmax<F>,
+        hidden: &'a [F::Sum],
+        width: usize,
+        targets: &[u32],
+        scale: &'a [F::Sum],
+    ) -> Self {
         let mut by_item: Vec<(u32, u32)> = targets.iter().copied().zip(0..).collect();
         by_item.sort_unstable();
-        Self { softmax, hidden, width, targets: by_item, scale }
+        Self {
+            softmax,
+            hidden,
+            width,
+            targets: by_item,
+            scale,
+        }
     }
 
     /// The targets' part of the hidden vectors' gradient: of numbers rounded as those of the other part, so that the two cancel
@@ -108,15 +137,23 @@ impl<'a, F: Factor> Batch<'a, F> {
     fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
         let rows = targets.iter().zip(self.scale);
         let row = |t: u32| &weight[t as usize * self.width..][..self.width];
-        rows.flat_map(|(&t, &s)| row(t).iter().map(move |&w| -s * F::rounded(w))).collect()
+        rows.flat_map(|(&t, &s)| row(t).iter().map(move |&w| -s * F::rounded(w)))
+            .collect()
     }
 
     /// What turns the exponentials of a chunk into probabilities times `scale`, padded to whole panels with zeros.
     fn factors(&self, chunk: usize) -> Vec<F::Sum> {
         let reference = &self.softmax.references[chunk];
-        let factor = |((&l, &s), &r): ((&F::Sum, &F::Sum), &F::Sum)| s * num_traits::Float::exp(r - l);
-        let mut factors: Vec<F::Sum> =
-            self.softmax.log_sum_exp.iter().zip(self.scale).zip(reference).map(factor).collect();
+        let factor =
+            |((&l, &s), &r): ((&F::Sum, &F::Sum), &F::Sum)| s * num_traits::Float::exp(r - l);
+        let mut factors: Vec<F::Sum> = self
+            .softmax
+            .log_sum_exp
+            .iter()
+            .zip(self.scale)
+            .zip(reference)
+            .map(factor)
+            .collect();
         factors.resize(reference.len(), num_traits::zero());
         factors
     }
@@ -141,9 +178,15 @@ impl<'a, F: Factor> Batch<'a, F> {
 
     /// The targets among some items: (item, hidden vector).
     fn targets_in(&self, items: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-        let start = self.targets.partition_point(|&(t, _)| (t as usize) < items.start);
-        let end = self.targets.partition_point(|&(t, _)| (t as usize) < items.end);
-        self.targets[start..end].iter().map(|&(t, b)| (t as usize, b as usize))
+        let start = self
+            .targets
+            .partition_point(|&(t, _)| (t as usize) < items.start);
+        let end = self
+            .targets
+            .partition_point(|&(t, _)| (t as usize) < items.end);
+        self.targets[start..end]
+            .iter()
+            .map(|&(t, b)| (t as usize, b as usize))
     }
 }
 
@@ -165,11 +208,23 @@ impl<F: Factor> WithSimd for Chunk<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<F::Sum> {
-        let Self { batch, index, first, weight, bias, bias_grad, mut sink } = self;
+        let Self {
+            batch,
+            index,
+            first,
+            weight,
+            bias,
+            bias_grad,
+            mut sink,
+        } = self;
         let (packed, width, across) = (&batch.softmax.packed, batch.width, PANEL / F::NUMBERS);
         let factors = batch.factors(index);
         let scaled = batch.scaled(simd, &factors);
-        let mut kept = batch.softmax.kept.chunk(index).chunks_exact(BLOCK / F::NUMBERS);
+        let mut kept = batch
+            .softmax
+            .kept
+            .chunk(index)
+            .chunks_exact(BLOCK / F::NUMBERS);
         let mut second = Recomputed::new(batch.softmax, index);
         let mut hidden_grad: Vec<F::Sum> = vec![num_traits::zero(); batch.hidden.len()];
         let mut weight_grad = vec![num_traits::zero(); TILE * width];
@@ -181,7 +236,11 @@ impl<F: Factor> WithSimd for Chunk<'_, F> {
             let weight_grad = &mut weight_grad[..items * width];
             weight_grad.fill(num_traits::zero());
             let by_width = F::columns(simd, weight, width, &mut columns);
-            let by_item = if kept.len() < scaled.len() { F::rows(simd, weight, width, &mut rows) } else { &[] };
+            let by_item = if kept.len() < scaled.len() {
+                F::rows(simd, weight, width, &mut rows)
+            } else {
+                &[]
+            };
             for ((start, n), scaled) in packed.panels().zip(&scaled) {
                 let exps = match kept.next() {
                     Some(exps) => exps,
@@ -189,10 +248,25 @@ impl<F: Factor> WithSimd for Chunk<'_, F> {
                 };
                 let exps = &exps[..items * across];
                 add_weighted(simd, exps, &factors[start..][..PANEL], n, bias_grad);
-                let across_events = Strided { data: exps, row: across, column: 1 };
-                multiply_add(simd, [items, width, n.min(across)], across_events, scaled, width, weight_grad, width);
-                let across_items =
-                    Strided { data: F::regrouped(simd, exps, across, &mut regrouped), row: 1, column: PANEL };
+                let across_events = Strided {
+                    data: exps,
+                    row: across,
+                    column: 1,
+                };
+                multiply_add(
+                    simd,
+                    [items, width, n.min(across)],
+                    across_events,
+                    scaled,
+                    width,
+                    weight_grad,
+                    width,
+                );
+                let across_items = Strided {
+                    data: F::regrouped(simd, exps, across, &mut regrouped),
+                    row: 1,
+                    column: PANEL,
+                };
                 let out = &mut hidden_grad[start * width..][..n * width];
                 let shape = [n, width, items.div_ceil(F::NUMBERS)];
                 multiply_add(simd, shape, across_items, by_width, width, out, width);
@@ -200,7 +274,8 @@ impl<F: Factor> WithSimd for Chunk<'_, F> {
             for (t, b) in batch.targets_in(first + tile..first + tile + items) {
                 let (item, scale) = (t - first - tile, batch.scale[b]);
                 let row = weight_grad[item * width..][..width].iter_mut();
-                row.zip(&batch.hidden[b * width..]).for_each(|(sum, &h)| *sum -= F::rounded(scale * h));
+                row.zip(&batch.hidden[b * width..])
+                    .for_each(|(sum, &h)| *sum -= F::rounded(scale * h));
                 bias_grad[item] -= scale;
             }
             sink.take(simd, tile * width, weight, weight_grad);
@@ -212,20 +287,30 @@ impl<F: Factor> WithSimd for Chunk<'_, F> {
 
 /// Multiplies each row by its factor.
 fn scale_rows<T: Real>(rows: &mut [T], width: usize, factors: &[T]) {
-    rows.chunks_exact_mut(width).zip(factors).for_each(|(row, &f)| row.iter_mut().for_each(|x| *x *= f));
+    rows.chunks_exact_mut(width)
+        .zip(factors)
+        .for_each(|(row, &f)| row.iter_mut().for_each(|x| *x *= f));
 }
 
 /// Adds up each item's exponentials under a panel of `n` hidden vectors, weighted.
 #[inline(always)]
-fn add_weighted<F: Factor, S: Simd>(simd: S, exps: &[F], weights: &[F::Sum], n: usize, sums: &mut [F::Sum]) {
+fn add_weighted<F: Factor, S: Simd>(
+    simd: S,
+    exps: &[F],
+    weights: &[F::Sum],
+    n: usize,
+    sums: &mut [F::Sum],
+) {
     let across = PANEL / F::NUMBERS;
     for (row, total) in exps.chunks_exact(across).zip(sums) {
         let mut sum = F::Sum::splat(simd, num_traits::zero());
         for c in (0..n.min(across)).step_by(F::Sum::lanes::<S>()) {
-            let [first, second] = F::parts(simd, load::<F::Sum, S>(bytemuck::cast_slice(&row[c..])));
+            let [first, second] =
+                F::parts(simd, load::<F::Sum, S>(bytemuck::cast_slice(&row[c..])));
             sum = F::Sum::vmul_add(simd, first, load::<F::Sum, S>(&weights[c..]), sum);
             if F::NUMBERS == 2 {
-                sum = F::Sum::vmul_add(simd, second, load::<F::Sum, S>(&weights[c + across..]), sum);
+                sum =
+                    F::Sum::vmul_add(simd, second, load::<F::Sum, S>(&weights[c + across..]), sum);
             }
         }
         *total += F::Sum::vsum(simd, sum);
@@ -242,14 +327,31 @@ struct Recomputed<'a, F: Element> {
 
 impl<'a, F: Factor> Recomputed<'a, F> {
     fn new(softmax: &'a Softmax<F>, chunk: usize) -> Self {
-        let (scores, exps) = (vec![num_traits::zero(); BLOCK], vec![F::zeroed(); BLOCK / F::NUMBERS]);
-        Self { softmax, reference: &softmax.references[chunk], scores, exps }
+        let (scores, exps) = (
+            vec![num_traits::zero(); BLOCK],
+            vec![F::zeroed(); BLOCK / F::NUMBERS],
+        );
+        Self {
+            softmax,
+            reference: &softmax.references[chunk],
+            scores,
+            exps,
+        }
     }
 
     /// Those of a tile, of which these are the weights' rows and the bias, under the panel of `n` hidden vectors from `start` on.
     #[inline(always)]
-    fn block<S: Simd>(&mut self, simd: S, weight: &[F], bias: &[F::Sum], start: usize, n: usize) -> &[F] {
-        self.softmax.packed.score(simd, start, weight, bias, &mut self.scores);
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        weight: &[F],
+        bias: &[F::Sum],
+        start: usize,
+        n: usize,
+    ) -> &[F] {
+        self.softmax
+            .packed
+            .score(simd, start, weight, bias, &mut self.scores);
         let scores = &self.scores[..bias.len() * PANEL];
         exponentials::<F, S>(
             simd,

@@ -53,7 +53,11 @@ impl Layer<'_> {
     fn sizes(&self, hidden: &Tensor) -> Result<(usize, usize)> {
         let ((batch, width), items) = (hidden.dims2()?, self.bias.elem_count());
         if self.weight.dims() != [items, width] {
-            bail!("head: weight {:?}, {items} items and hidden vectors {:?}", self.weight.shape(), hidden.shape());
+            bail!(
+                "head: weight {:?}, {items} items and hidden vectors {:?}",
+                self.weight.shape(),
+                hidden.shape()
+            );
         }
         Ok((batch, width))
     }
@@ -62,17 +66,36 @@ impl Layer<'_> {
     ///
     /// # Errors
     /// If sizes do not fit, or the GPU fails.
-    pub fn losses(&self, hidden: &Tensor, targets: &[u32], scales: &[f64], watch: &Watch) -> Result<Losses> {
+    pub fn losses(
+        &self,
+        hidden: &Tensor,
+        targets: &[u32],
+        scales: &[f64],
+        watch: &Watch,
+    ) -> Result<Losses> {
         let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, self.bias.elem_count());
-        if targets.len() != batch || scales.len() != batch || targets.iter().any(|&target| target as usize >= items) {
-            bail!("head: {} targets and {} scales for {batch} rows over {items} items", targets.len(), scales.len());
+        if targets.len() != batch
+            || scales.len() != batch
+            || targets.iter().any(|&target| target as usize >= items)
+        {
+            bail!(
+                "head: {} targets and {} scales for {batch} rows over {items} items",
+                targets.len(),
+                scales.len()
+            );
         }
         let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
         let (targets, scales) = (gpu.copy_in(targets)?, gpu.copy_in(&scales)?);
         let (logs, losses) = (gpu.room(batch)?, watch.losses(batch)?);
         let scored = self.scored(&gpu, hidden)?;
         let scores = with([self.bias], |[bias]| {
-            let rows = [(&targets).into(), (&scales).into(), (&logs).into(), losses.into(), watch.word().into()];
+            let rows = [
+                (&targets).into(),
+                (&scales).into(),
+                (&logs).into(),
+                losses.into(),
+                watch.word().into(),
+            ];
             let [items, stride] = [items, stride(items)].map(|size| Arg::Word(size as u32));
             if let Some(Scored { scores, ends, n }) = scored {
                 let given = [(&ends).into(), (&scores).into(), bias.into()];
@@ -81,10 +104,20 @@ impl Layer<'_> {
                 return Ok(scores);
             }
             let scores = self.scores(&gpu, hidden, self::stride(self.bias.elem_count()))?;
-            let args = [&[(&scores).into(), bias.into()], rows.as_slice(), &[items, stride]].concat();
+            let args = [
+                &[(&scores).into(), bias.into()],
+                rows.as_slice(),
+                &[items, stride],
+            ]
+            .concat();
             gpu.launch(HEAD, "head_losses", blocks(batch, THREADS, 0), &args)?;
             Ok(scores)
         })?;
-        Ok(Losses { scores, targets, scales, logs })
+        Ok(Losses {
+            scores,
+            targets,
+            scales,
+            logs,
+        })
     }
 }

@@ -37,8 +37,14 @@ impl<F: Factor> Kept<F> {
         let chunk = block * room.min(rows.div_ceil(TILE) * panels).max(1);
         let needed = CHUNKS * chunk * size_of::<F>() / size_of::<Line>();
         let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let lines = spare.filter(|lines| lines.len() >= needed).unwrap_or_else(|| vec![Line::zeroed(); needed]);
-        Self { lines, chunk, factors: PhantomData }
+        let lines = spare
+            .filter(|lines| lines.len() >= needed)
+            .unwrap_or_else(|| vec![Line::zeroed(); needed]);
+        Self {
+            lines,
+            chunk,
+            factors: PhantomData,
+        }
     }
 
     /// The room of each chunk.
@@ -55,6 +61,9 @@ impl<F: Factor> Kept<F> {
 
 impl<F> Drop for Kept<F> {
     fn drop(&mut self) {
-        SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.lines));
+        SPARE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(std::mem::take(&mut self.lines));
     }
 }

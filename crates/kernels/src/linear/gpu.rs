@@ -24,7 +24,11 @@ impl OnGpu<3> for Linear {
     type Kept = ();
 
     fn there(&self, gpu: &Gpu, [x, weight, bias]: [View<'_>; 3], y: View<'_>) -> Result<()> {
-        let Self { inputs, outputs, relu } = *self;
+        let Self {
+            inputs,
+            outputs,
+            relu,
+        } = *self;
         let n = x.len / inputs;
         if !self.is_narrow() {
             return self.wide_there(gpu, [x, weight, bias], y);
@@ -34,7 +38,12 @@ impl OnGpu<3> for Linear {
         shape.grid_dim.1 = across as u32;
         let sizes = [n, inputs, outputs].map(|n| (n as u32).into());
         let given = [y.into(), x.into(), weight.into(), bias.into()];
-        gpu.launch(LINEAR, "linear", shape, &[given.as_slice(), &sizes, &[relu.into()]].concat())
+        gpu.launch(
+            LINEAR,
+            "linear",
+            shape,
+            &[given.as_slice(), &sizes, &[relu.into()]].concat(),
+        )
     }
 
     fn back(
@@ -45,7 +54,11 @@ impl OnGpu<3> for Linear {
         y: View<'_>,
         grad: View<'_>,
     ) -> Result<Vec<Numbers>> {
-        let Self { inputs, outputs, relu } = *self;
+        let Self {
+            inputs,
+            outputs,
+            relu,
+        } = *self;
         let (dx, dweight, dbias) = (gpu.room(x.len)?, gpu.room(weight.len)?, gpu.room(bias.len)?);
         if !self.is_narrow() {
             self.wide_back(gpu, [x, weight], y, grad, [&dx, &dweight, &dbias].map(view))?;
@@ -54,11 +67,26 @@ impl OnGpu<3> for Linear {
         let (n, stride) = (x.len / inputs, (inputs + 1) * outputs);
         let Parts { count, rows, tiles } = Parts::new(n, 1, inputs, outputs);
         let parts = gpu.room(count * stride)?;
-        let shape = blocks(count * tiles + of_product(n, inputs).iter().product::<usize>(), THREADS, 0);
-        let to_and_given =
-            [(&dx).into(), (&parts).into(), x.into(), weight.into(), relu.then_some(y).into(), grad.into()];
+        let shape = blocks(
+            count * tiles + of_product(n, inputs).iter().product::<usize>(),
+            THREADS,
+            0,
+        );
+        let to_and_given = [
+            (&dx).into(),
+            (&parts).into(),
+            x.into(),
+            weight.into(),
+            relu.then_some(y).into(),
+            grad.into(),
+        ];
         let sizes = [n, inputs, outputs, rows, count].map(|n| (n as u32).into());
-        gpu.launch(LINEAR, "linear_back", shape, &[to_and_given.as_slice(), &sizes].concat())?;
+        gpu.launch(
+            LINEAR,
+            "linear_back",
+            shape,
+            &[to_and_given.as_slice(), &sizes].concat(),
+        )?;
         split_column_sums(gpu, view(&parts), stride, [view(&dweight), view(&dbias)])?;
         Ok(vec![dx, dweight, dbias])
     }

@@ -13,17 +13,31 @@ const DRAWS: usize = 32;
 
 /// A mask as kernels are given it; without one, all factors are 1.
 pub(crate) fn mask_args(mask: Option<&Mask>) -> impl Iterator<Item = Arg> {
-    let (before, stream, bar, keep) =
-        mask.map_or((0, 0, 0, 1.0), |mask| (mask.before as u32, mask.rng.get_stream(), mask.bar, mask.keep));
+    let (before, stream, bar, keep) = mask.map_or((0, 0, 0, 1.0), |mask| {
+        (
+            mask.before as u32,
+            mask.rng.get_stream(),
+            mask.bar,
+            mask.keep,
+        )
+    });
     let key = mask.map_or([0; 32], |mask| mask.rng.get_seed());
-    let key: [u32; 8] = std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| key[4 * i + j])));
+    let key: [u32; 8] =
+        std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| key[4 * i + j])));
     let words = [before, stream as u32, (stream >> 32) as u32, bar].map(Arg::from);
-    words.into_iter().chain([keep.into()]).chain(key.map(Arg::from))
+    words
+        .into_iter()
+        .chain([keep.into()])
+        .chain(key.map(Arg::from))
 }
 
 /// The launch for n elements of it.
 pub(crate) fn mask_shape(mask: Option<&Mask>, n: usize) -> LaunchConfig {
-    blocks((mask.map_or(0, |mask| mask.before) % DRAWS + n).div_ceil(ELEMENTS), THREADS, 0)
+    blocks(
+        (mask.map_or(0, |mask| mask.before) % DRAWS + n).div_ceil(ELEMENTS),
+        THREADS,
+        0,
+    )
 }
 
 impl Mask {
@@ -56,7 +70,14 @@ impl OnGpu<1> for Dropout {
         self.0.times(gpu, Some(x), y)
     }
 
-    fn back(&self, gpu: &Gpu, _: [View<'_>; 1], (): &(), _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+    fn back(
+        &self,
+        gpu: &Gpu,
+        _: [View<'_>; 1],
+        (): &(),
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<Numbers>> {
         Ok(vec![self.0.of(gpu, grad)?])
     }
 }

@@ -26,21 +26,60 @@ pub(crate) type Apart<'a> = (View<'a>, usize);
 
 impl Norm<'_> {
     /// Makes y: the rows x, normalised, and what follows; `base` is added to that.
-    pub(crate) fn there(&self, gpu: &Gpu, x: View<'_>, base: Option<View<'_>>, y: View<'_>) -> Result<()> {
-        let given = [y.into(), x.into(), self.bias.into(), self.scale.into(), self.shift.into(), base.into()];
+    pub(crate) fn there(
+        &self,
+        gpu: &Gpu,
+        x: View<'_>,
+        base: Option<View<'_>>,
+        y: View<'_>,
+    ) -> Result<()> {
+        let given = [
+            y.into(),
+            x.into(),
+            self.bias.into(),
+            self.scale.into(),
+            self.shift.into(),
+            base.into(),
+        ];
         self.launch(gpu, "layer_norm", x.len, &given)
     }
 
     /// Writes the gradient of x, which is the bias's share too, and the shares of each row in those of scale and shift.
-    pub(crate) fn back(&self, gpu: &Gpu, [x, grad]: [View<'_>; 2], [dx, shares]: [Apart<'_>; 2]) -> Result<()> {
-        let to = [dx.0.into(), (dx.1 as u32).into(), shares.0.into(), (shares.1 as u32).into()];
-        let given = [x.into(), self.bias.into(), self.scale.into(), self.shift.into(), grad.into()];
-        self.launch(gpu, "layer_norm_back", x.len, &[to.as_slice(), &given].concat())
+    pub(crate) fn back(
+        &self,
+        gpu: &Gpu,
+        [x, grad]: [View<'_>; 2],
+        [dx, shares]: [Apart<'_>; 2],
+    ) -> Result<()> {
+        let to = [
+            dx.0.into(),
+            (dx.1 as u32).into(),
+            shares.0.into(),
+            (shares.1 as u32).into(),
+        ];
+        let given = [
+            x.into(),
+            self.bias.into(),
+            self.scale.into(),
+            self.shift.into(),
+            grad.into(),
+        ];
+        self.launch(
+            gpu,
+            "layer_norm_back",
+            x.len,
+            &[to.as_slice(), &given].concat(),
+        )
     }
 
     fn launch(&self, gpu: &Gpu, kernel: &'static str, n: usize, args: &[Arg]) -> Result<()> {
         let (width, rows) = (self.scale.len, n / self.scale.len);
-        let rest = [(self.eps as f32).into(), (rows as u32).into(), (width as u32).into(), self.relu.into()];
+        let rest = [
+            (self.eps as f32).into(),
+            (rows as u32).into(),
+            (width as u32).into(),
+            self.relu.into(),
+        ];
         gpu.launch(NORM, kernel, each(rows * LANES), &[args, &rest].concat())
     }
 }
@@ -49,7 +88,14 @@ impl OnGpu<3> for LayerNorm {
     type Kept = ();
 
     fn there(&self, gpu: &Gpu, [x, scale, shift]: [View<'_>; 3], y: View<'_>) -> Result<()> {
-        Norm { bias: None, scale, shift, eps: self.eps, relu: false }.there(gpu, x, None, y)
+        Norm {
+            bias: None,
+            scale,
+            shift,
+            eps: self.eps,
+            relu: false,
+        }
+        .there(gpu, x, None, y)
     }
 
     fn back(
@@ -62,8 +108,18 @@ impl OnGpu<3> for LayerNorm {
     ) -> Result<Vec<Numbers>> {
         let width = scale.len;
         let [dx, shares] = [gpu.room(x.len)?, gpu.room(2 * x.len)?];
-        let norm = Norm { bias: None, scale, shift, eps: self.eps, relu: false };
-        norm.back(gpu, [x, grad], [(view(&dx), width), (view(&shares), 2 * width)])?;
+        let norm = Norm {
+            bias: None,
+            scale,
+            shift,
+            eps: self.eps,
+            relu: false,
+        };
+        norm.back(
+            gpu,
+            [x, grad],
+            [(view(&dx), width), (view(&shares), 2 * width)],
+        )?;
         let (dscale, dshift) = (gpu.room(width)?, gpu.room(width)?);
         let shares = view(&shares).first(2 * x.len);
         split_column_sums(gpu, shares, 2 * width, [view(&dscale), view(&dshift)])?;

@@ -10,7 +10,12 @@ use crate::gpu::{Gpu, Memory, Numbers, ROWS, View, Words, each, view};
 /// The gradient where y is above zero.
 pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<Numbers> {
     let out = gpu.room(y.len)?;
-    gpu.launch(ROWS, "gate", each(y.len), &[(&out).into(), y.into(), grad.into(), (y.len as u32).into()])?;
+    gpu.launch(
+        ROWS,
+        "gate",
+        each(y.len),
+        &[(&out).into(), y.into(), grad.into(), (y.len as u32).into()],
+    )?;
     Ok(out)
 }
 
@@ -20,22 +25,50 @@ pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, stride: usize, out: View<'_>) 
 }
 
 /// The same, and those of the columns behind these, as many as the second has room for.
-pub(crate) fn split_column_sums(gpu: &Gpu, x: View<'_>, stride: usize, [out, rest]: [View<'_>; 2]) -> Result<()> {
+pub(crate) fn split_column_sums(
+    gpu: &Gpu,
+    x: View<'_>,
+    stride: usize,
+    [out, rest]: [View<'_>; 2],
+) -> Result<()> {
     let (rows, columns) = (x.len.div_ceil(stride), out.len + rest.len);
     // As wide as memory is read at once where there are columns for every multiprocessor so, else narrower and higher.
     let width = if columns < 4096 { 8 } else { 32 };
     let height = rows.div_ceil(8).next_power_of_two().min(1024 / width);
     let grid = (columns.div_ceil(width) as u32, 1, 1);
-    let shape = LaunchConfig { grid_dim: grid, block_dim: (width as u32, height as u32, 1), shared_mem_bytes: 0 };
-    let [split, rows, columns, stride] = [out.len, rows, columns, stride].map(|n| (n as u32).into());
-    gpu.launch(ROWS, "column_sums", shape, &[out.into(), rest.into(), split, x.into(), rows, columns, stride])
+    let shape = LaunchConfig {
+        grid_dim: grid,
+        block_dim: (width as u32, height as u32, 1),
+        shared_mem_bytes: 0,
+    };
+    let [split, rows, columns, stride] =
+        [out.len, rows, columns, stride].map(|n| (n as u32).into());
+    gpu.launch(
+        ROWS,
+        "column_sums",
+        shape,
+        &[
+            out.into(),
+            rest.into(),
+            split,
+            x.into(),
+            rows,
+            columns,
+            stride,
+        ],
+    )
 }
 
 /// The transposes of n matrices of so many rows, one after the other.
 pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result<Numbers> {
     let out = gpu.room(x.len)?;
     let sizes = [n, rows, x.len / n / rows].map(|n| (n as u32).into());
-    gpu.launch(ROWS, "transpose", each(x.len), &[&[(&out).into(), x.into()], sizes.as_slice()].concat())?;
+    gpu.launch(
+        ROWS,
+        "transpose",
+        each(x.len),
+        &[&[(&out).into(), x.into()], sizes.as_slice()].concat(),
+    )?;
     Ok(out)
 }
 
@@ -48,15 +81,29 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Of `n` keys on the GPU, which are those of `copy` too.
-    pub(crate) fn new(gpu: &Gpu, keys: Words<'_>, copy: impl ExactSizeIterator<Item = u32>) -> Result<Self> {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        keys: Words<'_>,
+        copy: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<Self> {
         let n = copy.len();
         if n > COUNTED {
-            return Ok(Self { words: gpu.copy_in(&grouped(copy.collect()))? });
+            return Ok(Self {
+                words: gpu.copy_in(&grouped(copy.collect()))?,
+            });
         }
         let words = gpu.words(2 * n)?;
-        let shape =
-            LaunchConfig { grid_dim: (n.div_ceil(32) as u32, 1, 1), block_dim: (32, 16, 1), shared_mem_bytes: 0 };
-        gpu.launch(ROWS, "group", shape, &[(&words).into(), keys.into(), (n as u32).into()])?;
+        let shape = LaunchConfig {
+            grid_dim: (n.div_ceil(32) as u32, 1, 1),
+            block_dim: (32, 16, 1),
+            shared_mem_bytes: 0,
+        };
+        gpu.launch(
+            ROWS,
+            "group",
+            shape,
+            &[(&words).into(), keys.into(), (n as u32).into()],
+        )?;
         Ok(Self { words })
     }
 }
@@ -69,8 +116,9 @@ fn grouped(keys: Vec<u32>) -> Vec<u32> {
     let mut order: Vec<u32> = (0..keys.len() as u32).collect();
     order.sort_by_key(|&i| keys[i as usize]);
     let groups = order.chunk_by(|&a, &b| keys[a as usize] == keys[b as usize]);
-    let counts: Vec<u32> =
-        groups.flat_map(|group| (0..group.len()).map(|i| if i == 0 { group.len() as u32 } else { 0 })).collect();
+    let counts: Vec<u32> = groups
+        .flat_map(|group| (0..group.len()).map(|i| if i == 0 { group.len() as u32 } else { 0 }))
+        .collect();
     [order, counts].concat()
 }
 
@@ -88,10 +136,23 @@ impl Added<'_> {
     /// Adds rows of x to those of y.
     pub(crate) fn add(&self, gpu: &Gpu, y: View<'_>, x: View<'_>, width: usize) -> Result<()> {
         let grid = (self.n as u32, width.div_ceil(32) as u32, 1);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (32, 8, 1), shared_mem_bytes: 0 };
-        let words = [self.to.into(), self.weights.into(), (&self.groups.words).into()];
+        let shape = LaunchConfig {
+            grid_dim: grid,
+            block_dim: (32, 8, 1),
+            shared_mem_bytes: 0,
+        };
+        let words = [
+            self.to.into(),
+            self.weights.into(),
+            (&self.groups.words).into(),
+        ];
         let [n, width] = [self.n, width].map(|size| (size as u32).into());
-        gpu.launch(ROWS, "add_rows", shape, &[[y.into(), x.into()].as_slice(), &words, &[n, width]].concat())
+        gpu.launch(
+            ROWS,
+            "add_rows",
+            shape,
+            &[[y.into(), x.into()].as_slice(), &words, &[n, width]].concat(),
+        )
     }
 }
 
@@ -100,7 +161,13 @@ type Indices = Memory<u32>;
 
 impl Rows {
     /// Sets `out` to the rows.
-    pub(crate) fn take_to(&self, gpu: &Gpu, x: View<'_>, rows: &Indices, out: View<'_>) -> Result<()> {
+    pub(crate) fn take_to(
+        &self,
+        gpu: &Gpu,
+        x: View<'_>,
+        rows: &Indices,
+        out: View<'_>,
+    ) -> Result<()> {
         self.launch(gpu, "take", out, x, rows)
     }
 
@@ -110,9 +177,22 @@ impl Rows {
         self.launch(gpu, "put", out, x, rows)
     }
 
-    fn launch(&self, gpu: &Gpu, name: &'static str, out: View<'_>, x: View<'_>, rows: &Indices) -> Result<()> {
+    fn launch(
+        &self,
+        gpu: &Gpu,
+        name: &'static str,
+        out: View<'_>,
+        x: View<'_>,
+        rows: &Indices,
+    ) -> Result<()> {
         let n = self.rows.len();
-        let args = [out.into(), x.into(), rows.into(), (n as u32).into(), (self.width as u32).into()];
+        let args = [
+            out.into(),
+            x.into(),
+            rows.into(),
+            (n as u32).into(),
+            (self.width as u32).into(),
+        ];
         gpu.launch(ROWS, name, each(n * self.width), &args)
     }
 }
@@ -126,7 +206,14 @@ impl OnGpu<1> for Take {
         Ok(rows)
     }
 
-    fn back(&self, gpu: &Gpu, [x]: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+    fn back(
+        &self,
+        gpu: &Gpu,
+        [x]: [View<'_>; 1],
+        rows: &Indices,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<Numbers>> {
         let dx = gpu.room(x.len)?;
         self.0.put_to(gpu, grad, rows, view(&dx))?;
         Ok(vec![dx])
@@ -142,7 +229,14 @@ impl OnGpu<1> for Put {
         Ok(rows)
     }
 
-    fn back(&self, gpu: &Gpu, [x]: [View<'_>; 1], rows: &Indices, _: View<'_>, grad: View<'_>) -> Result<Vec<Numbers>> {
+    fn back(
+        &self,
+        gpu: &Gpu,
+        [x]: [View<'_>; 1],
+        rows: &Indices,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<Numbers>> {
         let dx = gpu.room(x.len)?;
         self.0.take_to(gpu, grad, rows, view(&dx))?;
         Ok(vec![dx])
@@ -153,10 +247,22 @@ impl OnGpu<2> for Add {
     type Kept = ();
 
     fn there(&self, gpu: &Gpu, [a, b]: [View<'_>; 2], y: View<'_>) -> Result<()> {
-        gpu.launch(ROWS, "add", each(a.len), &[y.into(), a.into(), b.into(), (a.len as u32).into()])
+        gpu.launch(
+            ROWS,
+            "add",
+            each(a.len),
+            &[y.into(), a.into(), b.into(), (a.len as u32).into()],
+        )
     }
 
-    fn back(&self, _: &Gpu, _: [View<'_>; 2], (): &(), _: View<'_>, _: View<'_>) -> Result<Vec<Numbers>> {
+    fn back(
+        &self,
+        _: &Gpu,
+        _: [View<'_>; 2],
+        (): &(),
+        _: View<'_>,
+        _: View<'_>,
+    ) -> Result<Vec<Numbers>> {
         Ok(Vec::new())
     }
 }

@@ -69,20 +69,38 @@ type Base<'a> = Option<(View<'a>, Rows<'a>)>;
 
 /// The arguments that say what is added.
 fn base_args(base: Base<'_>) -> [Arg; 4] {
-    let Some((numbers, rows)) = base else { return [Arg::Long(0), Arg::Long(0), Arg::Long(0), word(1)] };
+    let Some((numbers, rows)) = base else {
+        return [Arg::Long(0), Arg::Long(0), Arg::Long(0), word(1)];
+    };
     let [given, made, every] = rows.args();
     [numbers.into(), given, made, every]
 }
 
 impl<'a> Half<'a> {
     fn norm(&self) -> Norm<'a> {
-        let at = |row: usize| self.kernel.from((TAPS * self.width + row) * self.width).first(self.width);
-        Norm { bias: Some(at(0)), scale: at(1), shift: at(2), eps: self.eps, relu: true }
+        let at = |row: usize| {
+            self.kernel
+                .from((TAPS * self.width + row) * self.width)
+                .first(self.width)
+        };
+        Norm {
+            bias: Some(at(0)),
+            scale: at(1),
+            shift: at(2),
+            eps: self.eps,
+            relu: true,
+        }
     }
 
     /// The norm as a convolution's kernels take it.
     fn norm_args(&self) -> [Arg; 4] {
-        let Norm { bias, scale, shift, eps, .. } = self.norm();
+        let Norm {
+            bias,
+            scale,
+            shift,
+            eps,
+            ..
+        } = self.norm();
         [bias.into(), scale.into(), shift.into(), (eps as f32).into()]
     }
 
@@ -94,23 +112,57 @@ impl<'a> Half<'a> {
     /// Runs a kernel for so many rows, whose last arguments say what this convolution is.
     fn launch(&self, gpu: &Gpu, kernel: &'static str, n: usize, args: &[Arg]) -> Result<()> {
         let [down, across] = of_product(n, self.width).map(|n| n as u32);
-        let shape = LaunchConfig { grid_dim: (down, across, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let shape = LaunchConfig {
+            grid_dim: (down, across, 1),
+            block_dim: (THREADS, 1, 1),
+            shared_mem_bytes: 0,
+        };
         let [given, made, every] = self.rows.args();
-        let [windows, n, width, dilation] = [self.rows.windows, n, self.width, self.dilation].map(word);
+        let [windows, n, width, dilation] =
+            [self.rows.windows, n, self.width, self.dilation].map(word);
         gpu.launch(
             CONVOLVE,
             kernel,
             shape,
-            &[args, &[self.kernel.into(), given, made, windows, every, n, width, dilation]].concat(),
+            &[
+                args,
+                &[
+                    self.kernel.into(),
+                    given,
+                    made,
+                    windows,
+                    every,
+                    n,
+                    width,
+                    dilation,
+                ],
+            ]
+            .concat(),
         )
     }
 
     /// What the convolution makes of x, whose rows lie `stride` apart, but for its bias; or, ahead, of what it made. There
     /// `base` is added, of the rows that the block made.
-    fn convolve(&self, gpu: &Gpu, x: View<'_>, stride: usize, base: Base<'_>, look: Look) -> Result<Numbers> {
-        let n = if look == Look::Ahead { self.given } else { self.made };
+    fn convolve(
+        &self,
+        gpu: &Gpu,
+        x: View<'_>,
+        stride: usize,
+        base: Base<'_>,
+        look: Look,
+    ) -> Result<Numbers> {
+        let n = if look == Look::Ahead {
+            self.given
+        } else {
+            self.made
+        };
         let y = gpu.room(n * self.width)?;
-        let given = [(&y).into(), x.into(), word(stride), (look == Look::Ahead).into()];
+        let given = [
+            (&y).into(),
+            x.into(),
+            word(stride),
+            (look == Look::Ahead).into(),
+        ];
         self.launch(gpu, "convolve", n, &[given, base_args(base)].concat())?;
         Ok(y)
     }
@@ -120,18 +172,28 @@ impl<'a> Half<'a> {
     fn there(&self, gpu: &Gpu, x: View<'_>, base: Base<'_>, y: View<'_>) -> Result<Numbers> {
         if !self.is_narrow() {
             let convolved = self.convolve(gpu, x, self.width, None, Look::Back)?;
-            self.norm().there(gpu, view(&convolved).first(y.len), None, y)?;
+            self.norm()
+                .there(gpu, view(&convolved).first(y.len), None, y)?;
             if let Some((numbers, rows)) = base {
                 let [given, made, kept] = rows.args();
                 let sizes = [rows.windows, y.len, self.width].map(word);
-                let args = [&[y.into(), numbers.into(), given, made, kept], sizes.as_slice()].concat();
+                let args = [
+                    &[y.into(), numbers.into(), given, made, kept],
+                    sizes.as_slice(),
+                ]
+                .concat();
                 gpu.launch(CONVOLVE, "add_kept", each(y.len), &args)?;
             }
             return Ok(convolved);
         }
         let convolved = gpu.room(y.len)?;
         let given = [y.into(), (&convolved).into(), x.into()];
-        self.launch(gpu, "convolve_norm", self.made, &[&given, &base_args(base)[..], &self.norm_args()].concat())?;
+        self.launch(
+            gpu,
+            "convolve_norm",
+            self.made,
+            &[&given, &base_args(base)[..], &self.norm_args()].concat(),
+        )?;
         Ok(convolved)
     }
 
@@ -141,19 +203,31 @@ impl<'a> Half<'a> {
         let (n, stride) = (self.made * self.width, 3 * self.width);
         let shares = gpu.room(3 * n)?;
         let to = [0, self.width].map(|at| (view(&shares).from(at), stride));
-        self.norm().back(gpu, [view(convolved).first(n), grad], to)?;
+        self.norm()
+            .back(gpu, [view(convolved).first(n), grad], to)?;
         Ok(shares)
     }
 
     /// The same from the shares of the half that follows.
-    fn shares_before(&self, gpu: &Gpu, convolved: &Numbers, next: &Half<'_>, shares: &Numbers) -> Result<Numbers> {
+    fn shares_before(
+        &self,
+        gpu: &Gpu,
+        convolved: &Numbers,
+        next: &Half<'_>,
+        shares: &Numbers,
+    ) -> Result<Numbers> {
         if !self.is_narrow() {
             let grad = next.convolve(gpu, view(shares), 3 * self.width, None, Look::Ahead)?;
             return self.shares(gpu, convolved, view(&grad).first(self.made * self.width));
         }
         let before = gpu.room(3 * self.made * self.width)?;
         let given = [(&before).into(), shares.into(), convolved.into()];
-        next.launch(gpu, "convolve_norm_back", next.given, &[given.as_slice(), &self.norm_args()].concat())?;
+        next.launch(
+            gpu,
+            "convolve_norm_back",
+            next.given,
+            &[given.as_slice(), &self.norm_args()].concat(),
+        )?;
         Ok(before)
     }
 }
@@ -178,23 +252,59 @@ impl Residual {
 
     /// The rows that the block is given, and those that it makes.
     fn kept<'a>(&self, tables: &'a [Table; 3]) -> Rows<'a> {
-        Rows { tables: [&tables[0], &tables[2]], windows: self.spans[0].windows(), every: self.over_both() }
+        Rows {
+            tables: [&tables[0], &tables[2]],
+            windows: self.spans[0].windows(),
+            every: self.over_both(),
+        }
     }
 
     /// The gradient of the kernel from what each half was given, and the shares of its rows.
-    fn dkernel(&self, gpu: &Gpu, len: usize, x: [View<'_>; 2], shares: [&Numbers; 2], kept: &Kept) -> Result<Numbers> {
+    fn dkernel(
+        &self,
+        gpu: &Gpu,
+        len: usize,
+        x: [View<'_>; 2],
+        shares: [&Numbers; 2],
+        kept: &Kept,
+    ) -> Result<Numbers> {
         let [made_one, made_two] = [&self.spans[1], &self.spans[2]].map(Spans::rows);
         let Parts { count, rows, tiles } = Parts::new(made_one, 2 * TAPS, self.width, self.width);
         let (parts, dkernel) = (gpu.room(count * len)?, gpu.room(len)?);
         // Those of a half.
         let grid = (tiles as u32 / 2, count as u32, 2);
-        let shape = LaunchConfig { grid_dim: grid, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-        let given = [(&parts).into(), x[0].into(), x[1].into(), shares[0].into(), shares[1].into()];
+        let shape = LaunchConfig {
+            grid_dim: grid,
+            block_dim: (THREADS, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let given = [
+            (&parts).into(),
+            x[0].into(),
+            x[1].into(),
+            shares[0].into(),
+            shares[1].into(),
+        ];
         let tables = kept.tables.each_ref().map(|table| (&**table).into());
         let [one, two] = self.convolutions;
-        let sizes = [made_one, made_two, one.every, two.every, one.dilation, two.dilation, self.width, rows].map(word);
+        let sizes = [
+            made_one,
+            made_two,
+            one.every,
+            two.every,
+            one.dilation,
+            two.dilation,
+            self.width,
+            rows,
+        ]
+        .map(word);
         let windows = [word(self.spans[0].windows())];
-        gpu.launch(TAPS_GRADIENT, "taps_gradient", shape, &[&given, tables.as_slice(), &windows, &sizes].concat())?;
+        gpu.launch(
+            TAPS_GRADIENT,
+            "taps_gradient",
+            shape,
+            &[&given, tables.as_slice(), &windows, &sizes].concat(),
+        )?;
         column_sums(gpu, view(&parts), len, view(&dkernel))?;
         Ok(dkernel)
     }
@@ -210,7 +320,11 @@ impl OnGpu<2> for Residual {
         let active = gpu.room(one.made * self.width)?;
         let first = one.there(gpu, x, None, view(&active).first(one.made * self.width))?;
         let second = two.there(gpu, view(&active), Some((x, self.kept(&tables))), y)?;
-        Ok(Kept { tables, convolved: [first, second], active })
+        Ok(Kept {
+            tables,
+            convolved: [first, second],
+            active,
+        })
     }
 
     fn back(
@@ -226,7 +340,13 @@ impl OnGpu<2> for Residual {
         let first = one.shares_before(gpu, &kept.convolved[0], &two, &second)?;
         let base = Some((grad, self.kept(&kept.tables)));
         let dx = one.convolve(gpu, view(&first), 3 * self.width, base, Look::Ahead)?;
-        let dkernel = self.dkernel(gpu, kernel.len, [x, view(&kept.active)], [&first, &second], kept)?;
+        let dkernel = self.dkernel(
+            gpu,
+            kernel.len,
+            [x, view(&kept.active)],
+            [&first, &second],
+            kept,
+        )?;
         Ok(vec![dx, dkernel])
     }
 }

@@ -31,15 +31,23 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(super) fn runs(&self, distance: usize, width: usize) -> impl Iterator<Item = Run> {
         let Self { given, made, every } = *self;
-        given.windows(2).zip(made.windows(2)).filter(|(_, to)| to[0] < to[1]).filter_map(move |(of, to)| {
-            let count = to[1] - to[0];
-            let first = of[1] - of[0] - 1 - (count - 1) * every;
-            // The first rows have none so far before them.
-            let left_out = distance.saturating_sub(first).div_ceil(every);
-            let k = count.checked_sub(left_out).filter(|&k| k > 0)?;
-            let from = of[0] - given[0] + first + left_out * every - distance;
-            Some(Run { a: from * width, b: (to[0] - made[0] + left_out) * width, k })
-        })
+        given
+            .windows(2)
+            .zip(made.windows(2))
+            .filter(|(_, to)| to[0] < to[1])
+            .filter_map(move |(of, to)| {
+                let count = to[1] - to[0];
+                let first = of[1] - of[0] - 1 - (count - 1) * every;
+                // The first rows have none so far before them.
+                let left_out = distance.saturating_sub(first).div_ceil(every);
+                let k = count.checked_sub(left_out).filter(|&k| k > 0)?;
+                let from = of[0] - given[0] + first + left_out * every - distance;
+                Some(Run {
+                    a: from * width,
+                    b: (to[0] - made[0] + left_out) * width,
+                    k,
+                })
+            })
     }
 
     /// Calls `f` with the place of each row that is made, in numbers: among those that are there, and among those made.
@@ -63,7 +71,13 @@ pub(super) struct Half<'a, T> {
 }
 
 impl<'a, T: Real> Half<'a, T> {
-    pub(super) fn new(kernel: &'a [T], width: usize, eps: T, rows: Rows<'a>, dilation: usize) -> Self {
+    pub(super) fn new(
+        kernel: &'a [T],
+        width: usize,
+        eps: T,
+        rows: Rows<'a>,
+        dilation: usize,
+    ) -> Self {
         let (taps, rest) = kernel.split_at(TAPS * width * width);
         Self {
             taps,
@@ -92,7 +106,10 @@ impl<'a, T: Real> Half<'a, T> {
         let (width, size) = (self.width(), self.width() * self.width());
         (0..TAPS).map(move |tap| {
             let distance = (TAPS - 1 - tap) * self.dilation;
-            (tap * size..(tap + 1) * size, self.rows.runs(distance, width))
+            (
+                tap * size..(tap + 1) * size,
+                self.rows.runs(distance, width),
+            )
         })
     }
 
@@ -104,7 +121,11 @@ impl<'a, T: Real> Half<'a, T> {
         for (tap, runs) in self.met() {
             let tap = &self.taps[tap];
             for Run { a, b, k } in runs {
-                let a = Strided { data: &x[a..], row: self.rows.every * width, column: 1 };
+                let a = Strided {
+                    data: &x[a..],
+                    row: self.rows.every * width,
+                    column: 1,
+                };
                 multiply_add(simd, [k, width, width], a, tap, width, &mut out[b..], width);
             }
         }
@@ -115,9 +136,14 @@ impl<'a, T: Real> Half<'a, T> {
     #[inline(always)]
     pub(super) fn activate<S: Simd>(&self, simd: S, convolved: &[T], out: &mut [T]) {
         let width = self.width();
-        for (x, y) in convolved.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        for (x, y) in convolved
+            .chunks_exact(width)
+            .zip(out.chunks_exact_mut(width))
+        {
             let rooted = centre(simd, x, self.eps, y);
-            affine(y, rooted, self.scale, self.shift, |y| if y > T::zero() { y } else { T::zero() });
+            affine(y, rooted, self.scale, self.shift, |y| {
+                if y > T::zero() { y } else { T::zero() }
+            });
         }
     }
 
@@ -128,10 +154,19 @@ impl<'a, T: Real> Half<'a, T> {
         let width = self.width();
         let mut normal = vec![T::zero(); width];
         let (dbias, dnorm) = sums.split_at_mut(width);
-        for (convolved, grad) in convolved.chunks_exact(width).zip(grad.chunks_exact_mut(width)) {
+        for (convolved, grad) in convolved
+            .chunks_exact(width)
+            .zip(grad.chunks_exact_mut(width))
+        {
             let rooted = normalise(simd, convolved, self.eps, &mut normal);
-            for (((g, &x), &scale), &shift) in grad.iter_mut().zip(&normal).zip(self.scale).zip(self.shift) {
-                *g = if x * scale + shift > T::zero() { *g } else { T::zero() };
+            for (((g, &x), &scale), &shift) in
+                grad.iter_mut().zip(&normal).zip(self.scale).zip(self.shift)
+            {
+                *g = if x * scale + shift > T::zero() {
+                    *g
+                } else {
+                    T::zero()
+                };
             }
             back(simd, &normal, rooted, self.scale, grad, dnorm);
             add(dbias, grad);
@@ -157,12 +192,37 @@ impl<'a, T: Real> Half<'a, T> {
         for (tap, runs) in self.met() {
             all.clear();
             all.extend(runs);
-            let a = Strided { data: x, row: 1, column: apart };
-            multiply_runs(simd, [width, width], &all, a, grad, width, &mut dtaps[tap.clone()], width);
+            let a = Strided {
+                data: x,
+                row: 1,
+                column: apart,
+            };
+            multiply_runs(
+                simd,
+                [width, width],
+                &all,
+                a,
+                grad,
+                width,
+                &mut dtaps[tap.clone()],
+                width,
+            );
             let across = &across[tap];
             for &Run { a: at, b, k } in &all {
-                let a = Strided { data: &grad[b..], row: width, column: 1 };
-                multiply_add(simd, [k, width, width], a, across, width, &mut dx[at..], apart);
+                let a = Strided {
+                    data: &grad[b..],
+                    row: width,
+                    column: 1,
+                };
+                multiply_add(
+                    simd,
+                    [k, width, width],
+                    a,
+                    across,
+                    width,
+                    &mut dx[at..],
+                    apart,
+                );
             }
         }
     }

@@ -16,9 +16,20 @@ pub fn gather(table: &Tensor, ids: &[u32], shape: impl Into<Shape>) -> Result<Te
         bail!("row {id} of {n}");
     }
     let gpu = Gpu::of(table)?;
-    let rows = Rows { rows: ids.to_vec(), n, width };
+    let rows = Rows {
+        rows: ids.to_vec(),
+        n,
+        width,
+    };
     with([table], |[table]| {
-        gpu.variable(shape, |to| rows.take_to(&gpu, table, &gpu.copy_in(ids)?, to.first(rows.rows.len() * width)))
+        gpu.variable(shape, |to| {
+            rows.take_to(
+                &gpu,
+                table,
+                &gpu.copy_in(ids)?,
+                to.first(rows.rows.len() * width),
+            )
+        })
     })
 }
 
@@ -28,14 +39,27 @@ pub fn gather(table: &Tensor, ids: &[u32], shape: impl Into<Shape>) -> Result<Te
 /// # Panics
 /// If an id is not below n, or there are not as many weights as ids.
 pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) -> Result<Tensor> {
-    assert!(ids.iter().all(|&id| (id as usize) < n) && weights.is_none_or(|weights| weights.len() == ids.len()));
+    assert!(
+        ids.iter().all(|&id| (id as usize) < n)
+            && weights.is_none_or(|weights| weights.len() == ids.len())
+    );
     let (gpu, width) = (Gpu::of(x)?, x.dim(1)?);
     let sums = gpu.zeros(n * width)?;
     let keys = gpu.copy_in(ids)?;
-    let bits = weights.map(|weights| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>());
+    let bits = weights.map(|weights| {
+        weights
+            .iter()
+            .map(|weight| weight.to_bits())
+            .collect::<Vec<u32>>()
+    });
     let weights = bits.map(|bits| gpu.copy_in(&bits)).transpose()?;
     let groups = Groups::new(&gpu, view(&keys), ids.iter().copied())?;
-    let added = Added { to: view(&keys), weights: weights.as_ref().map(view), groups: &groups, n: ids.len() };
+    let added = Added {
+        to: view(&keys),
+        weights: weights.as_ref().map(view),
+        groups: &groups,
+        n: ids.len(),
+    };
     with([x], |[x]| added.add(&gpu, view(&sums), x, width))?;
     sums.tensor((n, width))
 }

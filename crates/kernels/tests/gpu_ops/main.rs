@@ -17,22 +17,47 @@ use prl_kernels::spans::Spans;
 /// Numbers of either sign.
 fn values(shape: &[usize], seed: usize) -> Tensor {
     let n: usize = shape.iter().product();
-    let numbers = (0..n).map(|i| (1.3 * i as f64 + 7.1 * seed as f64).sin() * (1.0 + (0.01 * i as f64).cos()));
+    let numbers = (0..n)
+        .map(|i| (1.3 * i as f64 + 7.1 * seed as f64).sin() * (1.0 + (0.01 * i as f64).cos()));
     Tensor::from_vec(numbers.collect(), shape, &Device::Cpu).unwrap()
 }
 
 /// What an operation puts out on a device, and the gradients of a weighted sum of it by each argument.
-fn run(args: &[Tensor], dtype: DType, device: &Device, op: &dyn Fn(&[&Tensor]) -> Result<Tensor>) -> Vec<Vec<f64>> {
-    let var = |arg: &Tensor| Var::from_tensor(&arg.to_dtype(dtype).unwrap().to_device(device).unwrap()).unwrap();
+fn run(
+    args: &[Tensor],
+    dtype: DType,
+    device: &Device,
+    op: &dyn Fn(&[&Tensor]) -> Result<Tensor>,
+) -> Vec<Vec<f64>> {
+    let var = |arg: &Tensor| {
+        Var::from_tensor(&arg.to_dtype(dtype).unwrap().to_device(device).unwrap()).unwrap()
+    };
     let vars: Vec<Var> = args.iter().map(var).collect();
     let y = op(&vars.iter().map(Var::as_tensor).collect::<Vec<_>>()).unwrap();
-    let weights = values(y.dims(), 9).to_dtype(dtype).unwrap().to_device(device).unwrap();
-    let grads = (&y * weights).unwrap().sum_all().unwrap().backward().unwrap();
+    let weights = values(y.dims(), 9)
+        .to_dtype(dtype)
+        .unwrap()
+        .to_device(device)
+        .unwrap();
+    let grads = (&y * weights)
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .backward()
+        .unwrap();
     let numbers = |tensor: &Tensor| {
-        let flat = tensor.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+        let flat = tensor
+            .to_device(&Device::Cpu)
+            .unwrap()
+            .to_dtype(DType::F64)
+            .unwrap()
+            .flatten_all()
+            .unwrap();
         flat.to_vec1::<f64>().unwrap()
     };
-    std::iter::once(numbers(&y)).chain(vars.iter().map(|var| numbers(grads.get(var).unwrap()))).collect()
+    std::iter::once(numbers(&y))
+        .chain(vars.iter().map(|var| numbers(grads.get(var).unwrap())))
+        .collect()
 }
 
 /// That an operation is the same on both, and that its arguments need not begin where their memory does.
@@ -40,35 +65,67 @@ fn same(name: &str, args: &[Tensor], op: impl Fn(&[&Tensor]) -> Result<Tensor>) 
     let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
     let cpu = run(args, DType::F64, &Device::Cpu, &op);
     let shifted = |args: &[&Tensor]| {
-        let behind = |arg: &Tensor| Tensor::cat(&[&arg.narrow(0, 0, 1)?, arg], 0)?.narrow(0, 1, arg.dim(0)?);
-        let args = args.iter().map(|arg| behind(arg)).collect::<Result<Vec<_>>>()?;
+        let behind =
+            |arg: &Tensor| Tensor::cat(&[&arg.narrow(0, 0, 1)?, arg], 0)?.narrow(0, 1, arg.dim(0)?);
+        let args = args
+            .iter()
+            .map(|arg| behind(arg))
+            .collect::<Result<Vec<_>>>()?;
         op(&args.iter().collect::<Vec<_>>())
     };
-    for gpu in [run(args, DType::F32, &gpu, &op), run(args, DType::F32, &gpu, &shifted)] {
+    for gpu in [
+        run(args, DType::F32, &gpu, &op),
+        run(args, DType::F32, &gpu, &shifted),
+    ] {
         for (which, (a, b)) in cpu.iter().zip(&gpu).enumerate() {
             assert_eq!(a.len(), b.len());
             let size = a.iter().fold(0.0_f64, |size, x| size.max(x.abs()));
             for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                assert!((a - b).abs() <= 1e-4 * size.max(1.0), "{name}: array {which}, element {i}: {a} and {b}");
+                assert!(
+                    (a - b).abs() <= 1e-4 * size.max(1.0),
+                    "{name}: array {which}, element {i}: {a} and {b}"
+                );
             }
         }
     }
 }
 
 fn flat(tensor: &Tensor) -> Vec<f64> {
-    let tensor = tensor.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let tensor = tensor
+        .to_device(&Device::Cpu)
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap();
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]
 fn linear_and_norm() {
-    let odd = [(1, 1, 1), (7, 5, 33), (130, 40, 3), (3, 300, 70), (2600, 3, 9), (70, 2, 4100)];
+    let odd = [
+        (1, 1, 1),
+        (7, 5, 33),
+        (130, 40, 3),
+        (3, 300, 70),
+        (2600, 3, 9),
+        (70, 2, 4100),
+    ];
     // A block of threads makes 16 rows of 64 columns, or sums of 32 rows at least.
-    let tiles =
-        [(15, 63, 64), (16, 64, 65), (17, 65, 60), (32, 64, 128), (33, 132, 64), (256, 112, 112), (2560, 64, 64)];
+    let tiles = [
+        (15, 63, 64),
+        (16, 64, 65),
+        (17, 65, 60),
+        (32, 64, 128),
+        (33, 132, 64),
+        (256, 112, 112),
+        (2560, 64, 64),
+    ];
     let widest = [(20, 512, 12), (20, 12, 512), (20, 513, 3)];
     for (rows, inputs, outputs) in [odd.as_slice(), &tiles, &widest].concat() {
-        let args = [values(&[rows, inputs], 1), values(&[inputs, outputs], 2), values(&[outputs], 3)];
+        let args = [
+            values(&[rows, inputs], 1),
+            values(&[inputs, outputs], 2),
+            values(&[outputs], 3),
+        ];
         for relu in [false, true] {
             same("linear", &args, |a| linear(a[0], a[1], a[2], relu));
         }
@@ -76,9 +133,15 @@ fn linear_and_norm() {
         let [_, weight, bias] = args;
         let args = [values(&[1 + rows * inputs], 1), weight, bias];
         let behind = |x: &Tensor| x.narrow(0, 1, rows * inputs)?.reshape((rows, inputs));
-        same("linear of a part", &args, |a| linear(&behind(a[0])?, a[1], a[2], true));
+        same("linear of a part", &args, |a| {
+            linear(&behind(a[0])?, a[1], a[2], true)
+        });
         if inputs > 1 {
-            let args = [values(&[rows, inputs], 1), values(&[inputs], 2), values(&[inputs], 3)];
+            let args = [
+                values(&[rows, inputs], 1),
+                values(&[inputs], 2),
+                values(&[inputs], 3),
+            ];
             same("norm", &args, |a| layer_norm(a[0], a[1], a[2], 1e-3));
         }
     }
@@ -88,8 +151,19 @@ fn linear_and_norm() {
 fn attention_of_windows() {
     for width in [1, 16, 65] {
         let keys = Spans::new((0..12).map(|b| 1 + b * 5 % 11));
-        let one = Pattern { queries: Spans::new([1; 12]), keys: keys.clone(), causal: false };
-        for pattern in [one, Pattern { queries: keys.clone(), keys, causal: true }] {
+        let one = Pattern {
+            queries: Spans::new([1; 12]),
+            keys: keys.clone(),
+            causal: false,
+        };
+        for pattern in [
+            one,
+            Pattern {
+                queries: keys.clone(),
+                keys,
+                causal: true,
+            },
+        ] {
             let args = [
                 values(&[pattern.queries.rows(), width], 1),
                 values(&[pattern.keys.rows(), width], 2),
@@ -97,7 +171,9 @@ fn attention_of_windows() {
             ];
             let mask = Mask::new(prl_seed::stream(1, "mask", 0), pattern.weights(), 0.4);
             for mask in [None, Some(&mask)] {
-                same("attention", &args, |a| attention(a[0], a[1], a[2], &pattern, mask));
+                same("attention", &args, |a| {
+                    attention(a[0], a[1], a[2], &pattern, mask)
+                });
             }
         }
     }
@@ -108,20 +184,35 @@ fn encoders_of_windows() {
     for width in [1, 16, 63, 64, 65, 127, 128, 260] {
         let lengths: Vec<u32> = (0..9).map(|b| 1 + b * 3 % 5).collect();
         let x = values(&[9, 5, width], 1);
-        let scaled = |shape: &[usize], seed| (values(shape, seed) * (0.5 / (width as f64).sqrt())).unwrap();
+        let scaled =
+            |shape: &[usize], seed| (values(shape, seed) * (0.5 / (width as f64).sqrt())).unwrap();
         let kernel = scaled(&[2 * width + 1, 3 * width], 2);
         same("gru", &[x.clone(), kernel], |a| gru(a[0], a[1], &lengths));
 
         let args = [x.clone(), scaled(&[5 * width + 2, 6], 2), values(&[6], 3)];
-        same("filters", &args, |a| filters(a[0], a[1], a[2], &lengths, &[2, 3]));
+        same("filters", &args, |a| {
+            filters(a[0], a[1], a[2], &lengths, &[2, 3])
+        });
 
         // As many filters as a model has, sizes that nothing divides, a window without an item.
-        let args = [values(&[5, 11, width], 1), scaled(&[8 * width + 3, 17], 2), values(&[12], 3)];
-        same("more filters", &args, |a| filters(a[0], a[1], a[2], &[11, 6, 0, 1, 10], &[1, 4, 3]));
+        let args = [
+            values(&[5, 11, width], 1),
+            scaled(&[8 * width + 3, 17], 2),
+            values(&[12], 3),
+        ];
+        same("more filters", &args, |a| {
+            filters(a[0], a[1], a[2], &[11, 6, 0, 1, 10], &[1, 4, 3])
+        });
 
         // More positions than a block holds scores of at a time.
-        let long = [values(&[3, 70, width], 1), scaled(&[5 * width + 2, 6], 2), values(&[71], 3)];
-        same("long filters", &long, |a| filters(a[0], a[1], a[2], &[70, 33, 2], &[2, 3]));
+        let long = [
+            values(&[3, 70, width], 1),
+            scaled(&[5 * width + 2, 6], 2),
+            values(&[71], 3),
+        ];
+        same("long filters", &long, |a| {
+            filters(a[0], a[1], a[2], &[70, 33, 2], &[2, 3])
+        });
     }
 }
 
@@ -130,9 +221,15 @@ fn encoders_of_more_windows_than_a_block_takes_at_once() {
     let (windows, width) = (150, 6);
     let lengths: Vec<u32> = (0..windows as u32).map(|b| 1 + b * 3 % 4).collect();
     let x = values(&[windows, 4, width], 1);
-    same("gru", &[x.clone(), values(&[2 * width + 1, 3 * width], 2)], |a| gru(a[0], a[1], &lengths));
+    same(
+        "gru",
+        &[x.clone(), values(&[2 * width + 1, 3 * width], 2)],
+        |a| gru(a[0], a[1], &lengths),
+    );
     let args = [x, values(&[5 * width + 2, 3], 2), values(&[5], 3)];
-    same("filters", &args, |a| filters(a[0], a[1], a[2], &lengths, &[3, 2]));
+    same("filters", &args, |a| {
+        filters(a[0], a[1], a[2], &lengths, &[3, 2])
+    });
 }
 
 #[test]
@@ -155,11 +252,22 @@ fn residual_blocks_of_windows() {
     ];
     for (windows, width, dilation, [one, two]) in cases {
         let spans = Spans::new((0..windows).map(|b| 1 + b * 3 % 8));
-        let [one, two] = [one, two].map(|(every, most)| Convolution { dilation, every, most });
-        let convolutions = [one, Convolution { dilation: 2 * dilation, ..two }];
+        let [one, two] = [one, two].map(|(every, most)| Convolution {
+            dilation,
+            every,
+            most,
+        });
+        let convolutions = [
+            one,
+            Convolution {
+                dilation: 2 * dilation,
+                ..two
+            },
+        ];
         let (rows, kernel) = (spans.rows(), values(&[2 * (3 * width + 3), width], 2));
         let kernel = (kernel * (0.5 / (width as f64).sqrt())).unwrap();
-        let block = |x: &Tensor, kernel: &Tensor| Ok(residual(x, kernel, &spans, convolutions, 1e-2)?.0);
+        let block =
+            |x: &Tensor, kernel: &Tensor| Ok(residual(x, kernel, &spans, convolutions, 1e-2)?.0);
         let args = [values(&[rows, width], 1), kernel.clone()];
         same("residual", &args, |a| block(a[0], a[1]));
 

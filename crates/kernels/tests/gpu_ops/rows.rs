@@ -13,27 +13,49 @@ fn rows_taken_put_and_added() {
         let x = [values(&[5, width], 1)];
         same("take", &x, |a| take(a[0], &[3, 0, 4]));
         same("put", &x, |a| put(a[0], &[6, 0, 4, 1, 2], 9));
-        same("add", &[x[0].clone(), values(&[5, width], 2)], |a| add(a[0], a[1]));
+        same("add", &[x[0].clone(), values(&[5, width], 2)], |a| {
+            add(a[0], a[1])
+        });
     }
 }
 
 #[test]
 fn blends_of_two_and_three_tables() {
     fn own(table: &Tensor) -> Part<'_> {
-        Part { table, shares: Shares::Own }
+        Part {
+            table,
+            shares: Shares::Own,
+        }
     }
     /// So many rows that have some of a table's first `of`, and some that have nothing.
     fn part(table: &Tensor, n: usize, of: usize) -> Part<'_> {
-        let share = |i: usize| Share { of: (i * 7 % of) as u32, weight: (i as f64).cos() };
-        Part { table, shares: Shares::These((0..n).map(|i| (i % 5 > 0).then(|| share(i))).collect()) }
+        let share = |i: usize| Share {
+            of: (i * 7 % of) as u32,
+            weight: (i as f64).cos(),
+        };
+        Part {
+            table,
+            shares: Shares::These((0..n).map(|i| (i % 5 > 0).then(|| share(i))).collect()),
+        }
     }
     // More rows that have one row of a table than a block shares out at once; tables with rows that nothing has.
     for (n, width) in [(1, 1), (5, 7), (700, 64), (90, 100)] {
-        let tables = [values(&[n, width], 1), values(&[4, width], 2), values(&[width], 3)];
+        let tables = [
+            values(&[n, width], 1),
+            values(&[4, width], 2),
+            values(&[width], 3),
+        ];
         let mask = Mask::new(prl_seed::stream(1, "mask", 0), n * width, 0.4);
         for mask in [None, Some(mask.clone()), Some(mask.after(37))] {
-            same("two", &tables[..2], |a| blend(vec![own(a[0]), part(a[1], n, 3)], mask.clone()));
-            same("three", &tables, |a| blend(vec![part(a[0], n, n), part(a[1], n, 3), part(a[2], n, 1)], mask.clone()));
+            same("two", &tables[..2], |a| {
+                blend(vec![own(a[0]), part(a[1], n, 3)], mask.clone())
+            });
+            same("three", &tables, |a| {
+                blend(
+                    vec![part(a[0], n, n), part(a[1], n, 3), part(a[2], n, 1)],
+                    mask.clone(),
+                )
+            });
         }
     }
 }
@@ -52,9 +74,13 @@ fn rows_are_added_by_their_ids() {
             let mut sums = vec![0.0; 6 * width];
             for ((i, &id), row) in ids.iter().enumerate().zip(&rows) {
                 let weight = weights.map_or(1.0, |weights| f64::from(weights[i]));
-                sums[id as usize * width..][..width].iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * x);
+                sums[id as usize * width..][..width]
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, x)| *sum += weight * x);
             }
-            let found = flat(&prl_kernels::rows::gpu::add_by_row(6, &ids, weights, &on_gpu).unwrap());
+            let found =
+                flat(&prl_kernels::rows::gpu::add_by_row(6, &ids, weights, &on_gpu).unwrap());
             for (a, b) in sums.iter().zip(found) {
                 assert!((a - b).abs() < 1e-3, "{n} rows of {width}: {a} and {b}");
             }
@@ -67,6 +93,8 @@ fn masks_are_the_same() {
     // A block of the generator is 32 elements, and a block of threads 2,048.
     for (n, before) in [(1, 0), (100, 31), (2048, 0), (5000, 2100)] {
         let mask = Mask::new(prl_seed::stream(1, "mask", n as u64), n, 0.4).after(before);
-        same("dropout", &[values(&[n], 1)], |a| dropout(a[0], mask.clone()));
+        same("dropout", &[values(&[n], 1)], |a| {
+            dropout(a[0], mask.clone())
+        });
     }
 }

@@ -20,7 +20,10 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -34,10 +37,23 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Reply> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n", body.len());
-        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-        self.0.get_mut().write_all(format!("{head}\r\n{body}").as_bytes())?;
+    pub fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Reply> {
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        headers
+            .iter()
+            .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        self.0
+            .get_mut()
+            .write_all(format!("{head}\r\n{body}").as_bytes())?;
         self.receive()
     }
 
@@ -45,9 +61,15 @@ impl Connection {
         let bad = || std::io::Error::other("not an HTTP answer");
         let mut line = || {
             let mut text = String::new();
-            self.0.read_line(&mut text).map(|_| text.trim_end().to_owned())
+            self.0
+                .read_line(&mut text)
+                .map(|_| text.trim_end().to_owned())
         };
-        let status = line()?.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(bad)?;
+        let status = line()?
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .ok_or_else(bad)?;
         let mut headers = Vec::new();
         loop {
             let text = line()?;
@@ -57,8 +79,15 @@ impl Connection {
             let (name, value) = text.split_once(':').ok_or_else(bad)?;
             headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
-        let mut reply = Reply { status, headers, body: String::new() };
-        let length = reply.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
+        let mut reply = Reply {
+            status,
+            headers,
+            body: String::new(),
+        };
+        let length = reply
+            .header("content-length")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
         let mut body = vec![0; length];
         self.0.read_exact(&mut body)?;
         reply.body = String::from_utf8(body).map_err(std::io::Error::other)?;
@@ -67,6 +96,14 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-pub fn send(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-    Connection::open(addr).and_then(|mut c| c.send(method, path, headers, body)).unwrap()
+pub fn send(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
+    Connection::open(addr)
+        .and_then(|mut c| c.send(method, path, headers, body))
+        .unwrap()
 }

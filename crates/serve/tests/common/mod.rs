@@ -31,7 +31,15 @@ pub fn train(dir: &Path, method: Method) -> PathBuf {
     let mut config = ring::quick(ring::ring(dir, 200));
     (config.method, config.max_steps) = (method, Some(100));
     let out = dir.join("run");
-    prl_train::train(&config, &out, &Device::Cpu, false, &AtomicBool::new(false), &mut Quiet).unwrap();
+    prl_train::train(
+        &config,
+        &out,
+        &Device::Cpu,
+        false,
+        &AtomicBool::new(false),
+        &mut Quiet,
+    )
+    .unwrap();
     out
 }
 
@@ -62,7 +70,11 @@ impl Served {
         let server = Server::start(options).unwrap();
         let (addr, stop) = (server.addr(), server.stopper());
         let thread = std::thread::spawn(move || server.wait());
-        let served = Self { addr, stop: Some(Box::new(stop)), thread: Some(thread) };
+        let served = Self {
+            addr,
+            stop: Some(Box::new(stop)),
+            thread: Some(thread),
+        };
         while served.get("/health/ready").status == 503 {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -86,7 +98,9 @@ impl Served {
         if let Some(stop) = self.stop.take() {
             stop();
         }
-        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap())
+        self.thread
+            .take()
+            .map_or(Ok(()), |thread| thread.join().unwrap())
     }
 }
 

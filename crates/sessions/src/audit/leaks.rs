@@ -51,7 +51,11 @@ pub struct Twins {
 
 impl Leaks {
     pub(super) fn new(data: &Dataset) -> Self {
-        Self { overlaps: overlaps(data), twins: twins(data), tied_share: tied_share(data) }
+        Self {
+            overlaps: overlaps(data),
+            twins: twins(data),
+            tied_share: tied_share(data),
+        }
     }
 }
 
@@ -69,7 +73,11 @@ fn parts(data: &Dataset, split: Split) -> impl Iterator<Item = Range<usize>> + '
 fn overlaps(data: &Dataset) -> Vec<Overlap> {
     let times = data.times();
     let last = |split| parts(data, split).map(|part| times[part.end - 1]).max();
-    let pairs = [(Split::Train, Split::Val), (Split::Train, Split::Test), (Split::Val, Split::Test)];
+    let pairs = [
+        (Split::Train, Split::Val),
+        (Split::Train, Split::Test),
+        (Split::Val, Split::Test),
+    ];
     let overlap = |(earlier, later)| {
         let last = last(earlier)?;
         let (mut sessions, mut all) = (0, 0);
@@ -77,7 +85,12 @@ fn overlaps(data: &Dataset) -> Vec<Overlap> {
             all += 1;
             sessions += usize::from(times[part.start] < last);
         }
-        (all > 0).then(|| Overlap { earlier, later, sessions: sessions as u64, share: share(sessions, all) })
+        (all > 0).then(|| Overlap {
+            earlier,
+            later,
+            sessions: sessions as u64,
+            share: share(sessions, all),
+        })
     };
     pairs.into_iter().filter_map(overlap).collect()
 }
@@ -85,11 +98,13 @@ fn overlaps(data: &Dataset) -> Vec<Overlap> {
 fn twins(data: &Dataset) -> Vec<Twins> {
     let items = data.item_indices();
     let hashes = |split| {
-        parts(data, split).filter(|part| part.len() >= 2).map(|part| {
-            let mut hasher = DefaultHasher::new();
-            items[part].hash(&mut hasher);
-            hasher.finish()
-        })
+        parts(data, split)
+            .filter(|part| part.len() >= 2)
+            .map(|part| {
+                let mut hasher = DefaultHasher::new();
+                items[part].hash(&mut hasher);
+                hasher.finish()
+            })
     };
     let mut train: Vec<u64> = hashes(Split::Train).collect();
     train.sort_unstable();
@@ -100,7 +115,11 @@ fn twins(data: &Dataset) -> Vec<Twins> {
             all += 1;
             sessions += usize::from(train.binary_search(&hash).is_ok());
         }
-        Twins { split, sessions: sessions as u64, share: share(sessions, all) }
+        Twins {
+            split,
+            sessions: sessions as u64,
+            share: share(sessions, all),
+        }
     };
     [Split::Val, Split::Test].map(twins).to_vec()
 }

@@ -12,7 +12,10 @@ use Split::{Test, Train, Val};
 
 /// A dataset of sessions given as (item, time, split); every event is a click.
 fn audit(items: u32, sessions: &[&[(u32, i64, Split)]]) -> Audit {
-    let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+    let mut arrays = Arrays {
+        offsets: vec![0],
+        ..Arrays::default()
+    };
     for session in sessions {
         for &(item, time, split) in *session {
             arrays.items.push(item);
@@ -23,15 +26,38 @@ fn audit(items: u32, sessions: &[&[(u32, i64, Split)]]) -> Audit {
         arrays.offsets.push(arrays.items.len() as u64);
     }
     let counts = DatasetCounts {
-        before_length_filter: Counts { sessions: 9, items: 8, clicks: 77, purchases: 6 },
-        after_length_filter: Counts { sessions: sessions.len() as u64, ..Counts::default() },
+        before_length_filter: Counts {
+            sessions: 9,
+            items: 8,
+            clicks: 77,
+            purchases: 6,
+        },
+        after_length_filter: Counts {
+            sessions: sessions.len() as u64,
+            ..Counts::default()
+        },
         dropped: BTreeMap::from([("transaction".to_owned(), 5)]),
     };
-    let source = Source { kind: "csv".into(), synthetic: true, files: Vec::new() };
-    let draft = Draft { source, options: BTreeMap::new(), seed: 0, counts };
+    let source = Source {
+        kind: "csv".into(),
+        synthetic: true,
+        files: Vec::new(),
+    };
+    let draft = Draft {
+        source,
+        options: BTreeMap::new(),
+        seed: 0,
+        counts,
+    };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
-    write(&path, &arrays, &ItemMap::new((0..items).map(|i| i.to_string())).unwrap(), draft).unwrap();
+    write(
+        &path,
+        &arrays,
+        &ItemMap::new((0..items).map(|i| i.to_string())).unwrap(),
+        draft,
+    )
+    .unwrap();
     Audit::new(&Dataset::open(&path).unwrap())
 }
 
@@ -47,8 +73,17 @@ fn lengths_are_nearest_ranks_and_fill_the_bins() {
     assert_eq!((l.min, l.median, l.p90, l.p99, l.max), (1, 4, 20, 51, 51));
     close(l.mean, 10.6);
     let bin = |from, to, sessions| Bin { from, to, sessions };
-    let bins = [bin(1, Some(1), 2), bin(2, Some(2), 1), bin(3, Some(4), 2), bin(5, Some(9), 2), bin(10, Some(19), 1)];
-    assert_eq!(l.histogram, [&bins[..], &[bin(20, Some(50), 1), bin(51, None, 1)]].concat());
+    let bins = [
+        bin(1, Some(1), 2),
+        bin(2, Some(2), 1),
+        bin(3, Some(4), 2),
+        bin(5, Some(9), 2),
+        bin(10, Some(19), 1),
+    ];
+    assert_eq!(
+        l.histogram,
+        [&bins[..], &[bin(20, Some(50), 1), bin(51, None, 1)]].concat()
+    );
 }
 
 #[test]
@@ -60,12 +95,18 @@ fn popularity_counts_the_items_that_occur() {
     assert_eq!(shares, [0.5, 0.5, 0.5, 0.5, 0.8]);
     // Sum over all pairs of |x - y| is 2 (2 + 4 + 4 + 2 + 2 + 0) = 28; Gini = 28 / (2 n^2 mean) = 28 / (2 * 16 * 2.5).
     close(a.popularity.gini, 0.35);
-    close(audit(2, &[&[(0, 0, Train), (1, 1, Train)]]).popularity.gini, 0.0);
+    close(
+        audit(2, &[&[(0, 0, Train), (1, 1, Train)]]).popularity.gini,
+        0.0,
+    );
 }
 
 #[test]
 fn repeats_are_counted_within_a_session_only() {
-    let (a, b) = ([(0, 0, Train), (1, 1, Train), (0, 2, Train), (0, 3, Train)], [(0, 4, Val), (1, 5, Val)]);
+    let (a, b) = (
+        [(0, 0, Train), (1, 1, Train), (0, 2, Train), (0, 3, Train)],
+        [(0, 4, Val), (1, 5, Val)],
+    );
     close(audit(2, &[&a, &b]).repeat_share, 2.0 / 6.0);
 }
 
@@ -82,22 +123,51 @@ fn overlap_is_the_share_that_begins_before_the_other_split_ends() {
             &[(0, 39, Test), (0, 90, Test)],
         ],
     );
-    let found: Vec<_> = a.leaks.overlaps.iter().map(|o| (o.earlier, o.later, o.sessions, o.share)).collect();
+    let found: Vec<_> = a
+        .leaks
+        .overlaps
+        .iter()
+        .map(|o| (o.earlier, o.later, o.sessions, o.share))
+        .collect();
     // Train ends at 30, val at 40; a part that begins at that very moment does not overlap.
-    assert_eq!(found, [(Train, Val, 1, 0.5), (Train, Test, 1, 1.0 / 3.0), (Val, Test, 2, 2.0 / 3.0)]);
+    assert_eq!(
+        found,
+        [
+            (Train, Val, 1, 0.5),
+            (Train, Test, 1, 1.0 / 3.0),
+            (Val, Test, 2, 2.0 / 3.0)
+        ]
+    );
 }
 
 #[test]
 fn overlap_looks_at_the_part_of_a_session_in_the_split() {
     // Leave-last-out: the session began in training, its test part at 9, before the other session's training event.
-    let a = audit(2, &[&[(0, 1, Train), (1, 9, Test)], &[(0, 5, Train), (1, 10, Train), (0, 11, Test)]]);
-    let [overlap] = a.leaks.overlaps[..] else { panic!("val is empty, so there is one pair: {:?}", a.leaks.overlaps) };
-    assert_eq!((overlap.earlier, overlap.later, overlap.sessions, overlap.share), (Train, Test, 1, 0.5));
+    let a = audit(
+        2,
+        &[
+            &[(0, 1, Train), (1, 9, Test)],
+            &[(0, 5, Train), (1, 10, Train), (0, 11, Test)],
+        ],
+    );
+    let [overlap] = a.leaks.overlaps[..] else {
+        panic!("val is empty, so there is one pair: {:?}", a.leaks.overlaps)
+    };
+    assert_eq!(
+        (
+            overlap.earlier,
+            overlap.later,
+            overlap.sessions,
+            overlap.share
+        ),
+        (Train, Test, 1, 0.5)
+    );
 }
 
 #[test]
 fn twins_have_the_same_items_in_the_same_order() {
-    let part = |split: Split, items: &[u32]| items.iter().map(|&i| (i, 0, split)).collect::<Vec<_>>();
+    let part =
+        |split: Split, items: &[u32]| items.iter().map(|&i| (i, 0, split)).collect::<Vec<_>>();
     let log = [
         part(Train, &[0, 1, 2]),
         part(Train, &[0, 1, 2]),
@@ -110,28 +180,53 @@ fn twins_have_the_same_items_in_the_same_order() {
         part(Test, &[0, 1, 2]),
     ];
     let a = audit(4, &log.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let found: Vec<_> = a.leaks.twins.iter().map(|t| (t.split, t.sessions, t.share)).collect();
+    let found: Vec<_> = a
+        .leaks
+        .twins
+        .iter()
+        .map(|t| (t.split, t.sessions, t.share))
+        .collect();
     assert_eq!(found, [(Val, 1, 1.0 / 3.0), (Test, 2, 1.0)]);
 }
 
 #[test]
 fn ties_are_counted_between_neighbours_in_a_session() {
-    let a = audit(1, &[&[(0, 1, Train), (0, 1, Train), (0, 1, Train), (0, 2, Train)], &[(0, 2, Val)]]);
+    let a = audit(
+        1,
+        &[
+            &[(0, 1, Train), (0, 1, Train), (0, 1, Train), (0, 2, Train)],
+            &[(0, 2, Val)],
+        ],
+    );
     close(a.leaks.tied_share, 2.0 / 3.0);
 }
 
 #[test]
 fn a_dataset_without_sessions_is_all_zero() {
     let a = audit(3, &[]);
-    assert_eq!((a.lengths.max, a.lengths.median, a.leaks.overlaps.len()), (0, 0, 0));
-    assert_eq!((a.lengths.mean, a.popularity.gini, a.repeat_share, a.leaks.tied_share), (0.0, 0.0, 0.0, 0.0));
+    assert_eq!(
+        (a.lengths.max, a.lengths.median, a.leaks.overlaps.len()),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (
+            a.lengths.mean,
+            a.popularity.gini,
+            a.repeat_share,
+            a.leaks.tied_share
+        ),
+        (0.0, 0.0, 0.0, 0.0)
+    );
     assert!(!a.to_string().contains("NaN"));
 }
 
 #[test]
 fn the_page_is_plain_and_its_columns_line_up() {
-    let log =
-        [vec![(0, 1, Train), (1, 1, Train), (0, 3, Train)], vec![(0, 2, Val), (1, 4, Val)], vec![(2, 5, Test); 4]];
+    let log = [
+        vec![(0, 1, Train), (1, 1, Train), (0, 3, Train)],
+        vec![(0, 2, Val), (1, 4, Val)],
+        vec![(2, 5, Test); 4],
+    ];
     let mut a = audit(3, &log.iter().map(Vec::as_slice).collect::<Vec<_>>());
     a.dataset = "0123456789abcdef".into();
     let expected = "\

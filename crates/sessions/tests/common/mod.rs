@@ -6,13 +6,25 @@ use prl_sessions::{Arrays, Dataset, DatasetCounts, Draft, ItemMap, Kind, Source,
 
 /// A draft that says nothing.
 pub fn draft() -> Draft {
-    let source = Source { kind: "test".into(), synthetic: true, files: Vec::new() };
-    Draft { source, options: Default::default(), seed: 0, counts: DatasetCounts::default() }
+    let source = Source {
+        kind: "test".into(),
+        synthetic: true,
+        files: Vec::new(),
+    };
+    Draft {
+        source,
+        options: Default::default(),
+        seed: 0,
+        counts: DatasetCounts::default(),
+    }
 }
 
 /// Arrays of sessions of (item, kind, split).
 pub fn arrays(sessions: &[Vec<(u32, Kind, Split)>]) -> Arrays {
-    let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+    let mut arrays = Arrays {
+        offsets: vec![0],
+        ..Arrays::default()
+    };
     for (s, session) in sessions.iter().enumerate() {
         for (t, &(item, kind, split)) in session.iter().enumerate() {
             arrays.items.push(item);

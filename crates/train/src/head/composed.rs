@@ -20,14 +20,22 @@ impl Head {
         let top = logits.max_keepdim(1)?.detach();
         let lse = (logits.broadcast_sub(&top)?.exp()?.sum_keepdim(1)?.log()? + top)?;
         let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
-        let scale = Tensor::from_slice(scale, (scale.len(), 1), &Device::Cpu)?.to_dtype(hidden.dtype())?;
-        let loss = ((lse - logits.gather(&targets, 1)?)? * scale.to_device(hidden.device())?)?.sum_all()?;
+        let scale =
+            Tensor::from_slice(scale, (scale.len(), 1), &Device::Cpu)?.to_dtype(hidden.dtype())?;
+        let loss = ((lse - logits.gather(&targets, 1)?)? * scale.to_device(hidden.device())?)?
+            .sum_all()?;
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
-            return Ok(HeadStep { loss: Some(value), hidden: hidden.clone() });
+            return Ok(HeadStep {
+                loss: Some(value),
+                hidden: hidden.clone(),
+            });
         }
         let grads = loss.backward()?;
-        Ok(HeadStep { loss: Some(value), hidden: self.take(by, &grads, &leaf)? })
+        Ok(HeadStep {
+            loss: Some(value),
+            hidden: self.take(by, &grads, &leaf)?,
+        })
     }
 
     pub(super) fn step_chosen_composed(
@@ -38,8 +46,10 @@ impl Head {
         grads: &[f64],
     ) -> Result<Tensor> {
         let leaf = Var::from_tensor(&hidden.detach())?;
-        let grads = Tensor::from_slice(grads, grads.len(), &Device::Cpu)?.to_dtype(hidden.dtype())?;
-        let loss = (self.chosen(leaf.as_tensor(), items)? * grads.to_device(hidden.device())?)?.sum_all()?;
+        let grads =
+            Tensor::from_slice(grads, grads.len(), &Device::Cpu)?.to_dtype(hidden.dtype())?;
+        let loss = (self.chosen(leaf.as_tensor(), items)? * grads.to_device(hidden.device())?)?
+            .sum_all()?;
         self.take(by, &loss.backward()?, &leaf)
     }
 
@@ -69,7 +79,9 @@ impl Head {
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         // The copy is needed: candle's product of a transposed view is wrong.
-        hidden.matmul(&self.weight.param.t()?.contiguous()?)?.broadcast_add(&self.bias.param)
+        hidden
+            .matmul(&self.weight.param.t()?.contiguous()?)?
+            .broadcast_add(&self.bias.param)
     }
 
     pub(super) fn rank_composed(
@@ -85,21 +97,39 @@ impl Head {
         }
         let ranks = match targets {
             Some(targets) => {
-                let wanted = scores.gather(&Tensor::from_slice(targets, (targets.len(), 1), scores.device())?, 1)?;
-                scores.broadcast_ge(&wanted)?.to_dtype(DType::F32)?.sum(1)?.to_vec1::<f32>()?
+                let wanted = scores.gather(
+                    &Tensor::from_slice(targets, (targets.len(), 1), scores.device())?,
+                    1,
+                )?;
+                scores
+                    .broadcast_ge(&wanted)?
+                    .to_dtype(DType::F32)?
+                    .sum(1)?
+                    .to_vec1::<f32>()?
             }
             None => Vec::new(),
         };
         let k = k.min(scores.dim(1)?);
-        let top = if k == 0 { vec![Vec::new(); scores.dim(0)?] } else { top_k(&scores, k)? };
-        Ok(Ok(Ranking { ranks: ranks.into_iter().map(|r| r as u32).collect(), top }))
+        let top = if k == 0 {
+            vec![Vec::new(); scores.dim(0)?]
+        } else {
+            top_k(&scores, k)?
+        };
+        Ok(Ok(Ranking {
+            ranks: ranks.into_iter().map(|r| r as u32).collect(),
+            top,
+        }))
     }
 }
 
 fn top_k(scores: &Tensor, k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
     let rows = scores.to_vec2::<f32>()?;
     let best = |row: Vec<f32>| {
-        let mut items: Vec<(u32, f32)> = row.into_iter().enumerate().map(|(i, s)| (i as u32, s)).collect();
+        let mut items: Vec<(u32, f32)> = row
+            .into_iter()
+            .enumerate()
+            .map(|(i, s)| (i as u32, s))
+            .collect();
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         items.select_nth_unstable_by(k - 1, order);
         items.truncate(k);

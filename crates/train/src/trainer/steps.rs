@@ -45,30 +45,61 @@ impl<'a> Trainer<'a> {
         ranks: &'a Arc<dyn Ranks>,
     ) -> Result<Self> {
         let config = run.config();
-        let model = run.fresh_model(device)?.with_bf16_head(run.config().bf16_head)?.over(Arc::clone(ranks))?;
-        let progress = if run.checkpoint().exists() { run.checkpoint().load(&model)? } else { Progress::default() };
+        let model = run
+            .fresh_model(device)?
+            .with_bf16_head(run.config().bf16_head)?
+            .over(Arc::clone(ranks))?;
+        let progress = if run.checkpoint().exists() {
+            run.checkpoint().load(&model)?
+        } else {
+            Progress::default()
+        };
         let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
         if total == 0 {
-            return Err(Error::Config("epochs and max_steps must be at least 1".into()));
+            return Err(Error::Config(
+                "epochs and max_steps must be at least 1".into(),
+            ));
         }
         if batches.rows() < ranks.size() {
             let (rows, ranks) = (batches.rows(), ranks.size());
-            return Err(Error::Config(format!("{rows} training rows are too few for {ranks} ranks; start fewer")));
+            return Err(Error::Config(format!(
+                "{rows} training rows are too few for {ranks} ranks; start fewer"
+            )));
         }
         let adam = Adam::new(config.lr.unwrap_or(0.005));
         let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
         if ranks.is_first() {
             let ranks = ranks.size();
             if run.config().bf16_head && !prl_kernels::bf16::is_native() {
-                tracing::warn!("this processor has no AVX-512 BF16: without bf16_head it is quicker");
+                tracing::warn!(
+                    "this processor has no AVX-512 BF16: without bf16_head it is quicker"
+                );
             }
-            tracing::info!(rows = batches.rows(), steps = total, parameters, from = progress.step, ranks, "training");
+            tracing::info!(
+                rows = batches.rows(),
+                steps = total,
+                parameters,
+                from = progress.step,
+                ranks,
+                "training"
+            );
         }
         let model = Trained::Neural(Box::new(model));
         let turns = Turns::after(progress.step, config.seed, config.method.is_double());
         let per_epoch = batches.per_epoch();
-        let trainer = Self { run, data, per_epoch, model, adam, turns, progress, total, device, ranks };
+        let trainer = Self {
+            run,
+            data,
+            per_epoch,
+            model,
+            adam,
+            turns,
+            progress,
+            total,
+            device,
+            ranks,
+        };
         if ranks.is_first() {
             trainer.rewind_metrics()?;
         }
@@ -83,7 +114,8 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome> {
         let steps = self.progress.step + 1..=self.total;
-        let outcome = thread::scope(|scope| self.steps(ahead(scope, batches, steps), stop, observer))?;
+        let outcome =
+            thread::scope(|scope| self.steps(ahead(scope, batches, steps), stop, observer))?;
         if let Some(interrupted) = outcome {
             return Ok(interrupted);
         }
@@ -92,13 +124,19 @@ impl<'a> Trainer<'a> {
             Some(manifest) => Some(manifest),
             None => self.run.manifest()?,
         };
-        let missing = || Error::run(self.run.dir(), "the first rank's manifest is not seen; share the directory");
+        let missing = || {
+            Error::run(
+                self.run.dir(),
+                "the first rank's manifest is not seen; share the directory",
+            )
+        };
         Ok(Outcome::Finished(Box::new(manifest.ok_or_else(missing)?)))
     }
 
     fn finish(&self) -> Result<RunManifest> {
         let weights = self.run.best().hash()?;
-        self.run.finish(&weights, self.data, &self.progress, self.device)
+        self.run
+            .finish(&weights, self.data, &self.progress, self.device)
     }
 
     /// Trains on each step's batch until they end, the run is stale, or it is asked to stop: that outcome alone is returned.
@@ -123,7 +161,9 @@ impl<'a> Trainer<'a> {
                 return self.interrupted(&mut clock).map(Some);
             }
             let turn = self.turns.next(t);
-            let loss = self.neural().step(self.adam, turn, &examples, &mut StepTimes::default())?;
+            let loss = self
+                .neural()
+                .step(self.adam, turn, &examples, &mut StepTimes::default())?;
             self.progress.step = t;
             self.progress.loss_sum += loss;
             self.progress.loss_steps += 1;
@@ -151,17 +191,33 @@ impl<'a> Trainer<'a> {
     }
 
     /// Has the first rank validate; `false` if it was asked to stop before it was done.
-    fn validated(&mut self, clock: &mut Instant, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
+    fn validated(
+        &mut self,
+        clock: &mut Instant,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
         self.compare()?;
-        let done = self.ranks.is_first().then(|| self.evaluate(clock, stop, observer)).transpose();
+        let done = self
+            .ranks
+            .is_first()
+            .then(|| self.evaluate(clock, stop, observer))
+            .transpose();
         let is_cut_short = self.ranks.agree(done)? == Some(false);
         Ok(self.ranks.total(f64::from(is_cut_short)) == 0.0)
     }
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint; or `false`, if it was asked to stop.
-    fn evaluate(&mut self, clock: &mut Instant, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
+    fn evaluate(
+        &mut self,
+        clock: &mut Instant,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
         let val = validate(stop, self.run, &self.model, self.data);
-        let Some(val) = val.map_err(|e| e.at(self.progress.step, "in validation"))? else { return Ok(false) };
+        let Some(val) = val.map_err(|e| e.at(self.progress.step, "in validation"))? else {
+            return Ok(false);
+        };
         // A split without purchases is judged by its clicks.
         let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
         let step = self.progress.step;
@@ -175,7 +231,13 @@ impl<'a> Trainer<'a> {
         self.lap(clock);
         let epoch = step as f64 / self.per_epoch as f64;
         let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
-        let evaluation = Evaluation { step, epoch, loss, seconds: self.progress.seconds, val };
+        let evaluation = Evaluation {
+            step,
+            epoch,
+            loss,
+            seconds: self.progress.seconds,
+            val,
+        };
         (self.progress.loss_sum, self.progress.loss_steps) = (0.0, 0);
         if is_best {
             self.run.best().save(self.neural(), &self.progress, false)?;
@@ -188,7 +250,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&self) -> Result<String> {
-        self.run.checkpoint().save(self.neural(), &self.progress, true)
+        self.run
+            .checkpoint()
+            .save(self.neural(), &self.progress, true)
     }
 
     /// Sees that the ranks are still one model.
@@ -197,11 +261,14 @@ impl<'a> Trainer<'a> {
         if self.ranks.is_alone() {
             return Ok(());
         }
-        let prints = self.ranks.gather(&self.neural().fingerprint()?.to_le_bytes());
+        let prints = self
+            .ranks
+            .gather(&self.neural().fingerprint()?.to_le_bytes());
         match prints.iter().position(|print| *print != prints[0]) {
-            Some(rank) => {
-                Err(Error::Rank { rank, what: format!("its weights at step {step} are not those of rank 0") })
-            }
+            Some(rank) => Err(Error::Rank {
+                rank,
+                what: format!("its weights at step {step} are not those of rank 0"),
+            }),
             None => Ok(()),
         }
     }
@@ -209,10 +276,17 @@ impl<'a> Trainer<'a> {
     /// Drops the lines of `metrics.jsonl` past the checkpoint: those steps are taken again.
     fn rewind_metrics(&self) -> Result<()> {
         let path = self.run.dir().join("metrics.jsonl");
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-        let reached =
-            |line: &&str| serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step);
-        let kept: String = text.lines().filter(reached).flat_map(|line| [line, "\n"]).collect();
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            return Ok(());
+        };
+        let reached = |line: &&str| {
+            serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step)
+        };
+        let kept: String = text
+            .lines()
+            .filter(reached)
+            .flat_map(|line| [line, "\n"])
+            .collect();
         if kept != text {
             write_whole(&path, kept.as_bytes())?;
         }
@@ -220,11 +294,16 @@ impl<'a> Trainer<'a> {
     }
 
     fn is_stale(&self) -> bool {
-        self.run.config().patience.is_some_and(|p| self.progress.stale >= p)
+        self.run
+            .config()
+            .patience
+            .is_some_and(|p| self.progress.stale >= p)
     }
 
     fn lap(&mut self, clock: &mut Instant) {
-        self.progress.seconds += std::mem::replace(clock, Instant::now()).elapsed().as_secs_f64();
+        self.progress.seconds += std::mem::replace(clock, Instant::now())
+            .elapsed()
+            .as_secs_f64();
     }
 
     fn neural(&self) -> &Model {

@@ -26,31 +26,60 @@ pub const ITEMS: u32 = 60;
 /// Writes the log as a prepared dataset of `sessions` sessions of 6 events and returns its directory.
 pub fn ring(dir: &Path, sessions: usize) -> PathBuf {
     let mut rng = prl_seed::stream(11, "ring", 0);
-    let mut arrays = Arrays { offsets: vec![0], ..Arrays::default() };
+    let mut arrays = Arrays {
+        offsets: vec![0],
+        ..Arrays::default()
+    };
     for s in 0..sessions {
-        let split = [Split::Test, Split::Val].get(s % 10).copied().unwrap_or(Split::Train);
+        let split = [Split::Test, Split::Val]
+            .get(s % 10)
+            .copied()
+            .unwrap_or(Split::Train);
         let mut item = rng.random_range(0..ITEMS);
         for t in 0..6 {
             arrays.items.push(item);
-            arrays.kinds.push(if item % 5 == 0 { Kind::Purchase } else { Kind::Click });
+            arrays.kinds.push(if item % 5 == 0 {
+                Kind::Purchase
+            } else {
+                Kind::Click
+            });
             arrays.times.push((s * 10 + t) as i64);
             arrays.splits.push(split);
-            item = if rng.random_bool(0.8) { (item + 1) % ITEMS } else { rng.random_range(0..ITEMS) };
+            item = if rng.random_bool(0.8) {
+                (item + 1) % ITEMS
+            } else {
+                rng.random_range(0..ITEMS)
+            };
         }
         arrays.offsets.push(arrays.items.len() as u64);
     }
     let out = dir.join("ring");
     let items = ItemMap::new((0..ITEMS).map(|i| format!("item-{i}"))).unwrap();
-    let source = Source { kind: "test".into(), synthetic: true, files: Vec::new() };
-    let draft = Draft { source, options: Default::default(), seed: 0, counts: DatasetCounts::default() };
+    let source = Source {
+        kind: "test".into(),
+        synthetic: true,
+        files: Vec::new(),
+    };
+    let draft = Draft {
+        source,
+        options: Default::default(),
+        seed: 0,
+        counts: DatasetCounts::default(),
+    };
     write(&out, &arrays, &items, draft).unwrap();
     out
 }
 
 /// Settings that train on it in a second or two.
 pub fn quick(data: PathBuf) -> Config {
-    let mut config =
-        Config { data, batch_size: 64, lr: Some(0.01), eval_every: 50, max_steps: Some(200), ..Config::default() };
+    let mut config = Config {
+        data,
+        batch_size: 64,
+        lr: Some(0.01),
+        eval_every: 50,
+        max_steps: Some(200),
+        ..Config::default()
+    };
     config.model.dim = 16;
     config.model.window = 5;
     config
@@ -59,7 +88,8 @@ pub fn quick(data: PathBuf) -> Config {
 /// Asserts that two runs ended alike, to the bit: weights, moments, metrics (their times apart), and what is used.
 pub fn same_end(a: &Path, b: &Path) {
     for file in ["best/weights", "checkpoint/weights", "checkpoint/moments"] {
-        let [a, b] = [a, b].map(|run| std::fs::read(run.join(format!("{file}.safetensors"))).unwrap());
+        let [a, b] =
+            [a, b].map(|run| std::fs::read(run.join(format!("{file}.safetensors"))).unwrap());
         assert!(a == b, "{file} differ");
     }
     assert_eq!(metrics(a), metrics(b));

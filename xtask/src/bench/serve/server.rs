@@ -27,15 +27,30 @@ impl Server {
     pub(super) fn start(prl: &Path, run: &Path) -> Result<Self> {
         let log = root().join("target/serving/log");
         let mut serve = Command::new(prl);
-        serve.arg("serve").arg("--run").arg(run).args(["--addr", "127.0.0.1:0"]).stdin(Stdio::null());
-        let process = serve.stderr(File::create(&log)?).spawn().context("failed to run prl")?;
-        let mut server = Self { process, address: String::new() };
+        serve
+            .arg("serve")
+            .arg("--run")
+            .arg(run)
+            .args(["--addr", "127.0.0.1:0"])
+            .stdin(Stdio::null());
+        let process = serve
+            .stderr(File::create(&log)?)
+            .spawn()
+            .context("failed to run prl")?;
+        let mut server = Self {
+            process,
+            address: String::new(),
+        };
         let start = Instant::now();
         while !server.is_ready(&log) {
             if let Some(status) = server.process.try_wait()? {
                 bail!("the server ended with {status}; see {}", log.display());
             }
-            ensure!(start.elapsed() < PATIENCE, "the server is not ready; see {}", log.display());
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "the server is not ready; see {}",
+                log.display()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(server)
@@ -43,11 +58,15 @@ impl Server {
 
     fn is_ready(&mut self, log: &Path) -> bool {
         let log = std::fs::read_to_string(log).unwrap_or_default();
-        let told = log.lines().find_map(|line| line.strip_prefix("listening on http://"));
+        let told = log
+            .lines()
+            .find_map(|line| line.strip_prefix("listening on http://"));
         self.address = told.unwrap_or_default().to_owned();
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(&self.address)?;
-            stream.write_all(b"GET /health/ready HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+            stream.write_all(
+                b"GET /health/ready HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n",
+            )?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)
@@ -68,7 +87,10 @@ impl Server {
 
     /// Ends it as an operator would, and sees that it ends well.
     pub(super) fn stop(mut self) -> Result<()> {
-        let asked = Command::new("kill").arg(self.process.id().to_string()).status().context("failed to run kill")?;
+        let asked = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status()
+            .context("failed to run kill")?;
         ensure!(asked.success(), "kill failed");
         let status = self.process.wait()?;
         ensure!(status.success(), "the server ended with {status}");

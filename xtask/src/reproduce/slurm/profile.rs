@@ -51,14 +51,36 @@ impl Profile {
     /// # Errors
     /// If the file cannot be read, has another key, or asks for nothing to run on.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-        let profile: Self = toml::from_str(&text).with_context(|| format!("{} is no profile", path.display()))?;
-        ensure!(profile.cpus > 0, "{}: cpus must be at least 1", path.display());
-        ensure!(profile.at_once != Some(0), "{}: at_once must be at least 1", path.display());
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let profile: Self =
+            toml::from_str(&text).with_context(|| format!("{} is no profile", path.display()))?;
+        ensure!(
+            profile.cpus > 0,
+            "{}: cpus must be at least 1",
+            path.display()
+        );
+        ensure!(
+            profile.at_once != Some(0),
+            "{}: at_once must be at least 1",
+            path.display()
+        );
         let lines = profile.flags.iter().chain(&profile.setup);
-        let breaks =
-            lines.chain([&profile.partition, &profile.account, &profile.time, &profile.memory].into_iter().flatten());
-        ensure!(!breaks.into_iter().any(|line| line.contains('\n')), "{}: a value spans lines", path.display());
+        let breaks = lines.chain(
+            [
+                &profile.partition,
+                &profile.account,
+                &profile.time,
+                &profile.memory,
+            ]
+            .into_iter()
+            .flatten(),
+        );
+        ensure!(
+            !breaks.into_iter().any(|line| line.contains('\n')),
+            "{}: a value spans lines",
+            path.display()
+        );
         Ok(profile)
     }
 
@@ -72,8 +94,12 @@ impl Profile {
             ("mem", self.memory.clone()),
             ("gpus", (self.gpus > 0).then(|| self.gpus.to_string())),
         ];
-        let own = optional.into_iter().filter_map(|(flag, value)| Some(format!("--{flag}={}", value?)));
-        own.chain(self.flags.iter().cloned()).map(|flag| format!("#SBATCH {flag}")).collect()
+        let own = optional
+            .into_iter()
+            .filter_map(|(flag, value)| Some(format!("--{flag}={}", value?)));
+        own.chain(self.flags.iter().cloned())
+            .map(|flag| format!("#SBATCH {flag}"))
+            .collect()
     }
 
     /// The device of its runs.
@@ -96,12 +122,30 @@ mod tests {
         };
         let profile =
             read("partition = \"a100\"\ntime = \"4:00:00\"\ngpus = 1\nat_once = 8\nflags = [\"--qos=low\"]").unwrap();
-        let lines = ["--partition=a100", "--time=4:00:00", "--cpus-per-task=2", "--mem=8G", "--gpus=1", "--qos=low"];
-        assert_eq!(profile.directives(), lines.map(|line| format!("#SBATCH {line}")));
+        let lines = [
+            "--partition=a100",
+            "--time=4:00:00",
+            "--cpus-per-task=2",
+            "--mem=8G",
+            "--gpus=1",
+            "--qos=low",
+        ];
+        assert_eq!(
+            profile.directives(),
+            lines.map(|line| format!("#SBATCH {line}"))
+        );
         assert_eq!(profile.device(), "cuda");
         assert_eq!(read("").unwrap(), Profile::default());
         assert!(read("gpu = 1").unwrap_err().contains("unknown field `gpu`"));
-        assert!(read("cpus = 0").unwrap_err().contains("cpus must be at least 1"));
-        assert!(read("time = \"\"\"1:00\n2\"\"\"").unwrap_err().contains("spans lines"));
+        assert!(
+            read("cpus = 0")
+                .unwrap_err()
+                .contains("cpus must be at least 1")
+        );
+        assert!(
+            read("time = \"\"\"1:00\n2\"\"\"")
+                .unwrap_err()
+                .contains("spans lines")
+        );
     }
 }

@@ -28,7 +28,10 @@ impl Submission<'_> {
     /// into the queue; a preempted one goes back by itself.
     pub fn array(&self, profile: &Profile) -> String {
         let at_once = profile.at_once.map(|n| format!("%{n}")).unwrap_or_default();
-        let (tasks, log) = (quoted(self.dir.join("tasks.jsonl")), self.dir.join("%a.log"));
+        let (tasks, log) = (
+            quoted(self.dir.join("tasks.jsonl")),
+            self.dir.join("%a.log"),
+        );
         format!(
             "#!/bin/sh\n#SBATCH --job-name=prl\n#SBATCH --array=0-{}{at_once}\n#SBATCH --output={}\n\
              #SBATCH --open-mode=append\n#SBATCH --requeue\n#SBATCH --signal=B:USR1@{NOTICE}\n{}\n{}\
@@ -55,7 +58,11 @@ impl Submission<'_> {
 
     /// The job after the array: it makes no run and writes the pages, whatever became of the runs.
     pub fn gather(&self, profile: &Profile) -> String {
-        let profile = Profile { gpus: 0, cpus: 1, ..profile.clone() };
+        let profile = Profile {
+            gpus: 0,
+            cpus: 1,
+            ..profile.clone()
+        };
         let choice: Vec<String> = self.choice.iter().map(quoted).collect();
         format!(
             "#!/bin/sh\n#SBATCH --job-name=prl-pages\n#SBATCH --output={}\n{}\n{}export PRL_BIN={}\n{} reproduce {} --code {}\n",
@@ -71,12 +78,19 @@ impl Submission<'_> {
 }
 
 fn setup(profile: &Profile) -> String {
-    profile.setup.iter().map(|line| format!("{line}\n")).collect()
+    profile
+        .setup
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// A word of a shell script.
 fn quoted(word: impl AsRef<std::ffi::OsStr>) -> String {
-    format!("'{}'", word.as_ref().to_string_lossy().replace('\'', "'\\''"))
+    format!(
+        "'{}'",
+        word.as_ref().to_string_lossy().replace('\'', "'\\''")
+    )
 }
 
 #[cfg(test)]
@@ -99,15 +113,27 @@ mod tests {
             tasks: 24,
             choice: &choice,
         };
-        let profile = Profile { at_once: Some(4), setup: vec!["module load cuda".into()], ..Profile::default() };
+        let profile = Profile {
+            at_once: Some(4),
+            setup: vec!["module load cuda".into()],
+            ..Profile::default()
+        };
         let array = submission.array(&profile);
-        for line in ["#SBATCH --array=0-23%4", "#SBATCH --requeue", "module load cuda", "export PRL_BIN='/bin/prl'"] {
+        for line in [
+            "#SBATCH --array=0-23%4",
+            "#SBATCH --requeue",
+            "module load cuda",
+            "export PRL_BIN='/bin/prl'",
+        ] {
             assert!(array.lines().any(|found| found == line), "{line}: {array}");
         }
         assert!(
             array.contains("perform --tasks '/runs/slurm/1/tasks.jsonl' --index \"$SLURM_ARRAY_TASK_ID\" --threads 2")
         );
         let gather = submission.gather(&profile);
-        assert!(gather.ends_with("'/bin/xtask' reproduce '--scale' 'paper' --code 'c0de'\n"), "{gather}");
+        assert!(
+            gather.ends_with("'/bin/xtask' reproduce '--scale' 'paper' --code 'c0de'\n"),
+            "{gather}"
+        );
     }
 }

@@ -26,22 +26,34 @@ impl Layer<'_> {
     /// a block may share.
     pub(super) fn scored(&self, gpu: &Gpu, hidden: &Tensor) -> Result<Option<Scored>> {
         let ((batch, width), items) = (self.sizes(hidden)?, self.bias.elem_count());
-        let shared = ROWS * width.next_multiple_of(COLUMNS) + 2 * ITEMS * COLUMNS + 2 * ITEMS + 4 * ROWS;
+        let shared =
+            ROWS * width.next_multiple_of(COLUMNS) + 2 * ITEMS * COLUMNS + 2 * ITEMS + 4 * ROWS;
         if shared > gpu.shared()? {
             return Ok(None);
         }
         let slabs = batch.div_ceil(ROWS);
-        let each = items.div_ceil((gpu.processors()? / slabs.max(1)).max(1)).next_multiple_of(4);
+        let each = items
+            .div_ceil((gpu.processors()? / slabs.max(1)).max(1))
+            .next_multiple_of(4);
         let n = items.div_ceil(each);
         let (scores, ends) = (gpu.room(batch * stride(items))?, gpu.room(2 * batch * n)?);
         let mut shape = blocks(n, THREADS, shared);
         shape.grid_dim.1 = slabs as u32;
-        with([hidden, self.weight, self.bias], |[hidden, weight, bias]| {
-            let given = [hidden, weight, bias].map(Arg::from);
-            let sizes = [batch, items, width, stride(items), each].map(|size| Arg::Word(size as u32));
-            let found = [(&scores).into(), (&ends).into()];
-            gpu.launch(HEAD_SCORES, "head_scores", shape, &[given.as_slice(), &found, &sizes].concat())
-        })?;
+        with(
+            [hidden, self.weight, self.bias],
+            |[hidden, weight, bias]| {
+                let given = [hidden, weight, bias].map(Arg::from);
+                let sizes =
+                    [batch, items, width, stride(items), each].map(|size| Arg::Word(size as u32));
+                let found = [(&scores).into(), (&ends).into()];
+                gpu.launch(
+                    HEAD_SCORES,
+                    "head_scores",
+                    shape,
+                    &[given.as_slice(), &found, &sizes].concat(),
+                )
+            },
+        )?;
         Ok(Some(Scored { scores, ends, n }))
     }
 }

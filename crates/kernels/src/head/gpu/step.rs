@@ -12,7 +12,11 @@ const TILE: usize = 32;
 /// Columns of the weight in a block.
 const COLUMNS: usize = 64;
 /// Kernels, by the rows of the batch that a block may hold.
-const KERNELS: [(usize, &str); 3] = [(32, "head_step_32"), (64, "head_step_64"), (256, "head_step_256")];
+const KERNELS: [(usize, &str); 3] = [
+    (32, "head_step_32"),
+    (64, "head_step_64"),
+    (256, "head_step_256"),
+];
 
 /// First and second moments of a parameter.
 pub type Moments<'a> = [&'a Tensor; 2];
@@ -38,8 +42,11 @@ impl Layer<'_> {
         losses: Losses,
         watch: &Watch,
     ) -> Result<Tensor> {
-        let (gpu, (batch, width), items) = (Gpu::of(hidden)?, hidden.dims2()?, self.bias.elem_count());
-        if weight.iter().any(|m| m.dims() != self.weight.dims()) || bias.iter().any(|m| m.elem_count() != items) {
+        let (gpu, (batch, width), items) =
+            (Gpu::of(hidden)?, hidden.dims2()?, self.bias.elem_count());
+        if weight.iter().any(|m| m.dims() != self.weight.dims())
+            || bias.iter().any(|m| m.elem_count() != items)
+        {
             bail!(
                 "head: weight {:?} and moments {:?} and {:?}",
                 self.weight.shape(),
@@ -49,7 +56,11 @@ impl Layer<'_> {
         }
         let room = gpu.shared()?;
         let mut there = KERNELS.iter().filter(|(rows, _)| shared(*rows) <= room);
-        let Some(&(rows, kernel)) = there.clone().find(|(rows, _)| *rows >= batch).or(there.next_back()) else {
+        let Some(&(rows, kernel)) = there
+            .clone()
+            .find(|(rows, _)| *rows >= batch)
+            .or(there.next_back())
+        else {
             bail!("head: blocks of this GPU share {room} numbers, which is too few")
         };
         let slabs = width.div_ceil(COLUMNS);
@@ -65,28 +76,64 @@ impl Layer<'_> {
             [&weight_sum, &bias_sum, &parts].map(Arg::from),
             [factors(step).as_slice(), &[watch.word().into()]].concat(),
         );
-        let all = [hidden, self.weight, weight[0], weight[1], self.bias, bias[0], bias[1]];
-        with(all, |[hidden, w, w_first, w_second, b, b_first, b_second]| {
-            let Losses { scores, targets, scales, logs, .. } = &losses;
-            let given: [Arg; 5] = [scores.into(), hidden.into(), targets.into(), scales.into(), logs.into()];
-            let layer = [b, w, w_first, w_second].map(Arg::from);
-            for start in (0..batch).step_by(rows) {
-                let sizes = [start, batch, items, stride(items), width, each].map(|size| Arg::Word(size as u32));
-                let mut shape = blocks(chunks, 2 * rows as u32, shared(rows));
-                shape.grid_dim.1 = slabs as u32;
-                let args = [given.as_slice(), &layer, &sums, &sizes, &factors].concat();
-                gpu.launch(HEAD_STEP, kernel, shape, &args)?;
-                // The bias moves last: all blocks read it.
-                let n = if start + rows < batch { 0 } else { items };
-                let sizes = [start, rows, width, chunks].map(|size| Arg::Word(size as u32));
-                let bias = [b.into(), b_first.into(), b_second.into(), (&bias_sum).into(), (n as u32).into()];
-                let mut shape = blocks(rows.min(batch - start), 4 * COLUMNS as u32, 0);
-                shape.grid_dim.1 = slabs as u32;
-                let args = [&[(&parts).into(), (&to).into()], sizes.as_slice(), &bias, &factors].concat();
-                gpu.launch(HEAD_STEP, "head_step_end", shape, &args)?;
-            }
-            Ok(())
-        })?;
+        let all = [
+            hidden,
+            self.weight,
+            weight[0],
+            weight[1],
+            self.bias,
+            bias[0],
+            bias[1],
+        ];
+        with(
+            all,
+            |[hidden, w, w_first, w_second, b, b_first, b_second]| {
+                let Losses {
+                    scores,
+                    targets,
+                    scales,
+                    logs,
+                    ..
+                } = &losses;
+                let given: [Arg; 5] = [
+                    scores.into(),
+                    hidden.into(),
+                    targets.into(),
+                    scales.into(),
+                    logs.into(),
+                ];
+                let layer = [b, w, w_first, w_second].map(Arg::from);
+                for start in (0..batch).step_by(rows) {
+                    let sizes = [start, batch, items, stride(items), width, each]
+                        .map(|size| Arg::Word(size as u32));
+                    let mut shape = blocks(chunks, 2 * rows as u32, shared(rows));
+                    shape.grid_dim.1 = slabs as u32;
+                    let args = [given.as_slice(), &layer, &sums, &sizes, &factors].concat();
+                    gpu.launch(HEAD_STEP, kernel, shape, &args)?;
+                    // The bias moves last: all blocks read it.
+                    let n = if start + rows < batch { 0 } else { items };
+                    let sizes = [start, rows, width, chunks].map(|size| Arg::Word(size as u32));
+                    let bias = [
+                        b.into(),
+                        b_first.into(),
+                        b_second.into(),
+                        (&bias_sum).into(),
+                        (n as u32).into(),
+                    ];
+                    let mut shape = blocks(rows.min(batch - start), 4 * COLUMNS as u32, 0);
+                    shape.grid_dim.1 = slabs as u32;
+                    let args = [
+                        &[(&parts).into(), (&to).into()],
+                        sizes.as_slice(),
+                        &bias,
+                        &factors,
+                    ]
+                    .concat();
+                    gpu.launch(HEAD_STEP, "head_step_end", shape, &args)?;
+                }
+                Ok(())
+            },
+        )?;
         to.tensor((batch, width))
     }
 }

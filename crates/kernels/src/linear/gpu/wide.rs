@@ -8,12 +8,31 @@ use crate::pick::gpu::{column_sums, gate};
 
 impl Linear {
     /// Makes y.
-    pub(super) fn wide_there(&self, gpu: &Gpu, [x, weight, bias]: [View<'_>; 3], y: View<'_>) -> Result<()> {
-        let Self { inputs, outputs, relu } = *self;
+    pub(super) fn wide_there(
+        &self,
+        gpu: &Gpu,
+        [x, weight, bias]: [View<'_>; 3],
+        y: View<'_>,
+    ) -> Result<()> {
+        let Self {
+            inputs,
+            outputs,
+            relu,
+        } = *self;
         let n = x.len / inputs;
-        gpu.product([n, outputs, inputs], rows(x, inputs), rows(weight, outputs), rows(y, outputs))?;
+        gpu.product(
+            [n, outputs, inputs],
+            rows(x, inputs),
+            rows(weight, outputs),
+            rows(y, outputs),
+        )?;
         let sizes = [n * outputs, outputs].map(|n| (n as u32).into());
-        gpu.launch(ROWS, "add_bias", each(n * outputs), &[y.into(), bias.into(), sizes[0], sizes[1], relu.into()])
+        gpu.launch(
+            ROWS,
+            "add_bias",
+            each(n * outputs),
+            &[y.into(), bias.into(), sizes[0], sizes[1], relu.into()],
+        )
     }
 
     /// Makes the gradients of x, weight and bias.
@@ -25,12 +44,30 @@ impl Linear {
         grad: View<'_>,
         [dx, dweight, dbias]: [View<'_>; 3],
     ) -> Result<()> {
-        let Self { inputs, outputs, relu } = *self;
-        let gated = if relu { Some(gate(gpu, y, grad)?) } else { None };
+        let Self {
+            inputs,
+            outputs,
+            relu,
+        } = *self;
+        let gated = if relu {
+            Some(gate(gpu, y, grad)?)
+        } else {
+            None
+        };
         let grad = gated.as_ref().map_or(grad, view);
         let (n, by_row) = (x.len / inputs, rows(grad, outputs));
-        gpu.product([n, inputs, outputs], by_row, rows(weight, outputs).turned(), rows(dx, inputs))?;
-        gpu.product([inputs, outputs, n], rows(x, inputs).turned(), by_row, rows(dweight, outputs))?;
+        gpu.product(
+            [n, inputs, outputs],
+            by_row,
+            rows(weight, outputs).turned(),
+            rows(dx, inputs),
+        )?;
+        gpu.product(
+            [inputs, outputs, n],
+            rows(x, inputs).turned(),
+            by_row,
+            rows(dweight, outputs),
+        )?;
         column_sums(gpu, grad, outputs, dbias)
     }
 }
