@@ -8,19 +8,21 @@ use super::{File, Finding};
 /// each line names only crates above it.
 const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
-    ("kernels", &["seed"]),
+    ("testkit", &["seed"]),
+    ("kernels", &["seed", "testkit"]),
     ("sessions", &["seed"]),
     ("eval", &["seed", "sessions"]),
     ("synth", &["seed"]),
     ("data", &["seed", "sessions"]),
-    ("nn", &["seed", "kernels"]),
-    ("encoders", &["seed", "kernels", "nn"]),
-    ("core", &["seed", "kernels", "nn"]),
+    ("nn", &["seed", "testkit", "kernels"]),
+    ("encoders", &["seed", "testkit", "kernels", "nn"]),
+    ("core", &["seed", "testkit", "kernels", "nn"]),
     ("baselines", &["sessions"]),
     (
         "train",
         &[
             "seed",
+            "testkit",
             "kernels",
             "sessions",
             "eval",
@@ -58,7 +60,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("polars", &["data"]),
     (
         "candle",
-        &["kernels", "nn", "encoders", "core", "train", "cli"],
+        &[
+            "testkit", "kernels", "nn", "encoders", "core", "train", "cli",
+        ],
     ),
     ("axum", &["serve"]),
 ];

@@ -3,10 +3,10 @@
 use super::{File, Finding};
 
 /// A file longer than this holds two ideas.
-const MOST_LINES: usize = 450;
+const MOST_LINES: usize = 600;
 
 /// From here on it is worth a thought.
-const MANY_LINES: usize = 400;
+const MANY_LINES: usize = 530;
 
 /// Macros that stand for code that is not there; written in halves, as this file is checked too.
 const UNFINISHED: [&str; 2] = [concat!("todo", "!"), concat!("unimplemented", "!")];
