@@ -121,7 +121,7 @@ fn serve(dir: &Path, port: u16) -> Process {
 
 /// nginx with the project's configuration, before two servers on other ports than those in it.
 fn nginx(dir: &Path, front: u16, behind: [u16; 2]) -> Process {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nginx.conf");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deploy/nginx.conf");
     let text = fs::read_to_string(path).unwrap();
     let text = text.replace(":8080", &format!(":{front}"));
     let text = text
