@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::binary::cargo;
+use crate::programs::cargo;
 use crate::tidy;
 
 /// The checks made by cargo: a name, the arguments, and the rustup component that must be there.

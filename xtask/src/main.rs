@@ -1,26 +1,22 @@
 //! The project's own chores, as `cargo xtask <task>`. Each task is a file; this one only names them.
 
 mod bench;
-mod binary;
 mod ci;
-mod files;
-mod html;
-mod machine;
 mod pack;
-mod packed;
-mod plot;
+mod programs;
 mod reliability;
 mod reproduce;
-mod sheet;
 mod stand_in;
 mod tidy;
 mod timed;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use prl_experiments::Workspace;
 
 /// The project's own chores.
 #[derive(Parser)]
@@ -33,12 +29,12 @@ struct Args {
 #[derive(Subcommand)]
 enum Task {
     /// The paper's tables, from raw logs or synthetic stand-ins
-    Reproduce(Box<reproduce::Args>),
+    Reproduce(reproduce::Args),
     /// How the runs of `reproduce` stand: done, running, queued, failed
-    Status(Box<reproduce::status::Args>),
+    Status(reproduce::Args),
     /// One task of a cluster's job array
     #[command(hide = true)]
-    Perform(reproduce::PerformArgs),
+    Perform(reproduce::Args),
     /// Speed, memory and growth: training steps, evaluation, preparation
     Bench(Box<bench::Args>),
     /// One folder for a machine with a GPU but neither Rust nor network: programs, data, and a script that starts them
@@ -55,7 +51,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let task = Args::parse().task;
-    match packed::find().and_then(|()| perform(task)) {
+    match find_workspace().and_then(|()| perform(task)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -66,9 +62,9 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<()> {
     match task {
-        Task::Reproduce(args) => reproduce::run(*args),
-        Task::Status(args) => reproduce::status::run(&args),
-        Task::Perform(args) => reproduce::perform(&args),
+        Task::Reproduce(args) => reproduce::run("reproduce", &args),
+        Task::Status(args) => reproduce::run("status", &args),
+        Task::Perform(args) => reproduce::run("perform", &args),
         Task::Bench(args) => bench::run(*args),
         Task::Pack(args) => pack::run(&args),
         Task::StandIn => stand_in::run(),
@@ -78,10 +74,23 @@ fn perform(task: Task) -> Result<()> {
     }
 }
 
-/// The root of the repository, where every task works; or the folder that `pack` made, which is laid out like it.
+/// Workspace of this process; set once, at the start.
+static WORKSPACE: OnceLock<Workspace> = OnceLock::new();
+
+fn find_workspace() -> Result<()> {
+    let workspace = Workspace::find()?;
+    WORKSPACE.get_or_init(|| workspace);
+    Ok(())
+}
+
+/// The repository or bundle that the tasks work in.
+fn workspace() -> &'static Workspace {
+    WORKSPACE.get_or_init(Workspace::repository)
+}
+
+/// Root directory of the [`workspace`].
 fn root() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    packed::here().map_or_else(|| xtask.parent().unwrap_or(xtask), |pack| &pack.folder)
+    &workspace().root
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::files::write_whole;
-use crate::packed::{self, Built};
-use crate::{binary, root};
+use crate::{programs, root};
+use prl_experiments::write_file;
+use prl_experiments::{bundle, code_version};
 
 /// Flags of `pack`.
 #[derive(clap::Args)]
@@ -36,7 +36,10 @@ const RUN: &str = r#"#!/bin/sh
 # Starts a program of this folder with the GPU's libraries in reach: ./run prl train --device cuda --data data/NAME --out OUT
 here=$(cd "$(dirname "$0")" && pwd)
 program=$1
-shift
+case $program in
+  reproduce | status) program=prl-reproduce ;;
+  *) shift ;;
+esac
 found=
 for library in libcublas.so.13 libcurand.so.10 libcudart.so.13 libcuda.so.1; do
   for place in ${CUDA_LIBRARIES:-} /usr/local/nvidia /usr/local/cuda* /usr/lib/x86_64-linux-gnu \
@@ -64,33 +67,34 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|data| dataset_name(data))
         .collect::<Result<Vec<_>>>()?;
-    let prl = binary::prl_without_readers(&args.device)?;
-    let built = Built::now(&prl)?;
+    let prl = programs::prl_without_readers(&args.device)?;
+    let built = code_version::build_info(crate::workspace(), &prl)?;
     let mut programs = vec![
         ("prl", prl),
-        ("step_speed", binary::step_speed(&args.device)?),
-        ("xtask", binary::xtask()?),
+        ("step_speed", programs::step_speed(&args.device)?),
+        ("prl-reproduce", programs::prl_reproduce()?),
+        ("xtask", programs::xtask()?),
     ];
     if args.device.starts_with("cuda") {
-        programs.extend(binary::GPU_TESTS.into_iter().zip(binary::gpu_tests()?));
+        programs.extend(programs::GPU_TESTS.into_iter().zip(programs::gpu_tests()?));
     }
     let out = std::path::absolute(&args.out)?;
     let part = out.with_extension("part");
-    fs::create_dir_all(part.join(packed::PROGRAMS))
+    fs::create_dir_all(part.join(bundle::PROGRAMS_DIR))
         .with_context(|| format!("failed to make {}", part.display()))?;
     for (name, program) in &programs {
-        copy(program, &part.join(packed::PROGRAMS).join(name))?;
+        copy(program, &part.join(bundle::PROGRAMS_DIR).join(name))?;
     }
     copy_files(&root().join(PYTHON), &part.join(PYTHON))?;
-    fs::create_dir_all(part.join(packed::DATA))?;
+    fs::create_dir_all(part.join(bundle::DATA_DIR))?;
     for (data, name) in args.data.iter().zip(&names) {
-        copy_files(data, &part.join(packed::DATA).join(name))?;
+        copy_files(data, &part.join(bundle::DATA_DIR).join(name))?;
     }
-    write_whole(
-        &part.join(packed::BUILT),
+    write_file(
+        &part.join(bundle::BUILD_INFO_FILE),
         serde_json::to_string_pretty(&built)?,
     )?;
-    write_whole(&part.join("run"), RUN)?;
+    write_file(&part.join("run"), RUN)?;
     executable(&part.join("run"))?;
     fs::rename(&part, &out)?;
     println!("{}: try ./run prl --version there", args.out.display());

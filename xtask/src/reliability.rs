@@ -20,9 +20,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
 use crate::root;
+use prl_experiments::Machine;
+use prl_experiments::write_file;
+use prl_report::markdown_table;
 use row::Row;
 use runs::Runs;
 
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
     let runs = Runs::new()?;
     let out = args.out.clone().unwrap_or_else(|| root().join("results"));
     let kept = out.join("reliability.jsonl");
-    let (mut rows, commit) = (read(&kept)?, Machine::here().commit);
+    let (mut rows, commit) = (read(&kept)?, Machine::detect(crate::workspace()).commit);
     let is_asked = |name: &str| args.only.iter().any(|only| only == name);
     let is_due = |name: &str| is_asked(name) || (args.only.is_empty() && name != LIBFUZZER);
     for (name, part) in PARTS.iter().filter(|(name, _)| is_due(name)) {
@@ -105,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         // The promises' own order.
         rows.sort_by_key(|found| found.row.promise);
-        write_whole(
+        write_file(
             &kept,
             rows.iter()
                 .map(|found| Ok(serde_json::to_string(found)? + "\n"))
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let page = page(&rows);
     println!("{page}");
-    write_whole(&out.join("reliability.md"), &page)?;
+    write_file(&out.join("reliability.md"), &page)?;
     let lost: u64 = rows.iter().map(|found| found.row.lost).sum();
     ensure!(lost == 0, "{lost} were lost");
     Ok(())
@@ -159,6 +160,6 @@ fn page(rows: &[Found]) -> String {
     format!(
         "# Reliability\n\nWritten by `cargo xtask reliability`. Lost is what did not come out as promised. [Lines](reliability.jsonl).\n\n{}\n{table}\n## What \
          a promise leaves out\n\n{excluded}",
-        Machine::here().to_markdown()
+        Machine::detect(crate::workspace()).to_markdown()
     )
 }

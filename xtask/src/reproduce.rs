@@ -1,180 +1,38 @@
-//! `cargo xtask reproduce`: the paper's tables and figures from raw logs, or from synthetic stand-ins where there are none.
-//!
-//! Everything is done by the `prl` binary, in a directory a run; results are read from those directories alone. So what is
-//! done is skipped, a kill loses one run's last steps, and a second call with nothing left only writes the pages again. A run
-//! that failed is not tried again unless that is asked for. Two at once on the same directories: the second is refused.
+//! Forwards `reproduce`, `status` and `perform` to the `prl-reproduce` program of `prl-report`.
 
-mod cases;
-mod choice;
-pub mod code;
-mod csvs;
-mod data;
-mod devices;
-mod figures;
-#[cfg(test)]
-mod fixture;
-mod forest;
-mod index;
-mod index_table;
-mod markdown;
-mod matrix;
-mod notes;
-mod outcome;
-mod page;
-mod panel;
-mod paper;
-mod prl;
-mod progress;
-mod queue;
-mod rows;
-mod schedule;
-mod significance;
-mod slurm;
-mod spec;
-pub mod status;
-mod study;
-mod sweep;
-mod task;
+use std::process::Command;
 
-use std::path::PathBuf;
+use anyhow::{Result, bail};
 
-use anyhow::{Result, bail, ensure};
+use crate::{programs, workspace};
 
-use crate::machine::Machine;
-use choice::{Choice, Planned};
-pub use matrix::{ENCODERS, METHODS};
-use notes::Count;
-use outcome::Outcome;
-use prl::Prl;
-use queue::Compute;
-use significance::Tests;
-
-/// Flags of `reproduce`.
+/// Flags that are passed on unread, `--help` included.
 #[derive(clap::Args)]
+#[command(disable_help_flag = true)]
 pub struct Args {
-    #[command(flatten)]
-    choice: Choice,
-    /// Runs at a time
-    #[arg(long, default_value_t = 1)]
-    jobs: usize,
-    /// auto, cpu, cuda or cuda:N; cuda spreads the runs over all GPUs
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Threads of all runs together [default: one for each core]
-    #[arg(long)]
-    threads: Option<usize>,
-    /// Try again what failed before
-    #[arg(long, conflicts_with = "code")]
-    retry_failed: bool,
-    /// What makes the runs: this machine, or a Slurm cluster (a job array, and a job after it for the pages)
-    #[arg(long, value_enum, default_value = "local")]
-    launcher: Launcher,
-    /// What the cluster gives each run: partition, time, cpus, memory, gpus, at_once, .. in a TOML file
-    #[arg(long)]
-    profile: Option<PathBuf>,
-    /// Print the cluster's scripts and submit nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    flags: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Launcher {
-    Local,
-    Slurm,
-}
-
-/// Runs what is not done and writes the pages.
-pub fn run(args: Args) -> Result<()> {
-    ensure!(args.jobs > 0, "--jobs must be at least 1");
-    let profile = args
-        .profile
-        .as_deref()
-        .map(slurm::Profile::read)
-        .transpose()?
-        .unwrap_or_default();
-    let device = if args.launcher == Launcher::Slurm {
-        profile.device()
+/// Runs a subcommand of `prl-reproduce` in place of this process.
+pub fn run(subcommand: &str, args: &Args) -> Result<()> {
+    let mut command = if let Some(bundle) = workspace().bundle() {
+        let [program] = bundle.programs(["prl-reproduce"])?;
+        Command::new(program)
     } else {
-        &args.device
+        let mut cargo = programs::cargo();
+        cargo.args(["run", "--quiet", "--package", "prl-report", "--"]);
+        // Relative paths in the flags refer to the caller's directory.
+        cargo.current_dir(std::env::current_dir()?);
+        cargo
     };
-    let _held = args.choice.hold()?;
-    let planned = args.choice.plan(device)?;
-    let Planned {
-        study,
-        prl,
-        runs,
-        out,
-    } = &planned;
-    if args.launcher == Launcher::Slurm {
-        let todo = queue::todo(study, &queue::look(study), args.retry_failed);
-        return slurm::submit(
-            study,
-            &todo,
-            prl,
-            &profile,
-            runs,
-            &args.choice.flags()?,
-            args.dry_run,
-        );
-    }
-    let (paper, tests) = (paper::rows()?, Tests::default());
-    let write = |outcomes: &[_]| page::write(study, outcomes, &paper, &tests, out);
-    let threads = args
-        .threads
-        .unwrap_or(study.machine.cores)
-        .div_euclid(args.jobs)
-        .max(1);
-    let compute = Compute {
-        threads,
-        devices: devices::of_jobs(&args.device, args.jobs),
-        retry_failed: args.retry_failed,
+    command.arg(subcommand).args(&args.flags);
+    #[cfg(unix)]
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let error = match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => error,
     };
-    let (outcomes, failed) = if args.choice.is_of_the_past() {
-        let outcomes = queue::look(study);
-        write(&outcomes)?;
-        (outcomes, 0)
-    } else {
-        queue::run(study, prl, &compute, write)?
-    };
-    println!("{}", out.join("README.md").display());
-    let before = Count::of(&outcomes).failed - failed;
-    if before > 0 {
-        eprintln!(
-            "{before} runs failed before and were not tried again; --retry-failed tries them"
-        );
-    }
-    if failed > 0 {
-        bail!("{failed} runs failed; their cells say why")
-    } else {
-        Ok(())
-    }
-}
-
-/// Flags of `perform`.
-#[derive(clap::Args)]
-pub struct PerformArgs {
-    /// A submission's tasks.jsonl
-    #[arg(long)]
-    tasks: PathBuf,
-    /// Which of them
-    #[arg(long)]
-    index: usize,
-    #[arg(long)]
-    threads: usize,
-    #[arg(long)]
-    device: String,
-}
-
-/// Carries out one task of a submission: what each index of a job array does.
-pub fn perform(args: &PerformArgs) -> Result<()> {
-    let task = slurm::task(&args.tasks, args.index)?;
-    match task.attempt(
-        &Prl::find(&args.device)?,
-        &Machine::here(),
-        args.threads,
-        &args.device,
-    )? {
-        Outcome::Failed(failure) => bail!("{}: {}", task.dir.display(), failure.message),
-        _ => Ok(()),
-    }
+    bail!("failed to start prl-reproduce: {error}")
 }

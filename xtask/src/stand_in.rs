@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{binary, root};
+use crate::{programs, root};
 
 /// The files of candle's kernels that a training comes to.
 const OF_CANDLE: [&str; 7] = [
@@ -22,7 +22,7 @@ const NAMES: [&str; 3] = ["libcuda.so.1", "libcublas.so.13", "libcurand.so.10"];
 /// Makes the library and runs the tests on it.
 pub fn run() -> Result<()> {
     let home = cuda_home()?;
-    let tests = binary::gpu_tests()?;
+    let tests = programs::gpu_tests()?;
     let dir = root().join("target/stand-in");
     fs::create_dir_all(&dir)?;
     let kernels = candle_kernels()?;
@@ -96,7 +96,7 @@ fn cuda_home() -> Result<PathBuf> {
 
 /// Where cargo keeps the sources of candle's kernels.
 fn candle_kernels() -> Result<PathBuf> {
-    let output = binary::cargo()
+    let output = programs::cargo()
         .args([
             "metadata",
             "--format-version",

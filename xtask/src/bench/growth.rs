@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 
 use super::results;
 use super::steps::Case;
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
-use crate::plot::{self, Chart, Line};
-use crate::reproduce::ENCODERS;
-use crate::{binary, root, sheet, timed};
+use crate::{programs, root, timed};
+use prl_experiments::Machine;
+use prl_experiments::matrix::ENCODERS;
+use prl_experiments::write_file;
+use prl_report::line_chart::{self, Chart, Line};
+use prl_report::markdown_table;
+use prl_report::svg;
 
 /// Flags of `bench growth`.
 #[derive(clap::Args)]
@@ -71,19 +73,19 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .flat_map(|growth| growth.lines.iter().flat_map(|(_, points)| points));
     let raw: String = points.map(|(_, line)| format!("{line}\n")).collect();
-    write_whole(&results().join("growth.jsonl"), raw)?;
+    write_file(&results().join("growth.jsonl"), raw)?;
     let mut page = format!(
         "# Growth\n\nBatch 256, fp32 unless a line says otherwise, {} threads; medians of {} steps, each case in a \
          process of its own, whose peak is MB. The logs are SYNTHETIC, in RC15's format. Both axes of a chart are logarithmic. [Raw lines](growth.jsonl).\n\n{}",
         args.threads,
         args.steps,
-        Machine::here().to_markdown()
+        Machine::detect(crate::workspace()).to_markdown()
     );
     for growth in &growths {
         let file = format!("growth-{}.svg", growth.x);
-        write_whole(
+        write_file(
             &results().join(&file),
-            sheet::alone(&plot::svg(&[growth.chart()])?),
+            svg::standalone(&line_chart::svg(&[growth.chart()])?),
         )?;
         page += &format!(
             "\n## {}\n\n{}\n\n![]({file})\n\n{}",
@@ -92,14 +94,14 @@ pub fn run(args: &Args) -> Result<()> {
             growth.table()
         );
     }
-    write_whole(&results().join("growth.md"), &page)?;
+    write_file(&results().join("growth.md"), &page)?;
     println!("{page}");
     Ok(())
 }
 
 /// The log: what `prl prepare` takes.
 fn events(args: &Args) -> Result<Growth> {
-    let prl = binary::prl("cpu")?;
+    let prl = programs::prl("cpu")?;
     let mut points = Vec::new();
     for &events in &args.events {
         eprintln!("preparing {events} events");

@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::results;
 use super::steps::{Case, shown};
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
 use crate::timed::median;
+use prl_experiments::Machine;
+use prl_experiments::write_file;
+use prl_report::markdown_table;
 use torch::Torch;
 pub use torch::environment;
 
@@ -284,14 +285,14 @@ fn write(args: &Args, raw: &str, cases: &[([String; 3], Rounds)]) -> Result<()> 
         args.steps,
         modes(is_cuda),
         args.name(),
-        Machine::here().to_markdown(),
+        Machine::detect(crate::workspace()).to_markdown(),
         figures(is_cuda)
             .iter()
             .map(|figure| table(figure, cases, is_cuda))
             .collect::<String>()
     );
-    write_whole(&results().join(format!("{}.jsonl", args.name())), raw)?;
-    write_whole(&results().join(format!("{}.md", args.name())), page)
+    write_file(&results().join(format!("{}.jsonl", args.name())), raw)?;
+    write_file(&results().join(format!("{}.md", args.name())), page)
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{peers, results};
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
 use crate::timed::{self, median};
-use crate::{binary, root};
+use crate::{programs, root};
+use prl_experiments::Machine;
+use prl_experiments::write_file;
+use prl_report::markdown_table;
 
 /// Flags of `bench prepare`.
 #[derive(clap::Args)]
@@ -64,7 +65,7 @@ const LOGS: [Log; 2] = [
 
 /// Prepares everything, keeps the raw lines and writes a page.
 pub fn run(args: &Args) -> Result<()> {
-    let prl = binary::prl("cpu")?;
+    let prl = programs::prl("cpu")?;
     let python = args
         .python
         .clone()
@@ -88,9 +89,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     lines.extend(first_steps);
     let raw: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    write_whole(&results().join("prepare.jsonl"), raw)?;
+    write_file(&results().join("prepare.jsonl"), raw)?;
     let page = page(args, &lines);
-    write_whole(&results().join("prepare.md"), &page)?;
+    write_file(&results().join("prepare.md"), &page)?;
     println!("{page}");
     Ok(())
 }
@@ -210,7 +211,7 @@ fn first_step(prl: &Path, data: &Path) -> Result<f64> {
 
 /// Rows a second that are cut into batches, a line for each kind of method.
 fn batches(log: &Log, data: &Path) -> Result<Vec<Value>> {
-    let mut cargo = binary::cargo();
+    let mut cargo = programs::cargo();
     cargo.args([
         "run",
         "--quiet",
@@ -283,7 +284,7 @@ fn page(args: &Args, lines: &[Value]) -> String {
          the process.\n\n{}\n{}\nCutting batches, on one thread that runs ahead of training; and the time from `prl train` \
          (GRU, PRL) to the end of its first step, on the CPU:\n\n{}",
         args.rounds,
-        Machine::here().to_markdown(),
+        Machine::detect(crate::workspace()).to_markdown(),
         markdown_table(&header, 3, &preparation),
         markdown_table(&training_header, 1, &training)
     )

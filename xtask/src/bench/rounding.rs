@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::results;
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
-use crate::{binary, root, timed};
+use crate::{programs, root, timed};
+use prl_experiments::Machine;
+use prl_experiments::write_file;
+use prl_report::markdown_table;
 
 /// Flags of `bench rounding`.
 #[derive(clap::Args)]
@@ -42,7 +43,7 @@ const METRICS: [&str; 4] = ["HR@5", "NDCG@5", "HR@20", "NDCG@20"];
 
 /// Trains and evaluates everything, keeps the raw lines and writes a page.
 pub fn run(args: &Args) -> Result<()> {
-    let prl = binary::prl("cpu")?;
+    let prl = programs::prl("cpu")?;
     let data = std::path::absolute(&args.data)?;
     let dir = root().join("target/bench/rounding");
     let file = data.join("manifest.json");
@@ -198,12 +199,12 @@ fn write(args: &Args, manifest: &Value, lines: &[Value]) -> Result<()> {
         args.epochs,
         inside.iter().sum::<usize>(),
         inside.len() * METRICS.len(),
-        Machine::here().to_markdown(),
+        Machine::detect(crate::workspace()).to_markdown(),
         markdown_table(&of_means, 2, &means),
         markdown_table(&header, 2, &rows)
     );
-    write_whole(&results().join("rounding.jsonl"), raw)?;
-    write_whole(&results().join("rounding.md"), page)
+    write_file(&results().join("rounding.jsonl"), raw)?;
+    write_file(&results().join("rounding.md"), page)
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::results;
-use crate::binary;
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
+use crate::programs;
+use prl_experiments::Machine;
+use prl_experiments::write_file;
+use prl_report::markdown_table;
 use server::Server;
 
 /// A 99th percentile above this is no service any more: the rates stop here.
@@ -94,7 +95,7 @@ fn build() -> Result<Programs> {
         "--examples",
     ];
     let lean = ["--no-default-features", "--features", FEATURES];
-    let [prl, ask, load] = binary::build(
+    let [prl, ask, load] = programs::build(
         &[&what[..], &lean[..]].concat(),
         ["prl", "ask_speed", "load"],
         "cpu",
@@ -107,7 +108,7 @@ fn measure(args: &Args, case: &Case<'_>, programs: &Programs) -> Result<Vec<Valu
     let run = model::run(case, &programs.prl)?;
     let mut lines = Vec::new();
     let mut add = |kind: &str, mut line: Value| {
-        let said = json!({ "kind": kind, "encoder": case.encoder, "items": case.items, "machine": Machine::here().lines() });
+        let said = json!({ "kind": kind, "encoder": case.encoder, "items": case.items, "machine": Machine::detect(crate::workspace()).lines() });
         if let (Some(line), Some(said)) = (line.as_object_mut(), said.as_object()) {
             line.extend(said.clone());
         }
@@ -177,8 +178,8 @@ fn keep(case: &Case<'_>, lines: &[Value]) -> Result<()> {
     all.retain(|line| line["encoder"] != case.encoder || line["items"] != case.items);
     all.extend_from_slice(lines);
     let raw: String = all.iter().map(|line| format!("{line}\n")).collect();
-    write_whole(&path, raw)?;
-    write_whole(&results().join("serve.md"), page(&all))
+    write_file(&path, raw)?;
+    write_file(&results().join("serve.md"), page(&all))
 }
 
 fn page(lines: &[Value]) -> String {

@@ -8,10 +8,11 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::results;
-use crate::binary;
-use crate::files::{markdown_table, write_whole};
-use crate::machine::Machine;
+use crate::programs;
 use crate::timed;
+use prl_experiments::Machine;
+use prl_experiments::write_file;
+use prl_report::markdown_table;
 
 /// Flags of `bench`.
 #[derive(clap::Args)]
@@ -72,7 +73,7 @@ impl Default for Case<'_> {
 impl Case<'_> {
     /// Times it in a process of its own: the bench's line, one JSON object.
     pub fn measure(&self, threads: usize, steps: usize, device: &str) -> Result<String> {
-        let mut bench = Command::new(binary::step_speed(device)?);
+        let mut bench = Command::new(programs::step_speed(device)?);
         bench.args([
             "--json",
             "--encoders",
@@ -136,9 +137,9 @@ pub fn run(args: StepsArgs) -> Result<()> {
     } else {
         "steps"
     };
-    write_whole(&out.join(format!("{name}.jsonl")), &raw)?;
+    write_file(&out.join(format!("{name}.jsonl")), &raw)?;
     let page = page(&args, &lines);
-    write_whole(
+    write_file(
         &out.join(if name == "cuda" {
             "cuda.md"
         } else {
@@ -175,7 +176,7 @@ fn page(args: &StepsArgs, lines: &[Value]) -> String {
         args.threads,
         args.device,
         args.steps,
-        Machine::here().to_markdown(),
+        Machine::detect(crate::workspace()).to_markdown(),
         table(lines, peak, is_cuda)
     )
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::row::{Promise, Row};
 use super::runs::{Runs, is_unfinished, same_end};
-use crate::reproduce::{ENCODERS, METHODS};
+use prl_experiments::matrix::{ENCODERS, METHODS};
 
 /// The fractional parts of its multiples lie evenly wherever one stops: moments of a run's course, never the same ones.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;

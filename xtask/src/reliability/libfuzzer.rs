@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::row::{Promise, Row};
 use super::runs::Runs;
-use crate::{binary, root};
+use crate::{programs, root};
 
 /// What writes the first inputs, and the targets.
 const PROGRAMS: [&str; 10] = [
@@ -35,7 +35,7 @@ struct Told {
 
 /// Runs the targets for some minutes, all at once; a line for all of them.
 pub fn run(runs: &Runs, minutes: f64) -> Result<Vec<Row>> {
-    let [seeds, targets @ ..] = binary::with_libfuzzer(PROGRAMS)?;
+    let [seeds, targets @ ..] = programs::with_libfuzzer(PROGRAMS)?;
     // What the targets write in passing: small, and left behind by a process that is ended.
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{binary, root};
+use crate::{programs, root};
 
 /// The binaries, and a folder to work in.
 pub struct Runs {
@@ -23,7 +23,7 @@ impl Runs {
     pub fn new() -> Result<Self> {
         let [prl, smoke] = match (std::env::var_os("PRL_BIN"), std::env::var_os("PRL_SMOKE")) {
             (Some(prl), Some(smoke)) => [prl, smoke].map(PathBuf::from),
-            _ => binary::prl_and_smoke()?,
+            _ => programs::prl_and_smoke()?,
         };
         let dir = root().join("target/reliability");
         if dir.exists() {

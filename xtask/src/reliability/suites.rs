@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::row::{Promise, Row};
-use crate::binary::cargo;
+use crate::programs::cargo;
 use crate::tidy;
 
 /// A test file: its crate, its name, its promise, and what it tries.

@@ -52,7 +52,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serve",
         ],
     ),
-    ("xtask", &["sessions", "eval", "baselines"]),
+    ("experiments", &["sessions", "eval", "baselines"]),
+    ("report", &["sessions", "eval", "baselines", "experiments"]),
+    ("xtask", &["sessions", "experiments", "report"]),
 ];
 
 /// The large dependencies (all names that start so), and the only crates that may use them directly.
@@ -238,7 +240,7 @@ mod tests {
             }])
             .len()
         };
-        assert_eq!(found("[dependencies]\nprl-eval.workspace = true\n"), 0);
+        assert_eq!(found("[dependencies]\nprl-report.workspace = true\n"), 0);
         assert_eq!(
             found("[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n"),
             2

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 
 use super::Args;
 use crate::bench::steps::Case;
-use crate::packed;
 use crate::root;
 use crate::timed;
 
@@ -96,7 +95,7 @@ impl Drop for Torch<'_> {
 }
 
 fn step(args: &Args, python: &Path) -> Command {
-    let mut step = packed::foreign(python);
+    let mut step = crate::workspace().foreign_command(python);
     step.current_dir(root().join("xtask/parity")).arg("step.py");
     step.args([
         "--threads",

@@ -1,0 +1,151 @@
+//! Programs of this repository that the tasks run, built by cargo or taken from the bundle.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use prl_experiments::programs;
+
+use crate::workspace;
+
+/// The cargo that runs this task, with the repository's root as its directory.
+pub fn cargo() -> Command {
+    programs::cargo(workspace())
+}
+
+/// Path of the `prl` binary for a device, built in release.
+///
+/// # Errors
+/// If it does not build.
+pub fn prl(device: &str) -> Result<PathBuf> {
+    programs::prl(workspace(), device)
+}
+
+/// Builds programs in one call of cargo and returns their paths, see [`programs::build`].
+///
+/// # Errors
+/// If they do not build, or the bundle lacks one.
+pub fn build<const N: usize>(
+    packages: &[&str],
+    names: [&str; N],
+    device: &str,
+) -> Result<[PathBuf; N]> {
+    programs::build(workspace(), packages, names, device)
+}
+
+/// The `prl` binary without the readers of raw logs, which take longest to build: trains and
+/// recommends from prepared data.
+///
+/// # Errors
+/// If it does not build.
+pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
+    let lean = [
+        "--package",
+        "prl-cli",
+        "--no-default-features",
+        "--features",
+        "gru,caser,nextitnet,sasrec",
+    ];
+    let [prl] = build(&lean, ["prl"], device)?;
+    Ok(prl)
+}
+
+/// The benchmark of training steps for a device.
+///
+/// # Errors
+/// If it does not build.
+pub fn step_speed(device: &str) -> Result<PathBuf> {
+    let [bench] = build(
+        &["--package", "prl-train", "--example", "step_speed"],
+        ["step_speed"],
+        device,
+    )?;
+    Ok(bench)
+}
+
+/// The program that runs and reports the experiments.
+///
+/// # Errors
+/// If it does not build.
+pub fn prl_reproduce() -> Result<PathBuf> {
+    let names = ["prl-reproduce"];
+    let [program] = build(&["--package", "prl-report"], names, "cpu")?;
+    Ok(program)
+}
+
+/// This program.
+///
+/// # Errors
+/// If it does not build.
+pub fn xtask() -> Result<PathBuf> {
+    let [xtask] = build(&["--package", "xtask"], ["xtask"], "cpu")?;
+    Ok(xtask)
+}
+
+/// Names of the test programs that need a GPU: operations and training.
+pub const GPU_TESTS: [&str; 2] = ["gpu_ops", "gpu"];
+
+/// The programs of [`GPU_TESTS`].
+///
+/// # Errors
+/// If they do not build, as without a CUDA toolkit.
+pub fn gpu_tests() -> Result<[PathBuf; 2]> {
+    let packages = [
+        "--package",
+        "prl-kernels",
+        "--package",
+        "prl-train",
+        "--test",
+        "gpu_ops",
+        "--test",
+        "gpu",
+    ];
+    build(&packages, GPU_TESTS, "cuda")
+}
+
+/// The `prl` binary and the smoke test of the fuzz targets, built together to share dependencies.
+///
+/// # Errors
+/// If they do not build.
+pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
+    build(
+        &["--package", "prl-cli", "--package", "prl-fuzz"],
+        ["prl", "smoke"],
+        "cpu",
+    )
+}
+
+/// Programs of the fuzz package with libFuzzer: edge coverage counters and AddressSanitizer, whose
+/// flag needs `RUSTC_BOOTSTRAP` on stable Rust.
+///
+/// # Errors
+/// If they do not build, for example without a C++ compiler or AddressSanitizer.
+pub fn with_libfuzzer<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> {
+    const FLAGS: [&str; 7] = [
+        "-Cpasses=sancov-module",
+        "-Cllvm-args=-sanitizer-coverage-level=4",
+        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+        "-Cllvm-args=-sanitizer-coverage-pc-table",
+        "-Cllvm-args=-sanitizer-coverage-trace-compares",
+        "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+        "-Zsanitizer=address",
+    ];
+    let mut cargo = cargo();
+    cargo.args([
+        "build",
+        "--profile",
+        "fuzz",
+        "--package",
+        "prl-fuzz",
+        "--features",
+        "libfuzzer",
+    ]);
+    // With an explicit target, the flags do not apply to build scripts and macros.
+    cargo
+        .args(["--target", "host-tuple"])
+        .env("RUSTFLAGS", FLAGS.join(" "))
+        .env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("RUSTC_WRAPPER", workspace().root.join("fuzz/rustc.sh"));
+    programs::run_build(cargo, names)
+        .context("libFuzzer and AddressSanitizer need a C++ compiler, and Linux or macOS")
+}
