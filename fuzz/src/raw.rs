@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use prl_data::{Options, Source, Table, prepare};
-use prl_sessions::Dataset;
+use prl_dataset::Dataset;
 
 use crate::{said, scratch};
 

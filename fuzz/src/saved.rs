@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use prl_core::Ask;
-use prl_sessions::{
-    Arrays, Audit, Dataset, DatasetCounts, Draft, FileEntry, ItemMap, Kind, Source, Split, write,
+use prl_dataset::{
+    Arrays, Audit, Dataset, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write,
 };
+use prl_fs::FileEntry;
 use prl_train::{Config, Device, Event, Observer, Run, train};
 use serde_json::{Value, json};
 
@@ -55,7 +56,7 @@ fn small_dataset() -> &'static Path {
             synthetic: true,
             files: Vec::new(),
         };
-        let draft = Draft {
+        let draft = ManifestInput {
             source,
             options: Default::default(),
             seed: 0,
@@ -104,7 +105,7 @@ fn replace<'a>(dir: &Path, files: &[&'a str], manifest: &str, input: &[u8]) -> O
     let object = value.as_object_mut()?;
     for entry in object.get_mut("files")?.as_array_mut()? {
         if entry["name"] == base {
-            *entry = json!(FileEntry::of(base, rest));
+            *entry = json!(FileEntry::new(base, rest));
         }
     }
     // Without this the first difference would be the last thing looked at.

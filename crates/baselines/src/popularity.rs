@@ -1,6 +1,6 @@
 //! The most frequent items of the training log, whoever asks.
 
-use prl_sessions::{Dataset, Split};
+use prl_dataset::{Dataset, Split};
 
 use crate::Baseline;
 

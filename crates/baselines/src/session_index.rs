@@ -3,7 +3,7 @@
 //! Sessions are numbered by when they ended, so a session's number is its age: no times are kept, and a list of falling
 //! numbers is a list from the latest session back.
 
-use prl_sessions::{Dataset, Split};
+use prl_dataset::{Dataset, Split};
 
 use crate::Popularity;
 

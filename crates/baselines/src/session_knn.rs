@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use prl_sessions::Dataset;
+use prl_dataset::Dataset;
 use serde::{Deserialize, Serialize};
 
 use crate::Baseline;

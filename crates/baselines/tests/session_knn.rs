@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use prl_baselines::{Baseline, KnnArrays, KnnError, KnnOptions, SessionKnn};
-use prl_sessions::{Arrays, Dataset, DatasetCounts, Draft, ItemMap, Kind, Source, Split, write};
+use prl_dataset::{
+    Arrays, Dataset, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write,
+};
 use proptest::prelude::*;
 
 /// Sessions of (item, split, time).
@@ -31,7 +33,7 @@ fn dataset(dir: &Path, items: u32, log: &Log) -> Dataset {
         synthetic: true,
         files: Vec::new(),
     };
-    let draft = Draft {
+    let draft = ManifestInput {
         source,
         options: Default::default(),
         seed: 0,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use prl_sessions::Split;
+use prl_dataset::Split;
 use prl_train::{Cases, Run, evaluate};
 
 use crate::flags::{Compute, FromRun, Prompt, named};

@@ -95,19 +95,29 @@ fn code(error: &anyhow::Error) -> u8 {
         return match error {
             prl_train::Error::Config(_) => USAGE,
             prl_train::Error::Data(e) => of_data(e),
+            prl_train::Error::Fs(e) => of_fs(e),
             prl_train::Error::EmptySplit { .. } | prl_train::Error::OtherDataset { .. } => {
                 BAD_INPUT
             }
             _ => FAILED,
         };
     }
+    if let Some(error) = error.downcast_ref::<prl_fs::Error>() {
+        return of_fs(error);
+    }
     return error.downcast_ref().map_or(FAILED, of_data);
 
-    fn of_data(error: &prl_sessions::Error) -> u8 {
+    fn of_data(error: &prl_dataset::Error) -> u8 {
         match error {
-            prl_sessions::Error::Io { .. }
-            | prl_sessions::Error::Occupied { .. }
-            | prl_sessions::Error::Busy { .. } => FAILED,
+            prl_dataset::Error::Fs(e) => of_fs(e),
+            prl_dataset::Error::Occupied { .. } => FAILED,
+            _ => BAD_INPUT,
+        }
+    }
+
+    fn of_fs(error: &prl_fs::Error) -> u8 {
+        match error {
+            prl_fs::Error::Io { .. } | prl_fs::Error::Busy { .. } => FAILED,
             _ => BAD_INPUT,
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use prl_sessions::{Audit, Dataset};
+use prl_dataset::{Audit, Dataset};
 
 use crate::say::say;
 

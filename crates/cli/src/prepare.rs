@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare};
-use prl_sessions::Counts;
+use prl_dataset::Counts;
 
 use crate::apart;
 use crate::exit::Usage;
@@ -119,7 +119,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         say!("{}", serde_json::to_string(&manifest)?)?;
         return Ok(());
     }
-    let counts = &manifest.draft.counts;
+    let counts = &manifest.input.counts;
     say!("{}: dataset {}", out.display(), manifest.dataset)?;
     say!(
         "{:<28}{:>12}{:>12}{:>12}{:>12}",

@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 
 use anyhow::Context;
 use prl_core::Ask;
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 use prl_train::{Answer, Event, Run, Trained};
 use serde::{Deserialize, Serialize};
 

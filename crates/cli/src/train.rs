@@ -127,7 +127,7 @@ impl Args {
     fn config(&self) -> anyhow::Result<Config> {
         let mut table = match &self.config {
             Some(path) => {
-                let text = String::from_utf8(prl_sessions::read_at_most(path, MOST_SETTINGS)?);
+                let text = String::from_utf8(prl_fs::read_at_most(path, MOST_SETTINGS)?);
                 let text = text.with_context(|| path.display().to_string())?;
                 let table: toml::Table = text
                     .parse()

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use prl_core::{Ask, Goal};
+use prl_dataset::{Dataset, Split};
 use prl_eval::{Case, PerMetric, Report, TOP};
-use prl_sessions::{Dataset, Split};
 use prl_train::{Cases, Run, report, rows};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -115,14 +115,14 @@ impl<'a> Remote<'a> {
             .max(1);
         let mut said = Cases {
             cases: Vec::with_capacity(rows.len()),
-            sessions: rows.session_of_rows(),
+            sessions: rows.session_of_examples(),
             top: Vec::new(),
         };
         let (start, mut asked, mut bytes) = (Instant::now(), Vec::new(), 0);
         for row in 0..rows.len() {
             // A window as long as any session is the whole history.
             let batch = rows.batch([row], longest, None);
-            let history = &batch.windows.items[..batch.windows.steps[0] as usize];
+            let history = &batch.windows.items[..batch.windows.time_steps[0] as usize];
             said.cases.push(Case {
                 kind: batch.kinds[0],
                 rank: 0,

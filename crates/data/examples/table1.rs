@@ -18,7 +18,7 @@ fn main() -> Result<(), Error> {
             input: paths.into_iter().next().unwrap_or_default(),
         },
     };
-    let counts = prepare(&Options::new(source), &out)?.draft.counts;
+    let counts = prepare(&Options::new(source), &out)?.input.counts;
     println!(
         "before the length filter: {:?}",
         counts.before_length_filter

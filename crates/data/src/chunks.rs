@@ -1,6 +1,6 @@
 //! A file in chunks of whole records, so that memory holds a few chunks, whatever the file's size.
 
-use prl_sessions::SourceFile;
+use prl_dataset::SourceFile;
 
 use crate::error::{Error, Result};
 use crate::input::{Input, Stream};

@@ -1,6 +1,6 @@
 //! Tables in delimited text: CSV by column mapping, and RecBole's `.inter`.
 
-use prl_sessions::SourceFile;
+use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
 use crate::dropped::Dropped;

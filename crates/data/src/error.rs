@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// The dataset could not be written.
     #[error(transparent)]
-    Write(#[from] prl_sessions::Error),
+    Write(#[from] prl_dataset::Error),
 }
 
 /// A place in a file.

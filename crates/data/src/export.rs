@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
-use prl_sessions::{Arrays, Kind};
+use prl_dataset::{Arrays, Kind};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use prl_sessions::SourceFile;
+use prl_dataset::SourceFile;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};

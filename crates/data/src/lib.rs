@@ -1,7 +1,7 @@
 //! From a raw log to a prepared dataset.
 //!
 //! [`prepare()`] reads RetailRocket, RC15, any CSV or Parquet table or a RecBole `.inter` file, filters and indexes it by the
-//! protocol, splits it and writes what [`prl_sessions`] reads. The one design decision here is that **a file is read once,
+//! protocol, splits it and writes what [`prl_dataset`] reads. The one design decision here is that **a file is read once,
 //! as a stream of chunks**: unpacked, hashed, checked and parsed on the way into compact columns, a few chunks at once, so
 //! memory is bounded by the events that are kept and not by the file, and whatever is wrong is known by its line. RC15's
 //! clicks, of which few are kept, wait in temporary files beside the dataset.

@@ -1,7 +1,7 @@
 //! The events of a raw log as plain columns, and the plain passes over them. Rows stand in file order until
 //! [`Log::order`] puts them in the one total order: session, time, file order.
 
-use prl_sessions::{Counts, Kind};
+use prl_dataset::{Counts, Kind};
 
 use crate::ids::{IdColumn, Ids};
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use polars::prelude::*;
-use prl_sessions::SourceFile;
+use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
 use crate::dropped::Dropped;

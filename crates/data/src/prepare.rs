@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use prl_sessions::{Arrays, DatasetCounts, Draft, ItemMap, Manifest, SourceFile};
+use prl_dataset::{Arrays, DatasetCounts, ItemMap, Manifest, ManifestInput, SourceFile};
 
 use crate::dropped::{Dropped, Reason};
 use crate::error::{Error, Result};
@@ -47,8 +47,8 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
         .as_ref()
         .map(|path| export::stage(path, out, sessions, &log.item_ids, &arrays));
     let export = export.transpose()?;
-    let draft = Draft {
-        source: prl_sessions::Source {
+    let draft = ManifestInput {
+        source: prl_dataset::Source {
             kind: options.source.name().into(),
             synthetic: paths(&options.source).into_iter().any(input::is_synthetic),
             files,
@@ -61,7 +61,7 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
             dropped,
         },
     };
-    let manifest = prl_sessions::write(out, &arrays, &items, draft)?;
+    let manifest = prl_dataset::write(out, &arrays, &items, draft)?;
     export.map_or(Ok(()), Staged::publish)?;
     Ok(manifest)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use prl_sessions::{Kind, SourceFile};
+use prl_dataset::{Kind, SourceFile};
 use rand::seq::index;
 
 use crate::dropped::{Dropped, Reason};

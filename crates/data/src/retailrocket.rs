@@ -1,6 +1,6 @@
 //! RetailRocket's `events.csv`, by the steps of the SQN code: purchases are what was added to the cart.
 
-use prl_sessions::{Kind, SourceFile};
+use prl_dataset::{Kind, SourceFile};
 
 use crate::dropped::{Dropped, Reason};
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use prl_sessions::Split;
+use prl_dataset::Split;
 use rand::seq::SliceRandom;
 
 use crate::options::{Options, SplitRule};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 
 use crate::columns::Columns;
 use crate::dropped::{Dropped, Reason};

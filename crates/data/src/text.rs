@@ -3,7 +3,7 @@
 use std::iter::once;
 use std::sync::Arc;
 
-use prl_sessions::SourceFile;
+use prl_dataset::SourceFile;
 
 use crate::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::{Error, Place, Result};

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use prl_data::{Options, Source, prepare};
-use prl_sessions::{Counts, Dataset};
+use prl_dataset::{Counts, Dataset};
 
 fn slice() -> Option<PathBuf> {
     let beside = concat!(
@@ -25,7 +25,7 @@ fn the_slice_has_the_known_counts() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("prepared");
     let manifest = prepare(&Options::new(Source::RetailRocket { input }), &out).unwrap();
-    let counts = manifest.draft.counts;
+    let counts = manifest.input.counts;
     let expected = Counts {
         sessions: 16_566,
         items: 10_985,
@@ -33,7 +33,7 @@ fn the_slice_has_the_known_counts() {
         purchases: 1_598,
     };
     assert_eq!(counts.before_length_filter, expected);
-    let rows: u64 = manifest.draft.source.files.iter().map(|f| f.rows).sum();
+    let rows: u64 = manifest.input.source.files.iter().map(|f| f.rows).sum();
     let after = counts.after_length_filter;
     assert_eq!(
         rows,

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use polars::prelude::*;
 use prl_data::{Options, Source, SplitRule, Table, TimeUnit as Unit};
-use prl_sessions::{Dataset, Kind};
+use prl_dataset::{Dataset, Kind};
 
 /// Two sessions in file order; times tie, and a purchase stands before a click of the same time.
 const ROWS: [(&str, i64, &str, &str); 6] = [
@@ -188,7 +188,7 @@ fn partitions_are_read_in_the_order_of_their_names() {
     folder.write("logs/SYNTHETIC.json", "{}");
     let (manifest, sessions) = folder.prepare(&csv(folder.path("logs"), table_with_events()));
     assert_eq!(sessions, expected());
-    let source = manifest.draft.source;
+    let source = manifest.input.source;
     let names: Vec<&str> = source.files.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(
         names,
@@ -264,7 +264,7 @@ fn kinds_not_named_are_dropped_and_counted_on_request() {
         sessions[0].iter().map(|e| e.0.as_str()).collect::<Vec<_>>(),
         ["a", "b", "c"]
     );
-    let dropped: Vec<_> = manifest.draft.counts.dropped.into_iter().collect();
+    let dropped: Vec<_> = manifest.input.counts.dropped.into_iter().collect();
     assert_eq!(
         dropped,
         [("other_event".into(), 2), ("short_session".into(), 1)]

@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::time::Instant;
 
+use prl_dataset::Kind;
 use prl_engine::{Engine, Event, Filter, Options, Question};
-use prl_sessions::Kind;
 
 /// Questions before the clock starts, and questions on it.
 const ASKED: (usize, usize) = (400, 3_000);

@@ -191,7 +191,7 @@ impl Store {
 mod tests {
     use super::{EVENT, SESSION, SessionLimits, Sessions};
     use crate::{Error, Event};
-    use prl_sessions::Kind;
+    use prl_dataset::Kind;
     use std::time::{Duration, Instant};
 
     fn clicks(items: &[&str]) -> Vec<Event> {

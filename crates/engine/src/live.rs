@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use prl_core::{Ask, Prompts};
-use prl_sessions::{ItemMap, Windows};
+use prl_dataset::{ItemMap, Windows};
 use prl_train::{
     Among, Device, PromptUsed, Recommendation, Run, RunManifest, Served, State, Wanted,
 };
@@ -67,7 +67,7 @@ impl Live {
         windows.push(&[], items);
         windows.push(&full, items);
         let moments = windows
-            .steps
+            .time_steps
             .iter()
             .map(|&step| prl_core::Moment::at(step, 0))
             .collect::<Vec<_>>();

@@ -1,7 +1,7 @@
 //! What is asked of the engine, and what it answers.
 
 use prl_core::Ask;
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 use serde::Serialize;
 
 /// One event of a session, by its raw item id.

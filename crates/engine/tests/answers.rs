@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use prl_core::{Ask, Goal};
+use prl_dataset::Kind;
 use prl_engine::{Device, Engine, Error, Event, Filter, Options, Question};
-use prl_sessions::Kind;
 use prl_train::{Evaluation, Method, Observer, Run, Trained};
 
 struct Quiet;

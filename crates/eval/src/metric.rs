@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 use serde::{Deserialize, Serialize};
 
 /// One event that was predicted.

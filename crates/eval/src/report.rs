@@ -1,6 +1,6 @@
 //! The report of an evaluation: what `prl evaluate --json` prints and the result tables are made of.
 
-use prl_sessions::{Kind, Rewards, Split};
+use prl_dataset::{Kind, Rewards, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::intervals;

@@ -1,6 +1,6 @@
 //! The metrics of a set of cases, without intervals: what validation during training needs.
 
-use prl_sessions::{Kind, Rewards};
+use prl_dataset::{Kind, Rewards};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;

@@ -6,7 +6,7 @@
 //! Tests of Hypotheses, 2005). The interval is the cluster bootstrap's. Both speak of the test cases, not of other seeds
 //! of training; runs of several seeds are averaged case by case first.
 
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 use rand::RngCore;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub struct Comparison {
 /// If a run is not of the sessions' length, has a rank 0, or differs from another in the kind of a case.
 ///
 /// ```
-/// # use {prl_eval::{Case, Metric, compare}, prl_sessions::Kind::Click};
+/// # use {prl_eval::{Case, Metric, compare}, prl_dataset::Kind::Click};
 /// let ours = [1, 2, 9].map(|rank| Case { kind: Click, rank });
 /// let theirs = [1, 8, 9].map(|rank| Case { kind: Click, rank });
 /// let found = compare(&[&ours], &[&theirs], &[0, 1, 2], Some(Click), Metric::Hr5, 1)?;

@@ -1,7 +1,7 @@
 //! The report as a whole: its JSON, its table, and what it does not depend on.
 
+use prl_dataset::{Kind, Rewards, Split};
 use prl_eval::{Case, Metric, Recommended, Report, Setting, compare};
-use prl_sessions::{Kind, Rewards, Split};
 use serde_json::json;
 
 fn setting() -> Setting {

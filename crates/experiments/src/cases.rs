@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use prl_dataset::Kind;
 use prl_eval::Case;
-use prl_sessions::Kind;
 
 const HEADER: &str = "session,kind,rank";
 

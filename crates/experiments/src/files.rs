@@ -16,7 +16,7 @@ pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(failed)?;
     }
-    prl_sessions::write_whole(path, bytes.as_ref()).with_context(failed)
+    prl_fs::write_atomic(path, bytes.as_ref()).with_context(failed)
 }
 
 /// Reads a JSON file.

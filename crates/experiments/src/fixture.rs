@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use prl_dataset::{Kind, Rewards, Split};
 use prl_eval::{Case, Report, Setting};
-use prl_sessions::{Kind, Rewards, Split};
 
 use crate::datasets::{BeforeAndAfter, Counts, Dataset, Manifest, Origin, SOURCES};
 use crate::experiment::{Study, Wish};

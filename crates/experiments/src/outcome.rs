@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use prl_dataset::{Kind, Split};
 use prl_eval::{Interval, Metric, PerMetric, Report, Scores};
-use prl_sessions::{Kind, Split};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use prl_dataset::Kind;
 use prl_eval::Metric;
-use prl_sessions::Kind;
 
 use crate::datasets::Counts;
 use crate::matrix::System;

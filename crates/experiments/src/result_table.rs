@@ -1,7 +1,7 @@
 //! A table of the paper on one log, filled with ours: what every page shows, whatever its form.
 
+use prl_dataset::{Kind, Split};
 use prl_eval::{Interval, Metric};
-use prl_sessions::{Kind, Split};
 
 use crate::datasets::Dataset;
 use crate::experiment::Study;

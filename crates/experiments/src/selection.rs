@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use prl_sessions::DirLock;
+use prl_fs::DirLock;
 
 use crate::datasets::{Dataset, SOURCES};
 use crate::experiment::{Study, Wish};
@@ -143,7 +143,7 @@ impl Choice {
         let [runs, out] = self.places(workspace)?;
         let take = |dir: PathBuf| {
             std::fs::create_dir_all(&dir)?;
-            anyhow::Ok(DirLock::take(&dir)?)
+            anyhow::Ok(DirLock::acquire(&dir)?)
         };
         Ok([take(runs.join(self.scale.name()))?, take(out)?])
     }

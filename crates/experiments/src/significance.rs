@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
+use prl_dataset::{Kind, Split};
 use prl_eval::{Case, Comparison, Metric, compare};
-use prl_sessions::{Kind, Split};
 
 use crate::cases::Cases;
 use crate::matrix::{Star, System, Table};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prl_sessions::Split;
+use prl_dataset::Split;
 
 use crate::experiment::Run;
 use crate::matrix::System;

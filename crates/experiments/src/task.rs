@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use prl_dataset::Split;
 use prl_eval::Report;
-use prl_sessions::Split;
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_file;

@@ -1,8 +1,8 @@
 //! The numbers of all pages as CSV: a file for each table, a line for each run, each validation and each answer.
 
 use anyhow::Result;
+use prl_dataset::{Kind, Split};
 use prl_eval::Metric;
-use prl_sessions::{Kind, Split};
 
 use prl_experiments::experiment::Study;
 use prl_experiments::outcome::{Outcome, SPLITS, kind_name, value};

@@ -1,8 +1,8 @@
 //! The charts of a study: its main numbers, Figures 4 and 5, and the learning curves.
 
 use plotters::style::RGBColor;
+use prl_dataset::{Kind, Split};
 use prl_eval::Metric;
-use prl_sessions::{Kind, Split};
 
 use crate::forest_plot::{self, Forest};
 use crate::line_chart::{Chart, Line};

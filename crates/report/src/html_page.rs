@@ -1,7 +1,7 @@
 //! `index.html`: the whole study on one page that needs nothing beside itself, no script, and no wide screen.
 
 use anyhow::Result;
-use prl_sessions::Split;
+use prl_dataset::Split;
 
 use crate::figures;
 use crate::html::{escape, folded, list, prose, table, thousands};

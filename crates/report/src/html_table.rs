@@ -1,7 +1,7 @@
 //! The tables of `index.html`: a row a system, in a cell everything that is said of it in that column.
 
+use prl_dataset::{Kind, Split};
 use prl_eval::Metric;
-use prl_sessions::{Kind, Split};
 
 use crate::html::{escape, table};
 use prl_experiments::outcome::{KINDS, METRICS, kind_name};

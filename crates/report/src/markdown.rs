@@ -1,7 +1,7 @@
 //! A table as Markdown: every number that is said of a row, a line each, and the short form for the front page.
 
+use prl_dataset::{Kind, Split};
 use prl_eval::{Metric, Scores};
-use prl_sessions::{Kind, Split};
 
 use crate::markdown_table::markdown_table;
 use prl_experiments::outcome::{Finished, KINDS, METRICS, SPLITS, kind_name, value};

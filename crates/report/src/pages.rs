@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 
 use crate::line_chart::Chart;
 use crate::markdown_table::markdown_table;

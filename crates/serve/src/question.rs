@@ -1,8 +1,8 @@
 //! A question as it comes over the wire, checked against the limits.
 
 use prl_core::{Ask, Goal};
+use prl_dataset::Kind;
 use prl_engine::{Event, Filter, Question};
-use prl_sessions::Kind;
 use serde::Deserialize;
 
 use crate::body::Id;

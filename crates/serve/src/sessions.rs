@@ -7,8 +7,8 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use prl_dataset::Kind;
 use prl_engine::{Answer, Event};
-use prl_sessions::Kind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

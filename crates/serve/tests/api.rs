@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use common::http::send;
 use common::{JSON, Served, run};
 use prl_core::{Ask, Goal};
+use prl_dataset::Kind;
 use prl_engine::Device;
-use prl_sessions::Kind;
 use prl_train::{Event, Run, Trained};
 use serde_json::{Value, json};
 

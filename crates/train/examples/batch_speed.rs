@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use prl_sessions::{Dataset, ReturnTable, Rows, Split};
+use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 use prl_train::{Batches, Config, Method};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
             method,
             ..Config::default()
         };
-        let rows = [Rows::new(&data, Split::Train, config.skip_first)];
+        let rows = [SplitExamples::new(&data, Split::Train, config.skip_first)];
         let returns = ReturnTable::new(&rows, config.rewards, config.lambda, config.discount);
         let batches = Batches::new(&data, &config, &returns);
         let mut laps: Vec<Duration> = (1..=args.batches)

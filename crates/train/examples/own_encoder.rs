@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Result, Tensor};
 use clap::Parser;
 use prl_core::{Goal, Prompts};
+use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 use prl_encoders::{Embedded, Encoder};
 use prl_eval::{Case, Scores};
 use prl_kernels::adam::Adam;
 use prl_nn::{Linear, Pass, Scope};
-use prl_sessions::{Dataset, ReturnTable, Rows, Split};
 use prl_train::{Batches, Config, Method, Model, Plan, Turn};
 
 /// The last items, each weighted half as much as the one after it, and a linear layer.
@@ -64,7 +64,7 @@ fn main() -> anyhow::Result<()> {
             method,
             ..Config::default()
         };
-        let train = [Rows::new(&data, Split::Train, false)];
+        let train = [SplitExamples::new(&data, Split::Train, false)];
         let returns = ReturnTable::new(&train, config.rewards, config.lambda, config.discount);
         let plan = Plan {
             dim: 64,
@@ -104,7 +104,7 @@ fn test(
     config: &Config,
     returns: &ReturnTable,
 ) -> anyhow::Result<Scores> {
-    let rows = Rows::new(data, Split::Test, false);
+    let rows = SplitExamples::new(data, Split::Test, false);
     let Goal::Relative { mu, .. } = config.goal() else {
         unreachable!("the settings ask for a multiple of the mean")
     };
@@ -115,7 +115,7 @@ fn test(
             config.model.window,
             None,
         );
-        let steps = batch.windows.steps.clone();
+        let steps = batch.windows.time_steps.clone();
         let fed = steps.iter().map(|&t| {
             config
                 .model

@@ -10,9 +10,9 @@ use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use prl_baselines::Critic;
 use prl_core::Prompts;
+use prl_dataset::{NextStates, Windows};
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
-use prl_sessions::{Next, Windows};
 use prl_train::{Config, Examples, Method, Model, ModelConfig, Plan, StepTimes, Transitions, Turn};
 use rand::Rng;
 use serde_json::json;
@@ -254,9 +254,9 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> Examples {
     };
     let (windows, next) = (
         windows(),
-        Next {
+        NextStates {
             windows: windows(),
-            ends: vec![false; BATCH],
+            done: vec![false; BATCH],
         },
     );
     let critic = (method == Method::Sac).then_some(Critic { warm_up: 0 });
@@ -269,7 +269,7 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> Examples {
     let targets = (0..BATCH).map(|_| item()).collect();
     let prompts = Prompts {
         returns: vec![1.0; BATCH],
-        steps: windows.steps.clone(),
+        steps: windows.time_steps.clone(),
     };
     let transitions = method.is_double().then_some(transitions);
     Examples {

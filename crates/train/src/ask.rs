@@ -1,7 +1,7 @@
 //! Recommendations for a session that was never in training, by raw item ids.
 
 use prl_core::{Ask, Moment, Prompts};
-use prl_sessions::{Kind, Windows, given};
+use prl_dataset::{Kind, Windows, return_so_far};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -87,7 +87,7 @@ impl Run {
             }
         }
         let step = known.len() as u32;
-        let given = given(&kinds, self.config().rewards, self.config().lambda);
+        let given = return_so_far(&kinds, self.config().rewards, self.config().lambda);
         let prompts = self.prompts(
             ask,
             &[Moment {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor, WithDType};
 use prl_baselines::{Baseline, KnnArrays, KnnOptions, LastItems, Popularity, SessionKnn};
-use prl_sessions::Dataset;
+use prl_dataset::Dataset;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};

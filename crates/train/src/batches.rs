@@ -6,7 +6,7 @@ use std::thread::Scope;
 
 use prl_baselines::Critic;
 use prl_core::Prompts;
-use prl_sessions::{Dataset, ReturnTable, Rows, Split};
+use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 
 use crate::config::Config;
 use crate::method::Method;
@@ -15,7 +15,7 @@ use crate::ranks::{Alone, Ranks};
 
 /// The training rows of a dataset under some settings. What a step sees is a function of the seed and the step alone.
 pub struct Batches<'a> {
-    rows: Rows<'a>,
+    rows: SplitExamples<'a>,
     config: &'a Config,
     returns: &'a ReturnTable,
     ranks: &'a dyn Ranks,
@@ -25,7 +25,7 @@ impl<'a> Batches<'a> {
     /// The training split's, prompted in the unit of `returns`.
     pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
         Self {
-            rows: Rows::new(data, Split::Train, config.skip_first),
+            rows: SplitExamples::new(data, Split::Train, config.skip_first),
             config,
             returns,
             ranks: &Alone,
@@ -56,7 +56,7 @@ impl<'a> Batches<'a> {
         let next = config
             .method
             .is_double()
-            .then(|| self.rows.next(rows.iter().copied(), window));
+            .then(|| self.rows.next_states(rows.iter().copied(), window));
         let batch = self
             .rows
             .batch(rows.iter().copied(), window, Some(config.return_rule()));
@@ -70,7 +70,7 @@ impl<'a> Batches<'a> {
         let returns: Vec<f64> = batch
             .returns
             .iter()
-            .zip(&batch.windows.steps)
+            .zip(&batch.windows.time_steps)
             .map(prompt)
             .collect();
         let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / drawn.len() as f64;
@@ -86,7 +86,7 @@ impl<'a> Batches<'a> {
         });
         let prompts = Prompts {
             returns,
-            steps: batch.windows.steps.clone(),
+            steps: batch.windows.time_steps.clone(),
         };
         Examples {
             windows: batch.windows,

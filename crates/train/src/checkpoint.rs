@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use prl_sessions::{FileEntry, Staged, sha256_hex};
+use prl_fs::{FileEntry, StagedDir, sha256_hex};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -101,7 +101,7 @@ impl Checkpoint {
         tensors: Vec<(&str, HashMap<String, Tensor>)>,
         progress: &Progress,
     ) -> Result<String> {
-        let staged = Staged::begin(&self.dir)?;
+        let staged = StagedDir::create(&self.dir)?;
         let write = |(name, tensors): (&str, HashMap<String, Tensor>)| {
             Ok(staged.write_tensors(name, tensors)?)
         };
@@ -148,10 +148,7 @@ impl Checkpoint {
                 "no checkpoint here; train the run first",
             ));
         }
-        Ok(prl_sessions::read_at_most(
-            &self.dir.join(MANIFEST),
-            MOST_JSON,
-        )?)
+        Ok(prl_fs::read_at_most(&self.dir.join(MANIFEST), MOST_JSON)?)
     }
 
     fn read_files(&self, json: &[u8]) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 use prl_core::{BlockConfig, Goal, Keys, Residual, RewardCode, Scale};
+use prl_dataset::{Discount, ReturnRule, ReturnStatsSplit, Rewards};
 use prl_encoders::EncoderKind;
-use prl_sessions::{Discount, ReturnRule, Rewards, TableOver};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ pub struct Config {
     /// Convention of that discount.
     pub discount: Discount,
     /// The sessions the mean return of each step is taken over.
-    pub mean_over: TableOver,
+    pub mean_over: ReturnStatsSplit,
     /// Discount of SQN's and SAC's Q-values.
     pub gamma: f64,
     /// Steps of SAC before the cross-entropy is multiplied by the Q-value; by default the protocol's for the encoder and the
@@ -104,7 +104,7 @@ impl Default for Config {
             bf16_head: false,
             lambda: 1.0,
             discount: Discount::default(),
-            mean_over: TableOver::default(),
+            mean_over: ReturnStatsSplit::default(),
             gamma: 0.5,
             warm_up: None,
             mu: 2.0,

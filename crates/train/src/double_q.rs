@@ -98,8 +98,8 @@ impl Pair<'_> {
     ) -> crate::Result<Critique> {
         let next = &transitions.next;
         let nothing = Prompts {
-            returns: vec![0.0; next.ends.len()],
-            steps: next.windows.steps.clone(),
+            returns: vec![0.0; next.done.len()],
+            steps: next.windows.time_steps.clone(),
         };
         let [main, other] =
             [self.main, self.other].map(|network| network.hidden(&next.windows, &nothing, pass));
@@ -111,7 +111,7 @@ impl Pair<'_> {
         let targets = DoubleQ {
             gamma: transitions.gamma,
         }
-        .targets(&transitions.rewards, &worth, &next.ends)?;
+        .targets(&transitions.rewards, &worth, &next.done)?;
         Ok(Critique { values, targets })
     }
 

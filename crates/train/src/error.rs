@@ -10,7 +10,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// A prepared dataset could not be read.
     #[error(transparent)]
-    Data(#[from] prl_sessions::Error),
+    Data(#[from] prl_dataset::Error),
+    /// A storage operation failed.
+    #[error(transparent)]
+    Fs(#[from] prl_fs::Error),
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),

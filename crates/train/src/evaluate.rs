@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use prl_core::{Ask, Goal, Moment};
+use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::{Case, Recommended, Report, Setting, TOP};
-use prl_sessions::{Dataset, Rows, Split};
 
 use crate::error::{Error, Result};
 use crate::run::Run;
@@ -26,7 +26,7 @@ pub struct Cases {
 pub fn cases(
     run: &Run,
     model: &Trained,
-    rows: &Rows<'_>,
+    rows: &SplitExamples<'_>,
     ask: Ask,
     batch: usize,
     k: usize,
@@ -40,12 +40,12 @@ pub(crate) fn cases_unless(
     stop: &AtomicBool,
     run: &Run,
     model: &Trained,
-    rows: &Rows<'_>,
+    rows: &SplitExamples<'_>,
     ask: Ask,
     batch: usize,
     k: usize,
 ) -> Result<Option<Cases>> {
-    let sessions = rows.session_of_rows();
+    let sessions = rows.session_of_examples();
     let (mut cases, mut top) = (
         Vec::with_capacity(rows.len()),
         Vec::with_capacity(rows.len() * k),
@@ -56,7 +56,7 @@ pub(crate) fn cases_unless(
         }
         let range = start..(start + batch.max(1)).min(rows.len());
         let batch = rows.batch(range.clone(), run.config().model.window, None);
-        let moments = moments(run, rows, range, &batch.windows.steps, ask, &sessions);
+        let moments = moments(run, rows, range, &batch.windows.time_steps, ask, &sessions);
         let prompts = run.prompts(ask, &moments);
         let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), k)?;
         cases.extend(
@@ -78,7 +78,7 @@ pub(crate) fn cases_unless(
 /// When the rows are asked about: each by itself, or as parts of their sessions.
 fn moments(
     run: &Run,
-    rows: &Rows<'_>,
+    rows: &SplitExamples<'_>,
     range: Range<usize>,
     steps: &[u32],
     ask: Ask,
@@ -90,7 +90,7 @@ fn moments(
             .map(|(row, &step)| Moment::at(step, row as u64))
             .collect();
     }
-    let given = rows.given(range.clone(), run.config().return_rule());
+    let given = rows.returns_so_far(range.clone(), run.config().return_rule());
     let at = |((row, &step), given)| Moment {
         step,
         given,
@@ -104,8 +104,8 @@ fn moments(
 ///
 /// # Errors
 /// If there are none.
-pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<Rows<'a>> {
-    let rows = Rows::new(data, split, run.config().skip_first);
+pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamples<'a>> {
+    let rows = SplitExamples::new(data, split, run.config().skip_first);
     if rows.is_empty() {
         return Err(Error::EmptySplit {
             path: data.dir().to_owned(),

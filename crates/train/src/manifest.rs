@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use candle_core::Device;
-use prl_sessions::{Dataset, read_at_most, write_whole};
+use prl_dataset::Dataset;
+use prl_fs::{read_at_most, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{MOST_JSON, Progress};
@@ -123,7 +124,7 @@ impl Run {
             format_version: VERSION,
             model: weights[..12].to_owned(),
             dataset: self.dataset().to_owned(),
-            synthetic: data.manifest().draft.source.synthetic,
+            synthetic: data.manifest().input.source.synthetic,
             encoder: neural.then(|| self.config().model.encoder.name().to_owned()),
             method: self.config().method,
             seed: self.config().seed,
@@ -134,7 +135,7 @@ impl Run {
         };
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| Error::run(self.dir(), e.to_string()))?;
-        write_whole(&self.dir().join("manifest.json"), &json)?;
+        write_atomic(&self.dir().join("manifest.json"), &json)?;
         Ok(manifest)
     }
 }

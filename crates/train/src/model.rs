@@ -5,13 +5,13 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 use prl_baselines::Critic;
 use prl_core::{BlockConfig, Prompts};
+use prl_dataset::{NextStates, Windows};
 use prl_encoders::{Encoder, Shape};
 use prl_kernels::adam::Adam;
 use prl_kernels::catalogue::Catalogue;
 use prl_kernels::rank::{NotFinite, Ranking};
 use prl_kernels::storage::with;
 use prl_nn::{Params, Pass};
-use prl_sessions::{Next, Windows};
 use rand::RngCore;
 
 use crate::config;
@@ -53,7 +53,7 @@ pub struct Transitions {
     /// The reward of each action `[B]`.
     pub rewards: Vec<f64>,
     /// The states after them.
-    pub next: Next,
+    pub next: NextStates,
     /// Discount of the Q-value of the next state.
     pub gamma: f64,
     /// SAC's critic, which weighs the cross-entropy; SQN has none.

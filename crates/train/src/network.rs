@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use prl_core::{BlockConfig, PromptBlock, Prompts, State};
+use prl_dataset::Windows;
 use prl_encoders::{Embedded, Encoder};
 use prl_kernels::tape::{Tape, record};
 use prl_nn::{Params, Pass};
-use prl_sessions::Windows;
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
@@ -195,7 +195,7 @@ impl Network {
         prompts: &Prompts,
         pass: &Pass,
     ) -> Result<Forward<'a>> {
-        let leaf = self.embedding.rows(&windows.items, windows.width)?;
+        let leaf = self.embedding.rows(&windows.items, windows.window_len)?;
         let (hidden, tape) = record(|| self.middle(&leaf, windows, prompts, pass))?;
         Ok(Forward {
             windows,
@@ -212,7 +212,10 @@ impl Network {
         prompts: &Prompts,
         pass: &Pass,
     ) -> Result<Tensor> {
-        let x = self.embedding.rows(&windows.items, windows.width)?.detach();
+        let x = self
+            .embedding
+            .rows(&windows.items, windows.window_len)?
+            .detach();
         Ok(self.middle(&x, windows, prompts, pass)?.detach())
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use prl_sessions::{FileEntry, ReturnTable, read_at_most, sha256_hex, write_whole};
+use prl_dataset::ReturnTable;
+use prl_fs::{FileEntry, read_at_most, sha256_hex, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ impl Returns {
         }
         .sealed();
         let json = sealed.and_then(|returns| serde_json::to_vec_pretty(&returns));
-        Ok(write_whole(
+        Ok(write_atomic(
             &dir.join(NAME),
             &json.map_err(|e| Error::run(dir, e.to_string()))?,
         )?)
@@ -58,7 +59,7 @@ impl Returns {
         if !check.is_empty() && check != read.check {
             return Err(damaged("not what was saved (checksum)"));
         }
-        if !read.table.is_whole() {
+        if !read.table.has_valid_shape() {
             return Err(damaged("the table of returns is not whole"));
         }
         for entry in read

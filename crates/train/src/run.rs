@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use prl_core::{Ask, Moment, Prompts, StepReturns};
-use prl_sessions::{
-    Dataset, Discount, FileEntry, ItemMap, ReturnTable, Rows, read_at_most, recover, sweep,
-    write_whole,
-};
+use prl_dataset::{Dataset, Discount, ItemMap, ReturnTable, SplitExamples};
+use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
 
 use crate::baseline;
 use crate::checkpoint::Checkpoint;
@@ -41,9 +39,9 @@ impl Run {
     /// Puts right what a killed process may have left in `dir`. For whoever holds its lock.
     pub(crate) fn tidy(dir: &Path) -> Result<()> {
         for checkpoint in [BEST, CHECKPOINT] {
-            recover(&dir.join(checkpoint))?;
+            finish_interrupted_rename(&dir.join(checkpoint))?;
         }
-        let swept = sweep(dir)?;
+        let swept = remove_temp_files(dir)?;
         if swept > 0 {
             tracing::info!(swept, "removed what a killed process left unfinished");
         }
@@ -59,21 +57,21 @@ impl Run {
                 "already holds a run; go on with --resume, or name another --out",
             ));
         }
-        let mean_over: Vec<Rows<'_>> = config
+        let mean_over: Vec<SplitExamples<'_>> = config
             .mean_over
             .splits()
             .iter()
-            .map(|&s| Rows::new(data, s, config.skip_first))
+            .map(|&s| SplitExamples::new(data, s, config.skip_first))
             .collect();
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
         let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
         let files = vec![
-            FileEntry::of(ITEMS, &items),
-            FileEntry::of(CONFIG, settings.as_bytes()),
+            FileEntry::new(ITEMS, &items),
+            FileEntry::new(CONFIG, settings.as_bytes()),
         ];
-        write_whole(&dir.join(ITEMS), &items)?;
+        write_atomic(&dir.join(ITEMS), &items)?;
         Returns::write(dir, data.manifest().dataset.clone(), table, files)?;
-        write_whole(&dir.join(CONFIG), settings.as_bytes())?;
+        write_atomic(&dir.join(CONFIG), settings.as_bytes())?;
         Self::open(dir)
     }
 

@@ -4,8 +4,8 @@
 //! its longer lists with what was not wanted taken out.
 
 use prl_core::Prompts;
+use prl_dataset::Windows;
 use prl_kernels::catalogue::{Among, Catalogue, Top, Wanted};
-use prl_sessions::Windows;
 
 use crate::error::Result;
 use crate::trained::Trained;
@@ -91,10 +91,10 @@ impl Served {
 /// Window and prompt of one row.
 fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
     let window = Windows {
-        width: windows.width,
-        items: windows.items[b * windows.width..][..windows.width].to_vec(),
+        window_len: windows.window_len,
+        items: windows.items[b * windows.window_len..][..windows.window_len].to_vec(),
         lengths: vec![windows.lengths[b]],
-        steps: vec![windows.steps[b]],
+        time_steps: vec![windows.time_steps[b]],
     };
     (
         window,

@@ -2,9 +2,9 @@
 
 use prl_baselines::Baseline;
 use prl_core::Prompts;
+use prl_dataset::Windows;
 use prl_eval::pessimistic_rank;
 use prl_kernels::rank::Ranking;
-use prl_sessions::Windows;
 use rayon::prelude::*;
 
 use crate::error::Result;
@@ -53,8 +53,12 @@ impl Trained {
 
 /// The items of window `b`. An empty window has length 1 and holds the pad, which no baseline knows.
 fn history(windows: &Windows, b: usize) -> &[u32] {
-    let items = &windows.items[b * windows.width..][..windows.lengths[b] as usize];
-    if windows.steps[b] == 0 { &[] } else { items }
+    let items = &windows.items[b * windows.window_len..][..windows.lengths[b] as usize];
+    if windows.time_steps[b] == 0 {
+        &[]
+    } else {
+        items
+    }
 }
 
 fn rank_densely(

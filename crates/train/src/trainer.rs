@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use candle_core::Device;
 use prl_baselines::warm_up_steps;
+use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::Scores;
-use prl_sessions::{Dataset, DirLock, Rows, Split, write_whole};
+use prl_fs::{DirLock, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline;
@@ -108,7 +109,7 @@ pub fn train_over(
         return Ok(Outcome::Finished(Box::new(manifest)));
     }
     for split in [Split::Train, Split::Val] {
-        if Rows::new(&data, split, config.skip_first).is_empty() {
+        if SplitExamples::new(&data, split, config.skip_first).is_empty() {
             return Err(Error::EmptySplit {
                 path: data.dir().to_owned(),
                 split: split.name(),
@@ -147,7 +148,7 @@ fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
 /// Takes hold of the directory, puts it right and opens or begins the run there.
 fn hold(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<(DirLock, Run)> {
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let lock = DirLock::take(dir)?;
+    let lock = DirLock::acquire(dir)?;
     Run::tidy(dir)?;
     Ok((lock, open(config, dir, data, resume)?))
 }
@@ -182,7 +183,7 @@ fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run
 /// The settings with what depends on the dataset filled in.
 fn resolve(config: &Config, data: &Dataset) -> Config {
     let mut config = config.clone();
-    let log = data.manifest().draft.source.kind.as_str();
+    let log = data.manifest().input.source.kind.as_str();
     let lr = if log == "rc15" { 0.01 } else { 0.005 };
     config.lr = config.lr.or(Some(lr));
     if config.method == Method::Sac {
@@ -216,7 +217,7 @@ fn fit(
         seconds,
         val,
     };
-    write_whole(
+    write_atomic(
         &run.dir().join("metrics.jsonl"),
         json_line(&evaluation)?.as_bytes(),
     )?;
@@ -237,7 +238,7 @@ fn validate(
     model: &Trained,
     data: &Dataset,
 ) -> Result<Option<Scores>> {
-    let rows = Rows::new(data, Split::Val, run.config().skip_first);
+    let rows = SplitExamples::new(data, Split::Val, run.config().skip_first);
     let said = cases_unless(
         stop,
         run,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use common::{Quiet, quick, ring, same_end};
-use prl_sessions::fault::{Fault, Operation, with};
+use prl_fs::failpoint::{Fault, Operation, with};
 use prl_train::{Config, Device, Error, Method, Outcome, Run, train};
 
 const NO_SPACE: i32 = 28;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use prl_sessions::{Dataset, Split};
+use prl_dataset::{Dataset, Split};
 use prl_train::{Device, Event, Run, evaluate};
 
 /// What this version's programs said of the fixture when they wrote it: `prl synth --like tiny --sessions 200`, prepared;

@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Tensor};
 use prl_baselines::Critic;
 use prl_core::{BlockConfig, Prompts};
+use prl_dataset::{NextStates, Windows};
 use prl_kernels::adam::Adam;
-use prl_sessions::{Next, Windows};
 use prl_train::{Examples, Model, ModelConfig, Plan, Transitions, Turn};
 
 fn fill(n: usize, phase: f64, offset: f64) -> Vec<f64> {
@@ -101,14 +101,14 @@ fn model(block: Option<BlockConfig>, is_double: bool) -> Model {
 /// The script's batch, weighted alike.
 fn batch() -> Examples {
     let windows = Windows {
-        width: 5,
+        window_len: 5,
         items: [[0, 3, 6, 3, 1], [5, 2, 4, 7, 7], [6, 7, 7, 7, 7], [7; 5]].concat(),
         lengths: vec![5, 3, 1, 1],
-        steps: vec![5, 3, 1, 0],
+        time_steps: vec![5, 3, 1, 0],
     };
     let prompts = Prompts {
         returns: vec![0.5, 1.5, 0.8, 1.1],
-        steps: windows.steps.clone(),
+        steps: windows.time_steps.clone(),
     };
     Examples {
         windows,
@@ -241,7 +241,7 @@ fn gru_under_prl_agrees_with_pytorch() {
 //     print(method, losses)
 fn check_double(critic: Option<Critic>, losses: &[f64]) {
     let windows = Windows {
-        width: 5,
+        window_len: 5,
         items: [
             [3, 6, 3, 1, 2],
             [5, 2, 4, 6, 7],
@@ -250,11 +250,11 @@ fn check_double(critic: Option<Critic>, losses: &[f64]) {
         ]
         .concat(),
         lengths: vec![5, 4, 2, 1],
-        steps: vec![6, 4, 2, 1],
+        time_steps: vec![6, 4, 2, 1],
     };
-    let next = Next {
+    let next = NextStates {
         windows,
-        ends: vec![false, true, false, false],
+        done: vec![false, true, false, false],
     };
     let transitions = Transitions {
         rewards: REWARDS.into(),

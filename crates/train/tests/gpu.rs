@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Tensor, safetensors};
 use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_core::{Ask, Keys, Prompts};
+use prl_dataset::{Split, Windows};
 use prl_kernels::adam::Adam;
-use prl_sessions::{Split, Windows};
 use prl_train::{
     Config, Device, Error, Examples, Method, Model, Outcome, Plan, Run, StepTimes, Turn, cases,
     device, rows, train,

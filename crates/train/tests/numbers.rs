@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Tensor};
 use common::{Quiet, StopAt, quick, ring};
 use prl_core::Prompts;
+use prl_dataset::Windows;
+use prl_fs::FileEntry;
 use prl_kernels::adam::Adam;
-use prl_sessions::{FileEntry, Windows};
 use prl_train::{
     Config, Device, Error, Examples, Model, Observer, Outcome, Plan, Run, StepTimes, Turn, train,
 };
@@ -51,7 +52,7 @@ fn poison(checkpoint: &Path, value: f32) {
         serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
     for entry in json["files"].as_array_mut().unwrap() {
         if entry["name"] == "weights.safetensors" {
-            *entry = serde_json::to_value(FileEntry::of("weights.safetensors", &bytes)).unwrap();
+            *entry = serde_json::to_value(FileEntry::new("weights.safetensors", &bytes)).unwrap();
         }
     }
     fs::write(&manifest, json.to_string()).unwrap();

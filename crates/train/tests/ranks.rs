@@ -9,9 +9,9 @@ use std::thread;
 
 use candle_core::DType;
 use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
+use prl_dataset::Dataset;
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
-use prl_sessions::Dataset;
 use prl_train::{
     Alone, Batches, Config, Device, Error, Method, Model, Numbers, Outcome, Plan, Ranks, Run,
     StepTimes, Turn, train, train_over,

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
 use prl_core::{Ask, Goal, RewardCode, Scale};
-use prl_sessions::{Arrays, Dataset, Kind, Split, write};
+use prl_dataset::{Arrays, Dataset, Kind, Split, write};
 use prl_train::{Config, Device, Event, Method, Outcome, Run, evaluate, train};
 
 fn finish(config: &Config, dir: &Path) -> Run {
@@ -197,7 +197,7 @@ fn turned(data: &Dataset, out: &Path) -> Dataset {
         arrays.splits.extend_from_slice(&data.splits()[session]);
         arrays.offsets.push(arrays.items.len() as u64);
     }
-    write(out, &arrays, data.items(), data.manifest().draft.clone()).unwrap();
+    write(out, &arrays, data.items(), data.manifest().input.clone()).unwrap();
     Dataset::open(out).unwrap()
 }
 
@@ -342,10 +342,10 @@ fn every_switch_changes_the_run() {
         ("lambda", &plain, &|c| c.lambda = 0.5),
         ("discount", &raw, &|c| {
             (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5);
-            c.discount = prl_sessions::Discount::Relative;
+            c.discount = prl_dataset::Discount::Relative;
         }),
         ("mean_over", &plain, &|c| {
-            c.mean_over = prl_sessions::TableOver::All
+            c.mean_over = prl_dataset::ReturnStatsSplit::All
         }),
         ("skip_first", &plain, &|c| c.skip_first = true),
         ("bf16_head", &plain, &|c| c.bf16_head = true),

@@ -28,7 +28,7 @@ const FILES: [(&str, &str, Promise, &str); 5] = [
         "metrics against batch size, threads, and the order of sessions; what is unfit",
     ),
     (
-        "prl-sessions",
+        "prl-dataset",
         "rows",
         Promise::Numbers,
         "batches against a replay buffer made naively, returns against direct sums",
@@ -55,7 +55,7 @@ pub fn run() -> Result<Vec<Row>> {
         });
     }
     let tidy = tidy::run().is_ok();
-    let tried = "`unsafe` in the kernels and in one file of the sessions alone, each with its reason; arrows between crates";
+    let tried = "`unsafe` in the kernels and in one file of fs, each with its reason; arrows between crates";
     rows.push(Row {
         promise: Promise::Supply,
         tried: tried.into(),

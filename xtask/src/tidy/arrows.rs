@@ -10,21 +10,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("testkit", &["seed"]),
     ("kernels", &["seed", "testkit"]),
-    ("sessions", &["seed"]),
-    ("eval", &["seed", "sessions"]),
+    ("fs", &[]),
+    ("dataset", &["seed", "fs"]),
+    ("eval", &["seed", "dataset"]),
     ("synth", &["seed"]),
-    ("data", &["seed", "sessions"]),
+    ("data", &["seed", "dataset"]),
     ("nn", &["seed", "testkit", "kernels"]),
     ("encoders", &["seed", "testkit", "kernels", "nn"]),
     ("core", &["seed", "testkit", "kernels", "nn"]),
-    ("baselines", &["sessions"]),
+    ("baselines", &["dataset"]),
     (
         "train",
         &[
             "seed",
             "testkit",
             "kernels",
-            "sessions",
+            "dataset",
+            "fs",
             "eval",
             "nn",
             "encoders",
@@ -32,14 +34,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "baselines",
         ],
     ),
-    ("engine", &["seed", "sessions", "core", "train"]),
-    ("serve", &["seed", "sessions", "core", "train", "engine"]),
+    ("engine", &["seed", "dataset", "core", "train"]),
+    ("serve", &["seed", "dataset", "core", "train", "engine"]),
     (
         "cli",
         &[
             "seed",
             "kernels",
-            "sessions",
+            "dataset",
+            "fs",
             "eval",
             "synth",
             "data",
@@ -52,9 +55,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serve",
         ],
     ),
-    ("experiments", &["sessions", "eval", "baselines"]),
-    ("report", &["sessions", "eval", "baselines", "experiments"]),
-    ("xtask", &["sessions", "experiments", "report"]),
+    ("experiments", &["dataset", "fs", "eval", "baselines"]),
+    ("report", &["dataset", "eval", "baselines", "experiments"]),
+    ("xtask", &["dataset", "fs", "experiments", "report"]),
 ];
 
 /// The large dependencies (all names that start so), and the only crates that may use them directly.
@@ -217,7 +220,7 @@ mod tests {
     fn large_dependencies_stay_where_they_belong() {
         assert!(found("data", "[dependencies]\npolars.workspace = true\n").is_empty());
         assert_eq!(
-            found("sessions", "[dependencies]\npolars-core = \"1\"\n").len(),
+            found("dataset", "[dependencies]\npolars-core = \"1\"\n").len(),
             1
         );
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prl_sessions::Kind;
+use prl_dataset::Kind;
 
 /// A row: session, item, milliseconds, kind.
 pub(super) type Row = (u64, u64, i64, Kind);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use prl_sessions::{Dataset, Kind, Split};
+use prl_dataset::{Dataset, Kind, Split};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ fn check(options: &Options, dir: &Path, expected: &Plain) -> Result<(), TestCase
     match prepare(options, &out) {
         Ok(manifest) => {
             prop_assert_eq!(&read(&out), expected);
-            let draft = manifest.draft;
+            let draft = manifest.input;
             let rows: u64 = draft.source.files.iter().map(|f| f.rows).sum();
             let after = draft.counts.after_length_filter;
             let dropped: u64 = draft.counts.dropped.values().sum();
@@ -123,7 +123,7 @@ proptest! {
         let eligible = plain::rc15_sessions(&clicks);
         let manifest = prepare(&options, &dir.path().join("all"));
         let sampled = match &manifest {
-            Ok(manifest) => manifest.draft.counts.before_length_filter.sessions as usize,
+            Ok(manifest) => manifest.input.counts.before_length_filter.sessions as usize,
             Err(Error::NothingLeft { .. }) => 0,
             Err(other) => { prop_assert!(false, "{}", other); 0 }
         };

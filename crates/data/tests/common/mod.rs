@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use prl_data::{Error, Options, Source, Table, prepare};
-use prl_sessions::{Dataset, Kind, Manifest};
+use prl_dataset::{Dataset, Kind, Manifest};
 use tempfile::TempDir;
 
 /// Per session, in order: raw item, milliseconds, kind.

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
+use prl_dataset::Dataset;
+use prl_fs::{append_synced, write_atomic};
 use prl_kernels::adam::Adam;
-use prl_sessions::{Dataset, append_synced, write_whole};
 
 use super::{Evaluation, Observer, Outcome, json_line, validate};
 use crate::batches::{Batches, ahead};
@@ -288,7 +289,7 @@ impl<'a> Trainer<'a> {
             .flat_map(|line| [line, "\n"])
             .collect();
         if kept != text {
-            write_whole(&path, kept.as_bytes())?;
+            write_atomic(&path, kept.as_bytes())?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use prl_sessions::{Arrays, DatasetCounts, Draft, ItemMap, Kind, Source, Split, write};
+use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write};
 use prl_train::{Config, Observer};
 use rand::Rng;
 
@@ -60,7 +60,7 @@ pub fn ring(dir: &Path, sessions: usize) -> PathBuf {
         synthetic: true,
         files: Vec::new(),
     };
-    let draft = Draft {
+    let draft = ManifestInput {
         source,
         options: Default::default(),
         seed: 0,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use prl_sessions::{Arrays, DatasetCounts, Draft, ItemMap, Kind, Source, Split, write};
+use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write};
 
 use super::Case;
 use crate::root;
@@ -85,7 +85,7 @@ fn sessions(dir: &Path, items: usize) -> Result<()> {
         dir,
         &arrays,
         &names,
-        Draft {
+        ManifestInput {
             source,
             options: Default::default(),
             seed: 0,
@@ -104,11 +104,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         sessions(&data, 5_000).unwrap();
-        let data = prl_sessions::Dataset::open(&data).unwrap();
+        let data = prl_dataset::Dataset::open(&data).unwrap();
         assert_eq!(
             (data.items().len(), data.item_indices().len()),
             (5_000, SESSIONS.0 * SESSIONS.1)
         );
-        assert!(data.manifest().draft.source.synthetic);
+        assert!(data.manifest().input.source.synthetic);
     }
 }

@@ -1,0 +1,397 @@
+//! Arrays of a prepared dataset: validation, atomic writing, memory-mapped reading.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use prl_fs::{FileEntry, Mmap, StagedDir, finish_interrupted_rename, map_file, read_at_most};
+use prl_fs::{parent_dir, sha256_hex};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::error::{Error, Result};
+use crate::event::{Kind, Split};
+use crate::items::ItemMap;
+use crate::manifest::{Counts, FORMAT, Manifest, ManifestInput, VERSION};
+
+const EVENTS: &str = "events.safetensors";
+const ITEMS: &str = "items.safetensors";
+const MANIFEST: &str = "manifest.json";
+/// Size limit of the manifest in bytes. It has a few thousand, and about a hundred for each raw file.
+const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+
+/// Session log as flat arrays. Session `s` is the events `offsets[s]..offsets[s + 1]`, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrays {
+    /// Index of the first event of each session, then the number of events: `sessions + 1` entries.
+    pub offsets: Vec<u64>,
+    /// Item of each event, an index into the item map.
+    pub items: Vec<u32>,
+    /// Kind of each event.
+    pub kinds: Vec<Kind>,
+    /// Time of each event in milliseconds since 1970, UTC.
+    pub times: Vec<i64>,
+    /// Split in which each event is a target; never goes back along a session.
+    pub splits: Vec<Split>,
+}
+
+impl Arrays {
+    fn check(&self, items: usize) -> std::result::Result<(), String> {
+        let n = self.items.len();
+        if self.kinds.len() != n || self.times.len() != n || self.splits.len() != n {
+            return Err("the arrays differ in length".into());
+        }
+        check_log(&self.offsets, &self.items, &self.splits, items)
+    }
+}
+
+/// Checks the invariants that readers rely on.
+fn check_log(
+    offsets: &[u64],
+    items: &[u32],
+    splits: &[Split],
+    n_items: usize,
+) -> std::result::Result<(), String> {
+    if offsets.first() != Some(&0) || offsets.last() != Some(&(items.len() as u64)) {
+        return Err("the session offsets do not span the events".into());
+    }
+    if offsets.windows(2).any(|w| w[0] >= w[1]) {
+        return Err("a session is empty or the session offsets go back".into());
+    }
+    if items.iter().any(|&i| i as usize >= n_items) {
+        return Err(format!("an item index lies beyond the {n_items} items"));
+    }
+    for pair in offsets.windows(2) {
+        if !splits[pair[0] as usize..pair[1] as usize].is_sorted() {
+            return Err("a session goes back from test to val or train".into());
+        }
+    }
+    Ok(())
+}
+
+/// Writes a prepared dataset to `dir` atomically: all files to a temporary directory, the manifest
+/// last, fsynced, then one rename. An older dataset in `dir` is replaced.
+///
+/// # Errors
+/// [`Error::Invalid`] for inconsistent arrays, [`Error::Occupied`] if `dir` holds anything but a
+/// dataset, [`Error::Fs`] if an operation fails.
+pub fn write(
+    dir: &Path,
+    arrays: &Arrays,
+    items: &ItemMap,
+    input: ManifestInput,
+) -> Result<Manifest> {
+    arrays.check(items.len()).map_err(Error::Invalid)?;
+    finish_interrupted_rename(dir)?;
+    if dir.exists() && !is_replaceable(dir) {
+        return Err(Error::Occupied {
+            path: dir.to_owned(),
+        });
+    }
+    let parent = parent_dir(dir);
+    std::fs::create_dir_all(&parent).map_err(prl_fs::Error::io(&parent))?;
+    let staged = StagedDir::create(dir)?;
+    let files = vec![
+        write_events(&staged, arrays)?,
+        staged.write(ITEMS, &items.to_bytes()?)?,
+    ];
+    let mut splits = BTreeMap::new();
+    for split in Split::ALL {
+        let counts = split_counts(arrays, split, items.len());
+        splits.insert(split.name().to_owned(), counts);
+    }
+    let manifest = Manifest {
+        format: FORMAT.into(),
+        format_version: VERSION,
+        dataset: dataset_hash(&files),
+        input,
+        splits,
+        files,
+    };
+    let mut json =
+        serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Invalid(e.to_string()))?;
+    json.push(b'\n');
+    staged.write(MANIFEST, &json)?;
+    staged.publish()?;
+    Ok(manifest)
+}
+
+/// Whether `dir` is an empty directory or holds a prepared dataset.
+fn is_replaceable(dir: &Path) -> bool {
+    if let Ok(mut entries) = std::fs::read_dir(dir)
+        && entries.next().is_none()
+    {
+        return true;
+    }
+    let Ok(bytes) = read_at_most(&dir.join(MANIFEST), MAX_MANIFEST_BYTES) else {
+        return false;
+    };
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    manifest["format"] == FORMAT
+}
+
+fn write_events(staged: &StagedDir, a: &Arrays) -> Result<FileEntry> {
+    let tensors = [
+        ("items", tensor(Dtype::U32, &a.items)?),
+        ("kinds", tensor(Dtype::U8, &a.kinds)?),
+        ("offsets", tensor(Dtype::U64, &a.offsets)?),
+        ("splits", tensor(Dtype::U8, &a.splits)?),
+        ("times", tensor(Dtype::I64, &a.times)?),
+    ];
+    Ok(staged.write_tensors(EVENTS, tensors)?)
+}
+
+/// View of a slice as a tensor `[len]`.
+fn tensor<T: bytemuck::NoUninit>(dtype: Dtype, values: &[T]) -> Result<TensorView<'_>> {
+    let bytes = bytemuck::cast_slice(values);
+    TensorView::new(dtype, vec![values.len()], bytes).map_err(|e| Error::Invalid(e.to_string()))
+}
+
+fn dataset_hash(files: &[FileEntry]) -> String {
+    let mut checksums = String::new();
+    for file in files {
+        checksums.push_str(&file.sha256);
+    }
+    sha256_hex(checksums.as_bytes())[..16].to_owned()
+}
+
+fn split_counts(a: &Arrays, split: Split, n_items: usize) -> Counts {
+    let mut counts = Counts::default();
+    let mut seen = vec![false; n_items];
+    for bounds in a.offsets.windows(2) {
+        let session = bounds[0] as usize..bounds[1] as usize;
+        counts.sessions += u64::from(a.splits[session.clone()].contains(&split));
+        for e in session {
+            if a.splits[e] != split {
+                continue;
+            }
+            match a.kinds[e] {
+                Kind::Click => counts.clicks += 1,
+                Kind::Purchase => counts.purchases += 1,
+            }
+            seen[a.items[e] as usize] = true;
+        }
+    }
+    counts.items = seen.into_iter().map(u64::from).sum();
+    counts
+}
+
+/// Prepared dataset, mapped into memory.
+#[derive(Debug)]
+pub struct Dataset {
+    dir: PathBuf,
+    manifest: Manifest,
+    items: ItemMap,
+    events: Mmap,
+    /// Byte range of each array in `events`.
+    ranges: ArrayRanges,
+}
+
+/// Byte ranges of the arrays in the events file.
+#[derive(Debug)]
+struct ArrayRanges {
+    items: Range<usize>,
+    kinds: Range<usize>,
+    offsets: Range<usize>,
+    splits: Range<usize>,
+    times: Range<usize>,
+}
+
+impl Dataset {
+    /// Opens the dataset in `dir` and verifies version, sizes, checksums and the invariants of
+    /// [`Arrays`].
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if `dir` holds no dataset, [`Error::Version`] for an unsupported version,
+    /// [`Error::Damaged`] if a check fails, [`Error::Fs`] if a file cannot be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let manifest = read_manifest(dir)?;
+        for name in [EVENTS, ITEMS] {
+            if !manifest.files.iter().any(|file| file.name == name) {
+                return Err(Error::damaged(
+                    &dir.join(MANIFEST),
+                    format!("does not name {name}"),
+                ));
+            }
+        }
+        for file in &manifest.files {
+            verify(dir, file)?;
+        }
+        let items = ItemMap::load(&dir.join(ITEMS))?;
+        let path = dir.join(EVENTS);
+        let events = map_file(&path)?;
+        let ranges = locate(&path, &events)?;
+        let dataset = Self {
+            dir: dir.to_owned(),
+            manifest,
+            items,
+            events,
+            ranges,
+        };
+        dataset
+            .check()
+            .map_err(|what| Error::damaged(&path, what))?;
+        Ok(dataset)
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        &self.events[range.clone()]
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let ranges = &self.ranges;
+        check_cast::<u32>(self.bytes(&ranges.items))?;
+        check_cast::<u64>(self.bytes(&ranges.offsets))?;
+        check_cast::<i64>(self.bytes(&ranges.times))?;
+        if check_cast::<Kind>(self.bytes(&ranges.kinds)).is_err() {
+            return Err("an event kind is neither click nor purchase".into());
+        }
+        if check_cast::<Split>(self.bytes(&ranges.splits)).is_err() {
+            return Err("a split is none of train, val and test".into());
+        }
+        let n = self.item_indices().len();
+        if self.kinds().len() != n || self.splits().len() != n || self.times().len() != n {
+            return Err("the arrays differ in length".into());
+        }
+        check_log(
+            self.offsets(),
+            self.item_indices(),
+            self.splits(),
+            self.items.len(),
+        )
+    }
+
+    /// Directory of the dataset.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Manifest: origin, options and counts.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Map between raw item ids and indices.
+    pub fn items(&self) -> &ItemMap {
+        &self.items
+    }
+
+    /// Item of each event.
+    pub fn item_indices(&self) -> &[u32] {
+        bytemuck::cast_slice(self.bytes(&self.ranges.items))
+    }
+
+    /// Kind of each event.
+    pub fn kinds(&self) -> &[Kind] {
+        bytemuck::checked::cast_slice(self.bytes(&self.ranges.kinds))
+    }
+
+    /// Index of the first event of each session, then the number of events: `sessions + 1` entries.
+    pub fn offsets(&self) -> &[u64] {
+        bytemuck::cast_slice(self.bytes(&self.ranges.offsets))
+    }
+
+    /// Split of each event as a target.
+    pub fn splits(&self) -> &[Split] {
+        bytemuck::checked::cast_slice(self.bytes(&self.ranges.splits))
+    }
+
+    /// Time of each event in milliseconds since 1970, UTC.
+    pub fn times(&self) -> &[i64] {
+        bytemuck::cast_slice(self.bytes(&self.ranges.times))
+    }
+
+    /// Range of event indices of each session, in order.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
+        let bounds = self.offsets().windows(2);
+        bounds.map(|pair| pair[0] as usize..pair[1] as usize)
+    }
+}
+
+fn read_manifest(dir: &Path) -> Result<Manifest> {
+    let path = dir.join(MANIFEST);
+    if !path.exists() {
+        return Err(Error::Missing {
+            path: dir.to_owned(),
+        });
+    }
+    let bytes = match read_at_most(&path, MAX_MANIFEST_BYTES) {
+        Err(prl_fs::Error::TooLong { max, .. }) => {
+            return Err(Error::damaged(&path, format!("longer than {max} bytes")));
+        }
+        read => read?,
+    };
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::damaged(&path, format!("not valid JSON ({e})")))?;
+    if value["format"] != FORMAT {
+        return Err(Error::Missing {
+            path: dir.to_owned(),
+        });
+    }
+    let found = value["format_version"].as_u64().unwrap_or(0);
+    if found != u64::from(VERSION) {
+        return Err(Error::Version {
+            path,
+            found,
+            supported: VERSION,
+        });
+    }
+    serde_json::from_value(value).map_err(|e| Error::damaged(&path, e.to_string()))
+}
+
+/// Checks that the bytes can be viewed as a slice of `T`.
+fn check_cast<T: bytemuck::CheckedBitPattern>(bytes: &[u8]) -> std::result::Result<(), String> {
+    match bytemuck::checked::try_cast_slice::<u8, T>(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Checks name, size and checksum of a file in the manifest.
+fn verify(dir: &Path, file: &FileEntry) -> Result<()> {
+    if ![EVENTS, ITEMS].contains(&file.name.as_str()) {
+        return Err(Error::damaged(
+            &dir.join(MANIFEST),
+            format!("names a file {:?} of no known use", file.name),
+        ));
+    }
+    let path = dir.join(&file.name);
+    let bytes = map_file(&path)?;
+    if bytes.len() as u64 != file.bytes {
+        return Err(Error::damaged(
+            &path,
+            format!("{} bytes long, {} were written", bytes.len(), file.bytes),
+        ));
+    }
+    if sha256_hex(&bytes) != file.sha256 {
+        return Err(Error::damaged(
+            &path,
+            "the checksum does not match the manifest's",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the safetensors header and returns the byte range of each array.
+fn locate(path: &Path, bytes: &Mmap) -> Result<ArrayRanges> {
+    let damaged = |e: safetensors::SafeTensorError| Error::damaged(path, e.to_string());
+    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let range = |name: &str, dtype: Dtype| {
+        let view = tensors.tensor(name).map_err(damaged)?;
+        if view.dtype() != dtype {
+            return Err(Error::damaged(
+                path,
+                format!("{name} has type {:?}, not {dtype:?}", view.dtype()),
+            ));
+        }
+        let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+        Ok(start..start + view.data().len())
+    };
+    Ok(ArrayRanges {
+        items: range("items", Dtype::U32)?,
+        kinds: range("kinds", Dtype::U8)?,
+        offsets: range("offsets", Dtype::U64)?,
+        splits: range("splits", Dtype::U8)?,
+        times: range("times", Dtype::I64)?,
+    })
+}

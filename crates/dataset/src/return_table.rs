@@ -1,0 +1,116 @@
+//! Mean, percentiles and number of sessions of the return at each time step.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Split;
+use crate::examples::SplitExamples;
+use crate::returns::{Discount, Rewards, returns};
+
+/// Time steps in a [`ReturnTable`]; later ones use the last.
+pub const TABLE_STEPS: usize = 50;
+/// Percentiles kept for each time step: 0, 1, .. 100.
+const PERCENTILES: usize = 101;
+
+/// Distribution of the return at each time step of the sessions: the unit of prompted returns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReturnTable {
+    /// Mean return over the sessions that reach the time step.
+    pub mean: Vec<f64>,
+    /// Number of sessions that reach the time step.
+    pub sessions: Vec<u64>,
+    /// Percentiles 0, 1, .. 100 of the return at the time step, interpolated linearly.
+    pub percentiles: Vec<Vec<f64>>,
+}
+
+impl ReturnTable {
+    /// Counts the sessions of `splits` (by default of the training split alone). Time steps that no
+    /// session reaches repeat the values of the last one that is reached.
+    pub fn new(
+        splits: &[SplitExamples<'_>],
+        rewards: Rewards,
+        lambda: f64,
+        discount: Discount,
+    ) -> Self {
+        let mut at: Vec<Vec<f64>> = vec![Vec::new(); TABLE_STEPS];
+        for kinds in splits.iter().flat_map(SplitExamples::episodes) {
+            let returns = returns(kinds, rewards, lambda, discount);
+            for (at, r) in at.iter_mut().zip(returns) {
+                at.push(r);
+            }
+        }
+        let sessions: Vec<u64> = at.iter().map(|at| at.len() as u64).collect();
+        let reached = at.iter().position(Vec::is_empty).unwrap_or(TABLE_STEPS);
+        let (mut mean, mut percentiles) = (
+            vec![0.0; TABLE_STEPS],
+            vec![vec![0.0; PERCENTILES]; TABLE_STEPS],
+        );
+        for (t, at) in at.iter_mut().enumerate().take(reached) {
+            mean[t] = at.iter().sum::<f64>() / at.len() as f64;
+            at.sort_unstable_by(f64::total_cmp);
+            for (p, value) in percentiles[t].iter_mut().enumerate() {
+                *value = interpolate(at, p as f64 / (PERCENTILES - 1) as f64);
+            }
+        }
+        for t in reached.max(1)..TABLE_STEPS {
+            (mean[t], percentiles[t]) = (mean[t - 1], percentiles[t - 1].clone());
+        }
+        Self {
+            mean,
+            sessions,
+            percentiles,
+        }
+    }
+
+    /// Mean return at time step `t`.
+    pub fn mean_at(&self, t: u32) -> f64 {
+        self.mean[(t as usize).min(self.mean.len() - 1)]
+    }
+
+    /// Largest return at time step `t`.
+    pub fn max_at(&self, t: u32) -> f64 {
+        self.quantile_at(t, 1.0)
+    }
+
+    /// `q`-quantile (`q` in 0..=1) of the return at time step `t`.
+    pub fn quantile_at(&self, t: u32, q: f64) -> f64 {
+        interpolate(
+            &self.percentiles[(t as usize).min(self.percentiles.len() - 1)],
+            q,
+        )
+    }
+
+    /// Whether all arrays have the expected lengths, which the other methods rely on.
+    pub fn has_valid_shape(&self) -> bool {
+        self.mean.len() == TABLE_STEPS
+            && self.percentiles.len() == TABLE_STEPS
+            && self.percentiles.iter().all(|p| p.len() == PERCENTILES)
+    }
+}
+
+/// `q`-quantile of an ascending sample, linear between order statistics.
+fn interpolate(sorted: &[f64], q: f64) -> f64 {
+    let at = q.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+    let below = sorted[at.floor() as usize];
+    below + at.fract() * (sorted[at.ceil() as usize] - below)
+}
+
+/// Splits whose sessions the return table counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReturnStatsSplit {
+    /// Training sessions.
+    #[default]
+    Train,
+    /// All sessions, as in the code published with the paper.
+    All,
+}
+
+impl ReturnStatsSplit {
+    /// The splits, in order.
+    pub fn splits(self) -> &'static [Split] {
+        match self {
+            ReturnStatsSplit::Train => &[Split::Train],
+            ReturnStatsSplit::All => &Split::ALL,
+        }
+    }
+}

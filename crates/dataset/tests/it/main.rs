@@ -1,0 +1,6 @@
+//! Integration tests of the prepared dataset.
+
+mod common;
+mod dataset;
+mod examples;
+mod return_table;
