@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
-use prl_core::Ask;
+use prl_core::PromptSpec;
 use prl_dataset::{
     Arrays, Audit, Dataset, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write,
 };
@@ -164,7 +164,7 @@ pub fn checkpoint(input: &[u8]) -> Result<(), String> {
         Event::click("item-2"),
         Event::click("?"),
     ];
-    run.recommend(&model, &session, Ask::default(), 5)
+    run.recommend(&model, &session, PromptSpec::default(), 5)
         .map_err(said)?;
     run.recommend(&model, &[], run.ask(), 5).map_err(said)?;
     Ok(())

@@ -145,7 +145,10 @@ pub fn with_libfuzzer<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> 
         .args(["--target", "host-tuple"])
         .env("RUSTFLAGS", FLAGS.join(" "))
         .env("RUSTC_BOOTSTRAP", "1");
-    cargo.env("RUSTC_WRAPPER", workspace().root.join("fuzz/rustc.sh"));
+    cargo.env(
+        "RUSTC_WRAPPER",
+        workspace().root.join("crates/fuzz/rustc.sh"),
+    );
     programs::run_build(cargo, names)
         .context("libFuzzer and AddressSanitizer need a C++ compiler, and Linux or macOS")
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use prl_core::{Ask, Goal};
+use prl_core::{PromptSpec, TargetReturn};
 use prl_encoders::EncoderKind;
 use prl_train::Method;
 
@@ -60,23 +60,23 @@ pub struct Prompt {
 
 impl Prompt {
     /// The prompt meant, on top of the run's own.
-    pub fn ask(&self, default: Ask) -> anyhow::Result<Ask> {
+    pub fn ask(&self, default: PromptSpec) -> anyhow::Result<PromptSpec> {
         let goal = match (self.target_return, self.quantile) {
-            (Some(value), _) => Goal::Absolute(value),
-            (None, Some(q)) => Goal::Quantile(q),
-            (None, None) if self.max_return => Goal::Max,
-            (None, None) => default.goal.adjusted(self.mu, self.eps),
+            (Some(value), _) => TargetReturn::Absolute(value),
+            (None, Some(q)) => TargetReturn::Quantile(q),
+            (None, None) if self.max_return => TargetReturn::Max,
+            (None, None) => default.target.adjusted(self.mu, self.eps),
         };
-        check(Ask {
-            goal,
+        check(PromptSpec {
+            target: goal,
             sequence_wise: self.sequence_wise || default.sequence_wise,
         })
     }
 }
 
 /// Refuses a prompt that means nothing.
-pub fn check(ask: Ask) -> anyhow::Result<Ask> {
-    if ask.goal.is_valid() {
+pub fn check(ask: PromptSpec) -> anyhow::Result<PromptSpec> {
+    if ask.target.is_valid() {
         return Ok(ask);
     }
     let what =

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 
 use anyhow::Context;
-use prl_core::Ask;
+use prl_core::PromptSpec;
 use prl_dataset::Kind;
 use prl_train::{Answer, Event, Run, Trained};
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,13 @@ fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<'a>> {
         .collect()
 }
 
-fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> anyhow::Result<()> {
+fn answer_lines(
+    run: &Run,
+    model: &Trained,
+    name: &str,
+    ask: PromptSpec,
+    k: usize,
+) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for (line, text) in std::io::stdin().lock().lines().enumerate() {
         let text = text.with_context(|| format!("stdin, line {}", line + 1))?;
@@ -135,8 +141,8 @@ fn answer_lines(run: &Run, model: &Trained, name: &str, ask: Ask, k: usize) -> a
         }
         let question: Question = serde_json::from_str(&text)
             .map_err(|e| Usage(format!("stdin, line {}: {e}", line + 1)))?;
-        let ask = check(Ask {
-            goal: ask.goal.adjusted(question.mu, question.eps),
+        let ask = check(PromptSpec {
+            target: ask.target.adjusted(question.mu, question.eps),
             ..ask
         })?;
         let id = |id: Id| match id {

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use prl_core::{Ask, Goal};
+use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::{Dataset, Split};
 use prl_eval::{Case, PerMetric, Report, TOP};
 use prl_train::{Cases, Run, report, rows};
@@ -105,7 +105,7 @@ impl<'a> Remote<'a> {
     }
 
     /// The report on a split under a prompt, from the server's answers.
-    pub fn evaluate(&self, data: &Dataset, split: Split, ask: Ask) -> Result<Report> {
+    pub fn evaluate(&self, data: &Dataset, split: Split, ask: PromptSpec) -> Result<Report> {
         let rows = rows(self.run, data, split)?;
         let longest = data
             .sessions()
@@ -151,19 +151,19 @@ impl<'a> Remote<'a> {
         Ok(report)
     }
 
-    fn question(&self, history: &[u32], ask: Ask, row: usize) -> Value {
+    fn question(&self, history: &[u32], ask: PromptSpec, row: usize) -> Value {
         let items: Vec<&str> = history
             .iter()
             .filter_map(|&item| self.run.items().raw(item))
             .collect();
         let mut question = json!({ "items": items, "k": self.listed(), "case": row });
-        match ask.goal {
-            Goal::Relative { mu, eps } => {
+        match ask.target {
+            TargetReturn::Relative { mu, eps } => {
                 (question["mu"], question["eps"]) = (mu.into(), eps.into())
             }
-            Goal::Absolute(value) => question["target_return"] = value.into(),
-            Goal::Quantile(q) => question["quantile"] = q.into(),
-            Goal::Max => question["max_return"] = true.into(),
+            TargetReturn::Absolute(value) => question["target_return"] = value.into(),
+            TargetReturn::Quantile(q) => question["quantile"] = q.into(),
+            TargetReturn::Max => question["max_return"] = true.into(),
         }
         question
     }

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Var};
-use prl_core::{BlockConfig, Mixing, PromptBlock, Prompts, State};
-use prl_nn::{Params, Pass};
+use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts, TokenMixer};
+use prl_nn::{ForwardCtx, Params};
 
 const BATCH: usize = 256;
 const WIDTH: usize = 64;
@@ -21,11 +21,16 @@ fn main() -> Result<()> {
         .num_threads(threads)
         .build_global()
         .map_err(candle_core::Error::wrap)?;
-    for mixing in [Mixing::Attention, Mixing::Mean, Mixing::Mlp, Mixing::Alone] {
+    for mixing in [
+        TokenMixer::Attention,
+        TokenMixer::Mean,
+        TokenMixer::Mlp,
+        TokenMixer::NoPrompt,
+    ] {
         let mut params = Params::new(DType::F32, &Device::Cpu, 1);
-        let config = BlockConfig {
+        let config = PromptBlockConfig {
             mixing,
-            ..BlockConfig::default()
+            ..PromptBlockConfig::default()
         };
         let block = PromptBlock::new(config, WIDTH, params.scope("prompt"))?;
         let values = (0..BATCH * WIDTH).map(|i| (0.7 * i as f32).sin()).collect();
@@ -37,12 +42,12 @@ fn main() -> Result<()> {
         let mut laps = [Vec::new(), Vec::new()];
         for step in 0..LAPS {
             let start = Instant::now();
-            let state = State {
+            let state = EncodedState {
                 state: state.as_tensor(),
                 outputs: None,
                 lengths: &[],
             };
-            let y = block.forward(&state, &prompts, &Pass::train(1, step as u64))?;
+            let y = block.forward(&state, &prompts, &ForwardCtx::train(1, step as u64))?;
             laps[0].push(start.elapsed().as_secs_f64() * 1e3);
             let start = Instant::now();
             y.backward()?;

@@ -4,8 +4,8 @@ mod common;
 
 use candle_core::{DType, Device, Var};
 use common::{assert_close, fill};
-use prl_core::{BlockConfig, Mixing, PromptBlock, Prompts, Residual, State};
-use prl_nn::{Params, Pass};
+use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts, ResidualInput, TokenMixer};
+use prl_nn::{ForwardCtx, Params};
 
 /// Name, phase, scale and offset of every parameter, as in the script.
 const FILL: &[(&str, f64, f64, f64)] = &[
@@ -29,10 +29,10 @@ const FILL: &[(&str, f64, f64, f64)] = &[
     ("prompt.mlp_step.bias", 1.9, 0.5, 0.0),
 ];
 
-fn check(config: BlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
+fn check(config: PromptBlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
     let mut params = Params::new(DType::F64, &Device::Cpu, 0);
     let block = PromptBlock::new(
-        BlockConfig { steps: 4, ..config },
+        PromptBlockConfig { steps: 4, ..config },
         4,
         params.scope("prompt"),
     )
@@ -46,12 +46,12 @@ fn check(config: BlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
         returns: vec![1.2, 0.5, 2.0],
         steps: vec![0, 2, 2],
     };
-    let of = State {
+    let of = EncodedState {
         state: state.as_tensor(),
         outputs: None,
         lengths: &[],
     };
-    let y = block.forward(&of, &prompts, &Pass::infer()).unwrap();
+    let y = block.forward(&of, &prompts, &ForwardCtx::infer()).unwrap();
     assert_close("out", &y, out);
     let loss = (y * fill(&[3, 4], 2.0, 1.0, 0.0))
         .unwrap()
@@ -71,28 +71,28 @@ fn check(config: BlockConfig, out: &[f64], grads: &[(&str, &[f64])]) {
 #[test]
 fn dropout_reaches_the_output_in_training_only() {
     let mut params = Params::new(DType::F32, &Device::Cpu, 0);
-    let block = PromptBlock::new(BlockConfig::default(), 8, params.scope("prompt")).unwrap();
+    let block = PromptBlock::new(PromptBlockConfig::default(), 8, params.scope("prompt")).unwrap();
     let state = fill(&[5, 8], 0.3, 1.0, 0.0).to_dtype(DType::F32).unwrap();
     let prompts = Prompts {
         returns: vec![1.0; 5],
         steps: vec![99; 5],
     };
-    let of = State {
+    let of = EncodedState {
         state: &state,
         outputs: None,
         lengths: &[],
     };
-    let run = |pass: &Pass| {
+    let run = |pass: &ForwardCtx| {
         block
             .forward(&of, &prompts, pass)
             .unwrap()
             .to_vec2::<f32>()
             .unwrap()
     };
-    assert_eq!(run(&Pass::infer()), run(&Pass::infer()));
-    assert_ne!(run(&Pass::train(1, 1)), run(&Pass::infer()));
-    assert_eq!(run(&Pass::train(1, 1)), run(&Pass::train(1, 1)));
-    assert_ne!(run(&Pass::train(1, 1)), run(&Pass::train(1, 2)));
+    assert_eq!(run(&ForwardCtx::infer()), run(&ForwardCtx::infer()));
+    assert_ne!(run(&ForwardCtx::train(1, 1)), run(&ForwardCtx::infer()));
+    assert_eq!(run(&ForwardCtx::train(1, 1)), run(&ForwardCtx::train(1, 1)));
+    assert_ne!(run(&ForwardCtx::train(1, 1)), run(&ForwardCtx::train(1, 2)));
 }
 
 // import math, torch
@@ -133,7 +133,7 @@ fn dropout_reaches_the_output_in_training_only() {
 #[test]
 #[rustfmt::skip]
 fn attention_agrees_with_pytorch() {
-    let config = BlockConfig { mixing: Mixing::Attention, residual: Residual::Normed, ..BlockConfig::default() };
+    let config = PromptBlockConfig { mixing: TokenMixer::Attention, residual: ResidualInput::Normalized, ..PromptBlockConfig::default() };
     check(
         config,
         &[-1.407668, 0.91402327, 1.2337804, -0.52632524, 1.8064262, 0.28651139, -0.83886782, -0.91584587, -1.6316048, -0.062975144, 0.96402637, 0.80622931],
@@ -158,7 +158,7 @@ fn attention_agrees_with_pytorch() {
 #[test]
 #[rustfmt::skip]
 fn the_papers_residual_agrees_with_pytorch() {
-    let config = BlockConfig { mixing: Mixing::Attention, residual: Residual::Stack, ..BlockConfig::default() };
+    let config = PromptBlockConfig { mixing: TokenMixer::Attention, residual: ResidualInput::Raw, ..PromptBlockConfig::default() };
     check(
         config,
         &[-0.47086355, 1.3110259, 0.85984333, -1.3767071, 1.7079099, 0.45297838, -0.68488388, -1.1209527, -1.692562, 0.13079793, 1.0343555, 0.62105438],
@@ -183,7 +183,7 @@ fn the_papers_residual_agrees_with_pytorch() {
 #[test]
 #[rustfmt::skip]
 fn the_mean_agrees_with_pytorch() {
-    let config = BlockConfig { mixing: Mixing::Mean, residual: Residual::Normed, ..BlockConfig::default() };
+    let config = PromptBlockConfig { mixing: TokenMixer::Mean, residual: ResidualInput::Normalized, ..PromptBlockConfig::default() };
     check(
         config,
         &[-1.6948291, 0.45500573, 1.1705657, 0.20409786, -1.4391907, -0.37108351, 0.68731585, 1.1690233, -1.6478925, -0.022360555, 0.94624602, 0.80101713],
@@ -201,7 +201,7 @@ fn the_mean_agrees_with_pytorch() {
 #[test]
 #[rustfmt::skip]
 fn the_mlp_agrees_with_pytorch() {
-    let config = BlockConfig { mixing: Mixing::Mlp, residual: Residual::Normed, ..BlockConfig::default() };
+    let config = PromptBlockConfig { mixing: TokenMixer::Mlp, residual: ResidualInput::Normalized, ..PromptBlockConfig::default() };
     check(
         config,
         &[1.5155383, 0.67834772, -0.48620896, -1.3363516, 1.4021141, 0.77947138, -0.38228907, -1.4224252, 1.6614329, 0.51624738, -0.63321213, -1.18436],

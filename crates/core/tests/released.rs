@@ -4,8 +4,8 @@ mod common;
 
 use candle_core::{DType, Device, Var};
 use common::{assert_close, fill};
-use prl_core::{BlockConfig, Keys, PromptBlock, Prompts, State};
-use prl_nn::{Params, Pass};
+use prl_core::{AttentionKeys, EncodedState, PromptBlock, PromptBlockConfig, Prompts};
+use prl_nn::{ForwardCtx, Params};
 
 /// Name, phase, scale and offset of every parameter, as in the script. There is neither a reward nor a step embedding.
 const FILL: [(&str, f64, f64, f64); 10] = [
@@ -48,7 +48,7 @@ const FILL: [(&str, f64, f64, f64); 10] = [
 #[rustfmt::skip]
 fn attention_to_the_outputs_agrees_with_pytorch() {
     let mut params = Params::new(DType::F64, &Device::Cpu, 0);
-    let config = BlockConfig { keys: Keys::Outputs, ..BlockConfig::default() };
+    let config = PromptBlockConfig { keys: AttentionKeys::Outputs, ..PromptBlockConfig::default() };
     let block = PromptBlock::new(config, 4, params.scope("prompt")).unwrap();
     assert_eq!(params.iter().count(), FILL.len());
     for (name, var) in params.iter() {
@@ -58,8 +58,8 @@ fn attention_to_the_outputs_agrees_with_pytorch() {
     let var = |shape: &[usize], phase| Var::from_tensor(&fill(shape, phase, 1.0, 0.0)).unwrap();
     let (state, outputs) = (var(&[3, 4], 0.3), var(&[3, 5, 4], 0.9));
     let prompts = Prompts { returns: vec![1.2, 0.5, 2.0], steps: vec![0, 2, 2] };
-    let of = State { state: state.as_tensor(), outputs: Some(outputs.as_tensor()), lengths: &[5, 1, 3] };
-    let y = block.forward(&of, &prompts, &Pass::infer()).unwrap();
+    let of = EncodedState { state: state.as_tensor(), outputs: Some(outputs.as_tensor()), lengths: &[5, 1, 3] };
+    let y = block.forward(&of, &prompts, &ForwardCtx::infer()).unwrap();
     assert_close("out", &y, &OUT);
     let grads = (y * fill(&[3, 4], 2.0, 1.0, 0.0)).unwrap().sum_all().unwrap().backward().unwrap();
     let parameter = |name: &str| params.iter().find(|p| p.0 == name).unwrap().1;

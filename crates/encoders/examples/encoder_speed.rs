@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use prl_encoders::{Embedded, EncoderKind, Shape};
-use prl_nn::{Init, Params, Pass};
+use prl_encoders::{EncoderKind, PaddedBatch, Shape};
+use prl_nn::{ForwardCtx, Init, Params};
 
 const BATCH: usize = 256;
 const WINDOW: usize = 10;
@@ -54,11 +54,11 @@ fn measure(kind: EncoderKind, lengths: &[u32]) -> Result<[Vec<f64>; 2]> {
         let x = Var::from_tensor(&x)?;
         let start = Instant::now();
         let state = encoder.encode(
-            &Embedded {
+            &PaddedBatch {
                 x: x.as_tensor(),
                 lengths,
             },
-            &Pass::train(1, step as u64),
+            &ForwardCtx::train(1, step as u64),
         )?;
         laps[0].push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();

@@ -7,9 +7,9 @@
 use candle_core::{D, Result, Tensor, bail};
 use prl_kernels::filters::filters;
 use prl_kernels::runs_on;
-use prl_nn::{Init, Pass, Scope, relu};
+use prl_nn::{ForwardCtx, Init, Scope, relu};
 
-use crate::{Embedded, Encoder, Shape};
+use crate::{PaddedBatch, SessionEncoder, Shape};
 
 /// Positions that a horizontal filter spans.
 const HEIGHTS: [usize; 3] = [2, 3, 4];
@@ -53,7 +53,7 @@ impl Caser {
     }
 
     /// All filters from candle's operations: what runs where the fused kernel does not.
-    fn composed(&self, windows: &Embedded<'_>) -> Result<Tensor> {
+    fn composed(&self, windows: &PaddedBatch<'_>) -> Result<Tensor> {
         let (batch, length, d) = windows.x.dims3()?;
         let valid = windows
             .lengths
@@ -98,12 +98,12 @@ impl Caser {
     }
 }
 
-impl Encoder for Caser {
+impl SessionEncoder for Caser {
     fn width(&self) -> usize {
         HEIGHTS.len() * FILTERS + self.dim
     }
 
-    fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
+    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
         windows.spans()?;
         if runs_on(windows.x) {
             filters(
@@ -122,9 +122,9 @@ impl Encoder for Caser {
 #[cfg(test)]
 mod tests {
     use super::Caser;
-    use crate::{Embedded, Encoder, Shape};
+    use crate::{PaddedBatch, SessionEncoder, Shape};
     use candle_core::{DType, Device, Tensor, Var};
-    use prl_nn::{Init, Params, Pass};
+    use prl_nn::{ForwardCtx, Init, Params};
     use proptest::prelude::*;
 
     proptest! {
@@ -138,13 +138,13 @@ mod tests {
             let n = lengths.len() * window * dim;
             let values = Init::Normal(1.0).values(&[n], &mut prl_seed::stream(1, "x", 0)).unwrap();
             let x = Var::from_vec(values, (lengths.len(), window, dim), &Device::Cpu).unwrap();
-            let windows = Embedded { x: x.as_tensor(), lengths: &lengths };
+            let windows = PaddedBatch { x: x.as_tensor(), lengths: &lengths };
             let run = |y: Tensor| {
                 let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
                 let grads = [&x].into_iter().chain(params.iter().map(|p| p.1)).map(|var| grads.get(var).unwrap());
                 [&y].into_iter().chain(grads).flat_map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap()).collect()
             };
-            let fused: Vec<f64> = run(caser.encode(&windows, &Pass::infer()).unwrap());
+            let fused: Vec<f64> = run(caser.encode(&windows, &ForwardCtx::infer()).unwrap());
             let composed: Vec<f64> = run(caser.composed(&windows).unwrap());
             for (a, b) in fused.iter().zip(&composed) {
                 prop_assert!((a - b).abs() < 1e-10 * b.abs().max(1.0), "{} and {}", a, b);

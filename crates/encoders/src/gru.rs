@@ -4,9 +4,9 @@
 use candle_core::{Result, Tensor};
 use prl_kernels::gru::gru;
 use prl_kernels::runs_on;
-use prl_nn::{Init, Pass, Scope};
+use prl_nn::{ForwardCtx, Init, Scope};
 
-use crate::{Embedded, Encoder, Shape};
+use crate::{PaddedBatch, SessionEncoder, Shape};
 
 /// A gated recurrent unit as wide as its input.
 pub struct Gru {
@@ -36,7 +36,7 @@ impl Gru {
     }
 
     /// Eq. 8 step by step from candle's operations: what runs where the fused kernel does not.
-    fn composed(&self, windows: &Embedded<'_>) -> Result<Tensor> {
+    fn composed(&self, windows: &PaddedBatch<'_>) -> Result<Tensor> {
         let (batch, length, dim) = windows.x.dims3()?;
         let d = self.width;
         let part = |at, rows, column, columns| {
@@ -77,12 +77,12 @@ fn sigmoid(x: &Tensor) -> Result<Tensor> {
     ((x.neg()?.exp()? + 1.0)?).recip()
 }
 
-impl Encoder for Gru {
+impl SessionEncoder for Gru {
     fn width(&self) -> usize {
         self.width
     }
 
-    fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
+    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
         if runs_on(windows.x) {
             gru(windows.x, &self.kernel, windows.lengths)
         } else {
@@ -94,9 +94,9 @@ impl Encoder for Gru {
 #[cfg(test)]
 mod tests {
     use super::Gru;
-    use crate::{Embedded, Encoder, Shape};
+    use crate::{PaddedBatch, SessionEncoder, Shape};
     use candle_core::{DType, Device, Tensor, Var};
-    use prl_nn::{Init, Params, Pass};
+    use prl_nn::{ForwardCtx, Init, Params};
 
     #[test]
     fn the_fused_and_the_composed_unit_are_one() {
@@ -108,7 +108,7 @@ mod tests {
         let x =
             Var::from_tensor(&Tensor::from_vec(values, (50, 4, 6), &Device::Cpu).unwrap()).unwrap();
         let lengths: Vec<u32> = (0..50).map(|b| 1 + b % 4).collect();
-        let windows = Embedded {
+        let windows = PaddedBatch {
             x: x.as_tensor(),
             lengths: &lengths,
         };
@@ -118,7 +118,7 @@ mod tests {
             [&state, grads.get(&x).unwrap(), grads.get(kernel).unwrap()]
                 .map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap())
         };
-        let fused = run(gru.encode(&windows, &Pass::infer()).unwrap());
+        let fused = run(gru.encode(&windows, &ForwardCtx::infer()).unwrap());
         let composed = run(gru.composed(&windows).unwrap());
         for (a, b) in fused.iter().flatten().zip(composed.iter().flatten()) {
             assert!((a - b).abs() < 1e-12, "{a} and {b}");

@@ -14,7 +14,7 @@ mod nextitnet;
 mod sasrec;
 
 use candle_core::{Result, Tensor, bail};
-use prl_nn::{Pass, Scope, Spans};
+use prl_nn::{ForwardCtx, Scope, Spans};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "caser")]
@@ -27,14 +27,14 @@ pub use nextitnet::NextItNet;
 pub use sasrec::SasRec;
 
 /// A batch of windows with their items embedded.
-pub struct Embedded<'a> {
+pub struct PaddedBatch<'a> {
     /// `[B, L, d]`, oldest item first. Positions past a row's length hold padding that must not influence its state.
     pub x: &'a Tensor,
     /// Valid positions `[B]`, each in 1..=L.
     pub lengths: &'a [u32],
 }
 
-impl Embedded<'_> {
+impl PaddedBatch<'_> {
     /// Where each window's rows lie when the padding is left out. An error if a length is none.
     pub fn spans(&self) -> Result<Spans> {
         let (batch, length, _) = self.x.dims3()?;
@@ -56,15 +56,15 @@ impl Embedded<'_> {
 }
 
 /// A session encoder.
-pub trait Encoder: Send + Sync {
+pub trait SessionEncoder: Send + Sync {
     /// The width of the state.
     fn width(&self) -> usize;
 
     /// The state of each window: `[B, width]`.
-    fn encode(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Tensor>;
+    fn encode(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Tensor>;
 
     /// What the encoder puts out at every position, `[B, L, width]`, if it does.
-    fn outputs(&self, _: &Embedded<'_>, _: &Pass) -> Result<Option<Tensor>> {
+    fn outputs(&self, _: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Option<Tensor>> {
         Ok(None)
     }
 }
@@ -137,7 +137,7 @@ impl EncoderKind {
         }
     }
 
-    /// Whether it has an output at every position ([`Encoder::outputs`]).
+    /// Whether it has an output at every position ([`SessionEncoder::outputs`]).
     pub fn has_outputs(self) -> bool {
         match self {
             #[cfg(feature = "sasrec")]
@@ -158,7 +158,7 @@ impl EncoderKind {
     }
 
     /// Makes the encoder with its parameters in `scope`.
-    pub fn build(self, shape: Shape, scope: Scope<'_>) -> Result<Box<dyn Encoder>> {
+    pub fn build(self, shape: Shape, scope: Scope<'_>) -> Result<Box<dyn SessionEncoder>> {
         match self {
             #[cfg(feature = "gru")]
             EncoderKind::Gru => Ok(Box::new(Gru::new(shape, scope)?)),

@@ -10,9 +10,9 @@
 use candle_core::{Result, Tensor};
 use prl_kernels::residual::{Convolution, residual};
 use prl_kernels::runs_on;
-use prl_nn::{Init, Pass, Scope, Spans, layer_norm, relu};
+use prl_nn::{ForwardCtx, Init, Scope, Spans, layer_norm, relu};
 
-use crate::{Embedded, Encoder, Shape};
+use crate::{PaddedBatch, SessionEncoder, Shape};
 
 /// Taps of a convolution.
 const TAPS: usize = 3;
@@ -160,12 +160,12 @@ fn meet(spans: &Spans, convolution: Convolution) -> (Vec<u32>, Spans) {
     (rows.collect(), made)
 }
 
-impl Encoder for NextItNet {
+impl SessionEncoder for NextItNet {
     fn width(&self) -> usize {
         self.width
     }
 
-    fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
+    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
         let spans = windows.spans()?;
         let rows = windows.rows(&spans)?;
         let (states, _) = self

@@ -5,16 +5,16 @@
 //! being the feed-forward layer with dropout after each half. Biases everywhere, scores divided by sqrt(d), each position
 //! sees itself and what came before, dropout on the attention weights; LN adds 1e-8 to the variance.
 //!
-//! With a single block the state needs but one query a window, so [`Encoder::encode`] computes keys and values of all
+//! With a single block the state needs but one query a window, so [`SessionEncoder::encode`] computes keys and values of all
 //! positions and everything else of the last.
 
 use candle_core::{Result, Tensor};
 use prl_nn::{
-    Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention,
-    blend, put, take,
+    ForwardCtx, Init, LayerNorm, Linear, Part, Pattern, Scope, Share, Shares, Spans, add,
+    attention, blend, put, take,
 };
 
-use crate::{Embedded, Encoder, Shape};
+use crate::{PaddedBatch, SessionEncoder, Shape};
 
 /// Added to the variance by the layer norms.
 const EPS: f64 = 1e-8;
@@ -55,7 +55,7 @@ impl SasRec {
     }
 
     /// The rows of all windows with their positions: `[rows, d]`.
-    fn input(&self, windows: &Embedded<'_>, spans: &Spans, pass: &Pass) -> Result<Tensor> {
+    fn input(&self, windows: &PaddedBatch<'_>, spans: &Spans, pass: &ForwardCtx) -> Result<Tensor> {
         let items = windows.rows(spans)?;
         let positions = spans.positions().map(|of| {
             Some(Share {
@@ -77,7 +77,13 @@ impl SasRec {
     }
 
     /// What the block makes of some of the rows `x`, all but the final layer norm; the pattern says which they are.
-    fn block(&self, rows: &Tensor, x: &Tensor, pattern: &Pattern, pass: &Pass) -> Result<Tensor> {
+    fn block(
+        &self,
+        rows: &Tensor,
+        x: &Tensor,
+        pattern: &Pattern,
+        pass: &ForwardCtx,
+    ) -> Result<Tensor> {
         let normed = self.norm_in.forward(rows)?;
         let (q, k, v) = (
             self.query.forward(&normed)?,
@@ -95,12 +101,12 @@ impl SasRec {
     }
 }
 
-impl Encoder for SasRec {
+impl SessionEncoder for SasRec {
     fn width(&self) -> usize {
         self.width
     }
 
-    fn encode(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Tensor> {
+    fn encode(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Tensor> {
         let spans = windows.spans()?;
         let x = self.input(windows, &spans, pass)?;
         let queries = Spans::new(std::iter::repeat_n(1, spans.windows()));
@@ -116,7 +122,7 @@ impl Encoder for SasRec {
 
     /// Positions past a row's length hold the final layer norm of zero, its shift, as in the released code. The dropout masks
     /// are not those of `encode`: there are more of them.
-    fn outputs(&self, windows: &Embedded<'_>, pass: &Pass) -> Result<Option<Tensor>> {
+    fn outputs(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Option<Tensor>> {
         let spans = windows.spans()?;
         let x = self.input(windows, &spans, pass)?;
         let pattern = Pattern {

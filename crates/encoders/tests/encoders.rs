@@ -1,8 +1,8 @@
 //! What holds for every encoder.
 
 use candle_core::{DType, Device, Tensor, Var};
-use prl_encoders::{Embedded, EncoderKind, Shape};
-use prl_nn::{Init, Params, Pass};
+use prl_encoders::{EncoderKind, PaddedBatch, Shape};
+use prl_nn::{ForwardCtx, Init, Params};
 
 const WINDOW: usize = 10;
 const DIM: usize = 64;
@@ -26,7 +26,7 @@ fn lengths() -> Vec<u32> {
 }
 
 /// States, and the gradients of their squares by the items and the parameters, by a freshly made encoder.
-fn run(kind: EncoderKind, x: &Tensor, pass: &Pass) -> Vec<Vec<f32>> {
+fn run(kind: EncoderKind, x: &Tensor, pass: &ForwardCtx) -> Vec<Vec<f32>> {
     let mut params = Params::new(DType::F32, &Device::Cpu, 2);
     let encoder = kind
         .build(Shape::new(DIM, WINDOW), params.scope("e"))
@@ -34,7 +34,7 @@ fn run(kind: EncoderKind, x: &Tensor, pass: &Pass) -> Vec<Vec<f32>> {
     let (x, lengths) = (Var::from_tensor(x).unwrap(), lengths());
     let state = encoder
         .encode(
-            &Embedded {
+            &PaddedBatch {
                 x: x.as_tensor(),
                 lengths: &lengths,
             },
@@ -62,8 +62,8 @@ fn what_stands_past_the_length_changes_no_bit_and_gets_no_gradient() {
         .map(|i| if past(i) { 1e6 * other[i] } else { valid[i] })
         .collect();
     for &kind in EncoderKind::ALL {
-        let first = run(kind, &tensor(valid.clone()), &Pass::train(3, 1));
-        let second = run(kind, &tensor(mixed.clone()), &Pass::train(3, 1));
+        let first = run(kind, &tensor(valid.clone()), &ForwardCtx::train(3, 1));
+        let second = run(kind, &tensor(mixed.clone()), &ForwardCtx::train(3, 1));
         assert!(first == second, "{}: padding shows", kind.name());
         assert!(
             (0..valid.len()).all(|i| !past(i) || first[1][i] == 0.0),
@@ -83,20 +83,20 @@ fn a_window_alone_has_the_state_it_has_in_a_batch() {
             .unwrap();
         let states = encoder
             .encode(
-                &Embedded {
+                &PaddedBatch {
                     x: &x,
                     lengths: &lengths,
                 },
-                &Pass::infer(),
+                &ForwardCtx::infer(),
             )
             .unwrap();
         for b in 0..BATCH {
-            let alone = Embedded {
+            let alone = PaddedBatch {
                 x: &x.narrow(0, b, 1).unwrap(),
                 lengths: &lengths[b..=b],
             };
             let alone = encoder
-                .encode(&alone, &Pass::infer())
+                .encode(&alone, &ForwardCtx::infer())
                 .unwrap()
                 .to_vec2::<f32>()
                 .unwrap();
@@ -118,7 +118,7 @@ fn threads_change_no_bit() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| run(kind, &x, &Pass::train(3, 1)))
+        pool.install(|| run(kind, &x, &ForwardCtx::train(3, 1)))
     };
     for &kind in EncoderKind::ALL {
         assert!(with(1, kind) == with(3, kind), "{}", kind.name());
@@ -133,16 +133,16 @@ fn the_last_output_is_the_state() {
         let encoder = kind
             .build(Shape::new(DIM, WINDOW), params.scope("e"))
             .unwrap();
-        let windows = Embedded {
+        let windows = PaddedBatch {
             x: &x,
             lengths: &lengths,
         };
         let states = encoder
-            .encode(&windows, &Pass::infer())
+            .encode(&windows, &ForwardCtx::infer())
             .unwrap()
             .to_vec2::<f32>()
             .unwrap();
-        if let Some(outputs) = encoder.outputs(&windows, &Pass::infer()).unwrap() {
+        if let Some(outputs) = encoder.outputs(&windows, &ForwardCtx::infer()).unwrap() {
             let outputs = outputs.to_vec3::<f32>().unwrap();
             for ((state, outputs), &n) in states.iter().zip(outputs).zip(&lengths) {
                 assert_eq!(*state, outputs[n as usize - 1], "{}", kind.name());
@@ -165,11 +165,11 @@ fn a_length_beyond_the_window_is_an_error() {
             assert!(
                 encoder
                     .encode(
-                        &Embedded {
+                        &PaddedBatch {
                             x: &x,
                             lengths: &lengths
                         },
-                        &Pass::infer()
+                        &ForwardCtx::infer()
                     )
                     .is_err()
             );

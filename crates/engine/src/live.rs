@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use prl_core::{Ask, Prompts};
+use prl_core::{PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
 use prl_train::{
     Among, Device, PromptUsed, Recommendation, Run, RunManifest, Served, State, Wanted,
@@ -69,7 +69,7 @@ impl Live {
         let moments = windows
             .time_steps
             .iter()
-            .map(|&step| prl_core::Moment::at(step, 0))
+            .map(|&step| prl_core::PromptPosition::at(step, 0))
             .collect::<Vec<_>>();
         let wanted = [Wanted {
             k: 1,
@@ -104,7 +104,7 @@ impl Live {
     }
 
     /// What is asked where nothing is said: the run's own prompt.
-    pub fn ask(&self) -> Ask {
+    pub fn ask(&self) -> PromptSpec {
         self.run.ask()
     }
 

@@ -1,6 +1,6 @@
 //! What is asked of the engine, and what it answers.
 
-use prl_core::Ask;
+use prl_core::PromptSpec;
 use prl_dataset::Kind;
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub struct Question {
     /// The session, oldest event first.
     pub session: Vec<Event>,
     /// What the rest of it is to be worth.
-    pub ask: Ask,
+    pub ask: PromptSpec,
     /// Numbers the draw of eps: the same case draws the same.
     pub case: u64,
     /// How many items to recommend.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use prl_core::{Ask, Goal};
+use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::{Device, Engine, Error, Event, Filter, Options, Question};
 use prl_train::{Evaluation, Method, Observer, Run, Trained};
@@ -56,8 +56,8 @@ fn question(items: &[u32], mu: f64, k: usize) -> Question {
         item: format!("item-{i}").into(),
         kind: kind(*i),
     };
-    let ask = Ask {
-        goal: Goal::Relative { mu, eps: 0.3 },
+    let ask = PromptSpec {
+        target: TargetReturn::Relative { mu, eps: 0.3 },
         sequence_wise: mu > 2.0,
     };
     Question {

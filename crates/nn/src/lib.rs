@@ -16,5 +16,5 @@ mod rows;
 pub use attention::{Pattern, Spans, attention};
 pub use layers::{LayerNorm, Linear, layer_norm, relu, softmax};
 pub use params::{Init, Params, Scope};
-pub use pass::Pass;
+pub use pass::ForwardCtx;
 pub use rows::{Part, Share, Shares, add, blend, put, take};

@@ -11,7 +11,7 @@ use crate::rows::dropout;
 type Before = Box<dyn Fn(usize) -> usize>;
 
 /// The context of a forward pass.
-pub struct Pass {
+pub struct ForwardCtx {
     /// Seed and step, when training.
     train: Option<(u64, u64)>,
     drawn: Cell<u32>,
@@ -19,7 +19,7 @@ pub struct Pass {
     before: Option<Before>,
 }
 
-impl Pass {
+impl ForwardCtx {
     /// A training pass: dropout is on. Masks are a function of the seed, the step and the order of the calls.
     pub fn train(seed: u64, step: u64) -> Self {
         Self {
@@ -66,29 +66,29 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
-    use super::Pass;
+    use super::ForwardCtx;
     use candle_core::{DType, Device, Tensor};
 
     #[test]
     fn masks_repeat_by_seed_and_step_and_keep_the_mean() {
         let x = Tensor::ones(20_000, DType::F32, &Device::Cpu).unwrap();
-        let mask = |pass: &Pass| pass.dropout(&x, 0.3).unwrap().to_vec1::<f32>().unwrap();
-        let (a, b) = (Pass::train(5, 8), Pass::train(5, 8));
+        let mask = |pass: &ForwardCtx| pass.dropout(&x, 0.3).unwrap().to_vec1::<f32>().unwrap();
+        let (a, b) = (ForwardCtx::train(5, 8), ForwardCtx::train(5, 8));
         let first = mask(&a);
         assert_eq!(first, mask(&b));
         assert_ne!(first, mask(&a), "the second mask of a pass is another");
-        assert_ne!(first, mask(&Pass::train(5, 9)));
+        assert_ne!(first, mask(&ForwardCtx::train(5, 9)));
         let zeros = first.iter().filter(|&&x| x == 0.0).count() as f64 / 20_000.0;
         assert!((zeros - 0.3).abs() < 0.015, "{zeros}");
         assert!((first.iter().sum::<f32>() / 20_000.0 - 1.0).abs() < 0.02);
-        assert_eq!(mask(&Pass::infer()), vec![1.0; 20_000]);
+        assert_eq!(mask(&ForwardCtx::infer()), vec![1.0; 20_000]);
     }
 
     #[test]
     fn the_masks_of_shares_are_those_of_the_whole() {
-        let whole = Pass::train(5, 8).mask(1000, 0.3).unwrap().factors();
+        let whole = ForwardCtx::train(5, 8).mask(1000, 0.3).unwrap().factors();
         let share = |before: usize, n: usize| {
-            Pass::train(5, 8)
+            ForwardCtx::train(5, 8)
                 .sharing(move |_| before)
                 .mask(n, 0.3)
                 .unwrap()

@@ -1,6 +1,6 @@
 //! A question as it comes over the wire, checked against the limits.
 
-use prl_core::{Ask, Goal};
+use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::{Event, Filter, Question};
 use serde::Deserialize;
@@ -42,7 +42,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// The question about the session in the body; what is not said of the prompt is the run's own.
-    pub(crate) fn question(mut self, default: Ask) -> Result<Question, Problem> {
+    pub(crate) fn question(mut self, default: PromptSpec) -> Result<Question, Problem> {
         let items = self
             .items
             .take()
@@ -70,7 +70,11 @@ impl Asked {
     }
 
     /// The question about a session that the server keeps, of which the body must not speak.
-    pub(crate) fn about_kept(self, session: Vec<Event>, default: Ask) -> Result<Question, Problem> {
+    pub(crate) fn about_kept(
+        self,
+        session: Vec<Event>,
+        default: PromptSpec,
+    ) -> Result<Question, Problem> {
         if self.items.is_some() || !self.purchased.is_empty() {
             return Err(Problem::invalid(
                 "items and purchased are the session's own; send them as its events",
@@ -79,9 +83,14 @@ impl Asked {
         self.about(session, default, true)
     }
 
-    fn about(self, session: Vec<Event>, default: Ask, is_kept: bool) -> Result<Question, Problem> {
-        let ask = Ask {
-            goal: self.goal(default.goal)?,
+    fn about(
+        self,
+        session: Vec<Event>,
+        default: PromptSpec,
+        is_kept: bool,
+    ) -> Result<Question, Problem> {
+        let ask = PromptSpec {
+            target: self.goal(default.target)?,
             sequence_wise: self.sequence_wise.unwrap_or(is_kept),
         };
         let k = self.k.unwrap_or(20);
@@ -107,7 +116,7 @@ impl Asked {
         })
     }
 
-    fn goal(&self, default: Goal) -> Result<Goal, Problem> {
+    fn goal(&self, default: TargetReturn) -> Result<TargetReturn, Problem> {
         let relative = self.mu.is_some() || self.eps.is_some();
         let ways = [
             relative,
@@ -133,9 +142,9 @@ impl Asked {
             )));
         }
         let goal = match (self.target_return, self.quantile) {
-            (Some(value), _) => Goal::Absolute(value),
-            (None, Some(q)) => Goal::Quantile(q),
-            (None, None) if self.max_return => Goal::Max,
+            (Some(value), _) => TargetReturn::Absolute(value),
+            (None, Some(q)) => TargetReturn::Quantile(q),
+            (None, None) if self.max_return => TargetReturn::Max,
             (None, None) => default.adjusted(self.mu, self.eps),
         };
         if goal.is_valid() {

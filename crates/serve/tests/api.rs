@@ -6,14 +6,14 @@ use std::sync::OnceLock;
 
 use common::http::send;
 use common::{JSON, Served, run};
-use prl_core::{Ask, Goal};
+use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::Device;
 use prl_train::{Event, Run, Trained};
 use serde_json::{Value, json};
 
 /// What the run itself answers, as JSON.
-fn offline(events: &[(&str, Kind)], ask: Ask, k: usize) -> Value {
+fn offline(events: &[(&str, Kind)], ask: PromptSpec, k: usize) -> Value {
     static RUN: OnceLock<(Run, Trained)> = OnceLock::new();
     let (run, model) = RUN.get_or_init(|| {
         let run = Run::open(run()).unwrap();
@@ -41,32 +41,36 @@ fn a_question_is_answered_as_the_run_would() {
     ];
     let items = json!(["item-4", "item-5", "gone"]);
     let cases = [
-        (json!({}), Ask::default(), 20),
+        (json!({}), PromptSpec::default(), 20),
         (
             json!({"k": 3, "mu": 0.5}),
-            Goal::Relative { mu: 0.5, eps: 0.0 }.into(),
+            TargetReturn::Relative { mu: 0.5, eps: 0.0 }.into(),
             3,
         ),
         (
             json!({"k": 3, "eps": 0.5}),
-            Goal::Relative { mu: 2.0, eps: 0.5 }.into(),
+            TargetReturn::Relative { mu: 2.0, eps: 0.5 }.into(),
             3,
         ),
         (
             json!({"k": 7, "target_return": 3.0}),
-            Goal::Absolute(3.0).into(),
+            TargetReturn::Absolute(3.0).into(),
             7,
         ),
         (
             json!({"k": 7, "quantile": 0.9}),
-            Goal::Quantile(0.9).into(),
+            TargetReturn::Quantile(0.9).into(),
             7,
         ),
-        (json!({"k": 7, "max_return": true}), Goal::Max.into(), 7),
+        (
+            json!({"k": 7, "max_return": true}),
+            TargetReturn::Max.into(),
+            7,
+        ),
         (
             json!({"k": 7, "mu": 3.0, "sequence_wise": true, "purchased": ["item-5"]}),
-            Ask {
-                goal: Goal::Relative { mu: 3.0, eps: 0.0 },
+            PromptSpec {
+                target: TargetReturn::Relative { mu: 3.0, eps: 0.0 },
                 sequence_wise: true,
             },
             7,
@@ -84,7 +88,10 @@ fn a_question_is_answered_as_the_run_would() {
     let cold = server
         .post("/v1/recommend", &json!({"items": [17], "k": 2}))
         .json();
-    assert_eq!(cold, offline(&[("17", Kind::Click)], Ask::default(), 2));
+    assert_eq!(
+        cold,
+        offline(&[("17", Kind::Click)], PromptSpec::default(), 2)
+    );
     assert_eq!(cold["cold"], true);
 }
 
@@ -303,8 +310,8 @@ fn sessions_are_kept_and_their_prompt_goes_down_by_what_they_gave() {
         2
     );
     let events = [("item-4", Kind::Click), ("item-5", Kind::Purchase)];
-    let whole = |mu| Ask {
-        goal: Goal::Relative { mu, eps: 0.0 },
+    let whole = |mu| PromptSpec {
+        target: TargetReturn::Relative { mu, eps: 0.0 },
         sequence_wise: true,
     };
     let reply = server.post(&format!("{path}/recommend"), &json!({"k": 4, "mu": 3}));
@@ -315,7 +322,11 @@ fn sessions_are_kept_and_their_prompt_goes_down_by_what_they_gave() {
     );
     assert_eq!(
         step_wise.json(),
-        offline(&events, Goal::Relative { mu: 3.0, eps: 0.0 }.into(), 4)
+        offline(
+            &events,
+            TargetReturn::Relative { mu: 3.0, eps: 0.0 }.into(),
+            4
+        )
     );
     assert_problem(
         &server.post(&format!("{path}/recommend"), &json!({"items": []})),

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device, Result, Tensor};
 use clap::Parser;
-use prl_core::{Goal, Prompts};
+use prl_core::{Prompts, TargetReturn};
 use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
-use prl_encoders::{Embedded, Encoder};
+use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_eval::{Case, Scores};
 use prl_kernels::adam::Adam;
-use prl_nn::{Linear, Pass, Scope};
+use prl_nn::{ForwardCtx, Linear, Scope};
 use prl_train::{Batches, Config, Method, Model, Plan, Turn};
 
 /// The last items, each weighted half as much as the one after it, and a linear layer.
@@ -23,12 +23,12 @@ impl Fading {
     }
 }
 
-impl Encoder for Fading {
+impl SessionEncoder for Fading {
     fn width(&self) -> usize {
         64
     }
 
-    fn encode(&self, windows: &Embedded<'_>, _: &Pass) -> Result<Tensor> {
+    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
         let (batch, length, _) = windows.x.dims3()?;
         let weight = |n: u32, t: usize| {
             if t < n as usize {
@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
             dtype: DType::F32,
         };
         let encoder = |params: &mut prl_nn::Params| {
-            Ok(Box::new(Fading::new(64, params.scope("encoder"))?) as Box<dyn Encoder>)
+            Ok(Box::new(Fading::new(64, params.scope("encoder"))?) as Box<dyn SessionEncoder>)
         };
         let model = Model::with_encoder(encoder, &plan, &Device::Cpu)?;
         let batches = Batches::new(&data, &config, &returns);
@@ -105,7 +105,7 @@ fn test(
     returns: &ReturnTable,
 ) -> anyhow::Result<Scores> {
     let rows = SplitExamples::new(data, Split::Test, false);
-    let Goal::Relative { mu, .. } = config.goal() else {
+    let TargetReturn::Relative { mu, .. } = config.goal() else {
         unreachable!("the settings ask for a multiple of the mean")
     };
     let mut cases = Vec::new();

@@ -1,6 +1,6 @@
 //! Recommendations for a session that was never in training, by raw item ids.
 
-use prl_core::{Ask, Moment, Prompts};
+use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{Kind, Windows, return_so_far};
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ pub struct Answer {
 pub struct PromptUsed {
     /// What was asked.
     #[serde(flatten)]
-    pub ask: Ask,
+    pub ask: PromptSpec,
     /// The step: events of the session so far.
     pub step: u32,
     /// The return that was fed, in the model's unit.
@@ -75,7 +75,7 @@ pub struct State {
 
 impl Run {
     /// The state after a session, oldest event first. Unknown ids are named and skipped; `case` numbers the draw of eps.
-    pub fn state(&self, session: &[Event<'_>], ask: Ask, case: u64) -> State {
+    pub fn state(&self, session: &[Event<'_>], ask: PromptSpec, case: u64) -> State {
         let (mut known, mut kinds, mut unknown_items) = (Vec::new(), Vec::new(), Vec::new());
         for event in session {
             match self.items().index(event.item) {
@@ -90,10 +90,10 @@ impl Run {
         let given = return_so_far(&kinds, self.config().rewards, self.config().lambda);
         let prompts = self.prompts(
             ask,
-            &[Moment {
+            &[PromptPosition {
                 step,
-                given,
-                decay: self.decay(step),
+                return_so_far: given,
+                discount_to_step: self.decay(step),
                 case,
             }],
         );
@@ -127,7 +127,7 @@ impl Run {
         &self,
         model: &Trained,
         session: &[Event<'_>],
-        ask: Ask,
+        ask: PromptSpec,
         k: usize,
     ) -> Result<Answer> {
         let State {

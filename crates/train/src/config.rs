@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use candle_core::Device;
-use prl_core::{BlockConfig, Goal, Keys, Residual, RewardCode, Scale};
+use prl_core::{
+    AttentionKeys, PromptBlockConfig, ResidualInput, ReturnScale, RewardCode, TargetReturn,
+};
 use prl_dataset::{Discount, ReturnRule, ReturnStatsSplit, Rewards};
 use prl_encoders::EncoderKind;
 use serde::{Deserialize, Serialize};
@@ -77,11 +79,11 @@ pub struct Model {
     /// Dropout of the prompt block.
     pub dropout: f64,
     /// The unit in which returns are fed.
-    pub prompt_scale: Scale,
+    pub prompt_scale: ReturnScale,
     /// What the attention's residual carries.
-    pub residual: Residual,
+    pub residual: ResidualInput,
     /// What the state's token attends to: the prompt's tokens, or as in the code released for SASRec the encoder's outputs.
-    pub attention: Keys,
+    pub attention: AttentionKeys,
     /// How a return becomes a token.
     pub reward_code: RewardCode,
     /// What the bias of the GRU's update gate begins as.
@@ -122,9 +124,9 @@ impl Default for Model {
             dim: 64,
             window: 10,
             dropout: 0.3,
-            prompt_scale: Scale::default(),
-            residual: Residual::default(),
-            attention: Keys::default(),
+            prompt_scale: ReturnScale::default(),
+            residual: ResidualInput::default(),
+            attention: AttentionKeys::default(),
             reward_code: RewardCode::default(),
             update_bias: 1.0,
         }
@@ -178,7 +180,7 @@ impl Config {
             "update_bias must be finite",
         )?;
         rule(
-            self.model.attention == Keys::Prompt || self.model.encoder.has_outputs(),
+            self.model.attention == AttentionKeys::Prompt || self.model.encoder.has_outputs(),
             "attention = \"released\" needs an encoder with an output at every position: sasrec",
         )?;
         rule(
@@ -210,15 +212,15 @@ impl Config {
     }
 
     /// What validation asks for.
-    pub fn goal(&self) -> Goal {
-        Goal::Relative {
+    pub fn goal(&self) -> TargetReturn {
+        TargetReturn::Relative {
             mu: self.mu,
             eps: self.eps,
         }
     }
 
     /// The prompt block, if the method has one.
-    pub fn block(&self) -> Option<BlockConfig> {
+    pub fn block(&self) -> Option<PromptBlockConfig> {
         let Model {
             dropout,
             residual,
@@ -226,13 +228,13 @@ impl Config {
             reward_code: rewards,
             ..
         } = self.model;
-        let block = |mixing| BlockConfig {
+        let block = |mixing| PromptBlockConfig {
             mixing,
             residual,
             keys,
             rewards,
             dropout,
-            ..BlockConfig::default()
+            ..PromptBlockConfig::default()
         };
         self.method.mixing().map(block)
     }

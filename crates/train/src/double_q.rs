@@ -7,7 +7,7 @@
 use candle_core::{Result, Tensor};
 use prl_baselines::{DoubleQ, Td};
 use prl_core::Prompts;
-use prl_nn::Pass;
+use prl_nn::ForwardCtx;
 use rand::RngCore;
 
 use crate::head::Head;
@@ -92,7 +92,7 @@ impl Pair<'_> {
         hidden: &Tensor,
         examples: &Examples,
         transitions: &Transitions,
-        pass: &Pass,
+        pass: &ForwardCtx,
         clock: &mut Clock,
         times: &mut StepTimes,
     ) -> crate::Result<Critique> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use prl_core::{Ask, Goal, Moment};
+use prl_core::{PromptPosition, PromptSpec, TargetReturn};
 use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::{Case, Recommended, Report, Setting, TOP};
 
@@ -27,7 +27,7 @@ pub fn cases(
     run: &Run,
     model: &Trained,
     rows: &SplitExamples<'_>,
-    ask: Ask,
+    ask: PromptSpec,
     batch: usize,
     k: usize,
 ) -> Result<Cases> {
@@ -41,7 +41,7 @@ pub(crate) fn cases_unless(
     run: &Run,
     model: &Trained,
     rows: &SplitExamples<'_>,
-    ask: Ask,
+    ask: PromptSpec,
     batch: usize,
     k: usize,
 ) -> Result<Option<Cases>> {
@@ -81,20 +81,20 @@ fn moments(
     rows: &SplitExamples<'_>,
     range: Range<usize>,
     steps: &[u32],
-    ask: Ask,
+    ask: PromptSpec,
     sessions: &[u32],
-) -> Vec<Moment> {
+) -> Vec<PromptPosition> {
     if !ask.sequence_wise {
         return range
             .zip(steps)
-            .map(|(row, &step)| Moment::at(step, row as u64))
+            .map(|(row, &step)| PromptPosition::at(step, row as u64))
             .collect();
     }
     let given = rows.returns_so_far(range.clone(), run.config().return_rule());
-    let at = |((row, &step), given)| Moment {
+    let at = |((row, &step), given)| PromptPosition {
         step,
-        given,
-        decay: run.decay(step),
+        return_so_far: given,
+        discount_to_step: run.decay(step),
         case: u64::from(sessions[row]),
     };
     range.zip(steps).zip(given).map(at).collect()
@@ -122,7 +122,7 @@ pub fn evaluate(
     model: &Trained,
     data: &Dataset,
     split: Split,
-    ask: Ask,
+    ask: PromptSpec,
     batch: usize,
 ) -> Result<(Report, Cases)> {
     let rows = rows(run, data, split)?;
@@ -139,11 +139,11 @@ pub fn report(
     run: &Run,
     data: &Dataset,
     split: Split,
-    ask: Option<Ask>,
+    ask: Option<PromptSpec>,
     said: &Cases,
 ) -> Result<Report> {
-    let (mu, eps) = match ask.map(|ask| ask.goal) {
-        Some(Goal::Relative { mu, eps }) => (Some(mu), Some(eps)),
+    let (mu, eps) = match ask.map(|ask| ask.target) {
+        Some(TargetReturn::Relative { mu, eps }) => (Some(mu), Some(eps)),
         _ => (None, None),
     };
     let setting = Setting {

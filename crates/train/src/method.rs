@@ -1,6 +1,6 @@
 //! The methods: what is trained on top of an encoder, or instead of one.
 
-use prl_core::{Mixing, Weighting};
+use prl_core::{LossWeight, TokenMixer};
 use serde::{Deserialize, Serialize};
 
 /// What is trained on top of the encoder, or instead of one.
@@ -83,24 +83,24 @@ impl Method {
     }
 
     /// How the prompt is mixed in, if there is a prompt block.
-    pub fn mixing(self) -> Option<Mixing> {
+    pub fn mixing(self) -> Option<TokenMixer> {
         match self {
-            Method::Prl | Method::PrlWo | Method::PrlCumu => Some(Mixing::Attention),
-            Method::PrlMean => Some(Mixing::Mean),
-            Method::PrlMlp => Some(Mixing::Mlp),
-            Method::PrlControl => Some(Mixing::Alone),
+            Method::Prl | Method::PrlWo | Method::PrlCumu => Some(TokenMixer::Attention),
+            Method::PrlMean => Some(TokenMixer::Mean),
+            Method::PrlMlp => Some(TokenMixer::Mlp),
+            Method::PrlControl => Some(TokenMixer::NoPrompt),
             _ => None,
         }
     }
 
     /// How the loss is weighted.
-    pub fn weighting(self) -> Weighting {
+    pub fn weighting(self) -> LossWeight {
         match self {
             Method::Prl | Method::PrlMean | Method::PrlMlp | Method::PrlControl => {
-                Weighting::Reward
+                LossWeight::Reward
             }
-            Method::PrlCumu => Weighting::Return,
-            _ => Weighting::Uniform,
+            Method::PrlCumu => LossWeight::Return,
+            _ => LossWeight::Uniform,
         }
     }
 }

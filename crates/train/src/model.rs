@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use prl_baselines::Critic;
-use prl_core::{BlockConfig, Prompts};
+use prl_core::{PromptBlockConfig, Prompts};
 use prl_dataset::{NextStates, Windows};
-use prl_encoders::{Encoder, Shape};
+use prl_encoders::{SessionEncoder, Shape};
 use prl_kernels::adam::Adam;
 use prl_kernels::catalogue::Catalogue;
 use prl_kernels::rank::{NotFinite, Ranking};
 use prl_kernels::storage::with;
-use prl_nn::{Params, Pass};
+use prl_nn::{ForwardCtx, Params};
 use rand::RngCore;
 
 use crate::config;
@@ -90,7 +90,7 @@ pub struct Plan {
     /// Items of the catalogue.
     pub items: usize,
     /// The prompt block, if there is one.
-    pub block: Option<BlockConfig>,
+    pub block: Option<PromptBlockConfig>,
     /// Two networks with a Q layer each: SQN and SAC.
     pub is_double: bool,
     /// The seed of initial values, dropout and turns.
@@ -116,7 +116,7 @@ impl Model {
 
     /// A model around an encoder of the caller's own.
     pub fn with_encoder(
-        encoder: impl Fn(&mut Params) -> candle_core::Result<Box<dyn Encoder>>,
+        encoder: impl Fn(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
         plan: &Plan,
         device: &Device,
     ) -> Result<Self> {
@@ -259,8 +259,8 @@ impl Model {
     }
 
     /// The pass of a step: a rank's dropout masks are its share of those of the whole batch.
-    fn pass(&self, turn: Turn) -> Pass {
-        let pass = Pass::train(self.seed, turn.step);
+    fn pass(&self, turn: Turn) -> ForwardCtx {
+        let pass = ForwardCtx::train(self.seed, turn.step);
         if self.ranks.is_alone() {
             return pass;
         }
@@ -283,7 +283,7 @@ impl Model {
             });
         }
         let network = &self.networks[0];
-        let hidden = network.hidden(windows, prompts, &Pass::infer())?;
+        let hidden = network.hidden(windows, prompts, &ForwardCtx::infer())?;
         Ok(network.head.rank(&hidden, targets, k)??)
     }
 
@@ -294,7 +294,7 @@ impl Model {
             return Ok(Vec::new());
         }
         let network = &self.networks[0];
-        let hidden = network.hidden(window, prompt, &Pass::infer())?;
+        let hidden = network.hidden(window, prompt, &ForwardCtx::infer())?;
         let repeated = hidden.broadcast_as((items.len(), hidden.dim(1)?))?;
         let scores = network.head.scores(&repeated, items)?;
         if scores.iter().all(|s| s.is_finite()) {
@@ -317,7 +317,7 @@ impl Model {
         f: impl FnOnce(&[f32]) -> Result<R>,
     ) -> Result<R> {
         let hidden = self.networks[0]
-            .hidden(windows, prompts, &Pass::infer())?
+            .hidden(windows, prompts, &ForwardCtx::infer())?
             .contiguous()?;
         with(&hidden, |hidden| Ok(f(hidden)))?
     }

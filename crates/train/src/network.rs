@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
-use prl_core::{BlockConfig, PromptBlock, Prompts, State};
+use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
 use prl_dataset::Windows;
-use prl_encoders::{Embedded, Encoder};
+use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_kernels::tape::{Tape, record};
-use prl_nn::{Params, Pass};
+use prl_nn::{ForwardCtx, Params};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ pub(crate) struct Ends<'a> {
 /// A network with the state of its optimiser.
 pub(crate) struct Network {
     embedding: Embedding,
-    encoder: Box<dyn Encoder>,
+    encoder: Box<dyn SessionEncoder>,
     block: Option<PromptBlock>,
     /// Scores of the items as the next one.
     pub(crate) head: Head,
@@ -151,8 +151,8 @@ impl Clock {
 impl Network {
     /// A network with seeded initial values around an encoder of the caller's making.
     pub(crate) fn new(
-        encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn Encoder>>,
-        block: Option<BlockConfig>,
+        encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
+        block: Option<PromptBlockConfig>,
         has_critic: bool,
         ends: &Ends<'_>,
     ) -> Result<Self> {
@@ -193,7 +193,7 @@ impl Network {
         &self,
         windows: &'a Windows,
         prompts: &Prompts,
-        pass: &Pass,
+        pass: &ForwardCtx,
     ) -> Result<Forward<'a>> {
         let leaf = self.embedding.rows(&windows.items, windows.window_len)?;
         let (hidden, tape) = record(|| self.middle(&leaf, windows, prompts, pass))?;
@@ -210,7 +210,7 @@ impl Network {
         &self,
         windows: &Windows,
         prompts: &Prompts,
-        pass: &Pass,
+        pass: &ForwardCtx,
     ) -> Result<Tensor> {
         let x = self
             .embedding
@@ -224,17 +224,17 @@ impl Network {
         x: &Tensor,
         windows: &Windows,
         prompts: &Prompts,
-        pass: &Pass,
+        pass: &ForwardCtx,
     ) -> Result<Tensor> {
         let lengths = windows.lengths.as_slice();
-        let embedded = Embedded { x, lengths };
+        let embedded = PaddedBatch { x, lengths };
         let Some(block) = &self.block else {
             return Ok(self.encoder.encode(&embedded, pass)?);
         };
         if !block.needs_outputs() {
             let state = self.encoder.encode(&embedded, pass)?;
             return Ok(block.forward(
-                &State {
+                &EncodedState {
                     state: &state,
                     outputs: None,
                     lengths,
@@ -255,7 +255,7 @@ impl Network {
             .collect();
         let state = prl_nn::take(&outputs.reshape((batch * length, width))?, &last)?;
         Ok(block.forward(
-            &State {
+            &EncodedState {
                 state: &state,
                 outputs: Some(&outputs),
                 lengths,

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
-use prl_core::{Ask, Moment, Prompts, StepReturns};
+use prl_core::{PromptPosition, PromptSpec, Prompts, StepReturns};
 use prl_dataset::{Dataset, Discount, ItemMap, ReturnTable, SplitExamples};
 use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
 
@@ -142,9 +142,10 @@ impl Run {
     }
 
     /// The prompts at some moments under what is asked.
-    pub fn prompts(&self, ask: Ask, moments: &[Moment]) -> Prompts {
+    pub fn prompts(&self, ask: PromptSpec, moments: &[PromptPosition]) -> Prompts {
         let scale = self.config.model.prompt_scale;
-        let prompt = |&at: &Moment| ask.prompt(scale, &Table(&self.returns), at, self.config.seed);
+        let prompt =
+            |&at: &PromptPosition| ask.prompt(scale, &Table(&self.returns), at, self.config.seed);
         Prompts {
             returns: moments.iter().map(prompt).collect(),
             steps: moments.iter().map(|at| at.step).collect(),
@@ -160,7 +161,7 @@ impl Run {
     }
 
     /// The prompt of the settings: what validation asks for.
-    pub fn ask(&self) -> Ask {
+    pub fn ask(&self) -> PromptSpec {
         self.config.goal().into()
     }
 

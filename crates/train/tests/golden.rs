@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use prl_baselines::Critic;
-use prl_core::{BlockConfig, Prompts};
+use prl_core::{PromptBlockConfig, Prompts};
 use prl_dataset::{NextStates, Windows};
 use prl_kernels::adam::Adam;
 use prl_train::{Examples, Model, ModelConfig, Plan, Transitions, Turn};
@@ -75,7 +75,7 @@ fn values(name: &str, n: usize) -> Vec<f64> {
     }
 }
 
-fn model(block: Option<BlockConfig>, is_double: bool) -> Model {
+fn model(block: Option<PromptBlockConfig>, is_double: bool) -> Model {
     let shape = ModelConfig {
         dim: 4,
         window: 5,
@@ -182,10 +182,10 @@ fn gru_under_normal_training_agrees_with_pytorch() {
 
 #[test]
 fn gru_under_prl_agrees_with_pytorch() {
-    let block = BlockConfig {
+    let block = PromptBlockConfig {
         dropout: 0.0,
         steps: 6,
-        ..BlockConfig::default()
+        ..PromptBlockConfig::default()
     };
     let examples = Examples {
         scale: REWARDS.map(|r| r / 4.0).into(),

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Tensor, safetensors};
 use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
-use prl_core::{Ask, Keys, Prompts};
+use prl_core::{AttentionKeys, PromptSpec, Prompts};
 use prl_dataset::{Split, Windows};
 use prl_kernels::adam::Adam;
 use prl_train::{
@@ -101,7 +101,7 @@ fn every_encoder_learns_the_same_under_every_method() {
     }
     config.method = Method::Prl;
     config.model.encoder = prl_encoders::EncoderKind::ALL[3];
-    config.model.attention = Keys::Outputs;
+    config.model.attention = AttentionKeys::Outputs;
     same_way(&config, dir.path(), "as released");
 }
 
@@ -156,7 +156,7 @@ fn it_ranks_as_the_cpu_does() {
         let model = run.load(&device).unwrap();
         let all = rows(&run, &data, Split::Test).unwrap();
         [0, 1, 20, 40].map(|k| {
-            let said = cases(&run, &model, &all, Ask::default(), 7, k).unwrap();
+            let said = cases(&run, &model, &all, PromptSpec::default(), 7, k).unwrap();
             (
                 said.cases.iter().map(|case| case.rank).collect::<Vec<_>>(),
                 said.top,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
-use prl_core::{Ask, Goal, RewardCode, Scale};
+use prl_core::{PromptSpec, ReturnScale, RewardCode, TargetReturn};
 use prl_dataset::{Arrays, Dataset, Kind, Split, write};
 use prl_train::{Config, Device, Event, Method, Outcome, Run, evaluate, train};
 
@@ -37,7 +37,7 @@ fn a_model_learns_what_popularity_cannot() {
         );
         let model = run.load(&Device::Cpu).unwrap();
         let data = run.data(None).unwrap();
-        evaluate(&run, &model, &data, Split::Test, Ask::default(), 100)
+        evaluate(&run, &model, &data, Split::Test, PromptSpec::default(), 100)
             .unwrap()
             .0
             .scores
@@ -157,8 +157,8 @@ fn metrics_depend_on_neither_batch_nor_threads() {
             .unwrap();
         pool.install(|| {
             let model = run.load(&Device::Cpu).unwrap();
-            let ask = Ask {
-                goal: Goal::Relative { mu: 2.0, eps: 0.5 },
+            let ask = PromptSpec {
+                target: TargetReturn::Relative { mu: 2.0, eps: 0.5 },
                 sequence_wise,
             };
             let (mut report, _) = evaluate(&run, &model, &data, Split::Test, ask, batch).unwrap();
@@ -241,7 +241,7 @@ fn any_session_gets_an_answer() {
             .collect::<Vec<_>>()
     };
     let ask = |session: &[&'static str]| {
-        run.recommend(&model, &clicks(session), Ask::default(), 5)
+        run.recommend(&model, &clicks(session), PromptSpec::default(), 5)
             .unwrap()
     };
     let answer = ask(&["item-7", "item-8"]);
@@ -254,7 +254,12 @@ fn any_session_gets_an_answer() {
     assert_eq!(answer.items.len(), 5);
     assert_eq!(ask(&[]).items.len(), 5);
     let all = run
-        .recommend(&model, &clicks(&["item-1"]), Goal::Max.into(), 10_000)
+        .recommend(
+            &model,
+            &clicks(&["item-1"]),
+            TargetReturn::Max.into(),
+            10_000,
+        )
         .unwrap();
     assert_eq!(all.items.len(), ITEMS as usize);
 }
@@ -267,11 +272,11 @@ fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
         max_steps: Some(50),
         ..quick(ring(dir.path(), 100))
     };
-    config.model.prompt_scale = Scale::Raw;
+    config.model.prompt_scale = ReturnScale::Raw;
     let run = finish(&config, &dir.path().join("run"));
     let model = run.load(&Device::Cpu).unwrap();
-    let ask = Ask {
-        goal: Goal::Absolute(3.0),
+    let ask = PromptSpec {
+        target: TargetReturn::Absolute(3.0),
         sequence_wise: true,
     };
     let fed = |session: &[Event<'_>]| {
@@ -295,12 +300,18 @@ fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
         assert!((fed(&session) - left).abs() < 1e-12, "{session:?}");
     }
     let quantile = run
-        .prompts(Goal::Quantile(1.0).into(), &[prl_core::Moment::at(2, 0)])
+        .prompts(
+            TargetReturn::Quantile(1.0).into(),
+            &[prl_core::PromptPosition::at(2, 0)],
+        )
         .returns;
     assert_eq!(
         quantile,
-        run.prompts(Goal::Max.into(), &[prl_core::Moment::at(2, 0)])
-            .returns
+        run.prompts(
+            TargetReturn::Max.into(),
+            &[prl_core::PromptPosition::at(2, 0)]
+        )
+        .returns
     );
 }
 
@@ -324,15 +335,15 @@ fn every_switch_changes_the_run() {
     let sac = trained("sac", &|c| (c.method, c.warm_up) = (Method::Sac, Some(0)));
     // As a ratio to the step's mean, a return is the same under both conventions of the discount.
     let raw = trained("raw", &|c| {
-        (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5)
+        (c.model.prompt_scale, c.lambda) = (ReturnScale::Raw, 0.5)
     });
     type Change<'a> = &'a dyn Fn(&mut Config);
     let switches: [(&str, &[u8], Change<'_>); 13] = [
         ("prompt_scale", &plain, &|c| {
-            c.model.prompt_scale = Scale::Raw
+            c.model.prompt_scale = ReturnScale::Raw
         }),
         ("residual", &plain, &|c| {
-            c.model.residual = prl_core::Residual::Stack
+            c.model.residual = prl_core::ResidualInput::Raw
         }),
         ("reward_code", &plain, &|c| {
             c.model.reward_code = RewardCode::Binned
@@ -341,7 +352,7 @@ fn every_switch_changes_the_run() {
         ("dropout", &plain, &|c| c.model.dropout = 0.0),
         ("lambda", &plain, &|c| c.lambda = 0.5),
         ("discount", &raw, &|c| {
-            (c.model.prompt_scale, c.lambda) = (Scale::Raw, 0.5);
+            (c.model.prompt_scale, c.lambda) = (ReturnScale::Raw, 0.5);
             c.discount = prl_dataset::Discount::Relative;
         }),
         ("mean_over", &plain, &|c| {
@@ -372,20 +383,23 @@ fn the_released_attention_hears_no_prompt() {
         eval_every: 20,
         ..quick(ring(dir.path(), 100))
     };
-    config.model.attention = prl_core::Keys::Outputs;
+    config.model.attention = prl_core::AttentionKeys::Outputs;
     assert!(config.check().unwrap_err().to_string().contains("sasrec"));
     config.model.encoder = prl_encoders::EncoderKind::SasRec;
     let run = finish(&config, &dir.path().join("released"));
     let model = run.load(&Device::Cpu).unwrap();
     let data = run.data(None).unwrap();
-    let ranks = |ask: Goal| {
+    let ranks = |ask: TargetReturn| {
         evaluate(&run, &model, &data, Split::Test, ask.into(), 64)
             .unwrap()
             .1
             .cases
     };
     assert!(!model.is_prompted());
-    assert_eq!(ranks(Goal::Absolute(0.1)), ranks(Goal::Absolute(9.0)));
+    assert_eq!(
+        ranks(TargetReturn::Absolute(0.1)),
+        ranks(TargetReturn::Absolute(9.0))
+    );
 }
 
 #[test]

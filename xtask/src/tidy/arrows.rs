@@ -57,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("experiments", &["dataset", "fs", "eval", "baselines"]),
     ("report", &["dataset", "eval", "baselines", "experiments"]),
+    ("fuzz", &["fs", "dataset", "data", "core", "train", "serve"]),
     ("xtask", &["dataset", "fs", "experiments", "report"]),
 ];
 

@@ -1,8 +1,8 @@
 //! What the golden tests share: arrays filled as in their scripts, and one encoder held against them.
 
 use candle_core::{DType, Device, Tensor, Var};
-use prl_encoders::{Embedded, Encoder};
-use prl_nn::{Params, Pass};
+use prl_encoders::{PaddedBatch, SessionEncoder};
+use prl_nn::{ForwardCtx, Params};
 
 /// x[i] = offset + scale * sin(0.7 i + phase), row-major.
 pub fn fill(shape: &[usize], phase: f64, scale: f64, offset: f64) -> Tensor {
@@ -30,7 +30,7 @@ pub fn check(
     params: &Params,
     fills: &[(&str, f64, f64, f64)],
     (shape, lengths): ([usize; 3], &[u32]),
-    encode: impl Fn(&Embedded<'_>) -> Tensor,
+    encode: impl Fn(&PaddedBatch<'_>) -> Tensor,
     y: &[f64],
     grads: &[(&str, &[f64])],
 ) {
@@ -39,7 +39,7 @@ pub fn check(
         var.set(&fill(var.dims(), phase, scale, offset)).unwrap();
     }
     let x = Var::from_tensor(&fill(&shape, 0.1, 1.0, 0.0)).unwrap();
-    let ours = encode(&Embedded {
+    let ours = encode(&PaddedBatch {
         x: x.as_tensor(),
         lengths,
     });
@@ -61,7 +61,7 @@ pub fn check(
 }
 
 /// Parameters in f64, and the encoder that `new` makes of them.
-pub fn make<E: Encoder>(
+pub fn make<E: SessionEncoder>(
     new: impl FnOnce(prl_nn::Scope<'_>) -> candle_core::Result<E>,
 ) -> (Params, E) {
     let mut params = Params::new(DType::F64, &Device::Cpu, 0);
@@ -70,6 +70,6 @@ pub fn make<E: Encoder>(
 }
 
 /// The state in inference.
-pub fn state(encoder: &impl Encoder) -> impl Fn(&Embedded<'_>) -> Tensor {
-    |windows| encoder.encode(windows, &Pass::infer()).unwrap()
+pub fn state(encoder: &impl SessionEncoder) -> impl Fn(&PaddedBatch<'_>) -> Tensor {
+    |windows| encoder.encode(windows, &ForwardCtx::infer()).unwrap()
 }

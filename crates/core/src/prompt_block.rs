@@ -3,16 +3,16 @@
 //! P = [R e_r, s, h_t] is stacked, dropped out, and mixed: by one single-head attention block, or in the ablations by a mean
 //! (PRL-mean) or by a linear layer per token and a mean (PRL-MLP); then normalised. Only the state's token is read
 //! afterwards, so only its query is computed; the other two tokens enter as keys and values. The released code's form for
-//! SASRec takes keys and values from the encoder's outputs instead ([`Keys::Outputs`]), where no prompt reaches the state.
+//! SASRec takes keys and values from the encoder's outputs instead ([`AttentionKeys::Outputs`]), where no prompt reaches the state.
 
 use candle_core::{Result, Tensor, bail};
 use prl_nn::{
-    Init, LayerNorm, Linear, Part, Pass, Pattern, Scope, Share, Shares, Spans, add, attention,
-    blend, take,
+    ForwardCtx, Init, LayerNorm, Linear, Part, Pattern, Scope, Share, Shares, Spans, add,
+    attention, blend, take,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::rewards::{RewardCode, RewardEmbedding};
+use crate::reward_embedding::{RewardCode, RewardEmbedding};
 
 /// The tokens of the stack, and where each stands.
 const TOKENS: usize = 3;
@@ -25,7 +25,7 @@ const EPS: f64 = 1e-8;
 /// How the three tokens are mixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mixing {
+pub enum TokenMixer {
     /// Self-attention among the three (Eq. 11, 12).
     #[default]
     Attention,
@@ -34,13 +34,14 @@ pub enum Mixing {
     /// A linear layer each, then the mean: PRL-MLP.
     Mlp,
     /// The state alone, dropped out and normalised: the control that is told nothing.
-    Alone,
+    #[serde(rename = "alone")]
+    NoPrompt,
 }
 
 /// What the state's token attends to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Keys {
+pub enum AttentionKeys {
     /// The three tokens of the prompt (Eq. 11, 12).
     #[default]
     Prompt,
@@ -52,23 +53,25 @@ pub enum Keys {
 /// What the attention's residual connection carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Residual {
+pub enum ResidualInput {
     /// The normalised stack: the released code.
     #[default]
-    Normed,
+    #[serde(rename = "normed")]
+    Normalized,
     /// The stack itself: Eq. 12.
-    Stack,
+    #[serde(rename = "stack")]
+    Raw,
 }
 
 /// The switches of a [`PromptBlock`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BlockConfig {
+pub struct PromptBlockConfig {
     /// How the tokens are mixed.
-    pub mixing: Mixing,
+    pub mixing: TokenMixer,
     /// What the residual carries.
-    pub residual: Residual,
+    pub residual: ResidualInput,
     /// What the state attends to.
-    pub keys: Keys,
+    pub keys: AttentionKeys,
     /// How a return becomes a token.
     pub rewards: RewardCode,
     /// Dropout on the stack and on the attention weights.
@@ -77,13 +80,13 @@ pub struct BlockConfig {
     pub steps: usize,
 }
 
-impl Default for BlockConfig {
+impl Default for PromptBlockConfig {
     /// The protocol's: attention among the tokens, residual of the normalised stack, Eq. 9, dropout 0.3, 50 steps.
     fn default() -> Self {
         Self {
-            mixing: Mixing::default(),
-            residual: Residual::default(),
-            keys: Keys::default(),
+            mixing: TokenMixer::default(),
+            residual: ResidualInput::default(),
+            keys: AttentionKeys::default(),
             rewards: RewardCode::default(),
             dropout: 0.3,
             steps: 50,
@@ -101,7 +104,7 @@ pub struct Prompts {
 }
 
 /// What an encoder made of a batch of windows.
-pub struct State<'a> {
+pub struct EncodedState<'a> {
     /// The states `[B, width]`.
     pub state: &'a Tensor,
     /// Every position's output `[B, L, width]`, where the block attends to them.
@@ -112,7 +115,7 @@ pub struct State<'a> {
 
 /// The prompt block.
 pub struct PromptBlock {
-    config: BlockConfig,
+    config: PromptBlockConfig,
     mix: Mix,
     norm: LayerNorm,
 }
@@ -140,15 +143,17 @@ struct Tokens {
 
 impl PromptBlock {
     /// A block for states of `width`. The reward embedding and the step table begin as N(0, .01).
-    pub fn new(config: BlockConfig, width: usize, mut scope: Scope<'_>) -> Result<Self> {
+    pub fn new(config: PromptBlockConfig, width: usize, mut scope: Scope<'_>) -> Result<Self> {
         let mix = match (config.mixing, config.keys) {
-            (Mixing::Attention, Keys::Prompt) => Mix::Attention {
+            (TokenMixer::Attention, AttentionKeys::Prompt) => Mix::Attention {
                 layers: Attention::new(width, &mut scope)?,
                 tokens: Tokens::new(&config, width, &mut scope)?,
             },
-            (Mixing::Attention, Keys::Outputs) => Mix::Outputs(Attention::new(width, &mut scope)?),
-            (Mixing::Mean, _) => Mix::Mean(Tokens::new(&config, width, &mut scope)?),
-            (Mixing::Mlp, _) => {
+            (TokenMixer::Attention, AttentionKeys::Outputs) => {
+                Mix::Outputs(Attention::new(width, &mut scope)?)
+            }
+            (TokenMixer::Mean, _) => Mix::Mean(Tokens::new(&config, width, &mut scope)?),
+            (TokenMixer::Mlp, _) => {
                 let mut linear = |name: &str| Linear::new(width, width, scope.scope(name));
                 let layers = [
                     linear("mlp_reward")?,
@@ -157,7 +162,7 @@ impl PromptBlock {
                 ];
                 Mix::Mlp(Tokens::new(&config, width, &mut scope)?, layers)
             }
-            (Mixing::Alone, _) => Mix::Alone,
+            (TokenMixer::NoPrompt, _) => Mix::Alone,
         };
         Ok(Self {
             config,
@@ -174,13 +179,18 @@ impl PromptBlock {
         )
     }
 
-    /// Whether [`State::outputs`] must be there.
+    /// Whether [`EncodedState::outputs`] must be there.
     pub fn needs_outputs(&self) -> bool {
         matches!(self.mix, Mix::Outputs(_))
     }
 
     /// The attentive state `[B, width]` of a state under a prompt.
-    pub fn forward(&self, state: &State<'_>, prompts: &Prompts, pass: &Pass) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        state: &EncodedState<'_>,
+        prompts: &Prompts,
+        pass: &ForwardCtx,
+    ) -> Result<Tensor> {
         let (rate, (batch, width)) = (self.config.dropout, state.state.dims2()?);
         let stack = |tokens: &Tokens| tokens.stack(state.state, prompts, pass, rate);
         let mixed = match &self.mix {
@@ -221,7 +231,7 @@ impl PromptBlock {
         state: &Tensor,
         keys: &Tensor,
         spans: Spans,
-        pass: &Pass,
+        pass: &ForwardCtx,
     ) -> Result<Tensor> {
         let normed = layers.norm.forward(state)?;
         let q = layers.query.forward(&normed)?;
@@ -232,7 +242,7 @@ impl PromptBlock {
             causal: false,
         };
         let mask = pass.mask(pattern.weights(), self.config.dropout);
-        let carried = if self.config.residual == Residual::Normed {
+        let carried = if self.config.residual == ResidualInput::Normalized {
             &normed
         } else {
             state
@@ -255,7 +265,7 @@ impl Attention {
 }
 
 impl Tokens {
-    fn new(config: &BlockConfig, width: usize, scope: &mut Scope<'_>) -> Result<Self> {
+    fn new(config: &PromptBlockConfig, width: usize, scope: &mut Scope<'_>) -> Result<Self> {
         let reward = RewardEmbedding::new(config.rewards, width, scope)?;
         Ok(Self {
             reward,
@@ -268,7 +278,7 @@ impl Tokens {
         &self,
         state: &Tensor,
         prompts: &Prompts,
-        pass: &Pass,
+        pass: &ForwardCtx,
         dropout: f64,
     ) -> Result<Tensor> {
         let (batch, width) = state.dims2()?;
