@@ -43,7 +43,7 @@ const CHECKS: &[(&str, &[&str], Option<&str>)] = &[
 /// Runs everything.
 pub fn run() -> Result<()> {
     let start = Instant::now();
-    let tidy = tidy::run();
+    let tidy = tidy::check();
     if let Err(error) = &tidy {
         eprintln!("error: {error:#}");
     }

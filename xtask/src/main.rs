@@ -46,7 +46,7 @@ enum Task {
     /// Formatting, lints, docs, tidy and every test: what a change must pass
     Ci,
     /// Checks of the repository itself: arrows between crates, module docs, links, file lengths
-    Tidy,
+    Tidy(tidy::Args),
 }
 
 fn main() -> ExitCode {
@@ -70,7 +70,7 @@ fn perform(task: Task) -> Result<()> {
         Task::StandIn => stand_in::run(),
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
-        Task::Tidy => tidy::run(),
+        Task::Tidy(args) => tidy::run(&args),
     }
 }
 

@@ -1,128 +1,157 @@
-//! `cargo xtask tidy`: what the prose of this repository promises, checked. Also a test, so it cannot be forgotten.
+//! `cargo xtask tidy`: rules of this repository that no compiler checks. They are also a test, so
+//! that `cargo test` fails on a finding.
 //!
-//! Each check is a function from files to findings, so that it can be tested on files that do not exist.
+//! Each check is a function from files to findings, so that tests can call it with made-up files.
 
 mod arrows;
+mod lexer;
+mod numbers;
 mod source;
+mod style;
 mod text;
 
 use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::root;
 
-/// A file of the repository that holds text.
+/// Flags of `tidy`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print counts of prose and density per crate, beside candle-nn's and ripgrep's; always exits with 0
+    #[arg(long)]
+    style: bool,
+    /// With --style: print every counted place instead of the table
+    #[arg(long, requires = "style")]
+    places: bool,
+    /// With --style: count below these folders alone
+    #[arg(requires = "style")]
+    folders: Vec<String>,
+}
+
+/// A text file of the repository.
 struct File {
-    /// Relative to the root, with `/`.
+    /// Path relative to the root, with `/`.
     path: String,
     text: String,
 }
 
-/// Something to mend, or, as a warning, to think about.
+/// A violation of a rule, or a warning.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Finding {
     path: String,
     line: usize,
-    what: String,
-    mend: String,
-    warning: bool,
+    problem: String,
+    hint: String,
+    is_warning: bool,
 }
 
 impl Finding {
-    /// `line` counts from 1.
-    fn new(path: &str, line: usize, what: impl Into<String>, mend: impl Into<String>) -> Self {
+    /// A violation; `line` counts from 1.
+    fn new(path: &str, line: usize, problem: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             path: path.to_owned(),
             line,
-            what: what.into(),
-            mend: mend.into(),
-            warning: false,
+            problem: problem.into(),
+            hint: hint.into(),
+            is_warning: false,
         }
+    }
+
+    /// The same as a warning if a condition holds.
+    fn as_warning_if(self, is_warning: bool) -> Self {
+        Self { is_warning, ..self }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            line,
-            what,
-            mend,
-            warning,
-        } = self;
+        let kind = if self.is_warning { "warning: " } else { "" };
         write!(
             f,
-            "{path}:{line}: {}{what}, {mend}",
-            if *warning { "warning: " } else { "" }
+            "{}:{}: {kind}{}; {}",
+            self.path, self.line, self.problem, self.hint
         )
     }
 }
 
-/// Prints what is found; fails if anything but warnings is.
-pub fn run() -> Result<()> {
-    let findings = findings()?;
-    findings.iter().for_each(|finding| println!("{finding}"));
-    let count = findings.iter().filter(|finding| !finding.warning).count();
-    if count > 0 {
-        bail!("{count} to mend in the repository")
-    } else {
-        Ok(())
+/// Prints the findings, or the style counts if they are asked for.
+///
+/// # Errors
+/// If a finding is no warning.
+pub fn run(args: &Args) -> Result<()> {
+    if args.style {
+        style::print(&text_files(&tracked_paths()?)?, &args.folders, args.places);
+        return Ok(());
     }
+    check()
+}
+
+/// Prints the findings.
+///
+/// # Errors
+/// If a finding is no warning.
+pub fn check() -> Result<()> {
+    let mut count = 0;
+    for finding in findings()? {
+        println!("{finding}");
+        count += usize::from(!finding.is_warning);
+    }
+    ensure!(count == 0, "{count} violations of the repository's rules");
+    Ok(())
 }
 
 fn findings() -> Result<Vec<Finding>> {
-    let paths = paths()?;
+    let paths = tracked_paths()?;
+    let files = text_files(&paths)?;
+    let mut findings = arrows::check(&files);
+    for file in &files {
+        if file.path.ends_with(".rs") {
+            findings.extend(source::check(file));
+        }
+    }
+    findings.extend(text::check(&files, &paths));
+    findings.extend(numbers::check(&files));
+    findings.sort();
+    Ok(findings)
+}
+
+/// The files of some paths that hold UTF-8.
+fn text_files(paths: &[String]) -> Result<Vec<File>> {
     let mut files = Vec::new();
-    for path in &paths {
+    for path in paths {
         let on_disk = root().join(path);
-        // A file deleted but not yet committed is gone; a link is looked at where it points.
+        // A deleted file that is not yet committed is skipped; a link is checked at its target.
         if !on_disk.is_file() || on_disk.is_symlink() {
             continue;
         }
         let bytes = fs::read(&on_disk).with_context(|| format!("failed to read {path}"))?;
         if let Ok(text) = String::from_utf8(bytes) {
-            files.push(File {
-                path: path.clone(),
-                text,
-            });
+            let path = path.clone();
+            files.push(File { path, text });
         }
     }
-    let mut findings = arrows::check(&files);
-    findings.extend(
-        files
-            .iter()
-            .filter(|file| file.path.ends_with(".rs"))
-            .flat_map(source::check),
-    );
-    findings.extend(text::check(&files, &paths));
-    findings.sort();
-    Ok(findings)
+    Ok(files)
 }
 
-/// What git tracks, or would on `git add --all`.
-fn paths() -> Result<Vec<String>> {
-    let mut git = Command::new("git");
-    // A checkout that belongs to another user, as in a container, is only listed here.
-    git.current_dir(root()).args(["-c", "safe.directory=*"]);
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    let output = git
+/// Paths that git tracks, or would track after `git add --all`.
+fn tracked_paths() -> Result<Vec<String>> {
+    // Git refuses a checkout of another user, as in a container, unless it is declared safe.
+    let output = Command::new("git")
+        .args(["-c", "safe.directory=*", "ls-files", "-z"])
+        .args(["--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
         .output()
-        .context("failed to run git, which knows the files of the repository")?;
+        .context("failed to run git")?;
     ensure!(
         output.status.success(),
         "git ls-files failed: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let list = String::from_utf8(output.stdout).context("a path that is not UTF-8")?;
+    let list = String::from_utf8(output.stdout).context("a tracked path is not UTF-8")?;
     Ok(list.split_terminator('\0').map(str::to_owned).collect())
 }
 
@@ -131,22 +160,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_repository_is_tidy() {
-        let mend: Vec<String> = findings()
-            .unwrap()
-            .iter()
-            .filter(|f| !f.warning)
-            .map(Finding::to_string)
-            .collect();
-        assert!(mend.is_empty(), "\n{}", mend.join("\n"));
+    fn repository_follows_its_rules() {
+        let mut violations = Vec::new();
+        for finding in findings().unwrap() {
+            if !finding.is_warning {
+                violations.push(finding.to_string());
+            }
+        }
+        assert!(violations.is_empty(), "\n{}", violations.join("\n"));
     }
 
     #[test]
-    fn a_finding_reads_as_a_compilers() {
+    fn finding_is_printed_like_a_compiler_error() {
         let finding = Finding::new("a/b.rs", 3, "no module doc", "open with `//!`");
         assert_eq!(
             finding.to_string(),
-            "a/b.rs:3: no module doc, open with `//!`"
+            "a/b.rs:3: no module doc; open with `//!`"
         );
+        let warning = finding.as_warning_if(true).to_string();
+        assert!(warning.starts_with("a/b.rs:3: warning: "), "{warning}");
     }
 }

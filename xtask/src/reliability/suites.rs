@@ -54,7 +54,7 @@ pub fn run() -> Result<Vec<Row>> {
             lost: failed,
         });
     }
-    let tidy = tidy::run().is_ok();
+    let tidy = tidy::check().is_ok();
     let tried = "`unsafe` in the kernels and in one file of fs, each with its reason; arrows between crates";
     rows.push(Row {
         promise: Promise::Supply,

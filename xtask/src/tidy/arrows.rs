@@ -1,11 +1,11 @@
-//! The arrows between crates: who may depend on whom, in the code and in its tests.
+//! Allowed dependencies between the crates of this workspace, in code and in tests.
 
 use toml::{Table, Value};
 
 use super::{File, Finding};
 
-/// Every crate, by folder, and the crates of ours that it may use. Nothing else may be used, and there are no circles, as
-/// each line names only crates above it.
+/// Every crate by its folder, with the workspace's crates that it may use. There are no cycles, as
+/// each entry names only crates above it.
 const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("testkit", &["seed"]),
@@ -61,7 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &["dataset", "fs", "experiments", "report"]),
 ];
 
-/// The large dependencies (all names that start so), and the only crates that may use them directly.
+/// Prefixes of the large dependencies' names, with the only crates that may use them directly.
 const CONFINED: &[(&str, &[&str])] = &[
     ("polars", &["data"]),
     (
@@ -74,87 +74,78 @@ const CONFINED: &[(&str, &[&str])] = &[
 ];
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
-    let manifests = files.iter().filter_map(|file| {
-        let folder = file.path.strip_suffix("/Cargo.toml")?;
-        let crates = folder.strip_prefix("crates/");
-        Some((
-            crates.or_else(|| (folder == "xtask").then_some(folder))?,
-            file,
-        ))
-    });
-    manifests
-        .flat_map(|(folder, file)| check_manifest(folder, file))
-        .collect()
-}
-
-fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
-    let find = |line, what: String, mend: &str| Finding::new(&file.path, line, what, mend);
-    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == folder) else {
-        return vec![find(
-            1,
-            format!("crate {folder} has no place"),
-            "add its arrows to xtask/src/tidy/arrows.rs",
-        )];
-    };
-    let manifest: Table = match file.text.parse() {
-        Ok(manifest) => manifest,
-        Err(error) => {
-            return vec![find(
-                1,
-                format!("not TOML ({})", error.message()),
-                "mend its syntax",
-            )];
-        }
-    };
     let mut findings = Vec::new();
-    for name in dependencies(&manifest) {
-        let line = file
-            .text
-            .lines()
-            .position(|line| line.starts_with(&name))
-            .map_or(1, |at| at + 1);
-        if let Some(ours) = name
-            .strip_prefix("prl-")
-            .filter(|ours| !allowed.contains(ours))
-        {
-            findings.push(find(
-                line,
-                format!("{folder} may not use {ours}"),
-                "turn the arrow round or move the code",
-            ));
-        }
-        let confined = CONFINED
-            .iter()
-            .find(|(prefix, users)| name.starts_with(prefix) && !users.contains(&folder));
-        if let Some((prefix, users)) = confined {
-            let what = format!("{folder} may not use {name}");
-            findings.push(find(
-                line,
-                what,
-                &format!("{prefix} belongs to: {}", users.join(", ")),
-            ));
+    for file in files {
+        let Some(folder) = file.path.strip_suffix("/Cargo.toml") else {
+            continue;
+        };
+        if let Some(name) = folder.strip_prefix("crates/") {
+            findings.extend(check_manifest(name, file));
+        } else if folder == "xtask" {
+            findings.extend(check_manifest(folder, file));
         }
     }
     findings
 }
 
-/// The names of all packages that a manifest depends on: for all platforms, in code, build scripts and tests.
+fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
+    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == folder) else {
+        let problem = format!("crate {folder} has no entry");
+        let hint = "add what it may use to xtask/src/tidy/arrows.rs";
+        return vec![Finding::new(&file.path, 1, problem, hint)];
+    };
+    let manifest: Table = match file.text.parse() {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let problem = format!("not TOML: {}", error.message());
+            return vec![Finding::new(&file.path, 1, problem, "correct its syntax")];
+        }
+    };
+    let mut findings = Vec::new();
+    for name in dependencies(&manifest) {
+        let mut lines = file.text.lines();
+        let line = lines.position(|line| line.starts_with(&name)).unwrap_or(0) + 1;
+        let mut find = |used: &str, hint: &str| {
+            let problem = format!("{folder} may not use {used}");
+            findings.push(Finding::new(&file.path, line, problem, hint));
+        };
+        if let Some(ours) = name.strip_prefix("prl-")
+            && !allowed.contains(&ours)
+        {
+            find(ours, "reverse the dependency or move the code");
+        }
+        for (prefix, users) in CONFINED {
+            if name.starts_with(prefix) && !users.contains(&folder) {
+                find(
+                    &name,
+                    &format!("only these use {prefix}: {}", users.join(", ")),
+                );
+            }
+        }
+    }
+    findings
+}
+
+/// Names of all packages that a manifest depends on, on all platforms, in code, build scripts and
+/// tests.
 fn dependencies(manifest: &Table) -> Vec<String> {
-    let platforms = manifest
-        .get("target")
-        .and_then(Value::as_table)
-        .into_iter()
-        .flat_map(Table::values);
-    let tables = std::iter::once(manifest).chain(platforms.filter_map(Value::as_table));
-    let sections = tables.flat_map(|table| {
-        ["dependencies", "dev-dependencies", "build-dependencies"]
-            .into_iter()
-            .filter_map(|name| table.get(name)?.as_table())
-    });
-    let entries = sections
-        .flatten()
-        .map(|(key, value)| value.get("package").and_then(Value::as_str).unwrap_or(key));
-    entries.map(str::to_owned).collect()
+    let mut tables = vec![manifest];
+    if let Some(platforms) = manifest.get("target").and_then(Value::as_table) {
+        tables.extend(platforms.values().filter_map(Value::as_table));
+    }
+    let mut names = Vec::new();
+    for table in tables {
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let Some(section) = table.get(section).and_then(Value::as_table) else {
+                continue;
+            };
+            for (key, value) in section {
+                let package = value.get("package").and_then(Value::as_str);
+                names.push(package.unwrap_or(key).to_owned());
+            }
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -173,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_go_one_way() {
+    fn dependency_against_an_arrow_is_found() {
         assert_eq!(
             found(
                 "eval",
@@ -188,13 +179,13 @@ mod tests {
         assert_eq!(
             turned,
             [
-                "crates/seed/Cargo.toml:3: seed may not use eval, turn the arrow round or move the code"
+                "crates/seed/Cargo.toml:3: seed may not use eval; reverse the dependency or move the code"
             ]
         );
     }
 
     #[test]
-    fn tests_platforms_and_other_names_count_too() {
+    fn tests_platforms_and_renamed_packages_are_checked() {
         assert_eq!(
             found("eval", "[dev-dependencies]\nprl-train.workspace = true\n").len(),
             1
@@ -218,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn large_dependencies_stay_where_they_belong() {
+    fn large_dependency_outside_its_crates_is_found() {
         assert!(found("data", "[dependencies]\npolars.workspace = true\n").is_empty());
         assert_eq!(
             found("dataset", "[dependencies]\npolars-core = \"1\"\n").len(),
@@ -236,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chores_train_nothing() {
+    fn xtask_may_not_use_the_trainer() {
         let found = |manifest: &str| {
             check(&[File {
                 path: "xtask/Cargo.toml".into(),
@@ -252,12 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_without_a_place_is_found() {
+    fn crate_without_an_entry_is_found() {
         assert_eq!(found("new", "[package]\n").len(), 1);
     }
 
     #[test]
-    fn the_list_has_no_circle() {
+    fn arrows_have_no_cycle() {
         for (i, (name, uses)) in ARROWS.iter().enumerate() {
             let above = &ARROWS[..i];
             assert!(

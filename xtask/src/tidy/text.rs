@@ -1,58 +1,58 @@
-//! Every text file: paths of a machine, notes to self, links in Markdown; and data that is tracked.
+//! Rules for all text files: no absolute paths of a developer's machine, no notes to self, no dead
+//! links in Markdown, and no tracked data.
 
 use std::collections::HashSet;
 
 use super::{File, Finding};
 
-/// A note to self; written in halves, as this file is checked too.
+/// A note to self; in two halves, as this file is checked too.
 const NOTE: &str = concat!("FIX", "ME");
 
-/// Folders at the root of somebody's machine.
-const MACHINE: [&str; 6] = ["Users", "home", "mnt", "root", "tmp", "work"];
+/// Top folders that are a developer's own.
+const MACHINE_FOLDERS: [&str; 6] = ["Users", "home", "mnt", "root", "tmp", "work"];
 
 pub(super) fn check(files: &[File], paths: &[String]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = files.iter().flat_map(lines).collect();
-    let known: HashSet<&str> = paths.iter().flat_map(|path| ancestors(path)).collect();
-    findings.extend(
-        files
-            .iter()
-            .filter(|file| file.path.ends_with(".md"))
-            .flat_map(|file| links(file, &known)),
-    );
-    let data = paths
-        .iter()
-        .filter(|path| path.starts_with("datasets/") && *path != "datasets/README.md");
-    findings.extend(data.map(|path| {
-        Finding::new(
-            path,
-            1,
-            "data in the repository",
-            "say where to get it in datasets/README.md",
-        )
-    }));
-    findings
-}
-
-fn lines(file: &File) -> Vec<Finding> {
+    let mut known = HashSet::new();
+    for path in paths {
+        known.extend(ancestors(path));
+    }
     let mut findings = Vec::new();
-    for (i, line) in file.text.lines().enumerate() {
-        if let Some(folder) = MACHINE.iter().find(|folder| has_root_folder(line, folder)) {
-            let what = format!("a path of one machine (/{folder})");
-            findings.push(Finding::new(
-                &file.path,
-                i + 1,
-                what,
-                "name it relative to the repository",
-            ));
+    for file in files {
+        findings.extend(check_lines(file));
+        if file.path.ends_with(".md") {
+            findings.extend(check_links(file, &known));
         }
-        if line.contains(NOTE) {
-            findings.push(Finding::new(&file.path, i + 1, NOTE, "mend it now"));
+    }
+    for path in paths {
+        if path.starts_with("datasets/") && path != "datasets/README.md" {
+            let hint = "describe in datasets/README.md where to get it";
+            findings.push(Finding::new(path, 1, "data in the repository", hint));
         }
     }
     findings
 }
 
-/// Whether a line holds `/folder/` as the start of a path, not as a part of a longer one or of an address.
+fn check_lines(file: &File) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (i, line) in file.text.lines().enumerate() {
+        let mut find = |problem: &str, hint| {
+            findings.push(Finding::new(&file.path, i + 1, problem, hint));
+        };
+        for folder in MACHINE_FOLDERS {
+            if has_root_folder(line, folder) {
+                let problem = format!("a path of one machine (/{folder})");
+                find(&problem, "make it relative to the repository");
+                break;
+            }
+        }
+        if line.contains(NOTE) {
+            find(NOTE, "resolve it");
+        }
+    }
+    findings
+}
+
+/// Whether a line holds `/folder/` as the start of a path, not inside a longer path or an address.
 fn has_root_folder(line: &str, folder: &str) -> bool {
     let within = |c: char| c.is_alphanumeric() || "_-.~}$*)".contains(c);
     let start = format!("/{folder}/");
@@ -60,39 +60,40 @@ fn has_root_folder(line: &str, folder: &str) -> bool {
         .any(|(at, _)| !line[..at].ends_with(within))
 }
 
-/// A path, and every folder that holds it.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| {
-        path.rsplit_once('/').map(|(folder, _)| folder)
-    })
+/// A path and all folders that contain it.
+fn ancestors(path: &str) -> Vec<&str> {
+    let mut found = vec![path];
+    let mut rest = path;
+    while let Some((folder, _)) = rest.rsplit_once('/') {
+        found.push(folder);
+        rest = folder;
+    }
+    found
 }
 
-/// The links of a Markdown file that lead to no file of the repository.
-fn links(file: &File, known: &HashSet<&str>) -> Vec<Finding> {
+/// The links of a Markdown file whose target is no file of the repository.
+fn check_links(file: &File, known: &HashSet<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut fenced = false;
+    let mut is_code_block = false;
     for (i, line) in file.text.lines().enumerate() {
-        fenced ^= line.trim_start().starts_with("```");
-        for target in line
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split([')', ' ', '#']).next())
-        {
-            if fenced
-                || target.is_empty()
-                || target.contains("://")
-                || target.starts_with("mailto:")
-            {
+        is_code_block ^= line.trim_start().starts_with("```");
+        if is_code_block {
+            continue;
+        }
+        for link in line.split("](").skip(1) {
+            let target = link.split([')', ' ', '#']).next().unwrap_or_default();
+            let is_external = target.contains("://") || target.starts_with("mailto:");
+            if target.is_empty() || is_external {
                 continue;
             }
-            if !resolve(&file.path, target)
-                .is_some_and(|path| path.is_empty() || known.contains(path.as_str()))
-            {
+            let path = resolve(&file.path, target);
+            if !path.is_some_and(|path| path.is_empty() || known.contains(path.as_str())) {
+                let problem = format!("dead link ({target})");
                 findings.push(Finding::new(
                     &file.path,
                     i + 1,
-                    format!("a link to nowhere ({target})"),
-                    "mend or remove it",
+                    problem,
+                    "correct or remove it",
                 ));
             }
         }
@@ -100,7 +101,7 @@ fn links(file: &File, known: &HashSet<&str>) -> Vec<Finding> {
     findings
 }
 
-/// The path from the root of what a link in the file `from` leads to; `None` if it leads out of the repository.
+/// Path relative to the root of a link's target in the file `from`; `None` outside the repository.
 fn resolve(from: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = from.split('/').collect();
     parts.pop();
@@ -137,15 +138,15 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_a_machine_are_found() {
-        for folder in MACHINE {
+    fn paths_of_one_machine_are_found() {
+        for folder in MACHINE_FOLDERS {
             assert_eq!(
                 found("a.toml", &format!("one\ndir = \"/{folder}/me\"\n")).len(),
                 1,
                 "{folder}"
             );
         }
-        let folder = MACHINE[0];
+        let folder = MACHINE_FOLDERS[0];
         assert!(
             found(
                 "a.toml",
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn links_resolve_from_their_file() {
+    fn links_are_resolved_from_their_file() {
         let good = "[a](guide.md#top) [b](../README.md) [c](plots/) ![d](plots/loss.svg \"Loss\") [e](#here) [f](https://x.y) [g](..)";
         assert!(found("docs/other.md", good).is_empty());
         let bad = found(
@@ -166,12 +167,12 @@ mod tests {
         assert_eq!(bad.len(), 2);
         assert_eq!(
             bad[0],
-            "docs/other.md:2: a link to nowhere (gone.md), mend or remove it"
+            "docs/other.md:2: dead link (gone.md); correct or remove it"
         );
     }
 
     #[test]
-    fn data_and_notes_are_found() {
+    fn tracked_data_and_notes_are_found() {
         let data = ["datasets/README.md", "datasets/rc15/clicks.dat"].map(str::to_owned);
         assert_eq!(check(&[], &data).len(), 1);
         assert_eq!(found("a.sh", &format!("# {NOTE} later")).len(), 1);
