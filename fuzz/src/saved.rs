@@ -166,7 +166,8 @@ pub fn checkpoint(input: &[u8]) -> Result<(), String> {
     ];
     run.recommend(&model, &session, PromptSpec::default(), 5)
         .map_err(said)?;
-    run.recommend(&model, &[], run.ask(), 5).map_err(said)?;
+    run.recommend(&model, &session[..0], run.ask(), 5)
+        .map_err(said)?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask pack`: everything a machine needs that has a GPU but neither Rust nor a network, in one folder.
+//! `cargo xtask dist`: everything a machine needs that has a GPU but neither Rust nor a network, in one folder.
 //!
 //! The folder holds the `prl` binary and the step bench, built for the device, the tests that need a GPU, this program with
 //! PyTorch's side of the benches, prepared datasets, and `run`, a shell script that finds the GPU's libraries there and starts

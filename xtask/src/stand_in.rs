@@ -1,7 +1,7 @@
-//! `cargo xtask stand-in`: the tests that need a GPU, on a CPU in its place.
+//! `cargo xtask cuda-emulator`: the tests that need a GPU, on a CPU in its place.
 //!
 //! The GPU's kernels, ours and candle's, are compiled as C++ for the CPU, with what takes the place of the driver, cuBLAS and
-//! cuRAND (`xtask/stand-in`). That tells whether launches, sizes, sums and barriers are right. It tells nothing of speed.
+//! cuRAND (`xtask/emulator`). That tells whether launches, sizes, sums and barriers are right. It tells nothing of speed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub fn run() -> Result<()> {
         .map(|name| kernels.join(name).with_extension("cu"));
     let sources: Vec<PathBuf> = ours
         .chain(theirs)
-        .chain([root().join("xtask/stand-in/cast.cu")])
+        .chain([root().join("xtask/emulator/cast.cu")])
         .collect();
     let objects = std::thread::scope(|scope| {
         let begun: Vec<_> = sources
@@ -62,7 +62,7 @@ pub fn run() -> Result<()> {
             .collect()
     });
     let mut objects: Vec<PathBuf> = Result::from_iter::<Vec<Result<PathBuf>>>(objects)?;
-    objects.push(compiler.object(&root().join("xtask/stand-in/driver.cpp"), "driver", &dir)?);
+    objects.push(compiler.object(&root().join("xtask/emulator/driver.cpp"), "driver", &dir)?);
     objects.push(compiler.object(&missing(&tests[1], &objects, &dir)?, "missing", &dir)?);
     compiler.link(&objects)?;
     for (tests, package) in tests.iter().zip(["kernels", "train"]) {
@@ -138,7 +138,7 @@ impl Compiler<'_> {
         } else {
             "candle"
         };
-        let device = root().join("xtask/stand-in/device.h");
+        let device = root().join("xtask/emulator/device.h");
         let head = format!("#include {device:?}\n{}", fs::read_to_string(source)?);
         let plain = self.dir.join(format!("{owner}-{name}.cpp"));
         fs::write(&plain, &head)?;
@@ -165,7 +165,7 @@ impl Compiler<'_> {
         command.args(["-std=c++17", "-O2", "-fPIC", "-w", "-fpermissive"]);
         for headers in [
             &self.home.join("include"),
-            &root().join("xtask/stand-in"),
+            &root().join("xtask/emulator"),
             self.dir,
             beside,
         ] {

@@ -8,8 +8,8 @@ use prl_dataset::Split;
 use prl_train::{Cases, Run, evaluate};
 
 use crate::flags::{Compute, FromRun, Prompt, named};
-use crate::say::say;
-use crate::via::Remote;
+use crate::output::outln;
+use crate::remote::Remote;
 
 /// Evaluate a run: every event of a split is a case, and every item is ranked
 #[derive(clap::Args)]
@@ -58,9 +58,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     if args.json {
-        say!("{}", serde_json::to_string(&report)?)?;
+        outln!("{}", serde_json::to_string(&report)?)?;
     } else {
-        say!("{report}")?;
+        outln!("{report}")?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::say::note;
+use crate::output::errln;
 
 /// Training was interrupted, and has left a checkpoint.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints the error on stderr; its exit code.
 pub fn tell(error: &anyhow::Error) -> u8 {
-    note!("error: {}", message(error));
+    errln!("error: {}", message(error));
     code(error)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prl_dataset::{Audit, Dataset};
 
-use crate::say::say;
+use crate::output::outln;
 
 /// Show what a prepared dataset holds: Table 1, session lengths, popularity, and a leak audit of its splits
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let audit = Audit::new(&Dataset::open(&args.dir)?);
     if args.json {
-        say!("{}", serde_json::to_string(&audit)?)?;
+        outln!("{}", serde_json::to_string(&audit)?)?;
     } else {
         write!(std::io::stdout(), "{audit}")?;
     }

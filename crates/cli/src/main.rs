@@ -3,24 +3,24 @@
 //! Thin glue: each command is a file that parses its flags, calls a library and prints. Results go to stdout, logs and
 //! progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 bad input data, 130 interrupted (after a checkpoint).
 
-#[cfg(feature = "data")]
-mod apart;
 mod evaluate;
 mod exit;
 mod flags;
 mod inspect;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod output;
 #[cfg(feature = "data")]
 mod prepare;
-#[cfg(feature = "mpi")]
-mod ranks;
 mod recommend;
-mod say;
+#[cfg(feature = "data")]
+mod reexec;
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
-mod via;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

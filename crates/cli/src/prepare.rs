@@ -6,9 +6,9 @@ use clap::ValueEnum;
 use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare};
 use prl_dataset::Counts;
 
-use crate::apart;
 use crate::exit::Usage;
-use crate::say::say;
+use crate::output::outln;
+use crate::reexec;
 
 /// Turn a raw log into a prepared dataset: filtered, indexed, split
 #[derive(clap::Args)]
@@ -112,16 +112,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (out, json) = (args.out.clone(), args.json);
     let options = options(args)?;
     if let Source::Parquet { input, .. } = &options.source {
-        apart::call(input)?;
+        reexec::run_in_child(input)?;
     }
     let manifest = prepare(&options, &out)?;
     if json {
-        say!("{}", serde_json::to_string(&manifest)?)?;
+        outln!("{}", serde_json::to_string(&manifest)?)?;
         return Ok(());
     }
     let counts = &manifest.input.counts;
-    say!("{}: dataset {}", out.display(), manifest.dataset)?;
-    say!(
+    outln!("{}: dataset {}", out.display(), manifest.dataset)?;
+    outln!(
         "{:<28}{:>12}{:>12}{:>12}{:>12}",
         "",
         "sessions",
@@ -130,7 +130,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "purchases"
     )?;
     let line = |name: &str, c: &Counts| {
-        say!(
+        outln!(
             "{name:<28}{:>12}{:>12}{:>12}{:>12}",
             c.sessions,
             c.items,
@@ -144,7 +144,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         line(split, &manifest.splits[split])?;
     }
     for (reason, n) in &counts.dropped {
-        say!("dropped {:<20}{n:>12} rows", reason.replace('_', " "))?;
+        outln!("dropped {:<20}{n:>12} rows", reason.replace('_', " "))?;
     }
     Ok(())
 }

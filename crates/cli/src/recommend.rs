@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Usage;
 use crate::flags::{Compute, FromRun, Prompt, check};
-use crate::say::{note, say};
+use crate::output::{errln, outln};
 
 /// Recommend items for a session that may never have been seen
 ///
@@ -80,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         args.k,
     )?;
     if args.json {
-        say!(
+        outln!(
             "{}",
             serde_json::to_string(&Reply {
                 answer,
@@ -90,13 +90,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     if !answer.unknown_items.is_empty() {
-        note!(
+        errln!(
             "not in the catalogue, skipped: {}",
             answer.unknown_items.join(", ")
         );
     }
     for (rank, item) in answer.items.iter().enumerate() {
-        say!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
+        outln!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
     }
     Ok(())
 }
@@ -109,7 +109,7 @@ fn ids(list: &str) -> Vec<&str> {
 }
 
 /// The events of a session of which some items were purchased.
-fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<'a>> {
+fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<&'a str>> {
     let kind = |item: &str| {
         if purchased.contains(&item) {
             Kind::Purchase

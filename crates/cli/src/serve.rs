@@ -9,7 +9,7 @@ use prl_serve::{ApiKey, Options, Server};
 
 use crate::exit::Usage;
 use crate::flags::{Compute, FromRun};
-use crate::say::note;
+use crate::output::errln;
 
 /// The variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
@@ -52,26 +52,26 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.compute.open()?;
-    let within = Duration::try_from_secs_f64(args.timeout)
+    let timeout = Duration::try_from_secs_f64(args.timeout)
         .ok()
-        .filter(|within| !within.is_zero());
+        .filter(|timeout| !timeout.is_zero());
     let mut options = Options::new(&args.from.run);
     options.addr = args.addr;
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
     options.connections = args.connections.clamp(1, 1 << 20);
-    options.within = within.ok_or_else(|| Usage("--timeout must be above 0".into()))?;
+    options.timeout = timeout.ok_or_else(|| Usage("--timeout must be above 0".into()))?;
     // As long a queue as there are requests: one that was let in alone is never refused for want of a place.
     options.engine = prl_engine::Options {
         queue: options.requests,
         batch: args.batch,
-        within: options.within,
+        timeout: options.timeout,
         device,
     };
     options.sessions.keep = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;
     let server = Server::start(options)?;
-    note!("listening on http://{}", server.addr());
+    errln!("listening on http://{}", server.addr());
     server.wait().map_err(|error| match error {
         prl_serve::Error::Engine(prl_engine::Error::Model(error)) => error.into(),
         error => error.into(),

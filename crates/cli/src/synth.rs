@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use prl_synth::{Like, Options, synth};
 
 use crate::flags::named;
-use crate::say::say;
+use crate::output::outln;
 
 /// Make up a raw log in the format and at the scale of a public one
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         &args.out,
     )?;
     for file in &summary.files {
-        say!(
+        outln!(
             "{}  {} rows",
             args.out.join(&file.name).display(),
             file.rows

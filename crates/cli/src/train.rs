@@ -14,10 +14,10 @@ use toml::Value;
 
 use crate::exit::{Interrupted, Usage};
 use crate::flags::{Compute, encoder, method};
-use crate::say::{note, say};
+use crate::output::{errln, outln};
 
 /// Bytes of a settings file.
-const MOST_SETTINGS: u64 = 1 << 20;
+const MAX_SETTINGS_BYTES: u64 = 1 << 20;
 
 /// Train a recommender
 ///
@@ -127,7 +127,7 @@ impl Args {
     fn config(&self) -> anyhow::Result<Config> {
         let mut table = match &self.config {
             Some(path) => {
-                let text = String::from_utf8(prl_fs::read_at_most(path, MOST_SETTINGS)?);
+                let text = String::from_utf8(prl_fs::read_at_most(path, MAX_SETTINGS_BYTES)?);
                 let text = text.with_context(|| path.display().to_string())?;
                 let table: toml::Table = text
                     .parse()
@@ -208,7 +208,9 @@ fn set<const N: usize>(table: &mut toml::Table, values: [(&str, Option<Value>); 
 pub fn run(args: Args) -> anyhow::Result<()> {
     #[cfg(feature = "mpi")]
     if args.mpi {
-        return finish(crate::ranks::over(|ranks| train(&args, &ranks))?);
+        return finish(crate::mpi::with_process_group(|ranks| {
+            train(&args, &ranks)
+        })?);
     }
     let alone: Arc<dyn Ranks> = Arc::new(Alone);
     finish(train(&args, &alone)?)
@@ -241,7 +243,7 @@ fn train(args: &Args, ranks: &Arc<dyn Ranks>) -> anyhow::Result<Outcome> {
     bar.bar.finish_and_clear();
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let out = args.out.display();
-        say!(
+        outln!(
             "{out}: model {}, best at step {} of {}, {:.0} s",
             m.model,
             m.best_step,
@@ -289,7 +291,7 @@ impl Observer for Bar {
         if let Some(began) = self.began.take() {
             let seconds = began.elapsed().as_secs_f64();
             self.bar
-                .suspend(|| note!("first step after {seconds:.2} s, loss {loss:.4}"));
+                .suspend(|| errln!("first step after {seconds:.2} s, loss {loss:.4}"));
         }
         self.bar.set_length(total);
         self.bar.set_position(step);
@@ -302,7 +304,7 @@ impl Observer for Bar {
         let loss = share(e.loss);
         let mark = if is_best { "  best so far" } else { "" };
         self.bar.suspend(|| {
-            note!(
+            errln!(
                 "step {:>7}  epoch {:>6.2}  loss {loss}  val HR@5 purchase {purchase} click {click}{mark}",
                 e.step,
                 e.epoch

@@ -1,14 +1,14 @@
 //! Time of one recommendation in process, raw ids in and out: `cargo run --release -p prl-engine --example ask_speed -- RUN`.
 //!
-//! Questions are asked one after another, each through the queue and its thread; prints one JSON object.
+//! Requests are asked one after another, each through the queue and its thread; prints one JSON object.
 
 use std::path::Path;
 use std::time::Instant;
 
 use prl_dataset::Kind;
-use prl_engine::{Engine, Event, Filter, Options, Question};
+use prl_engine::{Engine, Event, Filter, Options, RecommendRequest};
 
-/// Questions before the clock starts, and questions on it.
+/// Requests before the clock starts, and questions on it.
 const ASKED: (usize, usize) = (400, 3_000);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             kind: Kind::Click,
         })
     };
-    let question = |n: usize| Question {
+    let question = |n: usize| RecommendRequest {
         session: session(n).filter_map(event).collect(),
         ask: live.ask(),
         case: 0,

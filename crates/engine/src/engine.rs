@@ -9,21 +9,21 @@ use prl_train::{Device, PromptUsed, State};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
-use crate::live::Live;
-use crate::question::{Answer, Question};
+use crate::loaded_model::LoadedModel;
 use crate::queue::{Job, Queue, Top};
+use crate::request::{RecommendRequest, RecommendResponse};
 use crate::stats::Stats;
 use crate::worker;
 
 /// How the engine batches and when it refuses.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Questions that may wait; one more is refused at once.
+    /// Requests that may wait; one more is refused at once.
     pub queue: usize,
-    /// Questions that are answered in one inference at most.
+    /// Requests that are answered in one inference at most.
     pub batch: usize,
     /// How long a question may wait for its turn.
-    pub within: Duration,
+    pub timeout: Duration,
     /// Where the model lives.
     pub device: Device,
 }
@@ -33,7 +33,7 @@ impl Default for Options {
         Self {
             queue: 1_024,
             batch: 64,
-            within: Duration::from_secs(2),
+            timeout: Duration::from_secs(2),
             device: Device::Cpu,
         }
     }
@@ -41,7 +41,7 @@ impl Default for Options {
 
 /// Answers questions from many threads at once. Dropping it answers what waits and stops.
 pub struct Engine {
-    live: RwLock<Arc<Live>>,
+    live: RwLock<Arc<LoadedModel>>,
     queue: Arc<Queue>,
     stats: Arc<Stats>,
     options: Options,
@@ -54,14 +54,14 @@ impl Engine {
     /// # Errors
     /// If the run cannot be read, or its model gives no finite scores.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
-        let live = Arc::new(Live::open(dir, &options.device)?);
+        let live = Arc::new(LoadedModel::open(dir, &options.device)?);
         let (queue, stats) = (
             Arc::new(Queue::new(options.queue)),
             Arc::new(Stats::default()),
         );
         let thread = {
             let (queue, stats, options) = (Arc::clone(&queue), Arc::clone(&stats), options.clone());
-            let run = move || worker::run(&queue, options.batch.max(1), options.within, &stats);
+            let run = move || worker::run(&queue, options.batch.max(1), options.timeout, &stats);
             std::thread::Builder::new()
                 .name("inference".into())
                 .spawn(run)
@@ -77,17 +77,17 @@ impl Engine {
     }
 
     /// The model in service.
-    pub fn live(&self) -> Arc<Live> {
+    pub fn live(&self) -> Arc<LoadedModel> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts the run in `dir` in service once it is loaded and has been seen to answer. Questions that are under way end on
+    /// Puts the run in `dir` in service once it is loaded and has been seen to answer. Requests that are under way end on
     /// the model they began with, so none is lost.
     ///
     /// # Errors
     /// As [`open`](Self::open); the old model then stays.
-    pub fn reload(&self, dir: &Path) -> Result<Arc<Live>> {
-        let next = Arc::new(Live::open(dir, &self.options.device)?);
+    pub fn reload(&self, dir: &Path) -> Result<Arc<LoadedModel>> {
+        let next = Arc::new(LoadedModel::open(dir, &self.options.device)?);
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         Ok(next)
     }
@@ -96,40 +96,40 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Full`] at once if too many wait.
-    pub fn submit(&self, question: &Question) -> Result<Ticket> {
+    pub fn submit(&self, question: &RecommendRequest) -> Result<PendingResponse> {
         let live = self.live();
         let State {
             known,
             unknown_items,
             prompt,
         } = live.state(question);
-        let keep = live.keep(&question.filter, &known);
+        let candidates = live.candidates(&question.filter, &known);
         let (reply, top) = oneshot::channel();
-        let asked = Asked {
+        let asked = ResponseContext {
             live: Arc::clone(&live),
             unknown_items,
             prompt,
             cold: known.is_empty(),
         };
         let k = question.k.min(live.items().len());
-        let due = Instant::now() + self.options.within;
+        let due = Instant::now() + self.options.timeout;
         self.queue.push(Job {
             live,
             known,
             prompt,
             k,
-            keep,
+            candidates,
             due,
             reply,
         })?;
-        Ok(Ticket { asked, top })
+        Ok(PendingResponse { asked, top })
     }
 
     /// Asks, and waits for the answer on this thread, which must run no asynchronous code.
     ///
     /// # Errors
     /// If too many wait, the time runs out or the model fails.
-    pub fn recommend(&self, question: &Question) -> Result<Answer> {
+    pub fn recommend(&self, question: &RecommendRequest) -> Result<RecommendResponse> {
         self.submit(question)?.wait()
     }
 
@@ -155,25 +155,25 @@ impl Drop for Engine {
 }
 
 /// A question that waits for its answer. Dropping it withdraws the question.
-pub struct Ticket {
-    asked: Asked,
+pub struct PendingResponse {
+    asked: ResponseContext,
     top: oneshot::Receiver<Result<Top>>,
 }
 
 /// What the answer will say besides its items.
-struct Asked {
-    live: Arc<Live>,
+struct ResponseContext {
+    live: Arc<LoadedModel>,
     unknown_items: Vec<String>,
     prompt: PromptUsed,
     cold: bool,
 }
 
-impl Ticket {
+impl PendingResponse {
     /// The answer.
     ///
     /// # Errors
     /// If the time ran out or the model failed.
-    pub async fn answer(self) -> Result<Answer> {
+    pub async fn answer(self) -> Result<RecommendResponse> {
         let top = self.top.await.map_err(|_| Error::Stopped)??;
         Ok(self.asked.answer(&top))
     }
@@ -182,14 +182,14 @@ impl Ticket {
     ///
     /// # Errors
     /// If the time ran out or the model failed.
-    pub fn wait(self) -> Result<Answer> {
+    pub fn wait(self) -> Result<RecommendResponse> {
         let top = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
         Ok(self.asked.answer(&top))
     }
 }
 
-impl Asked {
-    fn answer(self, top: &[(u32, f32)]) -> Answer {
+impl ResponseContext {
+    fn answer(self, top: &[(u32, f32)]) -> RecommendResponse {
         let Self {
             live,
             unknown_items,
@@ -202,7 +202,7 @@ impl Asked {
             unknown_items,
             prompt,
         };
-        Answer {
+        RecommendResponse {
             answer,
             model: live.name().to_owned(),
             cold,

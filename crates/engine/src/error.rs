@@ -15,10 +15,10 @@ pub enum Error {
         waiting: usize,
     },
     /// The question's time ran out before its turn came.
-    #[error("no answer within {:.3} s; ask again, or ask less at once", within.as_secs_f64())]
+    #[error("no answer within {:.3} s; ask again, or ask less at once", timeout.as_secs_f64())]
     Late {
         /// The time it had.
-        within: Duration,
+        timeout: Duration,
     },
     /// A kept session that holds as many events as it may.
     #[error(

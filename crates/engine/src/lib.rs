@@ -7,17 +7,17 @@
 
 mod engine;
 mod error;
-mod kept;
-mod live;
-mod question;
+mod loaded_model;
 mod queue;
+mod request;
+mod session_store;
 mod stats;
 mod worker;
 
-pub use engine::{Engine, Options, Ticket};
+pub use engine::{Engine, Options, PendingResponse};
 pub use error::{Error, Result};
-pub use kept::{SessionLimits, Sessions};
-pub use live::Live;
+pub use loaded_model::LoadedModel;
 pub use prl_train::Device;
-pub use question::{Answer, Event, Filter, Question};
+pub use request::{Event, Filter, RecommendRequest, RecommendResponse};
+pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};

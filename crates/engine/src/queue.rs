@@ -8,7 +8,7 @@ use prl_train::PromptUsed;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
-use crate::live::{Keep, Live};
+use crate::loaded_model::{Candidates, LoadedModel};
 
 /// Ranked indices and scores, best first.
 pub(crate) type Top = prl_train::Top<f32>;
@@ -16,11 +16,11 @@ pub(crate) type Top = prl_train::Top<f32>;
 /// A question that waits.
 pub(crate) struct Job {
     /// The model it was read for: its indices mean nothing to another.
-    pub(crate) live: Arc<Live>,
+    pub(crate) live: Arc<LoadedModel>,
     pub(crate) known: Vec<u32>,
     pub(crate) prompt: PromptUsed,
     pub(crate) k: usize,
-    pub(crate) keep: Keep,
+    pub(crate) candidates: Candidates,
     pub(crate) due: Instant,
     pub(crate) reply: oneshot::Sender<Result<Top>>,
 }

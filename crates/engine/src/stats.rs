@@ -58,7 +58,7 @@ impl Histogram {
 /// The engine's histograms.
 #[derive(Debug)]
 pub struct Stats {
-    /// Questions in a batch.
+    /// Requests in a batch.
     pub batch_size: Histogram,
     /// Seconds that a batch took.
     pub inference: Histogram,

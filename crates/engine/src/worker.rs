@@ -14,7 +14,7 @@ use crate::queue::{Job, Queue, Top};
 use crate::stats::Stats;
 
 /// Answers until the queue is closed and empty, at most `batch` questions at once.
-pub(crate) fn run(queue: &Queue, batch: usize, within: Duration, stats: &Stats) {
+pub(crate) fn run(queue: &Queue, batch: usize, timeout: Duration, stats: &Stats) {
     while let Some(jobs) = queue.take(batch) {
         let now = Instant::now();
         let mut groups: Vec<Vec<Job>> = Vec::new();
@@ -24,7 +24,7 @@ pub(crate) fn run(queue: &Queue, batch: usize, within: Duration, stats: &Stats) 
                 continue;
             }
             if job.due <= now {
-                _ = job.reply.send(Err(Error::Late { within }));
+                _ = job.reply.send(Err(Error::Late { timeout }));
                 continue;
             }
             match groups.last_mut() {
@@ -73,7 +73,7 @@ fn rank(group: &[Job]) -> Result<Vec<Top>> {
         .iter()
         .map(|job| Wanted {
             k: job.k,
-            among: job.keep.among(),
+            among: job.candidates.among(),
         })
         .collect();
     Ok(first.live.served().top(&windows, &prompts, &wanted)?)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
-use prl_engine::{Device, Engine, Error, Event, Filter, Options, Question};
+use prl_engine::{Device, Engine, Error, Event, Filter, Options, RecommendRequest};
 use prl_train::{Evaluation, Method, Observer, Run, Trained};
 
 struct Quiet;
@@ -51,7 +51,7 @@ fn engine(options: Options) -> Engine {
     Engine::open(&shared().0.path().join("run"), options).unwrap()
 }
 
-fn question(items: &[u32], mu: f64, k: usize) -> Question {
+fn question(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
     let event = |i: &u32| Event {
         item: format!("item-{i}").into(),
         kind: kind(*i),
@@ -60,7 +60,7 @@ fn question(items: &[u32], mu: f64, k: usize) -> Question {
         target: TargetReturn::Relative { mu, eps: 0.3 },
         sequence_wise: mu > 2.0,
     };
-    Question {
+    RecommendRequest {
         session: items.iter().map(event).collect(),
         ask,
         case: 0,
@@ -78,7 +78,7 @@ fn kind(item: u32) -> Kind {
 }
 
 /// What the run itself answers.
-fn offline(q: &Question) -> prl_train::Answer {
+fn offline(q: &RecommendRequest) -> prl_train::Answer {
     let (_, run, model) = shared();
     let session: Vec<_> = q
         .session
@@ -92,7 +92,7 @@ fn offline(q: &Question) -> prl_train::Answer {
 }
 
 /// Sessions of several lengths, unknown items among them.
-fn many() -> Vec<Question> {
+fn many() -> Vec<RecommendRequest> {
     let session = |n: u32| {
         (0..n % 9)
             .map(|t| (n * 7 + t * t) % 63)
@@ -110,13 +110,13 @@ fn an_answer_is_the_runs_own_alone_and_in_any_batch() {
             batch,
             ..Options::default()
         });
-        let tickets: Vec<_> = many()
+        let pending: Vec<_> = many()
             .into_iter()
             .map(|q| (engine.submit(&q).unwrap(), q))
             .collect();
-        for (ticket, q) in tickets {
+        for (pending, q) in pending {
             assert_eq!(
-                ticket.wait().unwrap().answer,
+                pending.wait().unwrap().answer,
                 offline(&q),
                 "batch {batch}: {q:?}"
             );
@@ -133,7 +133,7 @@ fn an_answer_is_the_runs_own_alone_and_in_any_batch() {
 fn filters_are_exact() {
     let engine = engine(Options::default());
     for q in many() {
-        let all = offline(&Question {
+        let all = offline(&RecommendRequest {
             k: common::ITEMS as usize,
             ..q.clone()
         })
@@ -168,7 +168,7 @@ fn filters_are_exact() {
                 .collect();
             assert_eq!(
                 engine
-                    .recommend(&Question {
+                    .recommend(&RecommendRequest {
                         filter,
                         ..q.clone()
                     })
@@ -205,7 +205,7 @@ fn a_full_queue_refuses_and_a_late_question_is_told() {
         Err(Error::Full { waiting: 0 })
     ));
     let late = engine(Options {
-        within: Duration::ZERO,
+        timeout: Duration::ZERO,
         ..Options::default()
     });
     assert!(matches!(
@@ -222,10 +222,10 @@ fn a_reload_swaps_whole_runs_and_keeps_the_old_one_on_failure() {
     let nothing = tempfile::tempdir().unwrap();
     assert!(engine.reload(nothing.path()).is_err());
     assert_eq!(engine.live().name(), before);
-    let ticket = engine.submit(&question(&[1, 2], 2.0, 5)).unwrap();
+    let pending = engine.submit(&question(&[1, 2], 2.0, 5)).unwrap();
     engine.reload(&other.path().join("run")).unwrap();
     assert_eq!(
-        ticket.wait().unwrap().model,
+        pending.wait().unwrap().model,
         before,
         "a question ends on the model it began with"
     );
@@ -242,7 +242,7 @@ fn a_reload_swaps_whole_runs_and_keeps_the_old_one_on_failure() {
         .answer
         .items;
     let few = engine
-        .recommend(&Question {
+        .recommend(&RecommendRequest {
             filter: only,
             ..question(&[1], 2.0, 60)
         })
@@ -259,7 +259,7 @@ fn a_reload_swaps_whole_runs_and_keeps_the_old_one_on_failure() {
 #[test]
 fn dropping_the_engine_answers_what_waits() {
     let engine = engine(Options::default());
-    let tickets: Vec<_> = many().iter().map(|q| engine.submit(q).unwrap()).collect();
+    let pending: Vec<_> = many().iter().map(|q| engine.submit(q).unwrap()).collect();
     drop(engine);
-    assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
+    assert!(pending.into_iter().all(|pending| pending.wait().is_ok()));
 }

@@ -106,7 +106,7 @@ impl Bundle {
             [dir] => Ok(dir.clone()),
             [] => bail!(
                 "no prepared {log} in {}: a bundle prepares no data; pass its prepared directory \
-                 (below runs/data) to `cargo xtask pack --data`, or leave it out with --logs",
+                 (below runs/data) to `cargo xtask dist --data`, or leave it out with --logs",
                 data.display()
             ),
             [..] => bail!(

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::Body;
-use crate::problem::{Problem, What};
+use crate::problem::{Problem, ProblemKind};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,12 +38,12 @@ pub(crate) async fn swap(app: &Arc<App>, run: Option<&Path>) -> Result<String, P
         let live = owned
             .engine()?
             .reload(&dir)
-            .map_err(|e| Problem::new(What::BadRun, e.to_string()))?;
+            .map_err(|e| Problem::new(ProblemKind::BadRun, e.to_string()))?;
         Ok::<_, Problem>(live.name().to_owned())
     });
     let model = loaded
         .await
-        .map_err(|e| Problem::new(What::BadRun, e.to_string()))??;
+        .map_err(|e| Problem::new(ProblemKind::BadRun, e.to_string()))??;
     tracing::info!(model, "reloaded");
     Ok(model)
 }

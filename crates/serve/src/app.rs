@@ -7,34 +7,34 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
-use prl_engine::{Engine, Live, Sessions};
+use prl_engine::{Engine, LoadedModel, SessionStore};
 use tokio::sync::Semaphore;
 
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
-use crate::problem::{Problem, What};
+use crate::problem::{Problem, ProblemKind};
 use crate::{admin, catalogue, health, page, recommend, sessions};
 
 /// Bytes of a body.
-pub const MOST_BODY: usize = 1 << 20;
+pub const MAX_BODY: usize = 1 << 20;
 
 /// What every request shares.
 pub(crate) struct App {
     engine: OnceLock<Engine>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: SessionStore,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Semaphore,
     requests: usize,
-    pub(crate) within: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) key: Option<ApiKey>,
 }
 
 impl App {
     pub(crate) fn new(
         requests: usize,
-        within: Duration,
+        timeout: Duration,
         key: Option<ApiKey>,
-        sessions: Sessions,
+        sessions: SessionStore,
     ) -> Self {
         let (engine, metrics, permits) = (
             OnceLock::new(),
@@ -47,7 +47,7 @@ impl App {
             metrics,
             permits,
             requests,
-            within,
+            timeout,
             key,
         }
     }
@@ -67,11 +67,11 @@ impl App {
     pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
         self.engine
             .get()
-            .ok_or_else(|| Problem::new(What::NotReady, "ask /health/ready when it is"))
+            .ok_or_else(|| Problem::new(ProblemKind::NotReady, "ask /health/ready when it is"))
     }
 
     /// The model in service.
-    pub(crate) fn live(&self) -> Result<Arc<Live>, Problem> {
+    pub(crate) fn live(&self) -> Result<Arc<LoadedModel>, Problem> {
         Ok(self.engine()?.live())
     }
 }
@@ -141,11 +141,16 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     behind(Gate::Open)
         .merge(guarded)
         .merge(admin)
-        .fallback(|| async { Problem::new(What::NotFound, "see /openapi.json for what there is") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(What::WrongMethod, "see /openapi.json for what there is")
+        .fallback(|| async {
+            Problem::new(ProblemKind::NotFound, "see /openapi.json for what there is")
         })
-        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                ProblemKind::WrongMethod,
+                "see /openapi.json for what there is",
+            )
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(Arc::clone(app), guard::observe))
         .layer(from_fn(guard::safe))
         .with_state(Arc::clone(app))

@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::problem::{Problem, What};
+use crate::problem::{Problem, ProblemKind};
 
 /// A body of JSON.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -27,7 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json"))
         {
             return Err(Problem::new(
-                What::NotJson,
+                ProblemKind::NotJson,
                 "send it with the header Content-Type: application/json",
             ));
         }
@@ -36,16 +36,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .map(Body)
             .map_err(|error| match error.classify() {
                 serde_json::error::Category::Data => Problem::invalid(error.to_string()),
-                _ => Problem::new(What::Malformed, error.to_string()),
+                _ => Problem::new(ProblemKind::Malformed, error.to_string()),
             })
     }
 }
 
 fn unread(rejection: BytesRejection) -> Problem {
     let what = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        What::TooLarge
+        ProblemKind::TooLarge
     } else {
-        What::Malformed
+        ProblemKind::Malformed
     };
     Problem::new(what, rejection.body_text())
 }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::problem::Problem;
 
 /// Ids in one answer.
-pub const MOST_FOUND: usize = 100;
+pub const MAX_FOUND: usize = 100;
 
 pub(crate) async fn model(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     let live = app.live()?;
@@ -42,9 +42,9 @@ pub(crate) async fn items(
     let Query(Search { prefix, limit }) =
         search.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     let limit = limit.unwrap_or(20);
-    if !(1..=MOST_FOUND).contains(&limit) {
+    if !(1..=MAX_FOUND).contains(&limit) {
         return Err(Problem::invalid(format!(
-            "limit is {limit}; it must lie in 1..={MOST_FOUND}"
+            "limit is {limit}; it must lie in 1..={MAX_FOUND}"
         )));
     }
     let live = app.live()?;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
-use crate::problem::{Problem, What};
+use crate::problem::{Problem, ProblemKind};
 
 /// A key that clients must know. It is compared in constant time and has no `Debug`, so that no log can show it.
 #[derive(Clone)]
@@ -38,9 +38,11 @@ impl ApiKey {
 /// Lets in who knows the key, or everybody where there is none.
 pub(crate) async fn key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match &app.key {
-        Some(key) if !key.is_in(&request) => {
-            Problem::new(What::Unauthorized, "send it as Authorization: Bearer KEY").into_response()
-        }
+        Some(key) if !key.is_in(&request) => Problem::new(
+            ProblemKind::Unauthorized,
+            "send it as Authorization: Bearer KEY",
+        )
+        .into_response(),
         _ => next.run(request).await,
     }
 }
@@ -49,7 +51,7 @@ pub(crate) async fn key(State(app): State<Arc<App>>, request: Request, next: Nex
 pub(crate) async fn admin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if app.key.is_none() {
         let detail = "start it with PRL_API_KEY or --api-key-file to allow this";
-        return Problem::new(What::NoKey, detail).into_response();
+        return Problem::new(ProblemKind::NoKey, detail).into_response();
     }
     key(State(app), request, next).await
 }
@@ -59,16 +61,16 @@ pub(crate) async fn admin(State(app): State<Arc<App>>, request: Request, next: N
 pub(crate) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Ok(_permit) = app.permits.try_acquire() else {
         return Problem::new(
-            What::Overloaded,
+            ProblemKind::Overloaded,
             "the server answers as many requests as it can; ask again",
         )
         .into_response();
     };
-    match tokio::time::timeout(app.within, next.run(request)).await {
+    match tokio::time::timeout(app.timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let detail = format!("no answer within {:.3} s", app.within.as_secs_f64());
-            Problem::new(What::Late, detail).into_response()
+            let detail = format!("no answer within {:.3} s", app.timeout.as_secs_f64());
+            Problem::new(ProblemKind::Late, detail).into_response()
         }
     }
 }

@@ -77,13 +77,13 @@ impl Metrics {
             out.head(
                 "prl_queue_length",
                 "gauge",
-                "Questions that wait for inference.",
+                "Requests that wait for inference.",
             );
             out.line("prl_queue_length", "", engine.queue_len() as f64);
             out.head(
                 "prl_batch_size",
                 "histogram",
-                "Questions answered in one inference.",
+                "Requests answered in one inference.",
             );
             out.histogram("prl_batch_size", "", &engine.stats().batch_size);
             out.head(

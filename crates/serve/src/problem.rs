@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// The kinds of problems, each with its status, the end of its type's URN, and its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum ProblemKind {
     Malformed,
     Unauthorized,
     NoKey,
@@ -24,71 +24,73 @@ pub(crate) enum What {
     Late,
 }
 
-impl What {
+impl ProblemKind {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            What::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The body is not JSON"),
-            What::Unauthorized => (
+            ProblemKind::Malformed => {
+                (StatusCode::BAD_REQUEST, "malformed", "The body is not JSON")
+            }
+            ProblemKind::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
                 "The API key is missing or wrong",
             ),
-            What::NoKey => (
+            ProblemKind::NoKey => (
                 StatusCode::FORBIDDEN,
                 "no-key",
                 "The server was started without an API key",
             ),
-            What::NotFound => (
+            ProblemKind::NotFound => (
                 StatusCode::NOT_FOUND,
                 "not-found",
                 "There is no such resource",
             ),
-            What::NoSession => (
+            ProblemKind::NoSession => (
                 StatusCode::NOT_FOUND,
                 "no-session",
                 "There is no such session",
             ),
-            What::WrongMethod => (
+            ProblemKind::WrongMethod => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "wrong-method",
                 "The resource has no such method",
             ),
-            What::TooLarge => (
+            ProblemKind::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
                 "The body is too large",
             ),
-            What::NotJson => (
+            ProblemKind::NotJson => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "not-json",
                 "The body must be application/json",
             ),
-            What::Invalid => (
+            ProblemKind::Invalid => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid",
                 "The question means nothing",
             ),
-            What::BadRun => (
+            ProblemKind::BadRun => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "bad-run",
                 "The run cannot be served",
             ),
-            What::Failed => (
+            ProblemKind::Failed => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "failed",
                 "The model failed",
             ),
-            What::Overloaded => (
+            ProblemKind::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
                 "Too many requests at once",
             ),
-            What::NotReady => (
+            ProblemKind::NotReady => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not-ready",
                 "The model is still being loaded",
             ),
-            What::Late => (StatusCode::GATEWAY_TIMEOUT, "late", "The time ran out"),
+            ProblemKind::Late => (StatusCode::GATEWAY_TIMEOUT, "late", "The time ran out"),
         }
     }
 }
@@ -96,12 +98,12 @@ impl What {
 /// A problem and its details.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    pub(crate) what: What,
+    pub(crate) what: ProblemKind,
     pub(crate) detail: String,
 }
 
 impl Problem {
-    pub(crate) fn new(what: What, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(what: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
             what,
             detail: detail.into(),
@@ -109,17 +111,17 @@ impl Problem {
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(What::Invalid, detail)
+        Self::new(ProblemKind::Invalid, detail)
     }
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let what = match &error {
-            Error::Full { .. } => What::Overloaded,
-            Error::Late { .. } => What::Late,
-            Error::LongSession { .. } => What::Invalid,
-            Error::Stopped | Error::Model(_) | Error::Thread(_) => What::Failed,
+            Error::Full { .. } => ProblemKind::Overloaded,
+            Error::Late { .. } => ProblemKind::Late,
+            Error::LongSession { .. } => ProblemKind::Invalid,
+            Error::Stopped | Error::Model(_) | Error::Thread(_) => ProblemKind::Failed,
         };
         Self::new(what, error.to_string())
     }

@@ -1,35 +1,35 @@
-//! Questions that bring their session along.
+//! Requests that bring their session along.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use prl_engine::{Answer, Ticket};
+use prl_engine::{PendingResponse, RecommendResponse};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::body::Body;
 use crate::problem::Problem;
-use crate::question::Asked;
+use crate::request::RequestBody;
 
-/// Questions of a batch.
-pub const MOST_QUESTIONS: usize = 100;
+/// Requests of a batch.
+pub const MAX_QUESTIONS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Questions {
-    questions: Vec<Asked>,
+pub(crate) struct BatchRequest {
+    questions: Vec<RequestBody>,
 }
 
 #[derive(Serialize)]
-pub(crate) struct Answers {
-    answers: Vec<Answer>,
+pub(crate) struct BatchResponse {
+    answers: Vec<RecommendResponse>,
 }
 
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
-    Body(asked): Body<Asked>,
-) -> Result<Json<Answer>, Problem> {
+    Body(asked): Body<RequestBody>,
+) -> Result<Json<RecommendResponse>, Problem> {
     let engine = app.engine()?;
     let question = asked.question(engine.live().ask())?;
     Ok(Json(engine.submit(&question)?.answer().await?))
@@ -38,12 +38,12 @@ pub(crate) async fn one(
 /// All or nothing: one question that cannot be answered fails the batch.
 pub(crate) async fn batch(
     State(app): State<Arc<App>>,
-    Body(body): Body<Questions>,
-) -> Result<Json<Answers>, Problem> {
+    Body(body): Body<BatchRequest>,
+) -> Result<Json<BatchResponse>, Problem> {
     let (engine, n) = (app.engine()?, body.questions.len());
-    if n > MOST_QUESTIONS {
+    if n > MAX_QUESTIONS {
         return Err(Problem::invalid(format!(
-            "{n} questions, {MOST_QUESTIONS} are the most"
+            "{n} questions, {MAX_QUESTIONS} are the most"
         )));
     }
     let default = engine.live().ask();
@@ -55,13 +55,13 @@ pub(crate) async fn batch(
         };
         questions.push(asked.question(default).map_err(located)?);
     }
-    let tickets = questions
+    let pending = questions
         .iter()
         .map(|q| engine.submit(q))
-        .collect::<Result<Vec<Ticket>, _>>()?;
+        .collect::<Result<Vec<PendingResponse>, _>>()?;
     let mut answers = Vec::with_capacity(n);
-    for ticket in tickets {
-        answers.push(ticket.answer().await?);
+    for pending in pending {
+        answers.push(pending.answer().await?);
     }
-    Ok(Json(Answers { answers }))
+    Ok(Json(BatchResponse { answers }))
 }

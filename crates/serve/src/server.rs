@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prl_engine::{Engine, SessionLimits, Sessions};
+use prl_engine::{Engine, SessionLimits, SessionStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ pub struct Options {
     /// How long the head of a request may take; a connection on which nothing comes for so long is closed.
     pub head: Duration,
     /// How long a request may take, and how long the last ones may when the server stops.
-    pub within: Duration,
+    pub timeout: Duration,
     /// The engine's own.
     pub engine: prl_engine::Options,
     /// How much of kept sessions is kept.
@@ -49,7 +49,7 @@ impl Options {
             requests: 1_024,
             connections: 4_096,
             head: Duration::from_secs(30),
-            within: Duration::from_secs(2),
+            timeout: Duration::from_secs(2),
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
         }
@@ -81,7 +81,7 @@ pub struct Server {
     addr: SocketAddr,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), Error>>,
-    within: Duration,
+    timeout: Duration,
 }
 
 impl Server {
@@ -109,12 +109,17 @@ impl Server {
             requests,
             connections,
             head,
-            within,
+            timeout,
             engine,
             sessions,
             ..
         } = options;
-        let app = Arc::new(App::new(requests, within, key, Sessions::new(sessions)));
+        let app = Arc::new(App::new(
+            requests,
+            timeout,
+            key,
+            SessionStore::new(sessions),
+        ));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let service = accept::serve(
@@ -143,7 +148,7 @@ impl Server {
             addr,
             stop,
             tasks,
-            within,
+            timeout,
         })
     }
 
@@ -167,11 +172,11 @@ impl Server {
             tracing::info!("draining");
             self.stop.send_replace(true);
             // A connection that never ends its request must not keep the process.
-            tokio::time::timeout(self.within, all(&mut self.tasks))
+            tokio::time::timeout(self.timeout, all(&mut self.tasks))
                 .await
                 .unwrap_or(Ok(()))
         });
-        self.runtime.shutdown_timeout(self.within);
+        self.runtime.shutdown_timeout(self.timeout);
         done
     }
 

@@ -8,14 +8,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use prl_dataset::Kind;
-use prl_engine::{Answer, Event};
+use prl_engine::{Event, RecommendResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::{Body, Id};
-use crate::problem::{Problem, What};
-use crate::question::{self, Asked, MOST_BYTES, MOST_ITEMS};
+use crate::problem::{Problem, ProblemKind};
+use crate::request::{self, MAX_BYTES, MAX_ITEMS, RequestBody};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,9 +39,9 @@ type Name = Result<Path<String>, PathRejection>;
 
 fn name(name: Name) -> Result<String, Problem> {
     let Path(name) = name.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    let fits = name.len() <= MOST_BYTES;
+    let fits = name.len() <= MAX_BYTES;
     fits.then_some(name)
-        .ok_or_else(|| Problem::invalid(format!("a session's id has at most {MOST_BYTES} bytes")))
+        .ok_or_else(|| Problem::invalid(format!("a session's id has at most {MAX_BYTES} bytes")))
 }
 
 /// What the user did, at the end of the session; the first events begin it.
@@ -53,7 +53,7 @@ pub(crate) async fn events(
     let id = name(id)?;
     let (ids, kinds): (Vec<Id>, Vec<Kind>) =
         body.events.into_iter().map(|e| (e.item, e.kind)).unzip();
-    question::check("events", &ids, MOST_ITEMS)?;
+    request::check("events", &ids, MAX_ITEMS)?;
     let events = ids
         .into_iter()
         .zip(kinds)
@@ -70,8 +70,8 @@ pub(crate) async fn events(
 pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
     id: Name,
-    Body(asked): Body<Asked>,
-) -> Result<Json<Answer>, Problem> {
+    Body(asked): Body<RequestBody>,
+) -> Result<Json<RecommendResponse>, Problem> {
     let (id, engine) = (name(id)?, app.engine()?);
     let session = app
         .sessions
@@ -92,7 +92,7 @@ pub(crate) async fn forget(State(app): State<Arc<App>>, id: Name) -> Result<Stat
 
 fn missing(id: &str) -> Problem {
     Problem::new(
-        What::NoSession,
+        ProblemKind::NoSession,
         format!("session {id:?} never began, has expired or made room for others"),
     )
 }

@@ -1,4 +1,4 @@
-//! Questions over HTTP: what is answered, and what is refused.
+//! Requests over HTTP: what is answered, and what is refused.
 
 mod common;
 

@@ -52,7 +52,7 @@ fn wait_for(what: impl Fn() -> bool) {
 
 #[test]
 fn one_limit_is_shared_by_all_connections() {
-    let server = Served::start(|o| (o.requests, o.within) = (2, Duration::from_secs(20)));
+    let server = Served::start(|o| (o.requests, o.timeout) = (2, Duration::from_secs(20)));
     let first = [begin(server.addr), begin(server.addr)];
     let refused = || send(server.addr, "POST", "/v1/recommend", &[JSON], QUESTION);
     wait_for(|| in_flight(&server) == 2);
@@ -79,7 +79,7 @@ fn one_limit_is_shared_by_all_connections() {
 
 #[test]
 fn a_slow_request_is_cut_off() {
-    let server = Served::start(|o| o.within = Duration::from_millis(100));
+    let server = Served::start(|o| o.timeout = Duration::from_millis(100));
     let mut stream = begin(server.addr);
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
@@ -139,7 +139,7 @@ fn connections_beyond_the_limit_wait() {
 
 #[test]
 fn what_has_begun_is_answered_and_nothing_more() {
-    let server = Served::start(|o| (o.requests, o.within) = (1, Duration::from_secs(20)));
+    let server = Served::start(|o| (o.requests, o.timeout) = (1, Duration::from_secs(20)));
     let begun = begin(server.addr);
     wait_for(|| in_flight(&server) == 1);
     let addr = server.addr;

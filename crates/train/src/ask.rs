@@ -8,18 +8,18 @@ use crate::error::Result;
 use crate::run::Run;
 use crate::trained::Trained;
 
-/// One event of a session to be answered.
+/// An event of a session, by raw item id; `Id` is an owned or borrowed string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct Event<Id> {
     /// Its raw item id.
-    pub item: &'a str,
+    pub item: Id,
     /// What the user did; it counts under sequence-wise prompting.
     pub kind: Kind,
 }
 
-impl<'a> Event<'a> {
+impl<Id> Event<Id> {
     /// A click on an item.
-    pub fn click(item: &'a str) -> Self {
+    pub fn click(item: Id) -> Self {
         Self {
             item,
             kind: Kind::Click,
@@ -75,15 +75,15 @@ pub struct State {
 
 impl Run {
     /// The state after a session, oldest event first. Unknown ids are named and skipped; `case` numbers the draw of eps.
-    pub fn state(&self, session: &[Event<'_>], ask: PromptSpec, case: u64) -> State {
+    pub fn state(&self, session: &[Event<impl AsRef<str>>], ask: PromptSpec, case: u64) -> State {
         let (mut known, mut kinds, mut unknown_items) = (Vec::new(), Vec::new(), Vec::new());
         for event in session {
-            match self.items().index(event.item) {
+            match self.items().index(event.item.as_ref()) {
                 Some(item) => {
                     known.push(item);
                     kinds.push(event.kind);
                 }
-                None => unknown_items.push(event.item.to_owned()),
+                None => unknown_items.push(event.item.as_ref().to_owned()),
             }
         }
         let step = known.len() as u32;
@@ -126,7 +126,7 @@ impl Run {
     pub fn recommend(
         &self,
         model: &Trained,
-        session: &[Event<'_>],
+        session: &[Event<impl AsRef<str>>],
         ask: PromptSpec,
         k: usize,
     ) -> Result<Answer> {

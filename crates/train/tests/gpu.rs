@@ -1,4 +1,4 @@
-//! A GPU against the CPU. Needs one, or the stand-in that `cargo xtask stand-in` makes of a CPU.
+//! A GPU against the CPU. Needs one, or the CUDA emulator (`cargo xtask cuda-emulator`).
 
 mod common;
 
@@ -17,7 +17,7 @@ use prl_train::{
 };
 
 fn gpu() -> Device {
-    device("cuda").expect("a GPU, or `cargo xtask stand-in`")
+    device("cuda").expect("a GPU, or `cargo xtask cuda-emulator`")
 }
 
 fn config(dir: &Path) -> Config {

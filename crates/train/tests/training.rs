@@ -237,7 +237,7 @@ fn any_session_gets_an_answer() {
     let clicks = |session: &[&'static str]| {
         session
             .iter()
-            .map(|item| Event::click(item))
+            .map(|item| Event::click(*item))
             .collect::<Vec<_>>()
     };
     let ask = |session: &[&'static str]| {
@@ -279,7 +279,7 @@ fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
         target: TargetReturn::Absolute(3.0),
         sequence_wise: true,
     };
-    let fed = |session: &[Event<'_>]| {
+    let fed = |session: &[Event<&str>]| {
         run.recommend(&model, session, ask, 1)
             .unwrap()
             .prompt

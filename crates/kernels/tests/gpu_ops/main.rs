@@ -1,5 +1,5 @@
 //! The operations on a GPU in `f32` against those of the CPU in `f64`: results and gradients. Needs a GPU, or the stand-in that
-//! `cargo xtask stand-in` makes of a CPU.
+//! `cargo xtask cuda-emulator` makes of a CPU.
 
 mod output;
 mod rows;
@@ -62,7 +62,7 @@ fn run(
 
 /// That an operation is the same on both, and that its arguments need not begin where their memory does.
 fn same(name: &str, args: &[Tensor], op: impl Fn(&[&Tensor]) -> Result<Tensor>) {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let cpu = run(args, DType::F64, &Device::Cpu, &op);
     let shifted = |args: &[&Tensor]| {
         let behind =

@@ -33,7 +33,7 @@ fn the_step_of_the_output_layer() {
         let targets: Vec<u32> = (0..batch).map(|i| (i * 37 % items) as u32).collect();
         let scales: Vec<f64> = (0..batch).map(|i| (i % 4) as f64 * 0.3).collect();
 
-        let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+        let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
         // Nothing begins where its memory does.
         let there = |t: &Tensor| {
             let t = t.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
@@ -145,7 +145,7 @@ fn the_step_of_the_output_layer() {
 
 #[test]
 fn ranks_and_the_best_of_scores() {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let on_gpu = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &gpu).unwrap();
     // Scores that differ, that are few, that are all one, whose signs of zero differ, and whose best lie a block's threads apart.
     let kinds: [fn(usize) -> f32; 5] = [
@@ -221,7 +221,7 @@ fn ranks_and_the_best_of_scores() {
 
 #[test]
 fn a_score_that_is_no_number_stops_the_step_and_minus_infinity_is_no_item() {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let on_gpu = |tensor: &Tensor| {
         tensor
             .to_dtype(DType::F32)

@@ -62,7 +62,7 @@ fn blends_of_two_and_three_tables() {
 
 #[test]
 fn rows_are_added_by_their_ids() {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask stand-in`");
+    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     // More rows of one id than a block has threads for; more ids than are grouped on the GPU.
     for (n, width) in [(1, 3), (400, 64), (17_000, 1)] {
         let ids: Vec<u32> = (0..n).map(|i| i * 7 % 5).collect();

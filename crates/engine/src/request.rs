@@ -1,21 +1,14 @@
 //! What is asked of the engine, and what it answers.
 
 use prl_core::PromptSpec;
-use prl_dataset::Kind;
 use serde::Serialize;
 
-/// One event of a session, by its raw item id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The raw item id.
-    pub item: Box<str>,
-    /// What the user did; it counts under sequence-wise prompting.
-    pub kind: Kind,
-}
+/// An event of a session, by raw item id.
+pub type Event = prl_train::Event<Box<str>>;
 
 /// A session, and what is asked for it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Question {
+pub struct RecommendRequest {
     /// The session, oldest event first.
     pub session: Vec<Event>,
     /// What the rest of it is to be worth.
@@ -41,7 +34,7 @@ pub struct Filter {
 
 /// The answer to one question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
+pub struct RecommendResponse {
     /// Items, unknown items, and the prompt.
     #[serde(flatten)]
     pub answer: prl_train::Answer,

@@ -2,29 +2,29 @@
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
-use prl_engine::{Event, Filter, Question};
+use prl_engine::{Event, Filter, RecommendRequest};
 use serde::Deserialize;
 
 use crate::body::Id;
 use crate::problem::Problem;
 
 /// Items that may be asked for.
-pub const MOST_K: usize = 1_000;
+pub const MAX_K: usize = 1_000;
 /// Items of a session.
-pub const MOST_ITEMS: usize = 8_000;
+pub const MAX_ITEMS: usize = 8_000;
 /// Items to exclude.
-pub const MOST_EXCLUDED: usize = 1_000;
+pub const MAX_EXCLUDED: usize = 1_000;
 /// Items to allow.
-pub const MOST_ALLOWED: usize = 10_000;
+pub const MAX_ALLOWED: usize = 10_000;
 /// Bytes of an id.
-pub const MOST_BYTES: usize = 256;
+pub const MAX_BYTES: usize = 256;
 /// Largest number in a prompt, either side of zero: beyond it a return means nothing, and far beyond it scores overflow.
-pub const MOST_PROMPT: f64 = 1e6;
+pub const MAX_PROMPT: f64 = 1e6;
 
 /// The body of a question.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Asked {
+pub(crate) struct RequestBody {
     items: Option<Vec<Id>>,
     purchased: Vec<Id>,
     k: Option<usize>,
@@ -40,16 +40,16 @@ pub(crate) struct Asked {
     allow: Option<Vec<Id>>,
 }
 
-impl Asked {
+impl RequestBody {
     /// The question about the session in the body; what is not said of the prompt is the run's own.
-    pub(crate) fn question(mut self, default: PromptSpec) -> Result<Question, Problem> {
+    pub(crate) fn question(mut self, default: PromptSpec) -> Result<RecommendRequest, Problem> {
         let items = self
             .items
             .take()
             .ok_or_else(|| Problem::invalid("items is missing; [] is an empty session"))?;
         let purchased = std::mem::take(&mut self.purchased);
-        check("items", &items, MOST_ITEMS)?;
-        check("purchased", &purchased, MOST_ITEMS)?;
+        check("items", &items, MAX_ITEMS)?;
+        check("purchased", &purchased, MAX_ITEMS)?;
         let purchased: std::collections::HashSet<&str> =
             purchased.iter().map(|id| id.0.as_str()).collect();
         let kind = |id: &str| {
@@ -74,7 +74,7 @@ impl Asked {
         self,
         session: Vec<Event>,
         default: PromptSpec,
-    ) -> Result<Question, Problem> {
+    ) -> Result<RecommendRequest, Problem> {
         if self.items.is_some() || !self.purchased.is_empty() {
             return Err(Problem::invalid(
                 "items and purchased are the session's own; send them as its events",
@@ -88,26 +88,26 @@ impl Asked {
         session: Vec<Event>,
         default: PromptSpec,
         is_kept: bool,
-    ) -> Result<Question, Problem> {
+    ) -> Result<RecommendRequest, Problem> {
         let ask = PromptSpec {
             target: self.goal(default.target)?,
             sequence_wise: self.sequence_wise.unwrap_or(is_kept),
         };
         let k = self.k.unwrap_or(20);
-        if !(1..=MOST_K).contains(&k) {
+        if !(1..=MAX_K).contains(&k) {
             return Err(Problem::invalid(format!(
-                "k is {k}; it must lie in 1..={MOST_K}"
+                "k is {k}; it must lie in 1..={MAX_K}"
             )));
         }
-        check("exclude", &self.exclude, MOST_EXCLUDED)?;
-        check("allow", self.allow.as_deref().unwrap_or(&[]), MOST_ALLOWED)?;
+        check("exclude", &self.exclude, MAX_EXCLUDED)?;
+        check("allow", self.allow.as_deref().unwrap_or(&[]), MAX_ALLOWED)?;
         let texts = |ids: Vec<Id>| ids.into_iter().map(|id| id.0).collect::<Vec<_>>();
         let filter = Filter {
             exclude_seen: self.exclude_seen,
             exclude: texts(self.exclude),
             allow: self.allow.map(texts),
         };
-        Ok(Question {
+        Ok(RecommendRequest {
             session,
             ask,
             case: self.case,
@@ -138,7 +138,7 @@ impl Asked {
             .find_map(|&(n, v)| Some((n, v.filter(|v| !is_small(*v))?)))
         {
             return Err(Problem::invalid(format!(
-                "{name} is {value:e}; at most {MOST_PROMPT:e} either side of zero"
+                "{name} is {value:e}; at most {MAX_PROMPT:e} either side of zero"
             )));
         }
         let goal = match (self.target_return, self.quantile) {
@@ -158,7 +158,7 @@ impl Asked {
 }
 
 fn is_small(value: f64) -> bool {
-    value.abs() <= MOST_PROMPT
+    value.abs() <= MAX_PROMPT
 }
 
 /// Refuses a list of ids that is too long, or holds an id that is.
@@ -169,9 +169,9 @@ pub(crate) fn check(name: &str, ids: &[Id], most: usize) -> Result<(), Problem> 
             ids.len()
         )));
     }
-    match ids.iter().position(|id| id.0.len() > MOST_BYTES) {
+    match ids.iter().position(|id| id.0.len() > MAX_BYTES) {
         Some(at) => Err(Problem::invalid(format!(
-            "{name}[{at}] is longer than {MOST_BYTES} bytes"
+            "{name}[{at}] is longer than {MAX_BYTES} bytes"
         ))),
         None => Ok(()),
     }

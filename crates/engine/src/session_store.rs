@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::question::Event;
+use crate::request::Event;
 
 /// Bytes that an event takes besides its id, and a session besides its events and its name: estimates from above.
 const EVENT: usize = 48;
@@ -41,14 +41,14 @@ impl Default for SessionLimits {
 
 /// The sessions that are kept, by name.
 #[derive(Debug)]
-pub struct Sessions {
+pub struct SessionStore {
     store: Mutex<Store>,
     limits: SessionLimits,
 }
 
 #[derive(Debug, Default)]
 struct Store {
-    by_name: HashMap<Arc<str>, Kept>,
+    by_name: HashMap<Arc<str>, StoredSession>,
     /// Names by the turn of their last use.
     by_use: BTreeMap<u64, Arc<str>>,
     turn: u64,
@@ -56,14 +56,14 @@ struct Store {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredSession {
     events: Vec<Event>,
     used: Instant,
     turn: u64,
     bytes: usize,
 }
 
-impl Sessions {
+impl SessionStore {
     /// None yet.
     pub fn new(limits: SessionLimits) -> Self {
         Self {
@@ -78,7 +78,9 @@ impl Sessions {
     /// If it would hold too many; nothing is added then.
     pub fn add(&self, name: &str, events: Vec<Event>, now: Instant) -> Result<usize> {
         let mut store = self.store(now);
-        let mut kept = store.take(name).unwrap_or_else(|| Kept::new(name, now));
+        let mut kept = store
+            .take(name)
+            .unwrap_or_else(|| StoredSession::new(name, now));
         let total = kept.events.len() + events.len();
         let fits = total <= self.limits.events;
         if fits {
@@ -142,7 +144,7 @@ impl Sessions {
     }
 }
 
-impl Kept {
+impl StoredSession {
     fn new(name: &str, now: Instant) -> Self {
         Self {
             events: Vec::new(),
@@ -154,7 +156,7 @@ impl Kept {
 }
 
 impl Store {
-    fn oldest(&self) -> Option<&Kept> {
+    fn oldest(&self) -> Option<&StoredSession> {
         self.by_name.get(self.by_use.values().next()?)
     }
 
@@ -164,21 +166,21 @@ impl Store {
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<Kept> {
+    fn take(&mut self, name: &str) -> Option<StoredSession> {
         let kept = self.by_name.remove(name)?;
         self.by_use.remove(&kept.turn);
         self.bytes -= kept.bytes;
         Some(kept)
     }
 
-    fn put(&mut self, name: &str, kept: Kept, now: Instant) {
+    fn put(&mut self, name: &str, kept: StoredSession, now: Instant) {
         self.turn += 1;
         self.bytes += kept.bytes;
         let name: Arc<str> = name.into();
         self.by_use.insert(self.turn, Arc::clone(&name));
         self.by_name.insert(
             name,
-            Kept {
+            StoredSession {
                 used: now,
                 turn: self.turn,
                 ..kept
@@ -189,7 +191,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENT, SESSION, SessionLimits, Sessions};
+    use super::{EVENT, SESSION, SessionLimits, SessionStore};
     use crate::{Error, Event};
     use prl_dataset::Kind;
     use std::time::{Duration, Instant};
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn events_pile_up_until_forgotten() {
-        let (sessions, now) = (Sessions::new(SessionLimits::default()), Instant::now());
+        let (sessions, now) = (SessionStore::new(SessionLimits::default()), Instant::now());
         assert_eq!(sessions.add("u", clicks(&["a", "b"]), now).unwrap(), 2);
         assert_eq!(sessions.add("u", clicks(&["c"]), now).unwrap(), 3);
         assert_eq!(sessions.events("u", now), Some(clicks(&["a", "b", "c"])));
@@ -219,7 +221,7 @@ mod tests {
     fn a_session_expires_after_its_last_use() {
         let keep = Duration::from_secs(10);
         let (sessions, start) = (
-            Sessions::new(SessionLimits {
+            SessionStore::new(SessionLimits {
                 keep,
                 ..SessionLimits::default()
             }),
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_first() {
         let (sessions, now) = (
-            Sessions::new(SessionLimits {
+            SessionStore::new(SessionLimits {
                 sessions: 2,
                 ..SessionLimits::default()
             }),
@@ -259,7 +261,7 @@ mod tests {
             bytes,
             ..SessionLimits::default()
         };
-        let (sessions, now) = (Sessions::new(limits), Instant::now());
+        let (sessions, now) = (SessionStore::new(limits), Instant::now());
         assert!(matches!(
             sessions.add("u", clicks(&["a"; 4]), now),
             Err(Error::LongSession { events: 4, most: 3 })

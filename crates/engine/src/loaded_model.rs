@@ -9,35 +9,17 @@ use prl_train::{
 };
 
 use crate::error::Result;
-use crate::question::{Filter, Question};
+use crate::request::{Filter, RecommendRequest};
 
 /// A run in service. It never changes: a reload puts another in its place, and questions end on the one they began with.
-pub struct Live {
+pub struct LoadedModel {
     run: Run,
     served: Served,
     name: String,
     manifest: Option<RunManifest>,
 }
 
-/// What to keep of a ranking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// The best of all items but these (ascending).
-    Without(Vec<u32>),
-    /// The best of these items (ascending).
-    Only(Vec<u32>),
-}
-
-impl Keep {
-    pub(crate) fn among(&self) -> Among<'_> {
-        match self {
-            Keep::Without(items) => Among::AllBut(items),
-            Keep::Only(items) => Among::Only(items),
-        }
-    }
-}
-
-impl Live {
+impl LoadedModel {
     /// Opens the run in `dir`, loads its best weights and answers from the empty state and from a full window, so that what
     /// is served has been seen to work.
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
@@ -118,42 +100,31 @@ impl Live {
         self.run.config().model.window
     }
 
-    pub(crate) fn state(&self, question: &Question) -> State {
-        let session: Vec<prl_train::Event<'_>> = question
-            .session
-            .iter()
-            .map(|e| prl_train::Event {
-                item: &e.item,
-                kind: e.kind,
-            })
-            .collect();
-        self.run.state(&session, question.ask, question.case)
+    pub(crate) fn state(&self, request: &RecommendRequest) -> State {
+        self.run.state(&request.session, request.ask, request.case)
     }
 
-    pub(crate) fn keep(&self, filter: &Filter, seen: &[u32]) -> Keep {
-        let indices = |ids: &[String]| {
-            ids.iter()
-                .filter_map(|id| self.items().index(id))
-                .collect::<Vec<_>>()
-        };
-        let mut without = indices(&filter.exclude);
+    /// Resolves a filter to item indices, given the indices of the session's own items.
+    pub(crate) fn candidates(&self, filter: &Filter, seen: &[u32]) -> Candidates {
+        let mut excluded = self.indices(&filter.exclude);
         if filter.exclude_seen {
-            without.extend(seen);
+            excluded.extend(seen);
+            sort_unique(&mut excluded);
         }
-        let sorted = |mut items: Vec<u32>| {
-            items.sort_unstable();
-            items.dedup();
-            items
-        };
-        let without = sorted(without);
-        match &filter.allow {
-            None => Keep::Without(without),
-            Some(allowed) => {
-                let mut only = sorted(indices(allowed));
-                only.retain(|item| without.binary_search(item).is_err());
-                Keep::Only(only)
-            }
-        }
+        let allowed = filter.allow.as_ref().map(|ids| {
+            let mut allowed = self.indices(ids);
+            allowed.retain(|item| excluded.binary_search(item).is_err());
+            allowed
+        });
+        Candidates { allowed, excluded }
+    }
+
+    /// Indices of raw ids, ascending and without duplicates; unknown ids are skipped.
+    fn indices(&self, ids: &[String]) -> Vec<u32> {
+        let mut indices = Vec::with_capacity(ids.len());
+        indices.extend(ids.iter().filter_map(|id| self.items().index(id)));
+        sort_unique(&mut indices);
+        indices
     }
 
     pub(crate) fn named(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
@@ -177,4 +148,27 @@ impl Live {
     pub(crate) fn served(&self) -> &Served {
         &self.served
     }
+}
+
+/// Items that a response may contain, as indices: ascending and without duplicates.
+pub(crate) struct Candidates {
+    /// The only items that may be recommended; `None` allows all but the excluded.
+    allowed: Option<Vec<u32>>,
+    /// Items that are not recommended; already removed from `allowed`.
+    excluded: Vec<u32>,
+}
+
+impl Candidates {
+    /// The filter to rank with.
+    pub(crate) fn among(&self) -> Among<'_> {
+        match &self.allowed {
+            Some(items) => Among::Only(items),
+            None => Among::AllBut(&self.excluded),
+        }
+    }
+}
+
+fn sort_unique(items: &mut Vec<u32>) {
+    items.sort_unstable();
+    items.dedup();
 }

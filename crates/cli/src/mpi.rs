@@ -5,12 +5,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use ::mpi::Threading;
+use ::mpi::collective::SystemOperation;
+use ::mpi::datatype::{Equivalence, PartitionMut};
+use ::mpi::topology::SimpleCommunicator;
+use ::mpi::traits::*;
 use anyhow::Context;
-use mpi::Threading;
-use mpi::collective::SystemOperation;
-use mpi::datatype::{Equivalence, PartitionMut};
-use mpi::topology::SimpleCommunicator;
-use mpi::traits::*;
 use prl_train::{Numbers, Ranks};
 
 use crate::exit;
@@ -21,10 +21,12 @@ const PANICKED: i32 = 101;
 const AT_ONCE: usize = 1 << 28;
 
 /// Calls `work` as one of the ranks that were started together; where it ends in an error, all of them end.
-pub fn over<T>(work: impl FnOnce(Arc<dyn Ranks>) -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub fn with_process_group<T>(
+    work: impl FnOnce(Arc<dyn Ranks>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     // Only the thread that trains calls MPI.
     let (universe, _) =
-        mpi::initialize_with_threading(Threading::Funneled).context("MPI does not start")?;
+        ::mpi::initialize_with_threading(Threading::Funneled).context("MPI does not start")?;
     let world = universe.world();
     let ranks = Mpi {
         rank: world.rank() as usize,

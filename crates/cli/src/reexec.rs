@@ -13,7 +13,7 @@ const INSIDE: &str = "PRL_APART";
 ///
 /// # Errors
 /// If that process was ended while it read `input`.
-pub fn call(input: &Path) -> anyhow::Result<()> {
+pub fn run_in_child(input: &Path) -> anyhow::Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(());
     }
