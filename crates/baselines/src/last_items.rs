@@ -1,20 +1,20 @@
-//! The items of the session itself, the latest first; after them the popular ones.
+//! Items of the session itself, most recent first, then all others by popularity.
 
 use crate::{Baseline, Popularity};
 
-/// Scores an item of the window by how late it stands, every other item by its popularity, below.
+/// Scores items in the window by recency, and all other items below them by popularity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastItems {
     popularity: Popularity,
 }
 
 impl LastItems {
-    /// On top of a popularity.
+    /// Baseline with this popularity for the items outside the window.
     pub fn new(popularity: Popularity) -> Self {
         Self { popularity }
     }
 
-    /// The popularity below.
+    /// Popularity of the items outside the window.
     pub fn popularity(&self) -> &Popularity {
         &self.popularity
     }
@@ -24,7 +24,9 @@ impl Baseline for LastItems {
     fn scores(&self, history: &[u32]) -> Vec<f32> {
         let mut scores = self.popularity.scores(history);
         let top = scores.iter().copied().fold(0.0, f32::max) + 1.0;
-        scores.iter_mut().for_each(|s| *s /= top);
+        for score in &mut scores {
+            *score /= top;
+        }
         for (i, &item) in history.iter().enumerate() {
             if let Some(score) = scores.get_mut(item as usize) {
                 *score = (i + 1) as f32;
@@ -40,7 +42,7 @@ mod tests {
     use crate::{Baseline, Popularity};
 
     #[test]
-    fn the_latest_item_leads_and_popularity_follows() {
+    fn recent_items_precede_popular_items() {
         let last = LastItems::new(Popularity::from_counts(vec![5, 9, 0, 1]));
         let scores = last.scores(&[2, 0, 2]);
         let mut order: Vec<usize> = (0..4).collect();

@@ -1,25 +1,37 @@
-//! Recommenders that need no training worth the name, for every table.
+//! Baseline recommenders, and the losses of two trained baselines.
 //!
-//! Each scores all items for a window, densely and plainly: what a baseline says should be easy to check. They count and
-//! remember: how often an item was seen ([`Popularity`]), which the window holds ([`LastItems`]), which past sessions are
-//! like it ([`SessionKnn`]). They know nothing of prompts, and see no more of a session than the models do.
+//! A [`Baseline`] scores all items for a window of a session. [`Popularity`] ranks by training
+//! frequency, [`LastItems`] by recency in the window, [`SessionKnn`] by similar past sessions
+//! (VMIS-kNN). They take no prompt and read the same window as the models.
 //!
-//! Of the trained baselines SQN and SAC, here is the arithmetic of their losses ([`DoubleQ`], [`Td`], [`Critic`]).
+//! [`DoubleQ`], [`TdLoss`] and [`Critic`] are the losses of SQN (self-supervised Q-learning) and
+//! SAC (self-supervised actor-critic).
+//!
+//! ```
+//! use prl_baselines::{Baseline, LastItems, Popularity};
+//!
+//! let popularity = Popularity::from_counts(vec![5, 9, 0]); // training events of items 0, 1, 2
+//! assert_eq!(popularity.scores(&[]), [5.0, 9.0, 0.0]);
+//!
+//! let scores = LastItems::new(popularity).scores(&[0, 2]); // item 2 is the most recent
+//! assert!(scores[2] > scores[0] && scores[0] > scores[1]);
+//! ```
 
-mod double_q;
 mod last_items;
 mod popularity;
+mod q_learning;
 mod session_index;
 mod session_knn;
 
-pub use double_q::{Critic, DoubleQ, Td, Uneven, warm_up_steps};
 pub use last_items::LastItems;
 pub use popularity::Popularity;
+pub use q_learning::{Critic, DoubleQ, LengthMismatch, TdLoss, warm_up_steps};
 pub use session_index::{KnnArrays, KnnError};
 pub use session_knn::{KnnOptions, SessionKnn};
 
-/// A recommender that scores every item for a window.
+/// Recommender that scores every item for a window.
 pub trait Baseline: Send + Sync {
-    /// Scores of all items, higher first; `history` is the window's items, oldest first, without padding.
+    /// Scores of all items `[items]`, higher is better. `history` is the window's items, oldest
+    /// first, without padding.
     fn scores(&self, history: &[u32]) -> Vec<f32>;
 }

@@ -1,10 +1,10 @@
-//! The most frequent items of the training log, whoever asks.
+//! Most frequent items of the training split, the same list for every session.
 
 use prl_dataset::{Dataset, Split};
 
 use crate::Baseline;
 
-/// Scores each item by its training events.
+/// Scores each item by its number of training events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Popularity {
     counts: Vec<u32>,
@@ -14,23 +14,20 @@ impl Popularity {
     /// Counts the training events of each item.
     pub fn fit(data: &Dataset) -> Self {
         let mut counts = vec![0_u32; data.items().len()];
-        for (&item, _) in data
-            .item_indices()
-            .iter()
-            .zip(data.splits())
-            .filter(|&(_, &s)| s == Split::Train)
-        {
-            counts[item as usize] = counts[item as usize].saturating_add(1);
+        for (&item, &split) in data.item_indices().iter().zip(data.splits()) {
+            if split == Split::Train {
+                counts[item as usize] = counts[item as usize].saturating_add(1);
+            }
         }
         Self { counts }
     }
 
-    /// From counts made before.
+    /// Restores the baseline from saved counts.
     pub fn from_counts(counts: Vec<u32>) -> Self {
         Self { counts }
     }
 
-    /// Training events of each item.
+    /// Number of training events of each item.
     pub fn counts(&self) -> &[u32] {
         &self.counts
     }

@@ -1,69 +1,75 @@
-//! The past sessions, and for each item the latest of them that hold it.
+//! Index of past sessions: the items of each session, and the latest sessions of each item.
 //!
-//! Sessions are numbered by when they ended, so a session's number is its age: no times are kept, and a list of falling
-//! numbers is a list from the latest session back.
+//! Sessions are numbered in the order of their last event, so a session's number stands for its
+//! recency: times are not stored, and a descending list of numbers runs from the latest session
+//! back.
 
 use prl_dataset::{Dataset, Split};
 
 use crate::Popularity;
 
-/// What a [`SessionKnn`](crate::SessionKnn) has learned, as flat arrays. Sessions stand in the order in which they ended.
+/// Fitted state of a [`SessionKnn`](crate::SessionKnn) as flat arrays. Sessions are in the order of
+/// their last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnnArrays {
-    /// Where each session begins in `items`, and the length of `items` at the end: sessions + 1 entries.
+    /// Start of each session in `items`, then the length of `items`: `sessions + 1` entries.
     pub offsets: Vec<u64>,
-    /// The items of each session, rising, each once.
+    /// Distinct items of each session, ascending.
     pub items: Vec<u32>,
-    /// Training events of each item.
+    /// Number of training events of each item.
     pub popularity: Vec<u32>,
 }
 
-/// Arrays that are no index of past sessions.
+/// Arrays that do not form a valid index of past sessions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KnnError {
-    /// The offsets belong to other items.
+    /// The offsets do not span the items.
     #[error(
         "the session offsets do not span the {items} items of all sessions; train the run again"
     )]
     Span {
-        /// How many items there are.
+        /// Number of items.
         items: usize,
     },
-    /// A session without items, or one that ends before it begins.
+    /// A session is empty, or its offsets are not ascending.
     #[error("past session {session} is empty or its offsets go back; train the run again")]
     Empty {
-        /// Its position.
+        /// Position of the session.
         session: usize,
     },
-    /// Items out of order or repeated.
+    /// The items of a session are not strictly ascending.
     #[error("the items of past session {session} do not rise, each once; train the run again")]
     Unsorted {
-        /// Its position.
+        /// Position of the session.
         session: usize,
     },
-    /// An item that does not exist.
+    /// A session contains an item index out of range.
     #[error(
         "past session {session} holds item {item}, but there are {items} items; train the run again"
     )]
     UnknownItem {
-        /// Its position.
+        /// Position of the session.
         session: usize,
-        /// The item index.
+        /// Item index.
         item: u32,
-        /// The number of items.
+        /// Number of items.
         items: usize,
     },
 }
 
 impl KnnArrays {
-    /// The training events of a dataset; what a session did in other splits does not exist.
-    pub(crate) fn of(data: &Dataset) -> Self {
+    /// Collects the training events of a dataset; events of other splits are ignored.
+    pub(crate) fn fit(data: &Dataset) -> Self {
         let (items, splits, times) = (data.item_indices(), data.splits(), data.times());
-        let train = data
-            .sessions()
-            .map(|s| s.start..s.start + splits[s].partition_point(|&p| p == Split::Train));
-        let mut parts: Vec<_> = train.filter(|part| !part.is_empty()).collect();
-        // Stable: of sessions that end together, the later in the log counts as the later.
+        let mut parts = Vec::new();
+        for session in data.sessions() {
+            let start = session.start;
+            let train = splits[session].partition_point(|&split| split == Split::Train);
+            if train > 0 {
+                parts.push(start..start + train);
+            }
+        }
+        // The sort is stable: of sessions that end at the same time, the later in the log is later.
         parts.sort_by_key(|part| times[part.end - 1]);
         let mut arrays = Self {
             offsets: vec![0],
@@ -80,7 +86,7 @@ impl KnnArrays {
         arrays
     }
 
-    /// The rules that all of the search relies on.
+    /// Checks the invariants that the search relies on.
     pub(crate) fn check(&self) -> Result<(), KnnError> {
         if self.offsets.first() != Some(&0)
             || self.offsets.last() != Some(&(self.items.len() as u64))
@@ -109,36 +115,38 @@ impl KnnArrays {
         Ok(())
     }
 
-    /// The number of past sessions.
+    /// Number of past sessions.
     pub(crate) fn sessions(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// The distinct items of a session.
+    /// Distinct items of a session, ascending.
     pub(crate) fn items_of(&self, session: usize) -> &[u32] {
         &self.items[self.offsets[session] as usize..self.offsets[session + 1] as usize]
     }
 }
 
-/// For each item, the latest sessions that hold it.
+/// Inverted index: the latest sessions that contain each item.
 #[derive(Clone, Debug)]
-pub(crate) struct Holders {
-    /// Where each item's sessions begin: items + 1 entries.
+pub(crate) struct ItemSessions {
+    /// Start of each item's list in `sessions`: `items + 1` entries.
     offsets: Vec<usize>,
     sessions: Vec<usize>,
 }
 
-impl Holders {
-    /// The `m` latest holders of each item. Older ones can never be among the `m` latest sessions that share any item with a
-    /// window, so nothing is lost.
-    pub(crate) fn new(arrays: &KnnArrays, held_by: &[usize], m: usize) -> Self {
+impl ItemSessions {
+    /// Keeps the `m` latest sessions of each item. Older ones can never be among the `m` latest
+    /// sessions that share an item with a window. `session_counts` is the number of sessions that
+    /// contain each item.
+    pub(crate) fn new(arrays: &KnnArrays, session_counts: &[usize], m: usize) -> Self {
         let mut offsets = vec![0];
-        offsets.extend(held_by.iter().scan(0, |end, &n| {
-            *end += n.min(m);
-            Some(*end)
-        }));
+        let mut end = 0;
+        for &n in session_counts {
+            end += n.min(m);
+            offsets.push(end);
+        }
         let mut next = offsets.clone();
-        let mut sessions = vec![0; offsets[held_by.len()]];
+        let mut sessions = vec![0; end];
         for session in (0..arrays.sessions()).rev() {
             for &item in arrays.items_of(session) {
                 let item = item as usize;
@@ -151,8 +159,8 @@ impl Holders {
         Self { offsets, sessions }
     }
 
-    /// The holders of an item, the latest first; none for an item that does not exist.
-    pub(crate) fn of(&self, item: u32) -> &[usize] {
+    /// Sessions that contain an item, latest first; empty for an item index out of range.
+    pub(crate) fn sessions_with(&self, item: u32) -> &[usize] {
         match self.offsets.get(item as usize..item as usize + 2) {
             Some(at) => &self.sessions[at[0]..at[1]],
             None => &[],

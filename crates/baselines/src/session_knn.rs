@@ -1,16 +1,19 @@
-//! VMIS-kNN: what the sessions most like this one went on to hold.
+//! VMIS-kNN: scores items by the past sessions most similar to the window.
 //!
-//! The method of Kersbergen, Sprangers and Schelter, "Serenade: Low-Latency Session-Based Recommendation in e-Commerce at
-//! Scale" (SIGMOD '22), with the weights of their experiments' code. Of the past sessions that share an item with the window
-//! s, the `m` latest are compared with it, and the `k` most similar of those vote:
+//! Method of Kersbergen, Sprangers and Schelter, "Serenade: Low-Latency Session-Based
+//! Recommendation in e-Commerce at Scale" (SIGMOD '22), with the weights of their experiments'
+//! code. The `m` latest past sessions that share an item with the window s are compared with it,
+//! and the `k` most similar of them are the neighbours:
 //!
-//! - similarity r(h) = sum over the shared items of w / |s|, where w = 1, 2, .., |s| is the place in s, oldest first, at
-//!   which the item stands last (the decay is linear);
-//! - score(i) = sum over the neighbours h that hold i of lambda(p) r(h) ln(H / H_i), where p = 1, 2, .. is the place, counted
-//!   back from the latest, of the latest item that h shares, lambda(p) = 1 - p / 10, and H_i of the H past sessions hold i.
+//! - similarity r(h) = sum over the shared items of w / |s|, where w = 1, 2, .., |s| is the last
+//!   position of the item in s, oldest first (linear decay);
+//! - score(i) = sum over the neighbours h that contain i of lambda(p) r(h) ln(H / H_i), where
+//!   p = 1, 2, .. is the position, counted back from the end of s, of the latest shared item,
+//!   lambda(p) = 1 - p / 10, and H_i of the H past sessions contain i.
 //!
-//! Two things differ from that code. The window's own items are not left out, because the protocol counts repeats as cases;
-//! and lambda ends at 0, where there it falls below for matches more than ten places back.
+//! Two differences from that code: items of the window are not excluded, because the protocol
+//! counts repeats as cases; and lambda is clamped at 0, while theirs is negative for matches more
+//! than ten positions back.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,17 +22,18 @@ use prl_dataset::Dataset;
 use serde::{Deserialize, Serialize};
 
 use crate::Baseline;
-use crate::session_index::{Holders, KnnArrays, KnnError};
+use crate::session_index::{ItemSessions, KnnArrays, KnnError};
 
-/// How neighbours are found. The defaults are those of the public recommender, Serenade.
+/// Options of the neighbour search. The defaults are those of Serenade, the published recommender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KnnOptions {
-    /// Past sessions compared with a window: the latest that share an item with it. At 0 only popularity is left.
+    /// Number of past sessions compared with a window: the latest that share an item with it. With
+    /// 0 the ranking is by popularity.
     pub m: usize,
-    /// Neighbours that vote: the most similar of those. At 0 only popularity is left.
+    /// Number of neighbours: the most similar of those. With 0 the ranking is by popularity.
     pub k: usize,
-    /// Items of the window that count, the latest.
+    /// Number of the window's latest items that are used.
     pub window: usize,
 }
 
@@ -43,111 +47,113 @@ impl Default for KnnOptions {
     }
 }
 
-/// Scores an item by the past sessions like this one that hold it. What they say nothing of has a score below 0, by its
-/// popularity.
+/// Scores an item by the similar past sessions that contain it. Items in none of them have a
+/// negative score, ordered by popularity.
 #[derive(Clone, Debug)]
 pub struct SessionKnn {
     options: KnnOptions,
     arrays: KnnArrays,
-    holders: Holders,
+    index: ItemSessions,
     /// ln(H / H_i) of each item.
     idf: Vec<f64>,
-    /// The scores of a window without neighbours.
+    /// Scores of a window without neighbours.
     floor: Vec<f32>,
 }
 
-/// A past session that shares items with the window.
+/// Past session that shares items with the window.
 struct Neighbour {
     session: usize,
-    /// Sum of the shared items' places: |s| times the similarity, exactly.
-    places: usize,
-    /// The place of the latest shared item, from 1 for the oldest.
+    /// Sum of the shared items' positions: |s| times the similarity, as an exact integer.
+    positions: usize,
+    /// Position of the latest shared item, from 1 for the oldest.
     latest: usize,
 }
 
 impl SessionKnn {
-    /// Remembers the training sessions.
+    /// Indexes the training sessions of a dataset.
     pub fn fit(data: &Dataset, options: KnnOptions) -> Self {
-        Self::new(KnnArrays::of(data), options)
+        Self::new(KnnArrays::fit(data), options)
     }
 
-    /// From arrays saved before.
+    /// Restores the baseline from saved arrays.
     ///
     /// # Errors
-    /// If the arrays describe no sessions.
+    /// [`KnnError`] if the arrays violate an invariant of [`KnnArrays`].
     pub fn from_arrays(arrays: KnnArrays, options: KnnOptions) -> Result<Self, KnnError> {
         arrays.check()?;
         Ok(Self::new(arrays, options))
     }
 
     fn new(arrays: KnnArrays, options: KnnOptions) -> Self {
-        let mut held_by = vec![0; arrays.popularity.len()];
-        arrays
-            .items
-            .iter()
-            .for_each(|&item| held_by[item as usize] += 1);
-        let holders = Holders::new(&arrays, &held_by, options.m);
+        let mut session_counts = vec![0; arrays.popularity.len()];
+        for &item in &arrays.items {
+            session_counts[item as usize] += 1;
+        }
+        let index = ItemSessions::new(&arrays, &session_counts, options.m);
         let all = arrays.sessions() as f64;
-        // An item that no session holds is never scored.
-        let idf = held_by
-            .iter()
-            .map(|&n| (all / n.max(1) as f64).ln())
-            .collect();
-        let floor = arrays
-            .popularity
-            .iter()
-            .map(|&n| -1.0 / (1.0 + n as f32))
-            .collect();
+        let mut idf = Vec::with_capacity(session_counts.len());
+        for &n in &session_counts {
+            // An item in no session is never scored: max(1) only avoids the division by zero.
+            idf.push((all / n.max(1) as f64).ln());
+        }
+        let mut floor = Vec::with_capacity(arrays.popularity.len());
+        for &n in &arrays.popularity {
+            floor.push(-1.0 / (1.0 + n as f32));
+        }
         Self {
             options,
             arrays,
-            holders,
+            index,
             idf,
             floor,
         }
     }
 
-    /// What to save.
+    /// Fitted arrays, for saving.
     pub fn arrays(&self) -> &KnnArrays {
         &self.arrays
     }
 
-    /// How neighbours are found.
+    /// Options of the neighbour search.
     pub fn options(&self) -> KnnOptions {
         self.options
     }
 
-    /// The `k` most similar of the `m` latest sessions that share an item with the window; of equals, the later.
+    /// The `k` most similar of the `m` latest sessions that share an item with the window; among
+    /// equally similar sessions, the later ones.
     ///
-    /// The lists of holders all run from the latest session back, so merging them meets the sessions in that order, each
-    /// with all that it shares, and ends at the m-th.
+    /// The lists of [`ItemSessions`] are descending, so a k-way merge yields the sessions from the
+    /// latest back, each with all of its shared items in a row, and can stop after `m` sessions.
     fn neighbours(&self, window: &[u32]) -> Vec<Neighbour> {
-        let places = (1..=window.len())
-            .zip(window)
-            .filter(|&(place, item)| !window[place..].contains(item));
-        let lists = places.filter_map(|(place, &item)| {
-            let (&latest, older) = self.holders.of(item).split_first()?;
-            Some((latest, place, older))
-        });
-        let mut heads: BinaryHeap<(usize, usize, &[usize])> = lists.collect();
-        let mut found: Vec<Neighbour> = Vec::new();
-        while let Some((session, place, older)) = heads.pop() {
-            if let Some(met) = found.last_mut().filter(|met| met.session == session) {
-                met.places += place;
-            } else if found.len() < self.options.m {
-                found.push(Neighbour {
-                    session,
-                    places: place,
-                    latest: place,
-                });
-            } else {
-                break;
-            }
-            if let Some((&next, older)) = older.split_first() {
-                heads.push((next, place, older));
+        let mut heads: BinaryHeap<(usize, usize, &[usize])> = BinaryHeap::new();
+        for (position, item) in (1..).zip(window) {
+            let is_last = !window[position..].contains(item);
+            if is_last && let Some((&latest, older)) = self.index.sessions_with(*item).split_first()
+            {
+                heads.push((latest, position, older));
             }
         }
-        found.sort_by_key(|n| Reverse(n.places));
+        let mut found: Vec<Neighbour> = Vec::new();
+        while let Some((session, position, older)) = heads.pop() {
+            if found.last().is_none_or(|last| last.session != session) {
+                if found.len() == self.options.m {
+                    break;
+                }
+                // Entries of one session are popped by descending position: the first is the latest.
+                found.push(Neighbour {
+                    session,
+                    positions: 0,
+                    latest: position,
+                });
+            }
+            if let Some(last) = found.last_mut() {
+                last.positions += position;
+            }
+            if let Some((&next, older)) = older.split_first() {
+                heads.push((next, position, older));
+            }
+        }
+        found.sort_by_key(|n| Reverse(n.positions));
         found.truncate(self.options.k);
         found
     }
@@ -159,10 +165,10 @@ impl Baseline for SessionKnn {
         let mut scores = self.floor.clone();
         for n in self.neighbours(window) {
             let back = window.len() - n.latest + 1;
-            let vote = match_weight(back) * n.places as f64 / window.len() as f64;
+            let vote = match_weight(back) * n.positions as f64 / window.len() as f64;
             for &item in self.arrays.items_of(n.session) {
                 let share = (vote * self.idf[item as usize]) as f32;
-                // Nothing said is not a score of 0: popularity then decides.
+                // A share of 0 keeps the item at its popularity score, below all neighbours' items.
                 if share > 0.0 {
                     let score = &mut scores[item as usize];
                     *score = score.max(0.0) + share;
@@ -173,7 +179,7 @@ impl Baseline for SessionKnn {
     }
 }
 
-/// lambda: how much a match counts whose latest item stands `back` places from the end, 1 for the latest.
+/// lambda(p): weight of a match whose latest shared item is `back` positions from the end, from 1.
 fn match_weight(back: usize) -> f64 {
     (1.0 - 0.1 * back as f64).max(0.0)
 }

@@ -5,7 +5,7 @@
 //! with the cross-entropy.
 
 use candle_core::{Result, Tensor};
-use prl_baselines::{DoubleQ, Td};
+use prl_baselines::{DoubleQ, TdLoss};
 use prl_core::Prompts;
 use prl_nn::ForwardCtx;
 use rand::RngCore;
@@ -133,7 +133,7 @@ impl Pair<'_> {
             Some(critic) => scaled(&critic.weights(step - 1, values)),
             None => examples.scale.clone(),
         };
-        let Td { losses, gradients } = Td::new(values, targets)?;
+        let TdLoss { losses, gradients } = TdLoss::new(values, targets)?;
         let td: f64 = scaled(&losses).iter().sum();
         if !td.is_finite() {
             return Ok(Descent {

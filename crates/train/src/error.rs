@@ -28,7 +28,7 @@ pub enum Error {
     NanScore(#[from] prl_eval::NanScore),
     /// A batch whose parts do not fit.
     #[error(transparent)]
-    Uneven(#[from] prl_baselines::Uneven),
+    Uneven(#[from] prl_baselines::LengthMismatch),
     /// A number of training is NaN or infinite.
     #[error(
         "training has diverged at step {step}: {cause}; the last good checkpoint is kept, try a smaller --lr"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# rustc for the fuzz targets (`cargo xtask reliability --only libfuzzer`): what reads is instrumented as cargo says; the engine of
-# polars, which is handed what was read, is not, because it would take longest to build and to run.
+# rustc wrapper for the fuzz targets (`cargo xtask reliability --only libfuzzer`). Parsers are
+# instrumented; the query engine of polars, which only receives parsed data, is not: it would take
+# most of the build and run time.
 rustc=$1
 shift
 case " $* " in

@@ -1,108 +1,115 @@
-//! The arithmetic of SQN and SAC (Xin et al., "Self-Supervised Reinforcement Learning for Recommender Systems", SIGIR '20).
+//! Losses of SQN (self-supervised Q-learning) and SAC (self-supervised actor-critic; not Soft
+//! Actor-Critic): Xin et al., "Self-Supervised Reinforcement Learning for Recommender Systems",
+//! SIGIR '20.
 //!
-//! Two networks each have a cross-entropy head and a Q head. At every step one of them, drawn at random, is the main one: it
-//! is trained, and the other tells what the next state is worth. SQN minimises the mean of CE + TD loss, SAC the mean of
-//! Q(s, a) x CE + TD loss. All here is per example: whoever calls owns the networks, and takes the mean over the batch of
-//! losses and gradients alike.
+//! Two networks each have a cross-entropy (CE) head and a Q head. At every training step one of
+//! them, drawn at random, is the main network, which is updated; the other evaluates the next state
+//! (double Q-learning). With the temporal-difference (TD) loss of an example (s, a, r, s')
+//!
+//! ```text
+//! y = r                                          if s' is terminal
+//! y = r + gamma Q_other(s')[argmax_a Q_main(s')] otherwise
+//! TD = (y - Q_main(s, a))^2 / 2
+//! ```
+//!
+//! SQN minimises mean(CE + TD), SAC minimises mean(Q_main(s, a) CE + TD), with Q a constant in the
+//! weight. This module computes per-example values; callers average losses and gradients over the
+//! batch.
 
-/// Double Q-learning's discount and targets.
+/// Targets of double Q-learning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DoubleQ {
-    /// The discount of what comes after.
+    /// Discount factor of the next state's value.
     pub gamma: f64,
 }
 
 impl Default for DoubleQ {
-    /// The paper's: 0.5.
+    /// Discount factor of the paper: 0.5.
     fn default() -> Self {
         Self { gamma: 0.5 }
     }
 }
 
-/// Slices of one batch that differ in length.
+/// Slices of one batch with different lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {found} entries for the {batch} examples of the batch; hand over one each")]
-pub struct Uneven {
-    /// Which slice.
+#[error("{what}: {found} entries for a batch of {batch} examples; pass one entry for each")]
+pub struct LengthMismatch {
+    /// Name of the slice.
     pub what: &'static str,
-    /// Its length.
+    /// Length of the slice.
     pub found: usize,
-    /// The length of the first one.
+    /// Number of examples in the batch.
     pub batch: usize,
 }
 
 impl DoubleQ {
-    /// What Q_main(s, a) should be: r + gamma Q_other(s')[argmax Q_main(s')], and r alone where the session ends.
-    /// `q_other_at_argmax` is not looked at there.
+    /// Targets y of Q_main(s, a) `[B]`: r + gamma Q_other(s')\[argmax Q_main(s')\], or r where
+    /// `done`. There `q_other_at_argmax` is ignored and may be NaN.
     ///
     /// # Errors
-    /// If the slices differ in length.
+    /// [`LengthMismatch`] if the slices differ in length.
     pub fn targets(
         self,
         rewards: &[f64],
         q_other_at_argmax: &[f64],
-        ends: &[bool],
-    ) -> Result<Vec<f64>, Uneven> {
-        even("next values", q_other_at_argmax.len(), rewards.len())?;
-        even("ends", ends.len(), rewards.len())?;
-        let target = |((&r, &next), &end): ((&f64, &f64), &bool)| {
-            if end { r } else { r + self.gamma * next }
-        };
-        Ok(rewards
-            .iter()
-            .zip(q_other_at_argmax)
-            .zip(ends)
-            .map(target)
-            .collect())
+        done: &[bool],
+    ) -> Result<Vec<f64>, LengthMismatch> {
+        check_length("next values", q_other_at_argmax.len(), rewards.len())?;
+        check_length("done", done.len(), rewards.len())?;
+        let mut targets = rewards.to_vec();
+        for (i, target) in targets.iter_mut().enumerate() {
+            if !done[i] {
+                *target += self.gamma * q_other_at_argmax[i];
+            }
+        }
+        Ok(targets)
     }
 }
 
-/// The temporal-difference loss of each example, and its gradient.
+/// Temporal-difference loss of each example, and its gradient.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Td {
-    /// (target - q)^2 / 2.
+pub struct TdLoss {
+    /// (y - q)^2 / 2 `[B]`.
     pub losses: Vec<f64>,
-    /// By q, the target held fast: q - target.
+    /// Gradient by q `[B]`, with the target y a constant: q - y.
     pub gradients: Vec<f64>,
 }
 
-impl Td {
-    /// Of Q_main(s, a) against the targets.
+impl TdLoss {
+    /// Loss of `q` = Q_main(s, a) `[B]` against targets y `[B]`.
     ///
     /// # Errors
-    /// If the slices differ in length.
-    pub fn new(q: &[f64], targets: &[f64]) -> Result<Self, Uneven> {
-        even("targets", targets.len(), q.len())?;
-        let gradients: Vec<f64> = q
-            .iter()
-            .zip(targets)
-            .map(|(q, target)| q - target)
-            .collect();
-        Ok(Self {
-            losses: gradients.iter().map(|g| 0.5 * g * g).collect(),
-            gradients,
-        })
+    /// [`LengthMismatch`] if the slices differ in length.
+    pub fn new(q: &[f64], targets: &[f64]) -> Result<Self, LengthMismatch> {
+        check_length("targets", targets.len(), q.len())?;
+        let mut td = Self::default();
+        for (q, target) in q.iter().zip(targets) {
+            let gradient = q - target;
+            td.losses.push(0.5 * gradient * gradient);
+            td.gradients.push(gradient);
+        }
+        Ok(td)
     }
 }
 
-fn even(what: &'static str, found: usize, batch: usize) -> Result<(), Uneven> {
+fn check_length(what: &'static str, found: usize, batch: usize) -> Result<(), LengthMismatch> {
     if found == batch {
         Ok(())
     } else {
-        Err(Uneven { what, found, batch })
+        Err(LengthMismatch { what, found, batch })
     }
 }
 
-/// SAC's critic: it weighs the actor's cross-entropy.
+/// Critic of SAC (self-supervised actor-critic): weights the actor's cross-entropy by Q(s, a).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Critic {
-    /// Steps of plain cross-entropy before it begins ([`warm_up_steps`]).
+    /// Training steps with unweighted cross-entropy before the weights apply ([`warm_up_steps`]).
     pub warm_up: u64,
 }
 
 impl Critic {
-    /// The weight of each example's cross-entropy after `step` steps: 1 in the warm-up, then Q_main(s, a) as it is, not
-    /// clipped. A weight is a constant to the loss: no gradient flows back into Q.
+    /// Weight of each example's cross-entropy `[B]` after `step` training steps: 1 during the
+    /// warm-up, then Q_main(s, a), unclipped. The weight is a constant: no gradient flows into Q.
     pub fn weights(self, step: u64, q: &[f64]) -> Vec<f64> {
         if step < self.warm_up {
             vec![1.0; q.len()]
@@ -112,8 +119,8 @@ impl Critic {
     }
 }
 
-/// The steps of plain cross-entropy before SAC's critic begins, in the authors' code: by the encoder's name and the kind of
-/// source that a dataset's manifest gives.
+/// Warm-up steps of SAC in the authors' code, by the encoder's name and the source kind in the
+/// dataset's manifest.
 pub fn warm_up_steps(encoder: &str, source: &str) -> u64 {
     match (encoder, source) {
         ("gru", "retailrocket") => 15_000,
@@ -136,7 +143,7 @@ mod tests {
     // A session of a click, a purchase and a click, rewards .2, 1 and .2, over three items. After each step
     //   Q_main(s') = [.1 .5 .3]   argmax 1   Q_other(s') = [.9 .4 .2]   there .4 (its own maximum, .9, plays no part)
     //   Q_main(s') = [.6 .2 .1]   argmax 0   Q_other(s') = [.3 .7 .8]   there .3
-    //   the end                              Q_other(s')                not a number: it must not be looked at
+    //   the end                              Q_other(s')                NaN: must be ignored
     // Targets                .2 + .5 x .4 = .4        1 + .5 x .3 = 1.15             .2
     // Q_main(s, a)           .7                       -.25                           .5
     // TD loss                (.4 - .7)^2 / 2 = .045   (1.15 + .25)^2 / 2 = .98       (.2 - .5)^2 / 2 = .045
@@ -147,7 +154,7 @@ mod tests {
     // SAC: Q x CE + TD       .485203 + .045           -.346574 + .98                 1.039721 + .045
     //                        = .530203                = .633426                      = 1.084721
     #[test]
-    fn a_session_of_three_steps_by_hand() {
+    fn losses_of_a_three_step_session_match_hand_computation() {
         let q_main_next = [[0.1, 0.5, 0.3], [0.6, 0.2, 0.1], [0.0; 3]];
         let q_other_next = [[0.9, 0.4, 0.2], [0.3, 0.7, 0.8], [f64::NAN; 3]];
         let argmax = |q: &[f64; 3]| (0..3).max_by(|&a, &b| q[a].total_cmp(&q[b])).unwrap();
@@ -162,7 +169,7 @@ mod tests {
         assert_close(&targets, &[0.4, 1.15, 0.2]);
 
         let q = [0.7, -0.25, 0.5];
-        let td = Td::new(&q, &targets).unwrap();
+        let td = TdLoss::new(&q, &targets).unwrap();
         assert_close(&td.losses, &[0.045, 0.98, 0.045]);
         assert_close(&td.gradients, &[0.3, -1.4, 0.3]);
 
@@ -187,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_those_of_the_losses() {
+    fn td_gradients_match_finite_differences() {
         let (q, targets, h) = ([0.3, -2.0, 5.5], [1.0, -2.5, 5.5], 1e-5);
-        let at = |by: f64| Td::new(&q.map(|x| x + by), &targets).unwrap();
+        let at = |by: f64| TdLoss::new(&q.map(|x| x + by), &targets).unwrap();
         let numeric: Vec<f64> = at(h)
             .losses
             .iter()
@@ -200,22 +207,22 @@ mod tests {
     }
 
     #[test]
-    fn uneven_slices_are_refused() {
+    fn slices_of_different_lengths_are_refused() {
         let double_q = DoubleQ::default();
-        let uneven = |what, found, batch| Uneven { what, found, batch };
+        let mismatch = |what, found, batch| LengthMismatch { what, found, batch };
         assert_eq!(
             double_q.targets(&[1.0; 2], &[1.0; 3], &[true; 2]),
-            Err(uneven("next values", 3, 2))
+            Err(mismatch("next values", 3, 2))
         );
         assert_eq!(
             double_q.targets(&[1.0; 2], &[1.0; 2], &[true]),
-            Err(uneven("ends", 1, 2))
+            Err(mismatch("done", 1, 2))
         );
-        assert_eq!(Td::new(&[1.0], &[]), Err(uneven("targets", 0, 1)));
+        assert_eq!(TdLoss::new(&[1.0], &[]), Err(mismatch("targets", 0, 1)));
     }
 
     #[test]
-    fn warm_ups_are_the_protocols() {
+    fn warm_up_steps_match_the_protocol() {
         let table = ["gru", "caser", "nextitnet", "sasrec"]
             .map(|e| ["rc15", "retailrocket", "csv"].map(|s| warm_up_steps(e, s)));
         assert_eq!(

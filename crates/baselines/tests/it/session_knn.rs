@@ -1,4 +1,5 @@
-//! Session-kNN against numbers worked out by hand, against its formula computed the slow, plain way, and on damaged arrays.
+//! VMIS-kNN against hand-computed scores, against a direct implementation of its formula, and with
+//! corrupt arrays.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -33,13 +34,13 @@ fn dataset(dir: &Path, items: u32, log: &Log) -> Dataset {
         synthetic: true,
         files: Vec::new(),
     };
-    let draft = ManifestInput {
+    let input = ManifestInput {
         source,
         options: Default::default(),
         seed: 0,
         counts: DatasetCounts::default(),
     };
-    write(dir, &arrays, &map, draft).unwrap();
+    write(dir, &arrays, &map, input).unwrap();
     Dataset::open(dir).unwrap()
 }
 
@@ -59,7 +60,7 @@ fn bits(scores: &[f32]) -> Vec<u32> {
     scores.iter().map(|s| s.to_bits()).collect()
 }
 
-// The log, by when the sessions ended in training:
+// The log, in the order of the sessions' last training events:
 //   a {0,1,2}   b {1,3}   c {0,4}   d {2,3}     H = 4; items 0-3 are held by two each (ln 4/2 = .693147), item 4 by one
 //                                              (ln 4/1 = 1.386294), item 5 by none.
 // The window [0,1,0] has |s| = 3; item 0 stands last at place 3, item 1 at place 2.
@@ -69,13 +70,13 @@ fn bits(scores: &[f32]) -> Vec<u32> {
 //   d shares nothing.
 // All of them vote:
 //   0: (1.5 + .9) .693147 = 1.663553     1: (1.5 + .533333) .693147 = 1.409399     2: 1.5 x .693147 = 1.039721
-//   3: .533333 x .693147 = .369678       4: .9 x 1.386294 = 1.247665               5: nobody; seen 0 times: -1/(1+0) = -1
+//   3: .533333 x .693147 = .369678       4: .9 x 1.386294 = 1.247665               5: in no session, seen 0 times: -1/(1+0) = -1
 // m = 2: the latest that share are c and b.
-//   0: .9 x .693147 = .623832   1, 3: .369678   4: 1.247665   2: nobody; seen 2 times in training: -1/(1+2) = -.333333
+//   0: .9 x .693147 = .623832   1, 3: .369678   4: 1.247665   2: no neighbour, seen 2 times in training: -1/(1+2) = -.333333
 // k = 1: a alone is the most similar.
 //   0, 1, 2: 1.5 x .693147 = 1.039721   3: seen 3 times: -.25   4: seen once: -.5
 #[test]
-fn the_formula_by_hand() {
+fn scores_match_hand_computation() {
     let log = vec![
         train(&[0, 4], 30),
         vec![
@@ -118,7 +119,7 @@ fn the_formula_by_hand() {
 }
 
 #[test]
-fn of_sessions_that_end_together_the_later_in_the_log_is_the_later() {
+fn sessions_ending_together_are_ordered_by_the_log() {
     let log = vec![train(&[0, 1], 7), train(&[0, 2], 7), train(&[3], 7)];
     let scores = fit(
         4,
@@ -133,7 +134,7 @@ fn of_sessions_that_end_together_the_later_in_the_log_is_the_later() {
 }
 
 #[test]
-fn the_window_is_the_end_of_the_history() {
+fn only_the_latest_window_items_count() {
     let log = vec![train(&[0, 1], 1), train(&[2, 3], 2), train(&[4], 3)];
     let knn = fit(
         5,
@@ -148,7 +149,7 @@ fn the_window_is_the_end_of_the_history() {
 }
 
 #[test]
-fn without_neighbours_popularity_ranks_all() {
+fn without_neighbours_popularity_orders_all_items() {
     let log = vec![train(&[0, 0, 0, 1], 1), train(&[2, 2], 2)];
     let knn = fit(4, &log, KnnOptions::default());
     for history in [&[][..], &[3], &[4, u32::MAX]] {
@@ -163,7 +164,7 @@ fn without_neighbours_popularity_ranks_all() {
 }
 
 #[test]
-fn options_have_defaults_and_no_strangers() {
+fn options_have_defaults_and_reject_unknown_keys() {
     let read = |json: &str| serde_json::from_str::<KnnOptions>(json);
     assert_eq!(
         read(r#"{"k":7}"#).unwrap(),
@@ -176,7 +177,7 @@ fn options_have_defaults_and_no_strangers() {
 }
 
 #[test]
-fn damaged_arrays_are_refused() {
+fn corrupt_arrays_are_refused() {
     let good = KnnArrays {
         offsets: vec![0, 2, 3],
         items: vec![0, 2, 1],
@@ -230,7 +231,7 @@ fn damaged_arrays_are_refused() {
     );
 }
 
-/// The formula with every past session looked at; `None` where it says nothing.
+/// The formula over all past sessions, without an index; `None` for items without a neighbour.
 fn plain(log: &Log, items: u32, options: KnnOptions, history: &[u32]) -> Vec<Option<f64>> {
     let mut past: Vec<(i64, usize, BTreeSet<u32>)> = Vec::new();
     for (position, session) in log.iter().enumerate() {
@@ -298,7 +299,7 @@ fn options() -> impl Strategy<Value = KnnOptions> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
-    fn it_is_its_formula_before_and_after_the_disk(
+    fn scores_match_the_formula_before_and_after_saving(
         log in log(),
         options in options(),
         histories in prop::collection::vec(prop::collection::vec(0..=ITEMS, 0..14), 4),
@@ -320,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn no_arrays_make_it_panic(
+    fn arbitrary_arrays_never_panic(
         sessions in prop::collection::vec(prop::collection::btree_set(0..6_u32, 1..4), 0..5),
         popularity in prop::collection::vec(any::<u32>(), 4..9),
         damage in prop::option::of((0..3_usize, 0..12_usize, prop_oneof![0..8_u64, any::<u64>()])),

@@ -1,0 +1,3 @@
+//! Integration tests of the baselines.
+
+mod session_knn;
