@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use prl_dataset::Split;
-use prl_train::{Cases, Run, evaluate};
+use prl_runs::{Cases, Run, evaluate};
 
 use crate::flags::{Compute, FromRun, Prompt, named};
 use crate::output::outln;

@@ -91,14 +91,17 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(prl_synth::Error::Sessions(_) | prl_synth::Error::Like(_)) = error.downcast_ref() {
         return USAGE;
     }
-    if let Some(error) = error.downcast_ref::<prl_train::Error>() {
+    if let Some(prl_model::Error::Config(_)) = error.downcast_ref() {
+        return USAGE;
+    }
+    if let Some(error) = error.downcast_ref::<prl_runs::Error>() {
         return match error {
-            prl_train::Error::Config(_) => USAGE,
-            prl_train::Error::Data(e) => of_data(e),
-            prl_train::Error::Fs(e) => of_fs(e),
-            prl_train::Error::EmptySplit { .. } | prl_train::Error::OtherDataset { .. } => {
-                BAD_INPUT
+            prl_runs::Error::Config(_) | prl_runs::Error::Model(prl_model::Error::Config(_)) => {
+                USAGE
             }
+            prl_runs::Error::Data(e) => of_data(e),
+            prl_runs::Error::Fs(e) => of_fs(e),
+            prl_runs::Error::EmptySplit { .. } | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
             _ => FAILED,
         };
     }

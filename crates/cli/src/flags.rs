@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use prl_core::{PromptSpec, TargetReturn};
 use prl_encoders::EncoderKind;
-use prl_train::Method;
+use prl_runs::Method;
 
 use crate::exit::Usage;
 
@@ -22,7 +22,7 @@ pub struct Compute {
 
 impl Compute {
     /// Sets the threads up and opens the device.
-    pub fn open(&self) -> anyhow::Result<prl_train::Device> {
+    pub fn open(&self) -> anyhow::Result<prl_runs::Device> {
         if self.threads == Some(0) {
             return Err(Usage("--threads must be at least 1".into()).into());
         }
@@ -31,7 +31,7 @@ impl Compute {
                 .num_threads(threads)
                 .build_global()?;
         }
-        Ok(prl_train::device(&self.device)?)
+        Ok(prl_model::device(&self.device)?)
     }
 }
 

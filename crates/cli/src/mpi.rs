@@ -11,7 +11,7 @@ use ::mpi::datatype::{Equivalence, PartitionMut};
 use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::*;
 use anyhow::Context;
-use prl_train::{Numbers, Ranks};
+use prl_model::{Buffer, ProcessGroup};
 
 use crate::exit;
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 1 << 28;
 
 /// Calls `work` as one of the ranks that were started together; where it ends in an error, all of them end.
 pub fn with_process_group<T>(
-    work: impl FnOnce(Arc<dyn Ranks>) -> anyhow::Result<T>,
+    work: impl FnOnce(Arc<dyn ProcessGroup>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     // Only the thread that trains calls MPI.
     let (universe, _) =
@@ -46,7 +46,7 @@ struct Mpi {
     size: usize,
 }
 
-impl Ranks for Mpi {
+impl ProcessGroup for Mpi {
     fn rank(&self) -> usize {
         self.rank
     }
@@ -55,14 +55,14 @@ impl Ranks for Mpi {
         self.size
     }
 
-    fn sum(&self, numbers: Numbers<'_>) {
+    fn all_reduce_sum(&self, numbers: Buffer<'_>) {
         match numbers {
-            Numbers::F32(x) => sum(x),
-            Numbers::F64(x) => sum(x),
+            Buffer::F32(x) => sum(x),
+            Buffer::F64(x) => sum(x),
         }
     }
 
-    fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn all_gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let world = SimpleCommunicator::world();
         let mut counts = vec![0_i32; self.size];
         world.all_gather_into(&(bytes.len() as i32), &mut counts[..]);

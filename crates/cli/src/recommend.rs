@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use anyhow::Context;
 use prl_core::PromptSpec;
 use prl_dataset::Kind;
-use prl_train::{Answer, Event, Run, Trained};
+use prl_runs::{Event, Recommendations, Recommender, Run};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Usage;
@@ -61,7 +61,7 @@ enum Id {
 #[derive(Serialize)]
 struct Reply<'a> {
     #[serde(flatten)]
-    answer: Answer,
+    answer: Recommendations,
     model: &'a str,
 }
 
@@ -128,7 +128,7 @@ fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<&'a str>> {
 
 fn answer_lines(
     run: &Run,
-    model: &Trained,
+    model: &Recommender,
     name: &str,
     ask: PromptSpec,
     k: usize,

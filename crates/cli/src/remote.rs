@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::{Dataset, Split};
 use prl_eval::{Case, PerMetric, Report, TOP};
-use prl_train::{Cases, Run, report, rows};
+use prl_runs::{Cases, Run, report, rows};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -9,7 +9,9 @@ use std::time::Instant;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_encoders::EncoderKind;
-use prl_train::{Alone, Config, Evaluation, Method, Observer, Outcome, Ranks, train_over};
+use prl_model::{ProcessGroup, SingleProcess};
+use prl_runs::{Config, Method};
+use prl_train::{Evaluation, Observer, Outcome, train_over};
 use toml::Value;
 
 use crate::exit::{Interrupted, Usage};
@@ -212,12 +214,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             train(&args, &ranks)
         })?);
     }
-    let alone: Arc<dyn Ranks> = Arc::new(Alone);
+    let alone: Arc<dyn ProcessGroup> = Arc::new(SingleProcess);
     finish(train(&args, &alone)?)
 }
 
 /// Trains as one of the ranks; what it came to is told by the first.
-fn train(args: &Args, ranks: &Arc<dyn Ranks>) -> anyhow::Result<Outcome> {
+fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let mut config = args.config()?;
     config.data = std::path::absolute(&config.data)?;

@@ -83,7 +83,7 @@ fn ok(command: Command) {
 fn weights(run: &Path) -> Vec<(String, Vec<f32>)> {
     let tensors = candle_core::safetensors::load(
         run.join("checkpoint/weights.safetensors"),
-        &prl_train::Device::Cpu,
+        &prl_runs::Device::Cpu,
     );
     let mut tensors: Vec<_> = tensors.unwrap().into_iter().collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 
-use prl_train::{Device, Evaluation, Method, Observer};
+use prl_runs::{Device, Method};
+use prl_train::{Evaluation, Observer};
 use serde_json::Value;
 
 struct Quiet;

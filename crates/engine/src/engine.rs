@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use prl_train::{Device, PromptUsed, State};
+use prl_runs::{Device, PromptUsed, SessionState};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -98,8 +98,8 @@ impl Engine {
     /// [`Error::Full`] at once if too many wait.
     pub fn submit(&self, question: &RecommendRequest) -> Result<PendingResponse> {
         let live = self.live();
-        let State {
-            known,
+        let SessionState {
+            item_indices: known,
             unknown_items,
             prompt,
         } = live.state(question);
@@ -197,7 +197,7 @@ impl ResponseContext {
             cold,
         } = self;
         let prompt = live.is_prompted().then_some(prompt);
-        let answer = prl_train::Answer {
+        let answer = prl_runs::Recommendations {
             items: live.named(top),
             unknown_items,
             prompt,

@@ -35,7 +35,7 @@ pub enum Error {
     Stopped,
     /// The run or the model failed.
     #[error(transparent)]
-    Model(#[from] prl_train::Error),
+    Model(#[from] prl_runs::Error),
     /// The system gave no thread.
     #[error("failed to start the thread that infers: {0}")]
     Thread(std::io::Error),

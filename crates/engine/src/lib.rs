@@ -3,7 +3,7 @@
 //! Those who ask read raw ids into indices and name the answer's items on their own threads; between them and the one thread
 //! that infers stands a bounded queue ([`Engine::submit`]). Whatever waits when that thread comes round is one batch, scored
 //! over the whole catalogue exactly, so an answer is the same bits in any company, and the same as
-//! [`Run::recommend`](prl_train::Run::recommend) gives. A reload swaps the model behind one pointer.
+//! [`Run::recommend`](prl_runs::Run::recommend) gives. A reload swaps the model behind one pointer.
 
 mod engine;
 mod error;
@@ -17,7 +17,7 @@ mod worker;
 pub use engine::{Engine, Options, PendingResponse};
 pub use error::{Error, Result};
 pub use loaded_model::LoadedModel;
-pub use prl_train::Device;
+pub use prl_runs::Device;
 pub use request::{Event, Filter, RecommendRequest, RecommendResponse};
 pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};

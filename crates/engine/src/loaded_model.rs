@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use prl_core::{PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
-use prl_train::{
-    Among, Device, PromptUsed, Recommendation, Run, RunManifest, Served, State, Wanted,
+use prl_runs::{
+    Among, Device, InferenceModel, PromptUsed, Recommendation, Run, RunManifest, SessionState,
+    Wanted,
 };
 
 use crate::error::Result;
@@ -14,7 +15,7 @@ use crate::request::{Filter, RecommendRequest};
 /// A run in service. It never changes: a reload puts another in its place, and questions end on the one they began with.
 pub struct LoadedModel {
     run: Run,
-    served: Served,
+    served: InferenceModel,
     name: String,
     manifest: Option<RunManifest>,
 }
@@ -25,7 +26,7 @@ impl LoadedModel {
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
         let run = Run::open(dir)?;
         let (served, name, manifest) = (
-            Served::new(run.load(device)?)?,
+            InferenceModel::new(run.load(device)?)?,
             run.model_name()?,
             run.manifest()?,
         );
@@ -100,7 +101,7 @@ impl LoadedModel {
         self.run.config().model.window
     }
 
-    pub(crate) fn state(&self, request: &RecommendRequest) -> State {
+    pub(crate) fn state(&self, request: &RecommendRequest) -> SessionState {
         self.run.state(&request.session, request.ask, request.case)
     }
 
@@ -145,7 +146,7 @@ impl LoadedModel {
         (windows, prompts)
     }
 
-    pub(crate) fn served(&self) -> &Served {
+    pub(crate) fn served(&self) -> &InferenceModel {
         &self.served
     }
 }

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use prl_train::PromptUsed;
+use prl_runs::PromptUsed;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::loaded_model::{Candidates, LoadedModel};
 
 /// Ranked indices and scores, best first.
-pub(crate) type Top = prl_train::Top<f32>;
+pub(crate) type Top = prl_runs::Top<f32>;
 
 /// A question that waits.
 pub(crate) struct Job {

@@ -4,7 +4,7 @@ use prl_core::PromptSpec;
 use serde::Serialize;
 
 /// An event of a session, by raw item id.
-pub type Event = prl_train::Event<Box<str>>;
+pub type Event = prl_runs::Event<Box<str>>;
 
 /// A session, and what is asked for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,7 @@ pub struct Filter {
 pub struct RecommendResponse {
     /// Items, unknown items, and the prompt.
     #[serde(flatten)]
-    pub answer: prl_train::Answer,
+    pub answer: prl_runs::Recommendations,
     /// The model that answered: the first 12 digits of its weights' SHA-256.
     pub model: String,
     /// Whether no item of the session was known, so that the answer is the empty state's.

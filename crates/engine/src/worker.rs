@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prl_train::Wanted;
+use prl_runs::Wanted;
 
 use crate::error::{Error, Result};
 use crate::queue::{Job, Queue, Top};

@@ -10,7 +10,8 @@ use std::time::Duration;
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::{Device, Engine, Error, Event, Filter, Options, RecommendRequest};
-use prl_train::{Evaluation, Method, Observer, Run, Trained};
+use prl_runs::{Method, Recommender, Run};
+use prl_train::{Evaluation, Observer};
 
 struct Quiet;
 
@@ -37,8 +38,8 @@ fn trained(method: Method) -> tempfile::TempDir {
 }
 
 /// One small PRL run for all tests.
-fn shared() -> &'static (tempfile::TempDir, Run, Trained) {
-    static RUN: OnceLock<(tempfile::TempDir, Run, Trained)> = OnceLock::new();
+fn shared() -> &'static (tempfile::TempDir, Run, Recommender) {
+    static RUN: OnceLock<(tempfile::TempDir, Run, Recommender)> = OnceLock::new();
     RUN.get_or_init(|| {
         let dir = trained(Method::Prl);
         let run = Run::open(&dir.path().join("run")).unwrap();
@@ -78,12 +79,12 @@ fn kind(item: u32) -> Kind {
 }
 
 /// What the run itself answers.
-fn offline(q: &RecommendRequest) -> prl_train::Answer {
+fn offline(q: &RecommendRequest) -> prl_runs::Recommendations {
     let (_, run, model) = shared();
     let session: Vec<_> = q
         .session
         .iter()
-        .map(|e| prl_train::Event {
+        .map(|e| prl_runs::Event {
             item: &e.item,
             kind: e.kind,
         })

@@ -10,7 +10,8 @@ use prl_dataset::{
     Arrays, Audit, Dataset, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write,
 };
 use prl_fs::FileEntry;
-use prl_train::{Config, Device, Event, Observer, Run, train};
+use prl_runs::{Config, Device, Event, Run};
+use prl_train::{Observer, train};
 use serde_json::{Value, json};
 
 use crate::{said, scratch};

@@ -9,12 +9,12 @@ use common::{JSON, Served, run};
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::Device;
-use prl_train::{Event, Run, Trained};
+use prl_runs::{Event, Recommender, Run};
 use serde_json::{Value, json};
 
 /// What the run itself answers, as JSON.
 fn offline(events: &[(&str, Kind)], ask: PromptSpec, k: usize) -> Value {
-    static RUN: OnceLock<(Run, Trained)> = OnceLock::new();
+    static RUN: OnceLock<(Run, Recommender)> = OnceLock::new();
     let (run, model) = RUN.get_or_init(|| {
         let run = Run::open(run()).unwrap();
         let model = run.load(&Device::Cpu).unwrap();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::http::{Connection, send};
 use common::{JSON, Served, run, train};
+use prl_runs::Method;
 use prl_serve::{ApiKey, Options, Server};
-use prl_train::Method;
 use serde_json::json;
 
 const QUESTION: &str = r#"{"items":["item-1","item-2"],"k":5}"#;

@@ -10,8 +10,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::http::{Connection, send};
 use common::{JSON, run, train};
+use prl_runs::Method;
 use prl_serve::{Options, Server};
-use prl_train::Method;
 
 /// Names the run to the process that serves it.
 const RUN: &str = "PRL_TEST_RUN";

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
-use prl_train::{Batches, Config, Method};
+use prl_runs::{Config, Method};
+use prl_train::Batches;
 use serde_json::json;
 
 #[derive(Parser)]

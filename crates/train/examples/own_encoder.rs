@@ -11,8 +11,10 @@ use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_eval::{Case, Scores};
 use prl_kernels::adam::Adam;
+use prl_model::{MainNetwork, Model, ModelSpec};
 use prl_nn::{ForwardCtx, Linear, Scope};
-use prl_train::{Batches, Config, Method, Model, Plan, Turn};
+use prl_runs::{Config, Method};
+use prl_train::Batches;
 
 /// The last items, each weighted half as much as the one after it, and a linear layer.
 struct Fading(Linear);
@@ -66,7 +68,7 @@ fn main() -> anyhow::Result<()> {
         };
         let train = [SplitExamples::new(&data, Split::Train, false)];
         let returns = ReturnTable::new(&train, config.rewards, config.lambda, config.discount);
-        let plan = Plan {
+        let plan = ModelSpec {
             dim: 64,
             items: data.items().len(),
             block: config.block(),
@@ -82,7 +84,7 @@ fn main() -> anyhow::Result<()> {
         for t in 1..=args.steps {
             model.step(
                 Adam::new(0.005),
-                Turn::single(t),
+                MainNetwork::single(t),
                 &batches.at(t),
                 &mut Default::default(),
             )?;

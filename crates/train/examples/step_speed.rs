@@ -13,7 +13,10 @@ use prl_core::Prompts;
 use prl_dataset::{NextStates, Windows};
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
-use prl_train::{Config, Examples, Method, Model, ModelConfig, Plan, StepTimes, Transitions, Turn};
+use prl_model::{
+    MainNetwork, Model, ModelConfig, ModelSpec, StepTimes, TrainingBatch, Transitions,
+};
+use prl_runs::{Config, Method};
 use rand::Rng;
 use serde_json::json;
 
@@ -56,7 +59,7 @@ fn main() -> anyhow::Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build_global()?;
-    let device = prl_train::device(&args.device)?;
+    let device = prl_model::device(&args.device)?;
     let wanted = |encoder: &&EncoderKind| {
         args.encoders.is_empty() || args.encoders.iter().any(|e| e == encoder.name())
     };
@@ -121,7 +124,7 @@ fn measure(
         ..Config::default()
     }
     .block();
-    let plan = Plan {
+    let plan = ModelSpec {
         dim: shape.dim,
         items,
         block,
@@ -131,7 +134,7 @@ fn measure(
     };
     let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
     // All of them first: a GPU is still at work when a step is over, and must not be ahead of the next by a batch's time.
-    let batches: Vec<Examples> = (1..=args.steps + 3)
+    let batches: Vec<TrainingBatch> = (1..=args.steps + 3)
         .map(|t| batch(items, args.window, t, method))
         .collect();
     let series = |is_exact: bool| -> anyhow::Result<(Vec<Duration>, StepTimes)> {
@@ -142,13 +145,13 @@ fn measure(
                 is_exact,
                 ..StepTimes::default()
             };
-            let turn = Turn {
+            let turn = MainNetwork {
                 main: if method.is_double() {
                     t as usize % 2
                 } else {
                     0
                 },
-                ..Turn::single(t)
+                ..MainNetwork::single(t)
             };
             model.step(Adam::new(0.005), turn, examples, &mut step_times)?;
             // The first steps warm the caches and the allocator up.
@@ -173,7 +176,7 @@ fn measure(
     let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
     Ok(json!({
         "encoder": encoder.name(), "method": method.name(), "items": items, "batch": BATCH, "threads": args.threads,
-        "device": prl_train::describe_device(device), "bf16_head": args.bf16_head,
+        "device": prl_model::describe_device(device), "bf16_head": args.bf16_head,
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
         "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward),
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
@@ -185,7 +188,7 @@ fn measure(
 
 /// Events ranked a second, the 20 best kept; the median of some batches.
 fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
-    let Examples {
+    let TrainingBatch {
         windows,
         prompts,
         targets,
@@ -239,7 +242,7 @@ fn peak_device_mb(device: &Device) -> anyhow::Result<Option<f64>> {
 }
 
 /// Full windows of Zipf-like items: the heaviest batch there is.
-fn batch(items: usize, width: usize, t: u64, method: Method) -> Examples {
+fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
     let mut rng = prl_seed::stream(1, "bench", t);
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
     let mut windows = || {
@@ -272,7 +275,7 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> Examples {
         steps: windows.time_steps.clone(),
     };
     let transitions = method.is_double().then_some(transitions);
-    Examples {
+    TrainingBatch {
         windows,
         prompts,
         targets,

@@ -7,18 +7,15 @@ use std::thread::Scope;
 use prl_baselines::Critic;
 use prl_core::Prompts;
 use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
-
-use crate::config::Config;
-use crate::method::Method;
-use crate::model::{Examples, Transitions};
-use crate::ranks::{Alone, Ranks};
+use prl_model::{ProcessGroup, SingleProcess, TrainingBatch, Transitions};
+use prl_runs::{Config, Method};
 
 /// The training rows of a dataset under some settings. What a step sees is a function of the seed and the step alone.
 pub struct Batches<'a> {
     rows: SplitExamples<'a>,
     config: &'a Config,
     returns: &'a ReturnTable,
-    ranks: &'a dyn Ranks,
+    group: &'a dyn ProcessGroup,
 }
 
 impl<'a> Batches<'a> {
@@ -28,13 +25,13 @@ impl<'a> Batches<'a> {
             rows: SplitExamples::new(data, Split::Train, config.skip_first),
             config,
             returns,
-            ranks: &Alone,
+            group: &SingleProcess,
         }
     }
 
     /// This rank's share of the same batches: the shares of all ranks, in their order, are what one rank alone would get.
-    pub fn over(self, ranks: &'a dyn Ranks) -> Self {
-        Self { ranks, ..self }
+    pub fn with_process_group(self, group: &'a dyn ProcessGroup) -> Self {
+        Self { group, ..self }
     }
 
     /// The number of rows.
@@ -48,11 +45,11 @@ impl<'a> Batches<'a> {
     }
 
     /// The batch of step `t`, from 1.
-    pub fn at(&self, t: u64) -> Examples {
+    pub fn at(&self, t: u64) -> TrainingBatch {
         let config = self.config;
         let window = config.model.window;
         let drawn = self.rows.draw(config.seed, t, config.batch_size);
-        let rows = &drawn[self.ranks.share(drawn.len())];
+        let rows = &drawn[self.group.share(drawn.len())];
         let next = config
             .method
             .is_double()
@@ -88,7 +85,7 @@ impl<'a> Batches<'a> {
             returns,
             steps: batch.windows.time_steps.clone(),
         };
-        Examples {
+        TrainingBatch {
             windows: batch.windows,
             prompts,
             targets: batch.targets,
@@ -107,7 +104,7 @@ pub(crate) fn ahead<'scope>(
     scope: &'scope Scope<'scope, '_>,
     batches: &'scope Batches<'_>,
     steps: RangeInclusive<u64>,
-) -> impl Iterator<Item = (u64, Examples)> + use<> {
+) -> impl Iterator<Item = (u64, TrainingBatch)> + use<> {
     let (sender, receiver) = sync_channel(AHEAD);
     scope.spawn(move || {
         for t in steps {

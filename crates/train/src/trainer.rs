@@ -1,6 +1,6 @@
 //! A training from a dataset to a finished run: what is refused, begun, gone on with and validated.
 
-mod steps;
+mod training_loop;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,20 +12,15 @@ use prl_baselines::warm_up_steps;
 use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
+use prl_model::{ProcessGroup, SingleProcess, check_bf16_head};
+use prl_runs::{
+    Config, Error, Method, Progress, Recommender, Result, Run, RunManifest, cases_unless,
+    fit_baseline,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::baseline;
 use crate::batches::Batches;
-use crate::checkpoint::Progress;
-use crate::config::{Config, check_bf16_head};
-use crate::error::{Error, Result};
-use crate::evaluate::cases_unless;
-use crate::manifest::RunManifest;
-use crate::method::Method;
-use crate::ranks::{Alone, Ranks};
-use crate::run::Run;
-use crate::trained::Trained;
-use steps::Trainer;
+use training_loop::Trainer;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,8 +67,8 @@ pub fn train(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let ranks: Arc<dyn Ranks> = Arc::new(Alone);
-    train_over(&ranks, config, dir, device, resume, stop, observer)
+    let group: Arc<dyn ProcessGroup> = Arc::new(SingleProcess);
+    train_over(&group, config, dir, device, resume, stop, observer)
 }
 
 /// The same on several ranks, each of which calls this with the same settings, and sees the same dataset and the same `dir`.
@@ -83,7 +78,7 @@ pub fn train(
 /// As [`train`]; what one rank meets outside a step, each of them returns. A batch that does not fall into equal shares is
 /// [`Error::Config`].
 pub fn train_over(
-    ranks: &Arc<dyn Ranks>,
+    group: &Arc<dyn ProcessGroup>,
     config: &Config,
     dir: &Path,
     device: &Device,
@@ -91,20 +86,20 @@ pub fn train_over(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    check(&**ranks, config, device)?;
-    ranks.check(config.method.is_double(), device)?;
-    let data = ranks.agree(Dataset::open(&config.data).map_err(Error::from))?;
-    let held = ranks
+    check(&**group, config, device)?;
+    group.check(config.method.is_double(), device)?;
+    let data = group.broadcast_result(Dataset::open(&config.data).map_err(Error::from))?;
+    let held = group
         .is_first()
         .then(|| hold(config, dir, &data, resume))
         .transpose();
     // The others look when all of it is there.
-    let held = ranks.agree(held)?;
+    let held = group.broadcast_result(held)?;
     let (_lock, run) = match held {
         Some((lock, run)) => (Some(lock), Ok(run)),
         None => (None, open(config, dir, &data, true)),
     };
-    let run = ranks.agree(run)?;
+    let run = group.broadcast_result(run)?;
     if let Some(manifest) = run.manifest()? {
         return Ok(Outcome::Finished(Box::new(manifest)));
     }
@@ -117,8 +112,8 @@ pub fn train_over(
         }
     }
     if config.method.is_neural() {
-        let batches = Batches::new(&data, run.config(), run.returns()).over(&**ranks);
-        let trainer = ranks.agree(Trainer::new(&run, &data, &batches, device, ranks))?;
+        let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
+        let trainer = group.broadcast_result(Trainer::new(&run, &data, &batches, device, group))?;
         trainer.run(&batches, stop, observer)
     } else {
         fit(&run, &data, device, stop, observer)
@@ -126,10 +121,10 @@ pub fn train_over(
 }
 
 /// Refuses what the device cannot do, and what several ranks cannot share.
-fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
+fn check(group: &dyn ProcessGroup, config: &Config, device: &Device) -> Result<()> {
     config.check()?;
     check_bf16_head(config.bf16_head, device)?;
-    let size = ranks.size();
+    let size = group.size();
     if size > 1 && !config.method.is_neural() {
         return Err(Error::Config(format!(
             "{} has no training to share; leave --mpi out",
@@ -149,7 +144,7 @@ fn check(ranks: &dyn Ranks, config: &Config, device: &Device) -> Result<()> {
 fn hold(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<(DirLock, Run)> {
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let lock = DirLock::acquire(dir)?;
-    Run::tidy(dir)?;
+    Run::recover_run_dir(dir)?;
     Ok((lock, open(config, dir, data, resume)?))
 }
 
@@ -205,7 +200,7 @@ fn fit(
     let start = Instant::now();
     let weights = run
         .best()
-        .save_arrays(baseline::fit(run.config().method, data)?)?;
+        .save_arrays(fit_baseline(run.config().method, data)?)?;
     let Some(val) = validate(stop, run, &run.load(device)?, data)? else {
         return Ok(Outcome::Interrupted(0));
     };
@@ -235,7 +230,7 @@ fn fit(
 fn validate(
     stop: &AtomicBool,
     run: &Run,
-    model: &Trained,
+    model: &Recommender,
     data: &Dataset,
 ) -> Result<Option<Scores>> {
     let rows = SplitExamples::new(data, Split::Val, run.config().skip_first);

@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use common::{Quiet, quick, ring, same_end};
 use prl_fs::failpoint::{Fault, Operation, with};
-use prl_train::{Config, Device, Error, Method, Outcome, Run, train};
+use prl_runs::{Config, Device, Error, Method, Run};
+use prl_train::{Outcome, train};
 
 const NO_SPACE: i32 = 28;
 const IO: i32 = 5;

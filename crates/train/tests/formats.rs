@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use prl_dataset::{Dataset, Split};
-use prl_train::{Device, Event, Run, evaluate};
+use prl_runs::{Device, Event, Run, evaluate};
 
 /// What this version's programs said of the fixture when they wrote it: `prl synth --like tiny --sessions 200`, prepared;
 /// `prl train --method prl --encoder gru --dim 4 --window 5 --batch-size 16 --max-steps 60 --eval-every 20`, evaluated.

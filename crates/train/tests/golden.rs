@@ -6,7 +6,7 @@ use prl_baselines::Critic;
 use prl_core::{PromptBlockConfig, Prompts};
 use prl_dataset::{NextStates, Windows};
 use prl_kernels::adam::Adam;
-use prl_train::{Examples, Model, ModelConfig, Plan, Transitions, Turn};
+use prl_model::{MainNetwork, Model, ModelConfig, ModelSpec, TrainingBatch, Transitions};
 
 fn fill(n: usize, phase: f64, offset: f64) -> Vec<f64> {
     (0..n)
@@ -81,7 +81,7 @@ fn model(block: Option<PromptBlockConfig>, is_double: bool) -> Model {
         window: 5,
         ..ModelConfig::default()
     };
-    let plan = Plan {
+    let plan = ModelSpec {
         dim: 4,
         items: 7,
         block,
@@ -99,7 +99,7 @@ fn model(block: Option<PromptBlockConfig>, is_double: bool) -> Model {
 }
 
 /// The script's batch, weighted alike.
-fn batch() -> Examples {
+fn batch() -> TrainingBatch {
     let windows = Windows {
         window_len: 5,
         items: [[0, 3, 6, 3, 1], [5, 2, 4, 7, 7], [6, 7, 7, 7, 7], [7; 5]].concat(),
@@ -110,7 +110,7 @@ fn batch() -> Examples {
         returns: vec![0.5, 1.5, 0.8, 1.1],
         steps: windows.time_steps.clone(),
     };
-    Examples {
+    TrainingBatch {
         windows,
         prompts,
         targets: vec![2, 6, 0, 4],
@@ -121,7 +121,7 @@ fn batch() -> Examples {
 
 const REWARDS: [f64; 4] = [0.2, 1.0, 0.2, 1.0];
 
-fn check(model: &Model, turns: &[Turn], examples: &Examples, losses: &[f64]) {
+fn check(model: &Model, turns: &[MainNetwork], examples: &TrainingBatch, losses: &[f64]) {
     assert_eq!(turns.len(), losses.len());
     for (turn, theirs) in turns.iter().zip(losses) {
         let ours = model
@@ -174,7 +174,7 @@ fn check(model: &Model, turns: &[Turn], examples: &Examples, losses: &[f64]) {
 fn gru_under_normal_training_agrees_with_pytorch() {
     check(
         &model(None, false),
-        &[1, 2, 3, 4].map(Turn::single),
+        &[1, 2, 3, 4].map(MainNetwork::single),
         &batch(),
         &[2.1610458, 2.1192337, 2.0786896, 2.0394172],
     );
@@ -187,14 +187,14 @@ fn gru_under_prl_agrees_with_pytorch() {
         steps: 6,
         ..PromptBlockConfig::default()
     };
-    let examples = Examples {
+    let examples = TrainingBatch {
         scale: REWARDS.map(|r| r / 4.0).into(),
         ..batch()
     };
     let losses = [2.4655759, 2.3436194, 2.2247992, 2.1113385];
     check(
         &model(Some(block), false),
-        &[1, 2, 3, 4].map(Turn::single),
+        &[1, 2, 3, 4].map(MainNetwork::single),
         &examples,
         &losses,
     );
@@ -262,12 +262,16 @@ fn check_double(critic: Option<Critic>, losses: &[f64]) {
         gamma: 0.5,
         critic,
     };
-    let turn = |step, main, taken| Turn { step, main, taken };
+    let turn = |step, main, optimizer_step| MainNetwork {
+        step,
+        main,
+        optimizer_step,
+    };
     let turns = [turn(1, 0, 1), turn(2, 1, 1), turn(3, 0, 2), turn(4, 1, 2)];
     check(
         &model(None, true),
         &turns,
-        &Examples {
+        &TrainingBatch {
             transitions: Some(transitions),
             ..batch()
         },

@@ -11,10 +11,9 @@ use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_core::{AttentionKeys, PromptSpec, Prompts};
 use prl_dataset::{Split, Windows};
 use prl_kernels::adam::Adam;
-use prl_train::{
-    Config, Device, Error, Examples, Method, Model, Outcome, Plan, Run, StepTimes, Turn, cases,
-    device, rows, train,
-};
+use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch, device};
+use prl_runs::{Config, Device, Method, Run, cases, rows};
+use prl_train::{Outcome, train};
 
 fn gpu() -> Device {
     device("cuda").expect("a GPU, or `cargo xtask cuda-emulator`")
@@ -173,7 +172,7 @@ fn model(device: &Device) -> Model {
     };
     config.model.dim = 4;
     let items = ITEMS as usize;
-    let plan = Plan {
+    let plan = ModelSpec {
         dim: 4,
         items,
         block: config.block(),
@@ -200,7 +199,7 @@ fn asked() -> (Windows, Prompts) {
 fn what_is_no_number_stops_it() {
     let step = |scale: f64| {
         let (windows, prompts) = asked();
-        let examples = Examples {
+        let examples = TrainingBatch {
             windows,
             prompts,
             targets: vec![3; 6],
@@ -209,7 +208,7 @@ fn what_is_no_number_stops_it() {
         };
         model(&gpu()).step(
             Adam::new(0.01),
-            Turn::single(7),
+            MainNetwork::single(7),
             &examples,
             &mut StepTimes::default(),
         )
@@ -219,7 +218,7 @@ fn what_is_no_number_stops_it() {
         (f64::NAN, "the loss"),
         (f64::from(f32::MAX) * 0.9, "at step 7"),
     ] {
-        let Err(error @ Error::Diverged { .. }) = step(scale) else {
+        let Err(error @ prl_model::Error::Diverged { .. }) = step(scale) else {
             panic!("{scale}")
         };
         assert!(error.to_string().contains(what), "{error}");
@@ -241,6 +240,9 @@ fn what_is_no_number_stops_it() {
         )
         .unwrap();
         let ranked = model.rank(&windows, &prompts, Some(&[0; 6]), 3);
-        assert!(matches!(ranked, Err(Error::NotFinite(_))), "{bad}");
+        assert!(
+            matches!(ranked, Err(prl_model::Error::NotFinite(_))),
+            "{bad}"
+        );
     }
 }

@@ -6,7 +6,8 @@ mod common;
 use std::sync::atomic::AtomicBool;
 
 use common::{quick, ring};
-use prl_train::{Config, Device, Evaluation, Method, Observer, train};
+use prl_runs::{Config, Device, Method};
+use prl_train::{Evaluation, Observer, train};
 
 /// Growth that is the allocator's own.
 const SLACK_KB: u64 = 4 << 10;

@@ -12,9 +12,9 @@ use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_fs::FileEntry;
 use prl_kernels::adam::Adam;
-use prl_train::{
-    Config, Device, Error, Examples, Model, Observer, Outcome, Plan, Run, StepTimes, Turn, train,
-};
+use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch};
+use prl_runs::{Config, Device, Error, Run};
+use prl_train::{Observer, Outcome, train};
 
 fn small(dir: &Path) -> Config {
     let mut config = Config {
@@ -28,7 +28,7 @@ fn small(dir: &Path) -> Config {
 
 fn diverged(error: Error, what: &str) -> u64 {
     let message = error.to_string();
-    let Error::Diverged { step, .. } = error else {
+    let Error::Model(prl_model::Error::Diverged { step, .. }) = error else {
         panic!("{message}")
     };
     assert!(
@@ -121,7 +121,7 @@ fn a_learning_rate_that_is_too_large_is_told_apart() {
 }
 
 fn model(config: &Config) -> Model {
-    let plan = Plan {
+    let plan = ModelSpec {
         dim: 4,
         items: 9,
         block: config.block(),
@@ -151,18 +151,18 @@ fn a_gradient_that_is_none_stops_before_it_is_taken() {
     let model = model(&small(dir.path()));
     // In double precision the loss is still a number; the gradients, in single, are not.
     let scale = vec![f64::from(f32::MAX) * 0.99; 6];
-    let examples = Examples {
+    let examples = TrainingBatch {
         windows: windows(),
         prompts: prompts(),
         targets: vec![3; 6],
         scale,
         transitions: None,
     };
-    let turn = Turn::single(7);
+    let turn = MainNetwork::single(7);
     let error = model
         .step(Adam::new(0.01), turn, &examples, &mut StepTimes::default())
         .unwrap_err();
-    assert_eq!(diverged(error, "the gradient of"), 7);
+    assert_eq!(diverged(error.into(), "the gradient of"), 7);
 }
 
 #[test]
@@ -180,7 +180,10 @@ fn scores_that_are_none_rank_nothing() {
         bias.set(&Tensor::from_vec(values, 9, &Device::Cpu).unwrap())
             .unwrap();
         let ranked = model.rank(&windows(), &prompts(), Some(&[0; 6]), 3);
-        assert!(matches!(ranked, Err(Error::NotFinite(_))), "{bad}");
+        assert!(
+            matches!(ranked, Err(prl_model::Error::NotFinite(_))),
+            "{bad}"
+        );
         let mut one = Windows::new(5);
         one.push(&[1, 2], 9);
         let prompt = Prompts {
@@ -190,7 +193,7 @@ fn scores_that_are_none_rank_nothing() {
         assert!(
             matches!(
                 model.scores(&one, &prompt, &[0, 8]),
-                Err(Error::NotFinite(_))
+                Err(prl_model::Error::NotFinite(_))
             ),
             "{bad}"
         );

@@ -12,10 +12,9 @@ use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_dataset::Dataset;
 use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
-use prl_train::{
-    Alone, Batches, Config, Device, Error, Method, Model, Numbers, Outcome, Plan, Ranks, Run,
-    StepTimes, Turn, train, train_over,
-};
+use prl_model::{Buffer, MainNetwork, Model, ModelSpec, ProcessGroup, SingleProcess, StepTimes};
+use prl_runs::{Config, Device, Error, Method, Run};
+use prl_train::{Batches, Outcome, train, train_over};
 
 /// Where the threads meet.
 struct Meeting {
@@ -29,7 +28,7 @@ struct Thread {
     meeting: Arc<Meeting>,
 }
 
-impl Ranks for Thread {
+impl ProcessGroup for Thread {
     fn rank(&self) -> usize {
         self.rank
     }
@@ -38,14 +37,14 @@ impl Ranks for Thread {
         self.meeting.brought.lock().unwrap().len()
     }
 
-    fn sum(&self, numbers: Numbers<'_>) {
+    fn all_reduce_sum(&self, numbers: Buffer<'_>) {
         match numbers {
-            Numbers::F32(x) => self.sum_of(x),
-            Numbers::F64(x) => self.sum_of(x),
+            Buffer::F32(x) => self.sum_of(x),
+            Buffer::F64(x) => self.sum_of(x),
         }
     }
 
-    fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn all_gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.meeting.brought.lock().unwrap()[self.rank] = bytes.to_vec();
         self.meeting.barrier.wait();
         let all = self.meeting.brought.lock().unwrap().clone();
@@ -56,7 +55,7 @@ impl Ranks for Thread {
 
 impl Thread {
     fn sum_of<T: bytemuck::Pod + std::iter::Sum>(&self, x: &mut [T]) {
-        let all = self.gather(bytemuck::cast_slice(x));
+        let all = self.all_gather(bytemuck::cast_slice(x));
         let all: Vec<Vec<T>> = all
             .iter()
             .map(|bytes| bytemuck::pod_collect_to_vec(bytes))
@@ -68,7 +67,7 @@ impl Thread {
 }
 
 /// What `work` comes to on each of `size` ranks.
-fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn Ranks>) -> R + Sync) -> Vec<R> {
+fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn ProcessGroup>) -> R + Sync) -> Vec<R> {
     let meeting = Arc::new(Meeting {
         barrier: Barrier::new(size),
         brought: Mutex::new(vec![Vec::new(); size]),
@@ -90,12 +89,12 @@ fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn Ranks>) -> R + Sync) -> 
 fn six_steps(
     config: &Config,
     dtype: DType,
-    ranks: Arc<dyn Ranks>,
+    ranks: Arc<dyn ProcessGroup>,
 ) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
     let data = Dataset::open(&config.data).unwrap();
     let returns = Run::open(&config.data.with_file_name("run")).unwrap();
     let block = config.block();
-    let plan = Plan {
+    let plan = ModelSpec {
         dim: config.model.dim,
         items: ITEMS as usize,
         block,
@@ -105,14 +104,14 @@ fn six_steps(
     };
     let model = Model::new(&config.model, &plan, &Device::Cpu)
         .unwrap()
-        .over(Arc::clone(&ranks))
+        .with_process_group(Arc::clone(&ranks))
         .unwrap();
-    let batches = Batches::new(&data, config, returns.returns()).over(&*ranks);
+    let batches = Batches::new(&data, config, returns.returns()).with_process_group(&*ranks);
     let step = |t| {
         model
             .step(
                 Adam::new(0.005),
-                Turn::single(t),
+                MainNetwork::single(t),
                 &batches.at(t),
                 &mut StepTimes::default(),
             )
@@ -189,7 +188,7 @@ fn several_ranks_take_the_steps_of_one() {
                 (DType::F64, 4, 1e-12),
                 (DType::F32, 2, 5e-6),
             ] {
-                let (losses, weights) = six_steps(&config, dtype, Arc::new(Alone));
+                let (losses, weights) = six_steps(&config, dtype, Arc::new(SingleProcess));
                 let all = on_ranks(size, |ranks| six_steps(&config, dtype, ranks));
                 let what = format!("{} {} {dtype:?} on {size}", encoder.name(), method.name());
                 assert!(all.iter().all(|one| *one == all[0]), "{what}: ranks part");
@@ -250,7 +249,7 @@ fn what_one_rank_meets_ends_all_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let config = prepared(dir.path());
     let errors = |config: &Config| {
-        let end = |ranks: Arc<dyn Ranks>| {
+        let end = |ranks: Arc<dyn ProcessGroup>| {
             let out = dir.path().join("run");
             train_over(
                 &ranks,
@@ -266,9 +265,12 @@ fn what_one_rank_meets_ends_all_of_them() {
         on_ranks(2, end)
     };
     let said = |config: &Config, what: &str| {
-        errors(config)
-            .iter()
-            .all(|e| matches!(e, Error::Config(_)) && e.to_string().contains(what))
+        errors(config).iter().all(|e| {
+            matches!(
+                e,
+                Error::Config(_) | Error::Model(prl_model::Error::Config(_))
+            ) && e.to_string().contains(what)
+        })
     };
     assert!(said(
         &Config {
@@ -300,7 +302,8 @@ fn what_one_rank_meets_ends_all_of_them() {
         "{first}"
     );
     assert!(
-        matches!(second, Error::Rank { rank: 0, .. }) && second.to_string().contains("--resume"),
+        matches!(second, Error::Model(prl_model::Error::Rank { rank: 0, .. }))
+            && second.to_string().contains("--resume"),
         "{second}"
     );
     // A training that diverges does so for both, in the same words.
@@ -322,8 +325,9 @@ fn what_one_rank_meets_ends_all_of_them() {
         .unwrap_err()
     });
     assert!(
-        ends.iter()
-            .all(|e| matches!(e, Error::Diverged { step, .. } if *step >= 2)),
+        ends.iter().all(
+            |e| matches!(e, Error::Model(prl_model::Error::Diverged { step, .. }) if *step >= 2)
+        ),
         "{ends:?}"
     );
     assert_eq!(ends[0].to_string(), ends[1].to_string());

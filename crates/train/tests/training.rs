@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
 use prl_core::{PromptSpec, ReturnScale, RewardCode, TargetReturn};
 use prl_dataset::{Arrays, Dataset, Kind, Split, write};
-use prl_train::{Config, Device, Event, Method, Outcome, Run, evaluate, train};
+use prl_runs::{Config, Device, Event, Method, Run, evaluate};
+use prl_train::{Outcome, train};
 
 fn finish(config: &Config, dir: &Path) -> Run {
     let stop = AtomicBool::new(false);
@@ -413,7 +414,7 @@ fn what_is_unfit_is_refused_by_name() {
     let out = dir.path().join("run");
     #[cfg(feature = "caser")]
     {
-        let model = prl_train::ModelConfig {
+        let model = prl_model::ModelConfig {
             encoder: prl_encoders::EncoderKind::Caser,
             window: 3,
             ..config.model.clone()

@@ -9,56 +9,83 @@ use super::{File, Finding};
 const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("testkit", &["seed"]),
-    ("kernels", &["seed", "testkit"]),
     ("fs", &[]),
+    ("kernels", &["seed"]),
     ("dataset", &["seed", "fs"]),
     ("eval", &["seed", "dataset"]),
     ("synth", &["seed"]),
-    ("data", &["seed", "dataset"]),
-    ("nn", &["seed", "testkit", "kernels"]),
-    ("encoders", &["seed", "testkit", "kernels", "nn"]),
-    ("core", &["seed", "testkit", "kernels", "nn"]),
+    ("data", &["seed", "fs", "dataset"]),
+    ("nn", &["seed", "kernels"]),
+    ("encoders", &["seed", "kernels", "nn"]),
+    ("core", &["seed", "kernels", "nn"]),
     ("baselines", &["dataset"]),
+    (
+        "model",
+        &[
+            "seed",
+            "kernels",
+            "dataset",
+            "nn",
+            "encoders",
+            "core",
+            "baselines",
+        ],
+    ),
+    (
+        "runs",
+        &[
+            "kernels",
+            "dataset",
+            "fs",
+            "eval",
+            "nn",
+            "encoders",
+            "core",
+            "baselines",
+            "model",
+        ],
+    ),
     (
         "train",
         &[
             "seed",
-            "testkit",
             "kernels",
             "dataset",
             "fs",
             "eval",
-            "nn",
-            "encoders",
             "core",
             "baselines",
+            "model",
+            "runs",
         ],
     ),
-    ("engine", &["seed", "dataset", "core", "train"]),
-    ("serve", &["seed", "dataset", "core", "train", "engine"]),
+    ("engine", &["seed", "dataset", "core", "runs"]),
+    ("serve", &["seed", "dataset", "core", "engine"]),
     (
         "cli",
         &[
-            "seed",
-            "kernels",
-            "dataset",
-            "fs",
-            "eval",
-            "synth",
-            "data",
-            "nn",
-            "encoders",
-            "core",
-            "baselines",
-            "train",
-            "engine",
-            "serve",
+            "seed", "kernels", "dataset", "fs", "eval", "synth", "data", "encoders", "core",
+            "model", "runs", "train", "engine", "serve",
         ],
     ),
     ("experiments", &["dataset", "fs", "eval", "baselines"]),
-    ("report", &["dataset", "eval", "baselines", "experiments"]),
-    ("fuzz", &["fs", "dataset", "data", "core", "train", "serve"]),
+    (
+        "report",
+        &["dataset", "fs", "eval", "baselines", "experiments"],
+    ),
+    (
+        "fuzz",
+        &["fs", "dataset", "data", "core", "runs", "train", "serve"],
+    ),
     ("xtask", &["dataset", "fs", "experiments", "report"]),
+];
+
+/// Crates that only the tests of a crate may use, beside its own arrows. `testkit` is allowed in
+/// the tests of every crate and nowhere else.
+const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("train", &["nn", "encoders"]),
+    ("engine", &["train"]),
+    ("serve", &["runs", "train"]),
 ];
 
 /// Prefixes of the large dependencies' names, with the only crates that may use them directly.
@@ -67,7 +94,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     (
         "candle",
         &[
-            "testkit", "kernels", "nn", "encoders", "core", "train", "cli",
+            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train", "cli",
         ],
     ),
     ("axum", &["serve"]),
@@ -102,15 +129,19 @@ fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
         }
     };
     let mut findings = Vec::new();
-    for name in dependencies(&manifest) {
+    let in_tests = TEST_ARROWS.iter().find(|(name, _)| *name == folder);
+    let in_tests = in_tests.map_or(&[][..], |(_, allowed)| *allowed);
+    for (section, name) in dependencies(&manifest) {
         let mut lines = file.text.lines();
         let line = lines.position(|line| line.starts_with(&name)).unwrap_or(0) + 1;
         let mut find = |used: &str, hint: &str| {
             let problem = format!("{folder} may not use {used}");
             findings.push(Finding::new(&file.path, line, problem, hint));
         };
+        let is_test = section == "dev-dependencies";
         if let Some(ours) = name.strip_prefix("prl-")
             && !allowed.contains(&ours)
+            && !(is_test && (ours == "testkit" || in_tests.contains(&ours)))
         {
             find(ours, "reverse the dependency or move the code");
         }
@@ -126,9 +157,9 @@ fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
     findings
 }
 
-/// Names of all packages that a manifest depends on, on all platforms, in code, build scripts and
-/// tests.
-fn dependencies(manifest: &Table) -> Vec<String> {
+/// Sections and names of all packages that a manifest depends on, on all platforms, in code, build
+/// scripts and tests.
+fn dependencies(manifest: &Table) -> Vec<(&'static str, String)> {
     let mut tables = vec![manifest];
     if let Some(platforms) = manifest.get("target").and_then(Value::as_table) {
         tables.extend(platforms.values().filter_map(Value::as_table));
@@ -136,12 +167,12 @@ fn dependencies(manifest: &Table) -> Vec<String> {
     let mut names = Vec::new();
     for table in tables {
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            let Some(section) = table.get(section).and_then(Value::as_table) else {
+            let Some(entries) = table.get(section).and_then(Value::as_table) else {
                 continue;
             };
-            for (key, value) in section {
+            for (key, value) in entries {
                 let package = value.get("package").and_then(Value::as_str);
-                names.push(package.unwrap_or(key).to_owned());
+                names.push((section, package.unwrap_or(key).to_owned()));
             }
         }
     }

@@ -13,8 +13,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use prl_engine::Device;
+use prl_runs::Method;
 use prl_serve::{Error, Options, Server};
-use prl_train::{Evaluation, Method, Observer};
+use prl_train::{Evaluation, Observer};
 use serde_json::Value;
 
 use http::{Reply, send};

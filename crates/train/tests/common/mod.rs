@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write};
-use prl_train::{Config, Observer};
+use prl_runs::Config;
+use prl_train::Observer;
 use rand::Rng;
 
 /// Hears nothing.

@@ -2,9 +2,9 @@
 //!
 //! On a CPU, and on a GPU in `f32`, it runs on the fused kernels; elsewhere on candle's operations, with the same results.
 
-mod composed;
 #[cfg(feature = "cuda")]
-mod gpu;
+mod cuda;
+mod reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
@@ -18,16 +18,16 @@ use prl_kernels::rows::{gather, sum_by_row};
 use prl_kernels::storage::{MutableStorage, with};
 use prl_nn::Init;
 
-use crate::dtype::by_dtype;
-use crate::ranks::{Number, Ranks};
 #[cfg(feature = "cuda")]
-use crate::slot::is_on_gpu;
-use crate::slot::{Slot, Update};
+use crate::device::is_on_gpu;
+use crate::dtype::by_dtype;
+use crate::param::{AdamParam, AdamStep};
+use crate::process_group::{Number, ProcessGroup};
 
 /// The output layer: scores are `weight . hidden + bias`, apart from the embedding, Xavier uniform, bias zero.
 pub(crate) struct Head {
-    pub(crate) weight: Slot,
-    pub(crate) bias: Slot,
+    pub(crate) weight: AdamParam,
+    pub(crate) bias: AdamParam,
     /// Whether the products of a step are made of numbers rounded to bfloat16.
     pub(crate) is_bf16: bool,
 }
@@ -38,6 +38,16 @@ pub(crate) struct HeadStep {
     pub(crate) loss: Option<f64>,
     /// Gradient of the hidden vectors, `[B, width]`.
     pub(crate) hidden: Tensor,
+}
+
+/// Where the output layers went in a step.
+pub(crate) struct HeadOutput {
+    /// The cross-entropy, unless the step's watch will know it.
+    pub(crate) cross_entropy: Option<f64>,
+    /// What else there is to the loss.
+    pub(crate) beside: f64,
+    /// The loss's gradient by the hidden vectors.
+    pub(crate) gradient: Tensor,
 }
 
 impl Head {
@@ -53,8 +63,8 @@ impl Head {
         let mut rng = prl_seed::stream(seed, &format!("{name}.weight"), 0);
         let weight = Init::Glorot.values(&[items, width], &mut rng)?;
         Ok(Self {
-            weight: Slot::from_values(weight, (items, width), dtype, device)?,
-            bias: Slot::new(Var::zeros(items, dtype, device)?)?,
+            weight: AdamParam::from_values(weight, (items, width), dtype, device)?,
+            bias: AdamParam::new(Var::zeros(items, dtype, device)?)?,
             is_bf16: false,
         })
     }
@@ -63,39 +73,39 @@ impl Head {
     /// loss that is not finite is returned as it is or seen by the watch, and nothing is updated.
     pub(crate) fn step(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
-        ranks: &dyn Ranks,
+        group: &dyn ProcessGroup,
     ) -> Result<HeadStep> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
-            return self.step_on_gpu(by, hidden, targets, scale);
+            return self.step_cuda(by, hidden, targets, scale);
         }
         if !hidden.device().is_cpu() {
-            self.step_composed(by, hidden, targets, scale)
+            self.step_reference(by, hidden, targets, scale)
         } else if self.is_bf16 && hidden.dtype() == DType::F32 {
-            self.step_fused::<Pair>(by, hidden, targets, scale, ranks)
+            self.step_fused::<Pair>(by, hidden, targets, scale, group)
         } else {
-            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(by, hidden, targets, scale, ranks))
+            by_dtype!(hidden.dtype(), T => self.step_fused::<T>(by, hidden, targets, scale, group))
         }
     }
 
     fn step_fused<F: Factor<Sum: Number>>(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
-        ranks: &dyn Ranks,
+        group: &dyn ProcessGroup,
     ) -> Result<HeadStep> {
         let hidden = hidden.contiguous()?;
         let scale: Vec<F::Sum> = scale.iter().map(|&s| F::Sum::of(s)).collect();
         let swept: Softmax<F> = with(&hidden, |h: &[F::Sum]| {
             self.with_linear(|linear| Ok(softmax(linear, h, targets)))
         })?;
-        let loss = ranks.total(
+        let loss = group.total(
             swept
                 .cross_entropy()
                 .zip(&scale)
@@ -110,8 +120,8 @@ impl Head {
         }
         let (grad, bias_grad) = with(&hidden, |h: &[F::Sum]| {
             with(self.bias.param.as_tensor(), |bias: &[F::Sum]| {
-                self.weight.with_slots(|slots| {
-                    if ranks.is_alone() {
+                self.weight.with_slices(|slots| {
+                    if group.is_alone() {
                         let sink = Sink::Adam(by.step(), slots.first, slots.second);
                         return backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     }
@@ -121,7 +131,7 @@ impl Head {
                     let (grad, bias_grad) =
                         backward(slots.param, bias, h, targets, &swept, &scale, sink);
                     by_bias.copy_from_slice(&bias_grad);
-                    ranks.sum(F::Sum::numbers(&mut sums));
+                    group.all_reduce_sum(F::Sum::as_buffer(&mut sums));
                     let bias_grad = sums.split_off(slots.param.len());
                     update(by.step(), slots, &sums);
                     (grad, bias_grad)
@@ -138,7 +148,7 @@ impl Head {
         })
     }
 
-    /// Ranks of the targets, if given, and the `k` best items of each hidden vector.
+    /// ProcessGroup of the targets, if given, and the `k` best items of each hidden vector.
     pub(crate) fn rank(
         &self,
         hidden: &Tensor,
@@ -150,7 +160,7 @@ impl Head {
             return prl_kernels::rank::gpu::rank(self.layer(), &hidden.contiguous()?, targets, k);
         }
         if !hidden.device().is_cpu() {
-            return self.rank_composed(hidden, targets, k);
+            return self.rank_reference(hidden, targets, k);
         }
         let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
         by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
@@ -161,7 +171,7 @@ impl Head {
     /// The score of one item for each hidden vector `[B]`.
     pub(crate) fn scores(&self, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
         if !hidden.device().is_cpu() {
-            return self.scores_composed(hidden, items);
+            return self.scores_reference(hidden, items);
         }
         let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
         by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
@@ -195,24 +205,24 @@ impl Head {
     /// vectors. Only those rows of the weight have a gradient, all of them move on their moments.
     pub(crate) fn step_chosen(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],
     ) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
-            return self.step_chosen_on_gpu(by, hidden, items, grads);
+            return self.step_chosen_cuda(by, hidden, items, grads);
         }
         if !hidden.device().is_cpu() {
-            return self.step_chosen_composed(by, hidden, items, grads);
+            return self.step_chosen_reference(by, hidden, items, grads);
         }
         by_dtype!(hidden.dtype(), T => self.step_chosen_fused::<T>(by, &hidden.contiguous()?, items, grads))
     }
 
     fn step_chosen_fused<T: MutableStorage>(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],
@@ -267,9 +277,9 @@ fn single<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, Update};
-    use crate::ranks::Alone;
-    use crate::watch::Watch;
+    use super::{AdamStep, Head};
+    use crate::finite_check::FiniteCheck;
+    use crate::process_group::SingleProcess;
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
@@ -292,18 +302,18 @@ mod tests {
         let hidden = Tensor::from_vec(hidden, (10, 6), &Device::Cpu).unwrap();
         let targets: Vec<u32> = (0..10).map(|b| b * 13 % 150).collect();
         let scale: Vec<f64> = (0..10).map(|b| f64::from(b) * 0.01).collect();
-        let watch = Watch::none();
-        let by = |t| Update {
+        let watch = FiniteCheck::none();
+        let by = |t| AdamStep {
             adam: Adam::new(0.01),
             t,
             watch: &watch,
         };
         for t in 1..4 {
             let a = fused
-                .step(by(t), &hidden, &targets, &scale, &Alone)
+                .step(by(t), &hidden, &targets, &scale, &SingleProcess)
                 .unwrap();
             let b = composed
-                .step_composed(by(t), &hidden, &targets, &scale)
+                .step_reference(by(t), &hidden, &targets, &scale)
                 .unwrap();
             assert!((a.loss.unwrap() - b.loss.unwrap()).abs() < 1e-12);
             assert_close(&flat(&a.hidden), &flat(&b.hidden));
@@ -312,7 +322,7 @@ mod tests {
         assert_close(&flat(&fused.bias.param), &flat(&composed.bias.param));
         let a = fused.rank(&hidden, Some(&targets), 5).unwrap().unwrap();
         let b = composed
-            .rank_composed(&hidden, Some(&targets), 5)
+            .rank_reference(&hidden, Some(&targets), 5)
             .unwrap()
             .unwrap();
         assert_eq!(a.ranks, b.ranks);
@@ -331,8 +341,8 @@ mod tests {
         );
         let hidden: Tensor = hidden.unwrap();
         let (items, grads) = ([7, 39, 7, 0, 12], [0.5, -1.0, 0.25, 0.0, 2.0]);
-        let watch = Watch::none();
-        let by = |t| Update {
+        let watch = FiniteCheck::none();
+        let by = |t| AdamStep {
             adam: Adam::new(0.01),
             t,
             watch: &watch,
@@ -340,14 +350,17 @@ mod tests {
         for t in 1..4 {
             let a = fused.step_chosen(by(t), &hidden, &items, &grads).unwrap();
             let b = composed
-                .step_chosen_composed(by(t), &hidden, &items, &grads)
+                .step_chosen_reference(by(t), &hidden, &items, &grads)
                 .unwrap();
             assert_close(&flat(&a), &flat(&b));
         }
         assert_close(&flat(&fused.weight.param), &flat(&composed.weight.param));
         assert_close(&flat(&fused.bias.param), &flat(&composed.bias.param));
         let scores = fused.scores(&hidden, &items).unwrap();
-        assert_close(&scores, &composed.scores_composed(&hidden, &items).unwrap());
+        assert_close(
+            &scores,
+            &composed.scores_reference(&hidden, &items).unwrap(),
+        );
         let best = fused.best(&hidden).unwrap().unwrap();
         let every = |b: usize| {
             let row = hidden.narrow(0, b, 1).unwrap();
@@ -367,12 +380,14 @@ mod tests {
         let head = Head::new(20, 4, DType::F64, &Device::Cpu, 3, "head").unwrap();
         let before = flat(&head.weight.param);
         let hidden = Tensor::full(f64::NAN, (1, 4), &Device::Cpu).unwrap();
-        let by = Update {
+        let by = AdamStep {
             adam: Adam::new(0.1),
             t: 1,
-            watch: &Watch::none(),
+            watch: &FiniteCheck::none(),
         };
-        let step = head.step(by, &hidden, &[0], &[1.0], &Alone).unwrap();
+        let step = head
+            .step(by, &hidden, &[0], &[1.0], &SingleProcess)
+            .unwrap();
         assert!(step.loss.unwrap().is_nan());
         assert_eq!(before, flat(&head.weight.param));
     }

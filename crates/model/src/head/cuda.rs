@@ -5,7 +5,7 @@ use prl_kernels::head::gpu::Layer;
 use prl_kernels::rows::gpu::add_by_row;
 
 use super::{Head, HeadStep};
-use crate::slot::Update;
+use crate::param::AdamStep;
 
 impl Head {
     pub(super) fn layer(&self) -> Layer<'_> {
@@ -15,9 +15,9 @@ impl Head {
         }
     }
 
-    pub(super) fn step_on_gpu(
+    pub(super) fn step_cuda(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
@@ -35,9 +35,9 @@ impl Head {
         Ok(HeadStep { loss: None, hidden })
     }
 
-    pub(super) fn step_chosen_on_gpu(
+    pub(super) fn step_chosen_cuda(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],

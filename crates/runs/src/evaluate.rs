@@ -9,8 +9,8 @@ use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::{Case, Recommended, Report, Setting, TOP};
 
 use crate::error::{Error, Result};
-use crate::run::Run;
-use crate::trained::Trained;
+use crate::recommender::Recommender;
+use crate::run_dir::Run;
 
 /// What a model said of each case.
 pub struct Cases {
@@ -22,10 +22,10 @@ pub struct Cases {
     pub top: Vec<u32>,
 }
 
-/// Ranks the target of every row under a prompt, and keeps the `k` best items.
+/// ProcessGroup the target of every row under a prompt, and keeps the `k` best items.
 pub fn cases(
     run: &Run,
-    model: &Trained,
+    model: &Recommender,
     rows: &SplitExamples<'_>,
     ask: PromptSpec,
     batch: usize,
@@ -36,10 +36,10 @@ pub fn cases(
 }
 
 /// The same, looking up after each batch: nothing if it was asked to stop.
-pub(crate) fn cases_unless(
+pub fn cases_unless(
     stop: &AtomicBool,
     run: &Run,
-    model: &Trained,
+    model: &Recommender,
     rows: &SplitExamples<'_>,
     ask: PromptSpec,
     batch: usize,
@@ -119,7 +119,7 @@ pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamp
 /// a relative prompt.
 pub fn evaluate(
     run: &Run,
-    model: &Trained,
+    model: &Recommender,
     data: &Dataset,
     split: Split,
     ask: PromptSpec,

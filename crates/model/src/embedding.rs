@@ -7,14 +7,14 @@ use prl_kernels::rows::{gather, sum_by_row};
 use prl_kernels::storage::with;
 use prl_nn::Init;
 
-use crate::dtype::by_dtype;
 #[cfg(feature = "cuda")]
-use crate::slot::is_on_gpu;
-use crate::slot::{Slot, Update};
+use crate::device::is_on_gpu;
+use crate::dtype::by_dtype;
+use crate::param::{AdamParam, AdamStep};
 
 /// The item embedding: `[items + 1, dim]`, the last row being the pad's.
 pub(crate) struct Embedding {
-    pub(crate) slot: Slot,
+    pub(crate) slot: AdamParam,
 }
 
 impl Embedding {
@@ -30,7 +30,7 @@ impl Embedding {
         let values = Init::Normal(0.01)
             .values(&shape, &mut prl_seed::stream(seed, "embedding.weight", 0))?;
         Ok(Self {
-            slot: Slot::from_values(values, (items + 1, dim), dtype, device)?,
+            slot: AdamParam::from_values(values, (items + 1, dim), dtype, device)?,
         })
     }
 
@@ -53,7 +53,7 @@ impl Embedding {
     }
 
     /// Moves it under the gradient of those rows.
-    pub(crate) fn step(&self, by: Update<'_>, ids: &[u32], grad: &Tensor) -> Result<()> {
+    pub(crate) fn step(&self, by: AdamStep<'_>, ids: &[u32], grad: &Tensor) -> Result<()> {
         let table = self.slot.param.as_tensor();
         let width = table.dim(1)?;
         #[cfg(feature = "cuda")]
@@ -80,8 +80,8 @@ impl Embedding {
 
 #[cfg(test)]
 mod tests {
-    use super::{Embedding, Update};
-    use crate::watch::Watch;
+    use super::{AdamStep, Embedding};
+    use crate::finite_check::FiniteCheck;
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
@@ -97,10 +97,10 @@ mod tests {
         let grad = Tensor::from_vec(grad, (2, 2, 3), &Device::Cpu).unwrap();
         let dense = Embedding::new(5, 3, DType::F64, &Device::Cpu, 1).unwrap();
         for t in 1..4 {
-            let by = Update {
+            let by = AdamStep {
                 adam: Adam::new(0.01),
                 t,
-                watch: &Watch::none(),
+                watch: &FiniteCheck::none(),
             };
             table.step(by, &ids, &grad).unwrap();
             let index = Tensor::new(&ids, &Device::Cpu).unwrap();

@@ -5,8 +5,8 @@ use prl_dataset::{Kind, Windows, return_so_far};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::run::Run;
-use crate::trained::Trained;
+use crate::recommender::Recommender;
+use crate::run_dir::Run;
 
 /// An event of a session, by raw item id; `Id` is an owned or borrowed string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Recommendation {
 
 /// The answer to one session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
+pub struct Recommendations {
     /// Best first.
     pub items: Vec<Recommendation>,
     /// Raw ids of the session that the model has never seen; they were skipped.
@@ -64,9 +64,9 @@ pub struct PromptUsed {
 
 /// A session as the model knows it, and the prompt for what comes next.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub struct SessionState {
     /// Indices of the items that the model knows, oldest first.
-    pub known: Vec<u32>,
+    pub item_indices: Vec<u32>,
     /// Raw ids of the others.
     pub unknown_items: Vec<String>,
     /// What is asked, and what the model is to be fed.
@@ -75,7 +75,12 @@ pub struct State {
 
 impl Run {
     /// The state after a session, oldest event first. Unknown ids are named and skipped; `case` numbers the draw of eps.
-    pub fn state(&self, session: &[Event<impl AsRef<str>>], ask: PromptSpec, case: u64) -> State {
+    pub fn state(
+        &self,
+        session: &[Event<impl AsRef<str>>],
+        ask: PromptSpec,
+        case: u64,
+    ) -> SessionState {
         let (mut known, mut kinds, mut unknown_items) = (Vec::new(), Vec::new(), Vec::new());
         for event in session {
             match self.items().index(event.item.as_ref()) {
@@ -103,8 +108,8 @@ impl Run {
             value: prompts.returns[0],
             mean_return: self.returns().mean_at(step),
         };
-        State {
-            known,
+        SessionState {
+            item_indices: known,
             unknown_items,
             prompt,
         }
@@ -125,18 +130,18 @@ impl Run {
     /// from the empty state.
     pub fn recommend(
         &self,
-        model: &Trained,
+        model: &Recommender,
         session: &[Event<impl AsRef<str>>],
         ask: PromptSpec,
         k: usize,
-    ) -> Result<Answer> {
-        let State {
-            known,
+    ) -> Result<Recommendations> {
+        let SessionState {
+            item_indices,
             unknown_items,
             prompt,
         } = self.state(session, ask, 0);
         let mut windows = Windows::new(self.config().model.window);
-        windows.push(&known, self.items().len() as u32);
+        windows.push(&item_indices, self.items().len() as u32);
         let prompts = Prompts {
             returns: vec![prompt.value],
             steps: vec![prompt.step],
@@ -146,7 +151,7 @@ impl Run {
             .top
             .first()
             .map_or_else(Vec::new, |top| self.name(top));
-        Ok(Answer {
+        Ok(Recommendations {
             items,
             unknown_items,
             prompt: model.is_prompted().then_some(prompt),

@@ -10,21 +10,18 @@ use candle_core::{DType, Device};
 use prl_core::{PromptPosition, PromptSpec, Prompts, StepReturns};
 use prl_dataset::{Dataset, Discount, ItemMap, ReturnTable, SplitExamples};
 use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
+use prl_model::{Model, ModelSpec};
 
-use crate::baseline;
+use crate::baseline::load_baseline;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::model::{Model, Plan};
-use crate::returns::Returns;
-use crate::trained::Trained;
+use crate::format::{CONFIG, ITEMS, MAX_TEXT};
+use crate::recommender::Recommender;
+use crate::return_stats::Returns;
 
-pub(crate) const CONFIG: &str = "config.toml";
-pub(crate) const ITEMS: &str = "items.safetensors";
 const BEST: &str = "best";
 const CHECKPOINT: &str = "checkpoint";
-/// Bytes of `config.toml` and of `returns.json`; they have some thousand.
-pub(crate) const MOST_TEXT: u64 = 1 << 20;
 
 /// A run directory.
 pub struct Run {
@@ -37,7 +34,7 @@ pub struct Run {
 
 impl Run {
     /// Puts right what a killed process may have left in `dir`. For whoever holds its lock.
-    pub(crate) fn tidy(dir: &Path) -> Result<()> {
+    pub fn recover_run_dir(dir: &Path) -> Result<()> {
         for checkpoint in [BEST, CHECKPOINT] {
             finish_interrupted_rename(&dir.join(checkpoint))?;
         }
@@ -84,7 +81,7 @@ impl Run {
                 "no run here (config.toml is missing); make one with `prl train`",
             ));
         }
-        let text = String::from_utf8(read_at_most(&path, MOST_TEXT)?)
+        let text = String::from_utf8(read_at_most(&path, MAX_TEXT)?)
             .map_err(|e| Error::run(&path, e.to_string()))?;
         let config: Config = toml::from_str(&text).map_err(|e| Error::run(&path, e.to_string()))?;
         config
@@ -166,7 +163,7 @@ impl Run {
     }
 
     /// A model of the run's shape with its initial values.
-    pub(crate) fn fresh_model(&self, device: &Device) -> Result<Model> {
+    pub fn fresh_model(&self, device: &Device) -> Result<Model> {
         let Config {
             model,
             seed,
@@ -174,7 +171,7 @@ impl Run {
             ..
         } = &self.config;
         let (items, block, is_double) = (self.items.len(), self.config.block(), method.is_double());
-        let plan = Plan {
+        let plan = ModelSpec {
             dim: model.dim,
             items,
             block,
@@ -182,20 +179,20 @@ impl Run {
             seed: *seed,
             dtype: DType::F32,
         };
-        Model::new(model, &plan, device)
+        Ok(Model::new(model, &plan, device)?)
     }
 
     /// The trained recommender: the best weights.
-    pub fn load(&self, device: &Device) -> Result<Trained> {
+    pub fn load(&self, device: &Device) -> Result<Recommender> {
         if !self.config.method.is_neural() {
-            return Ok(Trained::Baseline(baseline::load(
+            return Ok(Recommender::Baseline(load_baseline(
                 self.config.method,
                 &self.best(),
             )?));
         }
         let model = self.fresh_model(device)?;
         self.best().load(&model)?;
-        Ok(Trained::Neural(Box::new(model)))
+        Ok(Recommender::Neural(Box::new(model)))
     }
 
     /// The model's name: the first 12 digits of its weights' SHA-256.
@@ -203,11 +200,13 @@ impl Run {
         Ok(self.best().hash()?[..12].to_owned())
     }
 
-    pub(crate) fn best(&self) -> Checkpoint {
+    /// The weights of the best validation.
+    pub fn best(&self) -> Checkpoint {
         Checkpoint::at(self.dir.join(BEST))
     }
 
-    pub(crate) fn checkpoint(&self) -> Checkpoint {
+    /// The state that a resumed training starts from.
+    pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint::at(self.dir.join(CHECKPOINT))
     }
 }

@@ -1,16 +1,15 @@
 //! `manifest.json` of a run: what was trained, on what, how it ended. Written last.
 
-use std::path::Path;
-
 use candle_core::Device;
 use prl_dataset::Dataset;
 use prl_fs::{read_at_most, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{MOST_JSON, Progress};
+use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
+use crate::format::{MAX_JSON, check_format};
 use crate::method::Method;
-use crate::run::Run;
+use crate::run_dir::Run;
 
 const FORMAT: &str = "prl-run";
 const VERSION: u32 = 1;
@@ -68,33 +67,11 @@ impl Machine {
         Self {
             processor: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             threads: rayon::current_num_threads(),
-            device: crate::device::describe(device).to_owned(),
+            device: prl_model::describe_device(device).to_owned(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
-}
-
-/// Refuses a manifest of another format, or of another version of it, and says what to do.
-pub(crate) fn check_format(
-    path: &Path,
-    manifest: &serde_json::Value,
-    format: &str,
-    version: u32,
-) -> Result<()> {
-    let (of, found) = (&manifest["format"], &manifest["format_version"]);
-    let what = match (of == format, found.as_u64()) {
-        (true, Some(n)) if n == u64::from(version) => return Ok(()),
-        (true, Some(n)) if n > u64::from(version) => {
-            format!(
-                "{format} version {n}, this build reads up to {version}; use the newer prl that wrote it"
-            )
-        }
-        _ => format!(
-            "format {of} version {found}, this build reads {format} {version}; train the run again"
-        ),
-    };
-    Err(Error::run(path, what))
 }
 
 impl Run {
@@ -105,13 +82,13 @@ impl Run {
             return Ok(None);
         }
         let damaged = |e: serde_json::Error| Error::run(&path, format!("{e}; train the run again"));
-        let value = serde_json::from_slice(&read_at_most(&path, MOST_JSON)?).map_err(damaged)?;
+        let value = serde_json::from_slice(&read_at_most(&path, MAX_JSON)?).map_err(damaged)?;
         check_format(&path, &value, FORMAT, VERSION)?;
         Ok(Some(serde_json::from_value(value).map_err(damaged)?))
     }
 
     /// Writes the manifest: the run is finished.
-    pub(crate) fn finish(
+    pub fn finish(
         &self,
         weights: &str,
         data: &Dataset,

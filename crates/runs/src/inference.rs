@@ -1,6 +1,6 @@
 //! A recommender in service: it is asked and never trained, so its output layer is laid out for small batches, once.
 //!
-//! On a CPU the lists come from that layout, bit for bit those of [`Trained::rank`]; elsewhere, and from baselines, they are
+//! On a CPU the lists come from that layout, bit for bit those of [`Recommender::rank`]; elsewhere, and from baselines, they are
 //! its longer lists with what was not wanted taken out.
 
 use prl_core::Prompts;
@@ -8,27 +8,30 @@ use prl_dataset::Windows;
 use prl_kernels::catalogue::{Among, Catalogue, Top, Wanted};
 
 use crate::error::Result;
-use crate::trained::Trained;
+use crate::recommender::Recommender;
 
 /// A recommender in service.
-pub struct Served {
-    trained: Trained,
+pub struct InferenceModel {
+    recommender: Recommender,
     catalogue: Option<Catalogue<f32>>,
 }
 
-impl Served {
+impl InferenceModel {
     /// Puts a recommender in service; on a CPU this keeps a second copy of its output layer.
-    pub fn new(trained: Trained) -> Result<Self> {
-        let catalogue = match &trained {
-            Trained::Neural(model) => model.catalogue()?,
-            Trained::Baseline(_) => None,
+    pub fn new(recommender: Recommender) -> Result<Self> {
+        let catalogue = match &recommender {
+            Recommender::Neural(model) => model.catalogue()?,
+            Recommender::Baseline(_) => None,
         };
-        Ok(Self { trained, catalogue })
+        Ok(Self {
+            recommender,
+            catalogue,
+        })
     }
 
     /// Whether it is fed a prompt.
     pub fn is_prompted(&self) -> bool {
-        self.trained.is_prompted()
+        self.recommender.is_prompted()
     }
 
     /// The best items for each window under its prompt, best first, equal scores by lower index.
@@ -38,12 +41,12 @@ impl Served {
         prompts: &Prompts,
         wanted: &[Wanted<'_>],
     ) -> Result<Vec<Top<f32>>> {
-        match (&self.trained, &self.catalogue) {
-            (Trained::Neural(model), Some(catalogue)) if !windows.is_empty() => model.with_hidden(
-                windows,
-                prompts,
-                |hidden| Ok(catalogue.top(hidden, wanted)?),
-            ),
+        match (&self.recommender, &self.catalogue) {
+            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => {
+                Ok(model.with_hidden(windows, prompts, |hidden| {
+                    Ok(catalogue.top(hidden, wanted)?)
+                })?)
+            }
             _ => self.filtered(windows, prompts, wanted),
         }
     }
@@ -59,7 +62,7 @@ impl Served {
             Among::Only(_) => 0,
         };
         let k = wanted.iter().map(room).max().unwrap_or(0);
-        let ranking = self.trained.rank(windows, prompts, None, k)?;
+        let ranking = self.recommender.rank(windows, prompts, None, k)?;
         let one = |((b, all), wanted): ((usize, Top<f32>), &Wanted<'_>)| match wanted.among {
             Among::AllBut(items) => {
                 let may = |item: &u32| items.binary_search(item).is_err();
@@ -71,7 +74,7 @@ impl Served {
             }
             Among::Only(items) => {
                 let (window, prompt) = row(windows, prompts, b);
-                let scores = self.trained.scores(&window, &prompt, items)?;
+                let scores = self.recommender.scores(&window, &prompt, items)?;
                 let mut top: Top<f32> = items.iter().copied().zip(scores).collect();
                 top.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 top.truncate(wanted.k);
@@ -108,14 +111,13 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
-    use crate::model::{Model, Plan};
     use candle_core::{DType, Device};
+    use prl_model::{Model, ModelConfig, ModelSpec};
 
     #[test]
     fn the_layout_and_the_filtered_lists_are_one() {
         let items = 150_u32;
-        let plan = Plan {
+        let plan = ModelSpec {
             dim: 8,
             items: 150,
             block: None,
@@ -123,12 +125,12 @@ mod tests {
             seed: 3,
             dtype: DType::F32,
         };
-        let shape = config::Model {
+        let shape = ModelConfig {
             dim: 8,
             window: 4,
-            ..config::Model::default()
+            ..ModelConfig::default()
         };
-        let served = Served::new(Trained::Neural(Box::new(
+        let served = InferenceModel::new(Recommender::Neural(Box::new(
             Model::new(&shape, &plan, &Device::Cpu).unwrap(),
         )))
         .unwrap();

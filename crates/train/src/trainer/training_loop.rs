@@ -9,31 +9,25 @@ use candle_core::Device;
 use prl_dataset::Dataset;
 use prl_fs::{append_synced, write_atomic};
 use prl_kernels::adam::Adam;
+use prl_model::{Model, ProcessGroup, StepTimes, TrainingBatch};
+use prl_runs::{Error, Progress, Recommender, Result, Run, RunManifest};
 
 use super::{Evaluation, Observer, Outcome, json_line, validate};
 use crate::batches::{Batches, ahead};
-use crate::checkpoint::Progress;
-use crate::double_q::Turns;
-use crate::error::{Error, Result};
-use crate::manifest::RunManifest;
-use crate::model::{Examples, Model};
-use crate::network::StepTimes;
-use crate::ranks::Ranks;
-use crate::run::Run;
-use crate::trained::Trained;
+use crate::network_schedule::NetworkSchedule;
 
 /// A model in training.
 pub(super) struct Trainer<'a> {
     run: &'a Run,
     data: &'a Dataset,
     per_epoch: u64,
-    model: Trained,
+    model: Recommender,
     adam: Adam,
-    turns: Turns,
+    turns: NetworkSchedule,
     progress: Progress,
     total: u64,
     device: &'a Device,
-    ranks: &'a Arc<dyn Ranks>,
+    group: &'a Arc<dyn ProcessGroup>,
 }
 
 impl<'a> Trainer<'a> {
@@ -43,13 +37,13 @@ impl<'a> Trainer<'a> {
         data: &'a Dataset,
         batches: &Batches<'_>,
         device: &'a Device,
-        ranks: &'a Arc<dyn Ranks>,
+        group: &'a Arc<dyn ProcessGroup>,
     ) -> Result<Self> {
         let config = run.config();
         let model = run
             .fresh_model(device)?
             .with_bf16_head(run.config().bf16_head)?
-            .over(Arc::clone(ranks))?;
+            .with_process_group(Arc::clone(group))?;
         let progress = if run.checkpoint().exists() {
             run.checkpoint().load(&model)?
         } else {
@@ -62,16 +56,16 @@ impl<'a> Trainer<'a> {
                 "epochs and max_steps must be at least 1".into(),
             ));
         }
-        if batches.rows() < ranks.size() {
-            let (rows, ranks) = (batches.rows(), ranks.size());
+        if batches.rows() < group.size() {
+            let (rows, ranks) = (batches.rows(), group.size());
             return Err(Error::Config(format!(
                 "{rows} training rows are too few for {ranks} ranks; start fewer"
             )));
         }
         let adam = Adam::new(config.lr.unwrap_or(0.005));
         let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
-        if ranks.is_first() {
-            let ranks = ranks.size();
+        if group.is_first() {
+            let ranks = group.size();
             if run.config().bf16_head && !prl_kernels::bf16::is_native() {
                 tracing::warn!(
                     "this processor has no AVX-512 BF16: without bf16_head it is quicker"
@@ -86,8 +80,8 @@ impl<'a> Trainer<'a> {
                 "training"
             );
         }
-        let model = Trained::Neural(Box::new(model));
-        let turns = Turns::after(progress.step, config.seed, config.method.is_double());
+        let model = Recommender::Neural(Box::new(model));
+        let turns = NetworkSchedule::after(progress.step, config.seed, config.method.is_double());
         let per_epoch = batches.per_epoch();
         let trainer = Self {
             run,
@@ -99,9 +93,9 @@ impl<'a> Trainer<'a> {
             progress,
             total,
             device,
-            ranks,
+            group,
         };
-        if ranks.is_first() {
+        if group.is_first() {
             trainer.rewind_metrics()?;
         }
         Ok(trainer)
@@ -120,8 +114,8 @@ impl<'a> Trainer<'a> {
         if let Some(interrupted) = outcome {
             return Ok(interrupted);
         }
-        let finished = self.ranks.is_first().then(|| self.finish()).transpose();
-        let manifest = match self.ranks.agree(finished)? {
+        let finished = self.group.is_first().then(|| self.finish()).transpose();
+        let manifest = match self.group.broadcast_result(finished)? {
             Some(manifest) => Some(manifest),
             None => self.run.manifest()?,
         };
@@ -143,7 +137,7 @@ impl<'a> Trainer<'a> {
     /// Trains on each step's batch until they end, the run is stale, or it is asked to stop: that outcome alone is returned.
     fn steps(
         &mut self,
-        batches: impl Iterator<Item = (u64, Examples)>,
+        batches: impl Iterator<Item = (u64, TrainingBatch)>,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<Option<Outcome>> {
@@ -155,10 +149,10 @@ impl<'a> Trainer<'a> {
         }
         for (t, examples) in batches {
             // One rank's word counts for all: the first knows what is stale, and a signal may reach any.
-            if self.ranks.total(f64::from(self.is_stale())) > 0.0 {
+            if self.group.total(f64::from(self.is_stale())) > 0.0 {
                 break;
             }
-            if self.ranks.total(f64::from(stop.load(Ordering::Relaxed))) > 0.0 {
+            if self.group.total(f64::from(stop.load(Ordering::Relaxed))) > 0.0 {
                 return self.interrupted(&mut clock).map(Some);
             }
             let turn = self.turns.next(t);
@@ -186,8 +180,8 @@ impl<'a> Trainer<'a> {
     /// Leaves a checkpoint where it is.
     fn interrupted(&mut self, clock: &mut Instant) -> Result<Outcome> {
         self.lap(clock);
-        let saved = self.ranks.is_first().then(|| self.save()).transpose();
-        self.ranks.agree(saved)?;
+        let saved = self.group.is_first().then(|| self.save()).transpose();
+        self.group.broadcast_result(saved)?;
         Ok(Outcome::Interrupted(self.progress.step))
     }
 
@@ -200,12 +194,12 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool> {
         self.compare()?;
         let done = self
-            .ranks
+            .group
             .is_first()
             .then(|| self.evaluate(clock, stop, observer))
             .transpose();
-        let is_cut_short = self.ranks.agree(done)? == Some(false);
-        Ok(self.ranks.total(f64::from(is_cut_short)) == 0.0)
+        let is_cut_short = self.group.broadcast_result(done)? == Some(false);
+        Ok(self.group.total(f64::from(is_cut_short)) == 0.0)
     }
 
     /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint; or `false`, if it was asked to stop.
@@ -216,7 +210,7 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
     ) -> Result<bool> {
         let val = validate(stop, self.run, &self.model, self.data);
-        let Some(val) = val.map_err(|e| e.at(self.progress.step, "in validation"))? else {
+        let Some(val) = val.map_err(|e| e.at_step(self.progress.step, "in validation"))? else {
             return Ok(false);
         };
         // A split without purchases is judged by its clicks.
@@ -259,17 +253,17 @@ impl<'a> Trainer<'a> {
     /// Sees that the ranks are still one model.
     fn compare(&self) -> Result<()> {
         let step = self.progress.step;
-        if self.ranks.is_alone() {
+        if self.group.is_alone() {
             return Ok(());
         }
         let prints = self
-            .ranks
-            .gather(&self.neural().fingerprint()?.to_le_bytes());
+            .group
+            .all_gather(&self.neural().fingerprint()?.to_le_bytes());
         match prints.iter().position(|print| *print != prints[0]) {
-            Some(rank) => Err(Error::Rank {
+            Some(rank) => Err(Error::Model(prl_model::Error::Rank {
                 rank,
                 what: format!("its weights at step {step} are not those of rank 0"),
-            }),
+            })),
             None => Ok(()),
         }
     }
@@ -309,8 +303,8 @@ impl<'a> Trainer<'a> {
 
     fn neural(&self) -> &Model {
         match &self.model {
-            Trained::Neural(model) => model,
-            Trained::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
+            Recommender::Neural(model) => model,
+            Recommender::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
         }
     }
 }

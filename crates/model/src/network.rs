@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
@@ -13,13 +12,12 @@ use prl_nn::{ForwardCtx, Params};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
-use crate::finite::first_strange;
+use crate::gradients::Gradients;
 use crate::head::Head;
-use crate::ranks::{Ranks, gather_rows, sum_tensors};
-use crate::slot::{Slot, Update};
+use crate::param::{AdamParam, AdamStep};
 
 /// The sizes of a network's ends, and where it lives.
-pub(crate) struct Ends<'a> {
+pub(crate) struct ModelDims<'a> {
     pub(crate) dim: usize,
     pub(crate) items: usize,
     pub(crate) seed: u64,
@@ -37,7 +35,7 @@ pub(crate) struct Network {
     /// Q(s, a) of the items as actions.
     pub(crate) critic: Option<Head>,
     /// Parameters of the middle, by name.
-    middle: BTreeMap<String, Slot>,
+    middle: BTreeMap<String, AdamParam>,
 }
 
 /// The hidden vectors of a batch in training, and what it takes to go back through them.
@@ -50,113 +48,15 @@ pub(crate) struct Forward<'a> {
     tape: Tape,
 }
 
-/// The gradients of a batch by all between the output layer and the embedding.
-pub(crate) struct Gradients<'a> {
-    /// By the parameters of the middle that have one.
-    middle: Vec<(&'a str, &'a Slot, Tensor)>,
-    /// The embedded items, and by their rows.
-    rows: Option<(Cow<'a, [u32]>, Tensor)>,
-}
-
-impl Gradients<'_> {
-    /// Each with the name of what it is by.
-    fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let middle = self.middle.iter().map(|(name, _, grad)| (*name, grad));
-        middle.chain(self.rows.iter().map(|(_, grad)| ("embedding.weight", grad)))
-    }
-
-    /// Whether all are finite.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] at `step` if one is not.
-    pub(crate) fn check(&self, step: u64) -> Result<()> {
-        let (names, tensors): (Vec<&str>, Vec<&Tensor>) = self.all().unzip();
-        let Some(strange) = first_strange(&tensors)? else {
-            return Ok(());
-        };
-        Err(Error::Diverged {
-            step,
-            cause: format!("the gradient of {} is not finite", names[strange]),
-        })
-    }
-
-    /// The whole batch's, when each rank has those of its share.
-    pub(crate) fn over(self, ranks: &dyn Ranks) -> Result<Self> {
-        if ranks.is_alone() {
-            return Ok(self);
-        }
-        let grads: Vec<Tensor> = self.middle.iter().map(|(.., grad)| grad.clone()).collect();
-        let sums = if grads.is_empty() {
-            grads
-        } else {
-            sum_tensors(ranks, &grads)?
-        };
-        let middle = self
-            .middle
-            .into_iter()
-            .zip(sums)
-            .map(|((name, slot, _), sum)| (name, slot, sum))
-            .collect();
-        let gathered = self
-            .rows
-            .map(|(ids, grad)| gather_rows(ranks, &ids, &grad))
-            .transpose()?;
-        Ok(Self {
-            middle,
-            rows: gathered.map(|(ids, grad)| (Cow::Owned(ids), grad)),
-        })
-    }
-}
-
-/// Where the time of training steps went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StepTimes {
-    /// Whether a GPU is waited for at the end of each part: otherwise its time shows where a step waits anyway.
-    pub is_exact: bool,
-    /// Embedding rows, encoder and prompt block, forward.
-    pub encoder: Duration,
-    /// The output layers: losses, gradients and their Adam steps.
-    pub head: Duration,
-    /// Back through prompt block and encoder.
-    pub backward: Duration,
-    /// Adam on the middle and the embedding.
-    pub adam: Duration,
-}
-
-/// Says how long it is since it was asked last.
-pub(crate) struct Clock {
-    last: Instant,
-    /// What is waited for.
-    device: Option<Device>,
-}
-
-impl Clock {
-    /// Begins now; laps wait for the device if there is one.
-    pub(crate) fn start(device: Option<Device>) -> Self {
-        Self {
-            last: Instant::now(),
-            device,
-        }
-    }
-
-    pub(crate) fn lap(&mut self, into: &mut Duration) -> candle_core::Result<()> {
-        if let Some(device) = &self.device {
-            device.synchronize()?;
-        }
-        *into += std::mem::replace(&mut self.last, Instant::now()).elapsed();
-        Ok(())
-    }
-}
-
 impl Network {
     /// A network with seeded initial values around an encoder of the caller's making.
     pub(crate) fn new(
         encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
         block: Option<PromptBlockConfig>,
         has_critic: bool,
-        ends: &Ends<'_>,
+        ends: &ModelDims<'_>,
     ) -> Result<Self> {
-        let Ends {
+        let ModelDims {
             dim,
             items,
             seed,
@@ -171,7 +71,7 @@ impl Network {
             .transpose()?;
         let slots = params
             .iter()
-            .map(|(name, var)| Ok((name.to_owned(), Slot::new(var.clone())?)));
+            .map(|(name, var)| Ok((name.to_owned(), AdamParam::new(var.clone())?)));
         let head = |name: &str| Head::new(items, width, dtype, device, seed, name);
         Ok(Self {
             embedding: Embedding::new(items, dim, dtype, device, seed)?,
@@ -286,9 +186,9 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then. A GPU's watch says that later.
-    pub(crate) fn take(&self, by: Update<'_>, step: u64, grads: &Gradients<'_>) -> Result<()> {
+    pub(crate) fn take(&self, by: AdamStep<'_>, step: u64, grads: &Gradients<'_>) -> Result<()> {
         let tensors: Vec<&Tensor> = grads.all().map(|(_, grad)| grad).collect();
-        if !by.watch.looks_at(&tensors)? {
+        if !by.watch.track(&tensors)? {
             grads.check(step)?;
         }
         let middle: Vec<_> = grads
@@ -296,7 +196,7 @@ impl Network {
             .iter()
             .map(|(_, slot, grad)| (*slot, grad.clone()))
             .collect();
-        Slot::step_all(by, &middle)?;
+        AdamParam::step_all(by, &middle)?;
         if let Some((ids, grad)) = &grads.rows {
             self.embedding.step(by, ids, grad)?;
         }
@@ -304,7 +204,7 @@ impl Network {
     }
 
     /// Every parameter with its moments, by name.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &Slot)> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &AdamParam)> {
         let heads = [("head", Some(&self.head)), ("critic", self.critic.as_ref())];
         let heads = heads
             .into_iter()

@@ -5,12 +5,12 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use prl_kernels::rank::{NotFinite, Ranking};
 
 use super::{Head, HeadStep};
-use crate::slot::Update;
+use crate::param::AdamStep;
 
 impl Head {
-    pub(super) fn step_composed(
+    pub(super) fn step_reference(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         targets: &[u32],
         scale: &[f64],
@@ -38,9 +38,9 @@ impl Head {
         })
     }
 
-    pub(super) fn step_chosen_composed(
+    pub(super) fn step_chosen_reference(
         &self,
-        by: Update<'_>,
+        by: AdamStep<'_>,
         hidden: &Tensor,
         items: &[u32],
         grads: &[f64],
@@ -53,7 +53,7 @@ impl Head {
         self.take(by, &loss.backward()?, &leaf)
     }
 
-    pub(super) fn scores_composed(&self, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
+    pub(super) fn scores_reference(&self, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
         self.chosen(hidden, items)?.to_dtype(DType::F64)?.to_vec1()
     }
 
@@ -65,7 +65,7 @@ impl Head {
     }
 
     /// Steps weight and bias; returns the gradient of the hidden vectors.
-    fn take(&self, by: Update<'_>, grads: &GradStore, leaf: &Var) -> Result<Tensor> {
+    fn take(&self, by: AdamStep<'_>, grads: &GradStore, leaf: &Var) -> Result<Tensor> {
         for slot in [&self.weight, &self.bias] {
             if let Some(grad) = grads.get(&slot.param) {
                 slot.step(by, grad)?;
@@ -84,7 +84,7 @@ impl Head {
             .broadcast_add(&self.bias.param)
     }
 
-    pub(super) fn rank_composed(
+    pub(super) fn rank_reference(
         &self,
         hidden: &Tensor,
         targets: Option<&[u32]>,

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use candle_core::Device;
-use prl_core::{
-    AttentionKeys, PromptBlockConfig, ResidualInput, ReturnScale, RewardCode, TargetReturn,
-};
+use prl_core::{AttentionKeys, PromptBlockConfig, TargetReturn};
 use prl_dataset::{Discount, ReturnRule, ReturnStatsSplit, Rewards};
-use prl_encoders::EncoderKind;
+use prl_model::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -25,7 +22,7 @@ pub struct Config {
     pub seed: u64,
     /// Passes over the training rows; the run ends after `epochs * floor(rows / batch_size)` steps.
     pub epochs: u64,
-    /// Ends the run earlier.
+    /// ModelDims the run earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
     /// Rows drawn at each step.
@@ -63,31 +60,7 @@ pub struct Config {
     /// What an event is worth.
     pub rewards: Rewards,
     /// The shape of the model.
-    pub model: Model,
-}
-
-/// The shape of a model: what a saved one must be rebuilt with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// The encoder.
-    pub encoder: EncoderKind,
-    /// Width of an embedded item.
-    pub dim: usize,
-    /// Items of a session that the encoder sees.
-    pub window: usize,
-    /// Dropout of the prompt block.
-    pub dropout: f64,
-    /// The unit in which returns are fed.
-    pub prompt_scale: ReturnScale,
-    /// What the attention's residual carries.
-    pub residual: ResidualInput,
-    /// What the state's token attends to: the prompt's tokens, or as in the code released for SASRec the encoder's outputs.
-    pub attention: AttentionKeys,
-    /// How a return becomes a token.
-    pub reward_code: RewardCode,
-    /// What the bias of the GRU's update gate begins as.
-    pub update_bias: f64,
+    pub model: ModelConfig,
 }
 
 impl Default for Config {
@@ -112,23 +85,7 @@ impl Default for Config {
             mu: 2.0,
             eps: 0.0,
             rewards: Rewards::default(),
-            model: Model::default(),
-        }
-    }
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self {
-            encoder: EncoderKind::ALL[0],
-            dim: 64,
-            window: 10,
-            dropout: 0.3,
-            prompt_scale: ReturnScale::default(),
-            residual: ResidualInput::default(),
-            attention: AttentionKeys::default(),
-            reward_code: RewardCode::default(),
-            update_bias: 1.0,
+            model: ModelConfig::default(),
         }
     }
 }
@@ -221,7 +178,7 @@ impl Config {
 
     /// The prompt block, if the method has one.
     pub fn block(&self) -> Option<PromptBlockConfig> {
-        let Model {
+        let ModelConfig {
             dropout,
             residual,
             attention: keys,
@@ -243,14 +200,4 @@ impl Config {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Config(e.to_string()))
     }
-}
-
-/// Refuses a head in bfloat16 where there is none.
-pub(crate) fn check_bf16_head(is_bf16: bool, device: &Device) -> Result<()> {
-    if is_bf16 && !device.is_cpu() {
-        return Err(Error::Config(
-            "bf16_head trains on a CPU only; use --device cpu, or leave it out".into(),
-        ));
-    }
-    Ok(())
 }

@@ -9,18 +9,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
 use prl_fs::{FileEntry, StagedDir, sha256_hex};
+use prl_model::{AdamParam, Model, is_finite};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::finite::is_finite;
-use crate::manifest::check_format;
-use crate::model::Model;
-use crate::slot::Slot;
+use crate::format::{MAX_JSON, check_format};
 
 const FORMAT: &str = "prl-checkpoint";
 const VERSION: u32 = 1;
-/// Bytes of a manifest; it has some hundred.
-pub(crate) const MOST_JSON: u64 = 1 << 20;
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -51,23 +47,23 @@ struct Manifest {
 }
 
 /// A checkpoint's directory.
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
     dir: PathBuf,
 }
 
 impl Checkpoint {
     /// At this directory, there or not.
-    pub(crate) fn at(dir: PathBuf) -> Self {
+    pub fn at(dir: PathBuf) -> Self {
         Self { dir }
     }
 
     /// Where it lies.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Whether one is there.
-    pub(crate) fn exists(&self) -> bool {
+    pub fn exists(&self) -> bool {
         self.dir.join(MANIFEST).exists()
     }
 
@@ -75,12 +71,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Diverged`] if one of them is not finite: the older checkpoint stays.
-    pub(crate) fn save(
-        &self,
-        model: &Model,
-        progress: &Progress,
-        with_moments: bool,
-    ) -> Result<String> {
+    pub fn save(&self, model: &Model, progress: &Progress, with_moments: bool) -> Result<String> {
         model.check(progress.step)?;
         let mut tensors = vec![(WEIGHTS, named(model, "", |s| &s.param)?)];
         if with_moments {
@@ -92,7 +83,7 @@ impl Checkpoint {
     }
 
     /// Saves the arrays of a baseline in the place of weights; returns their hash.
-    pub(crate) fn save_arrays(&self, arrays: HashMap<String, Tensor>) -> Result<String> {
+    pub fn save_arrays(&self, arrays: HashMap<String, Tensor>) -> Result<String> {
         self.write(vec![(WEIGHTS, arrays)], &Progress::default())
     }
 
@@ -148,7 +139,7 @@ impl Checkpoint {
                 "no checkpoint here; train the run first",
             ));
         }
-        Ok(prl_fs::read_at_most(&self.dir.join(MANIFEST), MOST_JSON)?)
+        Ok(prl_fs::read_at_most(&self.dir.join(MANIFEST), MAX_JSON)?)
     }
 
     fn read_files(&self, json: &[u8]) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {
@@ -184,7 +175,7 @@ impl Checkpoint {
     }
 
     /// Loads the weights into a model of the same shape, and its moments if there are any.
-    pub(crate) fn load(&self, model: &Model) -> Result<Progress> {
+    pub fn load(&self, model: &Model) -> Result<Progress> {
         let (manifest, files) = self.read()?;
         self.fill(model, &files, WEIGHTS, "", |s| &s.param)?;
         if files.contains_key(MOMENTS) {
@@ -195,7 +186,7 @@ impl Checkpoint {
     }
 
     /// SHA-256 of the weights.
-    pub(crate) fn hash(&self) -> Result<String> {
+    pub fn hash(&self) -> Result<String> {
         let (manifest, _) = self.read()?;
         let weights = manifest.files.into_iter().find(|f| f.name == WEIGHTS);
         weights
@@ -204,7 +195,7 @@ impl Checkpoint {
     }
 
     /// Loads the arrays of a baseline.
-    pub(crate) fn load_arrays(&self) -> Result<HashMap<String, Tensor>> {
+    pub fn load_arrays(&self) -> Result<HashMap<String, Tensor>> {
         let (_, files) = self.read()?;
         self.tensors(&files, WEIGHTS, &Device::Cpu)
     }
@@ -241,7 +232,7 @@ impl Checkpoint {
         files: &BTreeMap<String, Vec<u8>>,
         file: &str,
         prefix: &str,
-        which: impl Fn(&Slot) -> &Var,
+        which: impl Fn(&AdamParam) -> &Var,
     ) -> Result<()> {
         let tensors = self.tensors(files, file, model.device())?;
         for (name, slot) in model.slots() {
@@ -279,9 +270,9 @@ impl Checkpoint {
 fn named(
     model: &Model,
     prefix: &str,
-    which: impl Fn(&Slot) -> &Var,
+    which: impl Fn(&AdamParam) -> &Var,
 ) -> Result<HashMap<String, Tensor>> {
-    let cpu = |s: &Slot| which(s).as_tensor().detach().to_device(&Device::Cpu);
+    let cpu = |s: &AdamParam| which(s).as_tensor().detach().to_device(&Device::Cpu);
     model
         .slots()
         .map(|(name, slot)| Ok((format!("{prefix}{name}"), cpu(slot)?)))
@@ -293,13 +284,12 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::{Checkpoint, Progress};
-    use crate::error::Error;
-    use crate::model::{Model, Plan};
+    use prl_model::{Error, Model, ModelConfig, ModelSpec};
 
     #[test]
     fn what_is_not_finite_is_never_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let plan = Plan {
+        let plan = ModelSpec {
             dim: 4,
             items: 5,
             block: None,
@@ -307,7 +297,7 @@ mod tests {
             seed: 1,
             dtype: DType::F32,
         };
-        let model = Model::new(&crate::config::Model::default(), &plan, &Device::Cpu).unwrap();
+        let model = Model::new(&ModelConfig::default(), &plan, &Device::Cpu).unwrap();
         let saved = Checkpoint::at(dir.path().join("checkpoint"));
         let at = |step| Progress {
             step,
@@ -325,7 +315,7 @@ mod tests {
                 var.set(&Tensor::full(f32::INFINITY, var.shape(), &Device::Cpu).unwrap())
                     .unwrap();
                 let error = saved.save(&model, &at(2), true).unwrap_err();
-                let Error::Diverged { step: 2, cause } = error else {
+                let crate::Error::Model(Error::Diverged { step: 2, cause }) = error else {
                     panic!("{error}")
                 };
                 assert!(cause.contains(what) && cause.contains(name), "{cause}");

@@ -40,3 +40,9 @@ fn cuda(_: usize) -> Result<Device> {
 pub fn describe(device: &Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
+
+/// Whether the GPU's own kernels run on a tensor.
+#[cfg(feature = "cuda")]
+pub(crate) fn is_on_gpu(tensor: &Tensor) -> bool {
+    tensor.device().is_cuda() && prl_kernels::runs_on(tensor)
+}

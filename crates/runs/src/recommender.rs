@@ -5,21 +5,21 @@ use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_eval::pessimistic_rank;
 use prl_kernels::rank::Ranking;
+use prl_model::Model;
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::model::Model;
 
 /// A recommender, ready to be asked.
-pub enum Trained {
+pub enum Recommender {
     /// An encoder with its ends.
     Neural(Box<Model>),
     /// A baseline.
     Baseline(Box<dyn Baseline>),
 }
 
-impl Trained {
-    /// Ranks of the targets (if given) and the `k` best items for each window.
+impl Recommender {
+    /// ProcessGroup of the targets (if given) and the `k` best items for each window.
     pub fn rank(
         &self,
         windows: &Windows,
@@ -28,8 +28,8 @@ impl Trained {
         k: usize,
     ) -> Result<Ranking<f32>> {
         match self {
-            Trained::Neural(model) => model.rank(windows, prompts, targets, k),
-            Trained::Baseline(baseline) => rank_densely(baseline.as_ref(), windows, targets, k),
+            Recommender::Neural(model) => Ok(model.rank(windows, prompts, targets, k)?),
+            Recommender::Baseline(baseline) => rank_densely(baseline.as_ref(), windows, targets, k),
         }
     }
 
@@ -37,8 +37,8 @@ impl Trained {
     /// computes it.
     pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
         match self {
-            Trained::Neural(model) => model.scores(window, prompt, items),
-            Trained::Baseline(baseline) => {
+            Recommender::Neural(model) => Ok(model.scores(window, prompt, items)?),
+            Recommender::Baseline(baseline) => {
                 let scores = baseline.scores(history(window, 0));
                 Ok(items.iter().map(|&item| scores[item as usize]).collect())
             }
@@ -47,7 +47,7 @@ impl Trained {
 
     /// Whether it is fed a prompt.
     pub fn is_prompted(&self) -> bool {
-        matches!(self, Trained::Neural(model) if model.is_prompted())
+        matches!(self, Recommender::Neural(model) if model.is_prompted())
     }
 }
 

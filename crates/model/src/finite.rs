@@ -6,12 +6,12 @@ use num_traits::Float;
 use prl_kernels::Real;
 use prl_kernels::storage::with;
 
-use crate::dtype::by_dtype;
 #[cfg(feature = "cuda")]
-use crate::slot::is_on_gpu;
+use crate::device::is_on_gpu;
+use crate::dtype::by_dtype;
 
 /// Whether no element is NaN or infinite.
-pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
+pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     #[cfg(feature = "cuda")]
     if is_on_gpu(tensor) {
         return prl_kernels::gpu::are_finite(&[&tensor.contiguous()?]);
@@ -34,7 +34,7 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
 }
 
 /// The first of some tensors with an element that is NaN or infinite. A GPU is asked about all of them at once.
-pub(crate) fn first_strange(tensors: &[&Tensor]) -> Result<Option<usize>> {
+pub(crate) fn find_non_finite(tensors: &[&Tensor]) -> Result<Option<usize>> {
     #[cfg(feature = "cuda")]
     if tensors.iter().all(|tensor| is_on_gpu(tensor)) {
         let contiguous = tensors

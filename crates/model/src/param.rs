@@ -5,18 +5,20 @@ use prl_kernels::Real;
 use prl_kernels::adam::{Adam, Slots, Step, update, update_rows};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
 
-use crate::watch::Watch;
+#[cfg(feature = "cuda")]
+use crate::device::is_on_gpu;
+use crate::finite_check::FiniteCheck;
 
 /// How parameters move: by whose rule, at which step of theirs, and who watches.
 #[derive(Clone, Copy)]
-pub(crate) struct Update<'a> {
+pub(crate) struct AdamStep<'a> {
     pub(crate) adam: Adam,
     /// From 1.
     pub(crate) t: u64,
-    pub(crate) watch: &'a Watch,
+    pub(crate) watch: &'a FiniteCheck,
 }
 
-impl Update<'_> {
+impl AdamStep<'_> {
     /// Adam's factors at this step.
     pub(crate) fn step<T: Real>(&self) -> Step<T> {
         self.adam.step(self.t)
@@ -24,13 +26,16 @@ impl Update<'_> {
 }
 
 /// A parameter, its first and its second moment, all of one shape.
-pub(crate) struct Slot {
-    pub(crate) param: Var,
-    pub(crate) first: Var,
-    pub(crate) second: Var,
+pub struct AdamParam {
+    /// Its value.
+    pub param: Var,
+    /// Adam's first moment.
+    pub first: Var,
+    /// Adam's second moment.
+    pub second: Var,
 }
 
-impl Slot {
+impl AdamParam {
     /// With moments of zero.
     pub(crate) fn new(param: Var) -> Result<Self> {
         let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
@@ -55,28 +60,28 @@ impl Slot {
     }
 
     /// Moves it under a dense gradient.
-    pub(crate) fn step(&self, by: Update<'_>, grad: &Tensor) -> Result<()> {
+    pub(crate) fn step(&self, by: AdamStep<'_>, grad: &Tensor) -> Result<()> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(&self.param) {
             return Self::step_all(by, &[(self, grad.clone())]);
         }
         if !self.param.device().is_cpu() {
-            return self.step_composed(by.adam, by.t, grad);
+            return self.step_reference(by.adam, by.t, grad);
         }
         let grad = grad.contiguous()?;
         match self.param.dtype() {
             DType::F32 => with(&grad, |g: &[f32]| {
-                self.with_slots(|slots| update(by.step(), slots, g))
+                self.with_slices(|slots| update(by.step(), slots, g))
             }),
             DType::F64 => with(&grad, |g: &[f64]| {
-                self.with_slots(|slots| update(by.step(), slots, g))
+                self.with_slices(|slots| update(by.step(), slots, g))
             }),
             other => bail!("parameters are f32 or f64, not {other:?}"),
         }
     }
 
     /// Moves several parameters, each under its dense gradient: one launch on a GPU.
-    pub(crate) fn step_all(by: Update<'_>, slots: &[(&Self, Tensor)]) -> Result<()> {
+    pub(crate) fn step_all(by: AdamStep<'_>, slots: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
         if slots.iter().all(|(slot, _)| is_on_gpu(&slot.param)) {
             let grads = slots
@@ -102,11 +107,11 @@ impl Slot {
         grads: &[T],
     ) -> Result<()> {
         let width = self.param.dim(1)?;
-        self.with_slots(|slots| update_rows(step, slots, width, rows, grads))
+        self.with_slices(|slots| update_rows(step, slots, width, rows, grads))
     }
 
     /// Calls `f` with parameter and moments as slices. CPU only.
-    pub(crate) fn with_slots<T: MutableStorage, R>(
+    pub(crate) fn with_slices<T: MutableStorage, R>(
         &self,
         f: impl FnOnce(Slots<'_, T>) -> R,
     ) -> Result<R> {
@@ -124,7 +129,7 @@ impl Slot {
     }
 
     /// The same step from candle's operations, for devices the kernels do not run on.
-    fn step_composed(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
+    fn step_reference(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         let first = ((self.first.as_tensor() * adam.beta1)? + (grad * (1.0 - adam.beta1))?)?;
         let second =
@@ -137,22 +142,17 @@ impl Slot {
     }
 }
 
-/// Whether the GPU's own kernels run on a tensor.
-#[cfg(feature = "cuda")]
-pub(crate) fn is_on_gpu(tensor: &Tensor) -> bool {
-    tensor.device().is_cuda() && prl_kernels::runs_on(tensor)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Slot, Update, Watch};
+    use super::{AdamParam, AdamStep, FiniteCheck};
     use candle_core::{DType, Device, Tensor};
     use prl_kernels::adam::Adam;
 
     #[test]
     fn the_composed_step_is_the_fused_one() {
         let values: Vec<f64> = (0..12).map(|i| (0.7 * f64::from(i)).sin()).collect();
-        let slot = || Slot::from_values(values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap();
+        let slot =
+            || AdamParam::from_values(values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap();
         let (fused, composed) = (slot(), slot());
         for t in 1..5 {
             let grad = Tensor::from_vec(
@@ -163,17 +163,17 @@ mod tests {
             .unwrap();
             fused
                 .step(
-                    Update {
+                    AdamStep {
                         adam: Adam::new(0.01),
                         t,
-                        watch: &Watch::none(),
+                        watch: &FiniteCheck::none(),
                     },
                     &grad,
                 )
                 .unwrap();
-            composed.step_composed(Adam::new(0.01), t, &grad).unwrap();
+            composed.step_reference(Adam::new(0.01), t, &grad).unwrap();
         }
-        let flat = |s: &Slot| s.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let flat = |s: &AdamParam| s.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         for (a, b) in flat(&fused).iter().zip(flat(&composed)) {
             assert!((a - b).abs() < 1e-14);
         }

@@ -1,8 +1,9 @@
 //! One training on several ranks: processes that hold the same weights and take a share of every batch each.
 //!
 //! A rank sums its share's gradients with the others' and takes the same step as they do, so that weights are never sent:
-//! equal bits in, equal bits out. How ranks reach each other is not known here; [`Alone`] is the one that has no others.
+//! equal bits in, equal bits out. How ranks reach each other is not known here; [`SingleProcess`] is the one that has no others.
 
+use std::fmt::Display;
 use std::ops::Range;
 
 use bytemuck::Pod;
@@ -14,20 +15,20 @@ use crate::error::Error;
 
 /// This process among those that train together. Every rank makes the same calls in the same order, and each call waits for
 /// all of them; a rank that is lost must end the others.
-pub trait Ranks: Send + Sync {
+pub trait ProcessGroup: Send + Sync {
     /// Which one this is, from 0.
     fn rank(&self) -> usize;
     /// How many there are.
     fn size(&self) -> usize;
     /// Replaces each number by its sum over the ranks: the same bits on every rank.
-    fn sum(&self, numbers: Numbers<'_>);
+    fn all_reduce_sum(&self, numbers: Buffer<'_>);
     /// Every rank's bytes, in the order of the ranks.
-    fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
+    fn all_gather(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
 }
 
-/// Numbers to sum, of either type.
+/// Buffer to sum, of either type.
 #[derive(Debug)]
-pub enum Numbers<'a> {
+pub enum Buffer<'a> {
     /// In single precision.
     F32(&'a mut [f32]),
     /// In double precision.
@@ -36,9 +37,9 @@ pub enum Numbers<'a> {
 
 /// The only rank.
 #[derive(Clone, Copy, Debug)]
-pub struct Alone;
+pub struct SingleProcess;
 
-impl Ranks for Alone {
+impl ProcessGroup for SingleProcess {
     fn rank(&self) -> usize {
         0
     }
@@ -47,21 +48,21 @@ impl Ranks for Alone {
         1
     }
 
-    fn sum(&self, _: Numbers<'_>) {}
+    fn all_reduce_sum(&self, _: Buffer<'_>) {}
 
-    fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn all_gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         vec![bytes.to_vec()]
     }
 }
 
-impl dyn Ranks + '_ {
+impl dyn ProcessGroup + '_ {
     /// Whether there are no others.
-    pub(crate) fn is_alone(&self) -> bool {
+    pub fn is_alone(&self) -> bool {
         self.size() == 1
     }
 
     /// Refuses what runs on one rank only: SQN and SAC, and a GPU.
-    pub(crate) fn check(&self, is_double: bool, device: &Device) -> crate::Result<()> {
+    pub fn check(&self, is_double: bool, device: &Device) -> crate::Result<()> {
         let rule = |ok: bool, what: &str| {
             if ok {
                 Ok(())
@@ -80,18 +81,18 @@ impl dyn Ranks + '_ {
     }
 
     /// Whether this is the one that writes and validates.
-    pub(crate) fn is_first(&self) -> bool {
+    pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
     /// This rank's share of a batch of `n` rows.
-    pub(crate) fn share(&self, n: usize) -> Range<usize> {
+    pub fn share(&self, n: usize) -> Range<usize> {
         let (rank, size) = (self.rank(), self.size());
         rank * n / size..(rank + 1) * n / size
     }
 
     /// How many elements the ranks before this one hold of a tensor that has `n` here.
-    pub(crate) fn before(&self, n: usize) -> usize {
+    pub fn before(&self, n: usize) -> usize {
         gather(self, &[n as u64])[..self.rank()]
             .iter()
             .map(|&n| n as usize)
@@ -99,9 +100,9 @@ impl dyn Ranks + '_ {
     }
 
     /// The sum of one number over the ranks.
-    pub(crate) fn total(&self, x: f64) -> f64 {
+    pub fn total(&self, x: f64) -> f64 {
         let mut x = [x];
-        self.sum(Numbers::F64(&mut x));
+        self.all_reduce_sum(Buffer::F64(&mut x));
         x[0]
     }
 
@@ -109,8 +110,11 @@ impl dyn Ranks + '_ {
     ///
     /// # Errors
     /// This rank's own, or [`Error::Rank`] with the words of the first one that failed.
-    pub(crate) fn agree<T>(&self, result: crate::Result<T>) -> crate::Result<T> {
-        let said = self.gather(
+    pub fn broadcast_result<T, E: Display + From<Error>>(
+        &self,
+        result: std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let said = self.all_gather(
             result
                 .as_ref()
                 .err()
@@ -120,35 +124,35 @@ impl dyn Ranks + '_ {
         );
         let value = result?;
         match said.iter().position(|what| !what.is_empty()) {
-            Some(rank) => Err(Error::Rank {
+            Some(rank) => Err(E::from(Error::Rank {
                 rank,
                 what: String::from_utf8_lossy(&said[rank]).into_owned(),
-            }),
+            })),
             None => Ok(value),
         }
     }
 }
 
-/// The elements of a tensor type that [`Numbers`] knows.
+/// The elements of a tensor type that [`Buffer`] knows.
 pub(crate) trait Number: MutableStorage {
-    fn numbers(x: &mut [Self]) -> Numbers<'_>;
+    fn as_buffer(x: &mut [Self]) -> Buffer<'_>;
 }
 
 impl Number for f32 {
-    fn numbers(x: &mut [f32]) -> Numbers<'_> {
-        Numbers::F32(x)
+    fn as_buffer(x: &mut [f32]) -> Buffer<'_> {
+        Buffer::F32(x)
     }
 }
 
 impl Number for f64 {
-    fn numbers(x: &mut [f64]) -> Numbers<'_> {
-        Numbers::F64(x)
+    fn as_buffer(x: &mut [f64]) -> Buffer<'_> {
+        Buffer::F64(x)
     }
 }
 
 /// Everyone's numbers in a row. One rank's need not be as many as another's.
-fn gather<T: Pod>(ranks: &dyn Ranks, values: &[T]) -> Vec<T> {
-    let everyones = ranks.gather(bytemuck::cast_slice(values));
+fn gather<T: Pod>(group: &dyn ProcessGroup, values: &[T]) -> Vec<T> {
+    let everyones = group.all_gather(bytemuck::cast_slice(values));
     everyones
         .iter()
         .flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, T>(bytes))
@@ -156,7 +160,7 @@ fn gather<T: Pod>(ranks: &dyn Ranks, values: &[T]) -> Vec<T> {
 }
 
 /// The sums of some tensors over the ranks, in one call; at least one tensor, all of one type, on the CPU.
-pub(crate) fn sum_tensors(ranks: &dyn Ranks, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn sum_tensors(group: &dyn ProcessGroup, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     let flat = Tensor::cat(
         &tensors
             .iter()
@@ -166,7 +170,7 @@ pub(crate) fn sum_tensors(ranks: &dyn Ranks, tensors: &[Tensor]) -> Result<Vec<T
     )?;
     let summed = by_dtype!(flat.dtype(), T => {
         let mut values = flat.to_vec1::<T>()?;
-        ranks.sum(T::numbers(&mut values));
+        group.all_reduce_sum(T::as_buffer(&mut values));
         Tensor::from_vec(values, flat.shape(), &Device::Cpu)?
     });
     let mut at = 0;
@@ -182,13 +186,13 @@ pub(crate) fn sum_tensors(ranks: &dyn Ranks, tensors: &[Tensor]) -> Result<Vec<T
 
 /// The rows of every rank one below the other: their ids, and their gradient `[ids, width]`.
 pub(crate) fn gather_rows(
-    ranks: &dyn Ranks,
+    group: &dyn ProcessGroup,
     ids: &[u32],
     grad: &Tensor,
 ) -> Result<(Vec<u32>, Tensor)> {
-    let ids = gather(ranks, ids);
+    let ids = gather(group, ids);
     let (values, shape) = (grad.flatten_all()?, (ids.len(), grad.dim(D::Minus1)?));
     by_dtype!(values.dtype(), T => {
-        Ok((ids, Tensor::from_vec(gather(ranks, &values.to_vec1::<T>()?), shape, &Device::Cpu)?))
+        Ok((ids, Tensor::from_vec(gather(group, &values.to_vec1::<T>()?), shape, &Device::Cpu)?))
     })
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
-use prl_baselines::Critic;
+use candle_core::{DType, Device, Var};
 use prl_core::{PromptBlockConfig, Prompts};
-use prl_dataset::{NextStates, Windows};
+use prl_dataset::Windows;
 use prl_encoders::{SessionEncoder, Shape};
 use prl_kernels::adam::Adam;
 use prl_kernels::catalogue::Catalogue;
@@ -14,14 +13,17 @@ use prl_kernels::storage::with;
 use prl_nn::{ForwardCtx, Params};
 use rand::RngCore;
 
-use crate::config;
-use crate::double_q::{self, Turn};
+use crate::config::{self, ModelConfig};
 use crate::error::{Error, Result};
 use crate::finite::{is_finite, sum_of_bits};
-use crate::network::{Clock, Ends, Network, StepTimes};
-use crate::ranks::{Alone, Ranks};
-use crate::slot::{Slot, Update};
-use crate::watch::Watch;
+use crate::finite_check::FiniteCheck;
+use crate::head::HeadOutput;
+use crate::network::{ModelDims, Network};
+use crate::param::{AdamParam, AdamStep};
+use crate::process_group::{ProcessGroup, SingleProcess};
+use crate::q_learning;
+use crate::timing::{Clock, StepTimes};
+use crate::training_batch::TrainingBatch;
 
 /// A trainable recommender.
 pub struct Model {
@@ -29,45 +31,7 @@ pub struct Model {
     networks: Vec<Network>,
     seed: u64,
     device: Device,
-    ranks: Arc<dyn Ranks>,
-}
-
-/// What a model learns from at a step.
-#[derive(Clone, Debug, Default)]
-pub struct Examples {
-    /// The states.
-    pub windows: Windows,
-    /// What is said beside them.
-    pub prompts: Prompts,
-    /// The items to predict `[B]`.
-    pub targets: Vec<u32>,
-    /// The weight of each example's cross-entropy in the loss `[B]`, the mean's 1 / B included.
-    pub scale: Vec<f64>,
-    /// What the actions brought, for SQN and SAC.
-    pub transitions: Option<Transitions>,
-}
-
-/// The other half of a batch of transitions.
-#[derive(Clone, Debug, Default)]
-pub struct Transitions {
-    /// The reward of each action `[B]`.
-    pub rewards: Vec<f64>,
-    /// The states after them.
-    pub next: NextStates,
-    /// Discount of the Q-value of the next state.
-    pub gamma: f64,
-    /// SAC's critic, which weighs the cross-entropy; SQN has none.
-    pub critic: Option<Critic>,
-}
-
-/// Where the output layers went in a step.
-pub(crate) struct Descent {
-    /// The cross-entropy, unless the step's watch will know it.
-    pub(crate) cross_entropy: Option<f64>,
-    /// What else there is to the loss.
-    pub(crate) beside: f64,
-    /// The loss's gradient by the hidden vectors.
-    pub(crate) gradient: Tensor,
+    group: Arc<dyn ProcessGroup>,
 }
 
 /// A loss that is a number.
@@ -82,9 +46,31 @@ fn finite(step: u64, loss: f64) -> Result<f64> {
     }
 }
 
+/// Whose turn a training step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MainNetwork {
+    /// The step, from 1.
+    pub step: u64,
+    /// The network that learns.
+    pub main: usize,
+    /// Its own steps, this one counted: each network's Adam has its own time.
+    pub optimizer_step: u64,
+}
+
+impl MainNetwork {
+    /// Step `step` of a model of one network.
+    pub fn single(step: u64) -> Self {
+        Self {
+            step,
+            main: 0,
+            optimizer_step: step,
+        }
+    }
+}
+
 /// How a model is made around an encoder.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct ModelSpec {
     /// Width of an embedded item.
     pub dim: usize,
     /// Items of the catalogue.
@@ -101,14 +87,14 @@ pub struct Plan {
 
 impl Model {
     /// A model with one of this build's encoders.
-    pub fn new(shape: &config::Model, plan: &Plan, device: &Device) -> Result<Self> {
+    pub fn new(config: &ModelConfig, plan: &ModelSpec, device: &Device) -> Result<Self> {
         let size = Shape {
-            dim: shape.dim,
-            window: shape.window,
-            update_bias: shape.update_bias,
+            dim: config.dim,
+            window: config.window,
+            update_bias: config.update_bias,
         };
         Self::with_encoder(
-            |params| shape.encoder.build(size, params.scope("encoder")),
+            |params| config.encoder.build(size, params.scope("encoder")),
             plan,
             device,
         )
@@ -117,10 +103,10 @@ impl Model {
     /// A model around an encoder of the caller's own.
     pub fn with_encoder(
         encoder: impl Fn(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
-        plan: &Plan,
+        plan: &ModelSpec,
         device: &Device,
     ) -> Result<Self> {
-        let Plan {
+        let ModelSpec {
             dim,
             items,
             block,
@@ -133,7 +119,7 @@ impl Model {
                 &encoder,
                 block,
                 is_double,
-                &Ends {
+                &ModelDims {
                     dim,
                     items,
                     seed,
@@ -152,7 +138,7 @@ impl Model {
             networks,
             seed,
             device: device.clone(),
-            ranks: Arc::new(Alone),
+            group: Arc::new(SingleProcess),
         })
     }
 
@@ -161,13 +147,13 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Config`] for what runs on one rank only: SQN and SAC, and a GPU.
-    pub fn over(self, ranks: Arc<dyn Ranks>) -> Result<Self> {
-        ranks.check(self.networks.len() == 2, &self.device)?;
-        Ok(Self { ranks, ..self })
+    pub fn with_process_group(self, group: Arc<dyn ProcessGroup>) -> Result<Self> {
+        group.check(self.networks.len() == 2, &self.device)?;
+        Ok(Self { group, ..self })
     }
 
     /// The same model trained with what its output layer multiplies rounded to bfloat16
-    /// ([`Config::bf16_head`](crate::Config::bf16_head)), or not; of an `f64` one nothing is.
+    /// (the setting `bf16_head`), or not; of an `f64` one nothing is.
     ///
     /// # Errors
     /// [`Error::Config`] on a GPU.
@@ -198,8 +184,8 @@ impl Model {
     pub fn step(
         &self,
         adam: Adam,
-        turn: Turn,
-        examples: &Examples,
+        turn: MainNetwork,
+        examples: &TrainingBatch,
         times: &mut StepTimes,
     ) -> Result<f64> {
         let pass = self.pass(turn);
@@ -207,10 +193,10 @@ impl Model {
         let mut clock = Clock::start(times.is_exact.then(|| self.device.clone()));
         let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
         let (hidden, targets) = (forward.hidden.detach(), &examples.targets);
-        let watch = Watch::over(&hidden)?;
-        let by = Update {
+        let watch = FiniteCheck::over(&hidden)?;
+        let by = AdamStep {
             adam,
-            t: turn.taken,
+            t: turn.optimizer_step,
             watch: &watch,
         };
         clock.lap(&mut times.encoder)?;
@@ -218,9 +204,9 @@ impl Model {
             None => {
                 let step = main
                     .head
-                    .step(by, &hidden, targets, &examples.scale, &*self.ranks)?;
+                    .step(by, &hidden, targets, &examples.scale, &*self.group)?;
                 clock.lap(&mut times.head)?;
-                Descent {
+                HeadOutput {
                     cross_entropy: step.loss,
                     beside: 0.0,
                     gradient: step.hidden,
@@ -228,22 +214,24 @@ impl Model {
             }
             Some(transitions) => {
                 let other = self.networks.get(1 - turn.main).unwrap_or(main);
-                let both = double_q::Pair { main, other };
+                let both = q_learning::Pair { main, other };
                 let critique =
                     both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
-                let critique = critique.map_err(|e| e.at(turn.step, "among the Q-values"))?;
+                let critique = critique.map_err(|e| e.at_step(turn.step, "among the Q-values"))?;
                 let step = both.step(by, turn.step, &hidden, examples, transitions, &critique)?;
                 clock.lap(&mut times.head)?;
                 step
             }
         };
-        let Descent {
+        let HeadOutput {
             cross_entropy,
             beside,
             gradient,
         } = descent;
         let loss = finite(turn.step, cross_entropy.unwrap_or_default() + beside)?;
-        let grads = main.backward(forward, gradient)?.over(&*self.ranks)?;
+        let grads = main
+            .backward(forward, gradient)?
+            .with_process_group(&*self.group)?;
         clock.lap(&mut times.backward)?;
         main.take(by, turn.step, &grads)?;
         let Some(seen) = watch.read()? else {
@@ -259,16 +247,16 @@ impl Model {
     }
 
     /// The pass of a step: a rank's dropout masks are its share of those of the whole batch.
-    fn pass(&self, turn: Turn) -> ForwardCtx {
+    fn pass(&self, turn: MainNetwork) -> ForwardCtx {
         let pass = ForwardCtx::train(self.seed, turn.step);
-        if self.ranks.is_alone() {
+        if self.group.is_alone() {
             return pass;
         }
-        let ranks = Arc::clone(&self.ranks);
-        pass.sharing(move |n| ranks.before(n))
+        let group = Arc::clone(&self.group);
+        pass.sharing(move |n| group.before(n))
     }
 
-    /// Ranks of the targets (if given) and the `k` best items for each window under its prompt.
+    /// ProcessGroup of the targets (if given) and the `k` best items for each window under its prompt.
     pub fn rank(
         &self,
         windows: &Windows,
@@ -305,12 +293,12 @@ impl Model {
     }
 
     /// The output layer laid out for small batches; `None` where the kernels do not run.
-    pub(crate) fn catalogue(&self) -> Result<Option<Catalogue<f32>>> {
+    pub fn catalogue(&self) -> Result<Option<Catalogue<f32>>> {
         Ok(self.networks[0].head.catalogue()?)
     }
 
     /// Calls `f` with the hidden vectors `[B, width]`, on a CPU.
-    pub(crate) fn with_hidden<R>(
+    pub fn with_hidden<R>(
         &self,
         windows: &Windows,
         prompts: &Prompts,
@@ -323,7 +311,7 @@ impl Model {
     }
 
     /// Refuses weights and moments that are not finite, as those of a training that has diverged at `step`.
-    pub(crate) fn check(&self, step: u64) -> Result<()> {
+    pub fn check(&self, step: u64) -> Result<()> {
         for (name, slot) in self.slots() {
             for (what, var) in [
                 ("weights", &slot.param),
@@ -342,7 +330,7 @@ impl Model {
     }
 
     /// A number that two models with other weights or moments hardly share.
-    pub(crate) fn fingerprint(&self) -> Result<u64> {
+    pub fn fingerprint(&self) -> Result<u64> {
         let mut print = 0_u64;
         for (_, slot) in self.slots() {
             for var in [&slot.param, &slot.first, &slot.second] {
@@ -354,7 +342,7 @@ impl Model {
     }
 
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &Slot)> {
+    pub fn slots(&self) -> impl Iterator<Item = (String, &AdamParam)> {
         let prefixed = self.networks.iter().zip(["", "second."]);
         prefixed.flat_map(|(network, prefix)| {
             network

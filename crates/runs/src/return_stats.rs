@@ -7,7 +7,7 @@ use prl_fs::{FileEntry, read_at_most, sha256_hex, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::run::{CONFIG, ITEMS, MOST_TEXT};
+use crate::format::{CONFIG, ITEMS, MAX_TEXT};
 
 const NAME: &str = "returns.json";
 
@@ -52,7 +52,7 @@ impl Returns {
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(NAME);
         let damaged = |what: &str| Error::run(&path, format!("{what}; train the run again"));
-        let read: Self = serde_json::from_slice(&read_at_most(&path, MOST_TEXT)?)
+        let read: Self = serde_json::from_slice(&read_at_most(&path, MAX_TEXT)?)
             .map_err(|e| damaged(&e.to_string()))?;
         let check = read.check.clone();
         let read = read.sealed().map_err(|e| damaged(&e.to_string()))?;

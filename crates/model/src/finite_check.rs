@@ -3,24 +3,24 @@
 use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use crate::slot::is_on_gpu;
+use crate::device::is_on_gpu;
 
 /// Where the kernels of a GPU run, the loss of a step, and whether that and the gradients are finite: updates see to it there
 /// that nothing moves otherwise. Elsewhere there is nothing to watch, as everything is known at once.
-pub(crate) struct Watch {
+pub(crate) struct FiniteCheck {
     #[cfg(feature = "cuda")]
     pub(crate) on_gpu: Option<prl_kernels::gpu::Watch>,
 }
 
 /// What was seen.
-pub(crate) struct Seen {
+pub(crate) struct StepStatus {
     /// The sum of the cross-entropies.
     pub(crate) loss: f64,
     /// Whether it and the gradients are finite.
     pub(crate) is_finite: bool,
 }
 
-impl Watch {
+impl FiniteCheck {
     /// Over a step of a batch of hidden vectors `[B, width]`.
     pub(crate) fn over(hidden: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
@@ -45,7 +45,7 @@ impl Watch {
     }
 
     /// Looks at gradients; whether it does, and [`read`](Self::read) will tell.
-    pub(crate) fn looks_at(&self, tensors: &[&Tensor]) -> Result<bool> {
+    pub(crate) fn track(&self, tensors: &[&Tensor]) -> Result<bool> {
         #[cfg(feature = "cuda")]
         if let Some(watch) = &self.on_gpu {
             let tensors = tensors
@@ -60,11 +60,11 @@ impl Watch {
     }
 
     /// Waits for the step; nothing if there was nothing to watch.
-    pub(crate) fn read(&self) -> Result<Option<Seen>> {
+    pub(crate) fn read(&self) -> Result<Option<StepStatus>> {
         #[cfg(feature = "cuda")]
         if let Some(watch) = &self.on_gpu {
             let (loss, is_finite) = watch.read()?;
-            return Ok(Some(Seen { loss, is_finite }));
+            return Ok(Some(StepStatus { loss, is_finite }));
         }
         Ok(None)
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::method::Method;
 
 /// What a baseline remembers of a dataset, by name.
-pub(crate) fn fit(method: Method, data: &Dataset) -> Result<HashMap<String, Tensor>> {
+pub fn fit_baseline(method: Method, data: &Dataset) -> Result<HashMap<String, Tensor>> {
     let popularity = Popularity::fit(data);
     let mut arrays = HashMap::from([("popularity".to_owned(), array(popularity.counts())?)]);
     if method == Method::SessionKnn {
@@ -29,7 +29,7 @@ fn array<T: WithDType>(values: &[T]) -> Result<Tensor> {
 }
 
 /// The baseline saved in a checkpoint.
-pub(crate) fn load(method: Method, saved: &Checkpoint) -> Result<Box<dyn Baseline>> {
+pub(crate) fn load_baseline(method: Method, saved: &Checkpoint) -> Result<Box<dyn Baseline>> {
     let arrays = saved.load_arrays()?;
     let get = |name: &str| {
         let missing = || {

@@ -1,0 +1,58 @@
+//! The hyperparameters of a model.
+
+use candle_core::Device;
+use prl_core::{AttentionKeys, ResidualInput, ReturnScale, RewardCode};
+use prl_encoders::EncoderKind;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The shape of a model: what a saved one must be rebuilt with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The encoder.
+    pub encoder: EncoderKind,
+    /// Width of an embedded item.
+    pub dim: usize,
+    /// Items of a session that the encoder sees.
+    pub window: usize,
+    /// Dropout of the prompt block.
+    pub dropout: f64,
+    /// The unit in which returns are fed.
+    pub prompt_scale: ReturnScale,
+    /// What the attention's residual carries.
+    pub residual: ResidualInput,
+    /// What the state's token attends to: the prompt's tokens, or as in the code released for SASRec the encoder's outputs.
+    pub attention: AttentionKeys,
+    /// How a return becomes a token.
+    pub reward_code: RewardCode,
+    /// What the bias of the GRU's update gate begins as.
+    pub update_bias: f64,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            encoder: EncoderKind::ALL[0],
+            dim: 64,
+            window: 10,
+            dropout: 0.3,
+            prompt_scale: ReturnScale::default(),
+            residual: ResidualInput::default(),
+            attention: AttentionKeys::default(),
+            reward_code: RewardCode::default(),
+            update_bias: 1.0,
+        }
+    }
+}
+
+/// Refuses a head in bfloat16 where there is none.
+pub fn check_bf16_head(is_bf16: bool, device: &Device) -> Result<()> {
+    if is_bf16 && !device.is_cpu() {
+        return Err(Error::Config(
+            "bf16_head trains on a CPU only; use --device cpu, or leave it out".into(),
+        ));
+    }
+    Ok(())
+}

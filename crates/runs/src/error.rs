@@ -1,0 +1,91 @@
+//! Errors of run directories, training and inference.
+
+use std::path::{Path, PathBuf};
+
+/// The result of an operation on a run.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed training, evaluation or recommendation, or an unreadable run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A prepared dataset could not be read.
+    #[error(transparent)]
+    Data(#[from] prl_dataset::Error),
+    /// A storage operation failed.
+    #[error(transparent)]
+    Fs(#[from] prl_fs::Error),
+    /// The model could not be built, trained or evaluated.
+    #[error(transparent)]
+    Model(#[from] prl_model::Error),
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// Metrics could not be computed.
+    #[error(transparent)]
+    Eval(#[from] prl_eval::Error),
+    /// A score of a baseline is NaN.
+    #[error(transparent)]
+    NanScore(#[from] prl_eval::NanScore),
+    /// A file operation failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// A setting is invalid.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// A run directory is missing, incomplete or damaged.
+    #[error("{}: {what}", path.display())]
+    Run {
+        /// The file or directory.
+        path: PathBuf,
+        /// The problem and its remedy.
+        what: String,
+    },
+    /// A split of the dataset has no examples.
+    #[error("the {split} split of {} holds no event; prepare more data or another split", path.display())]
+    EmptySplit {
+        /// The dataset.
+        path: PathBuf,
+        /// The split's name.
+        split: &'static str,
+    },
+    /// The dataset is not the one that the run was trained on.
+    #[error("{} is dataset {found}, but the run was trained on {expected}; name the right one with --data", path.display())]
+    OtherDataset {
+        /// The dataset that was opened.
+        path: PathBuf,
+        /// Its hash.
+        found: String,
+        /// The hash in the run.
+        expected: String,
+    },
+}
+
+impl Error {
+    /// Adds the path to an error of the operating system.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    }
+
+    /// A problem of a run's file or directory.
+    pub fn run(path: &Path, what: impl Into<String>) -> Error {
+        Error::Run {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    /// Turns non-finite scores into the divergence of a training at `step`; other errors are
+    /// returned unchanged.
+    pub fn at_step(self, step: u64, during: &str) -> Error {
+        match self {
+            Error::Model(e) => Error::Model(e.at_step(step, during)),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Run directories: what a training writes, and the recommender that is loaded from it.
+//!
+//! A run directory holds the settings, the item ids, the mean returns of the training sessions,
+//! checkpoints and a manifest: everything that a recommendation needs. The prepared dataset is
+//! needed for evaluation only.
+
+mod baseline;
+mod checkpoint;
+mod config;
+mod error;
+mod evaluate;
+mod format;
+mod inference;
+mod manifest;
+mod method;
+mod recommend;
+mod recommender;
+mod return_stats;
+mod run_dir;
+
+pub use baseline::fit_baseline;
+pub use candle_core::Device;
+pub use checkpoint::{Checkpoint, Progress};
+pub use config::Config;
+pub use error::{Error, Result};
+pub use evaluate::{Cases, cases, cases_unless, evaluate, report, rows};
+pub use inference::InferenceModel;
+pub use manifest::{Machine, RunManifest};
+pub use method::Method;
+pub use prl_kernels::catalogue::{Among, Top, Wanted};
+pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
+pub use recommender::Recommender;
+pub use run_dir::Run;

@@ -1,0 +1,70 @@
+//! The network that each training step updates.
+
+use prl_model::MainNetwork;
+use rand::RngCore;
+
+/// Deals the turns. Who is main at a step is a function of the seed and the step alone.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkSchedule {
+    seed: u64,
+    is_double: bool,
+    optimizer_steps: [u64; 2],
+}
+
+impl NetworkSchedule {
+    /// After so many steps.
+    pub(crate) fn after(steps: u64, seed: u64, is_double: bool) -> Self {
+        let mut turns = Self {
+            seed,
+            is_double,
+            optimizer_steps: [0; 2],
+        };
+        (1..=steps).for_each(|step| _ = turns.next(step));
+        turns
+    }
+
+    /// The turn of `step`; steps must be dealt in order.
+    pub(crate) fn next(&mut self, step: u64) -> MainNetwork {
+        let draw = || prl_seed::stream(self.seed, "main", step).next_u32() as usize % 2;
+        let main = if self.is_double { draw() } else { 0 };
+        self.optimizer_steps[main] += 1;
+        MainNetwork {
+            step,
+            main,
+            optimizer_step: self.optimizer_steps[main],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MainNetwork, NetworkSchedule};
+
+    #[test]
+    fn turns_are_fair_repeat_and_go_on_after_any_step() {
+        let deal = |turns: &mut NetworkSchedule, steps: std::ops::RangeInclusive<u64>| {
+            steps
+                .map(|step| turns.next(step))
+                .collect::<Vec<MainNetwork>>()
+        };
+        let all = deal(&mut NetworkSchedule::after(0, 3, true), 1..=1000);
+        assert_eq!(
+            deal(&mut NetworkSchedule::after(400, 3, true), 401..=1000),
+            all[400..]
+        );
+        let second = all.iter().filter(|turn| turn.main == 1).count() as u64;
+        assert!((400..600).contains(&second), "{second}");
+        let last = |main| {
+            all.iter()
+                .rev()
+                .find(|turn| turn.main == main)
+                .unwrap()
+                .optimizer_step
+        };
+        assert_eq!((last(0), last(1)), (1000 - second, second));
+        assert_eq!(
+            deal(&mut NetworkSchedule::after(2, 3, false), 3..=3),
+            [MainNetwork::single(3)]
+        );
+    }
+}
