@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use prl_encoders::EncoderKind;
 use prl_model::{ProcessGroup, SingleProcess};
 use prl_runs::{Config, Method};
-use prl_train::{Evaluation, Observer, Outcome, train_over};
+use prl_train::{Evaluation, Observer, Outcome, Trainer};
 use toml::Value;
 
 use crate::exit::{Interrupted, Usage};
@@ -233,15 +233,12 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
     })?;
     let is_first = ranks.rank() == 0;
     let mut bar = Bar::new(is_first.then_some(began));
-    let outcome = train_over(
-        ranks,
-        &config,
-        &args.out,
-        &device,
-        args.resume,
-        &STOP,
-        &mut bar,
-    )?;
+    let outcome = Trainer::new(&config, &args.out)
+        .device(&device)
+        .resume(args.resume)
+        .process_group(ranks)
+        .stop_flag(&STOP)
+        .run(&mut bar)?;
     bar.bar.finish_and_clear();
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let out = args.out.display();

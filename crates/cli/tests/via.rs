@@ -27,15 +27,11 @@ fn train(dir: &Path, method: Method) -> PathBuf {
         200,
     ));
     (config.method, config.max_steps) = (method, Some(100));
-    prl_train::train(
-        &config,
-        &out,
-        &Device::Cpu,
-        false,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
-    .unwrap();
+    prl_train::Trainer::new(&config, &out)
+        .device(&Device::Cpu)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap();
     out
 }
 

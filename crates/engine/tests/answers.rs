@@ -25,15 +25,11 @@ fn trained(method: Method) -> tempfile::TempDir {
     let mut config = common::quick(common::ring(dir.path(), 200));
     (config.method, config.max_steps) = (method, Some(60));
     let out = dir.path().join("run");
-    prl_train::train(
-        &config,
-        &out,
-        &Device::Cpu,
-        false,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
-    .unwrap();
+    prl_train::Trainer::new(&config, &out)
+        .device(&Device::Cpu)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap();
     dir
 }
 

@@ -1,4 +1,5 @@
-//! The ranks of a run's test cases, as `prl evaluate --cases` writes them: one line a case, in one order on one dataset.
+//! Ranks of a run's test cases, as `prl evaluate --cases` writes them: one line per case, in the same
+//! order for all runs on a dataset.
 
 use std::fs;
 use std::path::Path;
@@ -9,23 +10,24 @@ use prl_eval::Case;
 
 const HEADER: &str = "session,kind,rank";
 
-/// Test cases and the sessions they are of.
-#[derive(Debug, PartialEq, Eq)]
+/// Test cases with their sessions.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cases {
-    /// The number of each case's session.
+    /// Session number of each case.
     pub sessions: Vec<u32>,
-    /// The cases.
+    /// Cases.
     pub cases: Vec<Case>,
 }
 
 impl Cases {
-    /// Reads them from a file.
+    /// Reads cases from a file.
     ///
     /// # Errors
-    /// If a line is not a case.
+    /// If the file cannot be read or a line is invalid.
     pub fn read(path: &Path) -> Result<Self> {
-        let at = || format!("failed to read {}", path.display());
-        Self::parse(&fs::read_to_string(path).with_context(at)?).with_context(at)
+        let failed = || format!("failed to read {}", path.display());
+        let text = fs::read_to_string(path).with_context(failed)?;
+        Self::parse(&text).with_context(failed)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -34,13 +36,10 @@ impl Cases {
             lines.next() == Some(HEADER),
             "the first line is not {HEADER}"
         );
-        let mut all = Self {
-            sessions: Vec::new(),
-            cases: Vec::new(),
-        };
+        let mut all = Self::default();
         for (i, line) in lines.enumerate() {
-            let (session, case) =
-                parse_line(line).with_context(|| format!("line {}: `{line}` is no case", i + 2))?;
+            let (session, case) = parse_line(line)
+                .with_context(|| format!("line {}: `{line}` is not a case", i + 2))?;
             all.sessions.push(session);
             all.cases.push(case);
         }
@@ -50,20 +49,17 @@ impl Cases {
 
 fn parse_line(line: &str) -> Option<(u32, Case)> {
     let mut fields = line.split(',');
-    let (session, kind, rank) = (fields.next()?, fields.next()?, fields.next()?);
-    let kind = match kind {
+    let session = fields.next()?.parse().ok()?;
+    let kind = match fields.next()? {
         "click" => Kind::Click,
         "purchase" => Kind::Purchase,
         _ => return None,
     };
-    let case = Case {
-        kind,
-        rank: rank.parse().ok()?,
-    };
-    fields
-        .next()
-        .is_none()
-        .then_some((session.parse().ok()?, case))
+    let rank = fields.next()?.parse().ok()?;
+    match fields.next() {
+        Some(_) => None,
+        None => Some((session, Case { kind, rank })),
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cases_are_read_in_their_order() {
+    fn parse_keeps_order() {
         let cases = Cases::parse("session,kind,rank\n7,click,12\n7,purchase,1\n").unwrap();
         assert_eq!(cases.sessions, [7, 7]);
         assert_eq!(
@@ -90,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_case_is_named() {
+    fn invalid_line_is_named_in_error() {
         for bad in ["7,view,1", "7,click", "7,click,1,2", "7,click,-1", ""] {
             let error = Cases::parse(&format!("session,kind,rank\n{bad}\n"))
                 .unwrap_err()
                 .to_string();
-            assert_eq!(error, format!("line 2: `{bad}` is no case"));
+            assert_eq!(error, format!("line 2: `{bad}` is not a case"));
         }
         assert!(Cases::parse("rank\n").is_err());
     }

@@ -2,8 +2,8 @@
 //! other code.
 //!
 //! A binary built from this repository is named by a hash of its sources: the same sources get the
-//! same name on every machine, with or without a GPU. A changed comment changes the name too, as
-//! there is no safe way to tell which changes matter. Any other binary is named by a hash of its
+//! same name on every machine, with or without a GPU. A changed comment changes the name too, as it
+//! cannot be decided safely which changes matter. Any other binary is named by a hash of its
 //! bytes.
 
 use std::fs;
@@ -19,11 +19,12 @@ use crate::workspace::Workspace;
 
 /// Git path specifications of the sources of `prl`. Crates that it does not contain are excluded:
 /// a change of a page or a test does not change a result.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     ":(glob)crates/*/src/**",
     ":(glob)crates/*/Cargo.toml",
     ":(glob)Cargo.toml",
     ":(glob)Cargo.lock",
+    ":(exclude)crates/bench",
     ":(exclude)crates/experiments",
     ":(exclude)crates/report",
     ":(exclude)crates/testkit",

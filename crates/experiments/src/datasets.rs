@@ -1,24 +1,28 @@
-//! The datasets: the real logs where they are, stand-ins made up where they are not, prepared once.
+//! Datasets of the experiments: real logs if they are present, synthetic stand-ins otherwise, each
+//! prepared once.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::files::read_json;
+use crate::fingerprint::fingerprint;
 use crate::prl_binary::{LockedLog, PrlBinary};
-use crate::run_spec::fingerprint;
 use crate::schedule::Scale;
 use crate::workspace::Workspace;
 
+/// File of a prepared dataset that is written last: a dataset that has it is complete.
+const MANIFEST: &str = "manifest.json";
+
 /// A public log that the paper uses.
 pub struct Source {
-    /// As `prl` names it, and its folder.
+    /// Name in the flags of `prl`, and of its directory.
     pub name: &'static str,
-    /// As the paper names it.
+    /// Name in the paper.
     pub title: &'static str,
-    /// The raw files, each with the flag of `prl prepare` that takes it.
+    /// Raw files as (flag of `prl prepare`, file name).
     files: &'static [(&'static str, &'static str)],
     /// Sessions of the stand-in at quick scale.
     quick_sessions: u64,
@@ -43,42 +47,42 @@ pub const SOURCES: [Source; 2] = [
     },
 ];
 
-/// One of the logs, prepared.
+/// A prepared dataset of a log.
 pub struct Dataset {
-    /// Which log it is, or stands in for.
+    /// Log that it is, or stands in for.
     pub source: &'static Source,
-    /// Where it lies.
+    /// Directory.
     pub dir: PathBuf,
-    /// What it holds.
+    /// Contents.
     pub manifest: Manifest,
 }
 
-/// What is read of a prepared dataset's `manifest.json`.
+/// Fields of a prepared dataset's `manifest.json` that reports need.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
-    /// Its hash.
+    /// Hash of the dataset.
     pub dataset: String,
-    /// Where the events come from.
+    /// Origin of the events.
     pub source: Origin,
-    /// The paper's Table 1.
+    /// Counts of the whole dataset: the paper's Table 1.
     pub counts: BeforeAndAfter,
-    /// The same for each split.
+    /// Counts of each split, by name.
     pub splits: BTreeMap<String, Counts>,
 }
 
-/// Where events come from.
+/// Origin of a dataset's events.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Origin {
-    /// Whether they are made up.
+    /// Whether `prl synth` generated them.
     pub synthetic: bool,
 }
 
 /// Counts before and after the filter of long sessions.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BeforeAndAfter {
-    /// As the paper counts them.
+    /// Counts as the paper reports them.
     pub before_length_filter: Counts,
-    /// What is learned from.
+    /// Counts of the data that is trained on.
     pub after_length_filter: Counts,
 }
 
@@ -92,51 +96,60 @@ pub struct Counts {
     pub purchases: u64,
 }
 
-impl Dataset {
-    /// Finds or makes the raw files and prepares them under `data`, unless that is done. A pack has it prepared.
+/// Directories of raw and of prepared data.
+pub struct DatasetDirs {
+    /// Real raw files, in one directory per log.
+    pub raw: PathBuf,
+    /// Prepared datasets, and the raw files of stand-ins.
+    pub prepared: PathBuf,
+}
+
+impl DatasetDirs {
+    /// Opens the prepared dataset of a log. In a repository, raw files are synthesized and prepared
+    /// first if necessary; a bundle contains prepared datasets only.
+    ///
+    /// # Errors
+    /// If raw files are incomplete, or synthesis or preparation fails.
     pub fn open(
+        &self,
         workspace: &Workspace,
         source: &'static Source,
-        raw: &Path,
-        data: &Path,
         scale: Scale,
         prl: &PrlBinary,
-    ) -> Result<Self> {
-        let real = raw.join(source.name);
-        let dir = if let Some(bundle) = workspace.bundle() {
-            bundle.dataset(source.name)?
-        } else if source.is_in(&real)? {
-            let dir = data.join(format!(
-                "{}-{}",
-                source.name,
-                fingerprint(&source.look(&real)?)
-            ));
-            source.prepare(&real, &dir, prl)?;
-            dir
-        } else {
-            let flags = source.synth_flags(scale);
-            let name = format!(
-                "{}-synthetic-{}",
-                source.name,
-                fingerprint(&format!("{} {flags:?}", prl.code))
-            );
-            let (made, dir) = (data.join("raw").join(&name), data.join(name));
-            source.make_up(&made, &dir, flags, prl)?;
-            source.prepare(&made, &dir, prl)?;
-            dir
+    ) -> Result<Dataset> {
+        let dir = match workspace.bundle() {
+            Some(bundle) => bundle.dataset(source.name)?,
+            None => self.prepare(source, scale, prl)?,
         };
-        let path = dir.join("manifest.json");
-        let manifest =
-            fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        let manifest = serde_json::from_slice(&manifest);
-        Ok(Self {
+        Ok(Dataset {
             source,
-            manifest: manifest.with_context(|| format!("failed to read {}", path.display()))?,
+            manifest: read_json(&dir.join(MANIFEST))?,
             dir,
         })
     }
 
-    /// Whether it is made up.
+    /// Prepares a log unless that is done; returns the dataset's directory.
+    fn prepare(&self, source: &Source, scale: Scale, prl: &PrlBinary) -> Result<PathBuf> {
+        let raw = self.raw.join(source.name);
+        if source.is_in(&raw)? {
+            let state = fingerprint(&source.file_state(&raw)?);
+            let dir = self.prepared.join(format!("{}-{state}", source.name));
+            source.prepare(&raw, &dir, prl)?;
+            return Ok(dir);
+        }
+        let flags = source.synth_flags(scale);
+        let settings = fingerprint(&format!("{} {flags:?}", prl.code));
+        let name = format!("{}-synthetic-{settings}", source.name);
+        let synthesized = self.prepared.join("raw").join(&name);
+        let dir = self.prepared.join(name);
+        source.synthesize(&synthesized, &dir, flags, prl)?;
+        source.prepare(&synthesized, &dir, prl)?;
+        Ok(dir)
+    }
+}
+
+impl Dataset {
+    /// Whether its events are synthetic.
     pub fn is_synthetic(&self) -> bool {
         self.manifest.source.synthetic
     }
@@ -150,62 +163,66 @@ impl Dataset {
         }
     }
 
-    /// What is stamped on every page that it had a part in.
+    /// Warning at the top of every page with results on synthetic data.
     pub fn stamp(&self) -> Option<String> {
         let title = self.source.title;
         self.is_synthetic().then(|| {
-            format!("# SYNTHETIC DATA: made up by `prl synth`, NOT {title}. Nothing here is a result on {title}.\n\n")
+            format!(
+                "# SYNTHETIC DATA: made up by `prl synth`, NOT {title}. Nothing here is a result \
+                 on {title}.\n\n"
+            )
         })
     }
 
-    /// Rows to learn from.
-    pub fn training_rows(&self) -> u64 {
-        self.rows("train")
-    }
-
-    /// Rows of a split: every event is one.
+    /// Examples of a split: one per event.
     pub fn rows(&self, split: &str) -> u64 {
-        self.manifest
-            .splits
-            .get(split)
-            .map_or(0, |split| split.clicks + split.purchases)
+        match self.manifest.splits.get(split) {
+            Some(counts) => counts.clicks + counts.purchases,
+            None => 0,
+        }
     }
 }
 
 impl Source {
-    /// Whether its raw files are in a folder: all, or none.
+    /// Whether a directory contains its raw files.
+    ///
+    /// # Errors
+    /// If it contains some of them only.
     fn is_in(&self, dir: &Path) -> Result<bool> {
-        let (there, missing): (Vec<&str>, Vec<&str>) = self
-            .files
-            .iter()
-            .map(|&(_, file)| file)
-            .partition(|file| dir.join(file).exists());
-        if !there.is_empty() && !missing.is_empty() {
-            let (there, missing) = (there.join(", "), missing.join(", "));
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
+        for &(_, file) in self.files {
+            if dir.join(file).exists() {
+                present.push(file);
+            } else {
+                missing.push(file);
+            }
+        }
+        if !present.is_empty() && !missing.is_empty() {
             bail!(
-                "{} holds {there} but not {missing}; put it there, or take the rest away",
-                dir.display()
+                "{} holds {} but not {}; add it, or remove the rest",
+                dir.display(),
+                present.join(", "),
+                missing.join(", ")
             );
         }
         Ok(missing.is_empty())
     }
 
-    /// What tells a raw log from another without reading it.
-    fn look(&self, dir: &Path) -> Result<String> {
-        let mut look = String::new();
+    /// Paths, sizes and modification times of the raw files: identify a log without reading it.
+    fn file_state(&self, dir: &Path) -> Result<String> {
+        let mut state = String::new();
         for (_, file) in self.files {
             let path = dir.join(file);
-            let at = || format!("failed to read {}", path.display());
-            let about = path.metadata().with_context(at)?;
-            let path = path.canonicalize().with_context(at)?;
-            look.push_str(&format!(
+            let failed = || format!("failed to read {}", path.display());
+            let metadata = path.metadata().with_context(failed)?;
+            state += &format!(
                 "{} {} {:?}\n",
-                path.display(),
-                about.len(),
-                about.modified()?
-            ));
+                path.canonicalize().with_context(failed)?.display(),
+                metadata.len(),
+                metadata.modified()?
+            );
         }
-        Ok(look)
+        Ok(state)
     }
 
     fn synth_flags(&self, scale: Scale) -> Vec<String> {
@@ -216,62 +233,61 @@ impl Source {
         flags
     }
 
-    /// Makes the raw files up, unless they or what is prepared from them are there.
-    fn make_up(
+    /// Generates raw files in `raw`, unless they exist or `prepared` is complete.
+    fn synthesize(
         &self,
-        made: &Path,
+        raw: &Path,
         prepared: &Path,
         flags: Vec<String>,
         prl: &PrlBinary,
     ) -> Result<()> {
-        let mut log = LockedLog::open(&made.with_extension("log"))?;
-        // A kill between two files leaves the first alone; making both again gives the same bytes.
-        if is_prepared(prepared) || self.files.iter().all(|(_, file)| made.join(file).exists()) {
+        let mut log = LockedLog::open(&raw.with_extension("log"))?;
+        // A kill between two files leaves only the first. Generating both again is safe: the same
+        // flags give the same bytes.
+        let is_complete = self.files.iter().all(|(_, file)| raw.join(file).exists());
+        if is_prepared(prepared) || is_complete {
             return Ok(());
         }
         eprintln!("no {} log: making a SYNTHETIC stand-in", self.title);
         let mut args = vec!["synth".to_owned()];
         args.extend(flags);
-        args.extend(["--out".to_owned(), made.display().to_string()]);
+        args.extend(["--out".to_owned(), raw.display().to_string()]);
         prl.call(&mut log, args)
-            .with_context(|| format!("failed to make a stand-in of {}", self.title))
-            .map(drop)
+            .with_context(|| format!("failed to make a stand-in of {}", self.title))?;
+        Ok(())
     }
 
+    /// Prepares raw files into `out`, unless that is done.
     fn prepare(&self, raw: &Path, out: &Path, prl: &PrlBinary) -> Result<()> {
         let mut log = LockedLog::open(&out.with_extension("log"))?;
         if is_prepared(out) {
             return Ok(());
         }
         eprintln!("preparing {}", self.title);
-        let mut args = vec![
-            "prepare".to_owned(),
-            "--source".to_owned(),
-            self.name.to_owned(),
-        ];
-        args.extend(
-            self.files.iter().flat_map(|(flag, file)| {
-                [(*flag).to_owned(), raw.join(file).display().to_string()]
-            }),
-        );
+        let mut args = vec!["prepare".to_owned(), "--source".to_owned()];
+        args.push(self.name.to_owned());
+        for (flag, file) in self.files {
+            args.extend([(*flag).to_owned(), raw.join(file).display().to_string()]);
+        }
         args.extend(["--out".to_owned(), out.display().to_string()]);
         prl.call(&mut log, args)
-            .with_context(|| format!("failed to prepare {}", self.title))
-            .map(drop)
+            .with_context(|| format!("failed to prepare {}", self.title))?;
+        Ok(())
     }
 }
 
-/// The manifest comes last, so a dataset that has one is whole.
 fn is_prepared(dir: &Path) -> bool {
-    dir.join("manifest.json").exists()
+    dir.join(MANIFEST).exists()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn half_a_log_is_no_log() {
+    fn incomplete_raw_files_are_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let rc15 = &SOURCES[0];
         assert!(!rc15.is_in(dir.path()).unwrap());
@@ -286,12 +302,12 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_log_is_another() {
+    fn file_state_changes_with_content() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("events.csv"), "a").unwrap();
-        let first = SOURCES[1].look(dir.path()).unwrap();
-        assert_eq!(first, SOURCES[1].look(dir.path()).unwrap());
+        let first = SOURCES[1].file_state(dir.path()).unwrap();
+        assert_eq!(first, SOURCES[1].file_state(dir.path()).unwrap());
         fs::write(dir.path().join("events.csv"), "ab").unwrap();
-        assert_ne!(first, SOURCES[1].look(dir.path()).unwrap());
+        assert_ne!(first, SOURCES[1].file_state(dir.path()).unwrap());
     }
 }

@@ -1,49 +1,43 @@
-//! Which device each of the runs at a time gets: several GPUs are taken in turn.
+//! Assignment of devices to concurrent runs: several GPUs are used in turn.
 
 use std::process::Command;
 
-/// The devices of `jobs` runs at a time. `cuda` alone is spread over the GPUs that are there.
-pub fn of_jobs(device: &str, jobs: usize) -> Vec<String> {
-    let gpus = if device == "cuda" { gpus() } else { 1 };
-    in_turn(device, jobs, gpus)
+/// Devices of `jobs` concurrent runs. `cuda` without an index is spread over the visible GPUs.
+pub fn assign(device: &str, jobs: usize) -> Vec<String> {
+    let gpus = if device == "cuda" { count_gpus() } else { 1 };
+    round_robin(device, jobs, gpus)
 }
 
-fn in_turn(device: &str, jobs: usize, gpus: usize) -> Vec<String> {
-    let name = |job: usize| {
-        if device == "cuda" && gpus > 1 {
+fn round_robin(device: &str, jobs: usize, gpus: usize) -> Vec<String> {
+    let mut devices = Vec::new();
+    for job in 0..jobs {
+        devices.push(if device == "cuda" && gpus > 1 {
             format!("cuda:{}", job % gpus)
         } else {
             device.to_owned()
-        }
-    };
-    (0..jobs).map(name).collect()
-}
-
-/// The GPUs that a process may use.
-fn gpus() -> usize {
-    let list = Command::new("nvidia-smi")
-        .arg("-L")
-        .output()
-        .ok()
-        .filter(|output| output.status.success());
-    let list = list
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
-    visible(&list, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
-}
-
-/// Of those that `nvidia-smi -L` lists, the ones that the environment leaves visible.
-fn visible(list: &str, chosen: Option<&str>) -> usize {
-    let there = list.lines().filter(|line| line.starts_with("GPU ")).count();
-    match chosen {
-        Some(chosen) => there.min(
-            chosen
-                .split(',')
-                .filter(|gpu| !gpu.trim().is_empty())
-                .count(),
-        ),
-        None => there,
+        });
     }
+    devices
+}
+
+/// Number of GPUs that a child process can use.
+fn count_gpus() -> usize {
+    let list = match Command::new("nvidia-smi").arg("-L").output() {
+        Ok(output) if output.status.success() => output.stdout,
+        _ => Vec::new(),
+    };
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    count_visible(&String::from_utf8_lossy(&list), visible.as_deref())
+}
+
+/// Number of GPUs in the output of `nvidia-smi -L` that `CUDA_VISIBLE_DEVICES` admits.
+fn count_visible(list: &str, visible: Option<&str>) -> usize {
+    let present = list.lines().filter(|line| line.starts_with("GPU ")).count();
+    let Some(visible) = visible else {
+        return present;
+    };
+    let named = visible.split(',').filter(|gpu| !gpu.trim().is_empty());
+    present.min(named.count())
 }
 
 #[cfg(test)]
@@ -51,22 +45,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_go_round_the_gpus() {
+    fn jobs_are_spread_over_gpus() {
         assert_eq!(
-            in_turn("cuda", 5, 2),
+            round_robin("cuda", 5, 2),
             ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
         );
-        assert_eq!(in_turn("cuda", 2, 1), ["cuda", "cuda"]);
-        assert_eq!(in_turn("cuda:1", 2, 4), ["cuda:1", "cuda:1"]);
-        assert_eq!(of_jobs("cpu", 1), ["cpu"]);
+        assert_eq!(round_robin("cuda", 2, 1), ["cuda", "cuda"]);
+        assert_eq!(round_robin("cuda:1", 2, 4), ["cuda:1", "cuda:1"]);
+        assert_eq!(assign("cpu", 1), ["cpu"]);
     }
 
     #[test]
-    fn gpus_are_counted_as_they_are_seen() {
+    fn only_visible_gpus_are_counted() {
         let list = "GPU 0: Some Model (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: MIG-2)\nGPU 1: Some Model (UUID: GPU-3)\n";
-        assert_eq!(visible(list, None), 2);
-        assert_eq!(visible(list, Some("1")), 1);
-        assert_eq!(visible(list, Some("")), 0);
-        assert_eq!(visible("", None), 0);
+        assert_eq!(count_visible(list, None), 2);
+        assert_eq!(count_visible(list, Some("1")), 1);
+        assert_eq!(count_visible(list, Some("")), 0);
+        assert_eq!(count_visible("", None), 0);
     }
 }

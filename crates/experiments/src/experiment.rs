@@ -1,198 +1,151 @@
-//! A study: every run of one scale, how it stands, and what may be said of it.
+//! An experiment: all planned runs of one scale on all datasets.
 
 use std::path::{Path, PathBuf};
 
 use crate::datasets::Dataset;
 use crate::machine::Machine;
 use crate::matrix::{System, systems};
-use crate::outcome::Outcome;
 use crate::paper;
-use crate::prompt_sweep::{self, Ask};
-use crate::run_spec::{Filter, Spec};
-use crate::schedule::{BATCH, Cut, Scale, Schedule};
-use crate::table_row::Row;
+use crate::prompt_sweep::{self, PromptSetting};
+use crate::run_spec::{ExperimentRequest, RunSpec};
+use crate::schedule::{BATCH, Schedule};
 use crate::task::Task;
 
-/// What a call asks for.
-pub struct Wish {
-    /// How much of it all.
-    pub scale: Scale,
-    /// Seeds of every trained row.
-    pub repeats: u64,
-    /// What is cut of its schedule.
-    pub cut: Cut,
-    /// Which systems.
-    pub filter: Filter,
-}
-
-impl Wish {
-    /// Whether a system is run: the scale's own choice, unless the call names encoders or methods.
-    pub fn keeps(&self, system: &System) -> bool {
-        self.filter.keeps(system) && (self.scale.runs(system) || !self.filter.is_open())
-    }
-}
-
 /// All runs of one scale on all datasets.
-pub struct Study {
-    /// What was asked for.
-    pub wish: Wish,
-    /// What `prl --version` says.
+pub struct Experiment {
+    /// Request that it answers.
+    pub request: ExperimentRequest,
+    /// Output of `prl --version`.
     pub version: String,
-    /// What tells the code from any other's.
+    /// Code version, see [`code_version`](crate::code_version).
     pub code: String,
-    /// The machine of this call.
+    /// Machine of the current command.
     pub machine: Machine,
-    /// The datasets, in the order of the tables.
+    /// Datasets, in the order of the paper's tables.
     pub datasets: Vec<Dataset>,
-    /// The runs, dataset by dataset, row by row.
-    pub runs: Vec<Run>,
+    /// Runs, dataset by dataset and row by row; filled by [`plan_runs`](Self::plan_runs).
+    pub runs: Vec<PlannedRun>,
 }
 
-/// A run that is planned.
-pub struct Run {
-    /// Position of its dataset.
+/// A run of an experiment.
+pub struct PlannedRun {
+    /// Index of its dataset.
     pub dataset: usize,
-    /// What it is.
-    pub spec: Spec,
-    /// Where it lies.
+    /// System and seed.
+    pub spec: RunSpec,
+    /// Directory of its files.
     pub dir: PathBuf,
-    /// The flags of `prl train` that shape it.
+    /// Flags of `prl train` that determine its result.
     pub flags: Vec<String>,
-    /// The prompts it is asked beside that of the tables.
-    pub asks: Vec<Ask>,
-    /// How much work it is, in a unit of its own.
+    /// Prompts to evaluate, that of the tables included.
+    pub prompts: Vec<PromptSetting>,
+    /// Estimated work, in units of scoring one item with its gradient.
     pub cost: f64,
 }
 
-impl Study {
-    /// Plans the runs of `code`, to lie in `runs`.
-    pub fn plan(
-        wish: Wish,
-        version: String,
-        code: String,
-        machine: Machine,
-        datasets: Vec<Dataset>,
-        runs: &Path,
-    ) -> Self {
-        let mut study = Self {
-            wish,
-            version,
-            code,
-            machine,
-            datasets,
-            runs: Vec::new(),
-        };
-        for (i, dataset) in study.datasets.iter().enumerate() {
-            let specs = Spec::all(dataset.source.name, &study.wish);
-            let planned: Vec<Run> = specs
-                .into_iter()
-                .map(|spec| study.run(i, dataset, spec, runs))
-                .collect();
-            study.runs.extend(planned);
+impl Experiment {
+    /// Plans all runs, with directories below `runs`.
+    pub fn plan_runs(mut self, runs: &Path) -> Self {
+        let mut planned = Vec::new();
+        for (i, dataset) in self.datasets.iter().enumerate() {
+            for spec in RunSpec::all(dataset.source.name, &self.request) {
+                planned.push(self.plan_run(i, spec, runs));
+            }
         }
-        study
+        self.runs = planned;
+        self
     }
 
-    fn run(&self, i: usize, dataset: &Dataset, spec: Spec, runs: &Path) -> Run {
+    fn plan_run(&self, i: usize, spec: RunSpec, runs: &Path) -> PlannedRun {
+        let dataset = &self.datasets[i];
+        let log = dataset.source.name;
         let schedule = self.schedule(dataset);
-        let flags = spec.flags(dataset.source.name, schedule);
-        let name = spec.directory(
-            dataset.source.name,
-            &dataset.manifest.dataset,
-            &self.code,
-            &flags,
-        );
-        let scale = self.wish.scale;
-        let asks = if scale.asks(&spec.system) {
-            prompt_sweep::asks(scale)
+        let flags = spec.flags(log, schedule);
+        let name = spec.directory(log, &dataset.manifest.dataset, &self.code, &flags);
+        let scale = self.request.scale;
+        let prompts = if scale.sweeps_prompts(&spec.system) {
+            prompt_sweep::prompts(scale)
         } else {
             Vec::new()
         };
-        let cost = cost(dataset, schedule, &spec.system, asks.len());
-        Run {
+        let cost = cost(dataset, schedule, &spec.system, prompts.len());
+        PlannedRun {
             dataset: i,
             spec,
             dir: runs.join(name),
             flags,
-            asks,
+            prompts,
             cost,
         }
     }
 
-    /// What there is to do for a run.
-    pub fn task(&self, run: &Run) -> Task {
-        let data = self.dataset(run).dir.clone();
+    /// Self-contained description of the work of a run.
+    pub fn task(&self, run: &PlannedRun) -> Task {
         Task {
             dir: run.dir.clone(),
-            data,
+            data: self.dataset(run).dir.clone(),
             flags: run.flags.clone(),
-            asks: run.asks.clone(),
+            prompts: run.prompts.clone(),
         }
     }
 
-    /// How long the runs on a dataset train.
+    /// Schedule of the runs on a dataset.
     pub fn schedule(&self, dataset: &Dataset) -> Schedule {
-        self.wish
+        self.request
             .scale
-            .schedule(dataset.training_rows(), self.wish.cut)
+            .schedule(dataset.rows("train"), self.request.overrides)
     }
 
-    /// The dataset of a run.
-    pub fn dataset(&self, run: &Run) -> &Dataset {
+    /// Dataset of a run.
+    pub fn dataset(&self, run: &PlannedRun) -> &Dataset {
         &self.datasets[run.dataset]
     }
 
-    /// Why numbers on a dataset say nothing about the paper's; `None` if they do.
+    /// Title of a run with its log: `RC15 GRU PRL seed 0`.
+    pub fn run_title(&self, run: &PlannedRun) -> String {
+        format!("{} {}", self.dataset(run).source.title, run.spec.title())
+    }
+
+    /// Why results on a dataset cannot be compared with the paper's; `None` if they can.
     pub fn incomparable(&self, dataset: &Dataset) -> Option<String> {
         let title = dataset.source.title;
-        let counts = dataset.manifest.counts.before_length_filter;
         if dataset.is_synthetic() {
             return Some(format!("the data is SYNTHETIC, not {title}"));
         }
-        match paper::counts(dataset.source.name) {
-            // The paper's sample of RC15 is lost: any other has other items and clicks.
-            Some(full) if full.sessions != counts.sessions => Some(format!(
-                "the log holds {} sessions, the full one {}",
-                counts.sessions, full.sessions
-            )),
-            _ if self.schedule(dataset).is_cut() => {
-                Some("runs train for fewer steps than the protocol has".into())
-            }
-            _ => None,
+        // Only sessions are compared: the paper's sample of RC15 is lost, and any other sample has
+        // other numbers of items and clicks.
+        let sessions = dataset.manifest.counts.before_length_filter.sessions;
+        if let Some(full) = paper::counts(dataset.source.name)
+            && full.sessions != sessions
+        {
+            return Some(format!(
+                "the log holds {sessions} sessions, the full one {}",
+                full.sessions
+            ));
         }
+        self.schedule(dataset)
+            .is_shortened()
+            .then(|| "runs train for fewer steps than the protocol has".into())
     }
 
-    /// The row of a system on a dataset; `None` if nothing of it was asked for.
-    pub fn row<'a>(
-        &'a self,
-        dataset: usize,
-        system: System,
-        outcomes: &'a [Outcome],
-    ) -> Option<Row<'a>> {
-        let own = |(run, _): &(&Run, &Outcome)| run.dataset == dataset && run.spec.system == system;
-        let mut runs = self.runs.iter().zip(outcomes).filter(own).peekable();
-        runs.peek()?;
-        Some(Row::of(system, runs))
-    }
-
-    /// The systems that no run was asked of on a dataset.
-    pub fn left_out(&self, dataset: &Dataset) -> Vec<System> {
-        systems(dataset.source.name)
-            .into_iter()
-            .filter(|system| !self.wish.keeps(system))
-            .collect()
+    /// Systems of the matrix that are not run on a dataset.
+    pub fn excluded_systems(&self, dataset: &Dataset) -> Vec<System> {
+        let mut excluded = systems(dataset.source.name);
+        excluded.retain(|system| !self.request.includes(system));
+        excluded
     }
 }
 
-/// One pass over all items a row that is ranked; three and the encoder's own work a row that is learned from.
-fn cost(dataset: &Dataset, schedule: Schedule, system: &System, asks: usize) -> f64 {
+/// Estimated work of a run. Ranking an example scores every item once; learning from it costs three
+/// times that (forward and backward pass) and the work of the encoder.
+fn cost(dataset: &Dataset, schedule: Schedule, system: &System, prompts: usize) -> f64 {
     let items = dataset.manifest.counts.after_length_filter.items.max(1);
-    let (steps, validations) = if system.is_baseline() {
-        (0, 1)
-    } else {
+    let (steps, validations) = if system.has_encoder() {
         (schedule.steps, 1 + schedule.steps / schedule.eval_every)
+    } else {
+        (0, 1)
     };
     let learned = (steps * BATCH) as f64 * system.cost(items);
-    let ranked = validations * dataset.rows("val") + (1 + asks as u64) * dataset.rows("test");
+    let ranked = validations * dataset.rows("val") + (1 + prompts as u64) * dataset.rows("test");
     learned + (ranked * items) as f64 / 3.0
 }

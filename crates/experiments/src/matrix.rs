@@ -1,13 +1,14 @@
-//! The experiment matrix as data: which encoders and methods there are, and which of them stand in which of the paper's
-//! tables. A row that is wanted is a line here; nothing else knows a method by its name.
+//! The experiment matrix as data: encoders, methods, and the rows of the paper's tables. A new row
+//! of a table is a new line here; the rest of the code does not depend on the names of methods.
 
 /// A session encoder.
 pub struct Encoder {
-    /// As `prl` names it.
+    /// Name in the flags of `prl`.
     pub name: &'static str,
-    /// As the paper names it.
+    /// Name in the paper.
     pub title: &'static str,
-    /// How many items' scores, with their gradients, take as long as the encoder itself: a guess for the progress lines.
+    /// Estimated time per example, in units of scoring one item with its gradient; only for
+    /// progress messages.
     pub cost: f64,
 }
 
@@ -35,24 +36,24 @@ pub const ENCODERS: [Encoder; 4] = [
     },
 ];
 
-/// What is trained on top of an encoder, or ranks without one.
+/// A training method on top of an encoder, or a recommender without an encoder.
 pub struct Method {
-    /// As `prl` names it.
+    /// Name in the flags of `prl`.
     pub name: &'static str,
-    /// As the paper names it.
+    /// Name in the paper.
     pub title: &'static str,
-    /// The time of its training step, that of plain cross-entropy being 1.
+    /// Time of its training step relative to plain cross-entropy; 0 if nothing is trained.
     pub cost: f64,
 }
 
 impl Method {
-    /// Whether there are steps to take.
+    /// Whether it takes training steps.
     pub fn trains(&self) -> bool {
         self.cost > 0.0
     }
 }
 
-/// Every method of the tables.
+/// The methods of all tables.
 pub const METHODS: [Method; 12] = [
     Method {
         name: "popularity",
@@ -116,20 +117,20 @@ pub const METHODS: [Method; 12] = [
     },
 ];
 
-/// A recommender of the matrix: what is the same in all seeds of a row.
+/// A recommender of the matrix: everything that the seeds of one table row share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct System {
-    /// The encoder; `None` for what needs none.
+    /// Name of the encoder; `None` for recommenders that need none.
     pub encoder: Option<&'static str>,
-    /// What is trained on top of it.
+    /// Name of the method.
     pub method: &'static str,
-    /// SASRec-PRL as the released code has it: the prompt looks at the encoder's outputs, so that it cannot reach the
-    /// logits. The paper's block otherwise.
+    /// Prompt block of the authors' released code: the queries are the encoder's outputs, so the
+    /// prompt cannot influence the logits. Otherwise the block of the paper.
     pub released: bool,
 }
 
 impl System {
-    /// A method on an encoder, as the paper has it.
+    /// A method on an encoder, with the prompt block of the paper.
     pub const fn new(encoder: &'static str, method: &'static str) -> Self {
         Self {
             encoder: Some(encoder),
@@ -143,7 +144,7 @@ impl System {
         Self::new(encoder, "prl")
     }
 
-    const fn baseline(method: &'static str) -> Self {
+    const fn without_encoder(method: &'static str) -> Self {
         Self {
             encoder: None,
             method,
@@ -151,78 +152,73 @@ impl System {
         }
     }
 
-    /// For file names: `gru-prl`, `sasrec-prl-released`, `popularity`.
+    /// Name in file names: `gru-prl`, `sasrec-prl-released`, `popularity`.
     pub fn name(&self) -> String {
-        let encoder = self
-            .encoder
-            .map(|encoder| format!("{encoder}-"))
-            .unwrap_or_default();
-        format!(
-            "{encoder}{}{}",
-            self.method,
-            if self.released { "-released" } else { "" }
-        )
+        match self.encoder {
+            Some(encoder) => format!("{encoder}-{}", self.method_name()),
+            None => self.method_name(),
+        }
     }
 
-    /// The encoder as the paper names it.
+    /// Name of the method with its variant: `prl`, `prl-released`.
+    pub fn method_name(&self) -> String {
+        let suffix = if self.released { "-released" } else { "" };
+        format!("{}{suffix}", self.method)
+    }
+
+    /// Name of the encoder in the paper.
     pub fn encoder_title(&self) -> Option<&'static str> {
-        let name = self.encoder?;
-        ENCODERS
-            .iter()
-            .find(|encoder| encoder.name == name)
-            .map(|encoder| encoder.title)
+        self.encoder_entry().map(|encoder| encoder.title)
     }
 
-    /// The method as the paper names it.
+    /// Name of the method in the paper.
     pub fn method_title(&self) -> String {
-        let title = METHODS
-            .iter()
-            .find(|method| method.name == self.method)
+        let title = self
+            .method_entry()
             .map_or(self.method, |method| method.title);
-        format!(
-            "{title}{}",
-            if self.released { ", as released" } else { "" }
-        )
+        let suffix = if self.released { ", as released" } else { "" };
+        format!("{title}{suffix}")
     }
 
-    /// Both: `GRU PRL`, `Popularity`.
+    /// Encoder and method: `GRU PRL`, `Popularity`.
     pub fn title(&self) -> String {
-        let encoder = self
-            .encoder_title()
-            .map(|title| format!("{title} "))
-            .unwrap_or_default();
-        encoder + &self.method_title()
+        match self.encoder_title() {
+            Some(encoder) => format!("{encoder} {}", self.method_title()),
+            None => self.method_title(),
+        }
     }
 
-    /// The time to learn from a row among so many items, that of an item's score with its gradients being 1.
+    /// Estimated time to train on one example with `items` items in the catalogue, in units of
+    /// scoring one item with its gradient.
     pub fn cost(&self, items: u64) -> f64 {
-        let encoder = ENCODERS
-            .iter()
-            .find(|encoder| Some(encoder.name) == self.encoder);
-        let method = METHODS.iter().find(|method| method.name == self.method);
-        (encoder.map_or(0.0, |encoder| encoder.cost) + items as f64)
-            * method.map_or(1.0, |method| method.cost)
+        let encoder = self.encoder_entry().map_or(0.0, |encoder| encoder.cost);
+        let method = self.method_entry().map_or(1.0, |method| method.cost);
+        (encoder + items as f64) * method
     }
 
-    /// Whether it has no encoder. It is deterministic then: one seed says all.
-    pub fn is_baseline(&self) -> bool {
-        self.encoder.is_none()
+    /// Whether it has an encoder. Systems without one are deterministic: one seed is enough.
+    pub fn has_encoder(&self) -> bool {
+        self.encoder.is_some()
     }
 
-    /// Whether Figures 4 and 5 are drawn from it: PRL, which can be asked for value.
-    pub fn is_asked(&self) -> bool {
-        *self
-            == System {
-                method: "prl",
-                released: false,
-                ..*self
-            }
+    /// Whether it is PRL as the paper describes it, the system of Figures 4 and 5.
+    pub fn is_paper_prl(&self) -> bool {
+        self.method == "prl" && !self.released
+    }
+
+    fn encoder_entry(&self) -> Option<&'static Encoder> {
+        let name = self.encoder?;
+        ENCODERS.iter().find(|encoder| encoder.name == name)
+    }
+
+    fn method_entry(&self) -> Option<&'static Method> {
+        METHODS.iter().find(|method| method.name == self.method)
     }
 }
 
-/// What a star in a table tests.
+/// Choice of the pairs that the stars of a table test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Star {
+pub enum SignificanceRule {
     /// PRL against the best of the named methods on the same encoder, metric by metric.
     AgainstBestOf(&'static [&'static str]),
     /// Every other row against PRL on the same encoder.
@@ -231,39 +227,39 @@ pub enum Star {
 
 /// One of the paper's tables of results.
 #[derive(Debug)]
-pub struct Table {
-    /// Its number.
+pub struct PaperTable {
+    /// Number in the paper.
     pub number: u32,
-    /// What it is about.
+    /// Subject, for headings.
     pub title: &'static str,
-    /// The logs it has, as `prl` names them.
+    /// Names of its logs in the flags of `prl`.
     pub logs: &'static [&'static str],
-    /// The encoders it crosses with the methods.
+    /// Encoders, each combined with every method.
     encoders: &'static [&'static str],
-    /// The methods.
+    /// Methods.
     methods: &'static [&'static str],
-    /// Rows that the paper does not have, tested against PRL.
-    pub extras: &'static [System],
-    /// What its star tests.
-    pub star: Star,
+    /// Additional rows that the paper does not have, tested against PRL.
+    pub extra_rows: &'static [System],
+    /// Pairs that its stars test.
+    pub significance: SignificanceRule,
 }
 
-/// What needs no encoder and belongs in every table, as later work found such baselines above the paper's methods.
-const BASELINES: [System; 3] = [
-    System::baseline("popularity"),
-    System::baseline("last-items"),
-    System::baseline("session-knn"),
+/// Systems without an encoder, in every table: later work found them better than the paper's methods.
+const WITHOUT_ENCODER: [System; 3] = [
+    System::without_encoder("popularity"),
+    System::without_encoder("last-items"),
+    System::without_encoder("session-knn"),
 ];
 
 const ALL_ENCODERS: &[&str] = &["gru", "caser", "nextitnet", "sasrec"];
 
-const MAIN: Table = Table {
+const MAIN: PaperTable = PaperTable {
     number: 2,
     title: "the methods on every encoder",
     logs: &["rc15"],
     encoders: ALL_ENCODERS,
     methods: &["normal", "sqn", "sac", "prl"],
-    extras: &[
+    extra_rows: &[
         System::new("gru", "prl-control"),
         System::new("caser", "prl-control"),
         System::new("nextitnet", "prl-control"),
@@ -274,70 +270,71 @@ const MAIN: Table = Table {
             released: true,
         },
     ],
-    star: Star::AgainstBestOf(&["normal", "sqn", "sac"]),
+    significance: SignificanceRule::AgainstBestOf(&["normal", "sqn", "sac"]),
 };
 
 /// Tables 2 to 5.
-pub static TABLES: [Table; 4] = [
+pub static TABLES: [PaperTable; 4] = [
     MAIN,
-    Table {
+    PaperTable {
         number: 3,
         logs: &["retailrocket"],
         ..MAIN
     },
-    Table {
+    PaperTable {
         number: 4,
         title: "the effect of self-attention",
         logs: &["rc15", "retailrocket"],
         encoders: &["gru"],
         methods: &["prl-mean", "prl-mlp", "prl"],
-        extras: &[],
-        star: Star::AgainstPrl,
+        extra_rows: &[],
+        significance: SignificanceRule::AgainstPrl,
     },
-    Table {
+    PaperTable {
         number: 5,
         title: "the effect of the weighted loss",
         logs: &["rc15", "retailrocket"],
         encoders: &["gru"],
         methods: &["prl-wo", "prl-cumu", "prl"],
-        extras: &[],
-        star: Star::AgainstPrl,
+        extra_rows: &[],
+        significance: SignificanceRule::AgainstPrl,
     },
 ];
 
-impl Table {
-    /// Whether it is one of the paper's main results, and no ablation.
+impl PaperTable {
+    /// Whether it is a main result, as opposed to an ablation.
     pub fn is_main(&self) -> bool {
-        matches!(self.star, Star::AgainstBestOf(_))
+        matches!(self.significance, SignificanceRule::AgainstBestOf(_))
     }
 
-    /// Its rows, encoder by encoder, the baselines before them.
+    /// Its rows: systems without an encoder, then encoder by encoder.
     pub fn systems(&self) -> Vec<System> {
-        let rows = self.encoders.iter().flat_map(|&encoder| {
-            let extras = self
-                .extras
-                .iter()
-                .copied()
-                .filter(move |extra| extra.encoder == Some(encoder));
-            self.methods
-                .iter()
-                .map(move |&method| System::new(encoder, method))
-                .chain(extras)
-        });
-        BASELINES.into_iter().chain(rows).collect()
+        let mut systems = WITHOUT_ENCODER.to_vec();
+        for &encoder in self.encoders {
+            for &method in self.methods {
+                systems.push(System::new(encoder, method));
+            }
+            for extra in self.extra_rows {
+                if extra.encoder == Some(encoder) {
+                    systems.push(*extra);
+                }
+            }
+        }
+        systems
     }
 }
 
-/// Everything that is run on a log: the rows of all its tables, each once.
+/// Systems to run on a log: the rows of all its tables, without repetition.
 pub fn systems(log: &str) -> Vec<System> {
     let mut all = Vec::new();
-    for system in TABLES
-        .iter()
-        .filter(|table| table.logs.contains(&log))
-        .flat_map(Table::systems)
-    {
-        if !all.contains(&system) {
-            all.push(system);
+    for table in &TABLES {
+        if !table.logs.contains(&log) {
+            continue;
+        }
+        for system in table.systems() {
+            if !all.contains(&system) {
+                all.push(system);
+            }
         }
     }
     all
@@ -349,23 +346,23 @@ mod tests {
     use crate::paper;
 
     #[test]
-    fn every_row_of_the_paper_is_run() {
-        for row in paper::rows().unwrap() {
+    fn matrix_contains_every_row_of_the_paper() {
+        for row in paper::load().unwrap() {
             let table = TABLES
                 .iter()
                 .find(|table| table.number == row.table)
                 .unwrap();
             assert!(table.logs.contains(&row.log.as_str()), "{row:?}");
             assert!(
-                table.systems().iter().any(|system| row.is_of(system)),
+                table.systems().iter().any(|system| row.matches(system)),
                 "{row:?}"
             );
         }
     }
 
     #[test]
-    fn nothing_is_run_twice() {
-        // 3 baselines; 4 encoders with 4 methods and the control; SASRec-PRL as released; 4 ablations of GRU-PRL.
+    fn systems_of_a_log_are_unique() {
+        // 3 without encoder; 4 encoders with 4 methods and the control; SASRec-PRL as released; 4 ablations of GRU-PRL.
         for log in ["rc15", "retailrocket"] {
             let all = systems(log);
             assert_eq!(all.len(), 3 + 4 * 5 + 1 + 4);
@@ -379,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_has_its_line() {
+    fn every_system_has_titles() {
         for system in systems("rc15") {
             assert!(
                 METHODS.iter().any(|method| method.name == system.method),
@@ -406,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_is_told_from_every_other() {
+    fn system_names_are_unique() {
         let names: Vec<String> = systems("rc15").iter().map(System::name).collect();
         assert!(
             names
@@ -423,7 +420,7 @@ mod tests {
             (released.name().as_str(), released.title().as_str()),
             ("sasrec-prl-released", "SASRec PRL, as released")
         );
-        assert!(!released.is_asked() && System::new("sasrec", "prl").is_asked());
+        assert!(!released.is_paper_prl() && System::new("sasrec", "prl").is_paper_prl());
         assert!((System::new("gru", "sqn").cost(9000) - 22_000.0).abs() < 1e-6);
     }
 }

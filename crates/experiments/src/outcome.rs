@@ -1,4 +1,5 @@
-//! What a run left behind, read from its directory: the only place where results come from, whenever they were made.
+//! Outcome of a run, read from its directory. Reports have no other source of results, whenever and
+//! wherever a run was made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,27 +8,26 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use prl_dataset::{Kind, Split};
 use prl_eval::{Interval, Metric, PerMetric, Report, Scores};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_file;
+use crate::files::{read_json, write_file};
 use crate::machine::Machine;
-use crate::prompt_sweep::{Answer, Ask};
+use crate::prompt_sweep::PromptSetting;
 
-/// Who tries, on what, in the run's directory: written when training starts.
+/// File with the machine that makes the run; written before training.
 pub const MACHINE: &str = "machine.json";
-/// Written last by `prl train`: a run that has one is whole.
+/// File that `prl train` writes last: a run that has it is completely trained.
 pub const MANIFEST: &str = "manifest.json";
-/// The rank of every test case, written by `prl evaluate`.
+/// File with the rank of every test case, written by `prl evaluate`.
 pub const CASES: &str = "test-cases.csv";
-/// How a run failed; it is not tried again while this is there.
+/// File with the failure of a run; while it exists, the run is not repeated.
 const FAILED: &str = "failed.json";
 
-/// The splits that are reported, the paper's first.
+/// Splits that are reported, the paper's first.
 pub const SPLITS: [Split; 2] = [Split::Test, Split::Val];
-/// The kinds of events, in the paper's order.
+/// Kinds of events, in the paper's order.
 pub const KINDS: [Kind; 2] = [Kind::Purchase, Kind::Click];
-/// The paper's metrics of each kind, in its order.
+/// Metrics of each kind, in the paper's order.
 pub const METRICS: [Metric; 6] = [
     Metric::Hr5,
     Metric::Ndcg5,
@@ -37,6 +37,11 @@ pub const METRICS: [Metric; 6] = [
     Metric::Ndcg20,
 ];
 
+/// The columns of the paper's tables: every metric of every kind.
+pub fn columns() -> [(Kind, Metric); 12] {
+    std::array::from_fn(|i| (KINDS[i / METRICS.len()], METRICS[i % METRICS.len()]))
+}
+
 /// `purchase` or `click`.
 pub fn kind_name(kind: Kind) -> &'static str {
     match kind {
@@ -45,37 +50,52 @@ pub fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// How a run stands.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// Not done yet.
-    Pending,
-    /// It failed.
-    Failed(Failure),
-    /// It is done.
-    Done(Arc<Finished>),
+/// Title of a split: `Test split`.
+pub fn split_title(split: Split) -> &'static str {
+    match split {
+        Split::Test => "Test split",
+        Split::Val => "Validation split",
+        Split::Train => "Training split",
+    }
 }
 
-/// Why a run failed.
+/// Outcome of a planned run.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Not made yet, or not completely.
+    Pending,
+    /// Failed.
+    Failed(Failure),
+    /// Trained and evaluated.
+    Done(Arc<RunResults>),
+}
+
+/// Failure of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The last line of its log.
+    /// Last line of its log.
     pub message: String,
 }
 
 impl Failure {
-    /// The failure recorded in a run's directory.
+    /// Reads the failure recorded in a run's directory.
     pub fn read(dir: &Path) -> Option<Self> {
         read_json(&dir.join(FAILED)).ok()
     }
 
-    /// Records it: the run is not tried again.
+    /// Records the failure, so that the run is not repeated.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
         write_file(&dir.join(FAILED), serde_json::to_vec_pretty(self)?)
     }
 
-    /// Forgets it: the run is tried again.
-    pub fn forget(dir: &Path) -> Result<()> {
+    /// Removes the record, so that the run is repeated.
+    ///
+    /// # Errors
+    /// If the file exists and cannot be removed.
+    pub fn remove(dir: &Path) -> Result<()> {
         match fs::remove_file(dir.join(FAILED)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -83,41 +103,41 @@ impl Failure {
     }
 }
 
-/// A run that is trained and evaluated.
+/// Results of a run that is trained and evaluated.
 #[derive(Debug)]
-pub struct Finished {
-    /// How it was trained.
+pub struct RunResults {
+    /// Training.
     pub manifest: RunManifest,
-    /// On what.
+    /// Machine that made it.
     pub machine: Machine,
-    /// The test split.
+    /// Report on the test split.
     pub test: Report,
-    /// The validation split.
+    /// Report on the validation split.
     pub val: Report,
-    /// Where the ranks of the test cases lie.
+    /// File with the ranks of the test cases.
     pub cases: PathBuf,
-    /// Its validations during training.
-    pub curve: Vec<Point>,
-    /// What it answers to other prompts, where that is asked.
-    pub answers: Vec<Answer>,
+    /// Validations during training.
+    pub curve: Vec<CurvePoint>,
+    /// Results under other prompts, if they are part of the run.
+    pub prompt_results: Vec<PromptResult>,
 }
 
-/// What is read of a run's `manifest.json`.
+/// Fields of a run's `manifest.json` that reports need.
 #[derive(Debug, Deserialize)]
 pub struct RunManifest {
-    /// The model's name: digits of its weights' checksum.
+    /// Name of the model: first digits of its weights' checksum.
     pub model: String,
-    /// Steps taken.
+    /// Training steps taken.
     pub steps: u64,
-    /// The step whose weights are used.
+    /// Step of the selected weights.
     pub best_step: u64,
     /// Seconds of training and validation.
     pub seconds: f64,
-    /// What it ran on, as `prl` knows it.
+    /// Hardware, as `prl` describes it.
     pub machine: RunMachine,
 }
 
-/// What is read of its `machine`.
+/// Fields of its `machine` that reports need.
 #[derive(Debug, Deserialize)]
 pub struct RunMachine {
     /// Threads used.
@@ -126,62 +146,81 @@ pub struct RunMachine {
     pub device: String,
 }
 
-/// One validation.
+/// One validation of a learning curve.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Point {
-    /// The step after which it was made.
+pub struct CurvePoint {
+    /// Training step before it.
     pub step: u64,
-    /// What was measured.
+    /// Scores on the validation split.
     pub val: Scores,
 }
 
-impl Finished {
-    /// Reads a run; fails if it is not whole or has not been asked all of `asks`.
-    pub fn read(dir: &Path, asks: &[Ask]) -> Result<Self> {
+/// Test result under a prompt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PromptResult {
+    /// Prompt.
+    pub prompt: PromptSetting,
+    /// Sum of the rewards of the test events whose item is ranked first.
+    pub reward_at_1: f64,
+}
+
+impl RunResults {
+    /// Reads the results of a run with all of `prompts`.
+    ///
+    /// # Errors
+    /// If the run is not complete, or a file is damaged.
+    pub fn read(dir: &Path, prompts: &[PromptSetting]) -> Result<Self> {
         let test: Report = read_json(&report_path(dir, Split::Test))?;
-        let answers = asks
-            .iter()
-            .map(|ask| ask.read(dir, &test))
-            .collect::<Result<_>>()?;
+        let mut prompt_results = Vec::new();
+        for &prompt in prompts {
+            let reward_at_1 = match prompt.report_path(dir) {
+                Some(path) => read_json::<Report>(&path)?.scores.reward_at_1,
+                None => test.scores.reward_at_1,
+            };
+            prompt_results.push(PromptResult {
+                prompt,
+                reward_at_1,
+            });
+        }
         Ok(Self {
             manifest: read_json(&dir.join(MANIFEST))?,
             machine: read_json(&dir.join(MACHINE))?,
             val: read_json(&report_path(dir, Split::Val))?,
             cases: dir.join(CASES),
             curve: read_curve(dir)?,
-            answers,
+            prompt_results,
             test,
         })
     }
 
-    /// The report on a split.
+    /// Report on a split; the validation split stands for the training split.
     pub fn report(&self, split: Split) -> &Report {
         match split {
             Split::Test => &self.test,
-            _ => &self.val,
+            Split::Val | Split::Train => &self.val,
         }
     }
 }
 
-/// Where the report on a split lies.
+/// Path of the report on a split.
 pub fn report_path(dir: &Path, split: Split) -> PathBuf {
     dir.join(split.name()).with_extension("json")
 }
 
-/// A metric, unless there is no case of the kind.
+/// Value of a metric; `None` if there is no case of the kind.
 pub fn value(scores: &Scores, kind: Kind, metric: Metric) -> Option<f64> {
-    *of_kind(&scores.purchase, &scores.click, kind).get(metric)
+    *select(kind, &scores.purchase, &scores.click).get(metric)
 }
 
-/// Its 95% interval over the cases.
+/// 95% confidence interval of a metric over the cases.
 pub fn interval(report: &Report, kind: Kind, metric: Metric) -> Option<Interval> {
-    *of_kind(&report.intervals.purchase, &report.intervals.click, kind).get(metric)
+    *select(kind, &report.intervals.purchase, &report.intervals.click).get(metric)
 }
 
-fn of_kind<'a, T>(
+fn select<'a, T>(
+    kind: Kind,
     purchase: &'a PerMetric<T>,
     click: &'a PerMetric<T>,
-    kind: Kind,
 ) -> &'a PerMetric<T> {
     match kind {
         Kind::Purchase => purchase,
@@ -189,20 +228,19 @@ fn of_kind<'a, T>(
     }
 }
 
-/// Reads a JSON file, naming it if that fails.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let at = || format!("failed to read {}", path.display());
-    serde_json::from_slice(&fs::read(path).with_context(at)?).with_context(at)
-}
-
-/// A run's validations so far.
-pub fn read_curve(dir: &Path) -> Result<Vec<Point>> {
+/// Reads the validations that a run has made so far.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read_curve(dir: &Path) -> Result<Vec<CurvePoint>> {
     let path = dir.join("metrics.jsonl");
-    let at = || format!("failed to read {}", path.display());
-    let text = fs::read_to_string(&path).with_context(at)?;
-    text.lines()
-        .map(|line| serde_json::from_str(line).with_context(at))
-        .collect()
+    let failed = || format!("failed to read {}", path.display());
+    let text = fs::read_to_string(&path).with_context(failed)?;
+    let mut curve = Vec::new();
+    for line in text.lines() {
+        curve.push(serde_json::from_str(line).with_context(failed)?);
+    }
+    Ok(curve)
 }
 
 #[cfg(test)]
@@ -210,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_kept_until_it_is_forgotten() {
+    fn failure_is_recorded_until_removed() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Failure::read(dir.path()), None);
         let failure = Failure {
@@ -218,8 +256,8 @@ mod tests {
         };
         failure.write(dir.path()).unwrap();
         assert_eq!(Failure::read(dir.path()), Some(failure));
-        Failure::forget(dir.path()).unwrap();
-        Failure::forget(dir.path()).unwrap();
+        Failure::remove(dir.path()).unwrap();
+        Failure::remove(dir.path()).unwrap();
         assert_eq!(Failure::read(dir.path()), None);
     }
 }

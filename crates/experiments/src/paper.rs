@@ -1,9 +1,8 @@
-//! The paper's numbers: its Tables 1 to 5, kept as data in `xtask/paper`.
+//! The paper's numbers, Tables 1 to 5; those of Tables 2 to 5 are data files beside the sources.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-
 use prl_dataset::Kind;
 use prl_eval::Metric;
 
@@ -14,10 +13,11 @@ use crate::outcome::kind_name;
 const TABLES: &str = include_str!("../paper/tables.csv");
 const SIGNIFICANCE: &str = include_str!("../paper/significance.csv");
 
-/// A difference in HR up to this counts as reproduced: what an independent rerun of the paper's baselines came within.
+/// Largest difference in HR that counts as reproduced: an independent rerun of the paper's baselines
+/// came within it.
 pub const TOLERANCE: f64 = 0.02;
 
-/// Table 1, by log.
+/// Table 1: counts of a log.
 pub fn counts(log: &str) -> Option<Counts> {
     match log {
         "rc15" => Some(Counts {
@@ -39,83 +39,97 @@ pub fn counts(log: &str) -> Option<Counts> {
 /// A row of Tables 2 to 5.
 #[derive(Clone, Debug)]
 pub struct PaperRow {
-    /// The table.
+    /// Number of the table.
     pub table: u32,
-    /// The log, as `prl` names it.
+    /// Log, as `prl` names it.
     pub log: String,
-    /// The encoder, as `prl` names it.
+    /// Encoder, as `prl` names it.
     pub encoder: String,
-    /// The method, as `prl` names it.
+    /// Method, as `prl` names it.
     pub method: String,
     values: BTreeMap<String, f64>,
     starred: Vec<String>,
 }
 
 impl PaperRow {
-    /// Whether it is of this system.
-    pub fn is_of(&self, system: &System) -> bool {
+    /// Whether it is the row of a system.
+    pub fn matches(&self, system: &System) -> bool {
         Some(self.encoder.as_str()) == system.encoder
             && self.method == system.method
             && !system.released
     }
 
-    /// A metric of a kind.
+    /// Value of a metric of a kind.
     pub fn value(&self, kind: Kind, metric: Metric) -> Option<f64> {
-        self.values.get(&column(kind, metric)).copied()
+        self.values.get(&column_name(kind, metric)).copied()
     }
 
     /// Whether the paper stars it: p < 0.1 against the best baseline.
     pub fn is_starred(&self, kind: Kind, metric: Metric) -> bool {
-        self.starred.contains(&column(kind, metric))
+        self.starred.contains(&column_name(kind, metric))
     }
 }
 
-/// The name of a metric's column.
-pub fn column(kind: Kind, metric: Metric) -> String {
+/// Name of a metric's column in the data files: `purchase_HR@5`.
+pub fn column_name(kind: Kind, metric: Metric) -> String {
     format!("{}_{metric}", kind_name(kind))
 }
 
-/// All rows of Tables 2 to 5.
-pub fn rows() -> Result<Vec<PaperRow>> {
+/// A line of a data file: values by column name.
+type Record = BTreeMap<String, String>;
+
+/// Loads all rows of Tables 2 to 5.
+///
+/// # Errors
+/// If a data file is invalid.
+pub fn load() -> Result<Vec<PaperRow>> {
     let stars = records(SIGNIFICANCE).context("failed to read significance.csv")?;
     let tables = records(TABLES).context("failed to read tables.csv")?;
-    let row = |record: BTreeMap<String, String>| {
-        let text = |name: &str| {
-            record
-                .get(name)
-                .cloned()
-                .with_context(|| format!("tables.csv has no column {name}"))
-        };
-        let is_same = |other: &&BTreeMap<String, String>| {
-            ["table", "dataset", "encoder", "method"]
-                .iter()
-                .all(|&key| other.get(key) == record.get(key))
-        };
-        let starred = stars
-            .iter()
-            .find(is_same)
-            .and_then(|stars| stars.get("starred_metrics"));
-        let metrics = record.iter().filter(|(name, _)| name.contains('@'));
-        Ok(PaperRow {
-            table: text("table")?.parse()?,
-            log: text("dataset")?,
-            encoder: text("encoder")?,
-            method: text("method")?.replace("w/o", "wo"),
-            values: metrics
-                .map(|(name, value)| Ok((name.clone(), value.parse()?)))
-                .collect::<Result<_>>()?,
-            starred: starred
-                .map(|names| names.split(' ').map(str::to_owned).collect())
-                .unwrap_or_default(),
-        })
-    };
-    tables.iter().cloned().map(row).collect()
+    let mut rows = Vec::new();
+    for record in &tables {
+        let mut values = BTreeMap::new();
+        for (name, value) in record {
+            if name.contains('@') {
+                values.insert(name.clone(), value.parse()?);
+            }
+        }
+        rows.push(PaperRow {
+            table: field(record, "table")?.parse()?,
+            log: field(record, "dataset")?.to_owned(),
+            encoder: field(record, "encoder")?.to_owned(),
+            method: field(record, "method")?.replace("w/o", "wo"),
+            values,
+            starred: starred_columns(&stars, record),
+        });
+    }
+    Ok(rows)
 }
 
-fn records(text: &str) -> Result<Vec<BTreeMap<String, String>>> {
-    Ok(csv::Reader::from_reader(text.as_bytes())
-        .deserialize()
-        .collect::<Result<_, _>>()?)
+fn field<'a>(record: &'a Record, name: &str) -> Result<&'a str> {
+    let value = record.get(name);
+    value
+        .map(String::as_str)
+        .with_context(|| format!("tables.csv has no column {name}"))
+}
+
+/// Names of the starred columns of a row of the tables.
+fn starred_columns(stars: &[Record], row: &Record) -> Vec<String> {
+    const KEYS: [&str; 4] = ["table", "dataset", "encoder", "method"];
+    for record in stars {
+        if KEYS.iter().all(|&key| record.get(key) == row.get(key)) {
+            let names = record.get("starred_metrics").map_or("", String::as_str);
+            return names.split(' ').map(str::to_owned).collect();
+        }
+    }
+    Vec::new()
+}
+
+fn records(text: &str) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for record in csv::Reader::from_reader(text.as_bytes()).deserialize() {
+        records.push(record?);
+    }
+    Ok(records)
 }
 
 #[cfg(test)]
@@ -123,8 +137,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_papers_rows_are_all_there() {
-        let rows = rows().unwrap();
+    fn all_rows_of_the_paper_are_loaded() {
+        let rows = load().unwrap();
         assert_eq!(
             [2, 3, 4, 5].map(|n| rows.iter().filter(|row| row.table == n).count()),
             [16, 16, 6, 6]

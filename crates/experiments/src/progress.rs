@@ -1,33 +1,34 @@
-//! What is left and when it should end, on stderr.
+//! Progress messages on standard error: remaining runs and the expected end.
 //!
-//! A run's cost is guessed from what it scores; what the runs of this call really took for a unit of cost turns the guess
-//! into time, those of the same system first.
+//! A run has an estimated cost; the measured time per unit of cost of the runs made so far, of the
+//! same system if there is one, turns it into time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::experiment::{Run, Study};
+use crate::experiment::Experiment;
 use crate::matrix::System;
 use crate::outcome::Outcome;
 
-/// Says on stderr how far a queue is.
+/// Progress of a queue of runs.
 pub struct Progress<'a> {
-    study: &'a Study,
+    experiment: &'a Experiment,
     jobs: usize,
     start: Instant,
     state: Mutex<State>,
 }
 
 struct State {
-    begun: usize,
+    /// Runs made before or started now.
+    started: usize,
     total: usize,
     waiting: Vec<usize>,
     running: HashMap<usize, Instant>,
     rates: Rates,
 }
 
-/// Seconds that a unit of cost took, by system and over all.
+/// Sums of (seconds, cost) of the runs made so far.
 #[derive(Default)]
 struct Rates {
     by_system: HashMap<System, (f64, f64)>,
@@ -42,7 +43,7 @@ impl Rates {
         }
     }
 
-    /// The seconds that so much cost should take; `None` while nothing was seen.
+    /// Expected seconds for a cost; `None` before the first run has ended.
     fn seconds(&self, system: System, cost: f64) -> Option<f64> {
         let (seconds, seen) = self.by_system.get(&system).copied().unwrap_or(self.all);
         (seen > 0.0).then(|| cost * seconds / seen)
@@ -50,113 +51,102 @@ impl Rates {
 }
 
 impl<'a> Progress<'a> {
-    /// Of a queue of runs, `jobs` of them at a time.
-    pub fn new(study: &'a Study, todo: &[usize], jobs: usize) -> Self {
-        let (total, there) = (study.runs.len(), study.runs.len() - todo.len());
-        if there > 0 {
-            eprintln!("{there} of {total} runs were made before");
+    /// Progress of a queue, with `jobs` runs at a time.
+    pub fn new(experiment: &'a Experiment, pending: &[usize], jobs: usize) -> Self {
+        let total = experiment.runs.len();
+        let started = total - pending.len();
+        if started > 0 {
+            eprintln!("{started} of {total} runs were made before");
         }
-        let state = State {
-            begun: there,
-            total,
-            waiting: todo.to_vec(),
-            running: HashMap::new(),
-            rates: Rates::default(),
-        };
         Self {
-            study,
+            experiment,
             jobs,
             start: Instant::now(),
-            state: Mutex::new(state),
+            state: Mutex::new(State {
+                started,
+                total,
+                waiting: pending.to_vec(),
+                running: HashMap::new(),
+                rates: Rates::default(),
+            }),
         }
     }
 
-    /// A run begins.
+    /// Records the start of a run.
     pub fn start(&self, i: usize) {
         let mut state = self.state();
-        state.begun += 1;
+        state.started += 1;
         state.waiting.retain(|&waiting| waiting != i);
         state.running.insert(i, Instant::now());
-        eprintln!(
-            "run {} of {}: {} ...",
-            state.begun,
-            state.total,
-            self.title(&self.study.runs[i])
-        );
+        let title = self.experiment.run_title(&self.experiment.runs[i]);
+        eprintln!("run {} of {}: {title} ...", state.started, state.total);
     }
 
-    /// A run ends.
+    /// Records the end of a run.
     pub fn end(&self, i: usize, outcome: &Outcome) {
         let mut state = self.state();
-        let run = &self.study.runs[i];
-        let took = state
-            .running
-            .remove(&i)
-            .map_or(Duration::ZERO, |start| start.elapsed());
-        let how = match outcome {
+        let run = &self.experiment.runs[i];
+        let started = state.running.remove(&i);
+        let took = started.map_or(Duration::ZERO, |start| start.elapsed());
+        let result = match outcome {
             Outcome::Failed(failure) => format!("FAILED ({})", failure.message),
             _ => {
-                state
-                    .rates
-                    .add(run.spec.system, took.as_secs_f64(), run.cost);
+                let seconds = took.as_secs_f64();
+                state.rates.add(run.spec.system, seconds, run.cost);
                 "done".into()
             }
         };
-        let left = match self.left(&state) {
-            Some(left) => format!(
+        let remaining = match self.remaining(&state) {
+            Some(time) => format!(
                 "about {} to go, until {}",
-                clock(left),
-                utc(SystemTime::now() + left)
+                clock(time),
+                utc(SystemTime::now() + time)
             ),
-            None => "no telling yet how long the rest takes".into(),
+            None => "remaining time not known yet".into(),
         };
-        let runs = state.waiting.len() + state.running.len();
-        let (title, took, so_far) = (self.title(run), clock(took), clock(self.start.elapsed()));
-        eprintln!("{title}: {how} in {took}; {so_far} since the start, {runs} runs left: {left}");
+        eprintln!(
+            "{}: {result} in {}; {} since the start, {} runs left: {remaining}",
+            self.experiment.run_title(run),
+            clock(took),
+            clock(self.start.elapsed()),
+            state.waiting.len() + state.running.len()
+        );
     }
 
-    /// The time left: what the runs that wait and those at work should take, less what the latter had.
-    fn left(&self, state: &State) -> Option<Duration> {
-        let expected = |i: usize| {
-            let run = &self.study.runs[i];
-            state.rates.seconds(run.spec.system, run.cost)
-        };
-        let waiting = state
-            .waiting
-            .iter()
-            .map(|&i| expected(i))
-            .sum::<Option<f64>>()?;
-        let rest = |(&i, start): (&usize, &Instant)| {
-            Some((expected(i)? - start.elapsed().as_secs_f64()).max(0.0))
-        };
-        let running: Vec<f64> = state.running.iter().map(rest).collect::<Option<_>>()?;
-        Some(Duration::from_secs_f64(spread(
-            waiting, &running, self.jobs,
-        )))
+    /// Expected time until all waiting and running runs have ended.
+    fn remaining(&self, state: &State) -> Option<Duration> {
+        let mut waiting = 0.0;
+        for &i in &state.waiting {
+            waiting += self.expected_seconds(state, i)?;
+        }
+        let mut running = Vec::new();
+        for (&i, start) in &state.running {
+            let left = self.expected_seconds(state, i)? - start.elapsed().as_secs_f64();
+            running.push(left.max(0.0));
+        }
+        let seconds = makespan(waiting, &running, self.jobs);
+        Some(Duration::from_secs_f64(seconds))
     }
 
-    fn title(&self, run: &Run) -> String {
-        format!(
-            "{} {}",
-            self.study.dataset(run).source.title,
-            run.spec.title()
-        )
+    fn expected_seconds(&self, state: &State, i: usize) -> Option<f64> {
+        let run = &self.experiment.runs[i];
+        state.rates.seconds(run.spec.system, run.cost)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Seconds until all is done, the work spread evenly over the jobs, but no run over two.
-fn spread(waiting: f64, running: &[f64], jobs: usize) -> f64 {
+/// Seconds until all runs have ended if the work is spread evenly over the jobs; at least those of
+/// the longest running one, as a run cannot be split.
+fn makespan(waiting: f64, running: &[f64], jobs: usize) -> f64 {
     let longest = running.iter().copied().fold(0.0, f64::max);
-    ((waiting + running.iter().sum::<f64>()) / jobs.max(1) as f64).max(longest)
+    let work = waiting + running.iter().sum::<f64>();
+    (work / jobs.max(1) as f64).max(longest)
 }
 
-/// `4:05`, `1:04:05`.
+/// Duration as `4:05` or `1:04:05`.
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -167,14 +157,15 @@ pub fn clock(time: Duration) -> String {
     }
 }
 
-/// `2026-03-01 04:05 UTC`. The standard library knows no time zones, and no calendar.
+/// Time as `2026-03-01 04:05 UTC`; the standard library has no calendar.
 pub fn utc(time: SystemTime) -> String {
     let minutes = time
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
         / 60;
-    // Days since 0000-03-01, in eras of 400 years: a leap day ends a year that starts in March.
+    // Days since 0000-03-01, in eras of 400 years: with years that start in March, a leap day is
+    // the last day of its year.
     let days = minutes / 1440 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -198,7 +189,7 @@ mod tests {
     use crate::fixture::system;
 
     #[test]
-    fn a_system_is_guessed_from_its_own_runs_first() {
+    fn estimate_prefers_runs_of_same_system() {
         let [prl, sqn, sac] = ["gru-prl", "gru-sqn", "gru-sac"].map(system);
         let mut rates = Rates::default();
         assert_eq!(rates.seconds(prl, 1.0), None);
@@ -211,21 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_run_ends_it() {
-        assert_eq!(spread(10.0, &[2.0, 4.0], 2), 8.0);
-        assert_eq!(spread(0.0, &[1.0, 9.0], 2), 9.0);
-        assert_eq!(spread(5.0, &[], 1), 5.0);
+    fn remaining_time_is_at_least_longest_run() {
+        assert_eq!(makespan(10.0, &[2.0, 4.0], 2), 8.0);
+        assert_eq!(makespan(0.0, &[1.0, 9.0], 2), 9.0);
+        assert_eq!(makespan(5.0, &[], 1), 5.0);
     }
 
     #[test]
-    fn times_read_as_on_a_clock() {
+    fn durations_are_formatted_as_clock() {
         assert_eq!(clock(Duration::from_secs(245)), "4:05");
         assert_eq!(clock(Duration::from_millis(3_844_600)), "1:04:05");
     }
 
-    /// `date -u -d @N +'%F %R UTC'`.
+    /// Expected values from `date -u -d @N +'%F %R UTC'`.
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_match_the_calendar() {
         let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(0), "1970-01-01 00:00 UTC");
         assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");

@@ -1,113 +1,107 @@
-//! A table of the paper on one log, filled with ours: what every page shows, whatever its form.
+//! A table of the paper on one log, filled with our results: the content that all report formats
+//! present.
 
 use prl_dataset::{Kind, Split};
 use prl_eval::{Interval, Metric};
 
 use crate::datasets::Dataset;
-use crate::experiment::Study;
-use crate::matrix::{Star, System, TABLES, Table};
-use crate::outcome::{KINDS, METRICS, Outcome, interval, value};
-use crate::paper::PaperRow;
-use crate::significance::{LEVEL, Tests, Verdict, Verdicts};
-use crate::table_row::{OverSeeds, Row, difference};
+use crate::experiment::Experiment;
+use crate::matrix::{PaperTable, SignificanceRule, System, TABLES};
+use crate::outcome::{Outcome, columns, interval, value};
+use crate::paper::{PaperRow, TOLERANCE};
+use crate::significance::{LEVEL, TestCache, TestResult, TestResults};
+use crate::table_row::{SeedSummary, TableRow, difference};
 
 /// A table on one log.
-pub struct Panel<'a> {
-    /// The table.
-    pub table: &'static Table,
-    /// The dataset.
+pub struct ResultTable<'a> {
+    /// Table of the paper.
+    pub table: &'static PaperTable,
+    /// Dataset.
     pub dataset: &'a Dataset,
-    /// Its rows.
-    pub rows: Vec<Row<'a>>,
-    /// Why numbers here say nothing about the paper's; `None` if they do.
+    /// Rows.
+    pub rows: Vec<TableRow<'a>>,
+    /// Why the results cannot be compared with the paper's; `None` if they can.
     pub incomparable: Option<String>,
-    /// Why nothing could be tested, if that is so.
+    /// Why no test could be made; `None` if the tests were made.
     pub untested: Option<String>,
     paper: &'a [PaperRow],
-    verdicts: Verdicts,
+    tests: TestResults,
 }
 
-/// Everything that is said of a row in one column.
+/// All facts about a row in one column.
 pub struct Cell<'p> {
-    /// Ours.
-    pub ours: Option<OverSeeds>,
-    /// The 95% interval over the cases of the first seed.
+    /// Our result.
+    pub ours: Option<SeedSummary>,
+    /// 95% confidence interval over the cases of the first seed.
     pub interval: Option<Interval>,
-    /// The paper's, and whether it is starred.
+    /// Result of the paper, and whether it is starred there.
     pub paper: Option<(f64, bool)>,
-    /// Ours less the paper's, and whether that is within the tolerance; if they may be compared.
+    /// Our result minus the paper's, and whether that is within the tolerance; `None` if they
+    /// cannot be compared.
     pub difference: Option<(f64, bool)>,
-    /// Ours against a rival.
-    pub verdict: Option<&'p Verdict>,
+    /// Test against the baseline.
+    pub test: Option<&'p TestResult>,
 }
 
-/// What a panel comes to.
+/// Numbers of columns of a table that agree with the paper, and of significant ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// HRs that may be compared with the paper's.
+    /// HRs that can be compared with the paper's.
     pub compared: usize,
     /// Those within the tolerance.
     pub within: usize,
-    /// Columns of the paper's rows that were tested.
+    /// Tested columns of the paper's rows.
     pub tested: usize,
-    /// Those starred here, the row being better than its rival.
+    /// Those that are starred here, the row being better than its baseline.
     pub better: usize,
-    /// Those starred here, the row being worse.
+    /// Those that are starred here, the row being worse.
     pub worse: usize,
-    /// Those that the paper stars, if ours may be compared with it.
+    /// Those that the paper stars, if the results can be compared.
     pub paper_starred: usize,
-    /// Of these, those starred here too, the difference going the same way.
+    /// Of these, those that are starred here with a difference in the same direction.
     pub agreed: usize,
 }
 
-/// The metrics of all columns.
-pub fn columns() -> impl Iterator<Item = (Kind, Metric)> {
-    KINDS
-        .into_iter()
-        .flat_map(|kind| METRICS.map(|metric| (kind, metric)))
-}
-
-impl<'a> Panel<'a> {
-    /// Every table on every dataset of a study, rows that nobody asked for left out.
+impl<'a> ResultTable<'a> {
+    /// Every table on every dataset of an experiment, without tables that have no trained row.
     pub fn all(
-        study: &'a Study,
+        experiment: &'a Experiment,
         outcomes: &'a [Outcome],
         paper: &'a [PaperRow],
-        tests: &Tests,
-    ) -> Vec<Panel<'a>> {
-        let pairs = TABLES
-            .iter()
-            .flat_map(|table| study.datasets.iter().enumerate().map(move |d| (table, d)));
-        let panels =
-            pairs.filter(|(table, (_, dataset))| table.logs.contains(&dataset.source.name));
-        let panel = |(table, (i, dataset)): (&'static Table, (usize, &'a Dataset))| {
-            let rows: Vec<Row<'a>> = table
-                .systems()
-                .into_iter()
-                .filter_map(|system| study.row(i, system, outcomes))
-                .collect();
-            let (verdicts, untested) = match tests.of_table(table, &rows) {
-                Ok(verdicts) => (verdicts, None),
-                Err(error) => (Verdicts::new(), Some(format!("{error:#}"))),
-            };
-            let incomparable = study.incomparable(dataset);
-            Panel {
-                table,
-                dataset,
-                rows,
-                incomparable,
-                untested,
-                paper,
-                verdicts,
+        cache: &TestCache,
+    ) -> Vec<ResultTable<'a>> {
+        let mut tables = Vec::new();
+        for table in &TABLES {
+            for (i, dataset) in experiment.datasets.iter().enumerate() {
+                if !table.logs.contains(&dataset.source.name) {
+                    continue;
+                }
+                let mut rows = Vec::new();
+                for system in table.systems() {
+                    rows.extend(TableRow::collect(experiment, i, system, outcomes));
+                }
+                if !rows.iter().any(|row| row.system.has_encoder()) {
+                    continue;
+                }
+                let (tests, untested) = match cache.test_table(table, &rows) {
+                    Ok(tests) => (tests, None),
+                    Err(error) => (TestResults::new(), Some(format!("{error:#}"))),
+                };
+                tables.push(ResultTable {
+                    table,
+                    dataset,
+                    rows,
+                    incomparable: experiment.incomparable(dataset),
+                    untested,
+                    paper,
+                    tests,
+                });
             }
-        };
-        panels
-            .map(panel)
-            .filter(|panel| panel.rows.iter().any(|row| !row.system.is_baseline()))
-            .collect()
+        }
+        tables
     }
 
-    /// `Table 2: RC15, the methods on every encoder`.
+    /// Title: `Table 2: RC15, the methods on every encoder`.
     pub fn title(&self) -> String {
         format!(
             "Table {}: {}, {}",
@@ -117,127 +111,131 @@ impl<'a> Panel<'a> {
 
     /// The paper's row of a system.
     pub fn paper_row(&self, system: &System) -> Option<&'a PaperRow> {
-        let is_here =
-            |row: &&PaperRow| row.table == self.table.number && row.log == self.dataset.source.name;
-        self.paper
-            .iter()
-            .filter(is_here)
-            .find(|row| row.is_of(system))
+        self.paper.iter().find(|row| {
+            row.table == self.table.number
+                && row.log == self.dataset.source.name
+                && row.matches(system)
+        })
     }
 
-    /// What is said of a row in a column of a split. Paper and tests are of the test split.
-    pub fn cell(&self, row: &Row<'a>, split: Split, kind: Kind, metric: Metric) -> Cell<'_> {
-        let ours = row.over_seeds(|run| value(&run.report(split).scores, kind, metric));
-        let interval = row
-            .first()
-            .and_then(|(_, run)| interval(run.report(split), kind, metric));
-        if split != Split::Test {
-            return Cell {
-                ours,
-                interval,
-                paper: None,
-                difference: None,
-                verdict: None,
-            };
-        }
-        let paper = self.paper_row(&row.system);
-        let paper = paper
-            .and_then(|paper| Some((paper.value(kind, metric)?, paper.is_starred(kind, metric))));
-        let difference = match (&self.incomparable, ours, paper) {
-            (None, Some(ours), Some((paper, _))) => Some(difference(ours.mean, paper)),
-            _ => None,
+    /// Facts about a row in a column of a split. The paper and the tests refer to the test split.
+    pub fn cell(
+        &self,
+        row: &TableRow<'a>,
+        split: Split,
+        (kind, metric): (Kind, Metric),
+    ) -> Cell<'_> {
+        let mut cell = Cell {
+            ours: row.over_seeds(|run| value(&run.report(split).scores, kind, metric)),
+            interval: None,
+            paper: None,
+            difference: None,
+            test: None,
         };
-        Cell {
-            ours,
-            interval,
-            paper,
-            difference,
-            verdict: self.verdicts.get(&(row.system, kind, metric)),
+        if let Some((_, first)) = row.first() {
+            cell.interval = interval(first.report(split), kind, metric);
         }
+        if split != Split::Test {
+            return cell;
+        }
+        if let Some(paper) = self.paper_row(&row.system)
+            && let Some(value) = paper.value(kind, metric)
+        {
+            cell.paper = Some((value, paper.is_starred(kind, metric)));
+            if let (None, Some(ours)) = (&self.incomparable, cell.ours) {
+                cell.difference = Some(difference(ours.mean, value));
+            }
+        }
+        cell.test = self.tests.get(&(row.system, kind, metric));
+        cell
     }
 
-    /// How often it agrees with the paper.
+    /// Agreement with the paper and significance, over all rows and columns.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for (row, (kind, metric)) in self
-            .rows
-            .iter()
-            .flat_map(|row| columns().map(move |column| (row, column)))
-        {
-            let cell = self.cell(row, Split::Test, kind, metric);
-            if let Some((_, is_within)) = cell.difference.filter(|_| metric.is_share()) {
-                tally.compared += 1;
-                tally.within += usize::from(is_within);
-            }
-            let (Some(verdict), Some((paper, paper_starred))) = (cell.verdict, cell.paper) else {
-                continue;
-            };
-            let ours = verdict.comparison.difference;
-            tally.tested += 1;
-            tally.better += usize::from(verdict.is_starred() && ours > 0.0);
-            tally.worse += usize::from(verdict.is_starred() && ours < 0.0);
-            if paper_starred && self.incomparable.is_none() {
-                let rival = self
-                    .paper_row(&verdict.rival)
-                    .and_then(|rival| rival.value(kind, metric));
-                let is_same_way = rival.is_some_and(|rival| (paper - rival) * ours > 0.0);
-                tally.paper_starred += 1;
-                tally.agreed += usize::from(is_same_way && verdict.is_starred());
+        for row in &self.rows {
+            for column in columns() {
+                self.add_to_tally(&mut tally, row, column);
             }
         }
         tally
     }
 
-    /// What its stars stand for.
-    pub fn star_legend(&self) -> String {
-        let tested = match self.table.star {
-            Star::AgainstBestOf(methods) => {
-                format!(
-                    "PRL against the best of {} on the same encoder, column by column",
-                    methods.join(", ")
-                )
-            }
-            Star::AgainstPrl => "every variant against PRL".into(),
-        };
-        let extras = if self
-            .rows
-            .iter()
-            .any(|row| self.table.extras.contains(&row.system))
+    fn add_to_tally(&self, tally: &mut Tally, row: &TableRow<'a>, column: (Kind, Metric)) {
+        let (kind, metric) = column;
+        let cell = self.cell(row, Split::Test, column);
+        if let Some((_, is_within)) = cell.difference
+            && metric.is_share()
         {
-            " The rows that the paper does not have are tested against PRL, as a family of their own."
+            tally.compared += 1;
+            tally.within += usize::from(is_within);
+        }
+        let (Some(test), Some((paper, paper_starred))) = (cell.test, cell.paper) else {
+            return;
+        };
+        let ours = test.comparison.difference;
+        tally.tested += 1;
+        tally.better += usize::from(test.is_starred() && ours > 0.0);
+        tally.worse += usize::from(test.is_starred() && ours < 0.0);
+        if !paper_starred || self.incomparable.is_some() {
+            return;
+        }
+        let baseline = self
+            .paper_row(&test.baseline)
+            .and_then(|row| row.value(kind, metric));
+        let is_same_direction = baseline.is_some_and(|value| (paper - value) * ours > 0.0);
+        tally.paper_starred += 1;
+        tally.agreed += usize::from(is_same_direction && test.is_starred());
+    }
+
+    /// Legend of the stars.
+    pub fn star_legend(&self) -> String {
+        let tested = match self.table.significance {
+            SignificanceRule::AgainstBestOf(methods) => format!(
+                "PRL against the best of {} on the same encoder, column by column",
+                methods.join(", ")
+            ),
+            SignificanceRule::AgainstPrl => "every variant against PRL".into(),
+        };
+        let extra_rows = &self.table.extra_rows;
+        let has_extra_rows = self.rows.iter().any(|row| extra_rows.contains(&row.system));
+        let extra = if has_extra_rows {
+            " The rows that the paper does not have are tested against PRL, as a family of their \
+             own."
         } else {
             ""
         };
         format!(
-            "Stars: {tested}; `*` is p < {LEVEL}, ours by a paired sign-flip test over the sessions (runs of several seeds \
-             averaged case by case), Holm-corrected over all columns and encoders of this table.{extras}"
+            "Stars: {tested}; `*` is p < {LEVEL}, ours by a paired sign-flip test over the \
+             sessions (runs of several seeds averaged case by case), Holm-corrected over all \
+             columns and encoders of this table.{extra}"
         )
     }
 }
 
 impl Tally {
-    /// In words; `None` if there is nothing to say.
+    /// Description in sentences; `None` if nothing was compared or tested.
     pub fn describe(&self) -> Option<String> {
-        let Self {
-            compared,
-            within,
-            tested,
-            better,
-            worse,
-            paper_starred,
-            agreed,
-        } = *self;
-        let tolerance = crate::paper::TOLERANCE;
-        let hr = (compared > 0)
-            .then(|| format!("{within} of {compared} HRs lie within {tolerance} of the paper's."));
-        let stars = (tested > 0).then(|| {
-            format!("Of {tested} tested columns {better} are significantly better than their rival, {worse} worse.")
-        });
-        let agreed = (paper_starred > 0).then(|| {
-            format!("The paper stars {paper_starred} of them; {agreed} of these are starred here, the same way.")
-        });
-        let said: Vec<String> = [hr, stars, agreed].into_iter().flatten().collect();
-        (!said.is_empty()).then(|| said.join(" "))
+        let mut sentences = Vec::new();
+        if self.compared > 0 {
+            sentences.push(format!(
+                "{} of {} HRs lie within {TOLERANCE} of the paper's.",
+                self.within, self.compared
+            ));
+        }
+        if self.tested > 0 {
+            sentences.push(format!(
+                "Of {} tested columns {} are significantly better than their baseline, {} worse.",
+                self.tested, self.better, self.worse
+            ));
+        }
+        if self.paper_starred > 0 {
+            sentences.push(format!(
+                "The paper stars {} of them; {} of these are starred here, the same way.",
+                self.paper_starred, self.agreed
+            ));
+        }
+        (!sentences.is_empty()).then(|| sentences.join(" "))
     }
 }
 
@@ -253,16 +251,16 @@ mod tests {
             methods: ["normal", "prl"].map(str::to_owned).into(),
             encoders: vec!["gru".into()],
         };
-        let study = fixture::study(dir.path(), 1, synthetic, filter);
-        let outcomes = fixture::outcomes(&study, |system| {
-            Some(if system.is_asked() { prl } else { 0.4 })
+        let experiment = fixture::experiment(dir.path(), 1, synthetic, filter);
+        let outcomes = fixture::outcomes(&experiment, |system| {
+            Some(if system.is_paper_prl() { prl } else { 0.4 })
         });
-        let paper = paper::rows().unwrap();
-        Panel::all(&study, &outcomes, &paper, &Tests::default())[0].tally()
+        let paper = paper::load().unwrap();
+        ResultTable::all(&experiment, &outcomes, &paper, &TestCache::default())[0].tally()
     }
 
     #[test]
-    fn agreement_is_counted_where_it_means_something() {
+    fn tally_counts_agreement_only_if_comparable() {
         // The paper stars 4 of 12 columns of GRU-PRL on RC15. Normal is at 0.4 in all, the paper's purchase HR@5 at 0.3994.
         let better = tally(false, 0.8);
         assert_eq!(

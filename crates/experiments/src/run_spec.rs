@@ -1,35 +1,61 @@
-//! One run: a system and a seed, its flags, and the name of its directory.
+//! Specification of one run: system, seed, `prl train` flags, and the name of its directory.
 //!
-//! A run's directory is named by everything that shapes its result, so a changed setting is another run and never an old
-//! result under a new name. Device and threads shape only its speed, and are not part of the name.
+//! The directory's name contains a fingerprint of everything that determines the result (code,
+//! dataset, flags), so a changed setting is a new run and never an old result under a new name.
+//! Device and threads only determine the speed and are not part of the name.
 
 use anyhow::{Result, ensure};
 use prl_baselines::warm_up_steps;
 
-use crate::experiment::Wish;
+use crate::fingerprint::fingerprint;
 use crate::matrix::{ENCODERS, METHODS, System, systems};
-use crate::schedule::{EPOCHS, Schedule};
+use crate::schedule::{EPOCHS, Scale, Schedule, ScheduleOverride};
 
-/// One run: a cell of the matrix.
+/// Runs that a command requests.
+pub struct ExperimentRequest {
+    /// Size.
+    pub scale: Scale,
+    /// Seeds of every trained row.
+    pub repeats: u64,
+    /// Changes of the scale's schedule.
+    pub overrides: ScheduleOverride,
+    /// Restriction to some systems.
+    pub filter: Filter,
+}
+
+impl ExperimentRequest {
+    /// Whether a system is run: by the filter if it names encoders or methods, otherwise by the
+    /// scale's default.
+    pub fn includes(&self, system: &System) -> bool {
+        self.filter.matches(system) && (self.scale.includes(system) || !self.filter.is_empty())
+    }
+}
+
+/// One run: a system and a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
-    /// What is trained.
+pub struct RunSpec {
+    /// Recommender to train.
     pub system: System,
-    /// The seed of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
-impl Spec {
-    /// Every run on a log that is wished for, row by row of the tables.
-    pub fn all(log: &str, wish: &Wish) -> Vec<Spec> {
-        let rows = systems(log).into_iter().filter(|system| wish.keeps(system));
-        let seeds = |system: System| {
-            (0..wish.scale.seeds(&system, wish.repeats)).map(move |seed| Spec { system, seed })
-        };
-        rows.flat_map(seeds).collect()
+impl RunSpec {
+    /// All requested runs on a log, in the order of the tables' rows.
+    pub fn all(log: &str, request: &ExperimentRequest) -> Vec<RunSpec> {
+        let mut specs = Vec::new();
+        for system in systems(log) {
+            if !request.includes(&system) {
+                continue;
+            }
+            for seed in 0..request.scale.seeds(&system, request.repeats) {
+                specs.push(RunSpec { system, seed });
+            }
+        }
+        specs
     }
 
-    /// The flags of `prl train` that shape the result on a log.
+    /// Flags of `prl train` that determine the result on a log.
     pub fn flags(&self, log: &str, schedule: Schedule) -> Vec<String> {
         let mut flags = vec![
             ("--method", self.system.method.to_owned()),
@@ -41,110 +67,103 @@ impl Spec {
             flags.push(("--max-steps", schedule.steps.to_string()));
             flags.push(("--eval-every", schedule.eval_every.to_string()));
             if self.system.method == "sac" {
-                flags.push((
-                    "--warm-up",
-                    schedule.shortened(warm_up_steps(encoder, log)).to_string(),
-                ));
+                let warm_up = schedule.scaled(warm_up_steps(encoder, log));
+                flags.push(("--warm-up", warm_up.to_string()));
             }
         }
         if self.system.released {
             flags.push(("--attention", "released".to_owned()));
         }
-        flags
-            .into_iter()
-            .flat_map(|(flag, value)| [flag.to_owned(), value])
-            .collect()
+        let mut words = Vec::new();
+        for (flag, value) in flags {
+            words.extend([flag.to_owned(), value]);
+        }
+        words
     }
 
-    /// The run's name on a dataset: readable, and different whenever anything that shapes the result is.
+    /// Name of the run's directory: readable, and unique for everything that determines the result.
     pub fn directory(&self, log: &str, dataset: &str, code: &str, flags: &[String]) -> String {
-        let shape = format!("{code}\n{dataset}\n{}", flags.join(" "));
+        let identity = format!("{code}\n{dataset}\n{}", flags.join(" "));
         format!(
             "{log}-{}-{}-{}",
             self.system.name(),
             self.seed,
-            fingerprint(&shape)
+            fingerprint(&identity)
         )
     }
 
-    /// For people.
+    /// Title for messages: `GRU PRL seed 2`, `Popularity`.
     pub fn title(&self) -> String {
-        let seed = if self.system.is_baseline() {
-            String::new()
+        if self.system.has_encoder() {
+            format!("{} seed {}", self.system.title(), self.seed)
         } else {
-            format!(" seed {}", self.seed)
-        };
-        self.system.title() + &seed
+            self.system.title()
+        }
     }
 }
 
-/// Which systems are wanted; an empty list wants all.
+/// Restriction to some systems; an empty list restricts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Encoders, as `prl` names them. What needs no encoder is kept.
+    /// Encoders, as `prl` names them. Systems without an encoder always match.
     pub encoders: Vec<String>,
-    /// Methods.
+    /// Methods, as `prl` names them.
     pub methods: Vec<String>,
 }
 
 impl Filter {
-    /// Whether the names exist.
+    /// Checks that all names exist.
     ///
     /// # Errors
-    /// On one that does not.
+    /// If one does not.
     pub fn check(&self) -> Result<()> {
-        let encoders: Vec<&str> = ENCODERS.iter().map(|encoder| encoder.name).collect();
-        let methods: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
-        for (flag, given, known) in [
-            ("--encoders", &self.encoders, encoders),
-            ("--methods", &self.methods, methods),
-        ] {
-            let unknown = given.iter().find(|name| !known.contains(&name.as_str()));
-            ensure!(
-                unknown.is_none(),
-                "{flag} {} is not one of {}",
-                unknown.map_or("", |s| s),
-                known.join(", ")
-            );
-        }
-        Ok(())
+        let encoders = ENCODERS.map(|encoder| encoder.name);
+        let methods = METHODS.map(|method| method.name);
+        check_names("--encoders", &self.encoders, &encoders)?;
+        check_names("--methods", &self.methods, &methods)
     }
 
-    /// Whether it wants all.
-    pub fn is_open(&self) -> bool {
+    /// Whether it restricts nothing.
+    pub fn is_empty(&self) -> bool {
         self.encoders.is_empty() && self.methods.is_empty()
     }
 
-    /// Whether a system is wanted.
-    pub fn keeps(&self, system: &System) -> bool {
-        let wants = |list: &[String], name: &str| {
-            list.is_empty() || list.iter().any(|wanted| wanted == name)
-        };
-        system
-            .encoder
-            .is_none_or(|encoder| wants(&self.encoders, encoder))
-            && wants(&self.methods, system.method)
+    /// Whether it admits a system.
+    pub fn matches(&self, system: &System) -> bool {
+        if let Some(encoder) = system.encoder
+            && !admits(&self.encoders, encoder)
+        {
+            return false;
+        }
+        admits(&self.methods, system.method)
     }
 }
 
-/// Eight hexadecimal digits of a text, equal for ever (FNV-1a; the standard library's hashes may change with it).
-pub fn fingerprint(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
+fn admits(list: &[String], name: &str) -> bool {
+    list.is_empty() || list.iter().any(|listed| listed == name)
+}
+
+fn check_names(flag: &str, names: &[String], existing: &[&str]) -> Result<()> {
+    for name in names {
+        ensure!(
+            existing.contains(&name.as_str()),
+            "{flag} {name} is not one of {}",
+            existing.join(", ")
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Cut, Scale};
+    use crate::schedule::{Scale, ScheduleOverride};
 
-    fn wish(scale: Scale, repeats: u64, filter: Filter) -> Wish {
-        Wish {
+    fn request(scale: Scale, repeats: u64, filter: Filter) -> ExperimentRequest {
+        ExperimentRequest {
             scale,
             repeats,
-            cut: Cut::default(),
+            overrides: ScheduleOverride::default(),
             filter,
         }
     }
@@ -158,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn baselines_run_once_and_the_rest_for_every_seed() {
-        let specs = Spec::all("rc15", &wish(Scale::Paper, 3, Filter::default()));
+    fn systems_without_encoder_run_once_others_per_seed() {
+        let specs = RunSpec::all("rc15", &request(Scale::Paper, 3, Filter::default()));
         assert_eq!(specs.len(), 3 + 3 * 25);
         assert!(
             specs
                 .iter()
-                .filter(|spec| spec.system.is_baseline())
+                .filter(|spec| !spec.system.has_encoder())
                 .all(|spec| spec.seed == 0)
         );
         assert_eq!(specs[0].title(), "Popularity");
@@ -172,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn filters_keep_what_they_name() {
+    fn filter_admits_named_systems_only() {
         let names = |filter: Filter| -> Vec<String> {
-            let specs = Spec::all("retailrocket", &wish(Scale::Quick, 1, filter));
+            let specs = RunSpec::all("retailrocket", &request(Scale::Quick, 1, filter));
             specs.iter().map(|spec| spec.system.name()).collect()
         };
-        // Caser SQN is no part of quick scale unless it is named.
+        // Quick scale includes Caser SQN only if it is named.
         assert_eq!(
             names(filter(&["caser"], &["sqn", "popularity"])),
             ["popularity", "caser-sqn"]
@@ -196,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_say_it_all() {
+    fn flags_contain_all_settings() {
         let schedule = Schedule {
             steps: 100,
             eval_every: 50,
@@ -209,7 +228,7 @@ mod tests {
                 .unwrap()
         };
         let flags = |name: &str| {
-            Spec {
+            RunSpec {
                 system: system(name),
                 seed: 2,
             }
@@ -229,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn whatever_shapes_a_result_names_another_directory() {
+    fn directory_name_depends_on_every_setting() {
         let system = systems("rc15")
             .into_iter()
             .find(|system| system.name() == "gru-prl")
             .unwrap();
-        let spec = Spec { system, seed: 1 };
-        let schedule = Scale::Quick.schedule(1 << 20, Cut::default());
-        let name = |spec: &Spec, schedule, dataset: &str, code: &str| {
+        let spec = RunSpec { system, seed: 1 };
+        let schedule = Scale::Quick.schedule(1 << 20, ScheduleOverride::default());
+        let name = |spec: &RunSpec, schedule, dataset: &str, code: &str| {
             spec.directory("rc15", dataset, code, &spec.flags("rc15", schedule))
         };
         let first = name(&spec, schedule, "d1", "c1");
@@ -255,7 +274,7 @@ mod tests {
                 "c1",
             ),
             name(
-                &Spec {
+                &RunSpec {
                     seed: 2,
                     ..spec.clone()
                 },
@@ -264,7 +283,7 @@ mod tests {
                 "c1",
             ),
             name(
-                &Spec {
+                &RunSpec {
                     system: System {
                         released: true,
                         ..system
@@ -277,18 +296,5 @@ mod tests {
             ),
         ];
         assert!(others.iter().all(|other| *other != first), "{others:?}");
-    }
-
-    /// The 64-bit FNV-1a of "a" is af63dc4c8601ec8c, and of "" the offset basis (Internet-Draft draft-eastlake-fnv).
-    #[test]
-    fn the_fingerprint_is_fnv() {
-        assert_eq!(
-            fingerprint("a"),
-            format!("{:08x}", 0xaf63_dc4c_u64 ^ 0x8601_ec8c)
-        );
-        assert_eq!(
-            fingerprint(""),
-            format!("{:08x}", 0xcbf2_9ce4_u64 ^ 0x8422_2325)
-        );
     }
 }

@@ -1,118 +1,153 @@
-//! The runs, some at a time: what is done is skipped, what was begun goes on, what fails does not stop the rest.
+//! Local execution of an experiment: several runs at a time. Finished runs are skipped, interrupted
+//! runs resume, and a failed run does not stop the others.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::experiment::{Run, Study};
-use crate::outcome::{Failure, Finished, Outcome};
+use crate::experiment::Experiment;
+use crate::outcome::{Failure, Outcome, RunResults};
 use crate::prl_binary::PrlBinary;
 use crate::progress::Progress;
 
-/// Pages are written at most so often while runs are made.
-const BETWEEN_PAGES: Duration = Duration::from_secs(10);
+/// Minimum time between two reports while runs are in progress.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where and how fast runs are made; none of it shapes a result.
-pub struct Compute {
+/// Options of the runner; none of them changes a result.
+pub struct RunnerOptions {
     /// Threads of each run.
     pub threads: usize,
-    /// The device of each of the runs at a time, as `prl` names it.
+    /// Devices of the concurrent runs, one entry each, as `prl` names them.
     pub devices: Vec<String>,
-    /// Whether what failed before is tried again.
+    /// Whether to run again what failed before.
     pub retry_failed: bool,
 }
 
-/// Every run as it stands, from its directory.
-pub fn look(study: &Study) -> Vec<Outcome> {
-    let read = |run: &Run| match Finished::read(&run.dir, &run.asks) {
-        Ok(finished) => Outcome::Done(finished.into()),
-        Err(_) => Failure::read(&run.dir).map_or(Outcome::Pending, Outcome::Failed),
-    };
-    study.runs.iter().map(read).collect()
+/// Reads the outcome of every run from its directory.
+pub fn load_outcomes(experiment: &Experiment) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for run in &experiment.runs {
+        outcomes.push(match RunResults::read(&run.dir, &run.prompts) {
+            Ok(results) => Outcome::Done(results.into()),
+            Err(_) => match Failure::read(&run.dir) {
+                Some(failure) => Outcome::Failed(failure),
+                None => Outcome::Pending,
+            },
+        });
+    }
+    outcomes
 }
 
-/// Makes every run that is not done, and calls `changed` with how all of them stand: at first, now and then, and in the end.
-/// Returns how they stand and how many failed now.
+/// Makes all pending runs. `report` is called with the outcomes of all runs at the start, at
+/// intervals, and at the end. Returns the outcomes and the number of runs that failed now.
+///
+/// # Errors
+/// If a report or the record of a failure cannot be written.
 pub fn run(
-    study: &Study,
+    experiment: &Experiment,
     prl: &PrlBinary,
-    compute: &Compute,
-    changed: impl Fn(&[Outcome]) -> Result<()> + Sync,
+    options: &RunnerOptions,
+    report: impl Fn(&[Outcome]) -> Result<()> + Sync,
 ) -> Result<(Vec<Outcome>, usize)> {
-    let outcomes = look(study);
-    changed(&outcomes)?;
-    let todo = todo(study, &outcomes, compute.retry_failed);
-    let progress = Progress::new(study, &todo, compute.devices.len());
-    let (next, board, page) = (
-        AtomicUsize::new(0),
-        Mutex::new(outcomes),
-        Mutex::new(Instant::now()),
-    );
-    let worker = |device: &str| -> Result<usize> {
+    let outcomes = load_outcomes(experiment);
+    report(&outcomes)?;
+    let pending = pending_runs(experiment, &outcomes, options.retry_failed);
+    let pool = Pool {
+        experiment,
+        prl,
+        threads: options.threads,
+        progress: Progress::new(experiment, &pending, options.devices.len()),
+        pending,
+        next: AtomicUsize::new(0),
+        outcomes: Mutex::new(outcomes),
+        last_report: Mutex::new(Instant::now()),
+        report,
+    };
+    let failed = thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for device in &options.devices {
+            workers.push(scope.spawn(|| pool.work(device)));
+        }
         let mut failed = 0;
-        while let Some(&i) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-            progress.start(i);
-            let outcome =
-                study
-                    .task(&study.runs[i])
-                    .attempt(prl, &study.machine, compute.threads, device)?;
-            progress.end(i, &outcome);
-            failed += usize::from(matches!(outcome, Outcome::Failed(_)));
-            let snapshot = {
-                let mut board = lock(&board);
-                board[i] = outcome;
-                board.clone()
-            };
-            // Whoever finds another at the pages leaves them to it.
-            if let Ok(mut written) = page.try_lock()
-                && written.elapsed() >= BETWEEN_PAGES
-            {
-                changed(&snapshot)?;
-                *written = Instant::now();
+        for worker in workers {
+            match worker.join() {
+                Ok(count) => failed += count?,
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok(failed)
-    };
-    let failed = std::thread::scope(|scope| {
-        let workers: Vec<_> = compute
-            .devices
-            .iter()
-            .map(|device| scope.spawn(|| worker(device)))
-            .collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, Result<usize>>| {
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().map(join).sum::<Result<usize>>()
+        anyhow::Ok(failed)
     })?;
-    let outcomes = board
-        .into_inner()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    if !todo.is_empty() {
-        changed(&outcomes)?;
+    let outcomes = pool.outcomes.into_inner();
+    let outcomes = outcomes.unwrap_or_else(PoisonError::into_inner);
+    if !pool.pending.is_empty() {
+        (pool.report)(&outcomes)?;
     }
     Ok((outcomes, failed))
 }
 
-/// What is to be made: first everything with its first seed, so that each table is whole as early as it can be.
-pub fn todo(study: &Study, outcomes: &[Outcome], retry_failed: bool) -> Vec<usize> {
-    let is_wanted = |outcome: &Outcome| match outcome {
-        Outcome::Pending => true,
-        Outcome::Failed(_) => retry_failed,
-        Outcome::Done(_) => false,
-    };
-    let mut todo: Vec<usize> = (0..outcomes.len())
-        .filter(|&i| is_wanted(&outcomes[i]))
-        .collect();
-    todo.sort_by_key(|&i| study.runs[i].spec.seed);
-    todo
+/// Indices of the runs to make, in their order: those with the first seed come first, so that each
+/// table has all its rows as early as possible.
+pub fn pending_runs(experiment: &Experiment, outcomes: &[Outcome], retry: bool) -> Vec<usize> {
+    let mut pending = Vec::new();
+    for (i, outcome) in outcomes.iter().enumerate() {
+        let is_pending = match outcome {
+            Outcome::Pending => true,
+            Outcome::Failed(_) => retry,
+            Outcome::Done(_) => false,
+        };
+        if is_pending {
+            pending.push(i);
+        }
+    }
+    pending.sort_by_key(|&i| experiment.runs[i].spec.seed);
+    pending
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+/// State that the workers share.
+struct Pool<'a, F> {
+    experiment: &'a Experiment,
+    prl: &'a PrlBinary,
+    threads: usize,
+    progress: Progress<'a>,
+    pending: Vec<usize>,
+    /// Position in `pending` of the next run to start.
+    next: AtomicUsize,
+    outcomes: Mutex<Vec<Outcome>>,
+    last_report: Mutex<Instant>,
+    report: F,
+}
+
+impl<F: Fn(&[Outcome]) -> Result<()>> Pool<'_, F> {
+    /// Makes pending runs on one device until none is left; returns how many failed.
+    fn work(&self, device: &str) -> Result<usize> {
+        let mut failed = 0;
+        while let Some(&i) = self.pending.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            self.progress.start(i);
+            let task = self.experiment.task(&self.experiment.runs[i]);
+            let machine = &self.experiment.machine;
+            let outcome = task.attempt(self.prl, machine, self.threads, device)?;
+            self.progress.end(i, &outcome);
+            failed += usize::from(matches!(outcome, Outcome::Failed(_)));
+            let snapshot = {
+                let mut outcomes = lock(&self.outcomes);
+                outcomes[i] = outcome;
+                outcomes.clone()
+            };
+            // A worker does not wait while another writes the report: that one is recent enough.
+            if let Ok(mut last) = self.last_report.try_lock()
+                && last.elapsed() >= REPORT_INTERVAL
+            {
+                (self.report)(&snapshot)?;
+                *last = Instant::now();
+            }
+        }
+        Ok(failed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,31 +1,32 @@
-//! Which runs a call is about: the flags that choose them, and the study that they make.
+//! Command-line flags that select runs, and the experiment planned from them.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use prl_fs::DirLock;
 
-use crate::datasets::{Dataset, SOURCES};
-use crate::experiment::{Study, Wish};
+use crate::datasets::{DatasetDirs, SOURCES};
+use crate::experiment::Experiment;
 use crate::machine::Machine;
 use crate::prl_binary::PrlBinary;
-use crate::run_spec::Filter;
-use crate::schedule::{Cut, Scale};
+use crate::run_spec::{ExperimentRequest, Filter};
+use crate::schedule::{Scale, ScheduleOverride};
 use crate::workspace::Workspace;
 
-/// Flags that choose runs; the same ones name the same runs in every task.
+/// Flags that select runs; the same flags select the same runs in every command.
 #[derive(Clone, clap::Args)]
-pub struct Choice {
-    /// Where the raw logs lie: DIR/retailrocket/events.csv, DIR/rc15/yoochoose-clicks.dat and yoochoose-buys.dat
+pub struct Selection {
+    /// Raw logs: DIR/retailrocket/events.csv, DIR/rc15/yoochoose-clicks.dat and yoochoose-buys.dat
     #[arg(long, default_value = "datasets")]
     datasets: PathBuf,
-    /// How much of it all
+    /// Size of the experiment
     #[arg(long, value_enum, default_value = "quick")]
     scale: Scale,
     /// Only these logs
     #[arg(long, value_delimiter = ',', default_value = "rc15,retailrocket")]
     logs: Vec<String>,
-    /// Only these encoders, and what needs none [default: all; quick scale: GRU, and the others with normal and PRL]
+    /// Only these encoders, and methods without one [default: all; quick scale: GRU, and the others
+    /// with normal and PRL]
     #[arg(long, value_delimiter = ',')]
     encoders: Vec<String>,
     /// Only these methods [default: all; quick scale: see --encoders]
@@ -40,154 +41,166 @@ pub struct Choice {
     /// Validations of every run in place of the scale's
     #[arg(long)]
     validations: Option<u64>,
-    /// Run nothing: write the pages of the runs that this version of the code made, as their page names it
+    /// Run nothing: write the pages of the runs of this code version, as their page names it
     #[arg(long)]
     code: Option<String>,
-    /// Where the runs and the prepared data lie [default: runs]
+    /// Directory of the runs and the prepared data [default: runs]
     #[arg(long)]
     runs: Option<PathBuf>,
-    /// Where the pages go [default: results/SCALE]
+    /// Directory of the pages [default: results/SCALE]
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
-/// A study with its places.
-pub struct Planned {
-    /// The runs.
-    pub study: Study,
-    /// What makes them.
+/// An experiment with its binary and its directories.
+pub struct PlannedExperiment {
+    /// Runs.
+    pub experiment: Experiment,
+    /// Binary that makes them.
     pub prl: PrlBinary,
-    /// Where they lie.
+    /// Directory of the runs of this scale.
     pub runs: PathBuf,
-    /// Where the pages go.
+    /// Directory of the pages.
     pub out: PathBuf,
 }
 
-impl Choice {
-    /// Whether nothing is to be run.
-    pub fn is_of_the_past(&self) -> bool {
+/// Output directories, as absolute paths.
+struct OutputDirs {
+    /// Runs of all scales.
+    runs: PathBuf,
+    /// Pages.
+    out: PathBuf,
+}
+
+impl Selection {
+    /// Whether only runs of older code are reported, and nothing is run.
+    pub fn is_report_only(&self) -> bool {
         self.code.is_some()
     }
 
-    /// Prepares the data and plans the runs; builds `prl` for a device if need be.
+    /// Prepares the data and plans the runs; builds `prl` for a device if necessary.
     ///
     /// # Errors
-    /// If a flag names what does not exist, or building or preparing fails.
-    pub fn plan(&self, workspace: &Workspace, device: &str) -> Result<Planned> {
+    /// If a flag has an invalid value, or the build or the preparation fails.
+    pub fn plan(&self, workspace: &Workspace, device: &str) -> Result<PlannedExperiment> {
+        let filter = self.checked_filter()?;
+        let mut prl = PrlBinary::find(workspace, device)?;
+        if let Some(code) = &self.code {
+            prl = prl.with_code(code.clone());
+        }
+        let dirs = self.output_dirs(workspace)?;
+        let data = DatasetDirs {
+            raw: self.datasets.clone(),
+            prepared: dirs.runs.join("data"),
+        };
+        let mut datasets = Vec::new();
+        for source in &SOURCES {
+            if self.logs.iter().any(|log| log == source.name) {
+                datasets.push(data.open(workspace, source, self.scale, &prl)?);
+            }
+        }
+        let request = ExperimentRequest {
+            scale: self.scale,
+            repeats: self.repeats,
+            overrides: ScheduleOverride {
+                steps: self.steps,
+                validations: self.validations,
+            },
+            filter,
+        };
+        let experiment = Experiment {
+            request,
+            version: prl.version.clone(),
+            code: prl.code.clone(),
+            machine: Machine::detect(workspace),
+            datasets,
+            runs: Vec::new(),
+        };
+        let runs = dirs.runs.join(self.scale.name());
+        Ok(PlannedExperiment {
+            experiment: experiment.plan_runs(&runs),
+            prl,
+            runs,
+            out: dirs.out,
+        })
+    }
+
+    fn checked_filter(&self) -> Result<Filter> {
         ensure!(self.repeats > 0, "--repeats must be at least 1");
         ensure!(
             self.steps != Some(0) && self.validations != Some(0),
             "--steps and --validations must be at least 1"
         );
-        let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
-        if let Some(log) = self.logs.iter().find(|log| !names.contains(&log.as_str())) {
-            bail!("--logs {log} is not one of {}", names.join(", "));
+        let names = SOURCES.each_ref().map(|source| source.name);
+        for log in &self.logs {
+            if !names.contains(&log.as_str()) {
+                bail!("--logs {log} is not one of {}", names.join(", "));
+            }
         }
         let filter = Filter {
             encoders: self.encoders.clone(),
             methods: self.methods.clone(),
         };
         filter.check()?;
-        let prl = PrlBinary::find(workspace, device)?;
-        let prl = match &self.code {
-            Some(code) => prl.with_code(code.clone()),
-            None => prl,
+        Ok(filter)
+    }
+
+    /// Locks the directories of the runs and of the pages for this process.
+    ///
+    /// # Errors
+    /// If another process holds one; the error names it.
+    pub fn lock(&self, workspace: &Workspace) -> Result<[DirLock; 2]> {
+        let dirs = self.output_dirs(workspace)?;
+        let runs = dirs.runs.join(self.scale.name());
+        std::fs::create_dir_all(&runs)?;
+        std::fs::create_dir_all(&dirs.out)?;
+        Ok([DirLock::acquire(&runs)?, DirLock::acquire(&dirs.out)?])
+    }
+
+    fn output_dirs(&self, workspace: &Workspace) -> Result<OutputDirs> {
+        let runs = match &self.runs {
+            Some(runs) => runs.clone(),
+            None => workspace.root.join("runs"),
         };
-        let [all_runs, out] = self.places(workspace)?;
-        let open = |source| {
-            Dataset::open(
-                workspace,
-                source,
-                &self.datasets,
-                &all_runs.join("data"),
-                self.scale,
-                &prl,
-            )
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None => workspace.root.join("results").join(self.scale.name()),
         };
-        let wanted = SOURCES
-            .iter()
-            .filter(|source| self.logs.iter().any(|log| log == source.name));
-        let datasets = wanted.map(open).collect::<Result<Vec<_>>>()?;
-        let cut = Cut {
-            steps: self.steps,
-            validations: self.validations,
-        };
-        let wish = Wish {
-            scale: self.scale,
-            repeats: self.repeats,
-            cut,
-            filter,
-        };
-        let runs = all_runs.join(self.scale.name());
-        let study = Study::plan(
-            wish,
-            prl.version.clone(),
-            prl.code.clone(),
-            Machine::detect(workspace),
-            datasets,
-            &runs,
-        );
-        Ok(Planned {
-            study,
-            prl,
-            runs,
-            out,
+        Ok(OutputDirs {
+            runs: std::path::absolute(runs)?,
+            out: std::path::absolute(out)?,
         })
     }
 
-    /// Takes the folders of the runs and of the pages for this process alone.
+    /// Flags that make the same selection from any directory, without the code version.
     ///
     /// # Errors
-    /// If another process holds one: who it is.
-    pub fn hold(&self, workspace: &Workspace) -> Result<[DirLock; 2]> {
-        let [runs, out] = self.places(workspace)?;
-        let take = |dir: PathBuf| {
-            std::fs::create_dir_all(&dir)?;
-            anyhow::Ok(DirLock::acquire(&dir)?)
-        };
-        Ok([take(runs.join(self.scale.name()))?, take(out)?])
-    }
-
-    /// Where the runs of all scales lie, and where the pages go.
-    fn places(&self, workspace: &Workspace) -> Result<[PathBuf; 2]> {
-        let runs = self
-            .runs
-            .clone()
-            .unwrap_or_else(|| workspace.root.join("runs"));
-        let out = self
-            .out
-            .clone()
-            .unwrap_or_else(|| workspace.root.join("results").join(self.scale.name()));
-        Ok([std::path::absolute(runs)?, std::path::absolute(out)?])
-    }
-
-    /// The flags that make the same choice from any folder, without the code.
-    ///
-    /// # Errors
-    /// If the current folder is not known.
+    /// If the current directory cannot be determined.
     pub fn flags(&self, workspace: &Workspace) -> Result<Vec<String>> {
-        let [runs, out] = self
-            .places(workspace)?
-            .map(|path| path.display().to_string());
-        let datasets = std::path::absolute(&self.datasets)?.display().to_string();
-        let list = |names: &[String]| (!names.is_empty()).then(|| names.join(","));
-        let number = |n: Option<u64>| n.map(|n| n.to_string());
+        let dirs = self.output_dirs(workspace)?;
+        let datasets = std::path::absolute(&self.datasets)?;
         let flags = [
-            ("--datasets", Some(datasets)),
+            ("--datasets", Some(datasets.display().to_string())),
             ("--scale", Some(self.scale.name().to_owned())),
-            ("--logs", list(&self.logs)),
-            ("--encoders", list(&self.encoders)),
-            ("--methods", list(&self.methods)),
+            ("--logs", joined(&self.logs)),
+            ("--encoders", joined(&self.encoders)),
+            ("--methods", joined(&self.methods)),
             ("--repeats", Some(self.repeats.to_string())),
-            ("--steps", number(self.steps)),
-            ("--validations", number(self.validations)),
-            ("--runs", Some(runs)),
-            ("--out", Some(out)),
+            ("--steps", self.steps.map(|n| n.to_string())),
+            ("--validations", self.validations.map(|n| n.to_string())),
+            ("--runs", Some(dirs.runs.display().to_string())),
+            ("--out", Some(dirs.out.display().to_string())),
         ];
-        Ok(flags
-            .into_iter()
-            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
-            .flatten()
-            .collect())
+        let mut words = Vec::new();
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                words.extend([flag.to_owned(), value]);
+            }
+        }
+        Ok(words)
     }
+}
+
+fn joined(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(","))
 }

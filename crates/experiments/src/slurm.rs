@@ -1,7 +1,9 @@
-//! The matrix on a Slurm cluster: one job array, an index a run, and a job after it that writes the pages.
+//! Execution of an experiment on a Slurm cluster: one job array with an index per run, and a job after
+//! it that writes the pages.
 //!
-//! A submission is a directory under the runs': its tasks, its scripts, the number of its job. What a later call finds there it
-//! asks the cluster about, and submits only what is neither done nor in the queue.
+//! A submission is a directory below that of the runs, with its tasks, its scripts and the number of
+//! its job. A later call reads these numbers, asks Slurm for the state of the jobs, and submits only
+//! runs that are neither done nor queued.
 
 mod profile;
 mod scripts;
@@ -13,37 +15,48 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::experiment::Study;
-use crate::files::write_file;
-use crate::prl_binary::PrlBinary;
-use crate::task::Task;
 pub use profile::Profile;
 use scripts::Submission;
 
-/// What the cluster says of an index that it has not finished: `PENDING`, `RUNNING` and so on, by the run's directory.
-pub type Queued = BTreeMap<PathBuf, String>;
+use crate::files::write_file;
+use crate::selection::PlannedExperiment;
+use crate::task::Task;
 
-/// Writes the scripts for some runs of a study and submits them; with `dry_run` prints them. `choice` are the flags of
-/// `reproduce` that chose the study.
+/// Slurm states (`PENDING`, `RUNNING`, ..) of unfinished array indices, by the run's directory.
+pub type QueuedRuns = BTreeMap<PathBuf, String>;
+
+/// Options of a submission.
+pub struct SubmitOptions<'a> {
+    /// Resources of each run.
+    pub profile: &'a Profile,
+    /// Flags of `reproduce` that selected the experiment.
+    pub selection: &'a [String],
+    /// Print the scripts instead of submitting them.
+    pub dry_run: bool,
+}
+
+/// Submits the runs with these indices, without those that are queued already.
+///
+/// # Errors
+/// If the scripts cannot be written, or Slurm is missing or refuses them.
 pub fn submit(
-    study: &Study,
-    todo: &[usize],
-    prl: &PrlBinary,
-    profile: &Profile,
-    runs: &Path,
-    choice: &[String],
-    dry_run: bool,
+    planned: &PlannedExperiment,
+    pending: &[usize],
+    options: &SubmitOptions<'_>,
 ) -> Result<()> {
-    let queued = if dry_run {
-        Queued::new()
+    let experiment = &planned.experiment;
+    let queued = if options.dry_run {
+        QueuedRuns::new()
     } else {
-        queued(runs)?
+        queued_runs(&planned.runs)?
     };
-    let tasks: Vec<Task> = todo.iter().map(|&i| study.task(&study.runs[i])).collect();
-    let tasks: Vec<Task> = tasks
-        .into_iter()
-        .filter(|task| !queued.contains_key(&task.dir))
-        .collect();
+    let mut tasks = Vec::new();
+    for &i in pending {
+        let task = experiment.task(&experiment.runs[i]);
+        if !queued.contains_key(&task.dir) {
+            tasks.push(task);
+        }
+    }
     if tasks.is_empty() {
         println!(
             "nothing to submit: {} runs are in the queue, the others are done or failed",
@@ -51,122 +64,138 @@ pub fn submit(
         );
         return Ok(());
     }
-    let dir = next(runs)?;
-    let xtask = std::env::current_exe().context("failed to find this program")?;
+    let dir = next_submission(&planned.runs)?;
+    let program = std::env::current_exe().context("failed to find this program")?;
     let submission = Submission {
         dir: &dir,
-        xtask: &xtask,
-        prl: prl.program(),
-        code: &study.code,
+        program: &program,
+        prl: planned.prl.program(),
+        code: &experiment.code,
         tasks: tasks.len(),
-        choice,
+        selection: options.selection,
     };
-    let (array, gather) = (submission.array(profile), submission.gather(profile));
-    if dry_run {
+    let array = submission.array(options.profile);
+    let gather = submission.gather(options.profile);
+    if options.dry_run {
         println!("{array}\n{gather}");
         return Ok(());
     }
-    let lines = tasks
-        .iter()
-        .map(serde_json::to_string)
-        .collect::<Result<Vec<_>, _>>()?;
-    write_file(&dir.join("tasks.jsonl"), lines.join("\n") + "\n")?;
+    let mut lines = String::new();
+    for task in &tasks {
+        lines += &serde_json::to_string(task)?;
+        lines.push('\n');
+    }
+    write_file(&dir.join("tasks.jsonl"), lines)?;
     write_file(&dir.join("array.sh"), array)?;
     write_file(&dir.join("gather.sh"), gather)?;
     let job = sbatch(&[], &dir.join("array.sh"))?;
     write_file(&dir.join("job"), &job)?;
-    sbatch(
-        &[&format!("--dependency=afterany:{job}")],
-        &dir.join("gather.sh"),
-    )?;
+    let after = format!("--dependency=afterany:{job}");
+    sbatch(&[&after], &dir.join("gather.sh"))?;
     println!(
-        "job {job}: {} runs, then the pages; `cargo xtask status` says how they stand",
+        "job {job}: {} runs, then the pages; `cargo xtask status` prints their states",
         tasks.len()
     );
     Ok(())
 }
 
-/// A task that a submission wrote down.
-pub fn task(path: &Path, index: usize) -> Result<Task> {
-    let line = read_lines(path)?.into_iter().nth(index);
-    line.with_context(|| format!("{} has no line {}", path.display(), index + 1))
+/// Reads one task of a submission's task file.
+///
+/// # Errors
+/// If the file cannot be read or has no such line.
+pub fn read_task(path: &Path, index: usize) -> Result<Task> {
+    let task = read_tasks(path)?.into_iter().nth(index);
+    task.with_context(|| format!("{} has no line {}", path.display(), index + 1))
 }
 
-/// The runs that the cluster still has, of all submissions.
-pub fn queued(runs: &Path) -> Result<Queued> {
-    let mut queued = Queued::new();
+/// The unfinished runs of all submissions.
+///
+/// # Errors
+/// If a submission cannot be read, or Slurm does not answer.
+pub fn queued_runs(runs: &Path) -> Result<QueuedRuns> {
+    let mut queued = QueuedRuns::new();
     for dir in submissions(runs)? {
+        // Without this file, the submission was interrupted before `sbatch`.
         let Ok(job) = fs::read_to_string(dir.join("job")) else {
             continue;
         };
-        let tasks = read_lines(&dir.join("tasks.jsonl"))?;
-        let still = states(job.trim())?.into_iter();
-        queued.extend(
-            still.filter_map(|(index, state)| Some((tasks.get(index)?.dir.clone(), state))),
-        );
+        let tasks = read_tasks(&dir.join("tasks.jsonl"))?;
+        for (index, state) in job_states(job.trim())? {
+            if let Some(task) = tasks.get(index) {
+                queued.insert(task.dir.clone(), state);
+            }
+        }
     }
     Ok(queued)
 }
 
-fn read_lines(path: &Path) -> Result<Vec<Task>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-    let parse = |line| {
-        serde_json::from_str(line).with_context(|| format!("failed to read {}", path.display()))
-    };
-    text.lines().map(parse).collect()
+fn read_tasks(path: &Path) -> Result<Vec<Task>> {
+    let failed = || format!("failed to read {}", path.display());
+    let text = fs::read_to_string(path).with_context(failed)?;
+    let mut tasks = Vec::new();
+    for line in text.lines() {
+        tasks.push(serde_json::from_str(line).with_context(failed)?);
+    }
+    Ok(tasks)
 }
 
-/// The submissions so far, oldest first.
+/// Numbers of the submissions so far, in ascending order.
+fn submission_numbers(dir: &Path) -> Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    if dir.exists() {
+        for entry in fs::read_dir(dir)? {
+            numbers.extend(
+                entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<u32>().ok()),
+            );
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Directories of the submissions so far, oldest first.
 fn submissions(runs: &Path) -> Result<Vec<PathBuf>> {
     let dir = runs.join("slurm");
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let names = fs::read_dir(&dir)?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let mut numbers: Vec<u32> = names.collect();
-    numbers.sort_unstable();
-    Ok(numbers
-        .into_iter()
-        .map(|number| dir.join(number.to_string()))
-        .collect())
+    let numbers = submission_numbers(&dir)?;
+    Ok(numbers.iter().map(|n| dir.join(n.to_string())).collect())
 }
 
-/// Where the next submission goes.
-fn next(runs: &Path) -> Result<PathBuf> {
-    let last = submissions(runs)?.pop();
-    let number = last
-        .and_then(|dir| dir.file_name()?.to_str()?.parse::<u32>().ok())
-        .map_or(1, |last| last + 1);
-    Ok(std::path::absolute(runs)?
-        .join("slurm")
-        .join(number.to_string()))
+/// Directory of the next submission, as an absolute path.
+fn next_submission(runs: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(runs)?.join("slurm");
+    let last = submission_numbers(&dir)?.pop().unwrap_or(0);
+    Ok(dir.join((last + 1).to_string()))
 }
 
-/// The indices of an array that are not finished, with their states.
-fn states(job: &str) -> Result<Vec<(usize, String)>> {
+/// States of the unfinished indices of a job array.
+fn job_states(job: &str) -> Result<Vec<(usize, String)>> {
     let mut squeue = Command::new("squeue");
     squeue.args(["--noheader", "--array", "--format=%K %T", "--jobs", job]);
     let output = squeue
         .output()
         .context("failed to run squeue; is this a machine of a Slurm cluster?")?;
-    // It knows nothing any more of a job that ended a while ago, and says so as a failure.
-    let said = String::from_utf8_lossy(&output.stderr);
+    // Slurm forgets a job some time after its end, and then fails with this message.
+    let message = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() || said.contains("Invalid job id"),
+        output.status.success() || message.contains("Invalid job id"),
         "squeue failed: {}",
-        said.trim()
+        message.trim()
     );
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let state = |line: &str| {
-        let (index, state) = line.trim().split_once(' ')?;
-        Some((index.parse().ok()?, state.to_owned()))
-    };
-    Ok(text.lines().filter_map(state).collect())
+    let mut states = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if let Some((index, state)) = line.trim().split_once(' ')
+            && let Ok(index) = index.parse()
+        {
+            states.push((index, state.to_owned()));
+        }
+    }
+    Ok(states)
 }
 
-/// Submits a script and returns its job's number.
+/// Submits a script and returns the number of its job.
 fn sbatch(flags: &[&str], script: &Path) -> Result<String> {
     let mut sbatch = Command::new("sbatch");
     let output = sbatch.arg("--parsable").args(flags).arg(script).output();
@@ -178,7 +207,8 @@ fn sbatch(flags: &[&str], script: &Path) -> Result<String> {
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    // `job` or `job;cluster`.
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    Ok(text.split(';').next().unwrap_or_default().to_owned())
+    // The output is `job`, or `job;cluster`.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let job = text.trim().split(';').next().unwrap_or_default();
+    Ok(job.to_owned())
 }

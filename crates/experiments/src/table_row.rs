@@ -1,84 +1,98 @@
-//! Rows of a table: a system with all its seeds, those that are not done left out.
+//! Row of a table: the runs of one system, over all seeds.
 
 use std::sync::Arc;
 
-use prl_dataset::Split;
-
-use crate::experiment::Run;
+use crate::experiment::{Experiment, PlannedRun};
 use crate::matrix::System;
-use crate::outcome::{Failure, Finished, Outcome};
+use crate::outcome::{Failure, Outcome, RunResults};
 use crate::paper;
 
-/// A row of a table.
-pub struct Row<'a> {
-    /// What was trained.
+/// Runs of one system on one dataset.
+pub struct TableRow<'a> {
+    /// System.
     pub system: System,
-    /// The runs that are done, with their seeds.
-    pub done: Vec<(u64, &'a Arc<Finished>)>,
-    /// Those that failed, with why.
+    /// Results of the finished runs, with their seeds.
+    pub done: Vec<(u64, &'a Arc<RunResults>)>,
+    /// Failures, with their seeds.
     pub failed: Vec<(u64, &'a Failure)>,
-    /// The seeds that are still to come.
+    /// Seeds of the runs that are not made yet.
     pub pending: Vec<u64>,
 }
 
-impl<'a> Row<'a> {
-    /// The row of a system, from runs that are all its own.
-    pub fn of(system: System, runs: impl Iterator<Item = (&'a Run, &'a Outcome)>) -> Self {
+impl<'a> TableRow<'a> {
+    /// Row of a system; `None` if the experiment has no run of it on the dataset with this index.
+    pub fn collect(
+        experiment: &'a Experiment,
+        dataset: usize,
+        system: System,
+        outcomes: &'a [Outcome],
+    ) -> Option<Self> {
         let mut row = Self {
             system,
             done: Vec::new(),
             failed: Vec::new(),
             pending: Vec::new(),
         };
-        for (run, outcome) in runs {
-            match outcome {
-                Outcome::Pending => row.pending.push(run.spec.seed),
-                Outcome::Failed(failure) => row.failed.push((run.spec.seed, failure)),
-                Outcome::Done(finished) => row.done.push((run.spec.seed, finished)),
+        let mut is_planned = false;
+        for (run, outcome) in experiment.runs.iter().zip(outcomes) {
+            if run.dataset == dataset && run.spec.system == system {
+                row.add(run, outcome);
+                is_planned = true;
             }
         }
-        row
+        is_planned.then_some(row)
     }
 
-    /// The seeds of the runs that are done: `seed 0`, `seeds 0, 1, 2`.
+    fn add(&mut self, run: &PlannedRun, outcome: &'a Outcome) {
+        let seed = run.spec.seed;
+        match outcome {
+            Outcome::Pending => self.pending.push(seed),
+            Outcome::Failed(failure) => self.failed.push((seed, failure)),
+            Outcome::Done(results) => self.done.push((seed, results)),
+        }
+    }
+
+    /// Seeds of the finished runs: `seed 0`, `seeds 0, 1, 2`.
     pub fn seeds(&self) -> String {
+        let plural = if self.done.len() == 1 { "" } else { "s" };
+        format!("seed{plural} {}", self.seed_list(", "))
+    }
+
+    /// Seeds of the finished runs, with a separator.
+    pub fn seed_list(&self, separator: &str) -> String {
         let seeds: Vec<String> = self.done.iter().map(|(seed, _)| seed.to_string()).collect();
-        format!(
-            "seed{} {}",
-            if seeds.len() == 1 { "" } else { "s" },
-            seeds.join(", ")
-        )
+        seeds.join(separator)
     }
 
-    /// A number over the seeds; `None` if a run lacks it, or none is done.
-    pub fn over_seeds(&self, value: impl Fn(&Finished) -> Option<f64>) -> Option<OverSeeds> {
-        let values: Vec<f64> = self
-            .done
-            .iter()
-            .map(|(_, run)| value(run))
-            .collect::<Option<_>>()?;
-        OverSeeds::of(&values)
+    /// Summary of a value over the seeds; `None` if no run is finished or one lacks the value.
+    pub fn over_seeds(&self, value: impl Fn(&RunResults) -> Option<f64>) -> Option<SeedSummary> {
+        let mut values = Vec::new();
+        for (_, results) in &self.done {
+            values.push(value(results)?);
+        }
+        SeedSummary::of(&values)
     }
 
-    /// The first run that is done.
-    pub fn first(&self) -> Option<(u64, &'a Finished)> {
-        self.done.first().map(|&(seed, run)| (seed, run.as_ref()))
+    /// First finished run, with its seed.
+    pub fn first(&self) -> Option<(u64, &'a RunResults)> {
+        let &(seed, results) = self.done.first()?;
+        Some((seed, results))
     }
 }
 
-/// A number over the seeds.
+/// Summary of a value over the seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OverSeeds {
-    /// The mean.
+pub struct SeedSummary {
+    /// Mean.
     pub mean: f64,
-    /// The least.
+    /// Minimum.
     pub min: f64,
-    /// The largest.
+    /// Maximum.
     pub max: f64,
 }
 
-impl OverSeeds {
-    /// `None` of none.
+impl SeedSummary {
+    /// Summary of some values; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         (n > 0).then(|| Self {
@@ -89,24 +103,16 @@ impl OverSeeds {
     }
 }
 
-/// What is ours less what is the paper's, and whether that is within the tolerance. Both are taken as they are printed, to
-/// four decimals.
+/// Our value minus the paper's, and whether it is within the tolerance. Both are rounded to the four
+/// decimals that are printed.
 pub fn difference(ours: f64, paper: f64) -> (f64, bool) {
-    let to_print = |x: f64| (x * 1e4).round();
-    let difference = to_print(ours) - to_print(paper);
-    (
-        difference / 1e4,
-        difference.abs() <= to_print(paper::TOLERANCE),
-    )
+    let difference = in_print_units(ours) - in_print_units(paper);
+    let is_within = difference.abs() <= in_print_units(paper::TOLERANCE);
+    (difference / 1e4, is_within)
 }
 
-/// `Test split`, for a heading.
-pub fn split_title(split: Split) -> &'static str {
-    match split {
-        Split::Test => "Test split",
-        Split::Val => "Validation split",
-        Split::Train => "Training split",
-    }
+fn in_print_units(x: f64) -> f64 {
+    (x * 1e4).round()
 }
 
 #[cfg(test)]
@@ -114,20 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_band_holds_the_mean() {
+    fn seed_summary_has_mean_and_range() {
         assert_eq!(
-            OverSeeds::of(&[0.25, 0.75, 0.5]),
-            Some(OverSeeds {
+            SeedSummary::of(&[0.25, 0.75, 0.5]),
+            Some(SeedSummary {
                 mean: 0.5,
                 min: 0.25,
                 max: 0.75
             })
         );
-        assert_eq!(OverSeeds::of(&[]), None);
+        assert_eq!(SeedSummary::of(&[]), None);
     }
 
     #[test]
-    fn the_verdict_is_on_what_is_printed() {
+    fn difference_compares_printed_values() {
         assert_eq!(difference(0.4714, 0.4514), (0.02, true));
         assert_eq!(
             difference(0.47144, 0.4514),

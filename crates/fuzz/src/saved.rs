@@ -11,7 +11,7 @@ use prl_dataset::{
 };
 use prl_fs::FileEntry;
 use prl_runs::{Config, Device, Event, Run};
-use prl_train::{Observer, train};
+use prl_train::{Observer, Trainer};
 use serde_json::{Value, json};
 
 use crate::{said, scratch};
@@ -82,15 +82,11 @@ pub(crate) fn small_run() -> &'static Path {
             ..Config::default()
         };
         (config.model.dim, config.model.window) = (4, 3);
-        train(
-            &config,
-            &out,
-            &Device::Cpu,
-            false,
-            &AtomicBool::new(false),
-            &mut Quiet,
-        )
-        .unwrap();
+        Trainer::new(&config, &out)
+            .device(&Device::Cpu)
+            .stop_flag(&AtomicBool::new(false))
+            .run(&mut Quiet)
+            .unwrap();
         out
     })
 }

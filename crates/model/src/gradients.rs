@@ -11,8 +11,8 @@ use crate::process_group::{ProcessGroup, gather_rows, sum_tensors};
 
 /// The gradients of a batch by all between the output layer and the embedding.
 pub(crate) struct Gradients<'a> {
-    /// By the parameters of the middle that have one.
-    pub(crate) middle: Vec<(&'a str, &'a AdamParam, Tensor)>,
+    /// By the parameters of the backbone that have one.
+    pub(crate) backbone: Vec<(&'a str, &'a AdamParam, Tensor)>,
     /// The embedded items, and by their rows.
     pub(crate) rows: Option<(Cow<'a, [u32]>, Tensor)>,
 }
@@ -20,8 +20,8 @@ pub(crate) struct Gradients<'a> {
 impl Gradients<'_> {
     /// Each with the name of what it is by.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let middle = self.middle.iter().map(|(name, _, grad)| (*name, grad));
-        middle.chain(self.rows.iter().map(|(_, grad)| ("embedding.weight", grad)))
+        let backbone = self.backbone.iter().map(|(name, _, grad)| (*name, grad));
+        backbone.chain(self.rows.iter().map(|(_, grad)| ("embedding.weight", grad)))
     }
 
     /// Whether all are finite.
@@ -44,14 +44,18 @@ impl Gradients<'_> {
         if group.is_alone() {
             return Ok(self);
         }
-        let grads: Vec<Tensor> = self.middle.iter().map(|(.., grad)| grad.clone()).collect();
+        let grads: Vec<Tensor> = self
+            .backbone
+            .iter()
+            .map(|(.., grad)| grad.clone())
+            .collect();
         let sums = if grads.is_empty() {
             grads
         } else {
             sum_tensors(group, &grads)?
         };
-        let middle = self
-            .middle
+        let backbone = self
+            .backbone
             .into_iter()
             .zip(sums)
             .map(|((name, slot, _), sum)| (name, slot, sum))
@@ -61,7 +65,7 @@ impl Gradients<'_> {
             .map(|(ids, grad)| gather_rows(group, &ids, &grad))
             .transpose()?;
         Ok(Self {
-            middle,
+            backbone,
             rows: gathered.map(|(ids, grad)| (Cow::Owned(ids), grad)),
         })
     }

@@ -312,7 +312,7 @@ impl Model {
 
     /// Refuses weights and moments that are not finite, as those of a training that has diverged at `step`.
     pub fn check(&self, step: u64) -> Result<()> {
-        for (name, slot) in self.slots() {
+        for (name, slot) in self.adam_params() {
             for (what, var) in [
                 ("weights", &slot.param),
                 ("moments", &slot.first),
@@ -332,7 +332,7 @@ impl Model {
     /// A number that two models with other weights or moments hardly share.
     pub fn fingerprint(&self) -> Result<u64> {
         let mut print = 0_u64;
-        for (_, slot) in self.slots() {
+        for (_, slot) in self.adam_params() {
             for var in [&slot.param, &slot.first, &slot.second] {
                 let bits = sum_of_bits(var)?;
                 print = print.rotate_left(1).wrapping_add(bits);
@@ -342,17 +342,17 @@ impl Model {
     }
 
     /// Every parameter with its moments, by name; those of a second network begin with `second.`.
-    pub fn slots(&self) -> impl Iterator<Item = (String, &AdamParam)> {
+    pub fn adam_params(&self) -> impl Iterator<Item = (String, &AdamParam)> {
         let prefixed = self.networks.iter().zip(["", "second."]);
         prefixed.flat_map(|(network, prefix)| {
             network
-                .slots()
+                .adam_params()
                 .map(move |(name, slot)| (format!("{prefix}{name}"), slot))
         })
     }
 
     /// Every parameter, by name.
     pub fn parameters(&self) -> impl Iterator<Item = (String, &Var)> {
-        self.slots().map(|(name, slot)| (name, &slot.param))
+        self.adam_params().map(|(name, slot)| (name, &slot.param))
     }
 }

@@ -34,14 +34,14 @@ pub(crate) struct Network {
     pub(crate) head: Head,
     /// Q(s, a) of the items as actions.
     pub(crate) critic: Option<Head>,
-    /// Parameters of the middle, by name.
-    middle: BTreeMap<String, AdamParam>,
+    /// Parameters of the backbone, by name.
+    backbone: BTreeMap<String, AdamParam>,
 }
 
 /// The hidden vectors of a batch in training, and what it takes to go back through them.
 pub(crate) struct Forward<'a> {
     windows: &'a Windows,
-    /// The embedded items, by which the middle is differentiated.
+    /// The embedded items, by which the backbone is differentiated.
     leaf: Tensor,
     /// `[B, width]`.
     pub(crate) hidden: Tensor,
@@ -77,7 +77,7 @@ impl Network {
             embedding: Embedding::new(items, dim, dtype, device, seed)?,
             head: head("head")?,
             critic: has_critic.then(|| head("critic")).transpose()?,
-            middle: slots.collect::<Result<_>>()?,
+            backbone: slots.collect::<Result<_>>()?,
             encoder,
             block,
         })
@@ -96,7 +96,7 @@ impl Network {
         pass: &ForwardCtx,
     ) -> Result<Forward<'a>> {
         let leaf = self.embedding.rows(&windows.items, windows.window_len)?;
-        let (hidden, tape) = record(|| self.middle(&leaf, windows, prompts, pass))?;
+        let (hidden, tape) = record(|| self.encode(&leaf, windows, prompts, pass))?;
         Ok(Forward {
             windows,
             leaf,
@@ -116,10 +116,10 @@ impl Network {
             .embedding
             .rows(&windows.items, windows.window_len)?
             .detach();
-        Ok(self.middle(&x, windows, prompts, pass)?.detach())
+        Ok(self.encode(&x, windows, prompts, pass)?.detach())
     }
 
-    fn middle(
+    fn encode(
         &self,
         x: &Tensor,
         windows: &Windows,
@@ -175,14 +175,14 @@ impl Network {
         let rows = grads
             .take(&forward.leaf)
             .map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
-        let middle = self.middle.iter();
-        let middle = middle
+        let backbone = self.backbone.iter();
+        let backbone = backbone
             .filter_map(|(name, slot)| Some((name.as_str(), slot, grads.take(&slot.param)?)))
             .collect();
-        Ok(Gradients { middle, rows })
+        Ok(Gradients { backbone, rows })
     }
 
-    /// Takes Adam's step on the middle and the embedding.
+    /// Takes Adam's step on the backbone and the embedding.
     ///
     /// # Errors
     /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then. A GPU's watch says that later.
@@ -191,12 +191,12 @@ impl Network {
         if !by.watch.track(&tensors)? {
             grads.check(step)?;
         }
-        let middle: Vec<_> = grads
-            .middle
+        let backbone: Vec<_> = grads
+            .backbone
             .iter()
             .map(|(_, slot, grad)| (*slot, grad.clone()))
             .collect();
-        AdamParam::step_all(by, &middle)?;
+        AdamParam::step_all(by, &backbone)?;
         if let Some((ids, grad)) = &grads.rows {
             self.embedding.step(by, ids, grad)?;
         }
@@ -204,7 +204,7 @@ impl Network {
     }
 
     /// Every parameter with its moments, by name.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (String, &AdamParam)> {
+    pub(crate) fn adam_params(&self) -> impl Iterator<Item = (String, &AdamParam)> {
         let heads = [("head", Some(&self.head)), ("critic", self.critic.as_ref())];
         let heads = heads
             .into_iter()
@@ -215,9 +215,12 @@ impl Network {
                     (format!("{name}.weight"), &head.weight),
                 ]
             });
-        let middle = self.middle.iter().map(|(name, slot)| (name.clone(), slot));
+        let backbone = self
+            .backbone
+            .iter()
+            .map(|(name, slot)| (name.clone(), slot));
         std::iter::once(("embedding.weight".to_owned(), &self.embedding.slot))
             .chain(heads)
-            .chain(middle)
+            .chain(backbone)
     }
 }

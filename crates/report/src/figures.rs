@@ -1,19 +1,20 @@
-//! The charts of a study: its main numbers, Figures 4 and 5, and the learning curves.
+//! Charts of an experiment: main results, Figures 4 and 5, and learning curves.
 
 use plotters::style::RGBColor;
 use prl_dataset::{Kind, Split};
 use prl_eval::Metric;
+use prl_experiments::datasets::Dataset;
+use prl_experiments::experiment::Experiment;
+use prl_experiments::matrix::{ENCODERS, Encoder, System};
+use prl_experiments::outcome::{KINDS, Outcome, RunResults, kind_name, value};
+use prl_experiments::prompt_sweep::{PromptFigure, PromptSetting};
+use prl_experiments::result_table::ResultTable;
+use prl_experiments::table_row::{SeedSummary, TableRow};
 
-use crate::forest_plot::{self, Forest};
+use crate::forest_plot::{ForestNumber, ForestPlot, ForestRow};
 use crate::line_chart::{Chart, Line};
-use prl_experiments::experiment::Study;
-use prl_experiments::matrix::{ENCODERS, System};
-use prl_experiments::outcome::{Finished, KINDS, Outcome, kind_name, value};
-use prl_experiments::prompt_sweep::Figure;
-use prl_experiments::result_table::Panel;
-use prl_experiments::table_row::{OverSeeds, Row};
 
-/// The colours of encoders and of methods; legible on white and on black.
+/// Colours of encoders and methods by name, legible on white and on black.
 const COLOURS: [(&str, RGBColor); 13] = [
     ("gru", RGBColor(47, 129, 247)),
     ("caser", RGBColor(214, 118, 26)),
@@ -29,209 +30,226 @@ const COLOURS: [(&str, RGBColor); 13] = [
     ("prl-wo", RGBColor(28, 150, 105)),
     ("prl-cumu", RGBColor(196, 62, 96)),
 ];
-/// Of what has none.
+/// Colour of any other name.
 const OTHER: RGBColor = RGBColor(196, 62, 96);
 
-/// A figure of the paper on one log: a chart, and what it comes to in words.
-pub struct Answered {
-    /// Position of the dataset.
-    pub dataset: usize,
-    /// The chart.
+/// A figure of the paper on one log.
+pub struct PromptChart<'a> {
+    /// Dataset.
+    pub dataset: &'a Dataset,
+    /// Chart.
     pub chart: Chart,
-    /// Where each line is highest, and how it ends.
+    /// Maximum and change of each line, in words.
     pub findings: Vec<String>,
 }
 
-/// A figure on every log that has a point of it.
-pub fn answered(study: &Study, outcomes: &[Outcome], figure: &Figure) -> Vec<Answered> {
-    let on = |(dataset, data): (usize, &prl_experiments::datasets::Dataset)| {
-        let rows: Vec<Row<'_>> = ENCODERS
-            .iter()
-            .filter_map(|e| study.row(dataset, System::prl(e.name), outcomes))
-            .collect();
-        let lines: Vec<Line> = rows
-            .iter()
-            .filter_map(|row| answer_line(row, figure))
-            .collect();
-        let findings = lines
-            .iter()
-            .filter_map(|line| finding(line, figure.symbol))
-            .collect();
+/// Charts of a figure, for each dataset with results.
+pub fn prompt_charts<'a>(
+    experiment: &'a Experiment,
+    outcomes: &[Outcome],
+    figure: &PromptFigure,
+) -> Vec<PromptChart<'a>> {
+    let mut charts = Vec::new();
+    for (i, dataset) in experiment.datasets.iter().enumerate() {
+        let (mut lines, mut findings) = (Vec::new(), Vec::new());
+        for encoder in &ENCODERS {
+            let system = System::prl(encoder.name);
+            if let Some(row) = TableRow::collect(experiment, i, system, outcomes)
+                && let Some(line) = prompt_line(&row, figure)
+            {
+                findings.push(finding(&line, figure.symbol));
+                lines.push(line);
+            }
+        }
+        if lines.is_empty() {
+            continue;
+        }
         let chart = Chart {
-            title: format!("{} ({})", data.source.title, data.kind()),
-            x: format!("{} ({}), {}", figure.symbol, figure.what, figure.fixed),
+            title: format!("{} ({})", dataset.source.title, dataset.kind()),
+            x: format!(
+                "{} ({}), {}",
+                figure.symbol, figure.description, figure.fixed
+            ),
             y: "reward@1".into(),
             is_logarithmic: false,
             lines,
         };
-        (!chart.lines.is_empty()).then_some(Answered {
+        charts.push(PromptChart {
             dataset,
             chart,
             findings,
-        })
-    };
-    study.datasets.iter().enumerate().filter_map(on).collect()
+        });
+    }
+    charts
 }
 
-fn answer_line(row: &Row<'_>, figure: &Figure) -> Option<Line> {
+/// Rewards of a system by the varied parameter; `None` if no run of it is done.
+fn prompt_line(row: &TableRow<'_>, figure: &PromptFigure) -> Option<Line> {
     let (_, first) = row.first()?;
-    let asks = first
-        .answers
-        .iter()
-        .map(|answer| answer.ask)
-        .filter(|ask| figure.has(ask));
-    let point = |ask| {
-        let reward = |run: &Finished| {
-            run.answers
-                .iter()
-                .find(|a| a.ask == ask)
-                .map(|a| a.reward_at_1)
-        };
-        Some(point((figure.of)(&ask), row.over_seeds(reward)?))
-    };
-    let mut points: Vec<[f64; 4]> = asks.filter_map(point).collect();
+    let mut points = Vec::new();
+    for result in &first.prompt_results {
+        if let Some(x) = figure.value(&result.prompt)
+            && let Some(summary) = row.over_seeds(|run| reward(run, result.prompt))
+        {
+            points.push(point(x, summary));
+        }
+    }
     points.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    let colour = colour(row.system.encoder.unwrap_or_default());
-    (!points.is_empty()).then_some(Line {
+    (!points.is_empty()).then(|| Line {
         name: row.system.title(),
-        colour,
+        colour: colour(row.system.encoder.unwrap_or_default()),
         points,
     })
 }
 
-/// Where a line is highest, and from where to where it goes.
-fn finding(line: &Line, symbol: &str) -> Option<String> {
-    let (first, last) = (line.points.first()?, line.points.last()?);
-    let best = line.points.iter().max_by(|a, b| a[1].total_cmp(&b[1]))?;
-    let change = if first[1] != 0.0 {
-        format!(" ({:+.1}%)", 100.0 * (last[1] / first[1] - 1.0))
-    } else {
+fn reward(run: &RunResults, prompt: PromptSetting) -> Option<f64> {
+    let mut results = run.prompt_results.iter();
+    let result = results.find(|result| result.prompt == prompt)?;
+    Some(result.reward_at_1)
+}
+
+/// Maximum of a line and its change from the first to the last point; the line is not empty.
+fn finding(line: &Line, symbol: &str) -> String {
+    let (first, last) = (&line.points[0], &line.points[line.points.len() - 1]);
+    let mut best = first;
+    for point in &line.points {
+        if point[1] >= best[1] {
+            best = point;
+        }
+    }
+    let change = if first[1] == 0.0 {
         String::new()
+    } else {
+        format!(" ({:+.1}%)", 100.0 * (last[1] / first[1] - 1.0))
     };
-    Some(format!(
+    format!(
         "{}: highest at {symbol} = {} ({:.1}); from {:.1} to {:.1}{change} over the range",
         line.name, best[0], best[1], first[1], last[1]
-    ))
+    )
 }
 
-/// HR@20 of every row of a panel on the test split, for both kinds of events.
-pub fn main_numbers(panel: &Panel<'_>) -> Vec<Forest> {
+/// HR@20 of every row of a table on the test split: one plot per kind of events.
+pub fn main_results(table: &ResultTable<'_>) -> Vec<ForestPlot> {
+    KINDS.map(|kind| main_plot(table, kind)).into()
+}
+
+fn main_plot(table: &ResultTable<'_>, kind: Kind) -> ForestPlot {
     let metric = Metric::Hr20;
-    let of_kind = |kind: Kind| {
-        let mut rows = Vec::new();
-        let mut group = None;
-        for row in &panel.rows {
-            let encoder = row.system.encoder_title().unwrap_or("No encoder");
-            if group.replace(encoder) != Some(encoder) {
-                rows.push(forest_plot::Row::Group(encoder));
-            }
-            let cell = panel.cell(row, Split::Test, kind, metric);
-            rows.push(forest_plot::Row::Number {
-                name: row.system.method_title(),
-                colour: system_colour(&row.system),
-                value: cell
-                    .ours
-                    .map(|ours| ours.mean)
-                    .ok_or(if row.failed.is_empty() {
-                        "not run yet"
-                    } else {
-                        "failed"
-                    }),
-                interval: cell.interval.map(Into::into),
-                paper: cell
-                    .paper
-                    .map(|(paper, _)| paper)
-                    .filter(|_| panel.incomparable.is_none()),
-            });
+    let mut rows = Vec::new();
+    let mut group = None;
+    for row in &table.rows {
+        let encoder = row.system.encoder_title().unwrap_or("No encoder");
+        if group.replace(encoder) != Some(encoder) {
+            rows.push(ForestRow::Group(encoder));
         }
-        let title = format!(
+        let cell = table.cell(row, Split::Test, (kind, metric));
+        let value = match cell.ours {
+            Some(ours) => Ok(ours.mean),
+            None if row.failed.is_empty() => Err("not run yet"),
+            None => Err("failed"),
+        };
+        let paper = match &table.incomparable {
+            None => cell.paper.map(|(paper, _)| paper),
+            Some(_) => None,
+        };
+        rows.push(ForestRow::Number(ForestNumber {
+            name: row.system.method_title(),
+            colour: system_colour(&row.system),
+            value,
+            interval: cell.interval.map(Into::into),
+            paper,
+        }));
+    }
+    let dataset = table.dataset;
+    ForestPlot {
+        title: format!(
             "{} ({}), {}s",
-            panel.dataset.source.title,
-            panel.dataset.kind(),
+            dataset.source.title,
+            dataset.kind(),
             kind_name(kind)
-        );
-        Forest {
-            title,
-            x: format!("test {} {metric}", kind_name(kind)),
-            rows,
-        }
-    };
-    KINDS.into_iter().map(of_kind).collect()
+        ),
+        x: format!("test {} {metric}", kind_name(kind)),
+        rows,
+    }
 }
 
-/// The learning curves of a panel: for each encoder, both numbers that are validated by. With each its name as a file.
-pub fn curves(panel: &Panel<'_>) -> Vec<(String, Chart)> {
+/// A chart with the name of its file.
+pub struct NamedChart {
+    /// File name without extension.
+    pub name: String,
+    /// Chart.
+    pub chart: Chart,
+}
+
+/// Learning curves of a table: for each encoder, purchase HR@5 and click HR@20 on validation.
+pub fn learning_curves(table: &ResultTable<'_>) -> Vec<NamedChart> {
     let mut charts = Vec::new();
     for encoder in &ENCODERS {
-        let rows = || {
-            panel
-                .rows
-                .iter()
-                .filter(|row| row.system.encoder == Some(encoder.name))
-        };
-        for (kind, metric) in [(Kind::Purchase, Metric::Hr5), (Kind::Click, Metric::Hr20)] {
-            let lines: Vec<Line> = rows()
-                .filter_map(|row| curve_line(row, kind, metric))
-                .collect();
-            if lines.is_empty() {
-                continue;
-            }
-            let (source, number) = (panel.dataset.source, panel.table.number);
-            let name = format!(
-                "table{number}-{}-{}-{}",
-                source.name,
-                encoder.name,
-                kind_name(kind)
-            );
-            let title = format!(
-                "{}, {} ({})",
-                encoder.title,
-                source.title,
-                panel.dataset.kind()
-            );
-            let y = format!("val {} {metric}", kind_name(kind));
-            charts.push((
-                name,
-                Chart {
-                    title,
-                    x: "steps".into(),
-                    y,
-                    is_logarithmic: false,
-                    lines,
-                },
-            ));
+        for column in [(Kind::Purchase, Metric::Hr5), (Kind::Click, Metric::Hr20)] {
+            charts.extend(learning_curve(table, encoder, column));
         }
     }
     charts
 }
 
-fn curve_line(row: &Row<'_>, kind: Kind, metric: Metric) -> Option<Line> {
-    let (_, first) = row.first()?;
-    let at = |step: u64| {
-        let of = |run: &Finished| {
-            value(
-                &run.curve.iter().find(|point| point.step == step)?.val,
-                kind,
-                metric,
-            )
-        };
-        Some(point(step as f64, row.over_seeds(of)?))
+fn learning_curve(
+    table: &ResultTable<'_>,
+    encoder: &Encoder,
+    (kind, metric): (Kind, Metric),
+) -> Option<NamedChart> {
+    let mut lines = Vec::new();
+    for row in &table.rows {
+        if row.system.encoder == Some(encoder.name) {
+            lines.extend(curve_line(row, kind, metric));
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    let source = table.dataset.source;
+    let kind = kind_name(kind);
+    let name = format!(
+        "table{}-{}-{}-{kind}",
+        table.table.number, source.name, encoder.name
+    );
+    let chart = Chart {
+        title: format!(
+            "{}, {} ({})",
+            encoder.title,
+            source.title,
+            table.dataset.kind()
+        ),
+        x: "steps".into(),
+        y: format!("val {kind} {metric}"),
+        is_logarithmic: false,
+        lines,
     };
-    let points: Vec<[f64; 4]> = first
-        .curve
-        .iter()
-        .filter_map(|point| at(point.step))
-        .collect();
-    let colour = system_colour(&row.system);
-    (!points.is_empty()).then_some(Line {
+    Some(NamedChart { name, chart })
+}
+
+fn curve_line(row: &TableRow<'_>, kind: Kind, metric: Metric) -> Option<Line> {
+    let (_, first) = row.first()?;
+    let mut points = Vec::new();
+    for validation in &first.curve {
+        let step = validation.step;
+        if let Some(summary) = row.over_seeds(|run| score(run, step, kind, metric)) {
+            points.push(point(step as f64, summary));
+        }
+    }
+    (!points.is_empty()).then(|| Line {
         name: row.system.method_title(),
-        colour,
+        colour: system_colour(&row.system),
         points,
     })
 }
 
-fn point(x: f64, over: OverSeeds) -> [f64; 4] {
-    [x, over.mean, over.min, over.max]
+fn score(run: &RunResults, step: u64, kind: Kind, metric: Metric) -> Option<f64> {
+    let validation = run.curve.iter().find(|point| point.step == step)?;
+    value(&validation.val, kind, metric)
+}
+
+fn point(x: f64, summary: SeedSummary) -> [f64; 4] {
+    [x, summary.mean, summary.min, summary.max]
 }
 
 fn system_colour(system: &System) -> RGBColor {
@@ -243,10 +261,12 @@ fn system_colour(system: &System) -> RGBColor {
 }
 
 fn colour(name: &str) -> RGBColor {
-    COLOURS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map_or(OTHER, |(_, colour)| *colour)
+    for (known, colour) in COLOURS {
+        if known == name {
+            return colour;
+        }
+    }
+    OTHER
 }
 
 #[cfg(test)]
@@ -254,17 +274,17 @@ mod tests {
     use super::*;
     use prl_experiments::prompt_sweep::FIGURES;
     use prl_experiments::run_spec::Filter;
-    use prl_experiments::significance::Tests;
+    use prl_experiments::significance::TestCache;
     use prl_experiments::{fixture, paper};
 
     #[test]
-    fn figures_are_of_every_encoder_that_is_done() {
+    fn prompt_charts_have_a_line_per_finished_encoder() {
         let dir = tempfile::tempdir().unwrap();
-        let study = fixture::study(dir.path(), 2, true, Filter::default());
-        let outcomes = fixture::outcomes(&study, |system| {
+        let experiment = fixture::experiment(dir.path(), 2, true, Filter::default());
+        let outcomes = fixture::outcomes(&experiment, |system| {
             (system.encoder != Some("caser")).then_some(0.5)
         });
-        let found = answered(&study, &outcomes, &FIGURES[0]);
+        let found = prompt_charts(&experiment, &outcomes, &FIGURES[0]);
         let names: Vec<&str> = found[0]
             .chart
             .lines
@@ -284,23 +304,28 @@ mod tests {
             )
         );
         assert_eq!(
-            answered(&study, &outcomes, &FIGURES[1])[1].chart.lines[0].points[6],
+            prompt_charts(&experiment, &outcomes, &FIGURES[1])[1]
+                .chart
+                .lines[0]
+                .points[6],
             [1.0, 97.0, 97.0, 97.0]
         );
     }
 
     #[test]
-    fn curves_are_of_every_trained_row() {
+    fn learning_curves_have_a_line_per_trained_row() {
         let dir = tempfile::tempdir().unwrap();
-        let study = fixture::study(dir.path(), 1, true, Filter::default());
-        let outcomes = fixture::outcomes(&study, |system| (system.method != "sac").then_some(0.5));
-        let paper = paper::rows().unwrap();
-        let panels = Panel::all(&study, &outcomes, &paper, &Tests::default());
-        let charts = curves(&panels[0]);
+        let experiment = fixture::experiment(dir.path(), 1, true, Filter::default());
+        let outcomes = fixture::outcomes(&experiment, |system| {
+            (system.method != "sac").then_some(0.5)
+        });
+        let paper = paper::load().unwrap();
+        let panels = ResultTable::all(&experiment, &outcomes, &paper, &TestCache::default());
+        let charts = learning_curves(&panels[0]);
         assert_eq!(charts.len(), 4 * 2);
-        assert_eq!(charts[6].0, "table2-rc15-sasrec-purchase");
+        assert_eq!(charts[6].name, "table2-rc15-sasrec-purchase");
         let names: Vec<&str> = charts[6]
-            .1
+            .chart
             .lines
             .iter()
             .map(|line| line.name.as_str())
@@ -316,12 +341,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            charts[6].1.lines[0].points,
+            charts[6].chart.lines[0].points,
             [[5.0, 0.5, 0.5, 0.5], [10.0, 0.5, 0.5, 0.5]]
         );
         // 3 baselines, 4 encoders with 5 methods, SASRec-PRL as released, and the names of the 5 groups.
         assert!(
-            main_numbers(&panels[0])
+            main_results(&panels[0])
                 .iter()
                 .all(|plot| plot.rows.len() == 3 + 4 * 5 + 1 + 5)
         );

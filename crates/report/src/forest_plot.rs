@@ -1,139 +1,127 @@
-//! A forest plot: one number of every row of a table, with its interval, beside the paper's.
+//! Forest plots: one number per row of a table with its confidence interval, beside the paper's.
 
+use anyhow::Result;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
-use crate::svg::{Area, Drawn, INK, bold, digits, headed, label, range, sheet};
+use crate::svg::{
+    Area, Axes, DrawError, Plot, bold, digits, draw_axes, draw_header, label, range, render,
+};
 
-/// Width of a plot, and height of a row of it, as drawn.
+/// Drawn width of a plot, and height of a row.
 const WIDTH: u32 = 920;
 const ROW: u32 = 46;
-/// Room above for the title, below for the axis, and at the left for the names.
+/// Drawn space for the title, for the axis, and for the names at the left.
 const HEAD: u32 = 60;
 const AXIS: u32 = 90;
 const NAMES: u32 = 366;
 
 /// A plot.
-pub struct Forest {
-    /// What it shows.
+pub struct ForestPlot {
+    /// Title.
     pub title: String,
-    /// The axis below.
+    /// Title of the horizontal axis.
     pub x: String,
-    /// The rows, from above.
-    pub rows: Vec<Row>,
+    /// Rows, from top to bottom.
+    pub rows: Vec<ForestRow>,
 }
 
-/// A row of it.
-pub enum Row {
-    /// The name of those that follow.
+/// A row of a plot.
+pub enum ForestRow {
+    /// Heading of the rows below it.
     Group(&'static str),
     /// A number.
-    Number {
-        /// Of what.
-        name: String,
-        /// The colour.
-        colour: RGBColor,
-        /// The number; or, if there is none, why.
-        value: Result<f64, &'static str>,
-        /// Its interval.
-        interval: Option<[f64; 2]>,
-        /// The paper's number.
-        paper: Option<f64>,
-    },
+    Number(ForestNumber),
 }
 
-impl Forest {
-    /// As an SVG.
-    pub fn svg(&self) -> anyhow::Result<String> {
+/// A number in a plot.
+pub struct ForestNumber {
+    /// Name of its row.
+    pub name: String,
+    /// Colour.
+    pub colour: RGBColor,
+    /// Value, or why there is none.
+    pub value: Result<f64, &'static str>,
+    /// Confidence interval.
+    pub interval: Option<[f64; 2]>,
+    /// The paper's value.
+    pub paper: Option<f64>,
+}
+
+impl ForestPlot {
+    /// Draws the plot.
+    ///
+    /// # Errors
+    /// If plotters fails.
+    pub fn svg(&self) -> Result<String> {
         let height = HEAD + ROW * self.rows.len() as u32 + AXIS;
-        sheet((WIDTH, height), &self.title, |root| self.draw(root))
+        render((WIDTH, height), &self.title, |root| self.draw(root))
     }
 
-    fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
-        let body = headed(area, &self.title, &[])?;
-        let x = range(self.rows.iter().flat_map(Row::numbers), 0.04);
-        let mut chart = ChartBuilder::on(&body)
+    fn draw(&self, area: &Area<'_>) -> Result<(), DrawError> {
+        let body = draw_header(area, &self.title, &[])?;
+        let x = range(self.numbers(), 0.04);
+        let height = self.rows.len() as f64;
+        let mut plot = ChartBuilder::on(&body)
             .margin_right(30)
             .x_label_area_size(AXIS - 6)
             .y_label_area_size(NAMES)
-            .build_cartesian_2d(x.0..x.1, 0.0..self.rows.len() as f64)?;
+            .build_cartesian_2d(x.0..x.1, 0.0..height)?;
         let digits = digits(x.1 - x.0);
-        let small = label(HPos::Center).pos(Pos::new(HPos::Left, VPos::Top));
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .y_labels(0)
-            .x_labels(7)
-            .max_light_lines(0)
-            .bold_line_style(INK.mix(0.13).stroke_width(2))
-            .axis_style(INK.mix(0.4).stroke_width(2))
-            .label_style(small.color(&INK.mix(0.75)))
-            .axis_desc_style(small.clone())
-            .x_desc(&self.x)
-            .x_label_formatter(&|x| format!("{x:.digits$}"))
-            .draw()?;
+        let axes = Axes {
+            x_title: &self.x,
+            x_label: &|x| format!("{x:.digits$}"),
+            y: None,
+        };
+        draw_axes(&mut plot, &axes)?;
         for (i, row) in self.rows.iter().enumerate() {
-            let y = self.rows.len() as f64 - i as f64 - 0.5;
-            // Where that is on the sheet: names stand outside of the axes.
-            let at = chart.backend_coord(&(x.0, y)).1 - body.get_base_pixel().1;
+            let y = height - i as f64 - 0.5;
+            // Names are outside the axes, so they need the pixel position in the area.
+            let pixel = plot.backend_coord(&(x.0, y)).1 - body.get_base_pixel().1;
             match row {
-                Row::Group(name) => body.draw_text(name, &bold(HPos::Left), (24, at))?,
-                Row::Number {
-                    name,
-                    colour,
-                    value,
-                    interval,
-                    paper,
-                } => {
-                    body.draw_text(name, &label(HPos::Left), (54, at))?;
-                    if let Some([lo, hi]) = interval {
-                        chart.draw_series([PathElement::new(
-                            vec![(*lo, y), (*hi, y)],
-                            colour.mix(0.55).stroke_width(6),
-                        )])?;
-                    }
-                    if let Some(paper) = paper {
-                        chart.draw_series([Circle::new(
-                            (*paper, y),
-                            11,
-                            colour.stroke_width(4),
-                        )])?;
-                    }
-                    match value {
-                        Ok(value) => {
-                            _ = chart.draw_series([Circle::new(
-                                (*value, y),
-                                10,
-                                colour.filled(),
-                            )])?
-                        }
-                        Err(why) => {
-                            body.draw_text(why, &label(HPos::Left), (NAMES as i32 + 12, at))?
-                        }
+                ForestRow::Group(name) => body.draw_text(name, &bold(HPos::Left), (24, pixel))?,
+                ForestRow::Number(number) => {
+                    body.draw_text(&number.name, &label(HPos::Left), (54, pixel))?;
+                    number.draw(&mut plot, y)?;
+                    if let Err(why) = number.value {
+                        let x = NAMES as i32 + 12;
+                        body.draw_text(why, &label(HPos::Left), (x, pixel))?;
                     }
                 }
             }
         }
         Ok(())
     }
+
+    /// All numbers of the plot, for the range of its axis.
+    fn numbers(&self) -> Vec<f64> {
+        let mut numbers = Vec::new();
+        for row in &self.rows {
+            if let ForestRow::Number(number) = row {
+                numbers.extend(number.value);
+                numbers.extend(number.interval.into_iter().flatten());
+                numbers.extend(number.paper);
+            }
+        }
+        numbers
+    }
 }
 
-impl Row {
-    fn numbers(&self) -> Vec<f64> {
-        match self {
-            Row::Group(_) => Vec::new(),
-            Row::Number {
-                value,
-                interval,
-                paper,
-                ..
-            } => value
-                .iter()
-                .copied()
-                .chain(interval.iter().flatten().copied())
-                .chain(*paper)
-                .collect(),
+impl ForestNumber {
+    fn draw(&self, plot: &mut Plot<'_, '_>, y: f64) -> Result<(), DrawError> {
+        if let Some([lo, hi]) = self.interval {
+            let bar = self.colour.mix(0.55).stroke_width(6);
+            plot.draw_series([PathElement::new(vec![(lo, y), (hi, y)], bar)])?;
         }
+        if let Some(paper) = self.paper {
+            let ring = self.colour.stroke_width(4);
+            plot.draw_series([Circle::new((paper, y), 11, ring)])?;
+        }
+        if let Ok(value) = self.value {
+            let dot = self.colour.filled();
+            plot.draw_series([Circle::new((value, y), 10, dot)])?;
+        }
+        Ok(())
     }
 }
 
@@ -142,39 +130,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_shows_its_number_its_interval_and_the_papers() {
-        let number = |value, paper| Row::Number {
-            name: "P<RL>".into(),
-            colour: RGBColor(200, 0, 30),
-            value,
-            interval: value.ok().map(|v| [v - 0.1, v + 0.1]),
-            paper,
+    fn row_contains_number_interval_and_paper() {
+        let number = |value, paper| {
+            ForestRow::Number(ForestNumber {
+                name: "P<RL>".into(),
+                colour: RGBColor(200, 0, 30),
+                value,
+                interval: value.ok().map(|v| [v - 0.1, v + 0.1]),
+                paper,
+            })
         };
-        let rows = vec![
-            Row::Group("GRU"),
-            number(Ok(0.5), Some(0.6)),
-            number(Err("failed"), None),
-        ];
-        let svg = Forest {
+        let plot = ForestPlot {
             title: "T".into(),
             x: "HR@20".into(),
-            rows,
-        }
-        .svg()
-        .unwrap();
+            rows: vec![
+                ForestRow::Group("GRU"),
+                number(Ok(0.5), Some(0.6)),
+                number(Err("failed"), None),
+            ],
+        };
+        let svg = plot.svg().unwrap();
         assert_eq!(svg.matches("<circle").count(), 2, "ours and the paper's");
         assert!(
             svg.contains("P&lt;RL&gt;") && svg.contains("GRU") && svg.contains("failed"),
             "{svg}"
         );
-        assert!(
-            Forest {
-                title: "T".into(),
-                x: "x".into(),
-                rows: Vec::new()
-            }
-            .svg()
-            .is_ok()
-        );
+    }
+
+    #[test]
+    fn empty_plot_is_drawn() {
+        let plot = ForestPlot {
+            title: "T".into(),
+            x: "x".into(),
+            rows: Vec::new(),
+        };
+        assert!(plot.svg().is_ok());
     }
 }

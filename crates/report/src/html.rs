@@ -1,66 +1,67 @@
-//! Pieces of HTML. Text becomes HTML here and nowhere else, so that nothing a log says can become a tag.
+//! HTML fragments of the page. All text passes through maud, which escapes it, so nothing in a log
+//! can become a tag.
 
-/// Text as HTML, for elements and for quoted attributes.
-pub fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
+use maud::{Markup, html};
+
+/// Text with `code` between backticks.
+pub fn prose(text: &str) -> Markup {
+    html! {
+        @for (i, piece) in text.split('`').enumerate() {
+            @if i % 2 == 1 {
+                code { (piece) }
+            } @else {
+                (piece)
+            }
         }
     }
-    html
 }
 
-/// Text in which `code` stands between backticks, as HTML.
-pub fn prose(text: &str) -> String {
-    let pieces = text.split('`').enumerate();
-    let piece = |(i, piece): (usize, &str)| {
-        if i % 2 == 1 {
-            format!("<code>{}</code>", escape(piece))
-        } else {
-            escape(piece)
+/// A list of sentences, each with [`prose`] markup.
+pub fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> Markup {
+    html! {
+        ul {
+            @for item in items {
+                li { (prose(item)) }
+            }
         }
-    };
-    pieces.map(piece).collect()
+        "\n"
+    }
 }
 
-/// A list of sentences.
-pub fn list(items: impl IntoIterator<Item = String>) -> String {
-    let items: String = items
-        .into_iter()
-        .map(|item| format!("<li>{}</li>", prose(&item)))
-        .collect();
-    format!("<ul>{items}</ul>\n")
+/// A section that is collapsed at first.
+pub fn details(summary: &str, content: Markup) -> Markup {
+    html! {
+        details {
+            summary { (summary) }
+            "\n"
+            (content)
+        }
+        "\n"
+    }
 }
 
-/// A part that is folded until somebody wants it.
-pub fn folded(summary: &str, inside: &str) -> String {
-    format!(
-        "<details><summary>{}</summary>\n{inside}</details>\n",
-        escape(summary)
-    )
+/// A table that scrolls horizontally in its own box, so that the page never does. `name` is its
+/// label for screen readers.
+pub fn table(name: &str, header: &[&str], rows: Markup) -> Markup {
+    html! {
+        div class="scroll" role="region" aria-label=(name) tabindex="0" {
+            table {
+                thead {
+                    tr {
+                        @for cell in header {
+                            th scope="col" { (cell) }
+                        }
+                    }
+                }
+                "\n"
+                tbody { (rows) }
+            }
+        }
+        "\n"
+    }
 }
 
-/// A table that scrolls inside its own box, never the page; `name` is read out for it. The header's cells and the rows are
-/// HTML.
-pub fn table(name: &str, header: &[String], rows: &str) -> String {
-    let header: String = header
-        .iter()
-        .map(|cell| format!("<th scope=\"col\">{cell}</th>"))
-        .collect();
-    let name = escape(name);
-    format!(
-        "<div class=\"scroll\" role=\"region\" aria-label=\"{name}\" tabindex=\"0\"><table>\
-         <thead><tr>{header}</tr></thead>\n<tbody>{rows}</tbody></table></div>\n"
-    )
-}
-
-/// A number with spaces between its thousands, which do not break.
+/// A number with narrow non-breaking spaces between its thousands.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -78,30 +79,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_cannot_become_a_tag() {
+    fn text_is_escaped_in_elements_and_attributes() {
         assert_eq!(
-            escape("<a href='x'>\"&\""),
-            "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;"
-        );
-        assert_eq!(
-            prose("run `prl <x>` & see"),
+            prose("run `prl <x>` & see").into_string(),
             "run <code>prl &lt;x&gt;</code> &amp; see"
         );
-        assert_eq!(list(["<b>".to_owned()]), "<ul><li>&lt;b&gt;</li></ul>\n");
+        assert_eq!(list(["<b>"]).into_string(), "<ul><li>&lt;b&gt;</li></ul>\n");
+        let inside = details("<i>", html! {}).into_string();
+        assert!(inside.contains("&lt;i&gt;"), "{inside}");
+        let table = table("\"t", &["<h>"], html! {}).into_string();
+        assert!(table.contains("aria-label=\"&quot;t\""), "{table}");
         assert!(
-            folded("<i>", "").contains("&lt;i&gt;")
-                && table("\"t", &[], "").contains("aria-label=\"&quot;t\"")
+            table.contains("<th scope=\"col\">&lt;h&gt;</th>"),
+            "{table}"
         );
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated() {
         assert_eq!(
-            ["1", "999", "1\u{202f}000", "1\u{202f}176\u{202f}680"],
-            [1, 999, 1000, 1_176_680]
-                .map(thousands)
-                .each_ref()
-                .map(String::as_str)
+            [1, 999, 1000, 1_176_680].map(thousands),
+            ["1", "999", "1\u{202f}000", "1\u{202f}176\u{202f}680"]
         );
     }
 }

@@ -1,228 +1,246 @@
-//! The tables of `index.html`: a row a system, in a cell everything that is said of it in that column.
+//! Tables of the HTML page: one row per system, all facts about a column in one cell.
 
+use maud::{Markup, html};
 use prl_dataset::{Kind, Split};
 use prl_eval::Metric;
+use prl_experiments::outcome::{KINDS, METRICS, kind_name, split_title};
+use prl_experiments::result_table::{Cell, ResultTable};
+use prl_experiments::significance::TestResult;
+use prl_experiments::table_row::TableRow;
 
-use crate::html::{escape, table};
-use prl_experiments::outcome::{KINDS, METRICS, kind_name};
-use prl_experiments::result_table::{Cell, Panel};
-use prl_experiments::table_row::{Row, split_title};
+use crate::html::table as scrolling_table;
 
-/// Ours and the paper's on one split, a table for each kind of event.
-pub fn results(panel: &Panel<'_>, split: Split) -> String {
-    let of_kind = |kind: Kind| {
-        let cell = |row: &Row<'_>, metric: Metric| {
-            result(
-                &panel.cell(row, split, kind, metric),
-                metric,
-                is_best(panel, row, split, kind, metric),
-            )
-        };
-        kind_table(panel, split, kind, &cell)
-    };
-    KINDS.into_iter().map(of_kind).collect()
-}
-
-/// What was tested against what, and what came of it.
-pub fn tests(panel: &Panel<'_>) -> String {
-    let cell = |kind: Kind| {
-        move |row: &Row<'_>, metric: Metric| {
-            let cell = panel.cell(row, Split::Test, kind, metric);
-            let Some(verdict) = cell.verdict else {
-                return "<td class=\"none\">\u{2013}</td>".into();
-            };
-            let interval = verdict.comparison.interval;
-            let interval =
-                interval.map(|i| format!("<small>{} to {}</small>", signed(i.lo), signed(i.hi)));
-            format!(
-                "<td>{}{}<small>p {:.3} against {}</small></td>",
-                signed(verdict.comparison.difference),
-                interval.unwrap_or_default(),
-                verdict.p,
-                escape(&verdict.rival.method_title())
-            )
+/// Results on one split, ours and the paper's: one table per kind of events.
+pub fn results<'a>(table: &ResultTable<'a>, split: Split) -> Markup {
+    html! {
+        @for kind in KINDS {
+            (kind_table(table, split, kind, |row: &TableRow<'a>, metric| {
+                let is_best = is_best(table, row, split, (kind, metric));
+                result_cell(&table.cell(row, split, (kind, metric)), metric, is_best)
+            }))
         }
-    };
-    KINDS
-        .into_iter()
-        .map(|kind| kind_table(panel, Split::Test, kind, &cell(kind)))
-        .collect()
+    }
 }
 
-fn kind_table(
-    panel: &Panel<'_>,
+/// Significance tests on the test split: one table per kind of events.
+pub fn tests<'a>(table: &ResultTable<'a>) -> Markup {
+    html! {
+        @for kind in KINDS {
+            (kind_table(table, Split::Test, kind, |row: &TableRow<'a>, metric| {
+                test_cell(table.cell(row, Split::Test, (kind, metric)).test)
+            }))
+        }
+    }
+}
+
+fn kind_table<'a>(
+    table: &ResultTable<'a>,
     split: Split,
     kind: Kind,
-    cell: &dyn Fn(&Row<'_>, Metric) -> String,
-) -> String {
-    let title = format!("{}, {}s", split_title(split), kind_name(kind));
-    let header: Vec<String> = std::iter::once(format!("{}s", kind_name(kind)))
-        .chain(METRICS.map(|metric| metric.name().to_owned()))
-        .collect();
-    let mut rows = String::new();
+    cell: impl Fn(&TableRow<'a>, Metric) -> Markup,
+) -> Markup {
+    let kind = kind_name(kind);
+    let title = format!("{}, {kind}s", split_title(split));
+    let plural = format!("{kind}s");
+    let mut header = vec![plural.as_str()];
+    header.extend(METRICS.iter().map(|metric| metric.name()));
+    let mut rows = Vec::new();
     let mut group = None;
-    for row in &panel.rows {
+    for row in &table.rows {
         let encoder = row.system.encoder_title().unwrap_or("No encoder");
         if group.replace(encoder) != Some(encoder) {
-            let width = METRICS.len();
-            rows += &format!(
-                "<tr class=\"group\"><th scope=\"colgroup\">{encoder}</th><td colspan=\"{width}\"></td></tr>\n"
-            );
+            rows.push(group_row(encoder));
         }
-        rows += &body_row(row, cell);
+        rows.push(system_rows(row, &cell));
     }
-    format!(
-        "<h3>{}</h3>\n{}",
-        escape(&title),
-        table(&format!("{}: {title}", panel.title()), &header, &rows)
-    )
+    let rows = html! { @for row in &rows { (row) } };
+    html! {
+        h3 { (title) }
+        "\n"
+        (scrolling_table(&format!("{}: {title}", table.title()), &header, rows))
+    }
 }
 
-/// A row, with a line for each of its runs that failed or is still to come.
-fn body_row(row: &Row<'_>, cell: &dyn Fn(&Row<'_>, Metric) -> String) -> String {
-    let name = escape(&row.system.method_title());
-    let class = if row.system.is_asked() {
-        " class=\"prl\""
-    } else {
-        ""
-    };
-    let mut missing: Vec<String> = row
-        .failed
-        .iter()
-        .map(|(seed, why)| {
-            format!(
-                "<td colspan=\"6\" class=\"failed\">seed {seed} FAILED: {}</td>",
-                escape(&why.message)
-            )
-        })
-        .collect();
-    if !row.pending.is_empty() {
-        let seeds: Vec<String> = row.pending.iter().map(u64::to_string).collect();
-        missing.push(format!(
-            "<td colspan=\"6\" class=\"none\">seed {}: not run yet</td>",
-            seeds.join(", ")
-        ));
+fn group_row(encoder: &str) -> Markup {
+    html! {
+        tr class="group" {
+            th scope="colgroup" { (encoder) }
+            td colspan=(METRICS.len()) {}
+        }
+        "\n"
     }
+}
+
+/// Rows of a system: its results, and one row for each run without results.
+fn system_rows<'a>(row: &TableRow<'a>, cell: &impl Fn(&TableRow<'a>, Metric) -> Markup) -> Markup {
     let mut lines = Vec::new();
     if !row.done.is_empty() {
-        lines.push(METRICS.map(|metric| cell(row, metric)).concat());
+        lines.push(html! { @for metric in METRICS { (cell(row, metric)) } });
     }
-    lines.extend(missing);
-    let first = format!(
-        "<th scope=\"row\">{name}<small>{}</small></th>",
-        if row.done.is_empty() {
-            String::new()
-        } else {
-            row.seeds()
+    let width = METRICS.len();
+    for (seed, failure) in &row.failed {
+        lines.push(html! {
+            td colspan=(width) class="failed" { "seed " (seed) " FAILED: " (failure.message) }
+        });
+    }
+    if !row.pending.is_empty() {
+        let seeds: Vec<String> = row.pending.iter().map(u64::to_string).collect();
+        lines.push(html! {
+            td colspan=(width) class="none" { "seed " (seeds.join(", ")) ": not run yet" }
+        });
+    }
+    let class = row.system.is_paper_prl().then_some("prl");
+    html! {
+        @for (i, cells) in lines.iter().enumerate() {
+            tr class=[class] {
+                @if i == 0 {
+                    th scope="row" {
+                        (row.system.method_title())
+                        small { @if !row.done.is_empty() { (row.seeds()) } }
+                    }
+                } @else {
+                    th {}
+                }
+                (cells)
+            }
+            "\n"
         }
-    );
-    let line = |(i, cells): (usize, &String)| {
-        let head = if i == 0 { first.as_str() } else { "<th></th>" };
-        format!("<tr{class}>{head}{cells}</tr>\n")
-    };
-    lines.iter().enumerate().map(line).collect()
+    }
 }
 
-/// Ours above all, then its interval, the paper's, and the difference.
-fn result(cell: &Cell<'_>, metric: Metric, is_best: bool) -> String {
+/// Cell with our result, its interval, the paper's result, and the difference.
+fn result_cell(cell: &Cell<'_>, metric: Metric, is_best: bool) -> Markup {
     let Some(ours) = cell.ours else {
-        return "<td class=\"none\">\u{2013}</td>".into();
+        return empty_cell();
     };
-    let star = cell
-        .verdict
-        .filter(|verdict| verdict.is_starred())
-        .map_or("", |verdict| {
-            if verdict.comparison.difference > 0.0 {
-                "<abbr title=\"significantly better\">*</abbr>"
-            } else {
-                "<abbr title=\"significantly worse\">*\u{25be}</abbr>"
+    let class = is_best.then_some("best");
+    html! {
+        td class=[class] {
+            (format!("{:.4}", ours.mean))
+            (star(cell.test))
+            @if ours.max > ours.min {
+                small title="least and largest over the seeds" {
+                    (format!("{:.4}\u{2013}{:.4}", ours.min, ours.max))
+                }
             }
-        });
-    let mut text = format!(
-        "<td{}>{:.4}{star}",
-        if is_best { " class=\"best\"" } else { "" },
-        ours.mean
-    );
-    if ours.max > ours.min {
-        text += &format!(
-            "<small title=\"least and largest over the seeds\">{:.4}\u{2013}{:.4}</small>",
-            ours.min, ours.max
-        );
+            @if let Some(interval) = cell.interval {
+                small title="95% interval of the first seed" {
+                    (format!("[{:.3}, {:.3}]", interval.lo, interval.hi))
+                }
+            }
+            @if let Some((paper, is_starred)) = cell.paper {
+                small class="paper" {
+                    (format!("paper {paper:.4}"))
+                    @if is_starred { "*" }
+                }
+            }
+            @if let Some((difference, is_within)) = cell.difference {
+                (difference_mark(difference, metric.is_share().then_some(is_within)))
+            }
+        }
     }
-    if let Some(interval) = cell.interval {
-        text += &format!(
-            "<small title=\"95% interval of the first seed\">[{:.3}, {:.3}]</small>",
-            interval.lo, interval.hi
-        );
+}
+
+/// Difference from the paper, with a mark if there is a tolerance to be within.
+fn difference_mark(difference: f64, is_within: Option<bool>) -> Markup {
+    let (class, mark) = match is_within {
+        Some(true) => ("good", " \u{2713}"),
+        Some(false) => ("bad", " \u{2717}"),
+        None => ("", ""),
+    };
+    html! { small class=(class) { (signed(difference)) (mark) } }
+}
+
+fn star(test: Option<&TestResult>) -> Markup {
+    match test {
+        Some(test) if test.is_starred() && test.comparison.difference > 0.0 => {
+            html! { abbr title="significantly better" { "*" } }
+        }
+        Some(test) if test.is_starred() => {
+            html! { abbr title="significantly worse" { "*\u{25be}" } }
+        }
+        _ => html! {},
     }
-    if let Some((paper, starred)) = cell.paper {
-        text += &format!(
-            "<small class=\"paper\">paper {paper:.4}{}</small>",
-            if starred { "*" } else { "" }
-        );
+}
+
+fn test_cell(test: Option<&TestResult>) -> Markup {
+    let Some(test) = test else {
+        return empty_cell();
+    };
+    html! {
+        td {
+            (signed(test.comparison.difference))
+            @if let Some(interval) = test.comparison.interval {
+                small { (signed(interval.lo)) " to " (signed(interval.hi)) }
+            }
+            small {
+                (format!("p {:.3} against {}", test.p, test.baseline.method_title()))
+            }
+        }
     }
-    if let Some((difference, is_within)) = cell.difference {
-        let (class, mark) = match (metric.is_share(), is_within) {
-            (true, true) => ("good", " \u{2713}"),
-            (true, false) => ("bad", " \u{2717}"),
-            (false, _) => ("", ""),
-        };
-        text += &format!(
-            "<small class=\"{class}\">{}{mark}</small>",
-            signed(difference)
-        );
-    }
-    text + "</td>"
+}
+
+fn empty_cell() -> Markup {
+    html! { td class="none" { "\u{2013}" } }
 }
 
 fn signed(x: f64) -> String {
     format!("{x:+.4}").replace('-', "\u{2212}")
 }
 
-/// Whether a mean is the best of its encoder in a column, among several.
-fn is_best(panel: &Panel<'_>, row: &Row<'_>, split: Split, kind: Kind, metric: Metric) -> bool {
-    let same = panel
-        .rows
-        .iter()
-        .filter(|other| other.system.encoder == row.system.encoder);
-    let mean = |row: &Row<'_>| {
-        panel
-            .cell(row, split, kind, metric)
-            .ours
-            .map(|ours| ours.mean)
+/// Whether a mean is the highest of its encoder in a column, among several.
+fn is_best<'a>(
+    table: &ResultTable<'a>,
+    row: &TableRow<'a>,
+    split: Split,
+    column: (Kind, Metric),
+) -> bool {
+    let Some(own) = table.cell(row, split, column).ours else {
+        return false;
     };
-    let means: Vec<f64> = same.filter_map(mean).collect();
-    means.len() > 1 && mean(row).is_some_and(|own| means.iter().all(|other| own >= *other))
+    let mut means = 0;
+    for other in &table.rows {
+        if other.system.encoder != row.system.encoder {
+            continue;
+        }
+        if let Some(ours) = table.cell(other, split, column).ours {
+            means += 1;
+            if ours.mean > own.mean {
+                return false;
+            }
+        }
+    }
+    means > 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use prl_experiments::run_spec::Filter;
-    use prl_experiments::significance::Tests;
+    use prl_experiments::significance::TestCache;
     use prl_experiments::{fixture, paper};
 
-    fn with_panel(synthetic: bool, check: impl Fn(&Panel<'_>)) {
+    fn with_panel(synthetic: bool, check: impl Fn(&ResultTable<'_>)) {
         let dir = tempfile::tempdir().unwrap();
         let filter = Filter {
             methods: ["normal", "sqn", "prl"].map(str::to_owned).into(),
             encoders: vec!["gru".into()],
         };
-        let study = fixture::study(dir.path(), 2, synthetic, filter);
+        let experiment = fixture::experiment(dir.path(), 2, synthetic, filter);
         let skill = |system: &prl_experiments::matrix::System| match system.method {
             "normal" => Some(0.2),
             "prl" => Some(0.5),
             _ => None,
         };
-        let outcomes = fixture::outcomes(&study, skill);
-        let paper = paper::rows().unwrap();
-        check(&Panel::all(&study, &outcomes, &paper, &Tests::default())[0]);
+        let outcomes = fixture::outcomes(&experiment, skill);
+        let paper = paper::load().unwrap();
+        check(&ResultTable::all(&experiment, &outcomes, &paper, &TestCache::default())[0]);
     }
 
     #[test]
-    fn a_cell_says_everything() {
+    fn cell_contains_mean_star_paper_and_difference() {
         with_panel(false, |panel| {
-            let html = results(panel, Split::Test);
+            let html = results(panel, Split::Test).into_string();
             assert!(
                 html.contains(
                     "<td class=\"best\">0.5000<abbr title=\"significantly better\">*</abbr>"
@@ -239,17 +257,21 @@ mod tests {
     }
 
     #[test]
-    fn made_up_data_has_no_difference_and_no_paper_on_validation() {
+    fn synthetic_data_has_no_difference_and_validation_no_paper() {
         with_panel(true, |panel| {
-            assert!(!results(panel, Split::Test).contains("\u{2717}"));
-            assert!(!results(panel, Split::Val).contains("paper"));
+            assert!(
+                !results(panel, Split::Test)
+                    .into_string()
+                    .contains("\u{2717}")
+            );
+            assert!(!results(panel, Split::Val).into_string().contains("paper"));
         });
     }
 
     #[test]
-    fn a_failed_run_is_seen_and_cannot_break_the_page() {
+    fn failure_message_is_escaped() {
         with_panel(true, |panel| {
-            let html = results(panel, Split::Test);
+            let html = results(panel, Split::Test).into_string();
             assert!(
                 html.contains("seed 0 FAILED: error: the loss is NaN at step 7: &lt;diverged&gt; &amp; stopped</td>")
             );
@@ -262,9 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn tests_name_their_rival() {
+    fn tests_name_their_baseline() {
         with_panel(true, |panel| {
-            let html = tests(panel);
+            let html = tests(panel).into_string();
             assert!(
                 html.contains("<td>+0.3000<small>+0.") && html.contains("against normal</small>"),
                 "{html}"

@@ -1,59 +1,58 @@
-//! Line charts with bands.
+//! Line charts with bands, as SVG.
 
 use anyhow::Result;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::svg::{Area, Drawn, INK, digits, headed, label, range, sheet};
+use crate::svg::{Area, Axes, DrawError, Plot, digits, draw_axes, draw_header, range, render};
 
-/// Width and height of a chart, as drawn.
+/// Drawn width and height of a chart.
 const SIZE: (u32, u32) = (920, 640);
-/// At most so many points of a line are marked.
-const MARKED: usize = 12;
+/// Largest number of points of a line that are marked by dots.
+const MAX_MARKED: usize = 12;
 
 /// A chart.
 pub struct Chart {
-    /// What it shows.
+    /// Title.
     pub title: String,
-    /// The axis below.
+    /// Title of the horizontal axis.
     pub x: String,
-    /// The axis at the side.
+    /// Title of the vertical axis.
     pub y: String,
-    /// Whether both axes are logarithmic; all coordinates are above zero then.
+    /// Whether both axes are logarithmic; all coordinates must be positive then.
     pub is_logarithmic: bool,
-    /// The lines.
+    /// Lines.
     pub lines: Vec<Line>,
 }
 
 /// A line and its band.
 pub struct Line {
-    /// Its name in the legend.
+    /// Name in the legend.
     pub name: String,
-    /// Its colour, legible on white and on black.
+    /// Colour, legible on white and on black.
     pub colour: RGBColor,
-    /// Its points from left to right: x, y, and the ends of the band there.
+    /// Points from left to right: x, y, and the lower and upper end of the band.
     pub points: Vec<[f64; 4]>,
 }
 
-/// Charts side by side as one SVG.
+/// Draws charts side by side.
+///
+/// # Errors
+/// If plotters fails.
 pub fn svg(charts: &[Chart]) -> Result<String> {
     let columns = charts.len().max(1);
-    let names: Vec<&str> = charts.iter().map(|chart| chart.title.as_str()).collect();
-    sheet(
-        (SIZE.0 * columns as u32, SIZE.1),
-        &names.join("; "),
-        |root| {
-            charts
-                .iter()
-                .zip(root.split_evenly((1, columns)))
-                .try_for_each(|(chart, area)| chart.draw(&area))
-        },
-    )
+    let size = (SIZE.0 * columns as u32, SIZE.1);
+    let titles: Vec<&str> = charts.iter().map(|chart| chart.title.as_str()).collect();
+    render(size, &titles.join("; "), |root| {
+        for (chart, area) in charts.iter().zip(root.split_evenly((1, columns))) {
+            chart.draw(&area)?;
+        }
+        Ok(())
+    })
 }
 
 impl Chart {
-    /// A point as the axes place it.
-    fn placed(&self, point: &[f64; 4]) -> [f64; 4] {
+    /// Point in the coordinates of the axes: logarithms if they are logarithmic.
+    fn to_axes(&self, point: &[f64; 4]) -> [f64; 4] {
         if self.is_logarithmic {
             point.map(f64::log10)
         } else {
@@ -61,82 +60,79 @@ impl Chart {
         }
     }
 
-    fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
-        let legend: Vec<(&str, RGBColor)> = self
-            .lines
-            .iter()
-            .map(|line| (line.name.as_str(), line.colour))
-            .collect();
-        let body = headed(area, &self.title, &legend)?;
-        let points = || {
-            self.lines
-                .iter()
-                .flat_map(|line| line.points.iter().map(|p| self.placed(p)))
-        };
-        let x = range(points().map(|p| p[0]), 0.02);
-        let y = range(points().flat_map(|p| [p[2], p[3]]), 0.06);
-        let mut chart = ChartBuilder::on(&body)
+    fn draw(&self, area: &Area<'_>) -> Result<(), DrawError> {
+        let mut legend = Vec::new();
+        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        for line in &self.lines {
+            legend.push((line.name.as_str(), line.colour));
+            for point in &line.points {
+                let [x, _, lo, hi] = self.to_axes(point);
+                xs.push(x);
+                ys.extend([lo, hi]);
+            }
+        }
+        let body = draw_header(area, &self.title, &legend)?;
+        let x = range(xs, 0.02);
+        let y = range(ys, 0.06);
+        let mut plot = ChartBuilder::on(&body)
             .margin_top(14)
             .margin_right(36)
             .x_label_area_size(86)
             .y_label_area_size(136)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
-        let digits = digits(y.1 - y.0);
-        let y_label = |y: f64| {
-            if self.is_logarithmic {
-                rounded(y)
-            } else {
-                format!("{y:.digits$}")
-            }
-        };
-        let x_label = |x: f64| {
-            if self.is_logarithmic {
-                rounded(x)
-            } else {
-                plain(x)
-            }
-        };
-        let small = label(HPos::Center).pos(Pos::new(HPos::Left, VPos::Top));
-        chart
-            .configure_mesh()
-            .x_labels(7)
-            .y_labels(6)
-            .max_light_lines(0)
-            .bold_line_style(INK.mix(0.13).stroke_width(2))
-            .axis_style(INK.mix(0.4).stroke_width(2))
-            .label_style(small.color(&INK.mix(0.75)))
-            .axis_desc_style(small.clone())
-            .x_desc(&self.x)
-            .y_desc(&self.y)
-            .x_label_formatter(&|x| x_label(*x))
-            .y_label_formatter(&|y| y_label(*y))
-            .draw()?;
+        self.draw_axes(&mut plot, digits(y.1 - y.0))?;
         for line in &self.lines {
-            let points: Vec<[f64; 4]> = line.points.iter().map(|p| self.placed(p)).collect();
-            if points.iter().any(|p| p[3] > p[2]) {
-                let above = points.iter().map(|p| (p[0], p[3]));
-                let below = points.iter().rev().map(|p| (p[0], p[2]));
-                let band = above.chain(below).collect::<Vec<_>>();
-                chart.draw_series([Polygon::new(band, line.colour.mix(0.2).filled())])?;
+            self.draw_line(&mut plot, line)?;
+        }
+        Ok(())
+    }
+
+    fn draw_axes(&self, plot: &mut Plot<'_, '_>, y_digits: usize) -> Result<(), DrawError> {
+        let logarithmic = |x: &f64| power_label(*x);
+        let linear_x = |x: &f64| plain(*x);
+        let linear_y = |y: &f64| format!("{y:.y_digits$}");
+        let axes = if self.is_logarithmic {
+            Axes {
+                x_title: &self.x,
+                x_label: &logarithmic,
+                y: Some((&self.y, &logarithmic)),
             }
-            chart.draw_series(LineSeries::new(
-                points.iter().map(|p| (p[0], p[1])),
-                line.colour.stroke_width(5),
-            ))?;
-            if points.len() <= MARKED {
-                chart.draw_series(
-                    points
-                        .iter()
-                        .map(|p| Circle::new((p[0], p[1]), 8, line.colour.filled())),
-                )?;
+        } else {
+            Axes {
+                x_title: &self.x,
+                x_label: &linear_x,
+                y: Some((&self.y, &linear_y)),
             }
+        };
+        draw_axes(plot, &axes)
+    }
+
+    fn draw_line(&self, plot: &mut Plot<'_, '_>, line: &Line) -> Result<(), DrawError> {
+        let (mut path, mut band, mut below) = (Vec::new(), Vec::new(), Vec::new());
+        for point in &line.points {
+            let [x, y, lo, hi] = self.to_axes(point);
+            path.push((x, y));
+            band.push((x, hi));
+            below.push((x, lo));
+        }
+        if band.iter().zip(&below).any(|(hi, lo)| hi.1 > lo.1) {
+            band.extend(below.into_iter().rev());
+            plot.draw_series([Polygon::new(band, line.colour.mix(0.2).filled())])?;
+        }
+        let stroke = line.colour.stroke_width(5);
+        plot.draw_series(LineSeries::new(path.iter().copied(), stroke))?;
+        if path.len() <= MAX_MARKED {
+            let dots = path
+                .into_iter()
+                .map(|at| Circle::new(at, 8, line.colour.filled()));
+            plot.draw_series(dots)?;
         }
         Ok(())
     }
 }
 
-/// The number of which this is the decimal logarithm, to two digits: `32k`, `1M`.
-fn rounded(logarithm: f64) -> String {
+/// Tick label of a logarithmic axis: ten to the power of the coordinate, to two digits: `32k`, `1M`.
+fn power_label(logarithm: f64) -> String {
     let x = 10f64.powf(logarithm);
     let (scaled, unit) = match x {
         999_500.0.. => (x / 1e6, "M"),
@@ -153,7 +149,7 @@ fn rounded(logarithm: f64) -> String {
     format!("{text}{unit}")
 }
 
-/// A number without needless zeros: `0.25`, `2`, `1500`; rounded, so that 0.1 + 0.2 reads 0.3.
+/// A number without trailing zeros, rounded so that 0.1 + 0.2 becomes `0.3`.
 fn plain(x: f64) -> String {
     ((x * 1e6).round() / 1e6).to_string()
 }
@@ -178,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_shows_its_lines_bands_and_names() {
+    fn chart_contains_lines_bands_and_names() {
         let drawn = svg(&[chart(2)]).unwrap();
         assert!(
             drawn.contains("method &lt;1&gt;") && drawn.contains("stroke=\"#C80A1E\""),
@@ -194,16 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_band_has_none() {
+    fn line_without_spread_has_no_band() {
         let mut chart = chart(1);
         chart.lines[0].points = vec![[5.0, 0.3, 0.3, 0.3]];
         assert!(!svg(&[chart]).unwrap().contains("<polygon"));
     }
 
     #[test]
-    fn logarithmic_axes_name_the_numbers_themselves() {
-        let names =
-            [31_622.8f64, 1e6, 999_900.0, 70_852.0, 0.316, 100.0, 20.0].map(|x| rounded(x.log10()));
+    fn logarithmic_axes_are_labelled_by_values() {
+        let names = [31_622.8f64, 1e6, 999_900.0, 70_852.0, 0.316, 100.0, 20.0]
+            .map(|x| power_label(x.log10()));
         assert_eq!(names, ["32k", "1M", "1M", "71k", "0.32", "100", "20"]);
         let chart = Chart {
             is_logarithmic: true,
@@ -227,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_on_an_axis_are_plain() {
+    fn plain_labels_have_no_trailing_zeros() {
         assert_eq!(
             [plain(0.1 + 0.2), plain(2.0), plain(-0.25)],
             ["0.3", "2", "-0.25"]

@@ -1,24 +1,28 @@
-//! `prl-reproduce`: the paper's tables and figures from raw logs, or from synthetic stand-ins where there are none.
+//! `prl-reproduce`: makes the runs of the paper's tables and figures, from raw logs or synthetic
+//! stand-ins, and writes their report.
 //!
-//! Everything is done by the `prl` binary, in a directory a run; results are read from those directories alone. So what is
-//! done is skipped, a kill loses one run's last steps, and a second call with nothing left only writes the pages again. A run
-//! that failed is not tried again unless that is asked for. Two at once on the same directories: the second is refused.
+//! All work is done by the `prl` binary, in one directory per run, and the report is a function of
+//! these directories. So finished runs are skipped, a kill loses the last steps of one run, and a
+//! second call with nothing left to do writes the same report again. A failed run is repeated only
+//! on request. A second process on the same directories is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use clap::{Parser, Subcommand};
-
+use clap::{Parser, Subcommand, ValueEnum};
 use prl_experiments::outcome::Outcome;
 use prl_experiments::prl_binary::PrlBinary;
-use prl_experiments::runner::{self, Compute};
-use prl_experiments::selection::{Choice, Planned};
-use prl_experiments::significance::Tests;
-use prl_experiments::{Machine, Workspace, devices, paper, slurm};
-use prl_report::provenance::Count;
-use prl_report::{pages, status};
+use prl_experiments::runner::{self, RunnerOptions};
+use prl_experiments::selection::{PlannedExperiment, Selection};
+use prl_experiments::significance::TestCache;
+use prl_experiments::slurm::{self, Profile, SubmitOptions};
+use prl_experiments::{Machine, Workspace, devices, paper};
+use prl_report::pages::ReportWriter;
+use prl_report::provenance::RunCounts;
+use prl_report::status;
 
+/// Makes and reports the runs of the paper's experiments.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -28,11 +32,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The paper's tables, from raw logs or synthetic stand-ins
-    Reproduce(Box<Args>),
-    /// How the runs of `reproduce` stand: done, running, queued, failed
+    /// Make the runs of the paper's tables, from raw logs or synthetic stand-ins, and the report
+    Reproduce(Box<ReproduceArgs>),
+    /// States of the runs of `reproduce`: done, running, queued, failed
     Status(Box<status::Args>),
-    /// One task of a cluster's job array
+    /// Make one run of a job array of a cluster
     #[command(hide = true)]
     Perform(PerformArgs),
 }
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
     match command {
-        Command::Reproduce(args) => run(&workspace, *args),
+        Command::Reproduce(args) => reproduce(&workspace, &args),
         Command::Status(args) => status::run(&workspace, &args),
         Command::Perform(args) => perform(&workspace, &args),
     }
@@ -58,10 +62,10 @@ fn execute(command: Command) -> Result<()> {
 
 /// Flags of `reproduce`.
 #[derive(clap::Args)]
-struct Args {
+struct ReproduceArgs {
     #[command(flatten)]
-    choice: Choice,
-    /// Runs at a time
+    selection: Selection,
+    /// Concurrent runs
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// auto, cpu, cuda or cuda:N; cuda spreads the runs over all GPUs
@@ -70,13 +74,15 @@ struct Args {
     /// Threads of all runs together [default: one for each core]
     #[arg(long)]
     threads: Option<usize>,
-    /// Try again what failed before
+    /// Repeat runs that have failed
     #[arg(long, conflicts_with = "code")]
     retry_failed: bool,
-    /// What makes the runs: this machine, or a Slurm cluster (a job array, and a job after it for the pages)
+    /// Where the runs are made: on this machine, or on a Slurm cluster (a job array, and a job after
+    /// it for the pages)
     #[arg(long, value_enum, default_value = "local")]
     launcher: Launcher,
-    /// What the cluster gives each run: partition, time, cpus, memory, gpus, at_once, .. in a TOML file
+    /// Resources of each run on the cluster: partition, time, cpus, memory, gpus, at_once, .. in a
+    /// TOML file
     #[arg(long)]
     profile: Option<PathBuf>,
     /// Print the cluster's scripts and submit nothing
@@ -84,86 +90,88 @@ struct Args {
     dry_run: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Launcher {
     Local,
     Slurm,
 }
 
-/// Runs what is not done and writes the pages.
-fn run(workspace: &Workspace, args: Args) -> Result<()> {
+/// Makes the pending runs and writes the report, or submits them to a cluster.
+fn reproduce(workspace: &Workspace, args: &ReproduceArgs) -> Result<()> {
     ensure!(args.jobs > 0, "--jobs must be at least 1");
-    let profile = args
-        .profile
-        .as_deref()
-        .map(slurm::Profile::read)
-        .transpose()?
-        .unwrap_or_default();
-    let device = if args.launcher == Launcher::Slurm {
-        profile.device()
-    } else {
-        &args.device
+    let profile = match &args.profile {
+        Some(path) => Profile::read(path)?,
+        None => Profile::default(),
     };
-    let _held = args.choice.hold(workspace)?;
-    let planned = args.choice.plan(workspace, device)?;
-    let Planned {
-        study,
-        prl,
-        runs,
-        out,
-    } = &planned;
-    if args.launcher == Launcher::Slurm {
-        let todo = runner::todo(study, &runner::look(study), args.retry_failed);
-        return slurm::submit(
-            study,
-            &todo,
-            prl,
-            &profile,
-            runs,
-            &args.choice.flags(workspace)?,
-            args.dry_run,
-        );
+    let device = match args.launcher {
+        Launcher::Local => &args.device,
+        Launcher::Slurm => profile.device(),
+    };
+    let _locks = args.selection.lock(workspace)?;
+    let planned = args.selection.plan(workspace, device)?;
+    match args.launcher {
+        Launcher::Local => run_here(&planned, args),
+        Launcher::Slurm => {
+            let experiment = &planned.experiment;
+            let outcomes = runner::load_outcomes(experiment);
+            let pending = runner::pending_runs(experiment, &outcomes, args.retry_failed);
+            let options = SubmitOptions {
+                profile: &profile,
+                selection: &args.selection.flags(workspace)?,
+                dry_run: args.dry_run,
+            };
+            slurm::submit(&planned, &pending, &options)
+        }
     }
-    let (paper, tests) = (paper::rows()?, Tests::default());
-    let write = |outcomes: &[_]| pages::write(study, outcomes, &paper, &tests, out);
-    let threads = args
-        .threads
-        .unwrap_or(study.machine.cores)
-        .div_euclid(args.jobs)
-        .max(1);
-    let compute = Compute {
-        threads,
-        devices: devices::of_jobs(&args.device, args.jobs),
+}
+
+/// Makes the pending runs on this machine and writes the report.
+fn run_here(planned: &PlannedExperiment, args: &ReproduceArgs) -> Result<()> {
+    let experiment = &planned.experiment;
+    let writer = ReportWriter {
+        experiment,
+        paper: &paper::load()?,
+        cache: TestCache::default(),
+        out: &planned.out,
+    };
+    let threads = args.threads.unwrap_or(experiment.machine.cores);
+    let options = RunnerOptions {
+        threads: (threads / args.jobs).max(1),
+        devices: devices::assign(&args.device, args.jobs),
         retry_failed: args.retry_failed,
     };
-    let (outcomes, failed) = if args.choice.is_of_the_past() {
-        let outcomes = runner::look(study);
-        write(&outcomes)?;
+    let (outcomes, failed) = if args.selection.is_report_only() {
+        let outcomes = runner::load_outcomes(experiment);
+        writer.write(&outcomes)?;
         (outcomes, 0)
     } else {
-        runner::run(study, prl, &compute, write)?
+        let report = |outcomes: &[Outcome]| writer.write(outcomes);
+        runner::run(experiment, &planned.prl, &options, report)?
     };
+    print_summary(&planned.out, RunCounts::of(&outcomes).failed, failed)
+}
+
+/// Prints where the report is. Fails if runs failed now.
+fn print_summary(out: &Path, all_failed: usize, failed_now: usize) -> Result<()> {
     println!("{}", out.join("README.md").display());
-    let before = Count::of(&outcomes).failed - failed;
+    let before = all_failed - failed_now;
     if before > 0 {
-        eprintln!(
-            "{before} runs failed before and were not tried again; --retry-failed tries them"
-        );
+        eprintln!("{before} runs failed before and were not repeated; --retry-failed repeats them");
     }
-    if failed > 0 {
-        bail!("{failed} runs failed; their cells say why")
-    } else {
-        Ok(())
-    }
+    ensure!(
+        failed_now == 0,
+        "{failed_now} runs failed; the report contains their messages"
+    );
+    Ok(())
 }
 
 /// Flags of `perform`.
 #[derive(clap::Args)]
 struct PerformArgs {
-    /// A submission's tasks.jsonl
+    /// tasks.jsonl of a submission
     #[arg(long)]
     tasks: PathBuf,
-    /// Which of them
+    /// Index of the task
     #[arg(long)]
     index: usize,
     #[arg(long)]
@@ -172,15 +180,12 @@ struct PerformArgs {
     device: String,
 }
 
-/// Carries out one task of a submission: what each index of a job array does.
+/// Executes one task of a submission; each index of a job array does this.
 fn perform(workspace: &Workspace, args: &PerformArgs) -> Result<()> {
-    let task = slurm::task(&args.tasks, args.index)?;
-    match task.attempt(
-        &PrlBinary::find(workspace, &args.device)?,
-        &Machine::detect(workspace),
-        args.threads,
-        &args.device,
-    )? {
+    let task = slurm::read_task(&args.tasks, args.index)?;
+    let prl = PrlBinary::find(workspace, &args.device)?;
+    let machine = Machine::detect(workspace);
+    match task.attempt(&prl, &machine, args.threads, &args.device)? {
         Outcome::Failed(failure) => bail!("{}: {}", task.dir.display(), failure.message),
         _ => Ok(()),
     }

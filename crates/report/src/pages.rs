@@ -1,218 +1,213 @@
-//! All pages of a study, each whole: the front page, one for each table, and the numbers as CSV.
+//! All report files of an experiment, each written atomically: the front page, one page per table,
+//! drawings, and CSV files with the numbers.
 
 use std::path::Path;
 
 use anyhow::Result;
 use prl_dataset::Kind;
-
-use crate::line_chart::Chart;
-use crate::markdown_table::markdown_table;
-use crate::provenance::{self, Count};
-use crate::{csv, figures, html_page, markdown};
-use crate::{line_chart, svg};
-use prl_experiments::datasets::Counts;
-use prl_experiments::experiment::Study;
+use prl_experiments::experiment::Experiment;
 use prl_experiments::matrix::TABLES;
 use prl_experiments::outcome::{KINDS, Outcome, kind_name};
-use prl_experiments::paper::{self, PaperRow};
-use prl_experiments::prompt_sweep::{FIGURES, Figure};
-use prl_experiments::result_table::Panel;
-use prl_experiments::significance::Tests;
+use prl_experiments::paper::PaperRow;
+use prl_experiments::prompt_sweep::{FIGURES, PromptFigure};
+use prl_experiments::result_table::ResultTable;
+use prl_experiments::significance::TestCache;
 use prl_experiments::write_file;
 
-/// Writes all pages to `out`.
-pub fn write(
-    study: &Study,
-    outcomes: &[Outcome],
-    paper: &[PaperRow],
-    tests: &Tests,
-    out: &Path,
-) -> Result<()> {
-    let panels = Panel::all(study, outcomes, paper, tests);
-    for table in &TABLES {
-        let own: Vec<&Panel<'_>> = panels
-            .iter()
-            .filter(|panel| panel.table.number == table.number)
-            .collect();
-        if own.is_empty() {
-            continue;
-        }
-        let name = format!("table{}", table.number);
-        let sections: Vec<String> = own.iter().map(|panel| markdown::section(panel)).collect();
-        write_file(&out.join(&name).with_extension("md"), sections.join("\n\n"))?;
-        write_file(&out.join(&name).with_extension("csv"), csv::table(&own)?)?;
-    }
-    write_file(
-        &out.join("table1.md"),
-        format!("# Table 1: the data\n\n{}", table1(study)),
-    )?;
-    write_file(&out.join("table1.csv"), csv::counts(study)?)?;
-    for panel in panels.iter().filter(|panel| panel.table.is_main()) {
-        let plots = figures::main_numbers(panel);
-        for (kind, plot) in KINDS.into_iter().zip(plots) {
-            write_file(
-                &out.join(main_plot(panel, kind)),
-                svg::standalone(&plot.svg()?),
-            )?;
-        }
-    }
-    for figure in &FIGURES {
-        let charts: Vec<Chart> = figures::answered(study, outcomes, figure)
-            .into_iter()
-            .map(|on| on.chart)
-            .collect();
-        if !charts.is_empty() {
-            write_file(
-                &out.join(format!("figure{}.svg", figure.number)),
-                svg::standalone(&line_chart::svg(&charts)?),
-            )?;
-        }
-    }
-    for (name, chart) in panels.iter().flat_map(figures::curves) {
-        write_file(
-            &out.join("curves").join(name).with_extension("svg"),
-            svg::standalone(&line_chart::svg(&[chart])?),
-        )?;
-    }
-    write_file(&out.join("runs.csv"), csv::runs(study, outcomes)?)?;
-    write_file(&out.join("curves.csv"), csv::curves(study, outcomes)?)?;
-    write_file(&out.join("answers.csv"), csv::answers(study, outcomes)?)?;
-    write_file(
-        &out.join("index.html"),
-        html_page::page(study, outcomes, &panels)?,
-    )?;
-    write_file(&out.join("README.md"), front(study, outcomes, &panels))
+use crate::markdown_table::markdown_table;
+use crate::provenance::{self, RunCounts};
+use crate::{csv, figures, html_page, line_chart, markdown, svg, table1};
+
+/// Writer of the report of one experiment.
+pub struct ReportWriter<'a> {
+    /// Experiment.
+    pub experiment: &'a Experiment,
+    /// Rows of the paper's tables.
+    pub paper: &'a [PaperRow],
+    /// Cache of significance tests, kept from one report to the next.
+    pub cache: TestCache,
+    /// Directory of the files.
+    pub out: &'a Path,
 }
 
-fn front(study: &Study, outcomes: &[Outcome], panels: &[Panel<'_>]) -> String {
-    let mut text: String = study
-        .datasets
-        .iter()
-        .filter_map(|dataset| dataset.stamp())
-        .collect();
-    text += &format!("# Results, {} scale\n\n", study.wish.scale.name());
+impl ReportWriter<'_> {
+    /// Writes all files for the current outcomes.
+    ///
+    /// # Errors
+    /// If a chart cannot be drawn or a file cannot be written.
+    pub fn write(&self, outcomes: &[Outcome]) -> Result<()> {
+        let tables = ResultTable::all(self.experiment, outcomes, self.paper, &self.cache);
+        self.write_tables(&tables)?;
+        self.write_drawings(outcomes, &tables)?;
+        let experiment = self.experiment;
+        self.file("runs.csv", csv::runs(experiment, outcomes)?)?;
+        self.file("curves.csv", csv::curves(experiment, outcomes)?)?;
+        self.file("answers.csv", csv::prompts(experiment, outcomes)?)?;
+        let page = html_page::page(experiment, outcomes, &tables)?;
+        self.file("index.html", page)?;
+        // Last: tests and scripts wait for this file.
+        self.file("README.md", front_page(experiment, outcomes, &tables))
+    }
+
+    fn file(&self, name: &str, text: String) -> Result<()> {
+        write_file(&self.out.join(name), text)
+    }
+
+    fn write_tables(&self, tables: &[ResultTable<'_>]) -> Result<()> {
+        for table in &TABLES {
+            let number = table.number;
+            let own = tables.iter().filter(|table| table.table.number == number);
+            let own: Vec<&ResultTable<'_>> = own.collect();
+            if own.is_empty() {
+                continue;
+            }
+            let mut sections = Vec::new();
+            for table in &own {
+                sections.push(markdown::section(table));
+            }
+            self.file(&format!("table{number}.md"), sections.join("\n\n"))?;
+            self.file(&format!("table{number}.csv"), csv::table(&own)?)?;
+        }
+        let counts = table1_markdown(self.experiment);
+        self.file("table1.md", format!("# Table 1: the data\n\n{counts}"))?;
+        self.file("table1.csv", csv::table1(self.experiment)?)
+    }
+
+    fn write_drawings(&self, outcomes: &[Outcome], tables: &[ResultTable<'_>]) -> Result<()> {
+        for table in tables {
+            if table.table.is_main() {
+                for (kind, plot) in KINDS.into_iter().zip(figures::main_results(table)) {
+                    let drawing = svg::standalone(&plot.svg()?);
+                    self.file(&main_plot_file(table, kind), drawing)?;
+                }
+            }
+            for curve in figures::learning_curves(table) {
+                let drawing = svg::standalone(&line_chart::svg(&[curve.chart])?);
+                self.file(&format!("curves/{}.svg", curve.name), drawing)?;
+            }
+        }
+        for figure in &FIGURES {
+            let mut charts = Vec::new();
+            for chart in figures::prompt_charts(self.experiment, outcomes, figure) {
+                charts.push(chart.chart);
+            }
+            if !charts.is_empty() {
+                let drawing = svg::standalone(&line_chart::svg(&charts)?);
+                self.file(&format!("figure{}.svg", figure.number), drawing)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// File name of a table's main plot.
+fn main_plot_file(table: &ResultTable<'_>, kind: Kind) -> String {
+    format!("table{}-{}.svg", table.table.number, kind_name(kind))
+}
+
+/// `README.md`: the report in short, with links to the other files.
+fn front_page(experiment: &Experiment, outcomes: &[Outcome], tables: &[ResultTable<'_>]) -> String {
+    let mut text = String::new();
+    for dataset in &experiment.datasets {
+        text += &dataset.stamp().unwrap_or_default();
+    }
     text += &format!(
-        "{} {}, code `{}`.\n\n",
-        Count::of(outcomes).describe(),
-        study.version,
-        study.code
+        "# Results, {} scale\n\n{} {}, code `{}`.\n\n\
+         The same as one page to look at: [index.html](index.html).\n\n",
+        experiment.request.scale.name(),
+        RunCounts::of(outcomes).describe(),
+        experiment.version,
+        experiment.code
     );
-    text += "The same as one page to look at: [index.html](index.html).\n\n";
-    text += "## What it ran on\n";
-    for (machine, made) in provenance::machines(outcomes) {
-        text += &format!("\n{}- made: {made}\n", machine.to_markdown());
-    }
-    text += "\n## What it is not\n\n";
-    provenance::cuts(study)
-        .iter()
-        .for_each(|cut| text += &format!("- {cut}\n"));
-    let failures = provenance::failures(study, outcomes);
-    if !failures.is_empty() {
-        text += "\n## What failed\n\n";
-        failures
-            .iter()
-            .for_each(|(run, why)| text += &format!("- {run}: {why}\n"));
-    }
+    text += &provenance_sections(experiment, outcomes);
     text += &format!(
         "\n## Table 1: the data\n\n{}\n[As CSV](table1.csv).\n",
-        table1(study)
+        table1_markdown(experiment)
     );
-    for panel in panels {
-        text += &format!(
-            "\n## {} ({}), test split\n\n",
-            panel.title(),
-            panel.dataset.kind()
-        );
-        if let Some(why) = &panel.incomparable {
-            text += &format!("The paper's numbers are for orientation only: {why}. ");
-        }
-        text += &panel
-            .tally()
-            .describe()
-            .map(|tally| format!("{tally} "))
-            .unwrap_or_default();
-        let name = format!("table{}", panel.table.number);
-        text += &format!(
-            "[Both splits, with intervals and tests]({name}.md), [as CSV]({name}.csv).\n\n"
-        );
-        for kind in KINDS.into_iter().filter(|_| panel.table.is_main()) {
-            text += &format!(
-                "![HR@20, {}s]({})\n",
-                kind_name(kind),
-                main_plot(panel, kind)
-            );
-        }
-        text += &format!("\n{}", markdown::summary(panel));
+    for table in tables {
+        text += &table_section(table);
     }
     for figure in &FIGURES {
-        text += &figure_section(study, outcomes, figure);
+        text += &figure_section(experiment, outcomes, figure);
     }
-    text + "\n[Every run](runs.csv), [every validation](curves.csv) and [every answer to another prompt](answers.csv), with \
-            seeds, models, datasets, steps and seconds.\n"
+    text + "\n[Every run](runs.csv), [every validation](curves.csv) and [every answer to another \
+            prompt](answers.csv), with seeds, models, datasets, steps and seconds.\n"
 }
 
-/// The file of a panel's main numbers.
-fn main_plot(panel: &Panel<'_>, kind: Kind) -> String {
-    format!("table{}-{}.svg", panel.table.number, kind_name(kind))
+fn provenance_sections(experiment: &Experiment, outcomes: &[Outcome]) -> String {
+    let mut text = "## What it ran on\n".to_owned();
+    for (machine, share) in provenance::machines(outcomes) {
+        text += &format!("\n{}- made: {share}\n", machine.to_markdown());
+    }
+    text += "\n## What it is not\n\n";
+    for sentence in provenance::deviations(experiment) {
+        text += &format!("- {sentence}\n");
+    }
+    let failures = provenance::failures(experiment, outcomes);
+    if !failures.is_empty() {
+        text += "\n## What failed\n\n";
+        for failure in failures {
+            text += &format!("- {}\n", failure.describe());
+        }
+    }
+    text
 }
 
-fn figure_section(study: &Study, outcomes: &[Outcome], figure: &Figure) -> String {
+fn table_section(table: &ResultTable<'_>) -> String {
+    let mut text = format!(
+        "\n## {} ({}), test split\n\n",
+        table.title(),
+        table.dataset.kind()
+    );
+    if let Some(why) = &table.incomparable {
+        text += &format!("The paper's numbers are for orientation only: {why}. ");
+    }
+    if let Some(tally) = table.tally().describe() {
+        text += &format!("{tally} ");
+    }
+    let name = format!("table{}", table.table.number);
+    text +=
+        &format!("[Both splits, with intervals and tests]({name}.md), [as CSV]({name}.csv).\n\n");
+    if table.table.is_main() {
+        for kind in KINDS {
+            let file = main_plot_file(table, kind);
+            text += &format!("![HR@20, {}s]({file})\n", kind_name(kind));
+        }
+    }
+    text + &format!("\n{}", markdown::summary(table))
+}
+
+fn figure_section(experiment: &Experiment, outcomes: &[Outcome], figure: &PromptFigure) -> String {
     let number = figure.number;
-    let all = figures::answered(study, outcomes, figure);
-    if all.is_empty() {
+    let charts = figures::prompt_charts(experiment, outcomes, figure);
+    if charts.is_empty() {
         return String::new();
     }
     let mut text = format!(
         "\n## Figure {number}: {}\n\n![Figure {number}](figure{number}.svg)\n\n",
         figure.title()
     );
-    for on in all {
-        let source = study.datasets[on.dataset].source;
+    for chart in charts {
+        let source = chart.dataset.source;
         text += &format!(
             "- {}, the paper: reward@1 {}.\n",
             source.title,
-            (figure.finding)(source.name)
+            figure.finding(source.name)
         );
-        on.findings
-            .iter()
-            .for_each(|finding| text += &format!("- {}, {finding}.\n", on.chart.title));
+        for finding in &chart.findings {
+            text += &format!("- {}, {finding}.\n", chart.chart.title);
+        }
     }
     text
 }
 
-/// The rows of Table 1: what is counted, the dataset's hash, and the counts.
-pub fn counts(study: &Study) -> Vec<(String, &str, Counts)> {
+fn table1_markdown(experiment: &Experiment) -> String {
     let mut rows = Vec::new();
-    for dataset in &study.datasets {
-        let (title, hash) = (dataset.source.title, dataset.manifest.dataset.as_str());
-        let counts = &dataset.manifest.counts;
-        rows.push((
-            format!("{title} ({})", dataset.kind()),
-            hash,
-            counts.before_length_filter,
-        ));
-        rows.push((
-            format!("{title}, at most 50 events"),
-            hash,
-            counts.after_length_filter,
-        ));
-        rows.extend(
-            paper::counts(dataset.source.name)
-                .map(|paper| (format!("{title}, the paper"), "", paper)),
-        );
+    for row in table1::rows(experiment) {
+        let mut cells = vec![row.title.clone(), row.hash.to_owned()];
+        cells.extend(row.numbers().map(|n| n.to_string()));
+        rows.push(cells);
     }
-    rows
-}
-
-fn table1(study: &Study) -> String {
-    let row = |(what, hash, c): (String, &str, Counts)| -> Vec<String> {
-        let counts = [c.sessions, c.items, c.clicks, c.purchases].map(|n| n.to_string());
-        [what, hash.to_owned()].into_iter().chain(counts).collect()
-    };
-    let rows: Vec<Vec<String>> = counts(study).into_iter().map(row).collect();
-    markdown_table(
-        &["", "dataset", "sessions", "items", "clicks", "purchases"],
-        2,
-        &rows,
-    )
+    let header = ["", "dataset", "sessions", "items", "clicks", "purchases"];
+    markdown_table(&header, 2, &rows)
 }

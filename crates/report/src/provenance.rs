@@ -1,200 +1,227 @@
-//! What must be said beside the numbers: how much of the matrix they are, what was cut, what failed, and what it ran on.
+//! Facts that every report states beside its numbers: completeness, departures from the paper's
+//! protocol, failures, and machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prl_baselines::warm_up_steps;
-
-use prl_experiments::datasets::SOURCES;
-use prl_experiments::experiment::Study;
-use prl_experiments::machine::Machine;
+use prl_experiments::Machine;
+use prl_experiments::datasets::{Dataset, SOURCES};
+use prl_experiments::experiment::Experiment;
 use prl_experiments::matrix::System;
 use prl_experiments::outcome::Outcome;
 use prl_experiments::progress::clock;
 
-/// How many runs there are, and how they stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// All that were asked for.
+/// Numbers of runs by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    /// All planned runs.
     pub all: usize,
-    /// Trained and evaluated.
+    /// Trained and evaluated runs.
     pub done: usize,
-    /// Failed.
+    /// Failed runs.
     pub failed: usize,
 }
 
-impl Count {
-    /// Counts them.
+impl RunCounts {
+    /// Counts outcomes.
     pub fn of(outcomes: &[Outcome]) -> Self {
-        let count = |wanted: fn(&Outcome) -> bool| {
-            outcomes.iter().filter(|outcome| wanted(outcome)).count()
-        };
-        let (done, failed) = (
-            count(|o| matches!(o, Outcome::Done(_))),
-            count(|o| matches!(o, Outcome::Failed(_))),
-        );
-        Self {
+        let mut counts = Self {
             all: outcomes.len(),
-            done,
-            failed,
+            ..Self::default()
+        };
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Done(_) => counts.done += 1,
+                Outcome::Failed(_) => counts.failed += 1,
+                Outcome::Pending => {}
+            }
         }
+        counts
     }
 
-    /// In words.
+    /// The counts in a sentence.
     pub fn describe(&self) -> String {
-        let left = self.all - self.done - self.failed;
-        let left = if left > 0 {
-            format!(", {left} are still to come")
-        } else {
-            String::new()
+        let Self { all, done, failed } = *self;
+        let pending = match all - done - failed {
+            0 => String::new(),
+            pending => format!(", {pending} are still to come"),
         };
+        format!("{done} of {all} runs are done, {failed} failed{pending}.")
+    }
+}
+
+/// Departures from the paper's whole matrix and its protocol, one sentence each.
+pub fn deviations(experiment: &Experiment) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(of_scale) = experiment.request.scale.deviations() {
+        sentences.push(of_scale.to_owned());
+    }
+    let datasets = &experiment.datasets;
+    for source in &SOURCES {
+        if !datasets
+            .iter()
+            .any(|dataset| dataset.source.name == source.name)
+        {
+            sentences.push(format!("{} was left out.", source.title));
+        }
+    }
+    for (i, dataset) in datasets.iter().enumerate() {
+        let title = dataset.source.title;
+        let excluded = experiment.excluded_systems(dataset);
+        if !excluded.is_empty() {
+            let names: Vec<String> = excluded.iter().map(System::title).collect();
+            sentences.push(format!("{title}, not run: {}.", names.join("; ")));
+        }
+        let schedule = experiment.schedule(dataset).describe();
+        sentences.push(format!("{title}, each run: {schedule}."));
+        for run in &experiment.runs {
+            if run.dataset == i && run.spec.seed == 0 && run.spec.system.method == "sac" {
+                sentences.extend(shortened_warm_up(experiment, dataset, &run.spec.system));
+            }
+        }
+    }
+    sentences
+}
+
+/// Sentence on the warm-up of a SAC system, if it is shorter than the protocol's.
+fn shortened_warm_up(
+    experiment: &Experiment,
+    dataset: &Dataset,
+    system: &System,
+) -> Option<String> {
+    let full = warm_up_steps(system.encoder.unwrap_or_default(), dataset.source.name);
+    let ours = experiment.schedule(dataset).scaled(full);
+    (ours < full).then(|| {
         format!(
-            "{} of {} runs are done, {} failed{left}.",
-            self.done, self.all, self.failed
+            "{}, {}: {ours} steps of warm-up, the protocol's {full} shortened as the run is.",
+            dataset.source.title,
+            system.title()
+        )
+    })
+}
+
+/// Runs of one table row that failed with the same message.
+pub struct FailureGroup<'a> {
+    /// Log and system.
+    pub row: String,
+    /// Seeds.
+    pub seeds: Vec<String>,
+    /// Message.
+    pub message: &'a str,
+}
+
+impl FailureGroup<'_> {
+    /// Description: `RC15 GRU SAC, seed 0, 1: the message`.
+    pub fn describe(&self) -> String {
+        format!(
+            "{}, seed {}: {}",
+            self.row,
+            self.seeds.join(", "),
+            self.message
         )
     }
 }
 
-/// Every departure from the paper's whole matrix under its protocol, a sentence each.
-pub fn cuts(study: &Study) -> Vec<String> {
-    let mut cuts: Vec<String> = study
-        .wish
-        .scale
-        .cuts()
-        .map(str::to_owned)
-        .into_iter()
-        .collect();
-    let logs = SOURCES.iter().filter(|source| {
-        study
-            .datasets
-            .iter()
-            .all(|dataset| dataset.source.name != source.name)
-    });
-    cuts.extend(logs.map(|source| format!("{} was left out.", source.title)));
-    for dataset in &study.datasets {
-        let (title, schedule) = (dataset.source.title, study.schedule(dataset));
-        let left_out: Vec<String> = study.left_out(dataset).iter().map(System::title).collect();
-        if !left_out.is_empty() {
-            cuts.push(format!("{title}, not run: {}.", left_out.join("; ")));
-        }
-        cuts.push(format!("{title}, each run: {}.", schedule.describe()));
-        let runs = study
-            .runs
-            .iter()
-            .filter(|run| run.spec.seed == 0 && std::ptr::eq(study.dataset(run), dataset));
-        for sac in runs
-            .map(|run| run.spec.system)
-            .filter(|system| system.method == "sac")
-        {
-            let full = warm_up_steps(sac.encoder.unwrap_or_default(), dataset.source.name);
-            let ours = schedule.shortened(full);
-            if ours < full {
-                cuts.push(format!(
-                    "{title}, {}: {ours} steps of warm-up, the protocol's {full} shortened as the run is.",
-                    sac.title()
-                ));
-            }
-        }
-    }
-    cuts
-}
-
-/// Every row of which runs failed: what it is with which seeds, and why; seeds that failed alike stand together.
-pub fn failures<'a>(study: &'a Study, outcomes: &'a [Outcome]) -> Vec<(String, &'a str)> {
-    let mut failures: Vec<(String, &str, Vec<String>)> = Vec::new();
-    for (run, outcome) in study.runs.iter().zip(outcomes) {
+/// Failed runs, grouped by row and message.
+pub fn failures<'a>(experiment: &Experiment, outcomes: &'a [Outcome]) -> Vec<FailureGroup<'a>> {
+    let mut groups: Vec<FailureGroup<'a>> = Vec::new();
+    for (run, outcome) in experiment.runs.iter().zip(outcomes) {
         let Outcome::Failed(failure) = outcome else {
             continue;
         };
-        let row = format!(
-            "{} {}",
-            study.dataset(run).source.title,
-            run.spec.system.title()
-        );
+        let log = experiment.dataset(run).source.title;
+        let row = format!("{log} {}", run.spec.system.title());
         let seed = run.spec.seed.to_string();
-        match failures
+        let same = groups
             .iter_mut()
-            .find(|(name, why, _)| *name == row && *why == failure.message)
-        {
-            Some((_, _, seeds)) => seeds.push(seed),
-            None => failures.push((row, &failure.message, vec![seed])),
+            .find(|group| group.row == row && group.message == failure.message);
+        match same {
+            Some(group) => group.seeds.push(seed),
+            None => groups.push(FailureGroup {
+                row,
+                seeds: vec![seed],
+                message: &failure.message,
+            }),
         }
     }
-    let describe = |(row, why, seeds): (String, _, Vec<String>)| {
-        (format!("{row}, seed {}", seeds.join(", ")), why)
-    };
-    failures.into_iter().map(describe).collect()
+    groups
 }
 
-/// The machines that made the runs, and for each how many it made, on what, and in what time together.
+/// Runs that one machine made.
+#[derive(Default)]
+struct MachineShare {
+    runs: usize,
+    seconds: f64,
+    devices: BTreeSet<String>,
+}
+
+/// Machines that made the runs, each with a description of its share.
 pub fn machines(outcomes: &[Outcome]) -> Vec<(&Machine, String)> {
-    let mut machines: BTreeMap<&Machine, (usize, f64, BTreeSet<String>)> = BTreeMap::new();
+    let mut shares: BTreeMap<&Machine, MachineShare> = BTreeMap::new();
     for outcome in outcomes {
         let Outcome::Done(run) = outcome else {
             continue;
         };
-        let entry = machines.entry(&run.machine).or_default();
-        entry.0 += 1;
-        entry.1 += run.manifest.seconds;
-        entry.2.insert(format!(
-            "{} with {} threads",
-            run.manifest.machine.device, run.manifest.machine.threads
-        ));
+        let share = shares.entry(&run.machine).or_default();
+        let used = &run.manifest.machine;
+        share.runs += 1;
+        share.seconds += run.manifest.seconds;
+        share
+            .devices
+            .insert(format!("{} with {} threads", used.device, used.threads));
     }
-    let describe = |(machine, (runs, seconds, devices)): (_, (usize, f64, BTreeSet<String>))| {
-        let devices: Vec<String> = devices.into_iter().collect();
-        let time = clock(Duration::from_secs_f64(seconds));
-        (
-            machine,
-            format!(
-                "{runs} runs, {time} of training and validation together, on {}",
-                devices.join("; ")
-            ),
-        )
-    };
-    machines.into_iter().map(describe).collect()
+    let mut machines = Vec::new();
+    for (machine, share) in shares {
+        let devices: Vec<String> = share.devices.into_iter().collect();
+        let description = format!(
+            "{} runs, {} of training and validation together, on {}",
+            share.runs,
+            clock(Duration::from_secs_f64(share.seconds)),
+            devices.join("; ")
+        );
+        machines.push((machine, description));
+    }
+    machines
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use prl_experiments::fixture;
     use prl_experiments::run_spec::Filter;
 
+    use super::*;
+
     #[test]
-    fn what_is_not_there_is_named() {
+    fn deviations_failures_and_machines_are_described() {
         let dir = tempfile::tempdir().unwrap();
         let filter = Filter {
             encoders: vec!["gru".into()],
             methods: ["normal", "sac"].map(str::to_owned).into(),
         };
-        let mut study = fixture::study(dir.path(), 2, true, filter);
-        study.wish.cut.steps = Some(600);
-        let outcomes = fixture::outcomes(&study, |system| (system.method == "sac").then_some(0.5));
-        let count = Count::of(&outcomes);
-        assert_eq!(
-            (count.describe().as_str()),
-            "4 of 8 runs are done, 4 failed."
-        );
-        let cuts = cuts(&study).join("\n");
+        let mut experiment = fixture::experiment(dir.path(), 2, true, filter);
+        experiment.request.overrides.steps = Some(600);
+        let outcomes = fixture::outcomes(&experiment, |system| {
+            (system.method == "sac").then_some(0.5)
+        });
+        let counts = RunCounts::of(&outcomes);
+        assert_eq!(counts.describe(), "4 of 8 runs are done, 4 failed.");
+        let deviations = deviations(&experiment).join("\n");
+        for sentence in [
+            "RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; ",
+            "RetailRocket, GRU SAC: 83 steps of warm-up, the protocol's 15000 shortened",
+            "RC15, each run: 600 steps",
+        ] {
+            assert!(deviations.contains(sentence), "{sentence}: {deviations}");
+        }
         assert!(
-            cuts.contains("RC15, not run: Popularity; Last items; Session-kNN; GRU SQN; GRU PRL; "),
-            "{cuts}"
+            !deviations.contains("RC15, GRU SAC: ") && !deviations.contains("SASRec SAC: "),
+            "{deviations}"
         );
+        let failure = failures(&experiment, &outcomes)[0].describe();
         assert!(
-            cuts.contains(
-                "RetailRocket, GRU SAC: 83 steps of warm-up, the protocol's 15000 shortened"
-            ),
-            "{cuts}"
-        );
-        assert!(
-            !cuts.contains("RC15, GRU SAC: ") && !cuts.contains("SASRec SAC: "),
-            "{cuts}"
-        );
-        assert!(cuts.contains("RC15, each run: 600 steps"), "{cuts}");
-        assert_eq!(
-            failures(&study, &outcomes)[0].0,
-            "RC15 GRU normal, seed 0, 1"
+            failure.starts_with("RC15 GRU normal, seed 0, 1: "),
+            "{failure}"
         );
         let machines = machines(&outcomes);
         assert_eq!(machines.len(), 1);

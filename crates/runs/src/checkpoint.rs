@@ -235,7 +235,7 @@ impl Checkpoint {
         which: impl Fn(&AdamParam) -> &Var,
     ) -> Result<()> {
         let tensors = self.tensors(files, file, model.device())?;
-        for (name, slot) in model.slots() {
+        for (name, slot) in model.adam_params() {
             let var = which(slot);
             match tensors.get(&format!("{prefix}{name}")) {
                 Some(t) if t.shape() == var.shape() => {
@@ -274,7 +274,7 @@ fn named(
 ) -> Result<HashMap<String, Tensor>> {
     let cpu = |s: &AdamParam| which(s).as_tensor().detach().to_device(&Device::Cpu);
     model
-        .slots()
+        .adam_params()
         .map(|(name, slot)| Ok((format!("{prefix}{name}"), cpu(slot)?)))
         .collect()
 }
@@ -305,7 +305,7 @@ mod tests {
         };
         saved.save(&model, &at(1), true).unwrap();
         for name in ["embedding.weight", "head.bias"] {
-            let (_, slot) = model.slots().find(|(own, _)| own == name).unwrap();
+            let (_, slot) = model.adam_params().find(|(own, _)| own == name).unwrap();
             for (what, var) in [
                 ("weights", &slot.param),
                 ("moments", &slot.first),

@@ -10,20 +10,17 @@ use std::sync::atomic::AtomicBool;
 use common::{Quiet, quick, ring, same_end};
 use prl_fs::failpoint::{Fault, Operation, with};
 use prl_runs::{Config, Device, Error, Method, Run};
-use prl_train::{Outcome, train};
+use prl_train::{Outcome, Trainer};
 
 const NO_SPACE: i32 = 28;
 const IO: i32 = 5;
 
 fn run(config: &Config, dir: &Path) -> Result<Outcome, Error> {
-    train(
-        config,
-        dir,
-        &Device::Cpu,
-        true,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
+    Trainer::new(config, dir)
+        .device(&Device::Cpu)
+        .resume(true)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
 }
 
 fn small(dir: &Path, method: Method) -> Config {

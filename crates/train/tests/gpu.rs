@@ -13,7 +13,7 @@ use prl_dataset::{Split, Windows};
 use prl_kernels::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch, device};
 use prl_runs::{Config, Device, Method, Run, cases, rows};
-use prl_train::{Outcome, train};
+use prl_train::{Outcome, Trainer};
 
 fn gpu() -> Device {
     device("cuda").expect("a GPU, or `cargo xtask cuda-emulator`")
@@ -30,15 +30,12 @@ fn config(dir: &Path) -> Config {
 }
 
 fn finish(config: &Config, dir: &Path, device: &Device) -> Run {
-    let outcome = train(
-        config,
-        dir,
-        device,
-        true,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
-    .unwrap();
+    let outcome = Trainer::new(config, dir)
+        .device(device)
+        .resume(true)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     Run::open(dir).unwrap()
 }
@@ -133,7 +130,12 @@ fn it_repeats_itself_and_goes_on_where_it_stopped() {
     finish(&config, &b, &gpu());
     same_end(&a, &b);
     let stop = AtomicBool::new(false);
-    let outcome = train(&config, &c, &gpu(), true, &stop, &mut StopAt(4, &stop)).unwrap();
+    let outcome = Trainer::new(&config, &c)
+        .device(&gpu())
+        .resume(true)
+        .stop_flag(&stop)
+        .run(&mut StopAt(4, &stop))
+        .unwrap();
     assert!(matches!(outcome, Outcome::Interrupted(4)));
     finish(&config, &c, &gpu());
     same_end(&a, &c);

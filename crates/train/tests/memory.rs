@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use common::{quick, ring};
 use prl_runs::{Config, Device, Method};
-use prl_train::{Evaluation, Observer, train};
+use prl_train::{Evaluation, Observer, Trainer};
 
 /// Growth that is the allocator's own.
 const SLACK_KB: u64 = 4 << 10;
@@ -44,15 +44,11 @@ fn memory_is_flat_over_thirty_epochs() {
             ..quick(data.clone())
         };
         let mut watch = Watch::default();
-        train(
-            &config,
-            &dir.path().join(method.name()),
-            &Device::Cpu,
-            false,
-            &AtomicBool::new(false),
-            &mut watch,
-        )
-        .unwrap();
+        Trainer::new(&config, &dir.path().join(method.name()))
+            .device(&Device::Cpu)
+            .stop_flag(&AtomicBool::new(false))
+            .run(&mut watch)
+            .unwrap();
         let Watch(at) = watch;
         assert_eq!(at.len(), 30);
         let most = at[2..].iter().max().unwrap();

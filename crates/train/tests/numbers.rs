@@ -14,7 +14,7 @@ use prl_fs::FileEntry;
 use prl_kernels::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch};
 use prl_runs::{Config, Device, Error, Run};
-use prl_train::{Observer, Outcome, train};
+use prl_train::{Observer, Outcome, Trainer};
 
 fn small(dir: &Path) -> Config {
     let mut config = Config {
@@ -63,7 +63,11 @@ fn a_loss_that_is_none_stops_with_its_step_and_leaves_the_checkpoint_before() {
     let dir = tempfile::tempdir().unwrap();
     let (config, out) = (small(dir.path()), dir.path().join("run"));
     let go_on = |observer: &mut dyn Observer, stop: &AtomicBool| {
-        train(&config, &out, &Device::Cpu, true, stop, observer)
+        Trainer::new(&config, &out)
+            .device(&Device::Cpu)
+            .resume(true)
+            .stop_flag(stop)
+            .run(observer)
     };
     let stop = AtomicBool::new(false);
     assert!(matches!(
@@ -107,15 +111,11 @@ fn a_learning_rate_that_is_too_large_is_told_apart() {
         ..small(dir.path())
     };
     let out = dir.path().join("run");
-    let error = train(
-        &config,
-        &out,
-        &Device::Cpu,
-        false,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
-    .unwrap_err();
+    let error = Trainer::new(&config, &out)
+        .device(&Device::Cpu)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap_err();
     assert!(diverged(error, "smaller --lr") >= 2);
     assert!(!out.join("manifest.json").exists());
 }

@@ -14,7 +14,7 @@ use prl_encoders::EncoderKind;
 use prl_kernels::adam::Adam;
 use prl_model::{Buffer, MainNetwork, Model, ModelSpec, ProcessGroup, SingleProcess, StepTimes};
 use prl_runs::{Config, Device, Error, Method, Run};
-use prl_train::{Batches, Outcome, train, train_over};
+use prl_train::{Batches, Outcome, Trainer};
 
 /// Where the threads meet.
 struct Meeting {
@@ -159,15 +159,11 @@ fn prepared(dir: &Path) -> Config {
         method: Method::Popularity,
         ..config.clone()
     };
-    train(
-        &once,
-        &dir.join("run"),
-        &Device::Cpu,
-        false,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
-    .unwrap();
+    Trainer::new(&once, &dir.join("run"))
+        .device(&Device::Cpu)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap();
     config
 }
 
@@ -219,16 +215,13 @@ fn a_run_on_two_ranks_stops_at_the_word_of_either_and_goes_on_exactly() {
         let outcomes = on_ranks(2, |ranks| {
             let stop = AtomicBool::new(false);
             let mut observer = StopAt(if ranks.rank() == asked { at } else { 0 }, &stop);
-            train_over(
-                &ranks,
-                &config,
-                out,
-                &Device::Cpu,
-                true,
-                &stop,
-                &mut observer,
-            )
-            .unwrap()
+            Trainer::new(&config, out)
+                .device(&Device::Cpu)
+                .resume(true)
+                .process_group(&ranks)
+                .stop_flag(&stop)
+                .run(&mut observer)
+                .unwrap()
         });
         let steps = outcomes.iter().map(|outcome| match outcome {
             Outcome::Interrupted(step) => *step,
@@ -251,16 +244,12 @@ fn what_one_rank_meets_ends_all_of_them() {
     let errors = |config: &Config| {
         let end = |ranks: Arc<dyn ProcessGroup>| {
             let out = dir.path().join("run");
-            train_over(
-                &ranks,
-                config,
-                &out,
-                &Device::Cpu,
-                false,
-                &AtomicBool::new(false),
-                &mut Quiet,
-            )
-            .unwrap_err()
+            Trainer::new(config, &out)
+                .device(&Device::Cpu)
+                .process_group(&ranks)
+                .stop_flag(&AtomicBool::new(false))
+                .run(&mut Quiet)
+                .unwrap_err()
         };
         on_ranks(2, end)
     };
@@ -313,16 +302,12 @@ fn what_one_rank_meets_ends_all_of_them() {
     };
     let out = dir.path().join("wild");
     let ends = on_ranks(2, |ranks| {
-        train_over(
-            &ranks,
-            &wild,
-            &out,
-            &Device::Cpu,
-            false,
-            &AtomicBool::new(false),
-            &mut Quiet,
-        )
-        .unwrap_err()
+        Trainer::new(&wild, &out)
+            .device(&Device::Cpu)
+            .process_group(&ranks)
+            .stop_flag(&AtomicBool::new(false))
+            .run(&mut Quiet)
+            .unwrap_err()
     });
     assert!(
         ends.iter().all(

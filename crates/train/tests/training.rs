@@ -9,11 +9,16 @@ use common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
 use prl_core::{PromptSpec, ReturnScale, RewardCode, TargetReturn};
 use prl_dataset::{Arrays, Dataset, Kind, Split, write};
 use prl_runs::{Config, Device, Event, Method, Run, evaluate};
-use prl_train::{Outcome, train};
+use prl_train::{Outcome, Trainer};
 
 fn finish(config: &Config, dir: &Path) -> Run {
     let stop = AtomicBool::new(false);
-    let outcome = train(config, dir, &Device::Cpu, true, &stop, &mut Quiet).unwrap();
+    let outcome = Trainer::new(config, dir)
+        .device(&Device::Cpu)
+        .resume(true)
+        .stop_flag(&stop)
+        .run(&mut Quiet)
+        .unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     Run::open(dir).unwrap()
 }
@@ -102,15 +107,12 @@ fn a_run_resumed_ends_as_one_never_stopped() {
         let parts = dir.path().join("parts");
         for at in [7, 20, 33, 60] {
             let stop = AtomicBool::new(false);
-            let outcome = train(
-                &config,
-                &parts,
-                &Device::Cpu,
-                true,
-                &stop,
-                &mut StopAt(at, &stop),
-            )
-            .unwrap();
+            let outcome = Trainer::new(&config, &parts)
+                .device(&Device::Cpu)
+                .resume(true)
+                .stop_flag(&stop)
+                .run(&mut StopAt(at, &stop))
+                .unwrap();
             assert!(matches!(outcome, Outcome::Interrupted(step) if step == at));
         }
         finish(&config, &parts);
@@ -423,15 +425,11 @@ fn what_is_unfit_is_refused_by_name() {
             model,
             ..config.clone()
         };
-        let error = train(
-            &short,
-            &out,
-            &Device::Cpu,
-            false,
-            &AtomicBool::new(false),
-            &mut Quiet,
-        )
-        .unwrap_err();
+        let error = Trainer::new(&short, &out)
+            .device(&Device::Cpu)
+            .stop_flag(&AtomicBool::new(false))
+            .run(&mut Quiet)
+            .unwrap_err();
         assert!(
             error
                 .to_string()
@@ -442,16 +440,13 @@ fn what_is_unfit_is_refused_by_name() {
     }
     finish(&config, &out);
     let again = |config: &Config, resume| {
-        train(
-            config,
-            &out,
-            &Device::Cpu,
-            resume,
-            &AtomicBool::new(false),
-            &mut Quiet,
-        )
-        .unwrap_err()
-        .to_string()
+        Trainer::new(config, &out)
+            .device(&Device::Cpu)
+            .resume(resume)
+            .stop_flag(&AtomicBool::new(false))
+            .run(&mut Quiet)
+            .unwrap_err()
+            .to_string()
     };
     assert!(again(&config, false).contains("--resume"));
     assert!(

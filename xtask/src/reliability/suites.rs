@@ -29,7 +29,7 @@ const FILES: [(&str, &str, Promise, &str); 5] = [
     ),
     (
         "prl-dataset",
-        "rows",
+        "it",
         Promise::Numbers,
         "batches against a replay buffer made naively, returns against direct sums",
     ),

@@ -1,29 +1,29 @@
-//! What a cluster gives each run: a TOML file, every key of which may be left out.
+//! Resources of a run on a cluster: a TOML file whose keys are all optional.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-/// The resources of a run and where they are had.
+/// Resources of each run, and where the cluster provides them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
-    /// The partition; the cluster's own otherwise.
+    /// Partition; by default that of the cluster.
     pub partition: Option<String>,
-    /// The account that is charged.
+    /// Account that is charged.
     pub account: Option<String>,
-    /// The longest a run may take, as Slurm writes it; one that needs longer goes on from its checkpoint.
+    /// Time limit of a run in Slurm's format; a run that needs longer resumes from its checkpoint.
     pub time: Option<String>,
     /// Cores of a run.
     pub cpus: usize,
-    /// Memory of a run, as Slurm writes it.
+    /// Memory of a run in Slurm's format.
     pub memory: Option<String>,
     /// GPUs of a run.
     pub gpus: usize,
-    /// Runs at a time; as many as the cluster has room for otherwise.
+    /// Maximum number of concurrent runs; by default unlimited.
     pub at_once: Option<usize>,
-    /// More flags of `sbatch`.
+    /// Additional flags of `sbatch`.
     pub flags: Vec<String>,
     /// Shell lines before the run: modules, environments.
     pub setup: Vec<String>,
@@ -49,60 +49,53 @@ impl Profile {
     /// Reads a profile.
     ///
     /// # Errors
-    /// If the file cannot be read, has another key, or asks for nothing to run on.
+    /// If the file cannot be read, has an unknown key, or requests no core.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
+        let name = path.display();
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read {name}"))?;
         let profile: Self =
-            toml::from_str(&text).with_context(|| format!("{} is no profile", path.display()))?;
-        ensure!(
-            profile.cpus > 0,
-            "{}: cpus must be at least 1",
-            path.display()
-        );
-        ensure!(
-            profile.at_once != Some(0),
-            "{}: at_once must be at least 1",
-            path.display()
-        );
+            toml::from_str(&text).with_context(|| format!("{name} is not a valid profile"))?;
+        ensure!(profile.cpus > 0, "{name}: cpus must be at least 1");
+        let at_once = profile.at_once;
+        ensure!(at_once != Some(0), "{name}: at_once must be at least 1");
+        // A line break would end the `#SBATCH` comment: the rest would be run as a command.
+        let Self {
+            partition,
+            account,
+            time,
+            memory,
+            ..
+        } = &profile;
+        let values = [partition, account, time, memory];
         let lines = profile.flags.iter().chain(&profile.setup);
-        let breaks = lines.chain(
-            [
-                &profile.partition,
-                &profile.account,
-                &profile.time,
-                &profile.memory,
-            ]
-            .into_iter()
-            .flatten(),
-        );
-        ensure!(
-            !breaks.into_iter().any(|line| line.contains('\n')),
-            "{}: a value spans lines",
-            path.display()
-        );
+        for value in lines.chain(values.into_iter().flatten()) {
+            ensure!(!value.contains('\n'), "{name}: a value spans lines");
+        }
         Ok(profile)
     }
 
     /// Its `#SBATCH` lines.
     pub fn directives(&self) -> Vec<String> {
-        let optional = [
-            ("partition", self.partition.clone()),
-            ("account", self.account.clone()),
-            ("time", self.time.clone()),
-            ("cpus-per-task", Some(self.cpus.to_string())),
-            ("mem", self.memory.clone()),
-            ("gpus", (self.gpus > 0).then(|| self.gpus.to_string())),
-        ];
-        let own = optional
-            .into_iter()
-            .filter_map(|(flag, value)| Some(format!("--{flag}={}", value?)));
-        own.chain(self.flags.iter().cloned())
-            .map(|flag| format!("#SBATCH {flag}"))
-            .collect()
+        let mut flags = Vec::new();
+        let mut add = |flag: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                flags.push(format!("--{flag}={value}"));
+            }
+        };
+        add("partition", self.partition.as_deref());
+        add("account", self.account.as_deref());
+        add("time", self.time.as_deref());
+        add("cpus-per-task", Some(&self.cpus.to_string()));
+        add("mem", self.memory.as_deref());
+        if self.gpus > 0 {
+            add("gpus", Some(&self.gpus.to_string()));
+        }
+        flags.extend(self.flags.iter().cloned());
+        flags.iter().map(|flag| format!("#SBATCH {flag}")).collect()
     }
 
-    /// The device of its runs.
+    /// Device of its runs.
     pub fn device(&self) -> &'static str {
         if self.gpus > 0 { "cuda" } else { "cpu" }
     }
@@ -113,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_profile_is_its_directives() {
+    fn profile_becomes_directives_and_invalid_values_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gpu.toml");
         let read = |text: &str| {

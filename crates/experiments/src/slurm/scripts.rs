@@ -1,31 +1,32 @@
-//! The two jobs of a submission: an array with a run for each index, and one after it that writes the pages.
+//! Shell scripts of a submission: a job array with one run per index, and a job after it that writes
+//! the pages.
 
 use std::path::Path;
 
 use super::profile::Profile;
 
-/// What the scripts are about.
+/// Inputs of the scripts.
 pub struct Submission<'a> {
-    /// Where the scripts, the tasks and the jobs' output lie.
+    /// Directory of the scripts, the tasks and the jobs' output.
     pub dir: &'a Path,
     /// This program.
-    pub xtask: &'a Path,
+    pub program: &'a Path,
     /// The `prl` binary.
     pub prl: &'a Path,
-    /// Its code, by which runs are named.
+    /// Code version of the runs.
     pub code: &'a str,
-    /// How many tasks there are.
+    /// Number of tasks.
     pub tasks: usize,
-    /// The flags of `reproduce` that choose the runs.
-    pub choice: &'a [String],
+    /// Flags of `reproduce` that select the runs.
+    pub selection: &'a [String],
 }
 
-/// Seconds before the time limit at which a run is asked for a checkpoint.
+/// Seconds before the time limit at which a run is signalled to write a checkpoint.
 const NOTICE: u32 = 60;
 
 impl Submission<'_> {
-    /// The array: each index carries out one task. Near the time limit, `prl` is asked for a checkpoint and the index goes back
-    /// into the queue; a preempted one goes back by itself.
+    /// Script of the array: each index executes one task. Shortly before the time limit it signals
+    /// `prl` to write a checkpoint and requeues the index; Slurm itself requeues a preempted one.
     pub fn array(&self, profile: &Profile) -> String {
         let at_once = profile.at_once.map(|n| format!("%{n}")).unwrap_or_default();
         let (tasks, log) = (
@@ -50,42 +51,42 @@ impl Submission<'_> {
             profile.directives().join("\n"),
             setup(profile),
             quoted(self.prl),
-            quoted(self.xtask),
+            quoted(self.program),
             profile.cpus,
             profile.device(),
         )
     }
 
-    /// The job after the array: it makes no run and writes the pages, whatever became of the runs.
+    /// Script of the job after the array: writes the pages, whether or not runs have failed.
     pub fn gather(&self, profile: &Profile) -> String {
         let profile = Profile {
             gpus: 0,
             cpus: 1,
             ..profile.clone()
         };
-        let choice: Vec<String> = self.choice.iter().map(quoted).collect();
+        let selection: Vec<String> = self.selection.iter().map(quoted).collect();
         format!(
             "#!/bin/sh\n#SBATCH --job-name=prl-pages\n#SBATCH --output={}\n{}\n{}export PRL_BIN={}\n{} reproduce {} --code {}\n",
             self.dir.join("pages.log").display(),
             profile.directives().join("\n"),
             setup(&profile),
             quoted(self.prl),
-            quoted(self.xtask),
-            choice.join(" "),
+            quoted(self.program),
+            selection.join(" "),
             quoted(self.code),
         )
     }
 }
 
 fn setup(profile: &Profile) -> String {
-    profile
-        .setup
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
+    let mut text = String::new();
+    for line in &profile.setup {
+        text += &format!("{line}\n");
+    }
+    text
 }
 
-/// A word of a shell script.
+/// Quotes a word for the shell.
 fn quoted(word: impl AsRef<std::ffi::OsStr>) -> String {
     format!(
         "'{}'",
@@ -98,20 +99,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_stay_words() {
+    fn quoted_escapes_single_quotes() {
         assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
     }
 
     #[test]
-    fn scripts_say_it_all() {
-        let choice = ["--scale".to_owned(), "paper".to_owned()];
+    fn scripts_contain_all_settings() {
+        let selection = ["--scale".to_owned(), "paper".to_owned()];
         let submission = Submission {
             dir: Path::new("/runs/slurm/1"),
-            xtask: Path::new("/bin/xtask"),
+            program: Path::new("/bin/prl-reproduce"),
             prl: Path::new("/bin/prl"),
             code: "c0de",
             tasks: 24,
-            choice: &choice,
+            selection: &selection,
         };
         let profile = Profile {
             at_once: Some(4),
@@ -132,7 +133,7 @@ mod tests {
         );
         let gather = submission.gather(&profile);
         assert!(
-            gather.ends_with("'/bin/xtask' reproduce '--scale' 'paper' --code 'c0de'\n"),
+            gather.ends_with("'/bin/prl-reproduce' reproduce '--scale' 'paper' --code 'c0de'\n"),
             "{gather}"
         );
     }

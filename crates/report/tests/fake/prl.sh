@@ -1,7 +1,7 @@
 #!/bin/sh
-# Plays the prl binary for the tests of `cargo xtask reproduce`: the same command line and the same files, with ranks made up
-# by a formula (beside this file) in place of training. What it is called for it writes down in $FAKE_DIR/calls. A file
-# $FAKE_DIR/hang or $FAKE_DIR/diverge holds a pattern: runs of such names hang until there is a checkpoint, or diverge.
+# Stands in for the prl binary in the tests of prl-reproduce: the same command line and the same files, with ranks by a formula
+# (ranks.awk) instead of training. It appends its calls to $FAKE_DIR/calls. A pattern in the file $FAKE_DIR/hang or
+# $FAKE_DIR/diverge selects runs by name that hang until they have a checkpoint, or that diverge.
 set -eu
 
 if [ "$1" = --version ]; then

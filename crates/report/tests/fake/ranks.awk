@@ -1,4 +1,4 @@
-# Ranks by a formula, and the report on them: a case's luck is its own, and the method's skill moves the rank it comes to.
+# Ranks by a formula, and the report on them: a pseudo-random number per case, shifted by the skill of the method.
 
 function luck(x) { x = sin(x) * 43758.5453; return x - int(x) + (x < 0) }
 

@@ -1,4 +1,4 @@
-//! Tests of `prl-reproduce` from outside, with a script in place of `prl`.
+//! Tests of the `prl-reproduce` program, with a script in place of the `prl` binary.
 #![cfg(unix)]
 
 mod reproduce;

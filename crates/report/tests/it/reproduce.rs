@@ -1,5 +1,5 @@
-//! `cargo xtask reproduce` from outside, with a script that plays `prl`: killed, failing, again, and its page in a browser.
-#![cfg(unix)]
+//! `prl-reproduce reproduce` as a process: kills, failures, repetition, bundles, and its page in a
+//! browser.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A study in a folder of its own.
-struct Study {
+/// A temporary directory for datasets, runs and pages.
+struct Workbench {
     dir: TempDir,
 }
 
-impl Study {
+impl Workbench {
     fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -25,38 +25,38 @@ impl Study {
         self.dir.path().join(name)
     }
 
-    /// Tells the script to hang or to diverge in runs of such names.
-    fn tell(&self, what: &str, runs: &str) {
+    /// Writes a control file of the script, such as `hang` or `diverge`: a pattern of run names.
+    fn control(&self, what: &str, runs: &str) {
         fs::write(self.path(what), runs).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut xtask = Command::new(env!("CARGO_BIN_EXE_prl-reproduce"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prl-reproduce"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/prl.sh");
-        xtask
+        command
             .args(["reproduce", "--datasets"])
             .arg(self.path("datasets"));
-        xtask
+        command
             .arg("--runs")
             .arg(self.path("runs"))
             .arg("--out")
             .arg(self.path("out"))
             .args(args);
-        xtask
+        command
             .env("PRL_BIN", script)
             .env("FAKE_DIR", self.dir.path());
-        xtask.stdin(Stdio::null());
-        xtask
+        command.stdin(Stdio::null());
+        command
     }
 
     fn call(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
-    /// What the script was called for since the last time.
+    /// Calls of the script since the last time.
     fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
-        self.tell("calls", "");
+        self.control("calls", "");
         calls
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -75,14 +75,14 @@ fn trained(calls: &[String]) -> Vec<&String> {
         .collect()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits until a condition holds.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
-    while !is_so() {
+    while !holds() {
         assert!(
             start.elapsed() < Duration::from_secs(60),
             "{what} takes too long"
@@ -91,7 +91,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Kills a process and all its children at once, without a chance to tidy up.
+/// Kills a process group with SIGKILL.
 fn kill(mut child: Child) {
     let group = format!("-{}", child.id());
     assert!(
@@ -114,10 +114,10 @@ const GRU: [&str; 6] = [
 ];
 
 #[test]
-fn a_study_that_was_killed_goes_on() {
-    let study = Study::new();
-    study.tell("hang", "gru-normal-1");
-    let child = study
+fn killed_experiment_resumes_and_rewrites_equal_pages() {
+    let workbench = Workbench::new();
+    workbench.control("hang", "gru-normal-1");
+    let child = workbench
         .command(&GRU)
         .process_group(0)
         .stderr(Stdio::null())
@@ -125,27 +125,27 @@ fn a_study_that_was_killed_goes_on() {
         .spawn()
         .unwrap();
     let begun = || {
-        let runs = fs::read_dir(study.path("runs/quick"))
+        let runs = fs::read_dir(workbench.path("runs/quick"))
             .into_iter()
             .flatten()
             .flatten();
         runs.into_iter()
             .any(|run| run.path().join("checkpoint").exists())
     };
-    until("training", begun);
-    let second = study.call(&GRU);
+    wait_until("training", begun);
+    let second = workbench.call(&GRU);
     assert!(
         !second.status.success()
-            && said(&second).contains(&format!("in use by process {} ", child.id()))
+            && stderr(&second).contains(&format!("in use by process {} ", child.id()))
     );
     kill(child);
-    let before = study.calls();
-    // 1 seed of popularity and SAC, 3 of GRU normal and PRL; what is first runs with seed 0.
+    let before = workbench.calls();
+    // One seed of popularity and SAC, three of GRU normal and PRL; those with seed 0 run first.
     assert_eq!(trained(&before).len(), 5, "{before:?}");
 
-    let output = study.call(&GRU);
-    assert!(output.status.success(), "{}", said(&output));
-    let after = study.calls();
+    let output = workbench.call(&GRU);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let after = workbench.calls();
     let again: Vec<&String> = trained(&after);
     assert_eq!(again.len(), 8 - 4, "{again:?}");
     assert!(
@@ -162,34 +162,34 @@ fn a_study_that_was_killed_goes_on() {
         "curves.csv",
         "figure4.svg",
     ];
-    let first = pages.map(|name| study.page(name));
-    let output = study.call(&GRU);
+    let first = pages.map(|name| workbench.page(name));
+    let output = workbench.call(&GRU);
     assert!(
-        output.status.success() && study.calls().is_empty(),
+        output.status.success() && workbench.calls().is_empty(),
         "nothing is left: {}",
-        said(&output)
+        stderr(&output)
     );
-    assert_eq!(first, pages.map(|name| study.page(name)));
+    assert_eq!(first, pages.map(|name| workbench.page(name)));
 }
 
 #[test]
-fn a_pack_is_its_own_repository() {
-    let study = Study::new();
+fn bundle_needs_neither_repository_nor_raw_data() {
+    let workbench = Workbench::new();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/prl.sh");
-    let (bin, data) = (study.path("bin"), study.path("data/of-rc15"));
+    let (bin, data) = (workbench.path("bin"), workbench.path("data/of-rc15"));
     for folder in [&bin, &data] {
         fs::create_dir_all(folder).unwrap();
     }
     fs::copy(&script, bin.join("prl")).unwrap();
     fs::copy(script.with_file_name("ranks.awk"), bin.join("ranks.awk")).unwrap();
     fs::write(
-        study.path("built.json"),
+        workbench.path("built.json"),
         r#"{"rustc": "rustc 1.0", "commit": "abc + changes", "code": "c0de"}"#,
     )
     .unwrap();
     let call = |log: &str| {
-        let mut xtask = Command::new(env!("CARGO_BIN_EXE_prl-reproduce"));
-        xtask.args([
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prl-reproduce"));
+        command.args([
             "reproduce",
             "--encoders",
             "gru",
@@ -200,114 +200,126 @@ fn a_pack_is_its_own_repository() {
             "--logs",
             log,
         ]);
-        xtask
-            .env("PRL_PACK", study.dir.path())
-            .env("FAKE_DIR", study.dir.path())
+        command
+            .env("PRL_PACK", workbench.dir.path())
+            .env("FAKE_DIR", workbench.dir.path())
             .env_remove("PRL_BIN");
-        xtask
-            .current_dir(study.dir.path())
+        command
+            .current_dir(workbench.dir.path())
             .stdin(Stdio::null())
             .output()
             .unwrap()
     };
     let output = call("rc15");
     assert!(
-        !output.status.success() && said(&output).contains("no prepared rc15 in "),
+        !output.status.success() && stderr(&output).contains("no prepared rc15 in "),
         "{}",
-        said(&output)
+        stderr(&output)
     );
     let mut prepare = Command::new(bin.join("prl"));
     prepare
         .args(["prepare", "--source", "rc15", "--clicks"])
-        .arg(study.path("built.json"))
+        .arg(workbench.path("built.json"))
         .arg("--out")
         .arg(&data);
     assert!(
         prepare
-            .env("FAKE_DIR", study.dir.path())
+            .env("FAKE_DIR", workbench.dir.path())
             .status()
             .unwrap()
             .success()
     );
-    study.calls();
+    workbench.calls();
     let output = call("rc15");
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     assert!(
-        study
+        workbench
             .calls()
             .iter()
             .all(|call| !call.starts_with("synth ") && !call.starts_with("prepare "))
     );
-    let page = fs::read_to_string(study.path("results/quick/README.md")).unwrap();
-    for told in ["rustc 1.0", "abc + changes", "c0de"] {
-        assert!(page.contains(told), "{told} is not on the page: {page}");
+    let page = fs::read_to_string(workbench.path("results/quick/README.md")).unwrap();
+    for fact in ["rustc 1.0", "abc + changes", "c0de"] {
+        assert!(page.contains(fact), "{fact} is not on the page: {page}");
     }
 }
 
 #[test]
-fn a_failure_is_recorded_and_tried_again_only_when_asked() {
-    let study = Study::new();
-    study.tell("diverge", "gru-sac");
-    let output = study.call(&GRU);
+fn failed_run_is_repeated_only_on_request() {
+    let workbench = Workbench::new();
+    workbench.control("diverge", "gru-sac");
+    let output = workbench.call(&GRU);
     assert!(
-        !output.status.success() && said(&output).contains("error: 1 runs failed"),
+        !output.status.success() && stderr(&output).contains("error: 1 runs failed"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
-    assert_eq!(trained(&study.calls()).len(), 8, "the rest is run");
+    assert_eq!(
+        trained(&workbench.calls()).len(),
+        8,
+        "the other runs are made"
+    );
     let why = "the loss is NaN at step 1234: training has diverged";
     assert!(
-        study
+        workbench
             .page("table2.md")
             .contains(&format!("| **GRU SAC** | seed 0 | FAILED: error: {why}"))
     );
     assert!(
-        study
+        workbench
             .page("index.html")
             .contains(&format!("seed 0 FAILED: error: {why}"))
     );
     assert!(
-        study
+        workbench
             .page("runs.csv")
             .contains(&format!("sac,0,FAILED: error: {why}"))
     );
 
-    let output = study.call(&GRU);
-    assert!(output.status.success(), "it is known: {}", said(&output));
-    assert!(said(&output).contains("1 runs failed before") && study.calls().is_empty());
+    let output = workbench.call(&GRU);
+    assert!(
+        output.status.success(),
+        "the failure is recorded: {}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("1 runs failed before") && workbench.calls().is_empty());
 
-    fs::remove_file(study.path("diverge")).unwrap();
+    fs::remove_file(workbench.path("diverge")).unwrap();
     let retry: Vec<&str> = GRU.into_iter().chain(["--retry-failed"]).collect();
-    let output = study.call(&retry);
-    assert!(output.status.success(), "{}", said(&output));
-    assert_eq!(trained(&study.calls()).len(), 1);
-    assert!(!study.page("table2.md").contains("FAILED"));
+    let output = workbench.call(&retry);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(trained(&workbench.calls()).len(), 1);
+    assert!(!workbench.page("table2.md").contains("FAILED"));
 }
 
 #[test]
-fn other_flags_are_other_runs() {
-    let study = Study::new();
+fn changed_settings_make_new_runs() {
+    let workbench = Workbench::new();
     let call = |more: &[&str]| {
         let args = ["--logs", "rc15", "--encoders", "gru", "--methods", "sqn"]
             .into_iter()
             .chain(more.iter().copied());
-        let output = study.call(&args.collect::<Vec<_>>());
-        assert!(output.status.success(), "{}", said(&output));
-        trained(&study.calls()).len()
+        let output = workbench.call(&args.collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", stderr(&output));
+        trained(&workbench.calls()).len()
     };
     assert_eq!(call(&[]), 1);
     assert_eq!(call(&["--steps", "60"]), 1);
-    assert_eq!(call(&["--threads", "1"]), 0, "threads shape no result");
+    assert_eq!(
+        call(&["--threads", "1"]),
+        0,
+        "threads do not change a result"
+    );
     assert_eq!(
         call(&["--code", "0123456789ab"]),
         0,
         "nothing is run for other code"
     );
-    assert!(study.page("README.md").contains("0 of 1 runs are done"));
-    assert_eq!(study.call(&["--methods", "qsn"]).status.code(), Some(1));
+    assert!(workbench.page("README.md").contains("0 of 1 runs are done"));
+    assert_eq!(workbench.call(&["--methods", "qsn"]).status.code(), Some(1));
 }
 
-/// The browser, if there is one.
+/// Name of an installed browser.
 fn browser() -> Option<&'static str> {
     let is_there = |name: &&str| {
         Command::new(name)
@@ -325,7 +337,7 @@ fn browser() -> Option<&'static str> {
     .find(is_there)
 }
 
-/// The page as a browser sees it after its scripts, and what its console said.
+/// DOM of a page in a browser, and the messages of its console.
 fn dump(browser: &str, page: &Path, width: u32) -> (String, String) {
     let mut command = Command::new(browser);
     command.args([
@@ -344,41 +356,42 @@ fn dump(browser: &str, page: &Path, width: u32) -> (String, String) {
         .arg(format!("--window-size={width},900"))
         .arg(format!("file://{}", page.display()));
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     (
         String::from_utf8_lossy(&output.stdout).into_owned(),
-        said(&output),
+        stderr(&output),
     )
 }
 
-/// A page that holds another in a frame as wide as a phone, and writes down by how much the other wants to be wider.
+/// A page with another in a frame as wide as a phone; its title becomes the width by which the other
+/// one overflows, and the number of drawings.
 const FRAME: &str = "<!doctype html><iframe id=f style=\"width:390px;height:800px;border:0\" src=\"index.html\"></iframe><script>\
     onload = () => { const page = f.contentDocument.documentElement;\
     document.title = `${page.scrollWidth - page.clientWidth} too wide, ${f.contentDocument.querySelectorAll('svg').length} drawings`; }\
     </script>";
 
 #[test]
-fn the_page_shows_in_a_browser() {
+fn page_renders_in_a_browser_without_errors() {
     let Some(browser) = browser() else {
-        // To the terminal itself: a test that passes keeps its own output to itself.
+        // The output of a passing test is captured; that of a child process is not.
         let _ = Command::new("sh")
             .args([
                 "-c",
-                "echo 'SKIPPED: no chromium here, so the page was not looked at' >&2",
+                "echo 'SKIPPED: no chromium here, so the page was not rendered' >&2",
             ])
             .status();
         return;
     };
-    let study = Study::new();
-    study.tell("diverge", "nextitnet-sac");
+    let workbench = Workbench::new();
+    workbench.control("diverge", "nextitnet-sac");
     let some = [
         "--methods",
         "popularity,normal,sac,prl,prl-control,prl-mean,prl-wo",
         "--jobs",
         "2",
     ];
-    assert!(!study.call(&some).status.success(), "one diverges");
-    let (dom, console) = dump(browser, &study.path("out/index.html"), 1200);
+    assert!(!workbench.call(&some).status.success(), "a run diverges");
+    let (dom, console) = dump(browser, &workbench.path("out/index.html"), 1200);
     assert!(!console.contains("CONSOLE"), "{console}");
     for id in [
         "table1",
@@ -402,8 +415,8 @@ fn the_page_shows_in_a_browser() {
         "what was left out"
     );
 
-    fs::write(study.path("out/frame.html"), FRAME).unwrap();
-    let (dom, console) = dump(browser, &study.path("out/frame.html"), 1200);
+    fs::write(workbench.path("out/frame.html"), FRAME).unwrap();
+    let (dom, console) = dump(browser, &workbench.path("out/frame.html"), 1200);
     assert!(!console.contains("CONSOLE"), "{console}");
     let title = dom
         .split("<title>")

@@ -1,5 +1,5 @@
-//! The matrix on a real Slurm, of one node, with a script that plays `prl`. Where Slurm is not installed the test says so.
-#![cfg(unix)]
+//! `prl-reproduce` on a real Slurm cluster of one node. Without an installed Slurm the test is skipped
+//! with a message.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
-/// A cluster, stopped when it goes.
+/// A running cluster; dropping it stops the daemons.
 struct Cluster {
     dir: TempDir,
 }
 
 impl Cluster {
-    /// None where there is no Slurm.
+    /// Starts a cluster; `None` if Slurm is not installed or does not start.
     fn start() -> Option<Self> {
-        let there = |program: &str| {
+        let is_installed = |program: &str| {
             let found = Command::new("sh")
                 .args(["-c", &format!("command -v {program}")])
                 .stdout(Stdio::null())
@@ -29,7 +29,7 @@ impl Cluster {
         };
         if !["slurmctld", "slurmd", "sbatch", "squeue"]
             .into_iter()
-            .all(there)
+            .all(is_installed)
         {
             eprintln!("SKIPPED: no Slurm here (Debian's slurm-wlm)");
             return None;
@@ -38,7 +38,7 @@ impl Cluster {
             dir: tempfile::tempdir().unwrap(),
         };
         if !cluster.script("start") {
-            eprintln!("SKIPPED: Slurm is installed, and its daemons do not come up here");
+            eprintln!("SKIPPED: Slurm is installed, but its daemons do not start");
             return None;
         }
         Some(cluster)
@@ -63,8 +63,8 @@ impl Cluster {
         command.output().unwrap()
     }
 
-    /// One of the tasks on a study of four runs: two systems on two logs.
-    fn xtask(&self, task: &str, more: &[&str]) -> String {
+    /// Runs a subcommand on an experiment of four runs: two systems on two logs.
+    fn reproduce(&self, task: &str, more: &[&str]) -> String {
         let [datasets, runs, out] =
             ["datasets", "runs", "out"].map(|name| self.path(name).display().to_string());
         let mut args = vec![
@@ -113,9 +113,9 @@ impl Cluster {
         .unwrap()
     }
 
-    fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         let start = Instant::now();
-        while !is_so() {
+        while !holds() {
             let logs = || {
                 let logs = fs::read_dir(self.path("runs/paper/slurm/1"))
                     .into_iter()
@@ -142,7 +142,7 @@ impl Drop for Cluster {
 }
 
 #[test]
-fn the_matrix_runs_on_a_cluster() {
+fn cluster_makes_runs_requeues_and_writes_pages() {
     let Some(cluster) = Cluster::start() else {
         return;
     };
@@ -158,7 +158,7 @@ fn the_matrix_runs_on_a_cluster() {
         "--profile",
         profile.to_str().unwrap(),
     ];
-    let dry = cluster.xtask("reproduce", &[&slurm[..], &["--dry-run"]].concat());
+    let dry = cluster.reproduce("reproduce", &[&slurm[..], &["--dry-run"]].concat());
     assert!(
         dry.contains("#SBATCH --array=0-3%2") && dry.contains("#SBATCH --partition=main"),
         "{dry}"
@@ -168,26 +168,26 @@ fn the_matrix_runs_on_a_cluster() {
     // One run hangs until there is a checkpoint, another diverges.
     fs::write(cluster.path("hang"), "rc15-gru-prl-0").unwrap();
     fs::write(cluster.path("diverge"), "retailrocket-gru-normal-0").unwrap();
-    let said = cluster.xtask("reproduce", &slurm);
-    assert!(said.contains("4 runs, then the pages"), "{said}");
-    cluster.until("the others end", || {
+    let output = cluster.reproduce("reproduce", &slurm);
+    assert!(output.contains("4 runs, then the pages"), "{output}");
+    cluster.wait_until("the others end", || {
         cluster.queue().lines().count() == 2 && cluster.calls("train") == 4
     });
-    let status = cluster.xtask("status", &[]);
+    let status = cluster.reproduce("status", &[]);
     assert!(
         status.starts_with("4 runs: 2 done, 1 running, 0 queued, 1 failed, 0 waiting"),
         "{status}"
     );
     assert!(status.contains("the loss is NaN at step 1234"), "{status}");
 
-    // What is in the queue is not submitted again.
-    let again = cluster.xtask("reproduce", &slurm);
+    // Queued runs are not submitted again.
+    let again = cluster.reproduce("reproduce", &slurm);
     assert!(
         again.contains("nothing to submit: 1 runs are in the queue"),
         "{again}"
     );
 
-    // Put back into the queue, as a preempted run is, it goes on from its checkpoint; then the pages are written.
+    // Requeued like a preempted run, it resumes from its checkpoint; then the pages are written.
     let running = cluster
         .queue()
         .lines()
@@ -201,15 +201,15 @@ fn the_matrix_runs_on_a_cluster() {
         String::from_utf8_lossy(&requeued.stderr)
     );
     let page = cluster.path("out/README.md");
-    // Slurm holds a requeued job back for a while, unless it is told, once the old one is gone, to begin it now.
+    // Slurm delays a requeued job, unless its start time is set once the old attempt has ended.
     let job = format!("JobId={}", running.split(' ').next().unwrap());
-    cluster.until("the pages", || {
+    cluster.wait_until("the pages", || {
         if cluster.queue().contains("PENDING") {
             cluster.command("scontrol", &["update", &job, "StartTime=now"]);
         }
         page.exists() && cluster.queue().is_empty()
     });
-    let status = cluster.xtask("status", &[]);
+    let status = cluster.reproduce("status", &[]);
     assert!(
         status.starts_with("4 runs: 3 done, 0 running, 0 queued, 1 failed"),
         "{status}"
@@ -222,10 +222,14 @@ fn the_matrix_runs_on_a_cluster() {
             .contains("the loss is NaN")
     );
 
-    // Only what is missing is submitted: the failed one, when that is asked for.
+    // Only missing runs are submitted: the failed one, on request.
     fs::remove_file(cluster.path("diverge")).unwrap();
-    let said = cluster.xtask("reproduce", &[&slurm[..], &["--retry-failed"]].concat());
-    assert!(said.contains(": 1 runs, then the pages"), "{said}");
-    cluster.until("the last", || cluster.queue().is_empty());
-    assert!(cluster.xtask("status", &[]).starts_with("4 runs: 4 done"));
+    let output = cluster.reproduce("reproduce", &[&slurm[..], &["--retry-failed"]].concat());
+    assert!(output.contains(": 1 runs, then the pages"), "{output}");
+    cluster.wait_until("the last", || cluster.queue().is_empty());
+    assert!(
+        cluster
+            .reproduce("status", &[])
+            .starts_with("4 runs: 4 done")
+    );
 }

@@ -32,15 +32,11 @@ pub fn train(dir: &Path, method: Method) -> PathBuf {
     let mut config = ring::quick(ring::ring(dir, 200));
     (config.method, config.max_steps) = (method, Some(100));
     let out = dir.join("run");
-    prl_train::train(
-        &config,
-        &out,
-        &Device::Cpu,
-        false,
-        &AtomicBool::new(false),
-        &mut Quiet,
-    )
-    .unwrap();
+    prl_train::Trainer::new(&config, &out)
+        .device(&Device::Cpu)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap();
     out
 }
 
