@@ -1,8 +1,8 @@
-"""Sets test results of train.py beside those of the Rust on the same split, as a Markdown table.
+"""Markdown table of the test results of train.py beside those of the Rust code on the same split.
 
-`--ours` is the runs.csv that `cargo xtask reproduce` wrote, `--theirs` the JSON files of train.py. Only methods and encoders
-that both have are compared. Shares are means over the seeds; theirs is within if it lies in the 95% Wilson interval of ours,
-which is that of a single run.
+`--ours` is the runs.csv written by `cargo xtask reproduce`, `--theirs` are the JSON files of train.py.
+Only methods and encoders of both are compared. Shares are means over the seeds; theirs is "within" if
+it is in the 95% Wilson interval of ours, which is that of a single run.
 """
 
 import argparse

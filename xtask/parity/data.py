@@ -1,7 +1,8 @@
-"""A prepared dataset as rows: windows, rewards, returns and next states, by sections 1 and 2 of the protocol.
+"""Examples of a prepared dataset: windows, rewards, returns and next states, by sections 1 and 2 of the
+protocol.
 
-A row is an event: its state is the WINDOW items before it, its action the item itself. Windows are cut when a batch is
-drawn.
+An example is an event: its state is the WINDOW items before it, its action the item itself. Windows are
+cut when a batch is drawn.
 """
 
 import json
@@ -21,7 +22,7 @@ DTYPES = {"U8": np.uint8, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
 
 
 class Batch(NamedTuple):
-    """Rows of B events, and the states that follow them."""
+    """Examples of B events with their next states."""
 
     items: Tensor  # [B, WINDOW] int64, padded on the right with item_num
     lengths: Tensor  # [B] int64, at least 1
@@ -31,11 +32,11 @@ class Batch(NamedTuple):
     rewards: Tensor  # [B]
     next_items: Tensor  # [B, WINDOW]
     next_lengths: Tensor  # [B]
-    ended: Tensor  # [B] bool: nothing follows the action
+    ended: Tensor  # [B] bool: the session ends with the action
 
 
 def random_batch(item_num: int, rows: int) -> Batch:
-    """Rows of full and of padded windows."""
+    """Random examples with full and padded windows."""
     slots = torch.arange(WINDOW)
 
     def windows():
@@ -85,7 +86,7 @@ class Sessions:
         self.ended = ~(followed & (np.append(self.splits[1:], TRAIN) == self.splits))
 
     def _prompt(self, offsets: np.ndarray, discount: float):
-        """Steps, the table of mean returns and their ratio. Rewards outside of the training split count for nothing."""
+        """Time steps, mean return of each, and the return over it. Rewards outside of the training split are 0."""
         t = np.arange(len(self.items)) - self.starts
         train = self.splits == TRAIN
         gains = returns(np.where(train, discount**t * self.rewards, 0.0), offsets)
@@ -100,7 +101,7 @@ class Sessions:
         return np.flatnonzero(self.splits == split)
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Cuts the given events' rows."""
+        """The batch of some events."""
         items, lengths = self._windows(self.starts[rows], rows)
         next_items, next_lengths = self._windows(self.starts[rows], rows + 1)
         steps, targets, ended = (torch.from_numpy(a[rows]) for a in (self.steps, self.items, self.ended))
@@ -108,7 +109,7 @@ class Sessions:
         return Batch(items, lengths, steps, prompts, targets, rewards, next_items, next_lengths, ended)
 
     def _windows(self, starts: np.ndarray, stops: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The last WINDOW items of each starts..stops; an empty state has length 1, a pad."""
+        """Last WINDOW items of each range starts..stops; an empty window is one padding item."""
         lengths = np.minimum(stops - starts, WINDOW)
         slots = np.arange(WINDOW)
         inside = slots < lengths[:, None]

@@ -1,4 +1,4 @@
-"""The four encoders of section 3: a window of items [B, WINDOW] and its lengths [B] to a state [B, width]."""
+"""The four encoders of section 3: windows of items [B, WINDOW] with lengths [B] to states [B, width]."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ NORM_EPS = 1e-8
 
 
 class Encoder(nn.Module):
-    """What all share: the item embedding, whose last row is the pad's."""
+    """Base of all encoders: the item embedding, whose last row is the padding item's."""
 
     width = WIDTH
 
@@ -57,7 +57,7 @@ class Gru(Encoder):
 
     @staticmethod
     def kernels(count: int) -> nn.Parameter:
-        """Square Glorot matrices, one below the other."""
+        """Square Glorot matrices, concatenated by rows."""
         return nn.Parameter(torch.cat([nn.init.xavier_uniform_(torch.empty(WIDTH, WIDTH)) for _ in range(count)]))
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Caser(Encoder):
 
 
 class CausalConv(nn.Module):
-    """A dilated convolution of kernel 3 that sees no later position, then layer norm and ReLU."""
+    """Causal dilated convolution of kernel 3, then layer norm and ReLU."""
 
     def __init__(self, dilation: int):
         super().__init__()
@@ -147,7 +147,7 @@ class SasRec(Encoder):
         return last(self.norms[2](x * mask), lengths)
 
     def attend(self, x: Tensor, normed: Tensor, valid: Tensor) -> Tensor:
-        """Queries from the normed input, keys and values from the input. A query on a pad attends to nothing."""
+        """Queries from the normed input, keys and values from the input. A query at a padded position has weights 0."""
         scores = self.query(normed) @ self.key(x).transpose(1, 2) / WIDTH**0.5
         causal = torch.ones(WINDOW, WINDOW, dtype=torch.bool, device=x.device).tril()
         scores = scores.masked_fill(~(causal & valid.unsqueeze(1)), torch.finfo(scores.dtype).min)

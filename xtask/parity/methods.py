@@ -1,4 +1,5 @@
-"""The training methods of section 4. A method is a module: a batch to a loss, and a batch to scores of all items."""
+"""The training methods of section 4. A method is a module that maps a batch to a loss, and a batch to
+scores of all items."""
 
 import random
 
@@ -30,7 +31,8 @@ class Head(nn.Linear):
 
 
 class PromptBlock(nn.Module):
-    """Eq. 9 to 13: the reward, the state and the step attend to each other; the state's token comes out."""
+    """Prompt block, Eq. 9 to 13: self-attention over the tokens return, state and time step; returns the
+    state's token."""
 
     def __init__(self, width: int, dropout: float = 0.3):
         super().__init__()
@@ -49,7 +51,7 @@ class PromptBlock(nn.Module):
 
 
 class Supervised(nn.Module):
-    """`normal`: cross-entropy; and its base of a network and a head."""
+    """`normal`: cross-entropy. Also the base of the other methods: an encoder and a head."""
 
     def __init__(self, encoder: str, item_num: int):
         super().__init__()
@@ -57,7 +59,7 @@ class Supervised(nn.Module):
         self.head = Head(self.encoder.width, item_num)
 
     def turn(self, step: int) -> tuple:
-        """What differs between steps beside the batch: nothing. Passed on to `forward`."""
+        """Further arguments of `forward` at a training step: none."""
         return ()
 
     def forward(self, batch: Batch) -> Tensor:
@@ -70,7 +72,7 @@ class Supervised(nn.Module):
 
 
 class Prompted(Supervised):
-    """`prl`: the state passes the prompt block, the reward weights the cross-entropy."""
+    """`prl`: prompt block on the state, cross-entropy weighted by the reward."""
 
     MU = 2.0  # the prompt at inference, in mean returns
 
@@ -91,7 +93,8 @@ class Prompted(Supervised):
 
 
 class DoubleQ(nn.Module):
-    """`sqn` and, with a `warmup` of finitely many steps, `sac`: two networks, each with a Q head, learn in turns."""
+    """`sqn` and, with a finite `warmup` in steps, `sac` (self-supervised actor-critic): two networks, each
+    with a Q head, of which a random one is trained at each step."""
 
     DISCOUNT = 0.5
 
@@ -102,7 +105,7 @@ class DoubleQ(nn.Module):
         self.warmup = warmup
 
     def turn(self, step: int) -> tuple:
-        """Which network is the main one, and whether its value weights the cross-entropy."""
+        """Index of the trained network, and whether its Q-value weights the cross-entropy."""
         return random.randrange(2), step >= self.warmup
 
     def forward(self, batch: Batch, main: int, weighted: bool) -> Tensor:
@@ -117,7 +120,7 @@ class DoubleQ(nn.Module):
 
     @torch.no_grad()
     def target(self, batch: Batch, main: int) -> Tensor:
-        """Double Q-learning: the main network picks the next action, the other one says what it is worth."""
+        """Double Q-learning target: the main network selects the next action, the other one evaluates it."""
         other = 1 - main
         mine, theirs = (self.networks[i].encoder(batch.next_items, batch.next_lengths) for i in (main, other))
         best = self.values[main](mine).argmax(-1)
@@ -131,7 +134,7 @@ METHODS = ("normal", "prl", "sqn", "sac")
 
 
 def build(method: str, encoder: str, item_num: int, warmup: int = 0) -> nn.Module:
-    """The method of that name over a fresh encoder; `warmup` is for `sac` alone."""
+    """Method of a name over a new encoder; `warmup` applies to `sac` only."""
     match method:
         case "normal":
             return Supervised(encoder, item_num)

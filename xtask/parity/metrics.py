@@ -1,4 +1,4 @@
-"""Ranks over all items and what is made of them, by section 5."""
+"""Ranks over all items and the metrics of section 5."""
 
 import numpy as np
 from torch import Tensor
@@ -9,14 +9,14 @@ CUTOFFS = (5, 10, 20)
 
 
 def ranks(scores: Tensor, targets: Tensor) -> Tensor:
-    """The pessimistic rank of each target, from 1: whatever scores at least as much stands before it."""
+    """Pessimistic rank of each target, from 1: items with an equal score are ranked before it."""
     if scores.isnan().any():
         raise ValueError("a score is NaN")
     return (scores >= scores.gather(1, targets.unsqueeze(1))).sum(1)
 
 
 def rank(model, batch: Batch) -> tuple:
-    """What ranking a batch is timed by: all items scored, the rank of each target and the 20 best."""
+    """The timed ranking of a batch: all items scored, the rank of each target and the 20 best."""
     scores = model.scores(batch)
     return (scores >= scores.gather(1, batch.targets[:, None])).sum(1), scores.topk(20)
 

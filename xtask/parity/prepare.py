@@ -1,7 +1,8 @@
-"""Prepares a raw log in pandas or polars: everything computed, nothing written; one JSON line.
+"""Preparation of a raw log in pandas or polars: everything is computed, nothing written; prints one JSON
+line.
 
-`seconds` run from the first byte that is read, imports not counted. RetailRocket and RC15 are filtered, indexed, ordered, cut
-to sessions of at most 50 events and split as the paper's protocol has it.
+`seconds` start with the first byte read, without imports. RetailRocket and RC15 are filtered, indexed,
+ordered, limited to sessions of at most 50 events and split as in the paper's protocol.
 """
 
 import argparse
@@ -16,7 +17,7 @@ SAMPLE = 200_000
 
 
 def split(sessions: int) -> np.ndarray:
-    """The split of each session: 0 to train, 1 to validate, 2 to test."""
+    """Split of each session: 0 training, 1 validation, 2 test."""
     order = np.random.default_rng(0).permutation(sessions)
     parts = np.zeros(sessions, dtype=np.uint8)
     parts[order[: sessions // 10]] = 1

@@ -1,7 +1,9 @@
-"""Milliseconds of a training step and of ranking on random data, one JSON line for each encoder, method, item count and mode.
+"""Milliseconds of a training step and of ranking on random data, one JSON line for each encoder,
+method, item count and mode.
 
-`eager` is PyTorch as it comes, `compiled` is torch.compile, `best` what is fastest beyond that, `bf16` adds an output layer in
-bfloat16. step_cpu.py and step_gpu.py say what that means on either device, and what their figures are.
+`eager` is PyTorch's default, `compiled` is torch.compile, `best` the fastest settings beyond that,
+`bf16` adds an output layer in bfloat16. step_cpu.py and step_gpu.py document the settings and the
+figures on either device.
 """
 
 import argparse
@@ -22,7 +24,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--warmup", type=int, default=10, help="steps before the clock")
+    parser.add_argument("--warmup", type=int, default=10, help="steps before the timed ones")
     parser.add_argument("--steps", type=int, default=30, help="timed steps")
     parser.add_argument("--ask", action="store_true", help="on a GPU: time each case that a line of the input names")
     parser.add_argument("--warm-only", action="store_true", help="on a GPU: fill the compiler's cache, print nothing")

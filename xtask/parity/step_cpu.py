@@ -1,9 +1,10 @@
-"""Steps on a CPU, each case in a process of its own.
+"""Training steps on a CPU, each case in a process of its own.
 
-`best` is torch.compile with the fused Adam and an allocator that keeps large blocks of memory instead of returning them to the
-system. `rank_ms_median` is for a batch of events: all items scored, the target's rank and the 20 best; `one_ms_p50` and
-`one_ms_p99` for one session's 20 best. `base_rss_mb` is what the process held before there was a model, `peak_rss_mb` the most
-it ever held, its compiler included.
+`best` is torch.compile with the fused Adam and an allocator that keeps large blocks of memory instead
+of returning them to the system. `rank_ms_median` is the time of a batch of events: all items scored,
+the target's rank and the 20 best; `one_ms_p50` and `one_ms_p99` are of one session's 20 best.
+`base_rss_mb` is the memory before the model is built, `peak_rss_mb` the peak of the process, its
+compiler included.
 """
 
 import argparse
@@ -27,7 +28,7 @@ BATCHES = 8
 
 
 def laps(count: int, work) -> list[float]:
-    """Milliseconds of each of some calls, in ascending order; a few calls before them are not timed."""
+    """Milliseconds of `count` calls in ascending order, after three warm-up calls."""
     times = []
     for _ in range(count + 3):
         start = time.perf_counter()
@@ -37,7 +38,7 @@ def laps(count: int, work) -> list[float]:
 
 
 def rank_times(model, batch: Batch, steps: int, compiled: bool) -> dict:
-    """Times of ranking a batch, and of the 20 best of its first row."""
+    """Times of ranking a batch, and of the 20 best items of its first row."""
 
     def recommend(model, batch: Batch):
         return model.scores(batch).topk(20)
@@ -51,7 +52,7 @@ def rank_times(model, batch: Batch, steps: int, compiled: bool) -> dict:
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process has held, in MB."""
+    """Peak resident memory of this process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -84,7 +85,7 @@ def measure(args: argparse.Namespace, encoder: str, method: str, items: int, mod
 
 
 def run(args: argparse.Namespace):
-    """Times every case that the flags name."""
+    """Times all cases of the flags."""
     spawn = multiprocessing.get_context("spawn")
     for case in itertools.product(args.encoders, args.methods, args.items, args.modes):
         # The allocator reads its settings when a process starts.

@@ -1,13 +1,16 @@
-"""Steps on a GPU, all cases in one process: PyTorch is imported once, and a case that is asked for again is not compiled again.
+"""Training steps on a GPU, all cases in one process: PyTorch is imported once, and a repeated case is
+not compiled again.
 
-A step starts at the host: its batch is copied from pinned memory. One step follows another without a wait, as marks on the GPU
-tell their times apart; ranking ends when its results are at the host. All in fp32, also convolutions, where PyTorch would take
-TF32. `best` is the faster of two ways to launch what torch.compile makes, with the fused Adam and cuDNN's choice by trial: its
-`reduce-overhead`, in which forward and backward are CUDA graphs, and one CUDA graph of the whole step. `bf16` is the same with the output layer in
-bfloat16. Tuning each product (`max-autotune`) is left out: it takes minutes a case.
+A step starts at the host: its batch is copied from pinned memory. Steps are queued without waiting;
+events on the GPU measure their times. A ranking ends when its results are at the host. Everything is
+fp32, convolutions too, where PyTorch's default is TF32. `best` is the faster of two ways to launch
+torch.compile's output, with the fused Adam and cuDNN's autotuning: its `reduce-overhead`, in which
+forward and backward pass are CUDA graphs, and one CUDA graph of the whole step. `bf16` is the same with
+the output layer in bfloat16. Tuning each product (`max-autotune`) is left out: it takes minutes per
+case.
 
-`peak_device_mb` is the most device memory in use by training after the first step, which compiles; `loss` is the last step's,
-about the same in all modes of a case, as they start alike.
+`peak_device_mb` is the peak of the GPU's memory in training after the first step, which compiles;
+`loss` is the last step's, about equal in all modes of a case, as they start from equal weights.
 """
 
 import argparse
@@ -26,7 +29,7 @@ from metrics import rank
 from step_cpu import BATCHES, laps
 from train import BATCH
 
-# The ways of each mode.
+# Launch methods of each mode; the fastest counts.
 WAYS = {
     "eager": ["eager"],
     "compiled": ["compiled"],
@@ -36,12 +39,12 @@ WAYS = {
 
 
 def block(batch: Batch) -> torch.Tensor:
-    """All bytes of a batch, field after field."""
+    """All bytes of a batch, field by field."""
     return torch.cat([field.contiguous().view(torch.uint8).flatten() for field in batch])
 
 
 def fields(block: torch.Tensor, like: Batch) -> Batch:
-    """The batch that lies in a block: tensors that share its memory, though none is a view of it to autograd."""
+    """Batch in a block of bytes: tensors that share its memory without being views for autograd."""
     found, start = [], 0
     for field in like:
         own = torch.empty(0, dtype=field.dtype, device=block.device)
@@ -51,7 +54,7 @@ def fields(block: torch.Tensor, like: Batch) -> Batch:
 
 
 class Feed:
-    """Where the model reads its batch, and the pinned memory that this is filled from."""
+    """Device memory that the model reads its batch from, and pinned host copies to fill it."""
 
     def __init__(self, items: int, device: str):
         batches = [random_batch(items, BATCH) for _ in range(BATCHES)]
@@ -60,12 +63,12 @@ class Feed:
         self.batch = fields(self.place, batches[0])
 
     def fill(self, step: int):
-        """Brings a step's batch in."""
+        """Copies the batch of a step to the device."""
         self.place.copy_(self.hosts[step % BATCHES], non_blocking=True)
 
 
 class Graph:
-    """Work on the GPU that is recorded at its fourth call and played from then on, into the tensors that it then returned."""
+    """CUDA graph of a function: captured at its fourth call, replayed into the same tensors after."""
 
     def __init__(self, work):
         self.work, self.calls, self.stream = work, 0, torch.cuda.Stream()
@@ -88,7 +91,7 @@ class Graph:
 
 
 class Trial:
-    """A model in training, one way."""
+    """A model in training with one launch method."""
 
     def __init__(self, args: argparse.Namespace, case: tuple[str, str, int], mode: str, way: str):
         encoder, method, items = case
@@ -112,7 +115,7 @@ class Trial:
         self.peak_mb = (torch.cuda.max_memory_allocated() - base) / 2**20
 
     def compiled(self, work):
-        """As this way runs it."""
+        """The function as this launch method runs it."""
         match self.way:
             case "eager":
                 return work
@@ -122,12 +125,12 @@ class Trial:
                 return torch.compile(work)
 
     def begin(self):
-        """What `reduce-overhead` returned before may be overwritten."""
+        """Marks a step, so that `reduce-overhead` may overwrite tensors that it returned before."""
         if self.way == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()
 
     def update(self, turn: tuple) -> torch.Tensor:
-        """An update on the batch in place; its loss."""
+        """One update on the batch in device memory; returns its loss."""
         self.adam.zero_grad()
         loss = self.loss(self.feed.batch, *turn)
         loss.backward()
@@ -135,7 +138,7 @@ class Trial:
         return loss.detach()
 
     def step(self) -> torch.Tensor:
-        """A step from its batch at the host on; its loss."""
+        """One step including the copy of its batch; returns its loss."""
         turn = self.model.turn(self.taken)
         self.feed.fill(self.taken)
         self.begin()
@@ -150,7 +153,7 @@ class Trial:
         return loss
 
     def steps(self, count: int) -> dict:
-        """Times of some steps after three more that are not timed."""
+        """Times of some steps after three warm-up steps."""
         self.model.train()
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 4)]
         for mark in marks:
@@ -161,7 +164,7 @@ class Trial:
         return {"step_ms_median": statistics.median(times), "step_ms_min": min(times), "loss": loss.item()}
 
     def rank(self):
-        """A batch ranked from the host to the host."""
+        """Ranks a batch from host memory to host memory."""
         self.feed.fill(0)
         if self.ranker is None:
             ranker = self.compiled(rank)
@@ -174,7 +177,7 @@ class Trial:
         torch.cuda.synchronize()
 
     def figures(self, count: int) -> dict:
-        """Of training and of ranking."""
+        """Figures of training and ranking."""
         torch.backends.cudnn.benchmark = self.is_best
         trained = self.steps(count)
         self.model.eval()
@@ -184,13 +187,13 @@ class Trial:
 
 
 class Trials:
-    """The trials of the case that was timed last, ready to be timed again."""
+    """The trials of the last case, kept compiled for the next round."""
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.case, self.trials = args, None, {}
 
     def time(self, case: tuple[str, str, int]) -> list[dict]:
-        """A line for each mode."""
+        """One line for each mode."""
         if case != self.case:
             self.trials.clear()
             gc.collect()
@@ -204,7 +207,7 @@ class Trials:
         return lines
 
     def line(self, mode: str) -> dict:
-        """The figures of a mode's fastest way; ranking has its own fastest."""
+        """Figures of a mode's fastest launch method, chosen separately for training and ranking."""
         ways = [figures for way in WAYS[mode] if (figures := self.figures(mode, way))]
         fastest = min(ways, key=lambda way: way["step_ms_median"])
         ranked = min(way["rank_ms_median"] for way in ways)
@@ -214,7 +217,7 @@ class Trials:
         return {**case, **settings, **fastest, "rank_ms_median": ranked}
 
     def figures(self, mode: str, way: str) -> dict | None:
-        """Of a way; `None` if PyTorch refuses it, as not every version has every CUDA graph."""
+        """Figures of a launch method; `None` if this version of PyTorch does not support it."""
         try:
             if (mode, way) not in self.trials:
                 self.trials[mode, way] = None
@@ -230,7 +233,7 @@ class Trials:
 
 
 def run(args: argparse.Namespace):
-    """Times every case that the flags name, or that the input asks for; an empty line ends each answer."""
+    """Times all cases of the flags or of the input; an empty line ends the output of each."""
     import torch._inductor.config  # what a CPU's process holds is measured: it imports nothing needlessly
 
     torch.set_num_threads(args.threads)

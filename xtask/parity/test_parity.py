@@ -1,4 +1,4 @@
-"""Checks of this folder's own code: `python -m unittest` in it."""
+"""Tests of this directory's code: `python -m unittest` in it."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def write_safetensors(path: Path, **arrays: np.ndarray):
 
 
 def dataset(sessions: list[list[tuple[int, int, int]]]) -> Sessions:
-    """From sessions of (item, kind, split)."""
+    """Dataset of sessions given as (item, kind, split)."""
     events = np.array([event for session in sessions for event in session])
     offsets = np.cumsum([0] + [len(session) for session in sessions]).astype(np.uint64)
     with tempfile.TemporaryDirectory() as name:
@@ -51,7 +51,7 @@ def mixed(count: int = 40) -> Sessions:
 
 
 class Data(unittest.TestCase):
-    def test_a_batch_in_one_block_is_the_same_batch(self):
+    def test_batch_survives_a_round_trip_through_bytes(self):
         first, second = random_batch(ITEMS, 16), random_batch(ITEMS, 16)
         place = block(first).clone()
         batch = fields(place, first)
@@ -60,7 +60,7 @@ class Data(unittest.TestCase):
             self.assertEqual(field.dtype, expected.dtype)
             self.assertTrue(torch.equal(field, expected))
 
-    def test_windows_and_next_states(self):
+    def test_windows_and_next_states_match_by_hand(self):
         batch = dataset([[(i, 0, 0) for i in range(12)], [(20, 1, 0), (21, 0, 0)]]).batch(np.array([0, 1, 11, 12]))
         self.assertEqual(batch.items[0].tolist(), [ITEMS] * WINDOW)
         self.assertEqual(batch.items[1].tolist(), [0] + [ITEMS] * (WINDOW - 1))
@@ -72,13 +72,13 @@ class Data(unittest.TestCase):
         self.assertEqual(batch.targets.tolist(), [0, 1, 11, 20])
         self.assertEqual(batch.ended.tolist(), [False, False, True, False])
 
-    def test_returns_over_their_mean(self):
+    def test_prompts_are_returns_over_their_mean(self):
         # Returns 1.4 .4 .2 and .4 .2 in training; the validation session is in no mean.
         data = dataset([[(1, 1, 0), (2, 0, 0), (3, 0, 0)], [(4, 0, 0), (5, 0, 0)], [(6, 1, 1)]])
         np.testing.assert_allclose(data.mean[:4], [0.9, 0.3, 0.2, 0.0])
         np.testing.assert_allclose(data.prompts[:5], [1.4 / 0.9, 0.4 / 0.3, 1.0, 0.4 / 0.9, 0.2 / 0.3])
 
-    def test_what_is_held_out_of_a_session_is_neither_earned_nor_next(self):
+    def test_held_out_events_are_no_reward_and_no_next_state(self):
         data = dataset([[(1, 0, 0), (2, 0, 0), (3, 1, 1), (4, 1, 2)]])
         np.testing.assert_allclose(data.mean[:3], [0.4, 0.2, 0.0])
         self.assertEqual(data.ended.tolist(), [False, True, True, True])
@@ -99,7 +99,7 @@ class Models(unittest.TestCase):
                     with self.subTest(encoder=encoder, method=method, name=name):
                         self.assertGreater(parameter.grad.abs().max().item(), least)
 
-    def test_what_is_in_the_padding_does_not_matter(self):
+    def test_padding_content_does_not_change_the_state(self):
         batch = mixed().batch(np.arange(200))
         rows = batch.items[:, 0] != ITEMS  # an empty state is one pad, on purpose
         for name, encoder in ENCODERS.items():
@@ -111,7 +111,7 @@ class Models(unittest.TestCase):
             with self.subTest(encoder=name):
                 torch.testing.assert_close(before[rows], after[rows])
 
-    def test_later_items_do_not_reach_a_causal_state(self):
+    def test_later_items_do_not_change_a_causal_state(self):
         items = torch.randint(ITEMS, (20, WINDOW))
         lengths = torch.arange(20) % (WINDOW - 1) + 1
         changed = torch.where(torch.arange(WINDOW) < lengths[:, None], items, (items + 1) % ITEMS)
@@ -120,7 +120,7 @@ class Models(unittest.TestCase):
             with self.subTest(encoder=name):
                 torch.testing.assert_close(model(items, lengths), model(changed, lengths))
 
-    def test_the_gru_is_equation_8(self):
+    def test_gru_matches_equation_8(self):
         model = ENCODERS["gru"](ITEMS)
         items = torch.tensor([[3, 4] + [ITEMS] * (WINDOW - 2)])
         w, u, c, b = model.inputs, model.gates, model.candidate, model.bias
@@ -130,7 +130,7 @@ class Models(unittest.TestCase):
             state = (1 - z) * state + z * torch.tanh(w[128:] @ x + c @ (g * state) + b[128:])
         torch.testing.assert_close(model(items, torch.tensor([2]))[0], state)
 
-    def test_the_target_of_double_q_learning(self):
+    def test_double_q_target_matches_by_hand(self):
         batch = mixed().batch(np.arange(200))
         model = build("sqn", "caser", ITEMS)
         state = [net.encoder(batch.next_items, batch.next_lengths) for net in model.networks]
@@ -139,7 +139,7 @@ class Models(unittest.TestCase):
             worth = 0.0 if batch.ended[row] else theirs[row, mine[row].argmax()].item()
             self.assertAlmostEqual(target, batch.rewards[row].item() + 0.5 * worth, places=5)
 
-    def test_the_loss_falls(self):
+    def test_loss_decreases(self):
         batch = mixed().batch(np.arange(200))
         for encoder in ENCODERS:
             for method in METHODS:
@@ -156,7 +156,7 @@ class Models(unittest.TestCase):
                 with self.subTest(encoder=encoder, method=method):
                     self.assertLess(losses[-1], 0.9 * losses[0])
 
-    def test_the_prompt_reaches_the_scores(self):
+    def test_prompt_changes_the_scores(self):
         batch = mixed().batch(np.arange(20))
         model = build("prl", "gru", ITEMS).eval()
         with torch.no_grad():
@@ -167,7 +167,7 @@ class Models(unittest.TestCase):
 
 
 class Metrics(unittest.TestCase):
-    def test_ranks_by_brute_force(self):
+    def test_ranks_match_brute_force(self):
         scores = torch.randint(8, (50, ITEMS)).float()  # full of ties
         targets = torch.randint(ITEMS, (50,))
         for row, rank in enumerate(ranks(scores, targets).tolist()):
@@ -178,7 +178,7 @@ class Metrics(unittest.TestCase):
         with self.assertRaises(ValueError):
             ranks(torch.tensor([[0.0, math.nan]]), torch.tensor([0]))
 
-    def test_metrics_by_hand(self):
+    def test_metrics_match_by_hand(self):
         result = summary(np.array([1, 3, 6, 21, 2]), np.array([0, 0, 0, 0, 1]))
         click = result["click"]
         self.assertEqual([click[f"HR@{k}"][0] for k in (5, 10, 20)], [0.5, 0.75, 0.75])
@@ -187,7 +187,7 @@ class Metrics(unittest.TestCase):
         self.assertEqual((result["purchase"]["count"], result["purchase"]["HR@5"][0]), (1, 1.0))
         self.assertEqual(summary(np.array([1]), np.array([0]))["purchase"], {"count": 0})
 
-    def test_wilson(self):
+    def test_wilson_interval_matches_reference(self):
         low, high = wilson(10, 100)  # the textbook's .0552 and .1744
         self.assertAlmostEqual(low, 0.05523, places=5)
         self.assertAlmostEqual(high, 0.17437, places=5)

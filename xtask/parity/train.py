@@ -1,4 +1,4 @@
-"""Trains one model on a prepared dataset, keeps its best validation, tests that once: one JSON object."""
+"""Trains one model on a prepared dataset and tests its best validation once; prints one JSON object."""
 
 import argparse
 import copy
@@ -47,12 +47,12 @@ def evaluate(model: nn.Module, sessions: Sessions, split: int) -> dict:
 
 
 def quality(val: dict) -> float:
-    """What a checkpoint is chosen by: purchase HR@5, or click HR@5 where nothing was bought."""
+    """Selection metric of a checkpoint: purchase HR@5, or click HR@5 without purchases."""
     return (val["purchase"] if val["purchase"]["count"] else val["click"])["HR@5"][0]
 
 
 class Trainer:
-    """A model, its optimiser and the rows it draws from."""
+    """A model, its optimiser and its training examples."""
 
     def __init__(self, model: nn.Module, sessions: Sessions, lr: float, seed: int):
         self.model, self.sessions = model, sessions
@@ -60,7 +60,7 @@ class Trainer:
         self.rows, self.draws = sessions.rows(TRAIN), np.random.default_rng(seed)
 
     def step(self, step: int) -> float:
-        """One update on fresh rows; its loss."""
+        """One update on a random batch; returns its loss."""
         batch = self.sessions.batch(self.draws.choice(self.rows, BATCH))
         loss = self.model(batch, *self.model.turn(step))
         self.optimiser.zero_grad()
@@ -70,7 +70,7 @@ class Trainer:
 
 
 def train(args: argparse.Namespace) -> dict:
-    """Runs the steps, validates every so many, tests the best; the result to be printed."""
+    """Trains with validations every `eval_every` steps and tests the best checkpoint."""
     sessions = Sessions(args.data)
     model = build(args.method, args.encoder, sessions.item_num, args.warmup)
     trainer = Trainer(model, sessions, args.lr, args.seed)

@@ -1,24 +1,23 @@
-//! The project's own chores, as `cargo xtask <task>`. Each task is a file; this one only names them.
+//! Chores of this repository, as `cargo xtask TASK`: one file per task. Nothing of it ships.
 
-mod bench;
 mod ci;
-mod pack;
+mod cuda_emulator;
+mod dist;
+mod forward;
+mod package;
 mod programs;
 mod reliability;
-mod reproduce;
-mod stand_in;
 mod tidy;
-mod timed;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use prl_experiments::Workspace;
 
-/// The project's own chores.
+/// Chores of this repository.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Args {
@@ -28,30 +27,36 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// The paper's tables, from raw logs or synthetic stand-ins
-    Reproduce(reproduce::Args),
-    /// How the runs of `reproduce` stand: done, running, queued, failed
-    Status(reproduce::Args),
+    /// The paper's tables, from raw logs or synthetic ones
+    Reproduce(forward::Args),
+    /// State of the runs of `reproduce`: done, running, queued, failed
+    Status(forward::Args),
     /// One task of a cluster's job array
     #[command(hide = true)]
-    Perform(reproduce::Args),
-    /// Speed, memory and growth: training steps, evaluation, preparation
-    Bench(Box<bench::Args>),
-    /// One folder for a machine with a GPU but neither Rust nor network: programs, data, and a script that starts them
-    Pack(pack::Args),
-    /// The tests that need a GPU, on a CPU in its place (needs x86-64 Linux, a CUDA toolkit, a C++ compiler)
-    StandIn,
-    /// What is promised of data and runs, tried: kills, failing and full disks, fuzzed readers, memory
+    Perform(forward::Args),
+    /// Speed, memory and growth: training steps, evaluation, preparation, serving
+    Bench(forward::Args),
+    /// A directory with programs and data for a machine that has a GPU but neither Rust nor a
+    /// network
+    #[command(alias = "pack")]
+    Dist(dist::Args),
+    /// The GPU tests on a CPU (needs x86-64 Linux, a CUDA toolkit and a C++ compiler)
+    #[command(alias = "stand-in")]
+    CudaEmulator,
+    /// Tests of the guarantees for data and runs: kills, failing and full disks, fuzzed readers,
+    /// memory
     Reliability(reliability::Args),
-    /// Formatting, lints, docs, tidy and every test: what a change must pass
+    /// All checks of a change: format, lints, docs, tidy and every test
     Ci,
-    /// Checks of the repository itself: arrows between crates, module docs, links, file lengths
+    /// Package the libraries that other programs use, and build them from their archives
+    Package(package::Args),
+    /// Repository rules: dependencies between crates, module docs, links, file lengths, copied
+    /// numbers
     Tidy(tidy::Args),
 }
 
 fn main() -> ExitCode {
-    let task = Args::parse().task;
-    match find_workspace().and_then(|()| perform(task)) {
+    match perform(Args::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -62,33 +67,26 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<()> {
     match task {
-        Task::Reproduce(args) => reproduce::run("reproduce", &args),
-        Task::Status(args) => reproduce::run("status", &args),
-        Task::Perform(args) => reproduce::run("perform", &args),
-        Task::Bench(args) => bench::run(*args),
-        Task::Pack(args) => pack::run(&args),
-        Task::StandIn => stand_in::run(),
+        Task::Reproduce(args) => forward::reproduce("reproduce", &args),
+        Task::Status(args) => forward::reproduce("status", &args),
+        Task::Perform(args) => forward::reproduce("perform", &args),
+        Task::Bench(args) => forward::bench(&args),
+        Task::Dist(args) => dist::run(&args),
+        Task::CudaEmulator => cuda_emulator::run(),
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
+        Task::Package(args) => package::run(&args),
         Task::Tidy(args) => tidy::run(&args),
     }
 }
 
-/// Workspace of this process; set once, at the start.
-static WORKSPACE: OnceLock<Workspace> = OnceLock::new();
-
-fn find_workspace() -> Result<()> {
-    let workspace = Workspace::find()?;
-    WORKSPACE.get_or_init(|| workspace);
-    Ok(())
-}
-
-/// The repository or bundle that the tasks work in.
+/// This repository, in which every task works.
 fn workspace() -> &'static Workspace {
-    WORKSPACE.get_or_init(Workspace::repository)
+    static WORKSPACE: LazyLock<Workspace> = LazyLock::new(Workspace::repository);
+    &WORKSPACE
 }
 
-/// Root directory of the [`workspace`].
+/// Root directory of this repository.
 fn root() -> &'static Path {
     &workspace().root
 }
@@ -98,7 +96,16 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_is_consistent() {
         super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn former_task_names_are_accepted() {
+        let command = super::Args::command();
+        for (former, name) in [("pack", "dist"), ("stand-in", "cuda-emulator")] {
+            let found = command.find_subcommand(former).unwrap();
+            assert_eq!(found.get_name(), name);
+        }
     }
 }

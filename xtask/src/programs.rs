@@ -1,4 +1,4 @@
-//! Programs of this repository that the tasks run, built by cargo or taken from the bundle.
+//! Programs of this repository that the chores build and run.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,19 +13,8 @@ pub fn cargo() -> Command {
     programs::cargo(workspace())
 }
 
-/// Path of the `prl` binary for a device, built in release.
-///
-/// # Errors
-/// If it does not build.
-pub fn prl(device: &str) -> Result<PathBuf> {
-    programs::prl(workspace(), device)
-}
-
 /// Builds programs in one call of cargo and returns their paths, see [`programs::build`].
-///
-/// # Errors
-/// If they do not build, or the bundle lacks one.
-pub fn build<const N: usize>(
+fn build<const N: usize>(
     packages: &[&str],
     names: [&str; N],
     device: &str,
@@ -63,23 +52,16 @@ pub fn step_speed(device: &str) -> Result<PathBuf> {
     Ok(bench)
 }
 
-/// The program that runs and reports the experiments.
+/// The programs that run and report the experiments and the benches.
 ///
 /// # Errors
-/// If it does not build.
-pub fn prl_reproduce() -> Result<PathBuf> {
-    let names = ["prl-reproduce"];
-    let [program] = build(&["--package", "prl-report"], names, "cpu")?;
-    Ok(program)
-}
-
-/// This program.
-///
-/// # Errors
-/// If it does not build.
-pub fn xtask() -> Result<PathBuf> {
-    let [xtask] = build(&["--package", "xtask"], ["xtask"], "cpu")?;
-    Ok(xtask)
+/// If they do not build.
+pub fn prl_reproduce_and_bench() -> Result<[PathBuf; 2]> {
+    build(
+        &["--package", "prl-report", "--package", "prl-bench"],
+        ["prl-reproduce", "prl-bench"],
+        "cpu",
+    )
 }
 
 /// Names of the test programs that need a GPU: operations and training.

@@ -12,16 +12,20 @@ mod text;
 
 use std::fmt;
 use std::fs;
+use std::io::{self, Write};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::root;
 
+pub use arrows::dependencies;
+
 /// Flags of `tidy`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print counts of prose and density per crate, beside candle-nn's and ripgrep's; always exits with 0
+    /// Print counts of prose and density per crate, beside candle-nn's and ripgrep's; always exits
+    /// with 0
     #[arg(long)]
     style: bool,
     /// With --style: print every counted place instead of the table
@@ -61,8 +65,8 @@ impl Finding {
         }
     }
 
-    /// The same as a warning if a condition holds.
-    fn as_warning_if(self, is_warning: bool) -> Self {
+    /// This finding as a warning if a condition holds.
+    fn with_warning(self, is_warning: bool) -> Self {
         Self { is_warning, ..self }
     }
 }
@@ -78,13 +82,16 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Prints the findings, or the style counts if they are asked for.
+/// Prints the findings, or the style counts with `--style`.
 ///
 /// # Errors
 /// If a finding is no warning.
 pub fn run(args: &Args) -> Result<()> {
     if args.style {
-        style::print(&text_files(&tracked_paths()?)?, &args.folders, args.places);
+        let files = text_files(&tracked_paths()?)?;
+        let report = style::report(&files, &args.folders, args.places);
+        // Nothing fails here, not even a pipe that `head` closes.
+        _ = io::stdout().write_all(report.as_bytes());
         return Ok(());
     }
     check()
@@ -177,7 +184,7 @@ mod tests {
             finding.to_string(),
             "a/b.rs:3: no module doc; open with `//!`"
         );
-        let warning = finding.as_warning_if(true).to_string();
+        let warning = finding.with_warning(true).to_string();
         assert!(warning.starts_with("a/b.rs:3: warning: "), "{warning}");
     }
 }

@@ -139,5 +139,5 @@ fn test(
                 .map(|(&kind, rank)| Case { kind, rank }),
         );
     }
-    Ok(Scores::new(&cases, config.rewards)?)
+    Ok(Scores::of(&cases, config.rewards)?)
 }

@@ -1,21 +1,24 @@
-//! Disks that fill: a training on a file system of its own, which is too small at first, at every place of its course.
+//! Failing and full disks: every n-th storage operation fails (by the tests of `prl-train`), and a
+//! training runs on file systems of growing size that are too small for it.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::row::{Promise, Row};
-use super::runs::{Runs, same_end};
-use super::suites;
+use super::promise::{Promise, Trial};
+use super::runs::{Runs, is_same_result};
+use super::test_suites;
 
-/// KiB of the smallest disk and of the step to the next one.
-const FIRST: u64 = 24;
-const STEP: u64 = 8;
+/// Size of the smallest disk in KiB.
+const FIRST_KIB: u64 = 24;
+/// Growth from one disk to the next in KiB.
+const STEP_KIB: u64 = 8;
 
-/// On a disk of $1 KiB at $2: the call that follows must fail; with room, it must succeed. The run is copied to $3.
+/// Runs a command on a disk of $1 KiB mounted at $2, where it must fail, and again after growing the
+/// disk, where it must succeed. The run is copied to $3.
 const SCRIPT: &str = r#"
 size=$1; disk=$2; copy=$3; shift 3
 mount -t tmpfs -o size="${size}k" none "$disk" || exit 90
@@ -27,118 +30,102 @@ cp -r "$disk/run" "$copy" || exit 90
 [ $full = yes ] || exit 10
 [ $had = yes ] || exit 11
 "#;
+/// Exit code of [`SCRIPT`]: as promised, a checkpoint was on the full disk.
+const WITH_CHECKPOINT: i32 = 0;
+/// Exit code: the disk was large enough.
+const LARGE_ENOUGH: i32 = 10;
+/// Exit code: as promised, without a checkpoint on the full disk.
+const WITHOUT_CHECKPOINT: i32 = 11;
+/// Exit code: the system gives users no file system of their own.
+const NO_DISK: i32 = 90;
 
-/// Fails each operation (by the test of that name), and fills disks where the system lets a user have one.
-pub fn run(runs: &Runs) -> Result<Vec<Row>> {
-    let said = suites::said("prl-train", "faults")?;
-    let count = |what: &str| {
-        said.iter()
-            .find(|line| line.starts_with(what))
-            .and_then(|line| line.split(' ').nth(1)?.parse().ok())
-    };
-    let [faults, damage] = ["faults", "damage"].map(|what| count(what).unwrap_or(0));
-    ensure!(
-        faults > 0 && damage > 0,
-        "the test of faults does not say how often it tried"
-    );
-    let kinds = said
-        .iter()
-        .find_map(|line| line.splitn(3, ' ').nth(2))
-        .unwrap_or_default();
+/// Tests failing operations, damaged files and full disks.
+pub fn run(runs: &Runs) -> Result<Vec<Trial>> {
+    let marked = test_suites::marked_lines("prl-train", "faults")?;
+    let mut faults = None;
+    let mut damage = None;
+    for line in &marked {
+        match line.split_once(' ') {
+            Some(("faults", rest)) => faults = rest.split_once(' '),
+            Some(("damage", rest)) => damage = Some(rest),
+            _ => {}
+        }
+    }
+    let (faults, kinds) = faults.context("the tests of faults print no count of faults")?;
+    let damage = damage.context("the tests of faults print no count of damaged files")?;
     let kinds: Value = serde_json::from_str(kinds)?;
-    let kinds: Vec<String> = kinds
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(kind, n)| format!("{n} {kind}"))
-        .collect();
-    let row = |tried: String, times, lost| Row {
-        promise: Promise::Whole,
-        tried,
-        times,
-        lost,
-    };
-    let failed = format!(
-        "the n-th operation of a training on the disk fails, or is its last, for every n ({}); then it goes on to the same end",
-        kinds.join(", ")
-    );
-    let mut rows = vec![row(failed, faults, 0)];
-    rows.push(row(
-        "a file of a run cut short, longer, one bit flipped, or another's: refused by its name"
-            .into(),
-        damage,
-        0,
-    ));
-    rows.push(full(runs)?);
-    Ok(rows)
+    let mut counts = Vec::new();
+    for (kind, n) in kinds.as_object().into_iter().flatten() {
+        counts.push(format!("{n} {kind}"));
+    }
+    Ok(vec![
+        Trial::new(
+            Promise::Atomic,
+            format!(
+                "the n-th storage operation of a training fails, or the process ends there, for every \
+                 n ({}); resumed, it gives the same result",
+                counts.join(", ")
+            ),
+            faults.parse()?,
+            0,
+        ),
+        Trial::new(
+            Promise::Atomic,
+            "a file of a run truncated, extended, with one bit flipped, or of another run: refused by \
+             name",
+            damage.parse()?,
+            0,
+        ),
+        run_on_full_disks(runs)?,
+    ])
 }
 
-fn full(runs: &Runs) -> Result<Row> {
-    let (whole, disk, copy) = (runs.path("whole"), runs.path("disk"), runs.path("copy"));
-    _ = fs::remove_dir_all(&whole);
+fn run_on_full_disks(runs: &Runs) -> Result<Trial> {
+    let (reference, disk, copy) = (runs.path("whole"), runs.path("disk"), runs.path("copy"));
+    runs.remove(&reference)?;
     fs::create_dir_all(&disk)?;
-    runs.done(&mut runs.train("gru", "prl", &whole))?;
-    let (mut times, mut had, mut lost) = (0, 0, 0);
-    for size in (FIRST..).step_by(STEP as usize) {
-        _ = fs::remove_dir_all(&copy);
-        let code = on_disk(
-            size,
-            &disk,
-            &copy,
-            &runs.train("gru", "prl", &disk.join("run")),
-        )?;
-        if code == 90 && times == 0 {
-            let tried =
-                "a disk that fills: not tried, this system gives no file system to a user".into();
-            return Ok(Row {
-                promise: Promise::Whole,
-                tried,
-                times: 0,
-                lost: 0,
-            });
+    runs.complete(&mut runs.train("gru", "prl", &reference))?;
+    let train = runs.train("gru", "prl", &disk.join("run"));
+    let (mut times, mut with_checkpoint, mut lost) = (0, 0, 0);
+    let mut size = FIRST_KIB;
+    loop {
+        runs.remove(&copy)?;
+        let code = run_on_disk(size, &disk, &copy, &train);
+        if code == NO_DISK {
+            ensure!(times == 0, "failed to mount a disk of {size} KiB");
+            let tried = "full disks: not tried, this system lets users mount no file system";
+            return Ok(Trial::new(Promise::Atomic, tried, 0, 0));
         }
-        ensure!(code != 90, "a disk of {size} KiB cannot be had");
-        if code == 10 {
+        if code == LARGE_ENOUGH {
             break;
         }
         times += 1;
-        had += u64::from(code == 0);
-        lost += u64::from(code == 91 || !same_end(&whole, &copy)?);
+        with_checkpoint += u64::from(code == WITH_CHECKPOINT);
+        let is_expected = [WITH_CHECKPOINT, WITHOUT_CHECKPOINT].contains(&code);
+        lost += u64::from(!is_expected || !is_same_result(&reference, &copy)?);
+        size += STEP_KIB;
     }
     let tried = format!(
-        "a disk that fills, of {FIRST} KiB and more: the error is loud, and with room the run goes on to the same end ({had} had \
-         a checkpoint before)"
+        "full disks of {FIRST_KIB} KiB and more: the run fails with an error, and resumed with more \
+         space gives the same result ({with_checkpoint} had a checkpoint before)"
     );
-    Ok(Row {
-        promise: Promise::Whole,
-        tried,
-        times,
-        lost,
-    })
+    Ok(Trial::new(Promise::Atomic, tried, times, lost))
 }
 
-/// How the script ended: 0 and 11 as it should, with and without a checkpoint before; 10 if the disk was large enough.
-fn on_disk(size: u64, disk: &Path, copy: &Path, train: &Command) -> Result<i32> {
+/// Exit code of [`SCRIPT`] in a user namespace of its own.
+fn run_on_disk(size: u64, disk: &Path, copy: &Path, train: &Command) -> i32 {
     let mut shell = Command::new("unshare");
-    shell.args([
-        "--user",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        SCRIPT,
-        "sh",
-        &size.to_string(),
-    ]);
-    shell
-        .arg(disk)
-        .arg(copy)
-        .arg(train.get_program())
-        .args(train.get_args());
+    shell.args(["--user", "--map-root-user", "--mount"]);
+    shell.args(["sh", "-c", SCRIPT, "sh", &size.to_string()]);
+    shell.arg(disk).arg(copy);
+    shell.arg(train.get_program()).args(train.get_args());
     let status = shell
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    Ok(status.ok().and_then(|status| status.code()).unwrap_or(90))
+    match status {
+        Ok(status) => status.code().unwrap_or(NO_DISK),
+        Err(_) => NO_DISK,
+    }
 }

@@ -1,103 +1,93 @@
-//! Trainings killed at moments all over their course, and begun again until they end: as one that was never stopped.
+//! Trainings killed at times spread over their whole course and resumed until they finish, compared
+//! with an uninterrupted one.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-
-use super::row::{Promise, Row};
-use super::runs::{Runs, is_unfinished, same_end};
 use prl_experiments::matrix::{ENCODERS, METHODS};
 
-/// The fractional parts of its multiples lie evenly wherever one stops: moments of a run's course, never the same ones.
+use super::promise::{Promise, Trial};
+use super::runs::{Runs, has_unfinished_files, is_same_result};
+
+/// Golden ratio: the fractional parts of its multiples are spread evenly however many are taken, so
+/// that kills hit all phases of a run.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
+/// Kills after which a single run counts as never finishing.
+const MAX_ATTEMPTS: u32 = 1000;
 
 #[derive(Default)]
 struct Tally {
     kills: u64,
-    /// Kills while something was being written.
-    writing: u64,
+    /// Kills while a file was being written.
+    while_writing: u64,
+    /// Runs compared with an uninterrupted one.
     compared: u64,
+    /// Of these, runs that differ.
     lost: u64,
 }
 
-/// Kills each encoder under each method so often.
-pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Row>> {
-    let mut all = Tally::default();
-    let methods: Vec<&str> = METHODS
-        .iter()
-        .filter(|method| method.trains())
-        .map(|method| method.name)
-        .collect();
-    for (encoder, &method) in ENCODERS
-        .iter()
-        .flat_map(|e| methods.iter().map(move |m| (e.name, m)))
-    {
-        let mut one = Tally {
-            kills: all.kills,
-            ..Tally::default()
-        };
-        kill(runs, encoder, method, all.kills + kills, &mut one)?;
-        eprintln!(
-            "{encoder} {method}: {} compared, {} lost",
-            one.compared, one.lost
-        );
-        all = Tally {
-            kills: one.kills,
-            writing: all.writing + one.writing,
-            compared: all.compared + one.compared,
-            lost: all.lost + one.lost,
-        };
+/// Kills each encoder under each method this often.
+pub fn run(runs: &Runs, kills: u64) -> Result<Vec<Trial>> {
+    let mut tally = Tally::default();
+    let mut methods = 0;
+    for method in METHODS.iter().filter(|method| method.trains()) {
+        methods += 1;
+        for encoder in &ENCODERS {
+            let until = tally.kills + kills;
+            kill(runs, encoder.name, method.name, until, &mut tally)?;
+            eprintln!(
+                "{} {}: {} compared and {} lost so far",
+                encoder.name, method.name, tally.compared, tally.lost
+            );
+        }
     }
     let tried = format!(
-        "SIGKILL while training, {} encoders x {} methods: {} kills ({} while a file was being written) in {} runs, each \
-         compared with one never stopped: weights, moments, metrics",
+        "SIGKILL while training, {} encoders x {methods} methods: {} kills ({} while a file was being \
+         written) in {} runs, each compared with an uninterrupted one: weights, moments, metrics",
         ENCODERS.len(),
-        methods.len(),
-        all.kills,
-        all.writing,
-        all.compared
+        tally.kills,
+        tally.while_writing,
+        tally.compared
     );
-    Ok(vec![Row {
-        promise: Promise::Resume,
+    Ok(vec![Trial::new(
+        Promise::Resume,
         tried,
-        times: all.kills,
-        lost: all.lost,
-    }])
+        tally.kills,
+        tally.lost,
+    )])
 }
 
+/// Runs one encoder and method with kills until the tally has `until` of them.
 fn kill(runs: &Runs, encoder: &str, method: &str, until: u64, tally: &mut Tally) -> Result<()> {
-    let (whole, killed) = (runs.path("whole"), runs.path("killed"));
-    _ = fs::remove_dir_all(&whole);
-    let begun = Instant::now();
-    runs.done(&mut runs.train(encoder, method, &whole))?;
-    let course = begun.elapsed().as_secs_f64();
+    let (reference, killed) = (runs.path("whole"), runs.path("killed"));
+    runs.remove(&reference)?;
+    let start = Instant::now();
+    runs.complete(&mut runs.train(encoder, method, &reference))?;
+    let duration = start.elapsed().as_secs_f64();
     while tally.kills < until {
-        _ = fs::remove_dir_all(&killed);
-        for attempt in 0_u32.. {
-            ensure!(attempt < 1000, "{encoder} {method} never ends");
-            let mut child = runs.begin(&mut runs.train(encoder, method, &killed))?;
-            // A machine that became slower meanwhile must get to its end all the same.
-            let patience = 1.1 + 0.1 * f64::from(attempt);
-            sleep(Duration::from_secs_f64(
-                patience * course * (tally.kills as f64 * GOLDEN).fract(),
-            ));
-            let ended = child.try_wait()?;
-            if let Some(status) = ended {
+        runs.remove(&killed)?;
+        for attempt in 0.. {
+            ensure!(attempt < MAX_ATTEMPTS, "{encoder} {method} never finishes");
+            let mut child = runs.spawn(&mut runs.train(encoder, method, &killed))?;
+            // Longer with each attempt, so that a run finishes even if the machine became slower.
+            let stretch = 1.1 + 0.1 * f64::from(attempt);
+            let fraction = (tally.kills as f64 * GOLDEN).fract();
+            sleep(Duration::from_secs_f64(stretch * duration * fraction));
+            if let Some(status) = child.try_wait()? {
                 ensure!(
                     status.success(),
-                    "{encoder} {method} was killed and does not go on: {status}"
+                    "{encoder} {method} failed to resume after a kill: {status}"
                 );
                 break;
             }
             child.kill()?;
             child.wait()?;
             tally.kills += 1;
-            tally.writing += u64::from(is_unfinished(&killed));
+            tally.while_writing += u64::from(has_unfinished_files(&killed));
         }
         tally.compared += 1;
-        tally.lost += u64::from(!same_end(&whole, &killed)?);
+        tally.lost += u64::from(!is_same_result(&reference, &killed)?);
     }
     Ok(())
 }

@@ -1,103 +1,95 @@
-//! Memory watched: flat over thirty epochs of training, and within the stated bound in preparing a log.
+//! Memory: constant over thirty epochs of training, and within the documented bound of `prl prepare`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use prl_bench::measure::{self, Memory, memory_mb};
+use serde_json::Value;
 
-use super::row::{Promise, Row};
+use super::promise::{Promise, Trial};
 use super::runs::Runs;
-use crate::timed::{self, Memory, memory_mb};
 
 const EPOCHS: u64 = 30;
-/// Growth that is the allocator's own, in MB.
+/// Epochs in which caches and pools reach their size.
+const WARM_UP_EPOCHS: f64 = 2.0;
+/// Growth in MB that is attributed to the allocator.
 const SLACK_MB: f64 = 8.0;
-/// The stated bound of `prl prepare`: so many MB, and so many bytes for each byte of the log as text.
+/// Documented bound of `prl prepare`: constant part in MB.
 const BASE_MB: f64 = 400.0;
-const SHARE: f64 = 1.0;
-/// Bytes of text that RC15's format takes for a session of `prl synth`, about.
+/// Documented bound of `prl prepare`: bytes per byte of the log as text.
+const BYTES_PER_BYTE: f64 = 1.0;
+/// Bytes of text per session of `prl synth` in RC15's format, approximately.
 const BYTES_PER_SESSION: u64 = 270;
 
-/// Watches both.
-pub fn run(runs: &Runs, log: u64) -> Result<Vec<Row>> {
-    let mut rows = vec![training(runs)?];
-    for (like, bytes) in [("rc15", log / 10), ("rc15", log), ("retailrocket", 0)] {
-        rows.push(prepare(runs, like, bytes)?);
-    }
-    Ok(rows)
+/// Tests both bounds.
+pub fn run(runs: &Runs, log: u64) -> Result<Vec<Trial>> {
+    Ok(vec![
+        training(runs)?,
+        prepare(runs, "rc15", Some(log / 10))?,
+        prepare(runs, "rc15", Some(log))?,
+        prepare(runs, "retailrocket", None)?,
+    ])
 }
 
-fn training(runs: &Runs) -> Result<Row> {
+fn training(runs: &Runs) -> Result<Trial> {
     let out = runs.path("epochs");
-    let mut train = runs.prl([
-        "train",
-        "--epochs",
-        "30",
-        "--encoder",
-        "gru",
-        "--method",
-        "prl",
-        "--batch-size",
-        "16",
-    ]);
+    let mut train = runs.prl(&["train", "--encoder", "gru", "--method", "prl"]);
+    train.args(["--epochs", &EPOCHS.to_string(), "--batch-size", "16"]);
     train
         .args(["--eval-every", "100", "--data"])
-        .arg(runs.data())
-        .arg("--out")
-        .arg(&out);
-    let mut child = runs.begin(&mut train)?;
-    // The first two epochs fill what is kept.
+        .arg(runs.data());
+    let mut child = runs.spawn(train.arg("--out").arg(&out))?;
     let (mut early, mut late) = (0.0_f64, 0.0_f64);
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        let (epoch, mb) = (epoch(&out), memory_mb(&child, Memory::Now).unwrap_or(0.0));
-        if epoch < 2.0 {
-            early = early.max(mb)
+        let mb = memory_mb(&child, Memory::Now).unwrap_or(0.0);
+        if last_epoch(&out) < WARM_UP_EPOCHS {
+            early = early.max(mb);
         } else {
-            late = late.max(mb)
+            late = late.max(mb);
         }
         sleep(Duration::from_millis(5));
     };
     ensure!(
         status.success() && late > 0.0,
-        "the training that was watched failed"
+        "the watched training failed: {status}"
     );
     let tried = format!(
-        "resident memory in {EPOCHS} epochs of training, looked at every 5 ms: {early:.1} MB at most in the first two, {late:.1} \
-         MB after"
+        "resident memory in {EPOCHS} epochs of training, read every 5 ms: at most {early:.1} MB in the \
+         first two, {late:.1} MB after"
     );
-    Ok(Row {
-        promise: Promise::Limits,
+    let is_exceeded = late > early + SLACK_MB;
+    Ok(Trial::new(
+        Promise::Limits,
         tried,
-        times: 1,
-        lost: u64::from(late > early + SLACK_MB),
-    })
+        1,
+        u64::from(is_exceeded),
+    ))
 }
 
-/// How far a training has come, in epochs.
-fn epoch(run: &Path) -> f64 {
+/// Epoch of a training's last validation; 0 before the first.
+fn last_epoch(run: &Path) -> f64 {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let last = text
-        .lines()
-        .last()
-        .and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    last.and_then(|line| line["epoch"].as_f64()).unwrap_or(0.0)
+    let last = text.lines().last().unwrap_or_default();
+    let last: Value = serde_json::from_str(last).unwrap_or_default();
+    last["epoch"].as_f64().unwrap_or(0.0)
 }
 
-/// Prepares a log of about so many bytes, or of the public one's size.
-fn prepare(runs: &Runs, like: &str, bytes: u64) -> Result<Row> {
+/// Prepares a synthetic log of about this many bytes, or of the public log's size.
+fn prepare(runs: &Runs, like: &str, bytes: Option<u64>) -> Result<Trial> {
     let (raw, out) = (runs.path("log"), runs.path("log-prepared"));
-    let mut synth = runs.prl(["synth", "--like", like, "--out"]);
+    let mut synth = runs.prl(&["synth", "--like", like, "--out"]);
     synth.arg(&raw);
-    if bytes > 0 {
-        synth.args(["--sessions", &(bytes / BYTES_PER_SESSION).to_string()]);
+    if let Some(bytes) = bytes {
+        let sessions = bytes / BYTES_PER_SESSION;
+        synth.args(["--sessions", &sessions.to_string()]);
     }
-    runs.done(&mut synth)?;
-    let mut prepare = runs.prl(["prepare", "--source", like, "--json"]);
+    runs.complete(&mut synth)?;
     let files: &[(&str, &str)] = match like {
         "rc15" => &[
             ("--clicks", "yoochoose-clicks.dat"),
@@ -105,33 +97,28 @@ fn prepare(runs: &Runs, like: &str, bytes: u64) -> Result<Row> {
         ],
         _ => &[("--input", "events.csv")],
     };
-    let paths: Vec<(&str, PathBuf)> = files
-        .iter()
-        .map(|(flag, file)| (*flag, raw.join(file)))
-        .collect();
-    let sizes = paths
-        .iter()
-        .map(|(_, path)| Ok(fs::metadata(path)?.len()))
-        .collect::<Result<Vec<u64>>>()?;
-    paths
-        .iter()
-        .for_each(|(flag, path)| _ = prepare.arg(flag).arg(path));
-    let done = timed::run(prepare.arg("--out").arg(&out))?;
-    let peak = done
+    let mut prepare = runs.prl(&["prepare", "--source", like, "--json"]);
+    let mut text_mb = 0.0;
+    for (flag, file) in files {
+        let path = raw.join(file);
+        text_mb += fs::metadata(&path)?.len() as f64 / 1e6;
+        prepare.arg(flag).arg(path);
+    }
+    let measured = measure::run(prepare.arg("--out").arg(&out))?;
+    let peak = measured
         .peak_mb
-        .context("this system does not say how much memory a process holds")?;
-    let text = sizes.iter().sum::<u64>() as f64 / 1e6;
-    let bound = BASE_MB + SHARE * text;
+        .context("this system does not report the peak memory of a process")?;
+    let bound = BASE_MB + BYTES_PER_BYTE * text_mb;
     fs::remove_dir_all(raw)?;
     fs::remove_dir_all(out)?;
     let tried = format!(
-        "`prl prepare` of {text:.0} MB of text ({like}'s format): {peak:.0} MB at most, of {bound:.0} allowed ({BASE_MB:.0} MB and \
-         {SHARE} bytes a byte)"
+        "`prl prepare` of {text_mb:.0} MB of text ({like}'s format): at most {peak:.0} MB of {bound:.0} \
+         allowed ({BASE_MB:.0} MB and {BYTES_PER_BYTE} bytes a byte)"
     );
-    Ok(Row {
-        promise: Promise::Limits,
+    Ok(Trial::new(
+        Promise::Limits,
         tried,
-        times: 1,
-        lost: u64::from(peak > bound),
-    })
+        1,
+        u64::from(peak > bound),
+    ))
 }

@@ -1,5 +1,6 @@
-//! Small runs of the binary, on a small dataset that it makes up, and when two of them ended alike.
+//! Small runs of the `prl` binary on a small synthetic dataset, and the comparison of two results.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,94 +10,66 @@ use serde_json::Value;
 
 use crate::{programs, root};
 
-/// The binaries, and a folder to work in.
+/// The binaries and a working directory.
 pub struct Runs {
-    /// The binary.
+    /// Path of `prl`.
     pub prl: PathBuf,
-    /// The smoke of the fuzz targets.
+    /// Path of the fuzz smoke test.
     pub smoke: PathBuf,
     dir: PathBuf,
 }
 
 impl Runs {
-    /// Builds the binaries and makes the dataset. `PRL_BIN` and `PRL_SMOKE` name binaries that are built already.
+    /// Builds the binaries, or takes those that `PRL_BIN` and `PRL_SMOKE` name; then prepares the
+    /// dataset.
     pub fn new() -> Result<Self> {
-        let [prl, smoke] = match (std::env::var_os("PRL_BIN"), std::env::var_os("PRL_SMOKE")) {
-            (Some(prl), Some(smoke)) => [prl, smoke].map(PathBuf::from),
+        let [prl, smoke] = match (env::var_os("PRL_BIN"), env::var_os("PRL_SMOKE")) {
+            (Some(prl), Some(smoke)) => [prl.into(), smoke.into()],
             _ => programs::prl_and_smoke()?,
         };
         let dir = root().join("target/reliability");
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
-        fs::create_dir_all(&dir)?;
         let runs = Self { prl, smoke, dir };
+        runs.remove(&runs.dir)?;
+        fs::create_dir_all(&runs.dir)?;
         let raw = runs.path("raw");
-        runs.done(
-            runs.prl(["synth", "--like", "tiny", "--sessions", "400", "--out"])
-                .arg(&raw),
-        )?;
-        let events = raw.join("events.csv");
-        runs.done(
-            runs.prl(["prepare", "--source", "retailrocket", "--input"])
-                .arg(events)
-                .arg("--out")
-                .arg(runs.data()),
-        )?;
+        let mut synth = runs.prl(&["synth", "--like", "tiny", "--sessions", "400", "--out"]);
+        runs.complete(synth.arg(&raw))?;
+        let mut prepare = runs.prl(&["prepare", "--source", "retailrocket", "--input"]);
+        prepare.arg(raw.join("events.csv"));
+        runs.complete(prepare.arg("--out").arg(runs.data()))?;
         Ok(runs)
     }
 
-    /// A path in the folder.
+    /// A path in the working directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The dataset.
+    /// The prepared dataset.
     pub fn data(&self) -> PathBuf {
         self.path("data")
     }
 
-    /// A call of the binary, quiet.
-    pub fn prl<const N: usize>(&self, args: [&str; N]) -> Command {
+    /// A command of `prl` without output.
+    pub fn prl(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.prl);
-        command
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.args(args).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
-    /// A small training that goes on where it is: a dozen steps, a checkpoint every two.
+    /// A training of a dozen steps with a checkpoint every two, resumed if the run exists.
     pub fn train(&self, encoder: &str, method: &str, out: &Path) -> Command {
-        let mut command = self.prl([
-            "train",
-            "--resume",
-            "--max-steps",
-            "12",
-            "--eval-every",
-            "2",
-            "--batch-size",
-            "16",
-        ]);
-        command.args([
-            "--dim",
-            "8",
-            "--window",
-            "5",
-            "--threads",
-            "2",
-            "--encoder",
-            encoder,
-            "--method",
-            method,
-        ]);
+        let mut command = self.prl(&["train", "--resume", "--encoder", encoder]);
+        command.args(["--method", method, "--dim", "8", "--window", "5"]);
+        command.args(["--max-steps", "12", "--eval-every", "2"]);
+        command.args(["--batch-size", "16", "--threads", "2"]);
         command.arg("--data").arg(self.data()).arg("--out").arg(out);
         command
     }
 
-    /// Runs a call that must succeed.
-    pub fn done(&self, command: &mut Command) -> Result<()> {
+    /// Runs a command that must succeed.
+    pub fn complete(&self, command: &mut Command) -> Result<()> {
         let status = command
             .status()
             .with_context(|| format!("failed to run {}", self.prl.display()))?;
@@ -104,45 +77,55 @@ impl Runs {
         Ok(())
     }
 
-    /// Begins a call.
-    pub fn begin(&self, command: &mut Command) -> Result<Child> {
+    /// Starts a command.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         command
             .spawn()
             .with_context(|| format!("failed to run {}", self.prl.display()))
     }
+
+    /// Removes a directory if it exists.
+    pub fn remove(&self, dir: &Path) -> Result<()> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)
+                .with_context(|| format!("failed to remove {}", dir.display()))?;
+        }
+        Ok(())
+    }
 }
 
-/// Whether two runs ended alike, to the bit: weights, moments, what was measured (times apart), and what is used.
-pub fn same_end(a: &Path, b: &Path) -> Result<bool> {
+/// Whether two runs have the same bits: weights, moments, metrics and manifest, times apart.
+pub fn is_same_result(a: &Path, b: &Path) -> Result<bool> {
     for file in ["best/weights", "checkpoint/weights", "checkpoint/moments"] {
-        let [a, b] = [a, b].map(|run| fs::read(run.join(format!("{file}.safetensors"))));
-        if a? != b? {
+        let file = format!("{file}.safetensors");
+        if fs::read(a.join(&file))? != fs::read(b.join(&file))? {
             return Ok(false);
         }
     }
-    Ok(measured(a)? == measured(b)?)
+    Ok(metrics_and_manifest(a)? == metrics_and_manifest(b)?)
 }
 
-/// Every line of what a run measured, and its manifest, without the times.
-fn measured(run: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(run.join("metrics.jsonl"))?
-        + &fs::read_to_string(run.join("manifest.json"))?;
-    let mut values: Vec<Value> = serde_json::Deserializer::from_str(&text)
-        .into_iter()
-        .collect::<Result<_, _>>()?;
-    for value in &mut values {
-        value
-            .as_object_mut()
-            .context("not an object")?
-            .remove("seconds");
+/// Each line of a run's metrics, and its manifest, without the times.
+fn metrics_and_manifest(run: &Path) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    for file in ["metrics.jsonl", "manifest.json"] {
+        let text = fs::read_to_string(run.join(file))?;
+        for value in serde_json::Deserializer::from_str(&text).into_iter() {
+            let mut value: Value = value?;
+            let object = value.as_object_mut().context("not a JSON object")?;
+            object.remove("seconds");
+            values.push(value);
+        }
     }
     Ok(values)
 }
 
-/// Whether a run directory holds something that was being written.
-pub fn is_unfinished(run: &Path) -> bool {
-    let entries = fs::read_dir(run).into_iter().flatten().flatten();
-    entries
-        .into_iter()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with(".staged"))
+/// Whether a run directory has a file or directory that was being written.
+pub fn has_unfinished_files(run: &Path) -> bool {
+    for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".staged") {
+            return true;
+        }
+    }
+    false
 }

@@ -10,21 +10,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("testkit", &["seed"]),
     ("fs", &[]),
-    ("kernels", &["seed"]),
     ("dataset", &["seed", "fs"]),
-    ("eval", &["seed", "dataset"]),
-    ("synth", &["seed"]),
-    ("data", &["seed", "fs", "dataset"]),
+    ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
     ("encoders", &["seed", "kernels", "nn"]),
     ("core", &["seed", "kernels", "nn"]),
+    ("eval", &["seed", "dataset"]),
+    ("synth", &["seed"]),
+    ("data", &["seed", "fs", "dataset"]),
     ("baselines", &["dataset"]),
     (
         "model",
         &[
             "seed",
-            "kernels",
             "dataset",
+            "kernels",
             "nn",
             "encoders",
             "core",
@@ -34,13 +34,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "runs",
         &[
-            "kernels",
-            "dataset",
             "fs",
-            "eval",
+            "dataset",
+            "kernels",
             "nn",
             "encoders",
             "core",
+            "eval",
             "baselines",
             "model",
         ],
@@ -49,43 +49,61 @@ const ARROWS: &[(&str, &[&str])] = &[
         "train",
         &[
             "seed",
-            "kernels",
-            "dataset",
             "fs",
-            "eval",
+            "dataset",
+            "kernels",
+            "nn",
+            "encoders",
             "core",
+            "eval",
             "baselines",
             "model",
             "runs",
         ],
     ),
-    ("engine", &["seed", "dataset", "core", "runs"]),
+    ("engine", &["seed", "fs", "dataset", "core", "runs"]),
     ("serve", &["seed", "dataset", "core", "engine"]),
     (
         "cli",
         &[
-            "seed", "kernels", "dataset", "fs", "eval", "synth", "data", "encoders", "core",
-            "model", "runs", "train", "engine", "serve",
+            "seed",
+            "fs",
+            "dataset",
+            "kernels",
+            "nn",
+            "encoders",
+            "core",
+            "eval",
+            "synth",
+            "data",
+            "baselines",
+            "model",
+            "runs",
+            "train",
+            "engine",
+            "serve",
         ],
     ),
-    ("experiments", &["dataset", "fs", "eval", "baselines"]),
-    (
-        "report",
-        &["dataset", "fs", "eval", "baselines", "experiments"],
-    ),
+    ("experiments", &["fs", "dataset", "eval", "baselines"]),
+    ("report", &["dataset", "eval", "baselines", "experiments"]),
+    ("bench", &["dataset", "experiments", "report"]),
     (
         "fuzz",
-        &["fs", "dataset", "data", "core", "runs", "train", "serve"],
+        &[
+            "fs", "dataset", "data", "core", "model", "runs", "train", "engine", "serve",
+        ],
     ),
-    ("xtask", &["dataset", "fs", "experiments", "report"]),
+    (
+        "xtask",
+        &["fs", "dataset", "experiments", "report", "bench"],
+    ),
 ];
 
-/// Crates that only the tests of a crate may use, beside its own arrows. `testkit` is allowed in
-/// the tests of every crate and nowhere else.
+/// Crates that the tests and examples of a crate may use beside those. Every crate's may use
+/// `testkit`.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
-    ("train", &["nn", "encoders"]),
-    ("engine", &["train"]),
-    ("serve", &["runs", "train"]),
+    ("engine", &["model", "train"]),
+    ("serve", &["model", "runs", "train"]),
 ];
 
 /// Prefixes of the large dependencies' names, with the only crates that may use them directly.
@@ -129,8 +147,6 @@ fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
         }
     };
     let mut findings = Vec::new();
-    let in_tests = TEST_ARROWS.iter().find(|(name, _)| *name == folder);
-    let in_tests = in_tests.map_or(&[][..], |(_, allowed)| *allowed);
     for (section, name) in dependencies(&manifest) {
         let mut lines = file.text.lines();
         let line = lines.position(|line| line.starts_with(&name)).unwrap_or(0) + 1;
@@ -138,10 +154,9 @@ fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
             let problem = format!("{folder} may not use {used}");
             findings.push(Finding::new(&file.path, line, problem, hint));
         };
-        let is_test = section == "dev-dependencies";
         if let Some(ours) = name.strip_prefix("prl-")
             && !allowed.contains(&ours)
-            && !(is_test && (ours == "testkit" || in_tests.contains(&ours)))
+            && !(section == "dev-dependencies" && may_test_with(folder, ours))
         {
             find(ours, "reverse the dependency or move the code");
         }
@@ -157,26 +172,33 @@ fn check_manifest(folder: &str, file: &File) -> Vec<Finding> {
     findings
 }
 
-/// Sections and names of all packages that a manifest depends on, on all platforms, in code, build
+/// Whether the tests of a crate may use another crate.
+fn may_test_with(folder: &str, ours: &str) -> bool {
+    let mut entries = TEST_ARROWS.iter();
+    let entry = entries.find(|(name, _)| *name == folder);
+    ours == "testkit" || entry.is_some_and(|(_, used)| used.contains(&ours))
+}
+
+/// Section and name of every package that a manifest depends on, on all platforms, in code, build
 /// scripts and tests.
-fn dependencies(manifest: &Table) -> Vec<(&'static str, String)> {
+pub fn dependencies(manifest: &Table) -> Vec<(&'static str, String)> {
     let mut tables = vec![manifest];
     if let Some(platforms) = manifest.get("target").and_then(Value::as_table) {
         tables.extend(platforms.values().filter_map(Value::as_table));
     }
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     for table in tables {
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            let Some(entries) = table.get(section).and_then(Value::as_table) else {
+            let Some(packages) = table.get(section).and_then(Value::as_table) else {
                 continue;
             };
-            for (key, value) in entries {
+            for (key, value) in packages {
                 let package = value.get("package").and_then(Value::as_str);
-                names.push((section, package.unwrap_or(key).to_owned()));
+                found.push((section, package.unwrap_or(key).to_owned()));
             }
         }
     }
-    names
+    found
 }
 
 #[cfg(test)]
@@ -270,6 +292,21 @@ mod tests {
         assert_eq!(
             found("[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n"),
             2
+        );
+    }
+
+    #[test]
+    fn tests_may_use_more_than_code() {
+        let in_tests =
+            "[dev-dependencies]\nprl-train.workspace = true\nprl-testkit.workspace = true\n";
+        assert!(found("engine", in_tests).is_empty());
+        assert_eq!(
+            found("engine", "[dependencies]\nprl-train.workspace = true\n").len(),
+            1
+        );
+        assert_eq!(
+            found("eval", "[dependencies]\nprl-testkit.workspace = true\n").len(),
+            1
         );
     }
 

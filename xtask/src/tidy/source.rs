@@ -63,7 +63,7 @@ fn check_length(file: &File, lines: usize) -> Option<Finding> {
     let line = if is_warning { MANY_LINES } else { MAX_LINES } + 1;
     let hint = format!("split it by topic: at most {MAX_LINES}");
     let finding = Finding::new(&file.path, line, format!("{lines} lines"), hint);
-    Some(finding.as_warning_if(is_warning))
+    Some(finding.with_warning(is_warning))
 }
 
 /// One finding for all comment lines that are too wide. An address cannot be wrapped.
@@ -77,7 +77,7 @@ fn check_comment_width(file: &File, lines: &[Line]) -> Option<Finding> {
     }
     let problem = format!("{} comment lines over {MAX_COLUMNS} columns", wide.len());
     let finding = Finding::new(&file.path, *wide.first()?, problem, "wrap them");
-    Some(finding.as_warning_if(!WIDE_COMMENTS_FAIL))
+    Some(finding.with_warning(!WIDE_COMMENTS_FAIL))
 }
 
 fn has_word(code: &str, word: &str) -> bool {

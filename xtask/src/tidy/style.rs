@@ -21,31 +21,33 @@ use std::collections::BTreeMap;
 use super::File;
 use measure::{Counts, Place};
 
-/// Prints the table for the files below some folders (all without any), with the references below;
-/// with `with_places` every place that was counted instead.
-pub fn print(files: &[File], folders: &[String], with_places: bool) {
+/// The table for the files below some folders (all without any), with the references below; with
+/// `with_places` every counted place instead.
+pub fn report(files: &[File], folders: &[String], with_places: bool) -> String {
     let (crates, places) = count(files, folders);
+    let mut text = String::new();
     if with_places {
         for place in places {
-            println!("{}:{}: {}", place.path, place.line, place.what);
+            text += &format!("{}:{}: {}\n", place.path, place.line, place.what);
         }
-        return;
+        return text;
     }
-    println!("{}", header());
     let mut all = Counts::default();
+    text += &header();
     for (name, counts) in &crates {
-        println!("{}", row(name, counts));
+        text += &row(name, counts);
         all.add(counts);
     }
-    println!("{}", row("all of these", &all));
+    text += &row("all of these", &all);
     match reference::count() {
         Ok(references) => {
             for (name, counts) in &references {
-                println!("{}", row(name, counts));
+                text += &row(name, counts);
             }
         }
-        Err(error) => println!("no reference crates: {error:#}"),
+        Err(error) => text += &format!("no reference crates: {error:#}\n"),
     }
+    text
 }
 
 /// Counts per crate, and every place that was counted.
@@ -81,7 +83,7 @@ fn is_below(path: &str, folder: &str) -> bool {
 
 fn header() -> String {
     format!(
-        "{:<22}{:>6}{:>7}{:>9}{:>10}{:>8}{:>10}{:>7}{:>5}{:>7}",
+        "{:<22}{:>6}{:>7}{:>9}{:>10}{:>8}{:>10}{:>7}{:>5}{:>7}\n",
         "", "docs", "odd %", "person.", "closures", "chains", "comments", "> 100", "p90", "code"
     )
 }
@@ -100,8 +102,8 @@ fn row(name: &str, counts: &Counts) -> String {
         counts.code_lines(),
     );
     match counts.unparsed_files {
-        0 => line,
-        n => format!("{line}  ({n} files not parsed)"),
+        0 => line + "\n",
+        n => format!("{line}  ({n} files not parsed)\n"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Counts of one Rust file. Closures, call chains and tests are found in its syntax tree, documentation
-//! and comments in its lines.
+//! Counts of one Rust file. Closures, call chains and tests are found in its syntax tree,
+//! documentation and comments in its lines.
 
 use std::ops::RangeInclusive;
 
@@ -32,7 +32,7 @@ pub struct Counts {
     pub odd_docs: usize,
     /// Words of documentation outside code.
     pub doc_words: usize,
-    /// Those of [`PERSONIFYING`].
+    /// Words of [`PERSONIFYING`] among them.
     pub personifying_words: usize,
     /// Closures outside tests.
     pub closures: usize,
@@ -55,7 +55,7 @@ pub struct Place {
     pub path: String,
     /// Line, from 1.
     pub line: usize,
-    /// What was counted there.
+    /// Description of the counted thing.
     pub what: String,
 }
 

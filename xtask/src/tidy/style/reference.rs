@@ -1,5 +1,5 @@
-//! The crates to compare with, from cargo's registry: candle-nn, and ripgrep with the crates that it
-//! publishes. What the registry lacks is fetched through a manifest under `target/`.
+//! The crates to compare with, from cargo's registry: candle-nn, and ripgrep with the crates that
+//! it publishes. What the registry lacks is fetched through a manifest under `target/`.
 
 use std::env;
 use std::fs;

@@ -1,4 +1,4 @@
-// candle's casts, as far as a training asks for them: its own file has those of all types, which need a GPU's compiler.
+// The casts of candle that training uses. candle's own file has the casts of all types and needs nvcc.
 #include "cuda_utils.cuh"
 
 #define CAST(From, To, name)                                                                                                  \

@@ -1,6 +1,7 @@
-// A CUDA driver, cuBLAS and cuRAND as far as candle asks for them, on a CPU: memory is memory, a launch runs its kernel's
-// threads in turn and returns when they have ended. What is not set holds NaN. With STAND_IN_REVERSED the threads of a block
-// take their turns the other way round, which no result may show. With STAND_IN_REPORT it says at its end what was launched.
+// The functions of the CUDA driver, cuBLAS and cuRAND that candle uses, on a CPU. Device memory is host memory; a launch runs
+// the threads of its grid one after another and returns when all have ended. Uninitialised memory holds NaN. With
+// EMULATOR_REVERSED the threads of a block run in reverse order, which must not change a result. With EMULATOR_REPORT the
+// number of launches of each kernel is printed at exit.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace stand_in {
+namespace emulator {
 struct Place {
     unsigned x, y, z;
 };
@@ -21,7 +22,7 @@ struct Kernel {
     void (*call)(void **, void *);
     void *kernel;
     long launches;
-    // Bytes that its blocks may share: what every GPU has room for, until it asks for more.
+    // Bytes of shared memory per block: the default of every GPU, until the kernel requests more.
     unsigned shared = 49152;
 };
 static const int MOST_SHARED = 232448;
@@ -33,16 +34,16 @@ static std::map<std::string, Kernel> &kernels() {
 
 void add(const char *name, void (*call)(void **, void *), void *kernel) {
     if (!kernels().emplace(name, Kernel{call, kernel, 0}).second) {
-        fprintf(stderr, "stand-in: two kernels are called %s\n", name);
+        fprintf(stderr, "emulator: two kernels are called %s\n", name);
         abort();
     }
 }
 
-// Leaves one stack for another; what the ABI says a call keeps is kept.
-extern "C" void stand_in_switch(void **from, void *to);
+// Switches from one stack to another; saves the registers that the ABI defines as callee-saved.
+extern "C" void emulator_switch(void **from, void *to);
 asm(R"(
-.globl stand_in_switch
-stand_in_switch:
+.globl emulator_switch
+emulator_switch:
     pushq %rbp
     pushq %rbx
     pushq %r12
@@ -81,17 +82,17 @@ static void begin() {
     running->call(given, running->kernel);
     coroutines[current].has_ended = true;
     void *never;
-    stand_in_switch(&never, scheduler);
+    emulator_switch(&never, scheduler);
     abort();
 }
 
 void barrier() {
     const size_t own = current;
-    stand_in_switch(&coroutines[own].top, scheduler);
+    emulator_switch(&coroutines[own].top, scheduler);
     thread = coroutines[own].place;
 }
 
-// Barriers for part of a block's threads. All go on in the same turn, as the threads of a warp have to.
+// Barriers for some of a block's threads. All continue in the same round, as the threads of a warp must.
 struct Meeting {
     unsigned arrived, held;
     size_t last;
@@ -137,7 +138,7 @@ static void prepare(Coroutine &coroutine, Place place) {
 }
 
 static void run_block() {
-    static const bool is_reversed = getenv("STAND_IN_REVERSED") != nullptr;
+    static const bool is_reversed = getenv("EMULATOR_REVERSED") != nullptr;
     const size_t n = (size_t)threads.x * threads.y * threads.z;
     while (coroutines.size() < n) {
         coroutines.push_back({static_cast<char *>(aligned_alloc(64, STACK)), nullptr, true, {}, 0});
@@ -153,7 +154,7 @@ static void run_block() {
             current = is_reversed ? n - 1 - turn : turn;
             if (coroutines[current].has_ended) continue;
             thread = coroutines[current].place;
-            stand_in_switch(&scheduler, coroutines[current].top);
+            emulator_switch(&scheduler, coroutines[current].top);
             left -= coroutines[current].has_ended;
         }
     }
@@ -164,7 +165,7 @@ static size_t bytes_in, bytes_out;
 
 struct Report {
     ~Report() {
-        if (getenv("STAND_IN_REPORT") == nullptr) return;
+        if (getenv("EMULATOR_REPORT") == nullptr) return;
         long launches = 0;
         for (const auto &[name, kernel] : kernels()) {
             launches += kernel.launches;
@@ -205,7 +206,7 @@ static int product(
 ) {
     products++;
     if (lda < (turned_a ? k : m) || ldb < (turned_b ? n : k) || ldc < m) {
-        fprintf(stderr, "stand-in: a product of %d, %d, %d with rows of %d, %d, %d\n", m, n, k, lda, ldb, ldc);
+        fprintf(stderr, "emulator: a product of %d, %d, %d with rows of %d, %d, %d\n", m, n, k, lda, ldb, ldc);
         return 7;
     }
     for (int j = 0; j < n; j++) {
@@ -221,16 +222,16 @@ static int product(
     }
     return 0;
 }
-}  // namespace stand_in
+}  // namespace emulator
 
-using namespace stand_in;
+using namespace emulator;
 
 extern "C" {
 int cuInit(unsigned) { return 0; }
 int cuDeviceGet(int *device, int ordinal) { return (*device = 0, ordinal == 0 ? 0 : 101); }
 int cuDeviceGetCount(int *n) { return (*n = 1, 0); }
 int cuDeviceGetName(char *name, int n, int) { return (snprintf(name, n, "a CPU in the place of a GPU"), 0); }
-// Compute capability 9.0, three multiprocessors, the memory of a block, and yes to everything else.
+// Compute capability 9.0, three multiprocessors, the shared memory of a block, and 1 for every other attribute.
 int cuDeviceGetAttribute(int *value, int which, int) {
     *value = which == 75 ? 9 : which == 76 ? 0 : which == 16 ? 3 : which == 97 ? MOST_SHARED : 1;
     return 0;
@@ -267,13 +268,13 @@ int cuMemsetD8Async(uint64_t at, unsigned char value, size_t n, void *) {
 }
 int cuModuleLoadData(void **module, const void *) { return (*module = &report, 0); }
 int cuModuleUnload(void *) { return 0; }
-int cuGetErrorName(int, const char **name) { return (*name = "an error of the stand-in", 0); }
+int cuGetErrorName(int, const char **name) { return (*name = "an error of the emulator", 0); }
 int cuGetErrorString(int, const char **text) { return (*text = "see what it wrote", 0); }
 
 int cuModuleGetFunction(void **function, void *, const char *name) {
     const auto found = kernels().find(name);
     if (found == kernels().end()) {
-        fprintf(stderr, "stand-in: there is no kernel %s\n", name);
+        fprintf(stderr, "emulator: there is no kernel %s\n", name);
         return 500;
     }
     *function = &found->second;
@@ -292,7 +293,7 @@ int cuLaunchKernel(
 ) {
     const unsigned room = static_cast<Kernel *>(function)->shared;
     if (!gx || !gy || !gz || !(bx * by * bz) || bx * by * bz > 1024 || bytes > room || gy > 65535 || gz > 65535) {
-        fprintf(stderr, "stand-in: a grid of %u, %u, %u blocks of %u, %u, %u threads, %u bytes\n", gx, gy, gz, bx, by, bz, bytes);
+        fprintf(stderr, "emulator: a grid of %u, %u, %u blocks of %u, %u, %u threads, %u bytes\n", gx, gy, gz, bx, by, bz, bytes);
         return 1;
     }
     const std::lock_guard<std::recursive_mutex> guard(one_launch);

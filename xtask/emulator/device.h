@@ -1,4 +1,4 @@
-// CUDA C++ as plain C++: a kernel is a function, and a thread of its grid a coroutine (driver.cpp) that a barrier suspends.
+// CUDA C++ as plain C++: a kernel is a function, and each thread of its grid a coroutine (driver.cpp) that a barrier suspends.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -31,7 +31,7 @@ using std::max;
 using std::min;
 using std::signbit;
 
-namespace stand_in {
+namespace emulator {
 struct Place {
     unsigned x, y, z;
 };
@@ -39,9 +39,9 @@ extern Place thread, block, threads, blocks;
 extern float *shared;
 void barrier();
 void meet(unsigned which, unsigned n);
-// What the thread of this number hands in when all of them do.
+// Exchanges a value between the threads of a block: returns the value of thread `from`.
 uint64_t swap(uint64_t own, unsigned from);
-// How many threads of the block hand in what is not zero.
+// Number of threads of the block whose value is not zero.
 int count(int own);
 void add(const char *name, void (*call)(void **arguments, void *kernel), void *kernel);
 
@@ -49,7 +49,7 @@ template <class... A, size_t... I> void apply(void (*kernel)(A...), void **argum
     kernel(*reinterpret_cast<std::remove_reference_t<A> *>(arguments[I])...);
 }
 
-// Makes a kernel known by its name.
+// Registers a kernel by its name.
 template <class... A> struct Kernel {
     Kernel(const char *name, void (*kernel)(A...)) {
         const auto call = [](void **arguments, void *kernel) {
@@ -65,29 +65,29 @@ template <class To, class From> To bits(From from) {
     memcpy(&to, &from, sizeof to);
     return to;
 }
-}  // namespace stand_in
+}  // namespace emulator
 
-#define threadIdx stand_in::thread
-#define blockIdx stand_in::block
-#define blockDim stand_in::threads
-#define gridDim stand_in::blocks
+#define threadIdx emulator::thread
+#define blockIdx emulator::block
+#define blockDim emulator::threads
+#define gridDim emulator::blocks
 #define warpSize 32
-#define SHARED(name) float *name = stand_in::shared
+#define SHARED(name) float *name = emulator::shared
 
-static inline void __syncthreads() { stand_in::barrier(); }
-static inline void meet(unsigned barrier, unsigned threads) { stand_in::meet(barrier, threads); }
-static inline int __syncthreads_count(int x) { return stand_in::count(x); }
-static inline float __uint_as_float(unsigned x) { return stand_in::bits<float>(x); }
-static inline unsigned __float_as_uint(float x) { return stand_in::bits<unsigned>(x); }
-static inline int __float_as_int(float x) { return stand_in::bits<int>(x); }
-static inline float __int_as_float(int x) { return stand_in::bits<float>(x); }
-static inline long long __double_as_longlong(double x) { return stand_in::bits<long long>(x); }
-static inline double __longlong_as_double(long long x) { return stand_in::bits<double>(x); }
+static inline void __syncthreads() { emulator::barrier(); }
+static inline void meet(unsigned barrier, unsigned threads) { emulator::meet(barrier, threads); }
+static inline int __syncthreads_count(int x) { return emulator::count(x); }
+static inline float __uint_as_float(unsigned x) { return emulator::bits<float>(x); }
+static inline unsigned __float_as_uint(float x) { return emulator::bits<unsigned>(x); }
+static inline int __float_as_int(float x) { return emulator::bits<int>(x); }
+static inline float __int_as_float(int x) { return emulator::bits<float>(x); }
+static inline long long __double_as_longlong(double x) { return emulator::bits<long long>(x); }
+static inline double __longlong_as_double(long long x) { return emulator::bits<double>(x); }
 template <class T> T __shfl_xor_sync(unsigned, T x, int mask, int = 32) {
-    const unsigned own = stand_in::thread.x;
+    const unsigned own = emulator::thread.x;
     uint64_t bits = 0;
     memcpy(&bits, &x, sizeof x);
-    bits = stand_in::swap(bits, (own & ~31u) | ((own ^ mask) & 31u));
+    bits = emulator::swap(bits, (own & ~31u) | ((own ^ mask) & 31u));
     memcpy(&x, &bits, sizeof x);
     return x;
 }

@@ -1,0 +1,79 @@
+//! `prl-bench`: speed, memory use and growth of the system. Every page names the machine that it
+//! was measured on. `cargo xtask bench` builds and runs it.
+
+mod growth;
+mod peers;
+mod prepare;
+mod programs;
+mod rounding;
+mod serve;
+mod steps;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use prl_experiments::Workspace;
+
+/// Benches; without a subcommand: training steps and ranking of each encoder and method.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
+    #[command(flatten)]
+    steps: steps::StepsArgs,
+}
+
+#[derive(clap::Subcommand)]
+enum Task {
+    /// Training steps in PyTorch, in turn with ours (installs PyTorch under target/)
+    Peers(peers::Args),
+    /// Preparation of raw logs in turn with pandas and polars; batch cutting; time to the first
+    /// step
+    Prepare(prepare::Args),
+    /// Time and memory against events, items, window length and hidden size
+    Growth(growth::Args),
+    /// Effect of `--bf16-head` on the metrics: runs with and without it on a prepared dataset
+    Rounding(rounding::Args),
+    /// Latency of a server at rising request rates, up to saturation
+    Serve(serve::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
+    let workspace = &Workspace::find()?;
+    match args.task {
+        None => steps::run(workspace, &args.steps),
+        Some(Task::Peers(args)) => peers::run(workspace, &args),
+        Some(Task::Prepare(args)) => prepare::run(workspace, &args),
+        Some(Task::Growth(args)) => growth::run(workspace, &args),
+        Some(Task::Rounding(args)) => rounding::run(workspace, &args),
+        Some(Task::Serve(args)) => serve::run(workspace, &args),
+    }
+}
+
+/// Default directory of the pages.
+fn results(workspace: &Workspace) -> PathBuf {
+    workspace.root.join("results/bench")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

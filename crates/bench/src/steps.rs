@@ -1,0 +1,297 @@
+//! `prl-bench`: milliseconds per training step and ranked events per second. Each case runs in a
+//! process of its own, so that its peak memory is its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use prl_bench::jsonl::{self, cell, number, text};
+use prl_bench::measure;
+use prl_experiments::{Machine, Workspace, write_file};
+use prl_report::markdown_table;
+use serde_json::Value;
+
+use crate::{programs, results};
+
+/// Flags of `prl-bench` without a subcommand.
+#[derive(clap::Args)]
+pub struct StepsArgs {
+    /// Threads
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Timed steps per case
+    #[arg(long, default_value_t = 30)]
+    steps: usize,
+    /// Encoders
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "gru,caser,nextitnet,sasrec"
+    )]
+    encoders: Vec<String>,
+    /// Methods
+    #[arg(long, value_delimiter = ',', default_value = "normal,prl,sqn,sac")]
+    methods: Vec<String>,
+    /// Catalogue sizes
+    #[arg(long, value_delimiter = ',', default_value = "26702,70852")]
+    items: Vec<usize>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Output directory [default: results/bench]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Model and size of one measurement.
+#[derive(Clone)]
+pub struct Case<'a> {
+    pub encoder: &'a str,
+    pub method: &'a str,
+    pub items: usize,
+    /// Window length.
+    pub window: usize,
+    /// Hidden size.
+    pub dim: usize,
+    /// Whether the operands of the output layer's products are rounded to bfloat16.
+    pub bf16_head: bool,
+}
+
+impl Default for Case<'_> {
+    /// GRU under cross-entropy at RC15's catalogue size and the protocol's window length and hidden
+    /// size.
+    fn default() -> Self {
+        Self {
+            encoder: "gru",
+            method: "normal",
+            items: 26_702,
+            window: 10,
+            dim: 64,
+            bf16_head: false,
+        }
+    }
+}
+
+/// The cases of all encoders and methods at one catalogue size.
+pub fn cases_of<'a>(encoders: &'a [String], methods: &'a [String], items: usize) -> Vec<Case<'a>> {
+    let mut cases = Vec::new();
+    for encoder in encoders {
+        for method in methods {
+            cases.push(Case {
+                encoder,
+                method,
+                items,
+                ..Case::default()
+            });
+        }
+    }
+    cases
+}
+
+/// Threads, timed steps and device of a measurement.
+pub struct Timing<'a> {
+    pub threads: usize,
+    pub steps: usize,
+    pub device: &'a str,
+}
+
+impl Case<'_> {
+    /// This case with the operands of the output layer in bfloat16.
+    pub fn with_bf16_head(&self) -> Self {
+        Self {
+            bf16_head: true,
+            ..self.clone()
+        }
+    }
+
+    /// Times the case in a process of its own; returns its output, one JSON object on a line.
+    ///
+    /// # Errors
+    /// If `step_speed` does not build or fails.
+    pub fn measure(&self, workspace: &Workspace, timing: &Timing<'_>) -> Result<String> {
+        let mut bench = Command::new(programs::step_speed(workspace, timing.device)?);
+        bench.arg("--json");
+        bench.args(["--encoders", self.encoder, "--methods", self.method]);
+        bench.args(["--device", timing.device]);
+        for (flag, n) in [
+            ("--items", self.items),
+            ("--window", self.window),
+            ("--dim", self.dim),
+            ("--threads", timing.threads),
+            ("--steps", timing.steps),
+        ] {
+            bench.args([flag, &n.to_string()]);
+        }
+        if self.bf16_head {
+            bench.arg("--bf16-head");
+        }
+        // candle's matrix product, the reference of the shares of peak, takes its number of threads
+        // from the environment.
+        bench.env("RAYON_NUM_THREADS", timing.threads.to_string());
+        Ok(measure::run(&mut bench)?.output)
+    }
+}
+
+/// Times all cases; writes the raw lines and a page.
+pub fn run(workspace: &Workspace, args: &StepsArgs) -> Result<()> {
+    let timing = Timing {
+        threads: args.threads,
+        steps: args.steps,
+        device: &args.device,
+    };
+    let mut raw = String::new();
+    for &items in &args.items {
+        for case in cases_of(&args.encoders, &args.methods, items) {
+            eprintln!("{} {}, {items} items", case.encoder, case.method);
+            raw += &case.measure(workspace, &timing)?;
+            if has_single_head(case.method) && args.device == "cpu" {
+                raw += &case.with_bf16_head().measure(workspace, &timing)?;
+            }
+        }
+    }
+    let out = args.out.clone().unwrap_or_else(|| results(workspace));
+    let is_cuda = args.device.starts_with("cuda");
+    let (lines_file, page_file) = if is_cuda {
+        ("cuda.jsonl", "cuda.md")
+    } else {
+        ("steps.jsonl", "README.md")
+    };
+    write_file(&out.join(lines_file), &raw)?;
+    let page = page(args, &jsonl::parse(&raw)?, &Machine::detect(workspace));
+    write_file(&out.join(page_file), &page)?;
+    println!("{page}");
+    Ok(())
+}
+
+fn page(args: &StepsArgs, lines: &[Value], machine: &Machine) -> String {
+    let mut peak = f64::NAN;
+    for line in lines {
+        peak = peak.max(number(&line["product_gflops"]));
+    }
+    let is_cuda = args.device.starts_with("cuda");
+    let columns = if is_cuda {
+        "The parts are of other steps, which wait for the GPU after each part. Host MB is the peak \
+         memory of the process without the GPU's."
+    } else {
+        "MB is the peak memory of the process. With a bf16 head (`--bf16-head`) the operands of the \
+         output layer's products are rounded to bfloat16 in training; its share is of the same fp32 \
+         product."
+    };
+    format!(
+        "# Training steps and ranking\n\n\
+         Batch 256, window length 10, hidden size 64, fp32, {} threads, device {}; median and minimum \
+         of {} steps, parts as means; each case in a process of its own. A plain product of two square \
+         matrices reached {peak:.0} GFLOP/s in this run; the shares are of that rate, the head's with \
+         three products counted, ranking's with one. x normal is relative to cross-entropy alone. \
+         {columns}\n\n{}\n{}",
+        args.threads,
+        args.device,
+        args.steps,
+        machine.to_markdown(),
+        table(lines, peak, is_cuda)
+    )
+}
+
+fn table(lines: &[Value], peak: f64, is_cuda: bool) -> String {
+    let header = [
+        "encoder",
+        "method",
+        "items",
+        "ms a step",
+        "least",
+        "x normal",
+        "encoder",
+        "head",
+        "backward",
+        "adam",
+        "head, share of peak",
+        "events/s ranked",
+        "ranking, share of peak",
+        if is_cuda { "host MB" } else { "MB" },
+    ];
+    // Median step of cross-entropy in fp32 by encoder and catalogue size.
+    let mut normal: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for line in lines {
+        if line["bf16_head"] != true && line["method"] == "normal" {
+            let key = (text(&line["encoder"]), text(&line["items"]));
+            normal.insert(key, number(&line["step_ms_median"]));
+        }
+    }
+    let mut rows = Vec::new();
+    for line in lines {
+        let key = (text(&line["encoder"]), text(&line["items"]));
+        let normal = normal.get(&key).copied().unwrap_or(f64::NAN);
+        rows.push(row(line, normal, peak, is_cuda));
+    }
+    markdown_table(&header, 2, &rows)
+}
+
+/// Cells of a line; `normal` is the median step of the same size under cross-entropy.
+fn row(line: &Value, normal: f64, peak: f64, is_cuda: bool) -> Vec<String> {
+    // A step on a GPU takes about a millisecond, so it is printed to the microsecond.
+    let decimals = if is_cuda { 3 } else { 1 };
+    let mut method = text(&line["method"]);
+    let head = if has_single_head(&method) {
+        number(&line["head_gflops"]) / peak
+    } else {
+        f64::NAN
+    };
+    if line["bf16_head"] == true {
+        method += ", bf16 head";
+    }
+    let mut cells = vec![text(&line["encoder"]), method, text(&line["items"])];
+    for key in ["step_ms_median", "step_ms_min"] {
+        cells.push(cell(number(&line[key]), decimals));
+    }
+    cells.push(cell(number(&line["step_ms_median"]) / normal, 2));
+    for key in ["encoder_ms", "head_ms", "backward_ms", "adam_ms"] {
+        cells.push(cell(number(&line[key]), decimals));
+    }
+    cells.push(cell(head, 2));
+    cells.push(cell(number(&line["eval_events_per_s"]), 0));
+    cells.push(cell(number(&line["eval_gflops"]) / peak, 2));
+    cells.push(cell(number(&line["peak_rss_mb"]), 0));
+    cells
+}
+
+/// Whether the output layer's step is the three products alone; SQN and SAC have a second head.
+fn has_single_head(method: &str) -> bool {
+    !["sqn", "sac"].contains(&method)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ratios_are_within_one_catalogue_size() {
+        let line = |method: &str, items: u64, ms: f64| {
+            json!({"encoder": "gru", "method": method, "items": items, "step_ms_median": ms,
+                   "head_gflops": 150.0, "eval_gflops": 100.0})
+        };
+        let lines = [
+            line("normal", 10, 4.0),
+            line("sqn", 10, 6.0),
+            line("sqn", 20, 9.0),
+        ];
+        let cpu = table(&lines, 200.0, false);
+        let rows: Vec<&str> = cpu.lines().skip(2).collect();
+        assert_eq!(
+            rows[0],
+            "| gru | normal | 10 | 4.0 | - | 1.00 | - | - | - | - | 0.75 | - | 0.50 | - |"
+        );
+        assert_eq!(
+            rows[1],
+            "| gru | sqn | 10 | 6.0 | - | 1.50 | - | - | - | - | - | - | 0.50 | - |"
+        );
+        assert!(
+            rows[2].starts_with("| gru | sqn | 20 | 9.0 | - | - |"),
+            "{}",
+            rows[2]
+        );
+        assert!(table(&lines, 200.0, true).contains("| gru | normal | 10 | 4.000 | - | 1.00 |"));
+    }
+}
