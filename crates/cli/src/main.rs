@@ -52,7 +52,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("PRL_LOG").unwrap_or_else(|_| "info".into());
     let colours = std::io::stderr().is_terminal();

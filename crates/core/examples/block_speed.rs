@@ -12,7 +12,7 @@ const WIDTH: usize = 64;
 const LAPS: usize = 101;
 
 fn main() -> Result<()> {
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     let threads = std::env::args()
         .nth(1)
         .and_then(|n| n.parse().ok())

@@ -7,8 +7,8 @@
 
 use candle_core::{Result, Tensor, bail};
 use prl_nn::{
-    ForwardCtx, Init, LayerNorm, Linear, Part, Pattern, Scope, Share, Shares, Spans, add,
-    attention, blend, take,
+    AttentionLayout, ForwardCtx, Init, LayerNorm, Linear, RowWeights, Scope, SeqOffsets,
+    WeightedRow, WeightedTable, add, attention, blend, take,
 };
 use serde::{Deserialize, Serialize};
 
@@ -200,7 +200,7 @@ impl PromptBlock {
                     layers,
                     &token(&stack, STATE)?,
                     &stack,
-                    Spans::new(vec![TOKENS; batch]),
+                    SeqOffsets::new(vec![TOKENS; batch]),
                     pass,
                 )?
             }
@@ -209,8 +209,8 @@ impl PromptBlock {
                     bail!("the encoder has no outputs to attend to")
                 };
                 let query = pass.dropout(state.state, rate)?;
-                let spans = Spans::new(state.lengths.iter().map(|&n| n as usize));
-                let valid = take(outputs, &spans.places(outputs.dim(1)?))?;
+                let spans = SeqOffsets::new(state.lengths.iter().map(|&n| n as usize));
+                let valid = take(outputs, &spans.padded_indices(outputs.dim(1)?))?;
                 self.attend(layers, &query, &valid, spans, pass)?
             }
             Mix::Mean(tokens) => stack(tokens)?.reshape((batch, TOKENS, width))?.mean(1)?,
@@ -230,18 +230,18 @@ impl PromptBlock {
         layers: &Attention,
         state: &Tensor,
         keys: &Tensor,
-        spans: Spans,
+        spans: SeqOffsets,
         pass: &ForwardCtx,
     ) -> Result<Tensor> {
         let normed = layers.norm.forward(state)?;
         let q = layers.query.forward(&normed)?;
         let (k, v) = (layers.key.forward(keys)?, layers.value.forward(keys)?);
-        let pattern = Pattern {
-            queries: Spans::new(vec![1; spans.windows()]),
-            keys: spans,
+        let pattern = AttentionLayout {
+            q_offsets: SeqOffsets::new(vec![1; spans.windows()]),
+            k_offsets: spans,
             causal: false,
         };
-        let mask = pass.mask(pattern.weights(), self.config.dropout);
+        let mask = pass.mask(pattern.num_scores(), self.config.dropout);
         let carried = if self.config.residual == ResidualInput::Normalized {
             &normed
         } else {
@@ -286,15 +286,18 @@ impl Tokens {
         if prompts.returns.len() != batch || prompts.steps.len() != batch {
             bail!("{batch} states need as many returns and steps, not {prompts:?}");
         }
-        let whole = |of: u32| Share { of, weight: 1.0 };
+        let whole = |of: u32| WeightedRow {
+            row: of,
+            weight: 1.0,
+        };
         let parts = vec![
-            Part {
+            WeightedTable {
                 table: state,
-                shares: tokens(STATE, (0..batch as u32).map(whole)),
+                rows: tokens(STATE, (0..batch as u32).map(whole)),
             },
-            Part {
+            WeightedTable {
                 table: self.reward.table(),
-                shares: tokens(
+                rows: tokens(
                     REWARD,
                     prompts
                         .returns
@@ -302,9 +305,9 @@ impl Tokens {
                         .map(|&value| self.reward.share(value)),
                 ),
             },
-            Part {
+            WeightedTable {
                 table: &self.step,
-                shares: tokens(
+                rows: tokens(
                     STEP,
                     prompts.steps.iter().map(|&step| whole(step.min(last))),
                 ),
@@ -315,8 +318,8 @@ impl Tokens {
 }
 
 /// Shares of one token of each stack.
-fn tokens(which: usize, shares: impl Iterator<Item = Share>) -> Shares {
-    Shares::These(
+fn tokens(which: usize, shares: impl Iterator<Item = WeightedRow>) -> RowWeights {
+    RowWeights::Gathered(
         shares
             .flat_map(|share| (0..TOKENS).map(move |token| (token == which).then_some(share)))
             .collect(),

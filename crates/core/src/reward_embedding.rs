@@ -1,7 +1,7 @@
 //! How a return becomes a token of the prompt (Eq. 9, and the alternative the paper names beside it).
 
 use candle_core::{Result, Tensor};
-use prl_nn::{Init, Scope, Share};
+use prl_nn::{Init, Scope, WeightedRow};
 use serde::{Deserialize, Serialize};
 
 /// Bins of a discretised return; the last holds everything above.
@@ -43,14 +43,14 @@ impl RewardEmbedding {
     }
 
     /// What of them the token of a return is.
-    pub(crate) fn share(&self, value: f64) -> Share {
+    pub(crate) fn share(&self, value: f64) -> WeightedRow {
         match self.code {
-            RewardCode::Linear => Share {
-                of: 0,
+            RewardCode::Linear => WeightedRow {
+                row: 0,
                 weight: value,
             },
-            RewardCode::Binned => Share {
-                of: bin(value),
+            RewardCode::Binned => WeightedRow {
+                row: bin(value),
                 weight: 1.0,
             },
         }
@@ -65,7 +65,7 @@ fn bin(value: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{RewardCode, RewardEmbedding, Share, bin};
+    use super::{RewardCode, RewardEmbedding, WeightedRow, bin};
     use candle_core::{DType, Device};
     use prl_nn::Params;
 
@@ -89,7 +89,7 @@ mod tests {
                 .to_vec2::<f64>()
                 .unwrap();
             [1.0, 1.1, 2.0].map(|value| {
-                let Share { of, weight } = embedding.share(value);
+                let WeightedRow { row: of, weight } = embedding.share(value);
                 table[of as usize]
                     .iter()
                     .map(|x| weight * x)

@@ -17,7 +17,7 @@ fn main() -> Result<()> {
         .nth(1)
         .and_then(|n| n.parse().ok())
         .unwrap_or(2);
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()

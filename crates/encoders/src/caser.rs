@@ -5,7 +5,7 @@
 //! past a row's length count as zero. The user embedding of the paper is not there, nor has dropout an effect in that code.
 
 use candle_core::{D, Result, Tensor, bail};
-use prl_kernels::filters::filters;
+use prl_kernels::ops::caser_conv::caser_conv;
 use prl_kernels::runs_on;
 use prl_nn::{ForwardCtx, Init, Scope, relu};
 
@@ -106,7 +106,7 @@ impl SessionEncoder for Caser {
     fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
         windows.spans()?;
         if runs_on(windows.x) {
-            filters(
+            caser_conv(
                 windows.x,
                 &self.horizontal,
                 &self.vertical,

@@ -2,7 +2,7 @@
 //! after the last valid position. The reset gate's bias begins at 1, the update gate's as [`Shape`] says, the candidate's at 0.
 
 use candle_core::{Result, Tensor};
-use prl_kernels::gru::gru;
+use prl_kernels::ops::gru::gru;
 use prl_kernels::runs_on;
 use prl_nn::{ForwardCtx, Init, Scope};
 

@@ -14,7 +14,7 @@ mod nextitnet;
 mod sasrec;
 
 use candle_core::{Result, Tensor, bail};
-use prl_nn::{ForwardCtx, Scope, Spans};
+use prl_nn::{ForwardCtx, Scope, SeqOffsets};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "caser")]
@@ -36,7 +36,7 @@ pub struct PaddedBatch<'a> {
 
 impl PaddedBatch<'_> {
     /// Where each window's rows lie when the padding is left out. An error if a length is none.
-    pub fn spans(&self) -> Result<Spans> {
+    pub fn spans(&self) -> Result<SeqOffsets> {
         let (batch, length, _) = self.x.dims3()?;
         if self.lengths.len() != batch
             || self.lengths.iter().any(|&n| n == 0 || n as usize > length)
@@ -46,12 +46,12 @@ impl PaddedBatch<'_> {
                 self.lengths
             );
         }
-        Ok(Spans::new(self.lengths.iter().map(|&n| n as usize)))
+        Ok(SeqOffsets::new(self.lengths.iter().map(|&n| n as usize)))
     }
 
     /// The embedded items without the padding: `[rows, d]`.
-    pub fn rows(&self, spans: &Spans) -> Result<Tensor> {
-        prl_nn::take(self.x, &spans.places(self.x.dim(1)?))
+    pub fn rows(&self, spans: &SeqOffsets) -> Result<Tensor> {
+        prl_nn::take(self.x, &spans.padded_indices(self.x.dim(1)?))
     }
 }
 

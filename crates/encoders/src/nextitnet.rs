@@ -8,9 +8,9 @@
 //! rows, at the end one a window.
 
 use candle_core::{Result, Tensor};
-use prl_kernels::residual::{Convolution, residual};
+use prl_kernels::ops::nextitnet_block::{CausalConv, nextitnet_block};
 use prl_kernels::runs_on;
-use prl_nn::{ForwardCtx, Init, Scope, Spans, layer_norm, relu};
+use prl_nn::{ForwardCtx, Init, Scope, SeqOffsets, layer_norm, relu};
 
 use crate::{PaddedBatch, SessionEncoder, Shape};
 
@@ -32,18 +32,18 @@ struct Block {
     /// `[2 (3 d + 3), d]`: the first half's taps, oldest first, each `[d in, d out]`; bias, and scale and shift of the layer
     /// norm; then the second half's.
     kernel: Tensor,
-    convolutions: [Convolution; 2],
+    convolutions: [CausalConv; 2],
 }
 
 /// The convolutions of all blocks, so that no row is made that the last of a window is not made of.
-fn convolutions() -> [[Convolution; 2]; DILATIONS.len()] {
+fn convolutions() -> [[CausalConv; 2]; DILATIONS.len()] {
     let gcd = |mut a: usize, mut b: usize| {
         while b > 0 {
             (a, b) = (b, a % b);
         }
         a
     };
-    let mut blocks = DILATIONS.map(|first| [first, 2 * first].map(Convolution::of_all));
+    let mut blocks = DILATIONS.map(|first| [first, 2 * first].map(CausalConv::dense));
     // The rows made are those that lie multiples of a step before the last, as far back as a reach: at first that one alone.
     let (mut step, mut reach) = (0, 0);
     for convolution in blocks.as_flattened_mut().iter_mut().rev() {
@@ -54,10 +54,10 @@ fn convolutions() -> [[Convolution; 2]; DILATIONS.len()] {
         } else {
             (step / needed, reach / step + 1)
         };
-        *convolution = Convolution {
+        *convolution = CausalConv {
             dilation: dilation / needed,
-            every,
-            most,
+            stride: every,
+            max_rows: most,
         };
         (step, reach) = (needed, reach + (TAPS - 1) * dilation);
     }
@@ -96,20 +96,20 @@ impl NextItNet {
 
 impl Block {
     /// What it makes of the rows of some windows, and what windows those are.
-    fn run(&self, x: &Tensor, spans: &Spans) -> Result<(Tensor, Spans)> {
+    fn run(&self, x: &Tensor, spans: &SeqOffsets) -> Result<(Tensor, SeqOffsets)> {
         let Self {
             kernel,
             convolutions,
         } = self;
         if runs_on(x) {
-            residual(x, kernel, spans, *convolutions, EPS)
+            nextitnet_block(x, kernel, spans, *convolutions, EPS)
         } else {
             self.composed(x, spans)
         }
     }
 
     /// The same from candle's operations: what runs where the fused kernel does not.
-    fn composed(&self, x: &Tensor, spans: &Spans) -> Result<(Tensor, Spans)> {
+    fn composed(&self, x: &Tensor, spans: &SeqOffsets) -> Result<(Tensor, SeqOffsets)> {
         let half = self.kernel.dim(0)? / 2;
         let (mut own, mut y, mut spans) = (x.clone(), x.clone(), spans.clone());
         for (i, convolution) in self.convolutions.into_iter().enumerate() {
@@ -139,13 +139,13 @@ impl Block {
 
 /// Of each row that a convolution makes and each tap, oldest first, the row that it meets; what lies before a window is a row
 /// behind all. And what windows are made.
-fn meet(spans: &Spans, convolution: Convolution) -> (Vec<u32>, Spans) {
-    let Convolution {
+fn meet(spans: &SeqOffsets, convolution: CausalConv) -> (Vec<u32>, SeqOffsets) {
+    let CausalConv {
         dilation,
-        every,
-        most,
+        stride: every,
+        max_rows: most,
     } = convolution;
-    let made = spans.thinned(every, most);
+    let made = spans.keep_strided(every, most);
     let tap = |at: usize, start: usize, back: usize| if at >= start + back { at - back } else { spans.rows() } as u32;
     let rows = spans.iter().zip(made.iter()).flat_map(|(of, to)| {
         let own = (0..to.len())
@@ -180,7 +180,7 @@ impl SessionEncoder for NextItNet {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Block, Convolution, DILATIONS, EPS, Spans, TAPS, convolutions, residual};
+    use super::{Block, CausalConv, DILATIONS, EPS, SeqOffsets, TAPS, convolutions, residual};
     use candle_core::{Device, Tensor, Var};
     use prl_nn::Init;
     use proptest::prelude::*;
@@ -201,8 +201,8 @@ mod tests {
                 let given = dilation / convolution.dilation;
                 let makes = (0..=last)
                     .rev()
-                    .step_by(given * convolution.every)
-                    .take(convolution.most);
+                    .step_by(given * convolution.stride)
+                    .take(convolution.max_rows);
                 assert_eq!(made, makes.collect(), "a window of {}", last + 1);
                 made = made
                     .iter()
@@ -222,7 +222,7 @@ mod tests {
             lengths in prop::collection::vec(1..11usize, 1..40), d in 2..22usize, dilation in 1..4usize,
             every in prop::array::uniform2(1..4usize), most in prop::array::uniform2(1..9usize),
         ) {
-            let spans = Spans::new(lengths);
+            let spans = SeqOffsets::new(lengths);
             let var = |shape: (usize, usize), name| {
                 let values = Init::Normal(0.7).values(&[shape.0 * shape.1], &mut prl_seed::stream(1, name, 0)).unwrap();
                 Var::from_vec(values, shape, &Device::Cpu).unwrap()
@@ -236,9 +236,9 @@ mod tests {
             };
             let dilations = [dilation, 3 - dilation % 3];
             let convolutions = [0, 1]
-                .map(|i| Convolution { dilation: dilations[i], every: every[i], most: most[i] });
+                .map(|i| CausalConv { dilation: dilations[i], stride: every[i], max_rows: most[i] });
             let block = Block { kernel: kernel.as_tensor().clone(), convolutions };
-            let (fused, made) = residual(&x, &kernel, &spans, convolutions, EPS).unwrap();
+            let (fused, made) = nextitnet_block(&x, &kernel, &spans, convolutions, EPS).unwrap();
             let (composed, too) = block.composed(&x, &spans).unwrap();
             prop_assert_eq!(made, too);
             let (fused, composed) = (run(fused), run(composed));

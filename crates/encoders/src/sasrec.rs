@@ -10,8 +10,8 @@
 
 use candle_core::{Result, Tensor};
 use prl_nn::{
-    ForwardCtx, Init, LayerNorm, Linear, Part, Pattern, Scope, Share, Shares, Spans, add,
-    attention, blend, put, take,
+    AttentionLayout, ForwardCtx, Init, LayerNorm, Linear, RowWeights, Scope, SeqOffsets,
+    WeightedRow, WeightedTable, add, attention, blend, put, take,
 };
 
 use crate::{PaddedBatch, SessionEncoder, Shape};
@@ -55,22 +55,27 @@ impl SasRec {
     }
 
     /// The rows of all windows with their positions: `[rows, d]`.
-    fn input(&self, windows: &PaddedBatch<'_>, spans: &Spans, pass: &ForwardCtx) -> Result<Tensor> {
+    fn input(
+        &self,
+        windows: &PaddedBatch<'_>,
+        spans: &SeqOffsets,
+        pass: &ForwardCtx,
+    ) -> Result<Tensor> {
         let items = windows.rows(spans)?;
         let positions = spans.positions().map(|of| {
-            Some(Share {
-                of: of as u32,
+            Some(WeightedRow {
+                row: of as u32,
                 weight: 1.0,
             })
         });
         let parts = vec![
-            Part {
+            WeightedTable {
                 table: &items,
-                shares: Shares::Own,
+                rows: RowWeights::Identity,
             },
-            Part {
+            WeightedTable {
                 table: &self.position,
-                shares: Shares::These(positions.collect()),
+                rows: RowWeights::Gathered(positions.collect()),
             },
         ];
         blend(parts, pass.mask(items.elem_count(), DROPOUT))
@@ -81,7 +86,7 @@ impl SasRec {
         &self,
         rows: &Tensor,
         x: &Tensor,
-        pattern: &Pattern,
+        pattern: &AttentionLayout,
         pass: &ForwardCtx,
     ) -> Result<Tensor> {
         let normed = self.norm_in.forward(rows)?;
@@ -90,7 +95,7 @@ impl SasRec {
             self.key.forward(x)?,
             self.value.forward(x)?,
         );
-        let mask = pass.mask(pattern.weights(), DROPOUT);
+        let mask = pass.mask(pattern.num_scores(), DROPOUT);
         let mixed = add(&attention(&q, &k, &v, pattern, mask.as_ref())?, &normed)?;
         let normed = self.norm_mid.forward(&mixed)?;
         let inner = pass.dropout(&self.inner.forward_relu(&normed)?, DROPOUT)?;
@@ -109,11 +114,11 @@ impl SessionEncoder for SasRec {
     fn encode(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Tensor> {
         let spans = windows.spans()?;
         let x = self.input(windows, &spans, pass)?;
-        let queries = Spans::new(std::iter::repeat_n(1, spans.windows()));
+        let queries = SeqOffsets::new(std::iter::repeat_n(1, spans.windows()));
         let last = take(&x, &spans.last())?;
-        let pattern = Pattern {
-            queries,
-            keys: spans,
+        let pattern = AttentionLayout {
+            q_offsets: queries,
+            k_offsets: spans,
             causal: false,
         };
         self.norm_out
@@ -125,14 +130,14 @@ impl SessionEncoder for SasRec {
     fn outputs(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Option<Tensor>> {
         let spans = windows.spans()?;
         let x = self.input(windows, &spans, pass)?;
-        let pattern = Pattern {
-            queries: spans.clone(),
-            keys: spans.clone(),
+        let pattern = AttentionLayout {
+            q_offsets: spans.clone(),
+            k_offsets: spans.clone(),
             causal: true,
         };
         let rows = self.block(&x, &x, &pattern, pass)?;
         let (batch, length, _) = windows.x.dims3()?;
-        let all = put(&rows, &spans.places(length), batch * length)?;
+        let all = put(&rows, &spans.padded_indices(length), batch * length)?;
         Ok(Some(
             self.norm_out
                 .forward(&all)?

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use prl_core::{PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
 use prl_runs::{
-    Among, Device, InferenceModel, PromptUsed, Recommendation, Run, RunManifest, SessionState,
-    Wanted,
+    Device, InferenceModel, ItemFilter, PromptUsed, Recommendation, Run, RunManifest, SessionState,
+    TopKRequest,
 };
 
 use crate::error::Result;
@@ -54,9 +54,9 @@ impl LoadedModel {
             .iter()
             .map(|&step| prl_core::PromptPosition::at(step, 0))
             .collect::<Vec<_>>();
-        let wanted = [Wanted {
+        let wanted = [TopKRequest {
             k: 1,
-            among: Among::AllBut(&[]),
+            filter: ItemFilter::Exclude(&[]),
         }; 2];
         self.served.top(
             &windows,
@@ -161,10 +161,10 @@ pub(crate) struct Candidates {
 
 impl Candidates {
     /// The filter to rank with.
-    pub(crate) fn among(&self) -> Among<'_> {
+    pub(crate) fn among(&self) -> ItemFilter<'_> {
         match &self.allowed {
-            Some(items) => Among::Only(items),
-            None => Among::AllBut(&self.excluded),
+            Some(items) => ItemFilter::Allow(items),
+            None => ItemFilter::Exclude(&self.excluded),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::loaded_model::{Candidates, LoadedModel};
 
 /// Ranked indices and scores, best first.
-pub(crate) type Top = prl_runs::Top<f32>;
+pub(crate) type Top = prl_runs::TopK<f32>;
 
 /// A question that waits.
 pub(crate) struct Job {

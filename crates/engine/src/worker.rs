@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prl_runs::Wanted;
+use prl_runs::TopKRequest;
 
 use crate::error::{Error, Result};
 use crate::queue::{Job, Queue, Top};
@@ -69,11 +69,11 @@ fn rank(group: &[Job]) -> Result<Vec<Top>> {
     let (windows, prompts) = first
         .live
         .batch(group.iter().map(|job| (job.known.as_slice(), job.prompt)));
-    let wanted: Vec<Wanted<'_>> = group
+    let wanted: Vec<TopKRequest<'_>> = group
         .iter()
-        .map(|job| Wanted {
+        .map(|job| TopKRequest {
             k: job.k,
-            among: job.candidates.among(),
+            filter: job.candidates.among(),
         })
         .collect();
     Ok(first.live.served().top(&windows, &prompts, &wanted)?)

@@ -4,31 +4,31 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use prl_kernels::adam::{self, Adam, Slots};
-use prl_kernels::bf16::Pair;
-use prl_kernels::catalogue::{Among, Catalogue, Wanted};
-use prl_kernels::factor::Factor;
-use prl_kernels::head::{Linear, Sink, backward, softmax};
-use prl_kernels::rank::rank;
+use prl_kernels::ops::adam::{self, Adam, AdamSlices};
+use prl_kernels::ops::rank::rank;
+use prl_kernels::ops::softmax_head::{OutputLayer, Sink, backward, softmax};
+use prl_kernels::ops::top_k_serving::{ItemFilter, TopKRequest, TransposedItemMatrix};
+use prl_kernels::simd::bf16::Bf16Pair;
+use prl_kernels::simd::operand::GemmOperand;
 
 const SIZES: [usize; 2] = [26_702, 70_852];
 const BATCH: usize = 256;
 const WIDTH: usize = 64;
 
 fn main() {
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     divan::main();
 }
 
 /// An output layer and a batch of hidden vectors, of values that repeat and mean nothing.
-struct Layer {
+struct CudaOutputLayer {
     weight: Vec<f32>,
     bias: Vec<f32>,
     hidden: Vec<f32>,
     targets: Vec<u32>,
 }
 
-impl Layer {
+impl CudaOutputLayer {
     fn new(items: usize, batch: usize) -> Self {
         let wave = |n: usize, step: f32| (0..n).map(|i| 0.1 * (step * i as f32).sin()).collect();
         let targets = (0..batch).map(|b| (b * 7919 % items) as u32).collect();
@@ -40,30 +40,30 @@ impl Layer {
         }
     }
 
-    fn linear(&self) -> Linear<'_, f32> {
-        Linear {
+    fn linear(&self) -> OutputLayer<'_, f32> {
+        OutputLayer {
             weight: &self.weight,
             bias: &self.bias,
         }
     }
 }
 
-#[divan::bench(types = [f32, Pair], args = SIZES)]
-fn first_sweep<F: Factor<Sum = f32>>(bencher: Bencher<'_, '_>, items: usize) {
-    let layer = Layer::new(items, BATCH);
+#[divan::bench(types = [f32, Bf16Pair], args = SIZES)]
+fn first_sweep<F: GemmOperand<Sum = f32>>(bencher: Bencher<'_, '_>, items: usize) {
+    let layer = CudaOutputLayer::new(items, BATCH);
     bencher
         .counter(ItemsCount::new(BATCH))
         .bench(|| softmax::<F>(layer.linear(), &layer.hidden, &layer.targets));
 }
 
-#[divan::bench(types = [f32, Pair], args = SIZES)]
-fn second_sweep_with_adam<F: Factor<Sum = f32>>(bencher: Bencher<'_, '_>, items: usize) {
-    let layer = Layer::new(items, BATCH);
+#[divan::bench(types = [f32, Bf16Pair], args = SIZES)]
+fn second_sweep_with_adam<F: GemmOperand<Sum = f32>>(bencher: Bencher<'_, '_>, items: usize) {
+    let layer = CudaOutputLayer::new(items, BATCH);
     let swept = softmax::<F>(layer.linear(), &layer.hidden, &layer.targets);
     let scale = vec![1.0 / BATCH as f32; BATCH];
     let mut weight = layer.weight.clone();
     let (mut first, mut second) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
-    let step = Adam::new(0.005).step(1);
+    let step = Adam::new(0.005).factors(1);
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let sink = Sink::Adam(step, &mut first, &mut second);
         backward(
@@ -80,7 +80,7 @@ fn second_sweep_with_adam<F: Factor<Sum = f32>>(bencher: Bencher<'_, '_>, items:
 
 #[divan::bench(args = SIZES)]
 fn ranks(bencher: Bencher<'_, '_>, items: usize) {
-    let layer = Layer::new(items, BATCH);
+    let layer = CudaOutputLayer::new(items, BATCH);
     let targets = Some(layer.targets.as_slice());
     bencher
         .counter(ItemsCount::new(BATCH))
@@ -89,7 +89,7 @@ fn ranks(bencher: Bencher<'_, '_>, items: usize) {
 
 #[divan::bench(args = SIZES)]
 fn ranks_and_top_20(bencher: Bencher<'_, '_>, items: usize) {
-    let layer = Layer::new(items, BATCH);
+    let layer = CudaOutputLayer::new(items, BATCH);
     let targets = Some(layer.targets.as_slice());
     bencher
         .counter(ItemsCount::new(BATCH))
@@ -98,27 +98,27 @@ fn ranks_and_top_20(bencher: Bencher<'_, '_>, items: usize) {
 
 #[divan::bench(args = SIZES)]
 fn top_20_of_one(bencher: Bencher<'_, '_>, items: usize) {
-    let layer = Layer::new(items, 1);
-    let catalogue = Catalogue::new(layer.linear(), WIDTH);
-    let wanted = [Wanted {
+    let layer = CudaOutputLayer::new(items, 1);
+    let catalogue = TransposedItemMatrix::new(layer.linear(), WIDTH);
+    let wanted = [TopKRequest {
         k: 20,
-        among: Among::AllBut(&[]),
+        filter: ItemFilter::Exclude(&[]),
     }];
     bencher
         .counter(ItemsCount::new(1_usize))
-        .bench(|| catalogue.top(&layer.hidden, &wanted));
+        .bench(|| catalogue.top_k(&layer.hidden, &wanted));
 }
 
 #[divan::bench(args = SIZES)]
 fn dense_adam(bencher: Bencher<'_, '_>, items: usize) {
-    let layer = Layer::new(items, 1);
+    let layer = CudaOutputLayer::new(items, 1);
     let (mut param, grad) = (layer.weight.clone(), black_box(layer.weight));
     let (mut first, mut second) = (vec![0.0; param.len()], vec![0.0; param.len()]);
-    let step = Adam::new(0.005).step(1);
+    let step = Adam::new(0.005).factors(1);
     bencher.bench_local(|| {
         adam::update(
             step,
-            Slots {
+            AdamSlices {
                 param: &mut param,
                 first: &mut first,
                 second: &mut second,

@@ -43,7 +43,7 @@ struct Numbers {
 };
 
 // A block 1024 elements of a tensor, 256 threads: `found` becomes 1 if one of all is NaN or infinite.
-extern "C" __global__ void find_strange(const Numbers *tensors, unsigned n, unsigned *found) {
+extern "C" __global__ void find_non_finite(const Numbers *tensors, unsigned n, unsigned *found) {
     const Numbers tensor = dealt(tensors, n);
     const size_t start = (blockIdx.x - tensor.block) * 1024 + threadIdx.x;
     for (size_t i = start; i < start + 1024 && i < tensor.n; i += 256) {

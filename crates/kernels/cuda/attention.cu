@@ -71,7 +71,7 @@ extern "C" __global__ void attention(
 }
 
 // The way back. Shared: two floats for each key of the longest window.
-extern "C" __global__ void attention_back(
+extern "C" __global__ void attention_backward(
     float *__restrict__ dq, float *__restrict__ dk, float *__restrict__ dv, const float *__restrict__ q,
     const float *__restrict__ k, const float *__restrict__ v, const float *__restrict__ factors,
     const Window *__restrict__ windows, const float *__restrict__ grad, unsigned width, unsigned causal, unsigned longest

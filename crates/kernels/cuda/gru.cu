@@ -51,7 +51,7 @@ extern "C" __global__ void gru(
 
 // The way back: the gradients before the gates' nonlinearities [B, L, 3 d], zero past a window's length, and their sums over
 // each window [B, 3 d]. `across` [3 d, d] is `by_state` transposed. Shared: 4 d floats.
-extern "C" __global__ void gru_back(
+extern "C" __global__ void gru_backward(
     float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *across,
     const unsigned *lengths, unsigned length, unsigned d
 ) {

@@ -168,7 +168,7 @@ __device__ inline void back(
     ) { \
         there<units / 16>(state, gates, before, reset, inputs, by_state, bias, lengths, length, d); \
     } \
-    extern "C" __global__ void __launch_bounds__(4 * units) gru_back_##units( \
+    extern "C" __global__ void __launch_bounds__(4 * units) gru_backward_##units( \
         float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *by_state, \
         const unsigned *lengths, unsigned length, unsigned d \
     ) { \

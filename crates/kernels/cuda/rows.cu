@@ -2,14 +2,14 @@
 #include "block.cuh"
 
 // A thread an element of the result: row `rows[i]` of x becomes row i.
-extern "C" __global__ void take(float *out, const float *x, const unsigned *rows, unsigned n, unsigned width) {
+extern "C" __global__ void gather_rows(float *out, const float *x, const unsigned *rows, unsigned n, unsigned width) {
     const size_t i = element();
     if (i >= (size_t)n * width) return;
     out[i] = x[(size_t)rows[i / width] * width + i % width];
 }
 
 // A thread an element of x: its row i becomes row `rows[i]` of the result, which begins at zero.
-extern "C" __global__ void put(float *out, const float *x, const unsigned *rows, unsigned n, unsigned width) {
+extern "C" __global__ void scatter_rows(float *out, const float *x, const unsigned *rows, unsigned n, unsigned width) {
     const size_t i = element();
     if (i >= (size_t)n * width) return;
     out[(size_t)rows[i / width] * width + i % width] = x[i];

@@ -1,8 +1,8 @@
 //! The head on pairs of bfloat16 against a plain softmax of the rounded numbers, and itself on other threads.
 
 use half::bf16;
-use prl_kernels::bf16::Pair;
-use prl_kernels::head::{Linear, Sink, backward, softmax};
+use prl_kernels::ops::softmax_head::{OutputLayer, Sink, backward, softmax};
+use prl_kernels::simd::bf16::Bf16Pair;
 use proptest::prelude::*;
 
 /// The most that a rounding is off by, relative.
@@ -37,11 +37,11 @@ impl Case {
     }
 
     fn swept(&self) -> Found {
-        let linear = Linear {
+        let linear = OutputLayer {
             weight: &self.weight,
             bias: &self.bias,
         };
-        let swept = softmax::<Pair>(linear, &self.hidden, &self.targets);
+        let swept = softmax::<Bf16Pair>(linear, &self.hidden, &self.targets);
         let (mut weight, mut grad) = (self.weight.clone(), vec![0.0; self.weight.len()]);
         let sink = Sink::Gradient(&mut grad);
         let (hidden, bias) = backward(

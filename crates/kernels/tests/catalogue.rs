@@ -1,9 +1,9 @@
 //! The turned catalogue against the batch kernel, bit for bit: any batch, any width, any filter, any number of threads.
 
 use prl_kernels::Real;
-use prl_kernels::catalogue::{Among, Catalogue, Top, Wanted};
-use prl_kernels::head::Linear;
-use prl_kernels::rank::rank;
+use prl_kernels::ops::rank::rank;
+use prl_kernels::ops::softmax_head::OutputLayer;
+use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
 use proptest::prelude::*;
 
 /// Noise, with some items equal to others, so that there are ties.
@@ -45,19 +45,19 @@ impl<T: Real> Case<T> {
         }
     }
 
-    fn linear(&self) -> Linear<'_, T> {
-        Linear {
+    fn linear(&self) -> OutputLayer<'_, T> {
+        OutputLayer {
             weight: &self.weight,
             bias: &self.bias,
         }
     }
 
-    fn catalogue(&self) -> Catalogue<T> {
-        Catalogue::new(self.linear(), self.width)
+    fn catalogue(&self) -> TransposedItemMatrix<T> {
+        TransposedItemMatrix::new(self.linear(), self.width)
     }
 
     /// All items of each row, best first, by the batch kernel.
-    fn sorted(&self) -> Vec<Top<T>> {
+    fn sorted(&self) -> Vec<TopK<T>> {
         rank(
             self.linear(),
             &self.hidden,
@@ -76,10 +76,10 @@ fn thirds(items: usize, from: usize) -> Vec<u32> {
 }
 
 /// The batch kernel's list, filtered.
-fn expected<T: Real>(sorted: &Top<T>, wanted: &Wanted<'_>) -> Top<T> {
-    let may = |item: &u32| match wanted.among {
-        Among::AllBut(items) => !items.contains(item),
-        Among::Only(items) => items.contains(item),
+fn expected<T: Real>(sorted: &TopK<T>, wanted: &TopKRequest<'_>) -> TopK<T> {
+    let may = |item: &u32| match wanted.filter {
+        ItemFilter::Exclude(items) => !items.contains(item),
+        ItemFilter::Allow(items) => items.contains(item),
     };
     sorted
         .iter()
@@ -93,21 +93,21 @@ fn check<T: Real>(case: &Case<T>) -> Result<(), TestCaseError> {
     let (items, sorted) = (case.bias.len(), case.sorted());
     let [some, others] = [0, 1].map(|from| thirds(items, from));
     let filters = [
-        Among::AllBut(&[]),
-        Among::AllBut(&some),
-        Among::Only(&others),
-        Among::Only(&[]),
-        Among::AllBut(&others),
+        ItemFilter::Exclude(&[]),
+        ItemFilter::Exclude(&some),
+        ItemFilter::Allow(&others),
+        ItemFilter::Allow(&[]),
+        ItemFilter::Exclude(&others),
     ];
-    let wanted: Vec<Wanted<'_>> = sorted
+    let wanted: Vec<TopKRequest<'_>> = sorted
         .iter()
         .enumerate()
-        .map(|(b, _)| Wanted {
+        .map(|(b, _)| TopKRequest {
             k: b * 3 % 25,
-            among: filters[b % 5],
+            filter: filters[b % 5],
         })
         .collect();
-    let tops = case.catalogue().top(&case.hidden, &wanted).unwrap();
+    let tops = case.catalogue().top_k(&case.hidden, &wanted).unwrap();
     for ((top, sorted), wanted) in tops.iter().zip(&sorted).zip(&wanted) {
         prop_assert_eq!(top, &expected(sorted, wanted), "{:?}", wanted);
     }
@@ -127,13 +127,13 @@ proptest! {
 fn every_batch_up_to_a_panel_gives_a_row_the_same_bits() {
     let case = Case::<f32>::new(1203, 80, 64);
     let (catalogue, sorted) = (case.catalogue(), case.sorted());
-    let wanted = [Wanted {
+    let wanted = [TopKRequest {
         k: 20,
-        among: Among::AllBut(&[]),
+        filter: ItemFilter::Exclude(&[]),
     }; 80];
     for batch in 1..=80 {
         let tops = catalogue
-            .top(&case.hidden[..batch * 64], &wanted[..batch])
+            .top_k(&case.hidden[..batch * 64], &wanted[..batch])
             .unwrap();
         for (top, sorted) in tops.iter().zip(&sorted) {
             assert_eq!(top, &sorted[..20], "batch {batch}");
@@ -146,10 +146,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
     // Enough work that it is divided.
     let case = Case::<f32>::new(9001, 60, 64);
     let catalogue = case.catalogue();
-    let wanted: Vec<Wanted<'_>> = (0..60)
-        .map(|b| Wanted {
+    let wanted: Vec<TopKRequest<'_>> = (0..60)
+        .map(|b| TopKRequest {
             k: 1 + b * 5,
-            among: Among::AllBut(&[]),
+            filter: ItemFilter::Exclude(&[]),
         })
         .collect();
     let run = |threads| {
@@ -157,7 +157,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| catalogue.top(&case.hidden, &wanted).unwrap())
+        pool.install(|| catalogue.top_k(&case.hidden, &wanted).unwrap())
     };
     let one = run(1);
     assert!(one == run(2) && one == run(5));
@@ -169,37 +169,43 @@ fn results_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn scores_that_are_not_finite_are_refused() {
     let mut case = Case::<f32>::new(200, 3, 8);
-    let all = [Wanted {
+    let all = [TopKRequest {
         k: 3,
-        among: Among::AllBut(&[]),
+        filter: ItemFilter::Exclude(&[]),
     }; 3];
     let few = |items| {
         [
             all[0],
-            Wanted {
+            TopKRequest {
                 k: 3,
-                among: Among::Only(items),
+                filter: ItemFilter::Allow(items),
             },
             all[0],
         ]
     };
     case.hidden[2 * 8] = f32::NAN;
-    assert_eq!(case.catalogue().top(&case.hidden, &all).unwrap_err().row, 2);
+    assert_eq!(
+        case.catalogue().top_k(&case.hidden, &all).unwrap_err().row,
+        2
+    );
     case.hidden[2 * 8] = 1.0;
     case.bias[150] = f32::INFINITY;
-    assert_eq!(case.catalogue().top(&case.hidden, &all).unwrap_err().row, 0);
+    assert_eq!(
+        case.catalogue().top_k(&case.hidden, &all).unwrap_err().row,
+        0
+    );
     case.hidden.truncate(8);
     let catalogue = case.catalogue();
     assert_eq!(
         catalogue
-            .top(&case.hidden, &few(&[150])[1..2])
+            .top_k(&case.hidden, &few(&[150])[1..2])
             .unwrap_err()
             .row,
         0
     );
     assert_eq!(
         catalogue
-            .top(&case.hidden, &few(&[149, 151])[1..2])
+            .top_k(&case.hidden, &few(&[149, 151])[1..2])
             .unwrap()[0]
             .len(),
         2

@@ -5,41 +5,41 @@ mod common;
 
 use candle_core::{DType, Result, Tensor};
 use common::{assert_differences, fill, flat, gradients};
-use prl_kernels::attention::{Pattern, attention};
-use prl_kernels::blend::{Part, Share, Shares, blend};
-use prl_kernels::filters::filters;
-use prl_kernels::gru::gru;
-use prl_kernels::linear::linear;
-use prl_kernels::mask::{Mask, dropout};
-use prl_kernels::norm::layer_norm;
-use prl_kernels::pick::{add, put, take};
-use prl_kernels::residual::{Convolution, residual};
-use prl_kernels::spans::Spans;
+use prl_kernels::ops::attention::{AttentionLayout, attention};
+use prl_kernels::ops::caser_conv::caser_conv;
+use prl_kernels::ops::dropout::{DropoutMask, dropout};
+use prl_kernels::ops::embedding_sum::{RowWeights, WeightedRow, WeightedTable, embedding_sum};
+use prl_kernels::ops::gru::gru;
+use prl_kernels::ops::index_select::{add, index_select, scatter_rows};
+use prl_kernels::ops::layer_norm::layer_norm;
+use prl_kernels::ops::linear::linear;
+use prl_kernels::ops::nextitnet_block::{CausalConv, nextitnet_block};
+use prl_kernels::packed::SeqOffsets;
 
-fn spans(windows: usize, most: usize) -> Spans {
-    Spans::new((0..windows).map(|b| 1 + 7 * b % most))
+fn spans(windows: usize, most: usize) -> SeqOffsets {
+    SeqOffsets::new((0..windows).map(|b| 1 + 7 * b % most))
 }
 
 /// A block whose convolutions make every so many-th row, and so many at most.
 fn thinned(
     x: &Tensor,
     kernel: &Tensor,
-    spans: &Spans,
+    spans: &SeqOffsets,
     dilation: usize,
     made: [(usize, usize); 2],
 ) -> Result<Tensor> {
-    let [one, two] = made.map(|(every, most)| Convolution {
+    let [one, two] = made.map(|(every, most)| CausalConv {
         dilation,
-        every,
-        most,
+        stride: every,
+        max_rows: most,
     });
-    Ok(residual(
+    Ok(nextitnet_block(
         x,
         kernel,
         spans,
         [
             one,
-            Convolution {
+            CausalConv {
                 dilation: 2 * dilation,
                 ..two
             },
@@ -52,7 +52,7 @@ fn thinned(
 /// All rows.
 const ALL: (usize, usize) = (1, usize::MAX);
 
-fn block(x: &Tensor, kernel: &Tensor, spans: &Spans, dilation: usize) -> Result<Tensor> {
+fn block(x: &Tensor, kernel: &Tensor, spans: &SeqOffsets, dilation: usize) -> Result<Tensor> {
     thinned(x, kernel, spans, dilation, [ALL, ALL])
 }
 
@@ -89,13 +89,13 @@ fn rows_left_out_change_nothing_of_the_others() {
     );
     let all = block(&x, &kernel, &spans, 1).unwrap();
     // Where the first convolution makes every other row, the second's taps lie half as many rows apart.
-    let convolutions = [(2, 5), (1, 1)].map(|(every, most)| Convolution {
+    let convolutions = [(2, 5), (1, 1)].map(|(every, most)| CausalConv {
         dilation: 1,
-        every,
-        most,
+        stride: every,
+        max_rows: most,
     });
-    let (last, windows) = residual(&x, &kernel, &spans, convolutions, 1e-8).unwrap();
-    assert_eq!(windows, Spans::new(vec![1; 20]));
+    let (last, windows) = nextitnet_block(&x, &kernel, &spans, convolutions, 1e-8).unwrap();
+    assert_eq!(windows, SeqOffsets::new(vec![1; 20]));
     let picked = all
         .index_select(&Tensor::new(spans.last(), x.device()).unwrap(), 0)
         .unwrap();
@@ -112,7 +112,7 @@ fn gradients_of_the_filters_agree_with_finite_differences() {
         fill(&[length + 1], 0.3, 0.7),
     ];
     assert_differences(
-        &|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4]),
+        &|a| caser_conv(a[0], a[1], a[2], &lengths, &[2, 3, 4]),
         &args,
         3,
     );
@@ -128,7 +128,7 @@ fn windows_of_other_batches_never_meet() {
     let together = block(&x, &kernel, &all, 1).unwrap();
     for span in all.iter() {
         let part = |t: &Tensor| t.narrow(0, span.start, span.len()).unwrap();
-        let alone = block(&part(&x), &kernel, &Spans::new([span.len()]), 1).unwrap();
+        let alone = block(&part(&x), &kernel, &SeqOffsets::new([span.len()]), 1).unwrap();
         assert_eq!(flat(&alone), flat(&part(&together)));
     }
 }
@@ -137,43 +137,43 @@ fn windows_of_other_batches_never_meet() {
 fn everything() -> Vec<Vec<f64>> {
     let (windows, d, length) = (256, 64, 10);
     let keys = spans(windows, length);
-    let pattern = Pattern {
-        queries: keys.clone(),
-        keys: keys.clone(),
+    let pattern = AttentionLayout {
+        q_offsets: keys.clone(),
+        k_offsets: keys.clone(),
         causal: true,
     };
     let x = fill(&[keys.rows(), d], 0.1, 1.0);
     let square = fill(&[d, d], 0.2, 0.2);
     let row = fill(&[d], 0.3, 1.0);
-    let places = keys.places(length);
+    let places = keys.padded_indices(length);
     let lengths: Vec<u32> = keys.iter().map(|span| span.len() as u32).collect();
-    let shares: Vec<Option<Share>> = keys
+    let shares: Vec<Option<WeightedRow>> = keys
         .positions()
         .map(|of| {
-            Some(Share {
-                of: of as u32,
+            Some(WeightedRow {
+                row: of as u32,
                 weight: 0.5,
             })
         })
         .collect();
     let blended = |a: &[&Tensor]| {
-        let these = Part {
+        let these = WeightedTable {
             table: a[1],
-            shares: Shares::These(shares.clone()),
+            rows: RowWeights::Gathered(shares.clone()),
         };
-        blend(
+        embedding_sum(
             vec![
-                Part {
+                WeightedTable {
                     table: a[0],
-                    shares: Shares::Own,
+                    rows: RowWeights::Identity,
                 },
                 these,
             ],
             None,
         )
     };
-    let mask = Mask::new(prl_seed::stream(1, "mask", 0), x.elem_count(), 0.4);
-    let padded = put(&x, &places, windows * length).unwrap();
+    let mask = DropoutMask::new(prl_seed::stream(1, "mask", 0), x.elem_count(), 0.4);
+    let padded = scatter_rows(&x, &places, windows * length).unwrap();
     let image = padded.reshape((windows, length, d)).unwrap();
     type Case<'a> = (Vec<Tensor>, Box<dyn Fn(&[&Tensor]) -> Result<Tensor> + 'a>);
     let cases: Vec<Case<'_>> = vec![
@@ -199,16 +199,16 @@ fn everything() -> Vec<Vec<f64>> {
                 fill(&[9 * d + 3, 16], 0.5, 0.2),
                 fill(&[length + 1], 0.6, 0.2),
             ],
-            Box::new(|a| filters(a[0], a[1], a[2], &lengths, &[2, 3, 4])),
+            Box::new(|a| caser_conv(a[0], a[1], a[2], &lengths, &[2, 3, 4])),
         ),
         (
             vec![image, fill(&[2 * d + 1, 3 * d], 0.7, 0.2)],
             Box::new(|a| gru(a[0], a[1], &lengths)),
         ),
-        (vec![padded], Box::new(|a| take(a[0], &places))),
+        (vec![padded], Box::new(|a| index_select(a[0], &places))),
         (
             vec![x.clone()],
-            Box::new(|a| put(a[0], &places, windows * length)),
+            Box::new(|a| scatter_rows(a[0], &places, windows * length)),
         ),
         (
             vec![x.clone(), fill(&[length, d], 0.8, 1.0)],

@@ -1,9 +1,9 @@
 //! The fused head and Adam against numbers from PyTorch.
 
-use prl_kernels::adam::{Adam, Slots, update, update_rows};
-use prl_kernels::bf16::Pair;
-use prl_kernels::head::{Linear, Sink, backward, softmax};
-use prl_kernels::rank::rank;
+use prl_kernels::ops::adam::{Adam, AdamSlices, update, update_rows};
+use prl_kernels::ops::rank::rank;
+use prl_kernels::ops::softmax_head::{OutputLayer, Sink, backward, softmax};
+use prl_kernels::simd::bf16::Bf16Pair;
 
 fn fill(n: usize, phase: f64, scale: f64) -> Vec<f64> {
     (0..n)
@@ -119,7 +119,7 @@ fn the_weighted_cross_entropy_agrees_with_pytorch() {
     weight.copy_within(8..12, 20);
     bias[5] = bias[2];
     let (targets, scale) = ([2, 0, 6, 5, 3], [0.2, 1.0, 0.2, 1.0, 0.0].map(|r| r / 5.0));
-    let linear = Linear {
+    let linear = OutputLayer {
         weight: &weight,
         bias: &bias,
     };
@@ -187,8 +187,8 @@ fn the_head_on_rounded_numbers_agrees_with_pytorch() {
         single(7, 0.3, 0.5),
     );
     let (targets, scale) = ([2, 0, 6, 5, 3], [0.2, 1.0, 0.2, 1.0, 0.0].map(|r| r / 5.0));
-    let swept = softmax::<Pair>(
-        Linear {
+    let swept = softmax::<Bf16Pair>(
+        OutputLayer {
             weight: &weight,
             bias: &bias,
         },
@@ -237,7 +237,7 @@ fn the_head_on_rounded_numbers_agrees_with_pytorch() {
 //     p.grad = fill((3, 4), float(k), 1.0)
 //     if k > 0:
 //         p.grad[1] = 0  # row 1 is touched in the first step only, and moves in all five
-//     adam.step()
+//     adam.factors()
 //     if k in (0, 4):
 //         show(f"after {k + 1}", p)
 // show("m", adam.state[p]["exp_avg"])
@@ -277,7 +277,7 @@ fn adam_agrees_with_pytorch_touched_or_not() {
     let (mut m, mut v, mut mr, mut vr) =
         (vec![0.0; 12], vec![0.0; 12], vec![0.0; 12], vec![0.0; 12]);
     for k in 0..5 {
-        let step = Adam::new(0.01).step(k + 1);
+        let step = Adam::new(0.01).factors(k + 1);
         let mut grad = fill(12, k as f64, 1.0);
         let (ids, touched): (&[u32], Vec<f64>) = if k > 0 {
             grad[4..8].fill(0.0);
@@ -287,7 +287,7 @@ fn adam_agrees_with_pytorch_touched_or_not() {
         };
         update(
             step,
-            Slots {
+            AdamSlices {
                 param: &mut whole,
                 first: &mut m,
                 second: &mut v,
@@ -296,7 +296,7 @@ fn adam_agrees_with_pytorch_touched_or_not() {
         );
         update_rows(
             step,
-            Slots {
+            AdamSlices {
                 param: &mut rows,
                 first: &mut mr,
                 second: &mut vr,

@@ -1,7 +1,7 @@
 //! The GRU against PyTorch's autograd and against finite differences.
 
 use candle_core::{DType, Device, Tensor, Var};
-use prl_kernels::gru::gru;
+use prl_kernels::ops::gru::gru;
 
 fn fill(n: usize, phase: f64, scale: f64) -> Vec<f64> {
     (0..n)

@@ -1,9 +1,9 @@
 //! The fused head against finite differences, a plain implementation, and itself on other threads.
 
 use prl_kernels::Real;
-use prl_kernels::adam::Adam;
-use prl_kernels::head::{Linear, Sink, backward, softmax};
-use prl_kernels::rank::rank;
+use prl_kernels::ops::adam::Adam;
+use prl_kernels::ops::rank::rank;
+use prl_kernels::ops::softmax_head::{OutputLayer, Sink, backward, softmax};
 use proptest::prelude::*;
 
 /// A head and a batch made from a formula.
@@ -37,8 +37,8 @@ impl<T: Real> Case<T> {
         }
     }
 
-    fn linear(&self) -> Linear<'_, T> {
-        Linear {
+    fn linear(&self) -> OutputLayer<'_, T> {
+        OutputLayer {
             weight: &self.weight,
             bias: &self.bias,
         }
@@ -133,7 +133,7 @@ fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
     let swept = softmax::<f64>(case.linear(), &case.hidden, &case.targets);
     let (mut m, mut v) = (vec![0.1; grad.len()], vec![0.2; grad.len()]);
     let (mut m2, mut v2, mut plain) = (m.clone(), v.clone(), case.weight.clone());
-    let step = Adam::new(0.01).step(3);
+    let step = Adam::new(0.01).factors(3);
     let sink = Sink::Adam(step, &mut m, &mut v);
     backward(
         &mut case.weight,
@@ -144,12 +144,12 @@ fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
         &case.scale,
         sink,
     );
-    let slots = prl_kernels::adam::Slots {
+    let slots = prl_kernels::ops::adam::AdamSlices {
         param: &mut plain,
         first: &mut m2,
         second: &mut v2,
     };
-    prl_kernels::adam::update(step, slots, &grad);
+    prl_kernels::ops::adam::update(step, slots, &grad);
     assert_eq!((case.weight, m, v), (plain, m2, v2));
 }
 
@@ -267,7 +267,7 @@ proptest! {
         let value = |i: usize| ((i as i64).wrapping_mul(2_654_435_761) >> 7).rem_euclid(scores) as f32 - 3.0;
         let weight: Vec<f32> = (0..items).map(value).collect();
         let (bias, hidden) = (vec![0.0; items], (0..batch).map(|b| b as f32 % 5.0 - 2.0).collect::<Vec<f32>>());
-        let linear = Linear { weight: &weight, bias: &bias };
+        let linear = OutputLayer { weight: &weight, bias: &bias };
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let top = pool.install(|| rank(linear, &hidden, 1, None, k)).unwrap().top;

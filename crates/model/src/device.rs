@@ -26,7 +26,7 @@ pub fn device(name: &str) -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Device> {
-    Ok(prl_kernels::gpu::device(ordinal)?)
+    Ok(prl_kernels::cuda::device(ordinal)?)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -3,7 +3,7 @@
 //! On a CPU it runs on the fused kernels; elsewhere on candle's operations, with the same results.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use prl_kernels::rows::{gather, sum_by_row};
+use prl_kernels::ops::embedding::{gather, sum_by_row};
 use prl_kernels::storage::with;
 use prl_nn::Init;
 
@@ -40,7 +40,7 @@ impl Embedding {
         let shape = (ids.len() / length, length, table.dim(1)?);
         #[cfg(feature = "cuda")]
         if is_on_gpu(table) {
-            return prl_kernels::rows::gpu::gather(table, ids, shape);
+            return prl_kernels::ops::embedding::cuda::gather(table, ids, shape);
         }
         if !table.device().is_cpu() {
             let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
@@ -59,7 +59,8 @@ impl Embedding {
         #[cfg(feature = "cuda")]
         if is_on_gpu(table) {
             let grad = grad.reshape(((), width))?.contiguous()?;
-            let dense = prl_kernels::rows::gpu::add_by_row(table.dim(0)?, ids, None, &grad)?;
+            let dense =
+                prl_kernels::ops::embedding::cuda::add_by_row(table.dim(0)?, ids, None, &grad)?;
             return self.slot.step(by, &dense);
         }
         if !table.device().is_cpu() {
@@ -83,7 +84,7 @@ mod tests {
     use super::{AdamStep, Embedding};
     use crate::finite_check::FiniteCheck;
     use candle_core::{DType, Device, Tensor};
-    use prl_kernels::adam::Adam;
+    use prl_kernels::ops::adam::Adam;
 
     fn flat(t: &Tensor) -> Vec<f64> {
         t.flatten_all().unwrap().to_vec1::<f64>().unwrap()

@@ -11,7 +11,7 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
     /// A score is NaN or infinite.
     #[error("{0}; the model has diverged: train it again with a smaller --lr")]
-    NotFinite(#[from] prl_kernels::rank::NotFinite),
+    NotFinite(#[from] prl_kernels::ops::rank::NonFiniteScore),
     /// The parts of a batch differ in length.
     #[error(transparent)]
     Uneven(#[from] prl_baselines::LengthMismatch),

@@ -14,7 +14,7 @@ use crate::dtype::by_dtype;
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     #[cfg(feature = "cuda")]
     if is_on_gpu(tensor) {
-        return prl_kernels::gpu::are_finite(&[&tensor.contiguous()?]);
+        return prl_kernels::cuda::are_finite(&[&tensor.contiguous()?]);
     }
     if !tensor.device().is_cpu() {
         // One NaN or infinity makes a sum of zeros NaN.
@@ -41,7 +41,7 @@ pub(crate) fn find_non_finite(tensors: &[&Tensor]) -> Result<Option<usize>> {
             .iter()
             .map(|tensor| tensor.contiguous())
             .collect::<Result<Vec<_>>>()?;
-        if prl_kernels::gpu::are_finite(&contiguous.iter().collect::<Vec<_>>())? {
+        if prl_kernels::cuda::are_finite(&contiguous.iter().collect::<Vec<_>>())? {
             return Ok(None);
         }
     }

@@ -9,7 +9,7 @@ use crate::device::is_on_gpu;
 /// that nothing moves otherwise. Elsewhere there is nothing to watch, as everything is known at once.
 pub(crate) struct FiniteCheck {
     #[cfg(feature = "cuda")]
-    pub(crate) on_gpu: Option<prl_kernels::gpu::Watch>,
+    pub(crate) on_gpu: Option<prl_kernels::cuda::FiniteCheck>,
 }
 
 /// What was seen.
@@ -26,7 +26,7 @@ impl FiniteCheck {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
             return Ok(Self {
-                on_gpu: Some(prl_kernels::gpu::Watch::new(
+                on_gpu: Some(prl_kernels::cuda::FiniteCheck::new(
                     hidden.device(),
                     hidden.dim(0)?,
                 )?),
@@ -52,7 +52,7 @@ impl FiniteCheck {
                 .iter()
                 .map(|tensor| tensor.contiguous())
                 .collect::<Result<Vec<_>>>()?;
-            watch.look_at(&tensors.iter().collect::<Vec<_>>())?;
+            watch.track(&tensors.iter().collect::<Vec<_>>())?;
             return Ok(true);
         }
         _ = tensors;

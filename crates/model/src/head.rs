@@ -8,13 +8,13 @@ mod reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
-use prl_kernels::adam::update;
-use prl_kernels::bf16::Pair;
-use prl_kernels::catalogue::Catalogue;
-use prl_kernels::factor::Factor;
-use prl_kernels::head::{Linear, Sink, Softmax, backward, score, softmax};
-use prl_kernels::rank::{NotFinite, Ranking, rank};
-use prl_kernels::rows::{gather, sum_by_row};
+use prl_kernels::ops::adam::update;
+use prl_kernels::ops::embedding::{gather, sum_by_row};
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking, rank};
+use prl_kernels::ops::softmax_head::{OutputLayer, Sink, Softmax, backward, score, softmax};
+use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
+use prl_kernels::simd::bf16::Bf16Pair;
+use prl_kernels::simd::operand::GemmOperand;
 use prl_kernels::storage::{MutableStorage, with};
 use prl_nn::Init;
 
@@ -86,13 +86,13 @@ impl Head {
         if !hidden.device().is_cpu() {
             self.step_reference(by, hidden, targets, scale)
         } else if self.is_bf16 && hidden.dtype() == DType::F32 {
-            self.step_fused::<Pair>(by, hidden, targets, scale, group)
+            self.step_fused::<Bf16Pair>(by, hidden, targets, scale, group)
         } else {
             by_dtype!(hidden.dtype(), T => self.step_fused::<T>(by, hidden, targets, scale, group))
         }
     }
 
-    fn step_fused<F: Factor<Sum: Number>>(
+    fn step_fused<F: GemmOperand<Sum: Number>>(
         &self,
         by: AdamStep<'_>,
         hidden: &Tensor,
@@ -154,10 +154,15 @@ impl Head {
         hidden: &Tensor,
         targets: Option<&[u32]>,
         k: usize,
-    ) -> Result<std::result::Result<Ranking<f32>, NotFinite>> {
+    ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
         #[cfg(feature = "cuda")]
         if is_on_gpu(hidden) {
-            return prl_kernels::rank::gpu::rank(self.layer(), &hidden.contiguous()?, targets, k);
+            return prl_kernels::ops::rank::cuda::rank(
+                self.layer(),
+                &hidden.contiguous()?,
+                targets,
+                k,
+            );
         }
         if !hidden.device().is_cpu() {
             return self.rank_reference(hidden, targets, k);
@@ -180,17 +185,20 @@ impl Head {
     }
 
     /// The layer laid out for small batches; `None` unless it is an `f32` one on a CPU.
-    pub(crate) fn catalogue(&self) -> Result<Option<Catalogue<f32>>> {
+    pub(crate) fn catalogue(&self) -> Result<Option<TransposedItemMatrix<f32>>> {
         let weight = self.weight.param.as_tensor();
         if !weight.device().is_cpu() || weight.dtype() != DType::F32 {
             return Ok(None);
         }
         let width = weight.dim(1)?;
-        self.with_linear(|linear| Ok(Some(Catalogue::new(linear, width))))
+        self.with_linear(|linear| Ok(Some(TransposedItemMatrix::new(linear, width))))
     }
 
     /// The best item for each hidden vector `[B]`; of equal ones the first.
-    pub(crate) fn best(&self, hidden: &Tensor) -> Result<std::result::Result<Vec<u32>, NotFinite>> {
+    pub(crate) fn best(
+        &self,
+        hidden: &Tensor,
+    ) -> Result<std::result::Result<Vec<u32>, NonFiniteScore>> {
         let best = |ranking: Ranking<f32>| {
             ranking
                 .top
@@ -253,11 +261,11 @@ impl Head {
 
     fn with_linear<T: MutableStorage, R>(
         &self,
-        f: impl FnOnce(Linear<'_, T>) -> Result<R>,
+        f: impl FnOnce(OutputLayer<'_, T>) -> Result<R>,
     ) -> Result<R> {
         with(self.weight.param.as_tensor(), |weight: &[T]| {
             with(self.bias.param.as_tensor(), |bias: &[T]| {
-                f(Linear { weight, bias })
+                f(OutputLayer { weight, bias })
             })
         })
     }
@@ -281,7 +289,7 @@ mod tests {
     use crate::finite_check::FiniteCheck;
     use crate::process_group::SingleProcess;
     use candle_core::{DType, Device, Tensor};
-    use prl_kernels::adam::Adam;
+    use prl_kernels::ops::adam::Adam;
 
     fn flat(t: &Tensor) -> Vec<f64> {
         t.flatten_all().unwrap().to_vec1::<f64>().unwrap()

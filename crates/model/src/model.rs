@@ -6,9 +6,9 @@ use candle_core::{DType, Device, Var};
 use prl_core::{PromptBlockConfig, Prompts};
 use prl_dataset::Windows;
 use prl_encoders::{SessionEncoder, Shape};
-use prl_kernels::adam::Adam;
-use prl_kernels::catalogue::Catalogue;
-use prl_kernels::rank::{NotFinite, Ranking};
+use prl_kernels::ops::adam::Adam;
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
+use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
 use prl_kernels::storage::with;
 use prl_nn::{ForwardCtx, Params};
 use rand::RngCore;
@@ -288,12 +288,12 @@ impl Model {
         if scores.iter().all(|s| s.is_finite()) {
             Ok(scores.into_iter().map(|s| s as f32).collect())
         } else {
-            Err(NotFinite { row: 0 }.into())
+            Err(NonFiniteScore { row: 0 }.into())
         }
     }
 
     /// The output layer laid out for small batches; `None` where the kernels do not run.
-    pub fn catalogue(&self) -> Result<Option<Catalogue<f32>>> {
+    pub fn catalogue(&self) -> Result<Option<TransposedItemMatrix<f32>>> {
         Ok(self.networks[0].head.catalogue()?)
     }
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
 use prl_dataset::Windows;
 use prl_encoders::{PaddedBatch, SessionEncoder};
-use prl_kernels::tape::{Tape, record};
+use prl_kernels::autograd::{Tape, record};
 use prl_nn::{ForwardCtx, Params};
 
 use crate::embedding::Embedding;
@@ -173,11 +173,11 @@ impl Network {
     ) -> Result<Gradients<'a>> {
         let mut grads = forward.tape.backward(&forward.hidden, grad)?;
         let rows = grads
-            .take(&forward.leaf)
+            .remove(&forward.leaf)
             .map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
         let backbone = self.backbone.iter();
         let backbone = backbone
-            .filter_map(|(name, slot)| Some((name.as_str(), slot, grads.take(&slot.param)?)))
+            .filter_map(|(name, slot)| Some((name.as_str(), slot, grads.remove(&slot.param)?)))
             .collect();
         Ok(Gradients { backbone, rows })
     }

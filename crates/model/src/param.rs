@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use prl_kernels::Real;
-use prl_kernels::adam::{Adam, Slots, Step, update, update_rows};
+use prl_kernels::ops::adam::{Adam, AdamFactors, AdamSlices, update, update_rows};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
 
 #[cfg(feature = "cuda")]
@@ -20,8 +20,8 @@ pub(crate) struct AdamStep<'a> {
 
 impl AdamStep<'_> {
     /// Adam's factors at this step.
-    pub(crate) fn step<T: Real>(&self) -> Step<T> {
-        self.adam.step(self.t)
+    pub(crate) fn step<T: Real>(&self) -> AdamFactors<T> {
+        self.adam.factors(self.t)
     }
 }
 
@@ -92,7 +92,7 @@ impl AdamParam {
             let all: Vec<_> = all
                 .map(|((s, _), grad)| [&*s.param, &*s.first, &*s.second, grad])
                 .collect();
-            return prl_kernels::adam::gpu::update(by.step(), &all, by.watch.on_gpu.as_ref());
+            return prl_kernels::ops::adam::cuda::update(by.step(), &all, by.watch.on_gpu.as_ref());
         }
         slots
             .iter()
@@ -102,7 +102,7 @@ impl AdamParam {
     /// Adam's step under a gradient that is zero but for some rows (ascending, distinct); every row's moments decay.
     pub(crate) fn step_rows<T: MutableStorage>(
         &self,
-        step: Step<T>,
+        step: AdamFactors<T>,
         rows: &[u32],
         grads: &[T],
     ) -> Result<()> {
@@ -113,12 +113,12 @@ impl AdamParam {
     /// Calls `f` with parameter and moments as slices. CPU only.
     pub(crate) fn with_slices<T: MutableStorage, R>(
         &self,
-        f: impl FnOnce(Slots<'_, T>) -> R,
+        f: impl FnOnce(AdamSlices<'_, T>) -> R,
     ) -> Result<R> {
         with_mut(&self.param, |param: &mut [T]| {
             with_mut(&self.first, |first: &mut [T]| {
                 with_mut(&self.second, |second: &mut [T]| {
-                    Ok(f(Slots {
+                    Ok(f(AdamSlices {
                         param,
                         first,
                         second,
@@ -146,7 +146,7 @@ impl AdamParam {
 mod tests {
     use super::{AdamParam, AdamStep, FiniteCheck};
     use candle_core::{DType, Device, Tensor};
-    use prl_kernels::adam::Adam;
+    use prl_kernels::ops::adam::Adam;
 
     #[test]
     fn the_composed_step_is_the_fused_one() {

@@ -1,10 +1,11 @@
 //! Attention of one head inside windows: fused, or candle's operations where no kernel runs.
 
 use candle_core::{Device, Result, Tensor};
-pub use prl_kernels::attention::Pattern;
-use prl_kernels::mask::Mask;
-pub use prl_kernels::spans::Spans;
-use prl_kernels::{attention, runs_on};
+use prl_kernels::ops::attention;
+pub use prl_kernels::ops::attention::AttentionLayout;
+use prl_kernels::ops::dropout::DropoutMask;
+pub use prl_kernels::packed::SeqOffsets;
+use prl_kernels::runs_on;
 
 use crate::layers::softmax;
 use crate::rows::composed::{put, take};
@@ -16,8 +17,8 @@ pub fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    pattern: &Pattern,
-    mask: Option<&Mask>,
+    pattern: &AttentionLayout,
+    mask: Option<&DropoutMask>,
 ) -> Result<Tensor> {
     if runs_on(q) {
         attention::attention(q, k, v, pattern, mask)
@@ -33,19 +34,19 @@ fn composed(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    pattern: &Pattern,
-    mask: Option<&Mask>,
+    pattern: &AttentionLayout,
+    mask: Option<&DropoutMask>,
 ) -> Result<Tensor> {
-    let Pattern {
-        queries,
-        keys,
+    let AttentionLayout {
+        q_offsets: queries,
+        k_offsets: keys,
         causal,
     } = pattern;
     let (windows, width) = (queries.windows(), q.dim(1)?);
-    let longest = |spans: &Spans| spans.iter().map(|s| s.len()).max().unwrap_or(0);
+    let longest = |spans: &SeqOffsets| spans.iter().map(|s| s.len()).max().unwrap_or(0);
     let (most_q, most_k) = (longest(queries), longest(keys));
-    let pad = |x: &Tensor, spans: &Spans, most| {
-        put(x, &spans.places(most), windows * most)?.reshape((windows, most, width))
+    let pad = |x: &Tensor, spans: &SeqOffsets, most| {
+        put(x, &spans.padded_indices(most), windows * most)?.reshape((windows, most, width))
     };
     let (q, k, v) = (
         pad(q, queries, most_q)?,
@@ -54,7 +55,7 @@ fn composed(
     );
     let mut unseen = vec![UNSEEN; windows * most_q * most_k];
     let mut dropout = vec![1.0; unseen.len()];
-    let mut next = mask.map(Mask::factors).into_iter().flatten();
+    let mut next = mask.map(DropoutMask::factors).into_iter().flatten();
     for (b, (queries, keys)) in queries.iter().zip(keys.iter()).enumerate() {
         for i in 0..queries.len() {
             for j in 0..keys.len() {
@@ -73,28 +74,28 @@ fn composed(
     let weights = (softmax(&(scores + matrix(unseen)?)?)? * matrix(dropout)?)?;
     take(
         &weights.matmul(&v)?.reshape(((), width))?,
-        &queries.places(most_q),
+        &queries.padded_indices(most_q),
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Mask, Pattern, Spans, attention, composed};
+    use super::{AttentionLayout, DropoutMask, SeqOffsets, attention, composed};
     use crate::check::{differences, one, values};
     use proptest::prelude::*;
 
     /// More windows than a block of the fused operation has.
-    fn pattern() -> Pattern {
-        let keys = Spans::new((0..20).map(|b| 1 + b % 5));
-        Pattern {
-            queries: keys.clone(),
-            keys,
+    fn pattern() -> AttentionLayout {
+        let keys = SeqOffsets::new((0..20).map(|b| 1 + b % 5));
+        AttentionLayout {
+            q_offsets: keys.clone(),
+            k_offsets: keys,
             causal: true,
         }
     }
 
-    fn mask(pattern: &Pattern) -> Mask {
-        Mask::new(prl_seed::stream(1, "mask", 0), pattern.weights(), 0.4)
+    fn mask(pattern: &AttentionLayout) -> DropoutMask {
+        DropoutMask::new(prl_seed::stream(1, "mask", 0), pattern.num_scores(), 0.4)
     }
 
     proptest! {
@@ -102,9 +103,9 @@ mod tests {
         fn the_fused_and_the_composed_attention_are_one(
             sizes in prop::collection::vec((1..4usize, 1..11usize), 1..40), width in 1..40usize, causal: bool
         ) {
-            let queries = Spans::new(sizes.iter().map(|&(q, _)| q));
-            let pattern = Pattern { queries, keys: Spans::new(sizes.iter().map(|&(_, k)| k)), causal };
-            let [queries, keys] = [&pattern.queries, &pattern.keys].map(|spans| [spans.rows(), width]);
+            let queries = SeqOffsets::new(sizes.iter().map(|&(q, _)| q));
+            let pattern = AttentionLayout { q_offsets: queries, k_offsets: SeqOffsets::new(sizes.iter().map(|&(_, k)| k)), causal };
+            let [queries, keys] = [&pattern.q_offsets, &pattern.k_offsets].map(|spans| [spans.rows(), width]);
             let args = [&values(&queries, "q"), &values(&keys, "k"), &values(&keys, "v")];
             let mask = mask(&pattern);
             for mask in [None, Some(&mask)] {
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let pattern = pattern();
-        let x = ["q", "k", "v"].map(|name| values(&[pattern.keys.rows(), 3], name));
+        let x = ["q", "k", "v"].map(|name| values(&[pattern.k_offsets.rows(), 3], name));
         let mask = mask(&pattern);
         differences(&[&x[0], &x[1], &x[2]], |a| {
             attention(a[0], a[1], a[2], &pattern, Some(&mask))
@@ -130,7 +131,10 @@ mod tests {
     #[test]
     fn rows_that_do_not_fit_are_an_error() {
         let pattern = pattern();
-        let (x, short) = (values(&[pattern.keys.rows(), 3], "x"), values(&[4, 3], "x"));
+        let (x, short) = (
+            values(&[pattern.k_offsets.rows(), 3], "x"),
+            values(&[4, 3], "x"),
+        );
         assert!(attention(&x, &x, &short, &pattern, None).is_err());
         assert!(
             attention(
@@ -138,12 +142,12 @@ mod tests {
                 &x,
                 &x,
                 &pattern,
-                Some(&Mask::new(prl_seed::stream(1, "mask", 0), 1, 0.4))
+                Some(&DropoutMask::new(prl_seed::stream(1, "mask", 0), 1, 0.4))
             )
             .is_err()
         );
-        let bare = Pattern {
-            keys: Spans::new(pattern.keys.iter().map(|_| 0)),
+        let bare = AttentionLayout {
+            k_offsets: SeqOffsets::new(pattern.k_offsets.iter().map(|_| 0)),
             ..pattern
         };
         let none = values(&[0, 3], "x");

@@ -1,7 +1,9 @@
 //! Linear, layer norm and softmax: fused, or where no kernel runs composed from operations whose gradients are right.
 
 use candle_core::{D, Result, Tensor};
-use prl_kernels::{linear, norm, runs_on};
+use prl_kernels::ops::layer_norm;
+use prl_kernels::ops::linear;
+use prl_kernels::runs_on;
 
 use crate::params::{Init, Scope};
 
@@ -76,7 +78,7 @@ impl LayerNorm {
     /// `[.., width]` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if runs_on(x) {
-            norm::layer_norm(x, &self.scale, &self.shift, self.eps)
+            layer_norm::layer_norm(x, &self.scale, &self.shift, self.eps)
         } else {
             layer_norm(x, &self.scale, &self.shift, self.eps)
         }

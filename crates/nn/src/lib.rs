@@ -13,8 +13,8 @@ mod params;
 mod pass;
 mod rows;
 
-pub use attention::{Pattern, Spans, attention};
+pub use attention::{AttentionLayout, SeqOffsets, attention};
 pub use layers::{LayerNorm, Linear, layer_norm, relu, softmax};
 pub use params::{Init, Params, Scope};
 pub use pass::ForwardCtx;
-pub use rows::{Part, Share, Shares, add, blend, put, take};
+pub use rows::{RowWeights, WeightedRow, WeightedTable, add, blend, put, take};

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use candle_core::{Result, Tensor};
-use prl_kernels::mask::Mask;
+use prl_kernels::ops::dropout::DropoutMask;
 
 use crate::rows::dropout;
 
@@ -48,11 +48,11 @@ impl ForwardCtx {
     }
 
     /// The dropout mask of `n` elements, each zeroed with probability `rate`. `None` when inferring.
-    pub fn mask(&self, n: usize, rate: f64) -> Option<Mask> {
+    pub fn mask(&self, n: usize, rate: f64) -> Option<DropoutMask> {
         let (seed, step) = self.train.filter(|_| rate > 0.0)?;
         let name = format!("dropout {}", self.drawn.replace(self.drawn.get() + 1));
         let before = self.before.as_ref().map_or(0, |before| before(n));
-        Some(Mask::new(prl_seed::stream(seed, &name, step), n, rate).after(before))
+        Some(DropoutMask::new(prl_seed::stream(seed, &name, step), n, rate).skip(before))
     }
 
     /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate); the identity when inferring.

@@ -1,15 +1,17 @@
 //! Rows of matrices, taken, put and added where they are needed: fused, or candle's operations where no kernel runs.
 
 use candle_core::{D, Device, Result, Tensor};
-use prl_kernels::mask::{self, Mask};
-use prl_kernels::{blend, pick, runs_on};
+use prl_kernels::ops::dropout::{self, DropoutMask};
+use prl_kernels::ops::embedding_sum;
+use prl_kernels::ops::index_select;
+use prl_kernels::runs_on;
 
-pub use prl_kernels::blend::{Part, Share, Shares};
+pub use prl_kernels::ops::embedding_sum::{RowWeights, WeightedRow, WeightedTable};
 
 /// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     if runs_on(x) {
-        pick::take(x, rows)
+        index_select::index_select(x, rows)
     } else {
         composed::take(x, rows)
     }
@@ -18,7 +20,7 @@ pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
 /// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct.
 pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     if runs_on(x) {
-        pick::put(x, rows, n)
+        index_select::scatter_rows(x, rows, n)
     } else {
         composed::put(x, rows, n)
     }
@@ -26,9 +28,9 @@ pub fn put(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
 
 /// `[n, width]`: each row the sum of what it has of two or three tables, times its factors of a mask: items with their
 /// positions, the tokens of a prompt.
-pub fn blend(parts: Vec<Part<'_>>, mask: Option<Mask>) -> Result<Tensor> {
+pub fn blend(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -> Result<Tensor> {
     if parts.iter().all(|part| runs_on(part.table)) {
-        blend::blend(parts, mask)
+        embedding_sum::embedding_sum(parts, mask)
     } else {
         composed::blend(&parts, mask.as_ref())
     }
@@ -36,13 +38,17 @@ pub fn blend(parts: Vec<Part<'_>>, mask: Option<Mask>) -> Result<Tensor> {
 
 /// `x + y` of one shape.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    if runs_on(x) { pick::add(x, y) } else { x + y }
+    if runs_on(x) {
+        index_select::add(x, y)
+    } else {
+        x + y
+    }
 }
 
 /// Each element times its factor.
-pub(crate) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
+pub(crate) fn dropout(x: &Tensor, mask: DropoutMask) -> Result<Tensor> {
     if runs_on(x) {
-        mask::dropout(x, mask)
+        dropout::dropout(x, mask)
     } else {
         composed::dropout(x, &mask)
     }
@@ -52,7 +58,7 @@ pub(crate) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
 pub(crate) mod composed {
     use candle_core::bail;
 
-    use super::{D, Device, Mask, Part, Result, Shares, Tensor};
+    use super::{D, Device, DropoutMask, Result, RowWeights, Tensor, WeightedTable};
 
     pub(crate) fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
@@ -68,10 +74,13 @@ pub(crate) mod composed {
         )
     }
 
-    pub(crate) fn blend(parts: &[Part<'_>], mask: Option<&Mask>) -> Result<Tensor> {
-        let of = |Part { table, shares }: &Part<'_>| {
+    pub(crate) fn blend(parts: &[WeightedTable<'_>], mask: Option<&DropoutMask>) -> Result<Tensor> {
+        let of = |WeightedTable {
+                      table,
+                      rows: shares,
+                  }: &WeightedTable<'_>| {
             let table = table.reshape(((), table.dim(D::Minus1)?))?;
-            let Shares::These(shares) = shares else {
+            let RowWeights::Gathered(shares) = shares else {
                 return Ok(table);
             };
             let (n, m) = (shares.len(), table.dim(0)?);
@@ -81,7 +90,7 @@ pub(crate) mod composed {
                 .enumerate()
                 .filter_map(|(row, share)| Some((row, (*share)?)))
             {
-                matrix[row * m + share.of as usize] = share.weight;
+                matrix[row * m + share.row as usize] = share.weight;
             }
             let matrix = Tensor::from_vec(matrix, (n, m), &Device::Cpu)?.to_dtype(table.dtype())?;
             matrix.to_device(table.device())?.matmul(&table)
@@ -96,7 +105,7 @@ pub(crate) mod composed {
         }
     }
 
-    pub(crate) fn dropout(x: &Tensor, mask: &Mask) -> Result<Tensor> {
+    pub(crate) fn dropout(x: &Tensor, mask: &DropoutMask) -> Result<Tensor> {
         x * Tensor::from_vec(mask.factors(), x.shape(), &Device::Cpu)?
             .to_dtype(x.dtype())?
             .to_device(x.device())?
@@ -109,23 +118,26 @@ pub(crate) mod composed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mask, Part, Share, Shares, Tensor, add, blend, composed, dropout, put, take};
+    use super::{
+        DropoutMask, RowWeights, Tensor, WeightedRow, WeightedTable, add, blend, composed, dropout,
+        put, take,
+    };
     use crate::check::{differences, one, values};
 
     /// Five rows of two tables: their own of the first, and some of the second.
-    fn two<'a>(tables: &[&'a Tensor]) -> Vec<Part<'a>> {
+    fn two<'a>(tables: &[&'a Tensor]) -> Vec<WeightedTable<'a>> {
         let shares = [(2, 0.5), (9, 0.0), (2, -1.0), (0, 2.0), (2, 1.0)];
         vec![
-            Part {
+            WeightedTable {
                 table: tables[0],
-                shares: Shares::Own,
+                rows: RowWeights::Identity,
             },
             part(tables[1], &shares),
         ]
     }
 
     /// Five rows of three tables, a row that has nothing among them.
-    fn three<'a>(tables: &[&'a Tensor]) -> Vec<Part<'a>> {
+    fn three<'a>(tables: &[&'a Tensor]) -> Vec<WeightedTable<'a>> {
         let shares = [
             [(0, 1.0), (9, 0.0), (2, 1.0), (9, 0.0), (1, 0.5)],
             [(9, 0.0), (9, 0.0), (0, 1.5), (0, -0.3), (0, 2.0)],
@@ -139,18 +151,18 @@ mod tests {
     }
 
     /// A table and the shares of it; row 9 is none.
-    fn part<'a>(table: &'a Tensor, shares: &[(u32, f64)]) -> Part<'a> {
+    fn part<'a>(table: &'a Tensor, shares: &[(u32, f64)]) -> WeightedTable<'a> {
         let shares = shares
             .iter()
-            .map(|&(of, weight)| (of != 9).then_some(Share { of, weight }));
-        Part {
+            .map(|&(of, weight)| (of != 9).then_some(WeightedRow { row: of, weight }));
+        WeightedTable {
             table,
-            shares: Shares::These(shares.collect()),
+            rows: RowWeights::Gathered(shares.collect()),
         }
     }
 
-    fn mask(n: usize) -> Mask {
-        Mask::new(prl_seed::stream(1, "mask", 0), n, 0.4)
+    fn mask(n: usize) -> DropoutMask {
+        DropoutMask::new(prl_seed::stream(1, "mask", 0), n, 0.4)
     }
 
     #[test]
@@ -218,11 +230,16 @@ mod tests {
         assert!(take(&x, &[5]).is_err());
         assert!(put(&x, &[0, 1, 2, 3, 9], 9).is_err());
         assert!(put(&x, &[0, 1], 9).is_err());
-        let part = |shares| Part {
+        let part = |shares| WeightedTable {
             table: &x,
-            shares: Shares::These(shares),
+            rows: RowWeights::Gathered(shares),
         };
-        let share = |of| Some(Share { of, weight: 1.0 });
+        let share = |of| {
+            Some(WeightedRow {
+                row: of,
+                weight: 1.0,
+            })
+        };
         assert!(blend(vec![part(vec![share(4)]), part(vec![share(5)])], None).is_err());
         assert!(blend(vec![part(vec![share(4)]), part(vec![share(4), None])], None).is_err());
         assert!(

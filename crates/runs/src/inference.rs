@@ -5,7 +5,7 @@
 
 use prl_core::Prompts;
 use prl_dataset::Windows;
-use prl_kernels::catalogue::{Among, Catalogue, Top, Wanted};
+use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
 
 use crate::error::Result;
 use crate::recommender::Recommender;
@@ -13,7 +13,7 @@ use crate::recommender::Recommender;
 /// A recommender in service.
 pub struct InferenceModel {
     recommender: Recommender,
-    catalogue: Option<Catalogue<f32>>,
+    catalogue: Option<TransposedItemMatrix<f32>>,
 }
 
 impl InferenceModel {
@@ -39,14 +39,13 @@ impl InferenceModel {
         &self,
         windows: &Windows,
         prompts: &Prompts,
-        wanted: &[Wanted<'_>],
-    ) -> Result<Vec<Top<f32>>> {
+        wanted: &[TopKRequest<'_>],
+    ) -> Result<Vec<TopK<f32>>> {
         match (&self.recommender, &self.catalogue) {
-            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => {
-                Ok(model.with_hidden(windows, prompts, |hidden| {
-                    Ok(catalogue.top(hidden, wanted)?)
-                })?)
-            }
+            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => Ok(model
+                .with_hidden(windows, prompts, |hidden| {
+                    Ok(catalogue.top_k(hidden, wanted)?)
+                })?),
             _ => self.filtered(windows, prompts, wanted),
         }
     }
@@ -55,16 +54,16 @@ impl InferenceModel {
         &self,
         windows: &Windows,
         prompts: &Prompts,
-        wanted: &[Wanted<'_>],
-    ) -> Result<Vec<Top<f32>>> {
-        let room = |wanted: &Wanted<'_>| match wanted.among {
-            Among::AllBut(items) => wanted.k + items.len(),
-            Among::Only(_) => 0,
+        wanted: &[TopKRequest<'_>],
+    ) -> Result<Vec<TopK<f32>>> {
+        let room = |wanted: &TopKRequest<'_>| match wanted.filter {
+            ItemFilter::Exclude(items) => wanted.k + items.len(),
+            ItemFilter::Allow(_) => 0,
         };
         let k = wanted.iter().map(room).max().unwrap_or(0);
         let ranking = self.recommender.rank(windows, prompts, None, k)?;
-        let one = |((b, all), wanted): ((usize, Top<f32>), &Wanted<'_>)| match wanted.among {
-            Among::AllBut(items) => {
+        let one = |((b, all), wanted): ((usize, TopK<f32>), &TopKRequest<'_>)| match wanted.filter {
+            ItemFilter::Exclude(items) => {
                 let may = |item: &u32| items.binary_search(item).is_err();
                 Ok(all
                     .into_iter()
@@ -72,10 +71,10 @@ impl InferenceModel {
                     .take(wanted.k)
                     .collect())
             }
-            Among::Only(items) => {
+            ItemFilter::Allow(items) => {
                 let (window, prompt) = row(windows, prompts, b);
                 let scores = self.recommender.scores(&window, &prompt, items)?;
-                let mut top: Top<f32> = items.iter().copied().zip(scores).collect();
+                let mut top: TopK<f32> = items.iter().copied().zip(scores).collect();
                 top.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 top.truncate(wanted.k);
                 Ok(top)
@@ -146,11 +145,15 @@ mod tests {
             prompts.steps.push(n);
         }
         let some: Vec<u32> = (0..items).step_by(3).collect();
-        let filters = [Among::AllBut(&[]), Among::AllBut(&some), Among::Only(&some)];
-        let wanted: Vec<Wanted<'_>> = (0..9)
-            .map(|b| Wanted {
+        let filters = [
+            ItemFilter::Exclude(&[]),
+            ItemFilter::Exclude(&some),
+            ItemFilter::Allow(&some),
+        ];
+        let wanted: Vec<TopKRequest<'_>> = (0..9)
+            .map(|b| TopKRequest {
                 k: b * 7,
-                among: filters[b % 3],
+                filter: filters[b % 3],
             })
             .collect();
         assert!(served.catalogue.is_some());

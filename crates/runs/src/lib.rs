@@ -27,7 +27,7 @@ pub use evaluate::{Cases, cases, cases_unless, evaluate, report, rows};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
-pub use prl_kernels::catalogue::{Among, Top, Wanted};
+pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::Recommender;
 pub use run_dir::Run;

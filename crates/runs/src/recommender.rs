@@ -4,7 +4,7 @@ use prl_baselines::Baseline;
 use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_eval::pessimistic_rank;
-use prl_kernels::rank::Ranking;
+use prl_kernels::ops::rank::Ranking;
 use prl_model::Model;
 use rayon::prelude::*;
 

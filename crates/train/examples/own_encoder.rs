@@ -10,7 +10,7 @@ use prl_core::{Prompts, TargetReturn};
 use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_eval::{Case, Scores};
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelSpec};
 use prl_nn::{ForwardCtx, Linear, Scope};
 use prl_runs::{Config, Method};
@@ -58,7 +58,7 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     let args = Args::parse();
     let data = Dataset::open(&args.data)?;
     for method in [Method::Normal, Method::Prl] {
@@ -139,5 +139,5 @@ fn test(
                 .map(|(&kind, rank)| Case { kind, rank }),
         );
     }
-    Ok(Scores::of(&cases, config.rewards)?)
+    Ok(Scores::new(&cases, config.rewards)?)
 }

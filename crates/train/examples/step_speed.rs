@@ -12,7 +12,7 @@ use prl_baselines::Critic;
 use prl_core::Prompts;
 use prl_dataset::{NextStates, Windows};
 use prl_encoders::EncoderKind;
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{
     MainNetwork, Model, ModelConfig, ModelSpec, StepTimes, TrainingBatch, Transitions,
 };
@@ -54,7 +54,7 @@ struct Args {
 const BATCH: usize = 256;
 
 fn main() -> anyhow::Result<()> {
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
@@ -235,7 +235,7 @@ fn product_gflops(device: &Device) -> anyhow::Result<f64> {
 fn peak_device_mb(device: &Device) -> anyhow::Result<Option<f64>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
-        return Ok(prl_kernels::gpu::peak_memory(device)?.map(|bytes| bytes as f64 / 1048576.0));
+        return Ok(prl_kernels::cuda::peak_memory(device)?.map(|bytes| bytes as f64 / 1048576.0));
     }
     _ = device;
     Ok(None)

@@ -243,7 +243,7 @@ fn validate(
         run.config().batch_size.max(256),
         0,
     )?;
-    said.map(|said| Ok(Scores::of(&said.cases, run.config().rewards)?))
+    said.map(|said| Ok(Scores::new(&said.cases, run.config().rewards)?))
         .transpose()
 }
 

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use prl_baselines::Critic;
 use prl_core::{PromptBlockConfig, Prompts};
 use prl_dataset::{NextStates, Windows};
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelConfig, ModelSpec, TrainingBatch, Transitions};
 
 fn fill(n: usize, phase: f64, offset: f64) -> Vec<f64> {

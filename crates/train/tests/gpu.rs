@@ -10,7 +10,7 @@ use candle_core::{DType, Tensor, safetensors};
 use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_core::{AttentionKeys, PromptSpec, Prompts};
 use prl_dataset::{Split, Windows};
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch, device};
 use prl_runs::{Config, Device, Method, Run, cases, rows};
 use prl_train::{Outcome, Trainer};

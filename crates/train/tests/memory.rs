@@ -30,7 +30,7 @@ impl Observer for Watch {
 
 #[test]
 fn memory_is_flat_over_thirty_epochs() {
-    prl_kernels::process::prepare();
+    prl_kernels::runtime::prepare();
     let dir = tempfile::tempdir().unwrap();
     let data = ring(dir.path(), 2000);
     for method in [Method::Prl, Method::Sac] {

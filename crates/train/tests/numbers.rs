@@ -11,7 +11,7 @@ use common::{Quiet, StopAt, quick, ring};
 use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_fs::FileEntry;
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch};
 use prl_runs::{Config, Device, Error, Run};
 use prl_train::{Observer, Outcome, Trainer};

@@ -11,7 +11,7 @@ use candle_core::DType;
 use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_dataset::Dataset;
 use prl_encoders::EncoderKind;
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{Buffer, MainNetwork, Model, ModelSpec, ProcessGroup, SingleProcess, StepTimes};
 use prl_runs::{Config, Device, Error, Method, Run};
 use prl_train::{Batches, Outcome, Trainer};

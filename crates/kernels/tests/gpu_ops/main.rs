@@ -5,16 +5,16 @@ mod output;
 mod rows;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use prl_kernels::attention::{Pattern, attention};
-use prl_kernels::filters::filters;
-use prl_kernels::gru::gru;
-use prl_kernels::linear::linear;
-use prl_kernels::mask::Mask;
-use prl_kernels::norm::layer_norm;
-use prl_kernels::residual::{Convolution, residual};
-use prl_kernels::spans::Spans;
+use prl_kernels::ops::attention::{AttentionLayout, attention};
+use prl_kernels::ops::caser_conv::caser_conv;
+use prl_kernels::ops::dropout::DropoutMask;
+use prl_kernels::ops::gru::gru;
+use prl_kernels::ops::layer_norm::layer_norm;
+use prl_kernels::ops::linear::linear;
+use prl_kernels::ops::nextitnet_block::{CausalConv, nextitnet_block};
+use prl_kernels::packed::SeqOffsets;
 
-/// Numbers of either sign.
+/// DeviceF32 of either sign.
 fn values(shape: &[usize], seed: usize) -> Tensor {
     let n: usize = shape.iter().product();
     let numbers = (0..n)
@@ -62,7 +62,7 @@ fn run(
 
 /// That an operation is the same on both, and that its arguments need not begin where their memory does.
 fn same(name: &str, args: &[Tensor], op: impl Fn(&[&Tensor]) -> Result<Tensor>) {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
+    let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let cpu = run(args, DType::F64, &Device::Cpu, &op);
     let shifted = |args: &[&Tensor]| {
         let behind =
@@ -150,17 +150,17 @@ fn linear_and_norm() {
 #[test]
 fn attention_of_windows() {
     for width in [1, 16, 65] {
-        let keys = Spans::new((0..12).map(|b| 1 + b * 5 % 11));
-        let one = Pattern {
-            queries: Spans::new([1; 12]),
-            keys: keys.clone(),
+        let keys = SeqOffsets::new((0..12).map(|b| 1 + b * 5 % 11));
+        let one = AttentionLayout {
+            q_offsets: SeqOffsets::new([1; 12]),
+            k_offsets: keys.clone(),
             causal: false,
         };
         for pattern in [
             one,
-            Pattern {
-                queries: keys.clone(),
-                keys,
+            AttentionLayout {
+                q_offsets: keys.clone(),
+                k_offsets: keys,
                 causal: true,
             },
         ] {
@@ -169,7 +169,7 @@ fn attention_of_windows() {
                 values(&[pattern.keys.rows(), width], 2),
                 values(&[pattern.keys.rows(), width], 3),
             ];
-            let mask = Mask::new(prl_seed::stream(1, "mask", 0), pattern.weights(), 0.4);
+            let mask = DropoutMask::new(prl_seed::stream(1, "mask", 0), layout.num_scores(), 0.4);
             for mask in [None, Some(&mask)] {
                 same("attention", &args, |a| {
                     attention(a[0], a[1], a[2], &pattern, mask)
@@ -191,7 +191,7 @@ fn encoders_of_windows() {
 
         let args = [x.clone(), scaled(&[5 * width + 2, 6], 2), values(&[6], 3)];
         same("filters", &args, |a| {
-            filters(a[0], a[1], a[2], &lengths, &[2, 3])
+            caser_conv(a[0], a[1], a[2], &lengths, &[2, 3])
         });
 
         // As many filters as a model has, sizes that nothing divides, a window without an item.
@@ -201,7 +201,7 @@ fn encoders_of_windows() {
             values(&[12], 3),
         ];
         same("more filters", &args, |a| {
-            filters(a[0], a[1], a[2], &[11, 6, 0, 1, 10], &[1, 4, 3])
+            caser_conv(a[0], a[1], a[2], &[11, 6, 0, 1, 10], &[1, 4, 3])
         });
 
         // More positions than a block holds scores of at a time.
@@ -211,7 +211,7 @@ fn encoders_of_windows() {
             values(&[71], 3),
         ];
         same("long filters", &long, |a| {
-            filters(a[0], a[1], a[2], &[70, 33, 2], &[2, 3])
+            caser_conv(a[0], a[1], a[2], &[70, 33, 2], &[2, 3])
         });
     }
 }
@@ -228,7 +228,7 @@ fn encoders_of_more_windows_than_a_block_takes_at_once() {
     );
     let args = [x, values(&[5 * width + 2, 3], 2), values(&[5], 3)];
     same("filters", &args, |a| {
-        filters(a[0], a[1], a[2], &lengths, &[3, 2])
+        caser_conv(a[0], a[1], a[2], &lengths, &[3, 2])
     });
 }
 
@@ -251,23 +251,24 @@ fn residual_blocks_of_windows() {
         (26, 132, 1, [(3, 2), (2, 1)]),
     ];
     for (windows, width, dilation, [one, two]) in cases {
-        let spans = Spans::new((0..windows).map(|b| 1 + b * 3 % 8));
-        let [one, two] = [one, two].map(|(every, most)| Convolution {
+        let spans = SeqOffsets::new((0..windows).map(|b| 1 + b * 3 % 8));
+        let [one, two] = [one, two].map(|(every, most)| CausalConv {
             dilation,
             every,
             most,
         });
         let convolutions = [
             one,
-            Convolution {
+            CausalConv {
                 dilation: 2 * dilation,
                 ..two
             },
         ];
         let (rows, kernel) = (spans.rows(), values(&[2 * (3 * width + 3), width], 2));
         let kernel = (kernel * (0.5 / (width as f64).sqrt())).unwrap();
-        let block =
-            |x: &Tensor, kernel: &Tensor| Ok(residual(x, kernel, &spans, convolutions, 1e-2)?.0);
+        let block = |x: &Tensor, kernel: &Tensor| {
+            Ok(nextitnet_block(x, kernel, &spans, convolutions, 1e-2)?.0)
+        };
         let args = [values(&[rows, width], 1), kernel.clone()];
         same("residual", &args, |a| block(a[0], a[1]));
 

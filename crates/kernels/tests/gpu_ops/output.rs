@@ -1,10 +1,10 @@
 //! The output layer: its step, and ranking.
 
 use candle_core::{DType, Device, Tensor};
-use prl_kernels::adam::Adam;
-use prl_kernels::gpu::Watch;
-use prl_kernels::head::gpu::Layer;
-use prl_kernels::rank::NotFinite;
+use prl_kernels::cuda::FiniteCheck;
+use prl_kernels::ops::adam::Adam;
+use prl_kernels::ops::rank::NonFiniteScore;
+use prl_kernels::ops::softmax_head::cuda::CudaOutputLayer;
 
 use super::{flat, values};
 
@@ -33,7 +33,7 @@ fn the_step_of_the_output_layer() {
         let targets: Vec<u32> = (0..batch).map(|i| (i * 37 % items) as u32).collect();
         let scales: Vec<f64> = (0..batch).map(|i| (i % 4) as f64 * 0.3).collect();
 
-        let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
+        let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
         // Nothing begins where its memory does.
         let there = |t: &Tensor| {
             let t = t.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
@@ -57,18 +57,18 @@ fn the_step_of_the_output_layer() {
             .unwrap()
             .reshape((batch, width))
             .unwrap();
-        let layer = Layer {
+        let layer = CudaOutputLayer {
             weight: &gpu_w,
             bias: &gpu_b,
         };
-        let watch = Watch::new(&gpu, batch).unwrap();
+        let watch = FiniteCheck::new(&gpu, batch).unwrap();
         let losses = layer
             .losses(&gpu_hidden, &targets, &scales, &watch)
             .unwrap();
         let (weight, bias) = ([&gpu_w_first, &gpu_w_second], [&gpu_b_first, &gpu_b_second]);
         let gradient = layer
             .step(
-                Adam::new(0.1).step(3),
+                Adam::new(0.1).factors(3),
                 weight,
                 bias,
                 &gpu_hidden,
@@ -145,7 +145,7 @@ fn the_step_of_the_output_layer() {
 
 #[test]
 fn ranks_and_the_best_of_scores() {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
+    let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let on_gpu = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &gpu).unwrap();
     // Scores that differ, that are few, that are all one, whose signs of zero differ, and whose best lie a block's threads apart.
     let kinds: [fn(usize) -> f32; 5] = [
@@ -163,7 +163,7 @@ fn ranks_and_the_best_of_scores() {
                 on_gpu(&scores, &[items]),
             );
             let (layer, hidden) = (
-                Layer {
+                CudaOutputLayer {
                     weight: &weight,
                     bias: &bias,
                 },
@@ -186,7 +186,7 @@ fn ranks_and_the_best_of_scores() {
                     .map(|&i| (i, scores[i as usize]))
                     .collect();
                 for given in [None, Some(targets.as_slice())] {
-                    let found = prl_kernels::rank::gpu::rank(layer, &hidden, given, k)
+                    let found = prl_kernels::ops::rank::cuda::rank(layer, &hidden, given, k)
                         .unwrap()
                         .unwrap();
                     assert_eq!(found.ranks, given.map_or(Vec::new(), |_| ranks.clone()));
@@ -203,8 +203,8 @@ fn ranks_and_the_best_of_scores() {
                     &[&scores[..at], &[bad], &scores[at + 1..]].concat(),
                     &[items],
                 );
-                let found = prl_kernels::rank::gpu::rank(
-                    Layer {
+                let found = prl_kernels::ops::rank::cuda::rank(
+                    CudaOutputLayer {
                         bias: &bias,
                         ..layer
                     },
@@ -213,7 +213,7 @@ fn ranks_and_the_best_of_scores() {
                     20,
                 )
                 .unwrap();
-                assert_eq!(found, Err(NotFinite { row: 0 }));
+                assert_eq!(found, Err(NonFiniteScore { row: 0 }));
             }
         }
     }
@@ -221,7 +221,7 @@ fn ranks_and_the_best_of_scores() {
 
 #[test]
 fn a_score_that_is_no_number_stops_the_step_and_minus_infinity_is_no_item() {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
+    let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let on_gpu = |tensor: &Tensor| {
         tensor
             .to_dtype(DType::F32)
@@ -244,16 +244,16 @@ fn a_score_that_is_no_number_stops_the_step_and_minus_infinity_is_no_item() {
             let [weights, biases] =
                 [&weight, &bias].map(|t| [t, t].map(|t| t.zeros_like().unwrap()));
             let (layer, watch) = (
-                Layer {
+                CudaOutputLayer {
                     weight: &weight,
                     bias: &bias,
                 },
-                Watch::new(&gpu, 3).unwrap(),
+                FiniteCheck::new(&gpu, 3).unwrap(),
             );
             let losses = layer
                 .losses(&hidden, &[0, 6, 1049], &[1.0; 3], &watch)
                 .unwrap();
-            let by = Adam::new(0.1).step(1);
+            let by = Adam::new(0.1).factors(1);
             layer
                 .step(
                     by,

@@ -1,9 +1,9 @@
-//! Rows taken, put, added and blended, and masks.
+//! Rows taken, scatter_rows, added and blended, and masks.
 
 use candle_core::{DType, Tensor};
-use prl_kernels::blend::{Part, Share, Shares, blend};
-use prl_kernels::mask::{Mask, dropout};
-use prl_kernels::pick::{add, put, take};
+use prl_kernels::ops::dropout::{DropoutMask, dropout};
+use prl_kernels::ops::embedding_sum::{RowWeights, WeightedRow, WeightedTable, embedding_sum};
+use prl_kernels::ops::index_select::{add, index_select, scatter_rows};
 
 use super::{flat, same, values};
 
@@ -11,8 +11,8 @@ use super::{flat, same, values};
 fn rows_taken_put_and_added() {
     for width in [1, 7, 64, 100] {
         let x = [values(&[5, width], 1)];
-        same("take", &x, |a| take(a[0], &[3, 0, 4]));
-        same("put", &x, |a| put(a[0], &[6, 0, 4, 1, 2], 9));
+        same("take", &x, |a| index_select(a[0], &[3, 0, 4]));
+        same("put", &x, |a| scatter_rows(a[0], &[6, 0, 4, 1, 2], 9));
         same("add", &[x[0].clone(), values(&[5, width], 2)], |a| {
             add(a[0], a[1])
         });
@@ -21,21 +21,21 @@ fn rows_taken_put_and_added() {
 
 #[test]
 fn blends_of_two_and_three_tables() {
-    fn own(table: &Tensor) -> Part<'_> {
-        Part {
+    fn own(table: &Tensor) -> WeightedTable<'_> {
+        WeightedTable {
             table,
-            shares: Shares::Own,
+            rows: RowWeights::Identity,
         }
     }
     /// So many rows that have some of a table's first `of`, and some that have nothing.
-    fn part(table: &Tensor, n: usize, of: usize) -> Part<'_> {
-        let share = |i: usize| Share {
-            of: (i * 7 % of) as u32,
+    fn part(table: &Tensor, n: usize, of: usize) -> WeightedTable<'_> {
+        let share = |i: usize| WeightedRow {
+            row: (i * 7 % of) as u32,
             weight: (i as f64).cos(),
         };
-        Part {
+        WeightedTable {
             table,
-            shares: Shares::These((0..n).map(|i| (i % 5 > 0).then(|| share(i))).collect()),
+            rows: RowWeights::Gathered((0..n).map(|i| (i % 5 > 0).then(|| share(i))).collect()),
         }
     }
     // More rows that have one row of a table than a block shares out at once; tables with rows that nothing has.
@@ -45,13 +45,13 @@ fn blends_of_two_and_three_tables() {
             values(&[4, width], 2),
             values(&[width], 3),
         ];
-        let mask = Mask::new(prl_seed::stream(1, "mask", 0), n * width, 0.4);
-        for mask in [None, Some(mask.clone()), Some(mask.after(37))] {
+        let mask = DropoutMask::new(prl_seed::stream(1, "mask", 0), n * width, 0.4);
+        for mask in [None, Some(mask.clone()), Some(mask.skip(37))] {
             same("two", &tables[..2], |a| {
-                blend(vec![own(a[0]), part(a[1], n, 3)], mask.clone())
+                embedding_sum(vec![own(a[0]), part(a[1], n, 3)], mask.clone())
             });
             same("three", &tables, |a| {
-                blend(
+                embedding_sum(
                     vec![part(a[0], n, n), part(a[1], n, 3), part(a[2], n, 1)],
                     mask.clone(),
                 )
@@ -62,7 +62,7 @@ fn blends_of_two_and_three_tables() {
 
 #[test]
 fn rows_are_added_by_their_ids() {
-    let gpu = prl_kernels::gpu::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
+    let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     // More rows of one id than a block has threads for; more ids than are grouped on the GPU.
     for (n, width) in [(1, 3), (400, 64), (17_000, 1)] {
         let ids: Vec<u32> = (0..n).map(|i| i * 7 % 5).collect();
@@ -79,8 +79,9 @@ fn rows_are_added_by_their_ids() {
                     .zip(row)
                     .for_each(|(sum, x)| *sum += weight * x);
             }
-            let found =
-                flat(&prl_kernels::rows::gpu::add_by_row(6, &ids, weights, &on_gpu).unwrap());
+            let found = flat(
+                &prl_kernels::ops::embedding::cuda::add_by_row(6, &ids, weights, &on_gpu).unwrap(),
+            );
             for (a, b) in sums.iter().zip(found) {
                 assert!((a - b).abs() < 1e-3, "{n} rows of {width}: {a} and {b}");
             }
@@ -92,7 +93,7 @@ fn rows_are_added_by_their_ids() {
 fn masks_are_the_same() {
     // A block of the generator is 32 elements, and a block of threads 2,048.
     for (n, before) in [(1, 0), (100, 31), (2048, 0), (5000, 2100)] {
-        let mask = Mask::new(prl_seed::stream(1, "mask", n as u64), n, 0.4).after(before);
+        let mask = DropoutMask::new(prl_seed::stream(1, "mask", n as u64), n, 0.4).skip(before);
         same("dropout", &[values(&[n], 1)], |a| {
             dropout(a[0], mask.clone())
         });

@@ -1,15 +1,15 @@
 //! The output layer on a GPU.
 
 use candle_core::{Result, Tensor, bail};
-use prl_kernels::head::gpu::Layer;
-use prl_kernels::rows::gpu::add_by_row;
+use prl_kernels::ops::embedding::cuda::add_by_row;
+use prl_kernels::ops::softmax_head::cuda::CudaOutputLayer;
 
 use super::{Head, HeadStep};
 use crate::param::AdamStep;
 
 impl Head {
-    pub(super) fn layer(&self) -> Layer<'_> {
-        Layer {
+    pub(super) fn layer(&self) -> CudaOutputLayer<'_> {
+        CudaOutputLayer {
             weight: self.weight.param.as_tensor(),
             bias: self.bias.param.as_tensor(),
         }

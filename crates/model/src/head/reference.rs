@@ -2,7 +2,7 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
-use prl_kernels::rank::{NotFinite, Ranking};
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 
 use super::{Head, HeadStep};
 use crate::param::AdamStep;
@@ -89,11 +89,11 @@ impl Head {
         hidden: &Tensor,
         targets: Option<&[u32]>,
         k: usize,
-    ) -> Result<std::result::Result<Ranking<f32>, NotFinite>> {
+    ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
         let scores = self.logits(hidden)?.to_dtype(DType::F32)?;
         let bad = (&scores * 0.0)?.sum(1)?.to_vec1::<f32>()?;
         if let Some(row) = bad.iter().position(|x| !x.is_finite()) {
-            return Ok(Err(NotFinite { row }));
+            return Ok(Err(NonFiniteScore { row }));
         }
         let ranks = match targets {
             Some(targets) => {

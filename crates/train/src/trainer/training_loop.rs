@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::Device;
 use prl_dataset::Dataset;
 use prl_fs::{append_synced, write_atomic};
-use prl_kernels::adam::Adam;
+use prl_kernels::ops::adam::Adam;
 use prl_model::{Model, ProcessGroup, StepTimes, TrainingBatch};
 use prl_runs::{Error, Progress, Recommender, Result, Run, RunManifest};
 
@@ -66,7 +66,7 @@ impl<'a> Trainer<'a> {
         let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
         if group.is_first() {
             let ranks = group.size();
-            if run.config().bf16_head && !prl_kernels::bf16::is_native() {
+            if run.config().bf16_head && !prl_kernels::simd::bf16::is_native() {
                 tracing::warn!(
                     "this processor has no AVX-512 BF16: without bf16_head it is quicker"
                 );

@@ -1,0 +1,115 @@
+// The half of a block that makes the gradients of the scores, and out of them that of the hidden vectors.
+#pragma once
+
+#include "softmax_head_half.cuh"
+
+template <unsigned ROWS> struct OfHidden : Half<ROWS> {
+    using Base = Half<ROWS>;
+    using typename Base::Room;
+    using Base::Base, Base::EACH, Base::step, Base::room, Base::thread, Base::warp, Base::rows;
+
+    __device__ void fetch_weight(unsigned tile) {
+        const float *from = step.weight + step.first_weight(tile);
+        float *to = &room.weight[tile % 2][0][0].x + thread;
+#pragma unroll 8
+        for (unsigned n = 0; n < EACH; n++) {
+            unsigned at;
+            const bool is_there = this->find(tile, n, at);
+            copy_later<4>(to + n * ROWS, from + (is_there ? at : 0), is_there ? 4 : 0);
+        }
+    }
+
+    // Of each thread eight rows' four items: a warp its 32 rows, four of them at a time.
+    __device__ void fetch_scores(unsigned tile) {
+        const unsigned first = step.first_item(tile), item = first + 4 * (thread % 8);
+        const unsigned n = item < step.items ? min(4u, step.items - item) : 0;
+#pragma unroll
+        for (unsigned p = 0; p < 8; p++) {
+            const unsigned row = 32 * warp + 4 * p + thread % 32 / 8;
+            const bool is_there = n > 0 && row < rows;
+            const size_t at = is_there ? (size_t)(step.start + row) * step.stride + item : 0;
+            copy_later<16>(&room.scores[p][thread], step.scores + at, is_there ? 4 * n : 0);
+        }
+        if (thread < TILE) {
+            float *bias = &room.bias[tile % 2][thread];
+            if (first + thread < step.items) {
+                copy_later<4>(bias, step.bias + first + thread, 4);
+            } else {
+                *bias = -INFINITY;
+            }
+        }
+    }
+
+    // The gradients of the scores that came: scale x (softmax - target), and their sums over the warp's rows.
+    __device__ void make_grads(unsigned tile) {
+        const unsigned four = thread % 8, r = thread % 32 / 8, item = step.first_item(tile) + 4 * four;
+        float bias[4], sums[4] = {};
+        load_four(bias, reinterpret_cast<const float4 *>(room.bias[tile % 2])[four]);
+        float *grads = &room.grads[tile % 2][4 * four][0].x;
+#pragma unroll 4
+        for (unsigned p = 0; p < 8; p++) {
+            const Row row = room.rows[32 * warp + 4 * p + r];
+            const unsigned hit = row.target - item;
+            float d[4];
+            load_four(d, room.scores[p][thread]);
+#pragma unroll
+            for (unsigned e = 0; e < 4; e++) {
+                d[e] = expf(d[e] + bias[e] - row.log);
+                if (e == hit) d[e] -= 1.0f;
+                d[e] *= row.scale;
+                sums[e] += d[e];
+                grads[e * ROWS + 4 * ((8 * warp + p) ^ four) + r] = d[e];
+            }
+        }
+#pragma unroll
+        for (unsigned e = 0; e < 4; e++) {
+            sums[e] += __shfl_xor_sync(0xffffffffu, sums[e], 8);
+            sums[e] += __shfl_xor_sync(0xffffffffu, sums[e], 16);
+            if (r == 0) room.sums[tile % 2][warp][4 * four + e] = sums[e];
+        }
+    }
+
+    // The tile's part of the gradient of this thread's hidden vectors: rows and columns in two fours each.
+    __device__ void add_hidden(unsigned tile, float (&sums)[8][8]) const {
+        const unsigned column = one_of_eight();
+#pragma unroll 1
+        for (unsigned quad = 0; quad < TILE / 4; quad++) {
+            const unsigned at = (8 * warp + one_of_four()) ^ quad;
+#pragma unroll
+            for (unsigned j = 0; j < 4; j++) {
+                const float4 *grads = room.grads[tile % 2][4 * quad + j], *weight = room.weight[tile % 2][4 * quad + j];
+                add_outer(sums, Eight(grads[at], grads[at ^ 4]).x, Eight(weight[column], weight[8 + column]).x);
+            }
+        }
+    }
+
+    __device__ void run() {
+        this->begin();
+        fetch_weight(0);
+        fetch_scores(0);
+        await_copies();
+        this->meet_other();
+        const unsigned n = step.n();
+        make_grads(0);
+        if (n > 1) fetch_scores(1);
+        await_copies();
+        this->meet_other();
+        float sums[8][8] = {};
+        for (unsigned tile = 0; tile < n; tile++) {
+            if (tile + 1 < n) {
+                fetch_weight(tile + 1);
+                make_grads(tile + 1);
+                if (tile + 2 < n) fetch_scores(tile + 2);
+            }
+            if (this->has_rows()) add_hidden(tile, sums);
+            await_copies();
+            this->meet_other();
+        }
+        float4 *to = reinterpret_cast<float4 *>(step.parts) + (size_t)(blockIdx.x * gridDim.y + blockIdx.y) * ROWS * COLUMNS / 4;
+#pragma unroll
+        for (unsigned i = 0; i < 16; i++) {
+            const unsigned row = 32 * warp + 4 * one_of_four() + i / 2 % 4 + i / 8 * 16;
+            to[row * COLUMNS / 4 + i % 2 * 8 + one_of_eight()] = four(&sums[i / 2][i % 2 * 4]);
+        }
+    }
+};

@@ -1,0 +1,148 @@
+// The half of a block that makes the gradient of the weights out of those of the scores, and steps.
+#pragma once
+
+#include "softmax_head_half.cuh"
+
+template <unsigned ROWS> struct OfWeights : Half<ROWS> {
+    using Base = Half<ROWS>;
+    using typename Base::Room;
+    using Base::Base, Base::EACH, Base::step, Base::room, Base::thread, Base::warp, Base::rows;
+    // Weights of a thread whose moments are on their way at a time.
+    static constexpr unsigned GROUP = 8;
+
+    // The gradient of this thread's weights of the tile over the warp's rows: items and columns in two fours each.
+    __device__ void add_weights(unsigned tile, float (&sums)[8][8]) const {
+        const unsigned item = one_of_four(), column = one_of_eight();
+#pragma unroll 1
+        for (unsigned row = 8 * warp; row < 8 * warp + 8; row++) {
+            float grads[8][4];
+#pragma unroll
+            for (unsigned j = 0; j < 4; j++) {
+                load_four(grads[j], room.grads[tile % 2][4 * item + j][row ^ item]);
+                load_four(grads[4 + j], room.grads[tile % 2][16 + 4 * item + j][row ^ (4 + item)]);
+            }
+#pragma unroll
+            for (unsigned r = 0; r < 4; r++) {
+                const float4 *hidden = room.hidden[4 * row + r];
+                float of_row[8];
+#pragma unroll
+                for (unsigned j = 0; j < 8; j++) of_row[j] = grads[j][r];
+                add_outer(sums, of_row, Eight(hidden[column], hidden[8 + column]).x);
+            }
+        }
+    }
+
+    // Where a four of the sums lies among the parts: items in fours, columns in halves.
+    __device__ static unsigned place(unsigned item, unsigned column) { return 8 * item + (column ^ (2 * item)); }
+
+    // The sums of all warps, in half as many parts.
+    __device__ void share(float (&sums)[8][8]) {
+        const unsigned at = place(one_of_four(), one_of_eight());
+        const auto keep = [&](unsigned part) {
+#pragma unroll
+            for (unsigned i = 0; i < 16; i++) room.parts[part][i][at] = four(&sums[i / 2][i % 2 * 4]);
+        };
+        constexpr unsigned PARTS = Room::PARTS;
+        if (PARTS < Room::WARPS && warp >= PARTS) keep(warp - PARTS);
+        meet(1, ROWS);
+        if (warp < PARTS) {
+            if (PARTS < Room::WARPS) {
+#pragma unroll
+                for (unsigned i = 0; i < 16; i++) {
+                    float others[4];
+                    load_four(others, room.parts[warp][i][at]);
+#pragma unroll
+                    for (unsigned j = 0; j < 4; j++) sums[i / 2][i % 2 * 4 + j] += others[j];
+                }
+            }
+            keep(warp);
+        }
+    }
+
+    // The gradient of the thread's n-th weight of the tile.
+    __device__ float shared(unsigned n) const {
+        const unsigned e = thread + n * ROWS, item = e / COLUMNS, column = e % COLUMNS;
+        const unsigned i = (item % 4 + item / 16 * 4) * 2 + column / 32;
+        const unsigned at = place(item / 4 % 4, column / 4 % 8);
+        float sum = 0.0f;
+#pragma unroll
+        for (unsigned part = 0; part < Room::PARTS; part++) sum += (&room.parts[part][i][at].x)[column % 4];
+        return sum;
+    }
+
+    __device__ void ask(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
+        const float *firsts = step.first + step.first_weight(tile), *seconds = step.second + step.first_weight(tile);
+#pragma unroll
+        for (unsigned n = 0; n < GROUP; n++) {
+            unsigned at;
+            const bool is_there = this->find(tile, from + n, at) && this->is_last();
+            first[n] = is_there ? firsts[at] : 0.0f;
+            second[n] = is_there ? seconds[at] : 0.0f;
+        }
+    }
+
+    // Adam's step on some weights, if the batch ends with these rows; otherwise that waits for the others.
+    __device__ void move(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
+        const size_t start = step.first_weight(tile);
+        float grads[GROUP];
+#pragma unroll
+        for (unsigned n = 0; n < GROUP; n++) grads[n] = shared(from + n);
+        if (step.start > 0) {
+#pragma unroll
+            for (unsigned n = 0; n < GROUP; n++) {
+                unsigned at;
+                if (this->find(tile, from + n, at)) grads[n] += step.weight_sum[start + at];
+            }
+        }
+        const float *weight = &room.weight[tile % 2][0][0].x + thread + from * ROWS;
+        float moved[GROUP];
+#pragma unroll
+        for (unsigned n = 0; n < GROUP; n++) moved[n] = adam_step(weight[n * ROWS], grads[n], first[n], second[n], step.by);
+#pragma unroll
+        for (unsigned n = 0; n < GROUP; n++) {
+            unsigned at;
+            if (!this->find(tile, from + n, at)) continue;
+            if (this->is_last()) {
+                (step.weight + start)[at] = moved[n];
+                (step.first + start)[at] = first[n];
+                (step.second + start)[at] = second[n];
+            } else {
+                (step.weight_sum + start)[at] = grads[n];
+            }
+        }
+    }
+
+    __device__ void sum_bias(unsigned tile) const {
+        const unsigned lane = thread % 32, item = step.first_item(tile) + lane;
+        if (blockIdx.y > 0 || warp != Room::WARPS - 1 || item >= step.items) return;
+        float sum = step.start > 0 ? step.bias_sum[item] : 0.0f;
+        for (unsigned w = 0; 32 * w < rows; w++) sum += room.sums[tile % 2][w][lane];
+        step.bias_sum[item] = sum;
+    }
+
+    __device__ void step_weights(unsigned tile) {
+        float sums[8][8] = {};
+        if (this->has_rows()) add_weights(tile, sums);
+        float first[GROUP], second[GROUP];
+        ask(tile, 0, first, second);
+        share(sums);
+        meet(1, ROWS);
+        sum_bias(tile);
+#pragma unroll 1
+        for (unsigned from = 0; from < EACH; from += GROUP) {
+            move(tile, from, first, second);
+            if (from + GROUP < EACH) ask(tile, from + GROUP, first, second);
+        }
+    }
+
+    __device__ void run() {
+        this->begin();
+        await_copies();
+        this->meet_other();
+        this->meet_other();
+        for (unsigned tile = 0; tile < step.n(); tile++) {
+            step_weights(tile);
+            this->meet_other();
+        }
+    }
+};

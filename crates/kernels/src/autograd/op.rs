@@ -1,0 +1,323 @@
+//! How a fused operation meets candle: slices in, a vector out, and its own way back.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor,
+    WithDType, bail,
+};
+
+use crate::Real;
+#[cfg(feature = "cuda")]
+use crate::autograd::cuda::CudaOp;
+use crate::autograd::tape;
+
+/// In a build without CUDA nothing is asked of an operation there.
+#[cfg(not(feature = "cuda"))]
+pub(crate) trait CudaOp<const N: usize> {}
+#[cfg(not(feature = "cuda"))]
+impl<F, const N: usize> CudaOp<N> for F {}
+
+/// An operation on N contiguous tensors of one type that is differentiable in all of them.
+pub(crate) trait FusedOp<const N: usize>: CudaOp<N> + Send + Sync + 'static {
+    /// For error messages.
+    const NAME: &'static str;
+    /// What the way back needs beside the arguments and the result.
+    type Saved<T: Real>: Send + Sync + 'static;
+
+    /// The result, and the tape.
+    fn forward<T: Real>(&self, args: [&[T]; N]) -> (Vec<T>, Self::Saved<T>);
+
+    /// The arguments whose gradient is the result's own: `backward` returns nothing for them.
+    const PASS_THROUGH_GRAD: [bool; N] = [false; N];
+
+    /// The gradient of each argument, as long as it, from the result and its gradient.
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; N],
+        tape: &Self::Saved<T>,
+        out: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; N];
+}
+
+/// A fused operation with the shape of its result, and its tape once it has run.
+pub(crate) struct Op<F: FusedOp<N>, const N: usize> {
+    pub(crate) fused: F,
+    pub(crate) shape: Shape,
+    single: OnceLock<F::Saved<f32>>,
+    double: OnceLock<F::Saved<f64>>,
+    #[cfg(feature = "cuda")]
+    pub(crate) kept: OnceLock<F::SavedCuda>,
+}
+
+impl<F: FusedOp<N>, const N: usize> Op<F, N> {
+    /// `shape` is that of the result.
+    pub(crate) fn new(fused: F, shape: impl Into<Shape>) -> Self {
+        Self {
+            fused,
+            shape: shape.into(),
+            single: OnceLock::new(),
+            double: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            kept: OnceLock::new(),
+        }
+    }
+
+    /// The result of contiguous arguments, wherever they lie.
+    pub(crate) fn run(&self, args: [(&Storage, &Layout); N]) -> Result<(Storage, Shape)> {
+        #[cfg(feature = "cuda")]
+        if matches!(args[0].0, Storage::Cuda(_)) {
+            let args = all(args
+                .into_iter()
+                .map(|(storage, layout)| Ok((gpu(storage)?, layout))))?;
+            let (storage, shape) = self.run_cuda(args)?;
+            return Ok((Storage::Cuda(storage), shape));
+        }
+        let args = all(args
+            .into_iter()
+            .map(|(storage, layout)| Ok((cpu(storage)?, layout))))?;
+        let (storage, shape) = self.forward(args)?;
+        Ok((Storage::Cpu(storage), shape))
+    }
+
+    fn forward(&self, args: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)> {
+        let out = match args[0].0.dtype() {
+            DType::F32 => self.run_cpu(args, &self.single)?,
+            DType::F64 => self.run_cpu(args, &self.double)?,
+            other => bail!("{} runs on f32 or f64, not {other:?}", F::NAME),
+        };
+        Ok((out, self.shape.clone()))
+    }
+
+    fn run_cpu<T: Real>(
+        &self,
+        args: [(&CpuStorage, &Layout); N],
+        tape: &OnceLock<F::Saved<T>>,
+    ) -> Result<CpuStorage> {
+        let slices = all(args
+            .into_iter()
+            .map(|(storage, layout)| slice(storage, layout)))?;
+        let (out, made) = self.fused.forward(slices);
+        let _ = tape.set(made);
+        Ok(T::to_cpu_storage_owned(out))
+    }
+
+    /// The gradient of each argument.
+    pub(crate) fn backward(
+        &self,
+        args: [&Tensor; N],
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        #[cfg(feature = "cuda")]
+        if out.device().is_cuda() {
+            return self.grads_cuda(args, out, grad);
+        }
+        match out.dtype() {
+            DType::F32 => self.backward_cpu(args, &self.single, out, grad),
+            _ => self.backward_cpu(args, &self.double, out, grad),
+        }
+    }
+
+    fn backward_cpu<T: Real>(
+        &self,
+        args: [&Tensor; N],
+        tape: &OnceLock<F::Saved<T>>,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let Some(tape) = tape.get() else {
+            bail!("{}: backward before forward", F::NAME)
+        };
+        let grad = grad.contiguous()?;
+        let guards = [out, &grad].map(Tensor::storage_and_layout);
+        let [out, values] = all(guards
+            .iter()
+            .map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let guards = args.map(Tensor::storage_and_layout);
+        let slices = all(guards
+            .iter()
+            .map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let grads = self.fused.backward(slices, tape, out, values).into_iter();
+        all(grads.zip(args).zip(F::PASS_THROUGH_GRAD).map(
+            |((values, like), passed)| match passed {
+                true => Ok(grad.clone()),
+                false => Tensor::from_vec(values, like.shape(), like.device()),
+            },
+        ))
+    }
+}
+
+fn cpu(storage: &Storage) -> Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => bail!("a fused operation runs on CPU tensors only"),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(storage: &Storage) -> Result<&CudaStorage> {
+    match storage {
+        Storage::Cuda(storage) => Ok(storage),
+        _ => bail!("a fused operation on one tensor of a GPU, and another elsewhere"),
+    }
+}
+
+/// The elements of a contiguous storage.
+fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
+        None => bail!("a fused operation needs contiguous tensors"),
+    }
+}
+
+fn contiguous<const N: usize>(args: [&Tensor; N]) -> Result<[Tensor; N]> {
+    all(args.into_iter().map(Tensor::contiguous))
+}
+
+/// N results as one.
+pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
+    let all = results.collect::<Result<Vec<A>>>()?;
+    all.try_into()
+        .or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
+}
+
+impl<F: FusedOp<1>> Op<F, 1> {
+    /// The result, differentiable: on the tape if there is one, else on candle's.
+    pub(crate) fn of(self, args: [&Tensor; 1]) -> Result<Tensor> {
+        let args = contiguous(args)?;
+        if tape::is_open() {
+            return tape::run(self, args);
+        }
+        let [x] = args;
+        x.apply_op1(self)
+    }
+}
+
+impl<F: FusedOp<1>> CustomOp1 for Op<F, 1> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward([(a, al)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, a: &CudaStorage, al: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.run_cuda([(a, al)])
+    }
+
+    fn bwd(&self, a: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.backward([a], out, grad).map(|[a]| Some(a))
+    }
+}
+
+impl<F: FusedOp<2>> Op<F, 2> {
+    /// The result, differentiable: on the tape if there is one, else on candle's.
+    pub(crate) fn of(self, args: [&Tensor; 2]) -> Result<Tensor> {
+        let args = contiguous(args)?;
+        if tape::is_open() {
+            return tape::run(self, args);
+        }
+        let [x, y] = args;
+        x.apply_op2(&y, self)
+    }
+}
+
+impl<F: FusedOp<2>> CustomOp2 for Op<F, 2> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward([(a, al), (b, bl)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        al: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.run_cuda([(a, al), (b, bl)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward([a, b], out, grad)
+            .map(|[a, b]| (Some(a), Some(b)))
+    }
+}
+
+impl<F: FusedOp<3>> Op<F, 3> {
+    /// The result, differentiable: on the tape if there is one, else on candle's.
+    pub(crate) fn of(self, args: [&Tensor; 3]) -> Result<Tensor> {
+        let args = contiguous(args)?;
+        if tape::is_open() {
+            return tape::run(self, args);
+        }
+        let [x, y, z] = args;
+        x.apply_op3(&y, &z, self)
+    }
+}
+
+impl<F: FusedOp<3>> CustomOp3 for Op<F, 3> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+        c: &CpuStorage,
+        cl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward([(a, al), (b, bl), (c, cl)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        al: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+        c: &CudaStorage,
+        cl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.run_cuda([(a, al), (b, bl), (c, cl)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.backward([a, b, c], out, grad)
+            .map(|[a, b, c]| (Some(a), Some(b), Some(c)))
+    }
+}

@@ -1,0 +1,230 @@
+//! The way back through the fused operations without candle's.
+//!
+//! candle hands back a gradient for every argument, makes zeros as large first and adds it to them: parameters, each of which
+//! is an argument once, included. On a GPU that is most of a small step. Under [`record`] a fused operation is noted down
+//! here instead; its gradients are moved to where they belong, and added only where two meet.
+//!
+//! Operations of candle may stand in between: to candle, the result of a recorded operation is a variable, and candle goes
+//! back to it by itself.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use candle_core::op::BackpropOp;
+use candle_core::{Result, Tensor, TensorId, bail};
+
+use crate::autograd::backward_from;
+use crate::autograd::op::{FusedOp, Op};
+
+/// An operation that has run.
+struct Entry {
+    op: Box<dyn Recorded>,
+    args: Vec<Tensor>,
+    out: Tensor,
+}
+
+/// A fused operation whose number of arguments is forgotten.
+trait Recorded {
+    /// The gradient of each argument.
+    fn backward_erased(&self, args: &[Tensor], out: &Tensor, grad: &Tensor) -> Result<Vec<Tensor>>;
+}
+
+impl<F: FusedOp<N>, const N: usize> Recorded for Op<F, N> {
+    fn backward_erased(&self, args: &[Tensor], out: &Tensor, grad: &Tensor) -> Result<Vec<Tensor>> {
+        Ok(self
+            .backward(std::array::from_fn(|i| &args[i]), out, grad)?
+            .into())
+    }
+}
+
+thread_local! {
+    /// What this thread records on.
+    static OPEN: RefCell<Option<Vec<Entry>>> = const { RefCell::new(None) };
+}
+
+/// The fused operations that led to a result, in the order they ran.
+pub struct Tape(Vec<Entry>);
+
+/// Calls `f`, and records the fused operations that it runs on this thread. Their results are variables to candle.
+///
+/// # Errors
+/// If `f` fails.
+pub fn record<R, E>(
+    f: impl FnOnce() -> std::result::Result<R, E>,
+) -> std::result::Result<(R, Tape), E> {
+    /// Puts back what was recorded on before, also if `f` panics.
+    struct Outer(Option<Vec<Entry>>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            OPEN.set(self.0.take());
+        }
+    }
+    let _outer = Outer(OPEN.replace(Some(Vec::new())));
+    let result = f()?;
+    Ok((result, Tape(OPEN.take().unwrap_or_default())))
+}
+
+/// Runs an operation and records it.
+pub(crate) fn run<F: FusedOp<N>, const N: usize>(
+    op: Op<F, N>,
+    args: [Tensor; N],
+) -> Result<Tensor> {
+    let (storage, shape) = {
+        let guards = args.each_ref().map(Tensor::storage_and_layout);
+        op.run(
+            guards
+                .each_ref()
+                .map(|(storage, layout)| (&**storage, *layout)),
+        )?
+    };
+    let out = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
+    let entry = Entry {
+        op: Box::new(op),
+        args: args.into(),
+        out: out.clone(),
+    };
+    OPEN.with_borrow_mut(|open| open.get_or_insert_default().push(entry));
+    Ok(out)
+}
+
+/// Whether this thread records.
+pub(crate) fn is_open() -> bool {
+    OPEN.with_borrow(Option::is_some)
+}
+
+impl Tape {
+    /// The gradients of all that `y` was made of, from its own: those of variables, by parameters and by other results.
+    ///
+    /// # Errors
+    /// If the gradient has another shape, or an operation's way back fails.
+    pub fn backward(self, y: &Tensor, grad: Tensor) -> Result<Gradients> {
+        let mut grads = Gradients(HashMap::new());
+        grads.give(y, grad)?;
+        for Entry { op, args, out } in self.0.into_iter().rev() {
+            // Nobody asked for the others.
+            let Some(grad) = grads.remove(&out) else {
+                continue;
+            };
+            for (arg, grad) in args.iter().zip(op.backward_erased(&args, &out, &grad)?) {
+                grads.give(arg, grad)?;
+            }
+        }
+        Ok(grads)
+    }
+}
+
+/// Gradients by variables.
+pub struct Gradients(HashMap<TensorId, Tensor>);
+
+impl Gradients {
+    /// That by a variable, if it had a part in the result.
+    pub fn remove(&mut self, of: &Tensor) -> Option<Tensor> {
+        self.0.remove(&of.id())
+    }
+
+    /// Adds a gradient of x to what there is.
+    fn give(&mut self, x: &Tensor, grad: Tensor) -> Result<()> {
+        if x.shape() != grad.shape() {
+            bail!("a gradient of {:?} for {:?}", grad.shape(), x.shape());
+        }
+        if x.is_variable() {
+            return self.add(x.id(), grad);
+        }
+        if x.track_op() {
+            // Candle made it, of variables that lie further back.
+            let grads = backward_from::backward(x, &grad)?;
+            for &id in grads.get_ids() {
+                grads
+                    .get_id(id)
+                    .map_or(Ok(()), |grad| self.add(id, grad.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, id: TensorId, grad: Tensor) -> Result<()> {
+        let sum = match self.0.remove(&id) {
+            Some(there) => (there + grad)?,
+            None => grad,
+        };
+        self.0.insert(id, sum);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result, Tensor, Var};
+
+    use super::record;
+    use crate::ops::index_select::{add, index_select};
+    use crate::ops::linear::linear;
+
+    fn var(shape: (usize, usize), seed: f64) -> Var {
+        let values = (0..shape.0 * shape.1)
+            .map(|i| (seed + 1.7 * i as f64).sin())
+            .collect();
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// FusedOp operations before, between and behind candle's; results that are asked for once, twice and never.
+    fn mixed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let first = linear(&x.sqr()?, weight, bias, true)?;
+        let _unused = linear(&first, weight, bias, false)?;
+        let turned = (first.t()?.contiguous()?.t()?.contiguous()? * 0.5)?;
+        let second = add(&linear(&turned, weight, bias, false)?, &first)?;
+        let both = (index_select(&second, &[2, 0])? + index_select(&turned, &[1, 3])?)?;
+        add(&both, &both)? * 3.0
+    }
+
+    #[test]
+    fn it_goes_back_as_candle_does() {
+        let (x, weight, bias) = (var((4, 3), 0.1), var((3, 3), 0.2), var((1, 3), 0.3));
+        let bias = Var::from_tensor(&bias.flatten_all().unwrap()).unwrap();
+        let grad = var((2, 3), 0.4).as_tensor().detach();
+        let (y, tape) = record(|| mixed(&x, &weight, &bias)).unwrap();
+        let mut ours = tape.backward(&y, grad.clone()).unwrap();
+        let plain = mixed(&x, &weight, &bias).unwrap();
+        let theirs = (&plain * &grad)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        assert_eq!(flat(&y), flat(&plain));
+        for var in [&x, &weight, &bias] {
+            for (a, b) in flat(&ours.remove(var).unwrap())
+                .iter()
+                .zip(flat(theirs.get(var).unwrap()))
+            {
+                assert!((a - b).abs() < 1e-13, "{a} and {b}");
+            }
+        }
+        assert!(
+            ours.0.is_empty(),
+            "there is nothing else to have a gradient by"
+        );
+    }
+
+    #[test]
+    fn what_is_not_recorded_is_candles() {
+        let (x, weight) = (var((4, 3), 0.1), var((3, 3), 0.2));
+        let bias = Tensor::zeros(3, candle_core::DType::F64, &Device::Cpu).unwrap();
+        assert!(record(|| linear(&x, &x, &bias, false)).is_err());
+        let y = linear(&x, &weight, &bias, false).unwrap();
+        assert!(
+            y.sum_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+                .get(&weight)
+                .is_some()
+        );
+        let (y, tape) = record(|| linear(&x, &weight, &bias, false)).unwrap();
+        assert!(
+            tape.backward(&y, x.get(0).unwrap()).is_err(),
+            "a gradient of another shape"
+        );
+    }
+}

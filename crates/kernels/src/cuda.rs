@@ -1,0 +1,384 @@
+//! What the fused operations share on a GPU: memory, launches and products, all in order on one stream.
+
+mod allocator;
+mod arg;
+mod finite_check;
+mod multi_tensor;
+pub(crate) mod tile;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
+};
+use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
+use candle_core::op::BackpropOp;
+use candle_core::{Device, Result, Shape, Storage, Tensor};
+
+pub(crate) use allocator::{DeviceBuffer, DeviceF32};
+pub(crate) use arg::{Arg, Matrix, View, Words, address_of, part, rows, view, with};
+pub use finite_check::FiniteCheck;
+pub(crate) use multi_tensor::MultiTensorLaunch;
+
+/// Threads of a block that has no reason for another number.
+pub(crate) const THREADS: u32 = 256;
+
+/// DeviceF32 that a block can share on every GPU.
+pub(crate) const SHARED: usize = 48 * 1024 / size_of::<f32>();
+
+/// Kernels that are compiled together.
+#[derive(Clone, Copy)]
+pub(crate) struct Module {
+    name: &'static str,
+    ptx: &'static str,
+}
+
+macro_rules! modules {
+    ($($module:ident $name:literal,)+) => {
+        $(pub(crate) const $module: Module = Module {
+            name: concat!("prl ", $name),
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
+        };)+
+    };
+}
+
+modules! {
+    ADAM "adam",
+    ATTENTION "attention",
+    CASER_CONV "caser_conv",
+    CASER_CONV_BACKWARD "caser_conv_backward",
+    DROPOUT "dropout",
+    EMBEDDING_SUM "embedding_sum",
+    GRU "gru",
+    GRU_NARROW "gru_narrow",
+    LAYER_NORM "layer_norm",
+    LINEAR "linear",
+    NEXTITNET_CONV "nextitnet_conv",
+    NEXTITNET_TAPS "nextitnet_taps",
+    RANK "rank",
+    ROWS "rows",
+    SOFTMAX_HEAD "softmax_head",
+    SOFTMAX_HEAD_SCORES "softmax_head_scores",
+    SOFTMAX_HEAD_STEP "softmax_head_step",
+}
+
+/// A GPU.
+pub(crate) struct Gpu(CudaDevice);
+
+impl Gpu {
+    /// Where a tensor lies.
+    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
+        Ok(Self(tensor.device().as_cuda_device()?.clone()))
+    }
+
+    /// Whether some memory lies here, and in the order of the same stream.
+    pub(crate) fn has<T>(&self, memory: &DeviceBuffer<T>) -> bool {
+        memory.is_on(&self.0)
+    }
+
+    /// Room for so many numbers, which are not set.
+    pub(crate) fn alloc(&self, n: usize) -> Result<DeviceF32> {
+        DeviceBuffer::new(&self.0, n)
+    }
+
+    /// Room for so many words, which are not set.
+    pub(crate) fn alloc_u32(&self, n: usize) -> Result<DeviceBuffer<u32>> {
+        DeviceBuffer::new(&self.0, n)
+    }
+
+    /// Room for the numbers of a tensor that owns its memory, which are not set.
+    fn owned(&self, n: usize) -> Result<CudaSlice<f32>> {
+        // SAFETY: every caller hands it to an operation that sets all of it before anything reads it.
+        unsafe { self.0.alloc(n.max(1)) }
+    }
+
+    /// So many zeros.
+    pub(crate) fn zeros(&self, n: usize) -> Result<DeviceF32> {
+        let zeros = self.alloc(n)?;
+        self.clear(view(&zeros))?;
+        Ok(zeros)
+    }
+
+    /// Sets some numbers to zero.
+    pub(crate) fn clear(&self, numbers: View<'_>) -> Result<()> {
+        let stream = bound(&self.0)?;
+        // SAFETY: they are as many, and the stream orders what follows.
+        unsafe {
+            result::memset_d8_async(
+                numbers.address,
+                0,
+                numbers.len * size_of::<f32>(),
+                stream.cu_stream(),
+            )
+        }
+        .w()
+    }
+
+    /// A copy of what lies on the CPU.
+    pub(crate) fn copy_in<T: DeviceRepr>(&self, values: &[T]) -> Result<DeviceBuffer<T>> {
+        let memory = DeviceBuffer::new(&self.0, values.len())?;
+        memory.fill(&self.0, values)?;
+        Ok(memory)
+    }
+
+    /// A copy on the CPU; waits for all that comes before.
+    pub(crate) fn copy_out<T: DeviceRepr + Clone + Default>(
+        &self,
+        memory: &DeviceBuffer<T>,
+    ) -> Result<Vec<T>> {
+        memory.read(&self.0)
+    }
+
+    /// Copies some numbers to where at least as many lie.
+    pub(crate) fn copy(&self, from: View<'_>, to: View<'_>) -> Result<()> {
+        assert!(
+            from.len <= to.len,
+            "{} numbers to the place of {}",
+            from.len,
+            to.len
+        );
+        let (bytes, stream) = (from.len * size_of::<f32>(), bound(&self.0)?);
+        // SAFETY: there is room, and the stream is that of both.
+        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, stream.cu_stream()) }
+            .w()
+    }
+
+    /// A copy of some numbers.
+    pub(crate) fn copy_of(&self, from: View<'_>) -> Result<DeviceF32> {
+        let to = self.alloc(from.len)?;
+        self.copy(from, view(&to))?;
+        Ok(to)
+    }
+
+    /// How many blocks of the largest kind run at a time.
+    pub(crate) fn processors(&self) -> Result<usize> {
+        self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+    }
+
+    /// How many numbers a block may share.
+    pub(crate) fn shared(&self) -> Result<usize> {
+        let bytes = self.attribute(
+            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+        )?;
+        Ok(bytes / size_of::<f32>())
+    }
+
+    fn attribute(&self, which: sys::CUdevice_attribute) -> Result<usize> {
+        Ok(self.0.cuda_stream().context().attribute(which).w()? as usize)
+    }
+
+    /// A kernel, which the driver is asked for once a thread.
+    fn function(&self, module: Module, kernel: &'static str) -> Result<Rc<CudaFunction>> {
+        /// By stream, module and kernel.
+        type Key = (usize, &'static str, &'static str);
+        thread_local!(static FUNCTIONS: RefCell<HashMap<Key, Rc<CudaFunction>>> = RefCell::default());
+        let key = (
+            Arc::as_ptr(&self.0.cuda_stream()) as usize,
+            module.name,
+            kernel,
+        );
+        if let Some(function) = FUNCTIONS.with_borrow(|functions| functions.get(&key).cloned()) {
+            return Ok(function);
+        }
+        let function = Rc::new(
+            self.0
+                .get_or_load_custom_func(kernel, module.name, module.ptx)?
+                .into_cuda_function(),
+        );
+        FUNCTIONS.with_borrow_mut(|functions| functions.insert(key, Rc::clone(&function)));
+        Ok(function)
+    }
+
+    /// Runs a kernel. The arguments are those that it says it takes.
+    pub(crate) fn launch(
+        &self,
+        module: Module,
+        kernel: &'static str,
+        shape: LaunchConfig,
+        args: &[Arg],
+    ) -> Result<()> {
+        if shape.grid_dim.0 == 0 || shape.grid_dim.1 == 0 {
+            return Ok(());
+        }
+        let function = self.function(module, kernel)?;
+        if shape.shared_mem_bytes as usize > SHARED * size_of::<f32>() {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function
+                .set_attribute(most, shape.shared_mem_bytes as i32)
+                .w()?;
+        }
+        let stream = self.0.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
+        for arg in args {
+            match arg {
+                Arg::Long(long) => builder.arg(long),
+                Arg::Word(word) => builder.arg(word),
+                Arg::Number(number) => builder.arg(number),
+            };
+        }
+        // SAFETY: each caller stands beside its kernel's description: the arguments have the types and the lengths that it
+        // names. What they point to lives until now, and memory is given back in the order of the stream.
+        unsafe { builder.launch(shape) }.w()?;
+        Ok(())
+    }
+
+    /// `to = a b`, with a `[m, k]`, b `[k, n]`, and the rows of `to` so far apart.
+    pub(crate) fn product(
+        &self,
+        [m, n, k]: [usize; 3],
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        to: Matrix<'_>,
+    ) -> Result<()> {
+        if m == 0 || n == 0 {
+            return Ok(());
+        }
+        let [m, n, k] = [m, n, k].map(|size| size as i32);
+        let [lda, ldb, ldc] = [a, b, to].map(|matrix| matrix.stride as i32);
+        let [a_at, b_at, c_at] = [a, b, to].map(|matrix| matrix.numbers.address);
+        let (one, none) = (1.0, 0.0);
+        bound(&self.0)?;
+        let blas = self.0.cublas_handle();
+        // cuBLAS counts columns first, so the product is made of the transposes, the other way round.
+        let (b_op, a_op) = (b.operation(), a.operation());
+        // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that of their stream.
+        unsafe {
+            let (b, a, c) = (b_at as *const f32, a_at as *const f32, c_at as *mut f32);
+            sgemm(
+                *blas.handle(),
+                b_op,
+                a_op,
+                n,
+                m,
+                k,
+                &one,
+                b,
+                ldb,
+                a,
+                lda,
+                &none,
+                c,
+                ldc,
+            )
+        }
+        .map_err(candle_core::Error::wrap)
+    }
+
+    /// A tensor to differentiate by, whose numbers `set` sets.
+    pub(crate) fn variable(
+        &self,
+        shape: impl Into<Shape>,
+        set: impl FnOnce(View<'_>) -> Result<()>,
+    ) -> Result<Tensor> {
+        let shape = shape.into();
+        let numbers = self.owned(shape.elem_count())?;
+        set(view(&numbers))?;
+        let storage = CudaStorage::wrap_cuda_slice(numbers, self.0.clone());
+        Ok(Tensor::from_storage(
+            Storage::Cuda(storage),
+            shape,
+            BackpropOp::none(),
+            true,
+        ))
+    }
+}
+
+/// The stream of a device, whose work this thread may ask the driver for.
+fn bound(device: &CudaDevice) -> Result<Arc<CudaStream>> {
+    let stream = device.cuda_stream();
+    stream.context().bind_to_thread().w()?;
+    Ok(stream)
+}
+
+/// A thread for each of n elements.
+pub(crate) fn each(n: usize) -> LaunchConfig {
+    blocks(n.div_ceil(THREADS as usize), THREADS, 0)
+}
+
+/// So many blocks of so many threads, with so many numbers of memory that a block shares.
+pub(crate) fn blocks(n: usize, threads: u32, shared: usize) -> LaunchConfig {
+    let shared_mem_bytes = (shared * size_of::<f32>()) as u32;
+    LaunchConfig {
+        grid_dim: (n as u32, 1, 1),
+        block_dim: (threads, 1, 1),
+        shared_mem_bytes,
+    }
+}
+
+/// The power of two with about a thread for each of n elements.
+pub(crate) fn threads(n: usize) -> u32 {
+    (n.next_power_of_two() as u32).clamp(32, THREADS)
+}
+
+/// A GPU as a device of candle's: with one stream for all threads, which orders everything, and memory that is given back
+/// to the system at the end alone. Every call for a GPU returns the same device.
+///
+/// # Errors
+/// If there is no such GPU, or no driver.
+pub fn device(ordinal: usize) -> Result<Device> {
+    static DEVICES: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+    let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = devices.get(&ordinal) {
+        return Ok(device.clone());
+    }
+    let device = begin(ordinal)?;
+    devices.insert(ordinal, device.clone());
+    Ok(device)
+}
+
+fn begin(ordinal: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let cuda = device.as_cuda_device()?;
+    let mut kept = u64::MAX;
+    // SAFETY: all of the device's work is on the one stream, and the attribute is 64 bits.
+    unsafe {
+        cuda.disable_event_tracking();
+        if cuda.cuda_stream().context().has_async_alloc() {
+            let pool =
+                result::device::get_default_mem_pool(cuda.cuda_stream().context().cu_device())
+                    .w()?;
+            let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, threshold, (&raw mut kept).cast()).w()?;
+        }
+    }
+    Ok(device)
+}
+
+/// The most bytes of a GPU that this process has used at a time, where the driver counts them.
+///
+/// # Errors
+/// If the device is no GPU, or fails.
+pub fn peak_memory(device: &Device) -> Result<Option<u64>> {
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    if !context.has_async_alloc() {
+        return Ok(None);
+    }
+    let (mut bytes, most) = (
+        0_u64,
+        sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+    );
+    // SAFETY: the pool is that of the context's device, and the attribute is 64 bits.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+        result::mem_pool::get_attribute(pool, most, (&raw mut bytes).cast()).w()?;
+    }
+    Ok(Some(bytes))
+}
+
+/// Whether no number of contiguous `f32` tensors of one GPU is NaN or infinite: one word comes back for all of them.
+///
+/// # Errors
+/// If a tensor is another, or the GPU fails.
+pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
+    let Some(first) = tensors.first() else {
+        return Ok(true);
+    };
+    let watch = FiniteCheck::new(first.device(), 0)?;
+    watch.track(tensors)?;
+    Ok(watch.read()?.1)
+}

@@ -1,0 +1,149 @@
+//! DeviceBuffer of a GPU, cut from large pieces: asking the driver for each small one, and giving it back, takes longer than most
+//! kernels run.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, result};
+use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
+use candle_core::op::BackpropOp;
+use candle_core::{Result, Shape, Storage, Tensor};
+
+use super::arg::{OnDevice, address};
+use super::bound;
+
+/// DeviceF32 of a slab.
+const SLAB: usize = 8 << 20;
+/// What is larger is a slab of its own.
+const LARGE: usize = SLAB / 4;
+/// DeviceBuffer begins at a multiple of so many numbers, as the driver's own does.
+const ALIGNED: usize = 64;
+
+/// What is given out from the front; it goes back to the driver when nothing that was cut from it is left.
+struct Slab {
+    numbers: Tensor,
+    address: u64,
+    used: usize,
+}
+
+impl Slab {
+    fn new(device: &CudaDevice, n: usize) -> Result<Self> {
+        // SAFETY: whoever is given a part of it sets that before anything reads it.
+        let slice = unsafe { device.alloc::<f32>(n) }?;
+        let address = address(&slice);
+        let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
+        Ok(Self {
+            numbers: Tensor::from_storage(storage, n, BackpropOp::none(), false),
+            address,
+            used: 0,
+        })
+    }
+
+    fn cut<T>(&mut self, n: usize) -> DeviceBuffer<T> {
+        let start = self.used;
+        let words = (n * size_of::<T>()).div_ceil(size_of::<f32>());
+        self.used += words.next_multiple_of(ALIGNED);
+        let address = self.address + (start * size_of::<f32>()) as u64;
+        DeviceBuffer {
+            slab: self.numbers.clone(),
+            start,
+            address,
+            len: n,
+            kind: PhantomData,
+        }
+    }
+}
+
+/// DeviceBuffer for some numbers, or for words, which are not set at first. A clone is the same memory.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceBuffer<T> {
+    slab: Tensor,
+    start: usize,
+    address: u64,
+    len: usize,
+    kind: PhantomData<T>,
+}
+
+/// DeviceF32 on the GPU.
+pub(crate) type DeviceF32 = DeviceBuffer<f32>;
+
+impl<T> DeviceBuffer<T> {
+    /// Whether it lies on a device, and in the order of the same stream.
+    pub(super) fn is_on(&self, device: &CudaDevice) -> bool {
+        self.slab
+            .device()
+            .as_cuda_device()
+            .is_ok_and(|own| Arc::ptr_eq(&own.cuda_stream(), &device.cuda_stream()))
+    }
+}
+
+impl<T> OnDevice<T> for DeviceBuffer<T> {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl DeviceF32 {
+    /// The same as a tensor without a past.
+    pub(crate) fn tensor(self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        self.slab
+            .narrow(0, self.start, shape.elem_count())?
+            .reshape(shape)
+    }
+}
+
+impl<T: DeviceRepr> DeviceBuffer<T> {
+    /// Room for n of them.
+    pub(super) fn new(device: &CudaDevice, n: usize) -> Result<Self> {
+        /// Those that are given out from, one a stream: all of its work is in order, whatever thread asks.
+        static OPEN: Mutex<Option<HashMap<usize, Slab>>> = Mutex::new(None);
+        let words = (n * size_of::<T>()).div_ceil(size_of::<f32>());
+        if words > LARGE {
+            return Ok(Slab::new(device, words)?.cut(n));
+        }
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.get_or_insert_default();
+        let stream = Arc::as_ptr(&device.cuda_stream()) as usize;
+        if open
+            .get(&stream)
+            .is_none_or(|slab| slab.used + words > SLAB)
+        {
+            open.insert(stream, Slab::new(device, SLAB)?);
+        }
+        let Some(slab) = open.get_mut(&stream) else {
+            unreachable!("it was just made")
+        };
+        Ok(slab.cut(n))
+    }
+
+    /// Copies what lies on the CPU.
+    pub(super) fn fill(&self, device: &CudaDevice, values: &[T]) -> Result<()> {
+        assert!(values.len() <= self.len);
+        let stream = bound(device)?;
+        // SAFETY: there is room, and a copy from memory that is not pinned has read it when the call is over.
+        unsafe { result::memcpy_htod_async(self.address, values, stream.cu_stream()) }.w()
+    }
+}
+
+impl<T: DeviceRepr + Clone + Default> DeviceBuffer<T> {
+    /// A copy on the CPU; waits for all that comes before.
+    pub(super) fn read(&self, device: &CudaDevice) -> Result<Vec<T>> {
+        let (mut values, stream) = (vec![T::default(); self.len], bound(device)?);
+        if self.len > 0 {
+            // SAFETY: the memory is as long as that, and is waited for below.
+            unsafe {
+                result::memcpy_dtoh_async(values.as_mut_slice(), self.address, stream.cu_stream())
+            }
+            .w()?;
+        }
+        // That the copy itself waits is a habit of drivers, not a promise.
+        stream.synchronize().w()?;
+        Ok(values)
+    }
+}

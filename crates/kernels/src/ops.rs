@@ -1,0 +1,17 @@
+//! The operations, one module each: the CPU implementation, and in its `cuda` module that on a GPU.
+
+pub mod adam;
+pub mod attention;
+pub mod caser_conv;
+pub mod dropout;
+pub mod embedding;
+pub mod embedding_sum;
+pub mod gru;
+pub mod index_select;
+pub mod layer_norm;
+pub mod linear;
+pub mod nextitnet_block;
+pub mod rank;
+pub mod softmax_head;
+pub(crate) mod top_k;
+pub mod top_k_serving;

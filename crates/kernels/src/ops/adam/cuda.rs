@@ -1,0 +1,52 @@
+//! On a GPU: several parameters in one launch.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::AdamFactors;
+use crate::cuda::{Arg, FiniteCheck, Gpu, MultiTensorLaunch, address_of};
+
+/// One dense step over parameters, each with its first and second moments and its gradient, all contiguous `f32` tensors of
+/// one GPU; all but the gradients change in place. With a watch, nothing changes if it has seen what is no number.
+///
+/// # Errors
+/// If a parameter's four differ in size, or the GPU fails.
+pub fn update(
+    step: AdamFactors<f32>,
+    slots: &[[&Tensor; 4]],
+    watch: Option<&FiniteCheck>,
+) -> Result<()> {
+    let Some([first, ..]) = slots.first() else {
+        return Ok(());
+    };
+    let gpu = Gpu::of(first)?;
+    let lengths: Vec<usize> = slots.iter().map(|slot| slot[0].elem_count()).collect();
+    if let Some(slot) = slots
+        .iter()
+        .find(|slot| slot.iter().any(|t| t.elem_count() != slot[0].elem_count()))
+    {
+        bail!(
+            "adam: parameter, moments and gradient of {:?} elements",
+            slot.map(Tensor::elem_count)
+        );
+    }
+    let mut addresses = Vec::with_capacity(slots.len());
+    for [param, first, second, grad] in slots {
+        addresses.push([
+            address_of(param)?,
+            address_of(first)?,
+            address_of(second)?,
+            address_of(grad)?,
+        ]);
+    }
+    let args = [
+        factors(step).as_slice(),
+        &[watch.map(FiniteCheck::word).into()],
+    ]
+    .concat();
+    MultiTensorLaunch::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &args)
+}
+
+/// A step's factors in the order in which kernels take them.
+pub(crate) fn factors(step: AdamFactors<f32>) -> [Arg; 5] {
+    [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number)
+}

@@ -1,0 +1,346 @@
+//! Attention of one head inside windows (Vaswani et al., 2017): each query row mixes the value rows of its own window.
+//!
+//! Windows are short, so a window's scores are a few dot products; they are made again on the way back instead of being kept.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use candle_core::{Result, Tensor, bail};
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::Real;
+use crate::autograd::op::{FusedOp, Op};
+use crate::ops::dropout::DropoutMask;
+use crate::packed::SeqOffsets;
+use crate::simd::slices::{add_scaled, cut, dot, each, map, sum};
+
+/// Windows of a block that runs on one thread.
+const BLOCK: usize = 16;
+
+/// Which keys each query sees: those of its own window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttentionLayout {
+    /// The query rows of each window.
+    pub q_offsets: SeqOffsets,
+    /// The key rows of each window, as many windows.
+    pub k_offsets: SeqOffsets,
+    /// Whether the query at a position sees only the keys up to that position.
+    pub causal: bool,
+}
+
+impl AttentionLayout {
+    /// The number of attention weights: queries x keys, summed over the windows.
+    pub fn num_scores(&self) -> usize {
+        self.sizes().map(|[q, k]| q * k).sum()
+    }
+
+    /// Queries and keys of each window.
+    fn sizes(&self) -> impl Iterator<Item = [usize; 2]> {
+        self.q_offsets
+            .iter()
+            .zip(self.k_offsets.iter())
+            .map(|(q, k)| [q.len(), k.len()])
+    }
+
+    /// Queries, keys and weights of each block of windows.
+    fn blocks(&self) -> Vec<[usize; 3]> {
+        let sizes: Vec<_> = self.sizes().collect();
+        let total = |block: &[[usize; 2]]| {
+            block
+                .iter()
+                .fold([0; 3], |[a, b, c], &[q, k]| [a + q, b + k, c + q * k])
+        };
+        sizes.chunks(BLOCK).map(total).collect()
+    }
+}
+
+/// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]`, from as many rows of `q`, `k` and `v`, all of width d, as the
+/// layout says. Each weight is multiplied by its factor, if there is a mask: in the order of windows, queries, keys. A window
+/// with queries needs keys. Where [`runs_on`](crate::runs_on) says.
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    layout: &AttentionLayout,
+    mask: Option<&DropoutMask>,
+) -> Result<Tensor> {
+    let (rows, width) = q.dims2()?;
+    let keys = [layout.k_offsets.rows(), width];
+    if rows != layout.q_offsets.rows() || k.dims() != keys || v.dims() != keys {
+        bail!(
+            "attention: q {:?}, k {:?} and v {:?} do not fit the layout",
+            q.shape(),
+            k.shape(),
+            v.shape()
+        );
+    }
+    if layout.q_offsets.windows() != layout.k_offsets.windows()
+        || layout.sizes().any(|[q, k]| q > 0 && k == 0)
+    {
+        bail!("attention: a window has queries and no keys");
+    }
+    if mask.is_some_and(|mask| mask.elements() != layout.num_scores()) {
+        bail!(
+            "attention: {} weights need as many factors",
+            layout.num_scores()
+        );
+    }
+    let op = Attention {
+        layout: layout.clone(),
+        mask: mask.cloned(),
+        width,
+    };
+    Op::new(op, (rows, width)).of([q, k, v])
+}
+
+struct Attention {
+    layout: AttentionLayout,
+    mask: Option<DropoutMask>,
+    width: usize,
+}
+
+impl Attention {
+    /// Each block of windows, with its part of the arguments.
+    fn blocks<'a, T: Real>(
+        &'a self,
+        [q, k, v]: [&'a [T]; 3],
+        factors: &'a Factors,
+    ) -> Vec<Block<'a, T>> {
+        let (mut queries, mut keys, mut weights) = (0, 0, 0);
+        let mut first = 0;
+        let block = |[nq, nk, nw]: [usize; 3]| {
+            let block = Block {
+                attention: self,
+                first,
+                q: &q[queries * self.width..][..nq * self.width],
+                k: &k[keys * self.width..][..nk * self.width],
+                v: &v[keys * self.width..][..nk * self.width],
+                factors: factors.as_deref().map(|f| &f[weights..][..nw]),
+            };
+            (queries, keys, weights, first) =
+                (queries + nq, keys + nk, weights + nw, first + BLOCK);
+            block
+        };
+        self.layout.blocks().into_iter().map(block).collect()
+    }
+
+    /// About the number of multiply-adds on the way there.
+    fn work(&self) -> usize {
+        2 * self.layout.num_scores() * self.width
+    }
+
+    /// A vector of queries, or of keys, cut where the blocks end.
+    fn cut<'a, T>(&self, data: &'a mut [T], which: usize) -> Vec<&'a mut [T]> {
+        cut(
+            data,
+            self.layout
+                .blocks()
+                .into_iter()
+                .map(|sizes| sizes[which] * self.width),
+        )
+    }
+}
+
+/// What the weights are multiplied with, if there is a mask.
+type Factors = Option<Vec<f32>>;
+
+impl FusedOp<3> for Attention {
+    const NAME: &'static str = "attention";
+    type Saved<T: Real> = Factors;
+
+    fn forward<T: Real>(&self, args: [&[T]; 3]) -> (Vec<T>, Factors) {
+        let factors = self.mask.as_ref().map(DropoutMask::factors);
+        let mut y = vec![T::zero(); args[0].len()];
+        let arch = Arch::new();
+        let blocks = self
+            .blocks(args, &factors)
+            .into_iter()
+            .zip(self.cut(&mut y, 0));
+        each(self.work(), blocks, |(block, y)| {
+            arch.dispatch(Forward { block, y })
+        });
+        (y, factors)
+    }
+
+    fn backward<T: Real>(
+        &self,
+        args: [&[T]; 3],
+        factors: &Factors,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 3] {
+        let mut grads = args.map(|a| vec![T::zero(); a.len()]);
+        let [dq, dk, dv] = &mut grads;
+        let mut grad = grad.to_vec();
+        let blocks = self
+            .cut(dq, 0)
+            .into_iter()
+            .zip(self.cut(dk, 1))
+            .zip(self.cut(dv, 1))
+            .zip(self.cut(&mut grad, 0));
+        let arch = Arch::new();
+        each(
+            3 * self.work(),
+            self.blocks(args, factors).into_iter().zip(blocks),
+            |(block, (((dq, dk), dv), grad))| {
+                arch.dispatch(Backward {
+                    block,
+                    dq,
+                    dk,
+                    dv,
+                    grad,
+                });
+            },
+        );
+        grads
+    }
+}
+
+/// Some windows in a row.
+struct Block<'a, T> {
+    attention: &'a Attention,
+    /// The first window.
+    first: usize,
+    q: &'a [T],
+    k: &'a [T],
+    v: &'a [T],
+    factors: Option<&'a [f32]>,
+}
+
+/// A query: its row in the block, the rows of the keys it sees, and its first weight.
+struct Query {
+    row: usize,
+    keys: std::ops::Range<usize>,
+    weight: usize,
+}
+
+impl<T: Real> Block<'_, T> {
+    fn queries(&self) -> impl Iterator<Item = Query> {
+        let causal = self.attention.layout.causal;
+        let (mut row, mut key, mut weight) = (0, 0, 0);
+        self.attention
+            .layout
+            .sizes()
+            .skip(self.first)
+            .take(BLOCK)
+            .flat_map(move |[queries, keys]| {
+                let (first, start, at) = (row, key, weight);
+                (row, key, weight) = (row + queries, key + keys, weight + queries * keys);
+                (0..queries).map(move |i| {
+                    let seen = if causal { keys.min(i + 1) } else { keys };
+                    Query {
+                        row: first + i,
+                        keys: start..start + seen,
+                        weight: at + i * keys,
+                    }
+                })
+            })
+    }
+
+    fn row<'a>(&self, of: &'a [T], row: usize) -> &'a [T] {
+        &of[row * self.attention.width..][..self.attention.width]
+    }
+
+    fn factor(&self, query: &Query, j: usize) -> T {
+        self.factors
+            .map_or(T::one(), |f| T::of(f64::from(f[query.weight + j])))
+    }
+
+    /// The softmax of a query's scores, into `weights`.
+    #[inline(always)]
+    fn softmax<S: Simd>(&self, simd: S, query: &Query, weights: &mut Vec<T>) {
+        let scale = T::of(self.attention.width as f64).sqrt().recip();
+        let q = self.row(self.q, query.row);
+        weights.clear();
+        for key in query.keys.clone() {
+            weights.push(dot(simd, q, self.row(self.k, key)) * scale);
+        }
+        let top = weights
+            .iter()
+            .copied()
+            .fold(T::neg_infinity(), num_traits::Float::max);
+        let top = T::splat(simd, top);
+        map(
+            simd,
+            weights,
+            #[inline(always)]
+            |simd, x| T::vexp(simd, T::vsub(simd, x, top)),
+        );
+        let total = sum(simd, weights).recip();
+        weights.iter_mut().for_each(|w| *w *= total);
+    }
+}
+
+struct Forward<'a, T> {
+    block: Block<'a, T>,
+    y: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { block, y } = self;
+        let mut weights = Vec::new();
+        for query in block.queries() {
+            block.softmax(simd, &query, &mut weights);
+            let y = &mut y[query.row * block.attention.width..][..block.attention.width];
+            for (j, key) in query.keys.clone().enumerate() {
+                add_scaled(
+                    y,
+                    weights[j] * block.factor(&query, j),
+                    block.row(block.v, key),
+                );
+            }
+        }
+    }
+}
+
+/// The way back: `dq`, `dk` and `dv` begin at zero.
+struct Backward<'a, T> {
+    block: Block<'a, T>,
+    dq: &'a mut [T],
+    dk: &'a mut [T],
+    dv: &'a mut [T],
+    grad: &'a [T],
+}
+
+impl<T: Real> WithSimd for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            block,
+            dq,
+            dk,
+            dv,
+            grad,
+        } = self;
+        let width = block.attention.width;
+        let scale = T::of(width as f64).sqrt().recip();
+        let (mut weights, mut dweights) = (Vec::new(), Vec::new());
+        for query in block.queries() {
+            block.softmax(simd, &query, &mut weights);
+            let grad = block.row(grad, query.row);
+            dweights.clear();
+            for (j, key) in query.keys.clone().enumerate() {
+                let factor = block.factor(&query, j);
+                add_scaled(&mut dv[key * width..][..width], weights[j] * factor, grad);
+                dweights.push(dot(simd, grad, block.row(block.v, key)) * factor);
+            }
+            let along = dot(simd, &weights, &dweights);
+            let dq = &mut dq[query.row * width..][..width];
+            for (j, key) in query.keys.clone().enumerate() {
+                let dscore = weights[j] * (dweights[j] - along) * scale;
+                add_scaled(dq, dscore, block.row(block.k, key));
+                add_scaled(
+                    &mut dk[key * width..][..width],
+                    dscore,
+                    block.row(block.q, query.row),
+                );
+            }
+        }
+    }
+}

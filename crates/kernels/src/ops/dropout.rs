@@ -1,0 +1,105 @@
+//! Dropout masks, drawn where they are needed: on a GPU by as many threads as there are blocks of random numbers.
+
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+
+use candle_core::{Result, Tensor, bail};
+use rand::RngCore;
+
+use crate::Real;
+use crate::autograd::op::{FusedOp, Op};
+
+/// What a dropout multiplies each of some elements with: 0 with probability `rate`, to the nearest 1 / 65536, else
+/// 1 / (1 - rate). Sixteen bits of the generator decide on each.
+#[derive(Clone, Debug)]
+pub struct DropoutMask {
+    rng: prl_seed::Rng,
+    before: usize,
+    n: usize,
+    /// Draws below it are zeros.
+    bar: u32,
+    keep: f32,
+}
+
+impl DropoutMask {
+    /// A mask of `n` elements from a generator that nothing was drawn from.
+    pub fn new(rng: prl_seed::Rng, n: usize, rate: f64) -> Self {
+        Self {
+            rng,
+            before: 0,
+            n,
+            bar: (rate * 65_536.0).round() as u32,
+            keep: (1.0 / (1.0 - rate)) as f32,
+        }
+    }
+
+    /// The elements that follow the first `before` of a longer mask.
+    pub fn skip(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
+    /// How many elements it is for.
+    pub fn elements(&self) -> usize {
+        self.n
+    }
+
+    /// The factors themselves.
+    pub fn factors(&self) -> Vec<f32> {
+        let mut draws = vec![0; 2 * (self.before + self.n)];
+        self.rng.clone().fill_bytes(&mut draws);
+        let is_dropped = |draw: &[u8]| u32::from(u16::from_le_bytes([draw[0], draw[1]])) < self.bar;
+        let factor = |draw: &[u8]| if is_dropped(draw) { 0.0 } else { self.keep };
+        draws[2 * self.before..]
+            .chunks_exact(2)
+            .map(factor)
+            .collect()
+    }
+}
+
+/// Each element of `x` times its factor. Where [`runs_on`](crate::runs_on) says.
+pub fn dropout(x: &Tensor, mask: DropoutMask) -> Result<Tensor> {
+    if mask.n != x.elem_count() {
+        bail!(
+            "dropout: {} elements and a mask of {}",
+            x.elem_count(),
+            mask.n
+        );
+    }
+    Op::new(Dropout(mask), x.shape()).of([x])
+}
+
+struct Dropout(DropoutMask);
+
+/// Each element times its factor.
+pub(crate) fn scale<T: Real>(x: &mut [T], factors: &[f32]) {
+    x.iter_mut()
+        .zip(factors)
+        .for_each(|(x, &factor)| *x *= T::of(f64::from(factor)));
+}
+
+fn scaled<T: Real>(x: &[T], factors: &[f32]) -> Vec<T> {
+    let mut y = x.to_vec();
+    scale(&mut y, factors);
+    y
+}
+
+impl FusedOp<1> for Dropout {
+    const NAME: &'static str = "dropout";
+    /// The factors.
+    type Saved<T: Real> = Vec<f32>;
+
+    fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, Vec<f32>) {
+        let factors = self.0.factors();
+        (scaled(x, &factors), factors)
+    }
+
+    fn backward<T: Real>(
+        &self,
+        _: [&[T]; 1],
+        factors: &Vec<f32>,
+        _: &[T],
+        grad: &[T],
+    ) -> [Vec<T>; 1] {
+        [scaled(grad, factors)]
+    }
+}

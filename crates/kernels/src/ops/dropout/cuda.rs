@@ -1,0 +1,83 @@
+//! On a GPU: the CPU's generator, a block of its numbers a thread.
+
+use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+
+use super::{Dropout, DropoutMask};
+use crate::autograd::cuda::CudaOp;
+use crate::cuda::{Arg, DROPOUT, DeviceF32, Gpu, THREADS, View, blocks, view};
+
+/// Elements of a block of threads, and of a block of the generator.
+const ELEMENTS: usize = 2048;
+const DRAWS: usize = 32;
+
+/// A mask as kernels are given it; without one, all factors are 1.
+pub(crate) fn mask_args(mask: Option<&DropoutMask>) -> impl Iterator<Item = Arg> {
+    let (before, stream, bar, keep) = mask.map_or((0, 0, 0, 1.0), |mask| {
+        (
+            mask.before as u32,
+            mask.rng.get_stream(),
+            mask.bar,
+            mask.keep,
+        )
+    });
+    let key = mask.map_or([0; 32], |mask| mask.rng.get_seed());
+    let key: [u32; 8] =
+        std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| key[4 * i + j])));
+    let words = [before, stream as u32, (stream >> 32) as u32, bar].map(Arg::from);
+    words
+        .into_iter()
+        .chain([keep.into()])
+        .chain(key.map(Arg::from))
+}
+
+/// The launch for n elements of it.
+pub(crate) fn mask_shape(mask: Option<&DropoutMask>, n: usize) -> LaunchConfig {
+    blocks(
+        (mask.map_or(0, |mask| mask.before) % DRAWS + n).div_ceil(ELEMENTS),
+        THREADS,
+        0,
+    )
+}
+
+impl DropoutMask {
+    /// The factors.
+    pub(crate) fn alone(&self, gpu: &Gpu) -> Result<DeviceF32> {
+        let out = gpu.alloc(self.n)?;
+        self.times(gpu, None, view(&out))?;
+        Ok(out)
+    }
+
+    /// The factors times x.
+    pub(crate) fn of(&self, gpu: &Gpu, x: View<'_>) -> Result<DeviceF32> {
+        let out = gpu.alloc(x.len)?;
+        self.times(gpu, Some(x), view(&out))?;
+        Ok(out)
+    }
+
+    /// Sets `out` to the factors, times x if it is given.
+    fn times(&self, gpu: &Gpu, x: Option<View<'_>>, out: View<'_>) -> Result<()> {
+        let args = [out.into(), x.into(), (self.n as u32).into()];
+        let args: Vec<Arg> = args.into_iter().chain(mask_args(Some(self))).collect();
+        gpu.launch(DROPOUT, "dropout", mask_shape(Some(self), self.n), &args)
+    }
+}
+
+impl CudaOp<1> for Dropout {
+    type SavedCuda = ();
+
+    fn forward_cuda(&self, gpu: &Gpu, [x]: [View<'_>; 1], y: View<'_>) -> Result<()> {
+        self.0.times(gpu, Some(x), y)
+    }
+
+    fn backward_cuda(
+        &self,
+        gpu: &Gpu,
+        _: [View<'_>; 1],
+        (): &(),
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<DeviceF32>> {
+        Ok(vec![self.0.of(gpu, grad)?])
+    }
+}

@@ -1,0 +1,65 @@
+//! On a GPU: rows gathered, and the sum by row as a dense matrix, whose other rows are zero.
+
+use candle_core::{Result, Shape, Tensor, bail};
+
+use crate::cuda::{Gpu, view, with};
+use crate::ops::index_select::Rows;
+use crate::ops::index_select::cuda::{Added, Groups};
+
+/// Rows of a contiguous `f32` table `[n, width]`, as a variable of this shape.
+///
+/// # Errors
+/// If an id is not below n, or the GPU fails.
+pub fn gather(table: &Tensor, ids: &[u32], shape: impl Into<Shape>) -> Result<Tensor> {
+    let (n, width) = table.dims2()?;
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= n) {
+        bail!("row {id} of {n}");
+    }
+    let gpu = Gpu::of(table)?;
+    let rows = Rows {
+        rows: ids.to_vec(),
+        n,
+        width,
+    };
+    with([table], |[table]| {
+        gpu.variable(shape, |to| {
+            rows.take_to(
+                &gpu,
+                table,
+                &gpu.copy_in(ids)?,
+                to.first(rows.rows.len() * width),
+            )
+        })
+    })
+}
+
+/// `[n, width]` of zeros with row i of the contiguous `f32` tensor `x` `[ids, width]`, times `weights[i]` if there are weights,
+/// added to row `ids[i]`, in this order.
+///
+/// # Panics
+/// If an id is not below n, or there are not as many weights as ids.
+pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) -> Result<Tensor> {
+    assert!(
+        ids.iter().all(|&id| (id as usize) < n)
+            && weights.is_none_or(|weights| weights.len() == ids.len())
+    );
+    let (gpu, width) = (Gpu::of(x)?, x.dim(1)?);
+    let sums = gpu.zeros(n * width)?;
+    let keys = gpu.copy_in(ids)?;
+    let bits = weights.map(|weights| {
+        weights
+            .iter()
+            .map(|weight| weight.to_bits())
+            .collect::<Vec<u32>>()
+    });
+    let weights = bits.map(|bits| gpu.copy_in(&bits)).transpose()?;
+    let groups = Groups::new(&gpu, view(&keys), ids.iter().copied())?;
+    let added = Added {
+        to: view(&keys),
+        weights: weights.as_ref().map(view),
+        groups: &groups,
+        n: ids.len(),
+    };
+    with([x], |[x]| added.add(&gpu, view(&sums), x, width))?;
+    sums.tensor((n, width))
+}

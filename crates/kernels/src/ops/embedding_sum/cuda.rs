@@ -1,0 +1,141 @@
+//! On a GPU: a launch there; back, one that drops the gradient out and one for all tables that have shares.
+
+use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+
+use super::{EmbeddingSum, RowWeights, WeightedRow};
+use crate::autograd::cuda::CudaOp;
+use crate::cuda::{Arg, DeviceBuffer, DeviceF32, EMBEDDING_SUM, Gpu, View, view};
+use crate::ops::dropout::cuda::{mask_args, mask_shape};
+
+/// Tables that the kernels are given at most.
+const MOST: usize = 3;
+/// A row that has nothing of a table.
+const NONE: u32 = u32::MAX;
+
+/// What the kernels are told of shares, of all tables that have some.
+pub(crate) struct Saved {
+    words: DeviceBuffer<u32>,
+    /// Where those of each table begin.
+    places: Vec<Option<usize>>,
+}
+
+impl Saved {
+    fn new(gpu: &Gpu, blend: &EmbeddingSum, tables: &[View<'_>]) -> Result<Self> {
+        let (mut words, mut places) = (Vec::new(), Vec::new());
+        for (shares, table) in blend.shares.iter().zip(tables) {
+            places.push(match shares {
+                RowWeights::Identity => None,
+                RowWeights::Gathered(shares) => {
+                    let place = words.len();
+                    tell(&mut words, shares, table.len / blend.width.max(1));
+                    Some(place)
+                }
+            });
+        }
+        Ok(Self {
+            words: gpu.copy_in(&words)?,
+            places,
+        })
+    }
+
+    /// Those of a table, null where every row has its own.
+    fn of(&self, table: usize) -> Arg {
+        self.places[table]
+            .map(|place| view(&self.words).from(place))
+            .into()
+    }
+}
+
+/// The words that the kernel describes, for a table of so many rows.
+fn tell(words: &mut Vec<u32>, shares: &[Option<WeightedRow>], height: usize) {
+    words.extend(
+        shares
+            .iter()
+            .map(|share| share.map_or(NONE, |share| share.row)),
+    );
+    words.extend(
+        shares
+            .iter()
+            .map(|share| share.map_or(0, |share| (share.weight as f32).to_bits())),
+    );
+    let starts = words.len();
+    words.resize(starts + height + 1, 0);
+    for share in shares.iter().flatten() {
+        words[starts + share.row as usize + 1] += 1;
+    }
+    for row in 0..height {
+        words[starts + row + 1] += words[starts + row];
+    }
+    let mut next: Vec<u32> = words[starts..starts + height].to_vec();
+    let rows = words.len();
+    words.resize(rows + words[starts + height] as usize, 0);
+    for (row, share) in shares.iter().enumerate() {
+        let Some(share) = share else { continue };
+        let next = &mut next[share.row as usize];
+        words[rows + *next as usize] = row as u32;
+        *next += 1;
+    }
+}
+
+impl<const N: usize> CudaOp<N> for EmbeddingSum {
+    type SavedCuda = Saved;
+
+    fn forward_cuda(&self, gpu: &Gpu, tables: [View<'_>; N], y: View<'_>) -> Result<Saved> {
+        let kept = Saved::new(gpu, self, &tables)?;
+        let mut args: Vec<Arg> = vec![y.into()];
+        args.extend((0..N).flat_map(|i| [tables[i].into(), kept.of(i)]));
+        args.resize(1 + 2 * MOST, Arg::Long(0));
+        args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
+        args.extend(mask_args(self.mask.as_ref()));
+        gpu.launch(
+            EMBEDDING_SUM,
+            "embedding_sum",
+            mask_shape(self.mask.as_ref(), y.len),
+            &args,
+        )?;
+        Ok(kept)
+    }
+
+    fn backward_cuda(
+        &self,
+        gpu: &Gpu,
+        tables: [View<'_>; N],
+        kept: &Saved,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<DeviceF32>> {
+        let dropped = self
+            .mask
+            .as_ref()
+            .map_or_else(|| gpu.copy_of(grad), |mask| mask.of(gpu, grad))?;
+        let grad = view(&dropped);
+        let (mut grads, mut args, mut rows) = (Vec::new(), vec![grad.into()], 0);
+        for (i, table) in tables.iter().enumerate() {
+            let has_shares = kept.places[i].is_some();
+            grads.push(if has_shares {
+                gpu.alloc(table.len)?
+            } else {
+                dropped.clone()
+            });
+            // Of a table whose rows are the result's own the kernel has nothing to make.
+            let height = if has_shares {
+                table.len / self.width.max(1)
+            } else {
+                0
+            };
+            args.extend([(&grads[i]).into(), kept.of(i), (height as u32).into()]);
+            rows += height;
+        }
+        args.extend((N..MOST).flat_map(|_| [Arg::Long(0), Arg::Long(0), Arg::Word(0)]));
+        args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
+        let grid = (rows as u32, self.width.div_ceil(32) as u32, 1);
+        let shape = LaunchConfig {
+            grid_dim: grid,
+            block_dim: (32, 8, 1),
+            shared_mem_bytes: 0,
+        };
+        gpu.launch(EMBEDDING_SUM, "embedding_sum_backward", shape, &args)?;
+        Ok(grads)
+    }
+}

@@ -1,0 +1,127 @@
+//! Rows taken, put and added: the small change between the large operations.
+
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::Real;
+use crate::autograd::op::{FusedOp, Op};
+
+/// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct. Where
+/// [`runs_on`](crate::runs_on) says.
+pub fn index_select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    let n = x.elem_count() / width.max(1);
+    check(rows, n)?;
+    Op::new(
+        IndexSelect(Rows {
+            rows: rows.to_vec(),
+            n,
+            width,
+        }),
+        (rows.len(), width),
+    )
+    .of([x])
+}
+
+/// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct. Where
+/// [`runs_on`](crate::runs_on) says.
+pub fn scatter_rows(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
+    let (from, width) = x.dims2()?;
+    check(rows, n)?;
+    if rows.len() != from {
+        bail!("scatter_rows: {from} rows to {} places", rows.len());
+    }
+    Op::new(
+        ScatterRows(Rows {
+            rows: rows.to_vec(),
+            n,
+            width,
+        }),
+        (n, width),
+    )
+    .of([x])
+}
+
+fn check(rows: &[u32], n: usize) -> Result<()> {
+    match rows.iter().find(|&&row| row as usize >= n) {
+        Some(row) => bail!("row {row} of {n}"),
+        None => Ok(()),
+    }
+}
+
+/// Rows of a matrix of n.
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<u32>,
+    pub(crate) n: usize,
+    pub(crate) width: usize,
+}
+
+impl Rows {
+    fn take<T: Real>(&self, x: &[T]) -> Vec<T> {
+        crate::ops::embedding::gather(x, self.width, &self.rows)
+    }
+
+    fn put<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let mut out = vec![T::zero(); self.n * self.width];
+        for (&row, x) in self.rows.iter().zip(x.chunks_exact(self.width.max(1))) {
+            out[row as usize * self.width..][..self.width].copy_from_slice(x);
+        }
+        out
+    }
+}
+
+struct IndexSelect(Rows);
+
+impl FusedOp<1> for IndexSelect {
+    const NAME: &'static str = "index_select";
+    type Saved<T: Real> = ();
+
+    fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, ()) {
+        (self.0.take(x), ())
+    }
+
+    fn backward<T: Real>(&self, _: [&[T]; 1], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 1] {
+        [self.0.put(grad)]
+    }
+}
+
+struct ScatterRows(Rows);
+
+impl FusedOp<1> for ScatterRows {
+    const NAME: &'static str = "scatter_rows";
+    type Saved<T: Real> = ();
+
+    fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, ()) {
+        (self.0.put(x), ())
+    }
+
+    fn backward<T: Real>(&self, _: [&[T]; 1], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 1] {
+        [self.0.take(grad)]
+    }
+}
+
+/// `x + y` of one shape. Where [`runs_on`](crate::runs_on) says.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if x.shape() != y.shape() {
+        bail!("add: {:?} and {:?}", x.shape(), y.shape());
+    }
+    Op::new(Add, x.shape()).of([x, y])
+}
+
+struct Add;
+
+impl FusedOp<2> for Add {
+    const NAME: &'static str = "add";
+    const PASS_THROUGH_GRAD: [bool; 2] = [true, true];
+    type Saved<T: Real> = ();
+
+    fn forward<T: Real>(&self, [x, y]: [&[T]; 2]) -> (Vec<T>, ()) {
+        (x.iter().zip(y).map(|(&x, &y)| x + y).collect(), ())
+    }
+
+    fn backward<T: Real>(&self, _: [&[T]; 2], _: &(), _: &[T], _: &[T]) -> [Vec<T>; 2] {
+        [Vec::new(), Vec::new()]
+    }
+}

@@ -1,0 +1,268 @@
+//! On a GPU: a thread an element; rows that are added together are grouped before they get there.
+
+use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+
+use super::{Add, IndexSelect, Rows, ScatterRows};
+use crate::autograd::cuda::CudaOp;
+use crate::cuda::{DeviceBuffer, DeviceF32, Gpu, ROWS, View, Words, each, view};
+
+/// The gradient where y is above zero.
+pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<DeviceF32> {
+    let out = gpu.alloc(y.len)?;
+    gpu.launch(
+        ROWS,
+        "gate",
+        each(y.len),
+        &[(&out).into(), y.into(), grad.into(), (y.len as u32).into()],
+    )?;
+    Ok(out)
+}
+
+/// The sums of the first columns of x, whose rows lie `stride` apart, as many as `out` has room for.
+pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, stride: usize, out: View<'_>) -> Result<()> {
+    split_column_sums(gpu, x, stride, [out, out.from(out.len)])
+}
+
+/// The same, and those of the columns behind these, as many as the second has room for.
+pub(crate) fn split_column_sums(
+    gpu: &Gpu,
+    x: View<'_>,
+    stride: usize,
+    [out, rest]: [View<'_>; 2],
+) -> Result<()> {
+    let (rows, columns) = (x.len.div_ceil(stride), out.len + rest.len);
+    // As wide as memory is read at once where there are columns for every multiprocessor so, else narrower and higher.
+    let width = if columns < 4096 { 8 } else { 32 };
+    let height = rows.div_ceil(8).next_power_of_two().min(1024 / width);
+    let grid = (columns.div_ceil(width) as u32, 1, 1);
+    let shape = LaunchConfig {
+        grid_dim: grid,
+        block_dim: (width as u32, height as u32, 1),
+        shared_mem_bytes: 0,
+    };
+    let [split, rows, columns, stride] =
+        [out.len, rows, columns, stride].map(|n| (n as u32).into());
+    gpu.launch(
+        ROWS,
+        "column_sums",
+        shape,
+        &[
+            out.into(),
+            rest.into(),
+            split,
+            x.into(),
+            rows,
+            columns,
+            stride,
+        ],
+    )
+}
+
+/// The transposes of n matrices of so many rows, one after the other.
+pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result<DeviceF32> {
+    let out = gpu.alloc(x.len)?;
+    let sizes = [n, rows, x.len / n / rows].map(|n| (n as u32).into());
+    gpu.launch(
+        ROWS,
+        "transpose",
+        each(x.len),
+        &[&[(&out).into(), x.into()], sizes.as_slice()].concat(),
+    )?;
+    Ok(out)
+}
+
+/// Which rows are added to the same: an order that brings them together.
+pub(crate) struct Groups {
+    /// The sources in the order of the rows that they are added to, those of a row as they stood; and how many there are of
+    /// the row of each place, at the first of them.
+    words: DeviceBuffer<u32>,
+}
+
+impl Groups {
+    /// Of `n` keys on the GPU, which are those of `copy` too.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        keys: Words<'_>,
+        copy: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<Self> {
+        let n = copy.len();
+        if n > COUNTED {
+            return Ok(Self {
+                words: gpu.copy_in(&grouped(copy.collect()))?,
+            });
+        }
+        let words = gpu.alloc_u32(2 * n)?;
+        let shape = LaunchConfig {
+            grid_dim: (n.div_ceil(32) as u32, 1, 1),
+            block_dim: (32, 16, 1),
+            shared_mem_bytes: 0,
+        };
+        gpu.launch(
+            ROWS,
+            "group",
+            shape,
+            &[(&words).into(), keys.into(), (n as u32).into()],
+        )?;
+        Ok(Self { words })
+    }
+}
+
+/// More keys than this are sooner sorted on the CPU than each compared with all on the GPU.
+const COUNTED: usize = 1 << 14;
+
+/// What the kernel `group` makes of keys.
+fn grouped(keys: Vec<u32>) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+    order.sort_by_key(|&i| keys[i as usize]);
+    let groups = order.chunk_by(|&a, &b| keys[a as usize] == keys[b as usize]);
+    let counts: Vec<u32> = groups
+        .flat_map(|group| (0..group.len()).map(|i| if i == 0 { group.len() as u32 } else { 0 }))
+        .collect();
+    [order, counts].concat()
+}
+
+/// Rows that are added to others.
+pub(crate) struct Added<'a> {
+    /// The row that each is added to.
+    pub(crate) to: Words<'a>,
+    /// Without these, each is 1.
+    pub(crate) weights: Option<Words<'a>>,
+    pub(crate) groups: &'a Groups,
+    pub(crate) n: usize,
+}
+
+impl Added<'_> {
+    /// Adds rows of x to those of y.
+    pub(crate) fn add(&self, gpu: &Gpu, y: View<'_>, x: View<'_>, width: usize) -> Result<()> {
+        let grid = (self.n as u32, width.div_ceil(32) as u32, 1);
+        let shape = LaunchConfig {
+            grid_dim: grid,
+            block_dim: (32, 8, 1),
+            shared_mem_bytes: 0,
+        };
+        let words = [
+            self.to.into(),
+            self.weights.into(),
+            (&self.groups.words).into(),
+        ];
+        let [n, width] = [self.n, width].map(|size| (size as u32).into());
+        gpu.launch(
+            ROWS,
+            "add_rows",
+            shape,
+            &[[y.into(), x.into()].as_slice(), &words, &[n, width]].concat(),
+        )
+    }
+}
+
+/// Indices of rows on the GPU.
+type Indices = DeviceBuffer<u32>;
+
+impl Rows {
+    /// Sets `out` to the rows.
+    pub(crate) fn take_to(
+        &self,
+        gpu: &Gpu,
+        x: View<'_>,
+        rows: &Indices,
+        out: View<'_>,
+    ) -> Result<()> {
+        self.launch(gpu, "gather_rows", out, x, rows)
+    }
+
+    /// Sets `out` to zeros and the rows of x in their places.
+    fn put_to(&self, gpu: &Gpu, x: View<'_>, rows: &Indices, out: View<'_>) -> Result<()> {
+        gpu.clear(out)?;
+        self.launch(gpu, "scatter_rows", out, x, rows)
+    }
+
+    fn launch(
+        &self,
+        gpu: &Gpu,
+        name: &'static str,
+        out: View<'_>,
+        x: View<'_>,
+        rows: &Indices,
+    ) -> Result<()> {
+        let n = self.rows.len();
+        let args = [
+            out.into(),
+            x.into(),
+            rows.into(),
+            (n as u32).into(),
+            (self.width as u32).into(),
+        ];
+        gpu.launch(ROWS, name, each(n * self.width), &args)
+    }
+}
+
+impl CudaOp<1> for IndexSelect {
+    type SavedCuda = Indices;
+
+    fn forward_cuda(&self, gpu: &Gpu, [x]: [View<'_>; 1], y: View<'_>) -> Result<Indices> {
+        let rows = gpu.copy_in(&self.0.rows)?;
+        self.0.take_to(gpu, x, &rows, y)?;
+        Ok(rows)
+    }
+
+    fn backward_cuda(
+        &self,
+        gpu: &Gpu,
+        [x]: [View<'_>; 1],
+        rows: &Indices,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<DeviceF32>> {
+        let dx = gpu.alloc(x.len)?;
+        self.0.put_to(gpu, grad, rows, view(&dx))?;
+        Ok(vec![dx])
+    }
+}
+
+impl CudaOp<1> for ScatterRows {
+    type SavedCuda = Indices;
+
+    fn forward_cuda(&self, gpu: &Gpu, [x]: [View<'_>; 1], y: View<'_>) -> Result<Indices> {
+        let rows = gpu.copy_in(&self.0.rows)?;
+        self.0.put_to(gpu, x, &rows, y)?;
+        Ok(rows)
+    }
+
+    fn backward_cuda(
+        &self,
+        gpu: &Gpu,
+        [x]: [View<'_>; 1],
+        rows: &Indices,
+        _: View<'_>,
+        grad: View<'_>,
+    ) -> Result<Vec<DeviceF32>> {
+        let dx = gpu.alloc(x.len)?;
+        self.0.take_to(gpu, grad, rows, view(&dx))?;
+        Ok(vec![dx])
+    }
+}
+
+impl CudaOp<2> for Add {
+    type SavedCuda = ();
+
+    fn forward_cuda(&self, gpu: &Gpu, [a, b]: [View<'_>; 2], y: View<'_>) -> Result<()> {
+        gpu.launch(
+            ROWS,
+            "add",
+            each(a.len),
+            &[y.into(), a.into(), b.into(), (a.len as u32).into()],
+        )
+    }
+
+    fn backward_cuda(
+        &self,
+        _: &Gpu,
+        _: [View<'_>; 2],
+        (): &(),
+        _: View<'_>,
+        _: View<'_>,
+    ) -> Result<Vec<DeviceF32>> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,295 @@
+//! Ranks and best items of a batch over the whole catalogue, counted and kept while the tiles of scores go by.
+
+#[cfg(feature = "cuda")]
+pub mod cuda;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use num_traits::Float;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::ops::softmax_head::{OutputLayer, target_scores};
+use crate::ops::top_k::{TopKLists, best};
+use crate::simd::gemm::{PANEL, Packed};
+use crate::simd::slices::{load, store};
+use crate::{CHUNKS, Real};
+
+/// Items of a tile.
+const TILE: usize = 96;
+/// Items whose largest score is looked at before each of theirs.
+const GROUP: usize = 12;
+
+/// A score that is NaN or infinite, where a rank was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a score of row {row} of the batch is not finite, so it has no rank")]
+pub struct NonFiniteScore {
+    /// The first such row.
+    pub row: usize,
+}
+
+/// What a batch of hidden vectors says of the items.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranking<T> {
+    /// The target's pessimistic rank, from 1: the items, itself included, that score no less. Empty without targets.
+    pub ranks: Vec<u32>,
+    /// The best items of each hidden vector, best first, equal scores by lower index: min(k, items) each.
+    pub top: Vec<Vec<(u32, T)>>,
+}
+
+/// Ranks each hidden vector's target (if `targets` are given) and lists its `k` best items.
+///
+/// # Errors
+/// If a score is not finite.
+pub fn rank<T: Real>(
+    linear: OutputLayer<'_, T>,
+    hidden: &[T],
+    width: usize,
+    targets: Option<&[u32]>,
+    k: usize,
+) -> Result<Ranking<T>, NonFiniteScore> {
+    let packed = Packed::new(hidden, width);
+    let wanted = targets.map(|t| target_scores(linear, &packed, width, t));
+    let rows = linear.bias.len().div_ceil(CHUNKS).max(1);
+    let floor = Floor::new(if k > 0 { packed.batch() } else { 0 });
+    let arch = Arch::new();
+    let weights = linear
+        .weight
+        .par_chunks(rows * width)
+        .zip(linear.bias.par_chunks(rows))
+        .enumerate();
+    let parts = weights.map(|(i, (weight, bias))| {
+        let seen = Seen::new(wanted.as_deref(), &packed, bias.len(), k, &floor);
+        arch.dispatch(Chunk {
+            linear: OutputLayer { weight, bias },
+            first: i * rows,
+            packed: &packed,
+            width,
+            seen,
+        })
+    });
+    let parts: Vec<Seen<'_, T>> = parts.collect();
+    if let Some(row) = parts.iter().filter_map(Seen::not_finite).min() {
+        return Err(NonFiniteScore { row });
+    }
+    let batch = packed.batch();
+    let ranks = match targets {
+        Some(_) => (0..batch)
+            .map(|b| parts.iter().map(|p| p.counts[b].double() as u32).sum())
+            .collect(),
+        None => Vec::new(),
+    };
+    let mut top = vec![Vec::new(); batch];
+    top.par_iter_mut()
+        .zip(floor.0.par_iter())
+        .enumerate()
+        .for_each(|(b, (top, floor))| {
+            let bar = below::<T>(floor);
+            let lists = parts
+                .iter()
+                .flat_map(|part| part.best.lists.list(b))
+                .copied();
+            *top = lists.filter(|&(_, score)| score > bar).collect();
+            best(top, k);
+        });
+    Ok(Ranking { ranks, top })
+}
+
+/// Some items to be looked at.
+struct Chunk<'a, T> {
+    linear: OutputLayer<'a, T>,
+    first: usize,
+    packed: &'a Packed<T>,
+    width: usize,
+    seen: Seen<'a, T>,
+}
+
+impl<'a, T: Real> WithSimd for Chunk<'a, T> {
+    type Output = Seen<'a, T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self {
+            linear,
+            first,
+            packed,
+            width,
+            mut seen,
+        } = self;
+        let mut scores = vec![T::zero(); TILE * PANEL];
+        for (i, (weight, bias)) in linear
+            .weight
+            .chunks(TILE * width)
+            .zip(linear.bias.chunks(TILE))
+            .enumerate()
+        {
+            for (start, n) in packed.panels() {
+                packed.score(simd, start, weight, bias, &mut scores);
+                let scores = &scores[..bias.len() * PANEL];
+                for c in (0..n).step_by(T::lanes::<S>()) {
+                    seen.look(simd, scores, c, start + c, first + i * TILE);
+                }
+            }
+        }
+        seen.best.finish();
+        seen
+    }
+}
+
+/// What a chunk has shown so far, for each hidden vector, padded to whole panels.
+struct Seen<'a, T> {
+    wanted: Vec<T>,
+    /// Scores no less than wanted.
+    counts: Vec<T>,
+    /// Zero times a finite score is zero; anything else leaves its mark here.
+    marks: Vec<T>,
+    best: Best<'a, T>,
+}
+
+impl<'a, T: Real> Seen<'a, T> {
+    fn new(
+        wanted: Option<&[T]>,
+        packed: &Packed<T>,
+        items: usize,
+        k: usize,
+        floor: &'a Floor,
+    ) -> Self {
+        let padded = packed.batch().next_multiple_of(PANEL);
+        let mut wanted = wanted.map_or_else(Vec::new, <[T]>::to_vec);
+        wanted.resize(padded, T::infinity());
+        let [counts, marks] = [(); 2].map(|()| vec![T::zero(); padded]);
+        Self {
+            wanted,
+            counts,
+            marks,
+            best: Best::new(k, items, padded, floor),
+        }
+    }
+
+    /// The first hidden vector with a score that is not finite.
+    fn not_finite(&self) -> Option<usize> {
+        self.marks.iter().position(|mark| !mark.is_finite())
+    }
+
+    /// Looks through one vector of columns of a tile whose first item is `first`, for the hidden vectors from `at` on.
+    #[inline(always)]
+    fn look<S: Simd>(&mut self, simd: S, scores: &[T], column: usize, at: usize, first: usize) {
+        let (zero, one) = (T::splat(simd, T::zero()), T::splat(simd, T::one()));
+        let wanted = load::<T, S>(&self.wanted[at..]);
+        let (mut count, mut mark) = (
+            load::<T, S>(&self.counts[at..]),
+            load::<T, S>(&self.marks[at..]),
+        );
+        for (i, group) in scores.chunks(GROUP * PANEL).enumerate() {
+            let mut largest = T::splat(simd, T::neg_infinity());
+            for row in group.chunks_exact(PANEL) {
+                let score = load::<T, S>(&row[column..]);
+                count = T::vadd(simd, count, T::select_ge(simd, score, wanted, one, zero));
+                mark = T::vmul_add(simd, score, zero, mark);
+                largest = T::vmax(simd, largest, score);
+            }
+            if T::any_gt(simd, largest, load::<T, S>(&self.best.bar[at..])) {
+                self.best.keep(simd, group, column, at, first + i * GROUP);
+            }
+        }
+        store::<T, S>(&mut self.counts[at..], count);
+        store::<T, S>(&mut self.marks[at..], mark);
+    }
+}
+
+/// For each hidden vector a score that `k` items reach, so that no lower one is among the best: what the chunks tell each
+/// other, so that none fills its lists from nothing. It spares work and shapes no result.
+struct Floor(Vec<AtomicU64>);
+
+impl Floor {
+    fn new(batch: usize) -> Self {
+        Self(
+            (0..batch)
+                .map(|_| AtomicU64::new(ordered(f64::NEG_INFINITY)))
+                .collect(),
+        )
+    }
+
+    /// Takes in the least of `k` scores.
+    fn raise<T: Real>(&self, b: usize, least: T) {
+        self.0[b].fetch_max(ordered(least.double()), Ordering::Relaxed);
+    }
+}
+
+/// A score just below a floor, as an equal score of a lower index is better.
+fn below<T: Real>(floor: &AtomicU64) -> T {
+    let x = T::of(unordered(floor.load(Ordering::Relaxed)));
+    x - x.abs() * T::epsilon() - T::min_positive_value()
+}
+
+/// The bits of a number, ordered as the numbers are.
+fn ordered(x: f64) -> u64 {
+    let bits = x.to_bits();
+    if bits >> 63 == 1 {
+        !bits
+    } else {
+        bits | 1 << 63
+    }
+}
+
+fn unordered(bits: u64) -> f64 {
+    f64::from_bits(if bits >> 63 == 1 {
+        bits & !(1 << 63)
+    } else {
+        !bits
+    })
+}
+
+/// The best items so far of each hidden vector, and the score an item must exceed to be among them.
+struct Best<'a, T> {
+    floor: &'a Floor,
+    bar: Vec<T>,
+    lists: TopKLists<T>,
+}
+
+impl<'a, T: Real> Best<'a, T> {
+    /// TopKLists the best `k` of some items.
+    fn new(k: usize, items: usize, padded: usize, floor: &'a Floor) -> Self {
+        let mut bar: Vec<T> = floor.0.iter().map(below).collect();
+        let lists = TopKLists::new(bar.len(), k, items);
+        // Columns of padding, and all columns when nothing is to be kept, can never pass.
+        bar.resize(padded, T::infinity());
+        Self { floor, bar, lists }
+    }
+
+    /// Takes what passes among some items, of which `first` is the first, for one vector of columns.
+    #[inline(always)]
+    fn keep<S: Simd>(&mut self, simd: S, scores: &[T], column: usize, at: usize, first: usize) {
+        let mut bar = load::<T, S>(&self.bar[at..]);
+        for (i, row) in scores.chunks_exact(PANEL).enumerate() {
+            let row = &row[column..][..T::lanes::<S>()];
+            if T::any_gt(simd, load::<T, S>(row), bar) {
+                self.insert(row, at, (first + i) as u32);
+                bar = load::<T, S>(&self.bar[at..]);
+            }
+        }
+    }
+
+    /// Rare after the first tiles, so kept out of the loop.
+    #[cold]
+    fn insert(&mut self, row: &[T], at: usize, item: u32) {
+        let bars = &mut self.bar[at..][..row.len()];
+        for ((b, &score), bar) in (at..).zip(row).zip(bars) {
+            if score > *bar
+                && let Some(least) = self.lists.push(b, item, score)
+            {
+                self.floor.raise(b, least);
+                *bar = Float::max(least, below(&self.floor.0[b]));
+            }
+        }
+    }
+
+    /// Tells the other chunks.
+    fn finish(&mut self) {
+        for b in 0..self.floor.0.len() {
+            if let Some(least) = self.lists.cut(b) {
+                self.floor.raise(b, least);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! On a GPU: a block a row of whole scores, which it goes over once. All that it finds comes to the CPU in one copy.
+
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::{NonFiniteScore, Ranking};
+use crate::best;
+use crate::cuda::{DeviceF32, Gpu, RANK, blocks, with};
+use crate::ops::softmax_head::cuda::CudaOutputLayer;
+
+/// Threads of a row of scores.
+const THREADS: u32 = 1024;
+/// More of the best are sooner found among scores that have come to the CPU.
+const MOST: usize = 32;
+
+/// Ranks of the targets, if given, and the `k` best items of each contiguous hidden vector `[B, width]`.
+///
+/// # Errors
+/// If sizes do not fit, or the GPU fails.
+pub fn rank(
+    layer: CudaOutputLayer<'_>,
+    hidden: &Tensor,
+    targets: Option<&[u32]>,
+    k: usize,
+) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
+    let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, layer.bias.elem_count());
+    if targets.is_some_and(|t| t.len() != batch || t.iter().any(|&target| target as usize >= items))
+    {
+        bail!("rank: {batch} rows over {items} items need as many targets among them");
+    }
+    let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden, items)?);
+    let k = if asked <= MOST { asked } else { 0 };
+    let wanted = gpu.copy_in(targets.unwrap_or(&[]))?;
+    let words = 2 + 2 * k;
+    let found = gpu.alloc_u32(batch * words)?;
+    with([layer.bias], |[bias]| {
+        let given = [
+            (&scores).into(),
+            bias.into(),
+            (&wanted).into(),
+            (&found).into(),
+        ];
+        let sizes = [
+            (items as u32).into(),
+            (k as u32).into(),
+            targets.is_some().into(),
+        ];
+        gpu.launch(
+            RANK,
+            "rank",
+            blocks(batch, THREADS, 0),
+            &[given.as_slice(), &sizes].concat(),
+        )
+    })?;
+    // Of each row: whether a score is not finite, the rank, the best items, the bits of their scores.
+    let found = gpu.copy_out(&found)?;
+    let rows = || found.chunks_exact(words).take(batch);
+    if let Some(row) = rows().position(|row| row[0] > 0) {
+        return Ok(Err(NonFiniteScore { row }));
+    }
+    let ranks = if targets.is_some() {
+        rows().map(|row| row[1]).collect()
+    } else {
+        Vec::new()
+    };
+    let pairs = |row: &[u32]| {
+        row[2..2 + k]
+            .iter()
+            .zip(&row[2 + k..])
+            .map(|(&i, &s)| (i, f32::from_bits(s)))
+            .collect()
+    };
+    let top = if asked > k {
+        best_of(&gpu, &scores, layer.bias, batch, asked)?
+    } else {
+        rows().map(pairs).collect()
+    };
+    Ok(Ok(Ranking { ranks, top }))
+}
+
+/// The `k` best of each row of scores, on the CPU.
+fn best_of(
+    gpu: &Gpu,
+    scores: &DeviceF32,
+    bias: &Tensor,
+    batch: usize,
+    k: usize,
+) -> Result<Vec<Vec<(u32, f32)>>> {
+    let bias = with([bias], |[bias]| gpu.copy_out(&gpu.copy_of(bias)?))?;
+    let scores = gpu.copy_out(scores)?;
+    let rows: Vec<&[f32]> = scores.chunks(bias.len()).take(batch).collect();
+    let best_of_row = |row: &[f32]| {
+        let mut all: Vec<(u32, f32)> = (0..)
+            .zip(row.iter().zip(&bias).map(|(score, bias)| score + bias))
+            .collect();
+        best::best(&mut all, k);
+        all
+    };
+    Ok(rows.into_par_iter().map(best_of_row).collect())
+}

@@ -1,0 +1,367 @@
+//! The second sweep: both gradients from the exponentials of the first.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{BLOCK, Softmax, TILE, exponentials};
+use crate::ops::adam::{self, AdamSlices};
+use crate::simd::gemm::{Element, PANEL, Strided, multiply_add};
+use crate::simd::operand::GemmOperand;
+use crate::simd::slices::{load, store};
+use crate::{CHUNKS, Real};
+
+/// Where the gradient of the weight goes.
+pub enum Sink<'a, T> {
+    /// Into a matrix of the weight's shape.
+    Gradient(&'a mut [T]),
+    /// Into an Adam step, taken tile by tile: moments of the weight's shape.
+    Adam(adam::AdamFactors<T>, &'a mut [T], &'a mut [T]),
+}
+
+impl<'a, T: Real> Sink<'a, T> {
+    /// One sink for each chunk of `size` elements.
+    fn chunks(self, size: usize) -> Vec<Sink<'a, T>> {
+        match self {
+            Sink::Gradient(g) => g.chunks_mut(size).map(Sink::Gradient).collect(),
+            Sink::Adam(step, m, v) => m
+                .chunks_mut(size)
+                .zip(v.chunks_mut(size))
+                .map(|(m, v)| Sink::Adam(step, m, v))
+                .collect(),
+        }
+    }
+
+    /// Takes the gradient of the elements from `at` on.
+    #[inline(always)]
+    fn take<S: Simd>(&mut self, simd: S, at: usize, weight: &mut [T], grad: &[T]) {
+        let range = at..at + grad.len();
+        match self {
+            Sink::Gradient(g) => g[range].copy_from_slice(grad),
+            Sink::Adam(step, m, v) => {
+                step.update(
+                    simd,
+                    AdamSlices {
+                        param: weight,
+                        first: &mut m[range.clone()],
+                        second: &mut v[range],
+                    },
+                    Some(grad),
+                );
+            }
+        }
+    }
+}
+
+/// Gradients of `loss = sum over b of scale[b] * cross-entropy[b]`.
+///
+/// Returns those of `hidden` (`[batch, width]`) and of the bias (`[items]`); the weight's goes to `sink`, tile by tile, after
+/// the tile's last use. The layer, `hidden` and `targets` are those of [`softmax`](super::softmax).
+pub fn backward<F: GemmOperand>(
+    weight: &mut [F::Sum],
+    bias: &[F::Sum],
+    hidden: &[F::Sum],
+    targets: &[u32],
+    softmax: &Softmax<F>,
+    scale: &[F::Sum],
+    sink: Sink<'_, F::Sum>,
+) -> (Vec<F::Sum>, Vec<F::Sum>) {
+    let width = hidden.len() / targets.len().max(1);
+    let batch = Batch::new(softmax, hidden, width, targets, scale);
+    let mut hidden_grad = batch.target_gradient(weight, targets);
+    let mut bias_grad = vec![num_traits::zero(); bias.len()];
+    let rows = bias.len().div_ceil(CHUNKS);
+    let chunks: Vec<_> = weight
+        .chunks_mut(rows * width)
+        .zip(bias.chunks(rows))
+        .zip(bias_grad.chunks_mut(rows))
+        .zip(sink.chunks(rows * width))
+        .collect();
+    let arch = Arch::new();
+    let partial: Vec<Vec<F::Sum>> = chunks
+        .into_par_iter()
+        .enumerate()
+        .map(|(index, (((weight, bias), bias_grad), sink))| {
+            arch.dispatch(Chunk {
+                batch: &batch,
+                index,
+                first: index * rows,
+                weight,
+                bias,
+                bias_grad,
+                sink,
+            })
+        })
+        .collect();
+    for part in partial {
+        hidden_grad
+            .iter_mut()
+            .zip(part)
+            .for_each(|(sum, x)| *sum += x);
+    }
+    (hidden_grad, bias_grad)
+}
+
+/// What every chunk of the second sweep reads.
+struct Batch<'a, F: Element> {
+    softmax: &'a Softmax<F>,
+    hidden: &'a [F::Sum],
+    width: usize,
+    /// (item, hidden vector), by item.
+    targets: Vec<(u32, u32)>,
+    scale: &'a [F::Sum],
+}
+
+impl<'a, F: GemmOperand> Batch<'a, F> {
+    fn new(
+        softmax: &'a Softmax<F>,
+        hidden: &'a [F::Sum],
+        width: usize,
+        targets: &[u32],
+        scale: &'a [F::Sum],
+    ) -> Self {
+        let mut by_item: Vec<(u32, u32)> = targets.iter().copied().zip(0..).collect();
+        by_item.sort_unstable();
+        Self {
+            softmax,
+            hidden,
+            width,
+            targets: by_item,
+            scale,
+        }
+    }
+
+    /// The targets' part of the hidden vectors' gradient: of numbers rounded as those of the other part, so that the two cancel
+    /// where an example is learned.
+    fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
+        let rows = targets.iter().zip(self.scale);
+        let row = |t: u32| &weight[t as usize * self.width..][..self.width];
+        rows.flat_map(|(&t, &s)| row(t).iter().map(move |&w| -s * F::rounded(w)))
+            .collect()
+    }
+
+    /// What turns the exponentials of a chunk into probabilities times `scale`, padded to whole panels with zeros.
+    fn factors(&self, chunk: usize) -> Vec<F::Sum> {
+        let reference = &self.softmax.references[chunk];
+        let factor =
+            |((&l, &s), &r): ((&F::Sum, &F::Sum), &F::Sum)| s * num_traits::Float::exp(r - l);
+        let mut factors: Vec<F::Sum> = self
+            .softmax
+            .log_sum_exp
+            .iter()
+            .zip(self.scale)
+            .zip(reference)
+            .map(factor)
+            .collect();
+        factors.resize(reference.len(), num_traits::zero());
+        factors
+    }
+
+    /// The hidden vectors times their factors: a matrix for each panel, of whole panels where their rows are joined.
+    #[inline(always)]
+    fn scaled<S: Simd>(&self, simd: S, factors: &[F::Sum]) -> Vec<Vec<F>> {
+        let mut scaled = self.hidden.to_vec();
+        scale_rows(&mut scaled, self.width, factors);
+        let mut room = Vec::new();
+        if F::PACK == 2 {
+            scaled.resize(factors.len() * self.width, num_traits::zero());
+        }
+        scaled
+            .chunks(PANEL * self.width)
+            .map(
+                #[inline(always)]
+                |panel| F::pack_columns(simd, panel, self.width, &mut room).to_vec(),
+            )
+            .collect()
+    }
+
+    /// The targets among some items: (item, hidden vector).
+    fn targets_in(&self, items: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let start = self
+            .targets
+            .partition_point(|&(t, _)| (t as usize) < items.start);
+        let end = self
+            .targets
+            .partition_point(|&(t, _)| (t as usize) < items.end);
+        self.targets[start..end]
+            .iter()
+            .map(|&(t, b)| (t as usize, b as usize))
+    }
+}
+
+/// One chunk of items in the second sweep.
+struct Chunk<'a, F: Element> {
+    batch: &'a Batch<'a, F>,
+    index: usize,
+    /// Its first item.
+    first: usize,
+    weight: &'a mut [F::Sum],
+    bias: &'a [F::Sum],
+    bias_grad: &'a mut [F::Sum],
+    sink: Sink<'a, F::Sum>,
+}
+
+impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
+    /// The chunk's part of the hidden vectors' gradient, without the targets'.
+    type Output = Vec<F::Sum>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<F::Sum> {
+        let Self {
+            batch,
+            index,
+            first,
+            weight,
+            bias,
+            bias_grad,
+            mut sink,
+        } = self;
+        let (packed, width, across) = (&batch.softmax.packed, batch.width, PANEL / F::PACK);
+        let factors = batch.factors(index);
+        let scaled = batch.scaled(simd, &factors);
+        let mut kept = batch
+            .softmax
+            .kept
+            .chunk(index)
+            .chunks_exact(BLOCK / F::PACK);
+        let mut second = Recomputed::new(batch.softmax, index);
+        let mut hidden_grad: Vec<F::Sum> = vec![num_traits::zero(); batch.hidden.len()];
+        let mut weight_grad = vec![num_traits::zero(); TILE * width];
+        let [mut rows, mut columns, mut regrouped] = [const { Vec::new() }; 3];
+        for tile in (0..bias.len()).step_by(TILE) {
+            let items = TILE.min(bias.len() - tile);
+            let weight = &mut weight[tile * width..][..items * width];
+            let (bias, bias_grad) = (&bias[tile..][..items], &mut bias_grad[tile..][..items]);
+            let weight_grad = &mut weight_grad[..items * width];
+            weight_grad.fill(num_traits::zero());
+            let by_width = F::pack_columns(simd, weight, width, &mut columns);
+            let by_item = if kept.len() < scaled.len() {
+                F::pack_rows(simd, weight, width, &mut rows)
+            } else {
+                &[]
+            };
+            for ((start, n), scaled) in packed.panels().zip(&scaled) {
+                let exps = match kept.next() {
+                    Some(exps) => exps,
+                    None => second.block(simd, by_item, bias, start, n),
+                };
+                let exps = &exps[..items * across];
+                add_weighted(simd, exps, &factors[start..][..PANEL], n, bias_grad);
+                let across_events = Strided {
+                    data: exps,
+                    row: across,
+                    column: 1,
+                };
+                multiply_add(
+                    simd,
+                    [items, width, n.min(across)],
+                    across_events,
+                    scaled,
+                    width,
+                    weight_grad,
+                    width,
+                );
+                let across_items = Strided {
+                    data: F::repack(simd, exps, across, &mut regrouped),
+                    row: 1,
+                    column: PANEL,
+                };
+                let out = &mut hidden_grad[start * width..][..n * width];
+                let shape = [n, width, items.div_ceil(F::PACK)];
+                multiply_add(simd, shape, across_items, by_width, width, out, width);
+            }
+            for (t, b) in batch.targets_in(first + tile..first + tile + items) {
+                let (item, scale) = (t - first - tile, batch.scale[b]);
+                let row = weight_grad[item * width..][..width].iter_mut();
+                row.zip(&batch.hidden[b * width..])
+                    .for_each(|(sum, &h)| *sum -= F::rounded(scale * h));
+                bias_grad[item] -= scale;
+            }
+            sink.take(simd, tile * width, weight, weight_grad);
+        }
+        scale_rows(&mut hidden_grad, width, &factors);
+        hidden_grad
+    }
+}
+
+/// Multiplies each row by its factor.
+fn scale_rows<T: Real>(rows: &mut [T], width: usize, factors: &[T]) {
+    rows.chunks_exact_mut(width)
+        .zip(factors)
+        .for_each(|(row, &f)| row.iter_mut().for_each(|x| *x *= f));
+}
+
+/// Adds up each item's exponentials under a panel of `n` hidden vectors, weighted.
+#[inline(always)]
+fn add_weighted<F: GemmOperand, S: Simd>(
+    simd: S,
+    exps: &[F],
+    weights: &[F::Sum],
+    n: usize,
+    sums: &mut [F::Sum],
+) {
+    let across = PANEL / F::PACK;
+    for (row, total) in exps.chunks_exact(across).zip(sums) {
+        let mut sum = F::Sum::splat(simd, num_traits::zero());
+        for c in (0..n.min(across)).step_by(F::Sum::lanes::<S>()) {
+            let [first, second] =
+                F::unpack(simd, load::<F::Sum, S>(bytemuck::cast_slice(&row[c..])));
+            sum = F::Sum::vmul_add(simd, first, load::<F::Sum, S>(&weights[c..]), sum);
+            if F::PACK == 2 {
+                sum =
+                    F::Sum::vmul_add(simd, second, load::<F::Sum, S>(&weights[c + across..]), sum);
+            }
+        }
+        *total += F::Sum::vsum(simd, sum);
+    }
+}
+
+/// The exponentials there was no room for, block by block.
+struct Recomputed<'a, F: Element> {
+    softmax: &'a Softmax<F>,
+    reference: &'a [F::Sum],
+    scores: Vec<F::Sum>,
+    exps: Vec<F>,
+}
+
+impl<'a, F: GemmOperand> Recomputed<'a, F> {
+    fn new(softmax: &'a Softmax<F>, chunk: usize) -> Self {
+        let (scores, exps) = (
+            vec![num_traits::zero(); BLOCK],
+            vec![F::zeroed(); BLOCK / F::PACK],
+        );
+        Self {
+            softmax,
+            reference: &softmax.references[chunk],
+            scores,
+            exps,
+        }
+    }
+
+    /// Those of a tile, of which these are the weights' rows and the bias, under the panel of `n` hidden vectors from `start` on.
+    #[inline(always)]
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        weight: &[F],
+        bias: &[F::Sum],
+        start: usize,
+        n: usize,
+    ) -> &[F] {
+        self.softmax
+            .packed
+            .score(simd, start, weight, bias, &mut self.scores);
+        let scores = &self.scores[..bias.len() * PANEL];
+        exponentials::<F, S>(
+            simd,
+            scores,
+            n,
+            &self.reference[start..],
+            &mut [num_traits::zero(); PANEL],
+            #[inline(always)]
+            |at, x| store::<F::Sum, S>(bytemuck::cast_slice_mut(&mut self.exps[at..]), x),
+        );
+        &self.exps
+    }
+}

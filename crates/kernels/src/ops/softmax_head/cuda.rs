@@ -1,0 +1,136 @@
+//! On a GPU the scores are whole: a product makes them and what the losses need of them, and one sweep over them the step.
+
+mod scores;
+mod step;
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::cuda::{
+    Arg, DeviceBuffer, DeviceF32, FiniteCheck, Gpu, SOFTMAX_HEAD, SOFTMAX_HEAD_SCORES, blocks,
+    rows, view, with,
+};
+use scores::Scored;
+
+pub use step::Moments;
+
+/// Threads of a row of scores.
+const THREADS: u32 = 512;
+
+/// The output layer, contiguous `f32` tensors of one GPU: weight `[items, width]` and bias `[items]`.
+#[derive(Clone, Copy)]
+pub struct CudaOutputLayer<'a> {
+    /// The weight.
+    pub weight: &'a Tensor,
+    /// The bias.
+    pub bias: &'a Tensor,
+}
+
+/// What the way back needs of a batch's losses.
+pub struct Losses {
+    /// Rows of [`stride`] numbers.
+    scores: DeviceF32,
+    targets: DeviceBuffer<u32>,
+    scales: DeviceF32,
+    /// Log sum exp of each row.
+    logs: DeviceF32,
+}
+
+/// How far apart the rows of scores lie, so that each begins where four at a time can be read.
+fn stride(items: usize) -> usize {
+    items.next_multiple_of(4)
+}
+
+impl CudaOutputLayer<'_> {
+    /// The scores of hidden vectors without the bias: `[B, items]`, with rows so far apart.
+    pub(crate) fn scores(&self, gpu: &Gpu, hidden: &Tensor, stride: usize) -> Result<DeviceF32> {
+        let ((batch, width), items) = (self.sizes(hidden)?, self.bias.elem_count());
+        let scores = gpu.alloc(batch * stride)?;
+        with([hidden, self.weight], |[hidden, weight]| {
+            let (weight, to) = (rows(weight, width).turned(), rows(view(&scores), stride));
+            gpu.product([batch, items, width], rows(hidden, width), weight, to)
+        })?;
+        Ok(scores)
+    }
+
+    /// Batch and width of hidden vectors that fit.
+    fn sizes(&self, hidden: &Tensor) -> Result<(usize, usize)> {
+        let ((batch, width), items) = (hidden.dims2()?, self.bias.elem_count());
+        if self.weight.dims() != [items, width] {
+            bail!(
+                "head: weight {:?}, {items} items and hidden vectors {:?}",
+                self.weight.shape(),
+                hidden.shape()
+            );
+        }
+        Ok((batch, width))
+    }
+
+    /// The losses of a batch, each times its scale, which the watch will know. `hidden` is contiguous.
+    ///
+    /// # Errors
+    /// If sizes do not fit, or the GPU fails.
+    pub fn losses(
+        &self,
+        hidden: &Tensor,
+        targets: &[u32],
+        scales: &[f64],
+        watch: &FiniteCheck,
+    ) -> Result<Losses> {
+        let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, self.bias.elem_count());
+        if targets.len() != batch
+            || scales.len() != batch
+            || targets.iter().any(|&target| target as usize >= items)
+        {
+            bail!(
+                "head: {} targets and {} scales for {batch} rows over {items} items",
+                targets.len(),
+                scales.len()
+            );
+        }
+        let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
+        let (targets, scales) = (gpu.copy_in(targets)?, gpu.copy_in(&scales)?);
+        let (logs, losses) = (gpu.alloc(batch)?, watch.losses(batch)?);
+        let scored = self.scored(&gpu, hidden)?;
+        let scores = with([self.bias], |[bias]| {
+            let rows = [
+                (&targets).into(),
+                (&scales).into(),
+                (&logs).into(),
+                losses.into(),
+                watch.word().into(),
+            ];
+            let [items, stride] = [items, stride(items)].map(|size| Arg::Word(size as u32));
+            if let Some(Scored { scores, ends, n }) = scored {
+                let given = [(&ends).into(), (&scores).into(), bias.into()];
+                let args = [given.as_slice(), &rows, &[(n as u32).into(), stride]].concat();
+                gpu.launch(
+                    SOFTMAX_HEAD_SCORES,
+                    "head_losses_of",
+                    blocks(batch, 64, 0),
+                    &args,
+                )?;
+                return Ok(scores);
+            }
+            let scores = self.scores(&gpu, hidden, self::stride(self.bias.elem_count()))?;
+            let args = [
+                &[(&scores).into(), bias.into()],
+                rows.as_slice(),
+                &[items, stride],
+            ]
+            .concat();
+            gpu.launch(
+                SOFTMAX_HEAD,
+                "head_losses",
+                blocks(batch, THREADS, 0),
+                &args,
+            )?;
+            Ok(scores)
+        })?;
+        Ok(Losses {
+            scores,
+            targets,
+            scales,
+            logs,
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The way back and Adam's step in one: each block has some items, whose weights it alone moves.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::{CudaOutputLayer, Losses, stride};
+use crate::cuda::{Arg, FiniteCheck, Gpu, SOFTMAX_HEAD_STEP, blocks, with};
+use crate::ops::adam::AdamFactors;
+use crate::ops::adam::cuda::factors;
+
+/// Items of a block's tile.
+const TILE: usize = 32;
+/// Columns of the weight in a block.
+const COLUMNS: usize = 64;
+/// Kernels, by the rows of the batch that a block may hold.
+const KERNELS: [(usize, &str); 3] = [
+    (32, "head_step_32"),
+    (64, "head_step_64"),
+    (256, "head_step_256"),
+];
+
+/// First and second moments of a parameter.
+pub type Moments<'a> = [&'a Tensor; 2];
+
+/// How many numbers a block of so many rows shares.
+const fn shared(rows: usize) -> usize {
+    let parts = if rows < 64 { 1 } else { rows / 64 };
+    rows * (5 * TILE + 6) + 2 * TILE * COLUMNS + 2 * TILE + parts * TILE * COLUMNS
+}
+
+impl CudaOutputLayer<'_> {
+    /// Takes Adam's step under the sum of the losses of the same hidden vectors, on weight and bias, each with its moments;
+    /// returns the gradient of the hidden vectors. Nothing moves if the watch has seen what is no number.
+    ///
+    /// # Errors
+    /// If sizes do not fit, or the GPU fails.
+    pub fn step(
+        &self,
+        step: AdamFactors<f32>,
+        weight: Moments<'_>,
+        bias: Moments<'_>,
+        hidden: &Tensor,
+        losses: Losses,
+        watch: &FiniteCheck,
+    ) -> Result<Tensor> {
+        let (gpu, (batch, width), items) =
+            (Gpu::of(hidden)?, hidden.dims2()?, self.bias.elem_count());
+        if weight.iter().any(|m| m.dims() != self.weight.dims())
+            || bias.iter().any(|m| m.elem_count() != items)
+        {
+            bail!(
+                "head: weight {:?} and moments {:?} and {:?}",
+                self.weight.shape(),
+                weight[0].shape(),
+                bias[0].shape()
+            );
+        }
+        let room = gpu.shared()?;
+        let mut there = KERNELS.iter().filter(|(rows, _)| shared(*rows) <= room);
+        let Some(&(rows, kernel)) = there
+            .clone()
+            .find(|(rows, _)| *rows >= batch)
+            .or(there.next_back())
+        else {
+            bail!("head: blocks of this GPU share {room} numbers, which is too few")
+        };
+        let slabs = width.div_ceil(COLUMNS);
+        // Fewer rows, more blocks: as many threads run at a time.
+        let (tiles, at_once) = (items.div_ceil(TILE), gpu.processors()? * 256 / rows);
+        let each = tiles.div_ceil((at_once / slabs).max(1)).max(1);
+        let chunks = tiles.div_ceil(each);
+        let parts = gpu.alloc(chunks * slabs * rows * COLUMNS)?;
+        // What rows have summed, for those behind them.
+        let weight_sum = gpu.alloc(if batch > rows { items * width } else { 0 })?;
+        let (bias_sum, to) = (gpu.alloc(items)?, gpu.alloc(batch * width)?);
+        let (sums, factors) = (
+            [&weight_sum, &bias_sum, &parts].map(Arg::from),
+            [factors(step).as_slice(), &[watch.word().into()]].concat(),
+        );
+        let all = [
+            hidden,
+            self.weight,
+            weight[0],
+            weight[1],
+            self.bias,
+            bias[0],
+            bias[1],
+        ];
+        with(
+            all,
+            |[hidden, w, w_first, w_second, b, b_first, b_second]| {
+                let Losses {
+                    scores,
+                    targets,
+                    scales,
+                    logs,
+                    ..
+                } = &losses;
+                let given: [Arg; 5] = [
+                    scores.into(),
+                    hidden.into(),
+                    targets.into(),
+                    scales.into(),
+                    logs.into(),
+                ];
+                let layer = [b, w, w_first, w_second].map(Arg::from);
+                for start in (0..batch).step_by(rows) {
+                    let sizes = [start, batch, items, stride(items), width, each]
+                        .map(|size| Arg::Word(size as u32));
+                    let mut shape = blocks(chunks, 2 * rows as u32, shared(rows));
+                    shape.grid_dim.1 = slabs as u32;
+                    let args = [given.as_slice(), &layer, &sums, &sizes, &factors].concat();
+                    gpu.launch(SOFTMAX_HEAD_STEP, kernel, shape, &args)?;
+                    // The bias moves last: all blocks read it.
+                    let n = if start + rows < batch { 0 } else { items };
+                    let sizes = [start, rows, width, chunks].map(|size| Arg::Word(size as u32));
+                    let bias = [
+                        b.into(),
+                        b_first.into(),
+                        b_second.into(),
+                        (&bias_sum).into(),
+                        (n as u32).into(),
+                    ];
+                    let mut shape = blocks(rows.min(batch - start), 4 * COLUMNS as u32, 0);
+                    shape.grid_dim.1 = slabs as u32;
+                    let args = [
+                        &[(&parts).into(), (&to).into()],
+                        sizes.as_slice(),
+                        &bias,
+                        &factors,
+                    ]
+                    .concat();
+                    gpu.launch(SOFTMAX_HEAD_STEP, "head_step_end", shape, &args)?;
+                }
+                Ok(())
+            },
+        )?;
+        to.tensor((batch, width))
+    }
+}

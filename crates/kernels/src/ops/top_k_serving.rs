@@ -1,0 +1,338 @@
+//! The output layer laid out for a few hidden vectors at a time: what serving asks.
+//!
+//! [`rank`](crate::rank) turns the hidden vectors and pads them to whole registers, which a batch of hundreds does not feel.
+//! Here the items are turned instead, once, into panels of 64: a hidden vector costs its own arithmetic and no more, and one
+//! alone goes by at the speed of memory. A score is the same chain of fused multiply-adds, so it is the same bits.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::ops::rank::NonFiniteScore;
+use crate::ops::softmax_head::OutputLayer;
+use crate::ops::top_k::{best, order};
+use crate::simd::gemm::{Strided, multiply_add};
+use crate::simd::slices::{load, store};
+
+/// Items of a panel.
+const PANEL: usize = 64;
+/// Multiply-adds that one thread does sooner than a second one is woken and both wait for the same memory.
+const ALONE: usize = 1 << 24;
+
+/// The output layer in panels of items, `[width, 64]` each, zeros beyond the last item.
+pub struct TransposedItemMatrix<T> {
+    panels: Vec<T>,
+    bias: Vec<T>,
+    items: usize,
+    width: usize,
+}
+
+/// What is to be listed for one hidden vector.
+#[derive(Clone, Copy, Debug)]
+pub struct TopKRequest<'a> {
+    /// How many items.
+    pub k: usize,
+    /// Which may be among them.
+    pub filter: ItemFilter<'a>,
+}
+
+/// The items that may be listed.
+#[derive(Clone, Copy, Debug)]
+pub enum ItemFilter<'a> {
+    /// All but these (ascending).
+    Exclude(&'a [u32]),
+    /// These (ascending, each an item).
+    Allow(&'a [u32]),
+}
+
+/// (item, score), best first, equal scores by lower index.
+pub type TopK<T> = Vec<(u32, T)>;
+
+impl<T: Real> TransposedItemMatrix<T> {
+    /// Turns the output layer over hidden vectors of this width.
+    pub fn new(linear: OutputLayer<'_, T>, width: usize) -> Self {
+        let items = linear.bias.len();
+        let padded = items.next_multiple_of(PANEL);
+        let mut panels = vec![T::zero(); padded * width];
+        let turn = |(panel, weight): (&mut [T], &[T])| {
+            for (item, row) in weight.chunks_exact(width).enumerate() {
+                row.iter()
+                    .enumerate()
+                    .for_each(|(k, &x)| panel[k * PANEL + item] = x);
+            }
+        };
+        panels
+            .par_chunks_mut(PANEL * width)
+            .zip(linear.weight.par_chunks(PANEL * width))
+            .for_each(turn);
+        let mut bias = linear.bias.to_vec();
+        bias.resize(padded, T::zero());
+        Self {
+            panels,
+            bias,
+            items,
+            width,
+        }
+    }
+
+    /// The best items for each row of `hidden` `[batch, width]`, as `wanted` `[batch]` says.
+    ///
+    /// # Errors
+    /// If a score is not finite (of the items allowed, where only some are).
+    pub fn top_k(
+        &self,
+        hidden: &[T],
+        wanted: &[TopKRequest<'_>],
+    ) -> Result<Vec<TopK<T>>, NonFiniteScore> {
+        let rows: Vec<Row<'_>> = wanted.iter().enumerate().filter_map(Row::new).collect();
+        let mut tops = vec![Vec::new(); wanted.len()];
+        for (row, top) in rows.iter().zip(self.of_all(hidden, &rows)?) {
+            tops[row.row] = top;
+        }
+        for (row, wanted) in wanted.iter().enumerate() {
+            if let ItemFilter::Allow(items) = wanted.filter {
+                let hidden = &hidden[row * self.width..][..self.width];
+                tops[row] = Arch::new().dispatch(Few {
+                    catalogue: self,
+                    hidden,
+                    items,
+                });
+                if tops[row].iter().any(|(_, score)| !score.is_finite()) {
+                    return Err(NonFiniteScore { row });
+                }
+                best(&mut tops[row], wanted.k);
+            }
+        }
+        Ok(tops)
+    }
+
+    /// The best of all items for some rows.
+    fn of_all(&self, hidden: &[T], rows: &[Row<'_>]) -> Result<Vec<TopK<T>>, NonFiniteScore> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chosen: Vec<T> = rows
+            .iter()
+            .flat_map(|row| &hidden[row.row * self.width..][..self.width])
+            .copied()
+            .collect();
+        let panels = self.items.div_ceil(PANEL);
+        let is_small = rows.len() * self.panels.len() <= ALONE;
+        // The best are the best however the items are divided: no result depends on it.
+        let parts = if is_small {
+            1
+        } else {
+            2 * rayon::current_num_threads()
+        };
+        let size = panels.div_ceil(parts).max(1);
+        let sweep = |first: usize| {
+            let panels = first..(first + size).min(panels);
+            Arch::new().dispatch(Sweep {
+                catalogue: self,
+                panels,
+                hidden: &chosen,
+                rows,
+            })
+        };
+        let starts: Vec<usize> = (0..panels).step_by(size).collect();
+        let parts: Vec<Part<T>> = match starts.as_slice() {
+            [_, _, ..] => starts.into_par_iter().map(sweep).collect(),
+            _ => starts.into_iter().map(sweep).collect(),
+        };
+        if let Some(at) = parts.iter().filter_map(|part| part.not_finite).min() {
+            return Err(NonFiniteScore { row: rows[at].row });
+        }
+        let join = |at: usize| {
+            let mut all: TopK<T> = parts
+                .iter()
+                .flat_map(|part| &part.tops[at])
+                .copied()
+                .collect();
+            best(&mut all, rows[at].k);
+            all
+        };
+        Ok((0..rows.len()).map(join).collect())
+    }
+
+    /// Scores of one panel's items under some hidden vectors: `[batch, 64]`.
+    #[inline(always)]
+    fn score<S: Simd>(&self, simd: S, panel: usize, hidden: &[T], out: &mut [T]) {
+        let batch = hidden.len() / self.width;
+        let bias = &self.bias[panel * PANEL..][..PANEL];
+        out.chunks_exact_mut(PANEL)
+            .for_each(|row| row.copy_from_slice(bias));
+        let weight = &self.panels[panel * self.width * PANEL..][..self.width * PANEL];
+        let hidden = Strided {
+            data: hidden,
+            row: self.width,
+            column: 1,
+        };
+        multiply_add(
+            simd,
+            [batch, PANEL, self.width],
+            hidden,
+            weight,
+            PANEL,
+            out,
+            PANEL,
+        );
+    }
+}
+
+/// A row of a batch that asks for the best of all items.
+struct Row<'a> {
+    row: usize,
+    k: usize,
+    without: &'a [u32],
+}
+
+impl<'a> Row<'a> {
+    fn new((row, wanted): (usize, &TopKRequest<'a>)) -> Option<Self> {
+        match wanted.filter {
+            ItemFilter::Exclude(without) => Some(Self {
+                row,
+                k: wanted.k,
+                without,
+            }),
+            ItemFilter::Allow(_) => None,
+        }
+    }
+}
+
+/// One part's share of the result.
+struct Part<T> {
+    tops: Vec<TopK<T>>,
+    not_finite: Option<usize>,
+}
+
+/// Some panels under some rows.
+struct Sweep<'a, T> {
+    catalogue: &'a TransposedItemMatrix<T>,
+    panels: std::ops::Range<usize>,
+    hidden: &'a [T],
+    rows: &'a [Row<'a>],
+}
+
+impl<T: Real> WithSimd for Sweep<'_, T> {
+    type Output = Part<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Part<T> {
+        let Self {
+            catalogue,
+            panels,
+            hidden,
+            rows,
+        } = self;
+        let mut scores = vec![T::zero(); rows.len() * PANEL];
+        let mut kept: Vec<Kept<'_, T>> = rows.iter().map(Kept::new).collect();
+        // Zero times a finite score is zero; anything else leaves its mark here.
+        let lanes = T::lanes::<S>();
+        let mut marks = vec![T::zero(); rows.len() * lanes];
+        for panel in panels {
+            catalogue.score(simd, panel, hidden, &mut scores);
+            let first = panel * PANEL;
+            let there = PANEL.min(catalogue.items - first);
+            for ((scores, kept), mark) in scores
+                .chunks_exact(PANEL)
+                .zip(&mut kept)
+                .zip(marks.chunks_exact_mut(lanes))
+            {
+                kept.look(simd, scores, there, first, mark);
+            }
+        }
+        let not_finite = marks
+            .iter()
+            .position(|mark| !mark.is_finite())
+            .map(|at| at / lanes);
+        Part {
+            tops: kept.into_iter().map(|kept| kept.list).collect(),
+            not_finite,
+        }
+    }
+}
+
+/// The best items so far, unsorted and at most twice as many as wanted, and the score that an item must exceed.
+struct Kept<'a, T> {
+    k: usize,
+    without: &'a [u32],
+    bar: T,
+    list: TopK<T>,
+}
+
+impl<'a, T: Real> Kept<'a, T> {
+    fn new(row: &Row<'a>) -> Self {
+        let bar = if row.k == 0 {
+            T::infinity()
+        } else {
+            T::neg_infinity()
+        };
+        Self {
+            k: row.k,
+            without: row.without,
+            bar,
+            list: Vec::new(),
+        }
+    }
+
+    /// Looks through the scores of a panel, of which some are `there`.
+    #[inline(always)]
+    fn look<S: Simd>(&mut self, simd: S, scores: &[T], there: usize, first: usize, mark: &mut [T]) {
+        let (lanes, zero) = (T::lanes::<S>(), T::splat(simd, T::zero()));
+        let mut seen = load::<T, S>(mark);
+        for at in (0..there).step_by(lanes) {
+            let row = load::<T, S>(&scores[at..]);
+            seen = T::vmul_add(simd, row, zero, seen);
+            if T::any_gt(simd, row, T::splat(simd, self.bar)) {
+                self.keep(&scores[at..(at + lanes).min(there)], first + at);
+            }
+        }
+        store::<T, S>(mark, seen);
+    }
+
+    /// Rare after the first panels, so kept out of the loop.
+    #[cold]
+    fn keep(&mut self, scores: &[T], first: usize) {
+        for (item, &score) in (first as u32..).zip(scores) {
+            if score > self.bar && self.without.binary_search(&item).is_err() {
+                self.list.push((item, score));
+                if self.list.len() == 2 * self.k {
+                    self.list.select_nth_unstable_by(self.k - 1, order);
+                    self.list.truncate(self.k);
+                    // Whatever comes later has a higher index, so an equal score loses.
+                    self.bar = self.list[self.k - 1].1;
+                }
+            }
+        }
+    }
+}
+
+/// Scores of some items under one hidden vector: each panel that holds one is scored.
+struct Few<'a, T> {
+    catalogue: &'a TransposedItemMatrix<T>,
+    hidden: &'a [T],
+    items: &'a [u32],
+}
+
+impl<T: Real> WithSimd for Few<'_, T> {
+    type Output = TopK<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> TopK<T> {
+        let mut scores = [T::zero(); PANEL];
+        let mut all = Vec::with_capacity(self.items.len());
+        for items in self
+            .items
+            .chunk_by(|a, b| *a as usize / PANEL == *b as usize / PANEL)
+        {
+            self.catalogue
+                .score(simd, items[0] as usize / PANEL, self.hidden, &mut scores);
+            all.extend(
+                items
+                    .iter()
+                    .map(|&item| (item, scores[item as usize % PANEL])),
+            );
+        }
+        all
+    }
+}

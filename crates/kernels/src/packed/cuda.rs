@@ -1,0 +1,42 @@
+//! On a GPU: what kernels are told of windows, copied there once for all clones of their spans.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Result;
+
+use super::SeqOffsets;
+use crate::cuda::{DeviceBuffer, Gpu};
+
+/// The first row of each window and the end of all, and then of each row its window.
+pub(crate) type Table = Arc<DeviceBuffer<u32>>;
+
+/// That of some spans, once a kernel has asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cache(Arc<Mutex<Option<Table>>>);
+
+/// Equal spans are equal whether they lie on a GPU or not.
+impl PartialEq for Cache {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Cache {}
+
+impl SeqOffsets {
+    /// Where the windows lie.
+    pub(crate) fn table(&self, gpu: &Gpu) -> Result<Table> {
+        let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = cache.as_ref().filter(|table| gpu.has(table)) {
+            return Ok(table.clone());
+        }
+        let mut words = Vec::with_capacity(self.starts.len() + self.rows());
+        words.extend(self.starts.iter().map(|&start| start as u32));
+        for (window, span) in self.iter().enumerate() {
+            words.extend(std::iter::repeat_n(window as u32, span.len()));
+        }
+        let table = Arc::new(gpu.copy_in(&words)?);
+        *cache = Some(table.clone());
+        Ok(table)
+    }
+}

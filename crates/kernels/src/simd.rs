@@ -1,0 +1,7 @@
+//! Vector code that the CPU kernels share: element types, the matrix product and loops over slices.
+
+pub mod bf16;
+pub(crate) mod element;
+pub mod gemm;
+pub mod operand;
+pub(crate) mod slices;
