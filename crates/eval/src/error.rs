@@ -1,41 +1,39 @@
-//! What can be wrong with the cases handed over.
+//! Errors of the evaluation.
 
 /// Cases that cannot be measured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Arrays that should run beside the cases do not.
-    #[error(
-        "{what}: {found} entries where the {cases} cases call for {expected}; hand over one set per case"
-    )]
+    /// An array does not match the number of cases.
+    #[error("{what}: {found} entries, but {cases} cases need {expected}; pass one set per case")]
     Length {
-        /// Which array.
+        /// Name of the array.
         what: &'static str,
-        /// Its length.
+        /// Length of the array.
         found: usize,
-        /// The length it should have.
+        /// Expected length.
         expected: usize,
-        /// The number of cases.
+        /// Number of cases.
         cases: usize,
     },
-    /// Ranks count from 1.
+    /// A rank is 0; ranks count from 1.
     #[error("case {case}: rank 0, but the best rank is 1; add one to ranks that count from 0")]
     RankZero {
         /// Position of the case.
         case: usize,
     },
-    /// A recommended item that does not exist.
+    /// A recommended item is out of range.
     #[error(
         "case {case}: recommended item {item}, but there are {items} items; the pad id is never recommended"
     )]
     UnknownItem {
         /// Position of the case.
         case: usize,
-        /// The item index.
+        /// Item index.
         item: u32,
-        /// The number of items.
+        /// Number of items.
         items: usize,
     },
-    /// Two systems were not measured on the same cases.
+    /// Two systems were measured on different cases.
     #[error(
         "case {case}: its kind differs between the two systems; compare ranks of one split, in one order"
     )]

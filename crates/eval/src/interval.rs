@@ -1,17 +1,17 @@
-//! 95% intervals, and Wilson's for a share.
+//! 95% confidence intervals, and the Wilson score interval of a proportion.
 
 use serde::{Deserialize, Serialize};
 
-/// The 97.5% point of the normal distribution.
+/// 97.5% quantile of the standard normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// A 95% interval; `[lo, hi]` in JSON.
+/// 95% confidence interval; `[lo, hi]` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "[f64; 2]", into = "[f64; 2]")]
 pub struct Interval {
-    /// The lower end.
+    /// Lower bound.
     pub lo: f64,
-    /// The upper end.
+    /// Upper bound.
     pub hi: f64,
 }
 
@@ -28,7 +28,7 @@ impl From<Interval> for [f64; 2] {
 }
 
 impl Interval {
-    /// The middle 95% of a sample, its order statistics interpolated linearly; `None` of an empty one.
+    /// Central 95% of a sample, linear between order statistics; `None` for an empty sample.
     pub(crate) fn percentile(mut sample: Vec<f64>) -> Option<Self> {
         sample.sort_unstable_by(f64::total_cmp);
         let last = sample.len().checked_sub(1)?;
@@ -45,10 +45,12 @@ impl Interval {
     }
 }
 
-/// Wilson's score interval for `hits` out of `n`; `None` for `n` = 0. Unlike the textbook interval it never leaves \[0, 1\]
-/// and keeps its level near the ends. It takes cases as independent; the cases of one session are slightly less than that.
+/// Wilson score interval of `hits` out of `n`; `None` for `n` = 0. Unlike the normal approximation
+/// it stays within \[0, 1\] and keeps its level near the bounds. It assumes independent cases,
+/// which the cases of one session are only approximately.
 ///
-/// Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+/// Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA
+/// 22 (1927).
 pub fn wilson(hits: u64, n: u64) -> Option<Interval> {
     if n == 0 {
         return None;
@@ -58,7 +60,7 @@ pub fn wilson(hits: u64, n: u64) -> Option<Interval> {
     let centre = p + z2 / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
-    // Rounding alone could step over the ends.
+    // Rounding could exceed the bounds of a proportion.
     Some(Interval {
         lo: ((centre - half) / scale).max(0.0),
         hi: ((centre + half) / scale).min(1.0),
@@ -69,10 +71,10 @@ pub fn wilson(hits: u64, n: u64) -> Option<Interval> {
 mod tests {
     use super::*;
 
-    /// R. G. Newcombe, Two-sided confidence intervals for the single proportion, Statistics in Medicine 17 (1998), Table I,
-    /// method 3 (score, without continuity correction).
+    /// R. G. Newcombe, Two-sided confidence intervals for the single proportion, Statistics in
+    /// Medicine 17 (1998), Table I, method 3 (score, without continuity correction).
     #[test]
-    fn wilson_as_published() {
+    fn wilson_matches_published_values() {
         for (hits, n, lo, hi) in [
             (81, 263, 0.2553, 0.3662),
             (15, 148, 0.0624, 0.1605),
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_interpolate() {
+    fn percentile_interpolates_linearly() {
         let sample = (0..=40).rev().map(f64::from).collect();
         assert_eq!(
             Interval::percentile(sample),

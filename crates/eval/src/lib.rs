@@ -1,12 +1,28 @@
-//! Ranks to metrics, intervals and significance.
+//! Evaluation of next-item recommenders: metrics, confidence intervals and significance.
 //!
-//! Everything here starts from one number per test case, the [pessimistic rank](pessimistic_rank) of the item that really
-//! came next among all items, with its session and the kind of its event. That is the one design decision: whoever ranks
-//! (a network on any device, a popularity table) hands over ranks, so this crate knows nothing of candle or polars, and
-//! every method is measured by the same few lines.
+//! The input is one number per test case, the [pessimistic rank](pessimistic_rank) of the actual
+//! next item among all items, with its session and the kind of its event. Any model that ranks (a
+//! network on any device, a popularity table) supplies ranks, so the crate depends on neither
+//! candle nor polars and every method is measured by the same code.
 //!
-//! A [`Report`] does not depend on the order of the cases, nor on the number of threads. What cannot be measured (the
-//! metrics of a kind that has no event) is `None`, and `null` in JSON: never NaN, never 0.
+//! A [`Report`] is independent of the order of the cases and of the number of threads. Undefined
+//! values (metrics of a kind without events) are `None`, and `null` in JSON: never NaN, never 0.
+//!
+//! ```
+//! use prl_eval::{Case, Kind, Metric, Rewards, Scores, compare, pessimistic_rank};
+//!
+//! // Scores of three items; the next item was item 2.
+//! let rank = pessimistic_rank(&[0.1, 0.7, 0.3], 2)?;
+//! let ours = [Case { kind: Kind::Click, rank }, Case { kind: Kind::Purchase, rank: 9 }];
+//! let scores = Scores::new(&ours, Rewards::default())?;
+//! assert_eq!(scores.all.hr5, Some(0.5));
+//!
+//! // Paired test against another system on the same cases, with the session as the unit.
+//! let theirs = [Case { kind: Kind::Click, rank: 8 }, Case { kind: Kind::Purchase, rank: 9 }];
+//! let result = compare(&[&ours], &[&theirs], &[0, 1], None, Metric::Hr5, 1)?;
+//! assert_eq!(result.map(|result| result.difference), Some(0.5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bootstrap;
 mod error;
@@ -23,6 +39,7 @@ pub use bootstrap::RESAMPLES;
 pub use error::Error;
 pub use interval::{Interval, wilson};
 pub use metric::{Case, Metric, PerMetric};
+pub use prl_dataset::{Kind, Rewards, Split};
 pub use rank::{NanScore, pessimistic_rank};
 pub use recommended::{Recommended, TOP};
 pub use report::{Intervals, Report, Setting, TieRule};

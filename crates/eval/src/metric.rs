@@ -1,20 +1,30 @@
-//! What a rank is worth: HR@k, NDCG@k and MRR, all of them the mean of a gain over cases.
+//! Ranking metrics HR@k, NDCG@k and MRR: each is the mean of a gain over cases.
 
 use std::fmt;
 
 use prl_dataset::Kind;
 use serde::{Deserialize, Serialize};
 
-/// One event that was predicted.
+/// One test case: an event and the rank that a model gave its item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// The kind of the event.
+    /// Kind of the event.
     pub kind: Kind,
-    /// The [pessimistic rank](crate::pessimistic_rank) of its item among all items, from 1.
+    /// [Pessimistic rank](crate::pessimistic_rank) of the event's item among all items, from 1.
     pub rank: u32,
 }
 
-/// A metric over ranks, in the order of the paper's tables, MRR last.
+impl Case {
+    /// Whether the event is of this kind; always true for `None`, which stands for all kinds.
+    pub(crate) fn is_of(&self, kind: Option<Kind>) -> bool {
+        match kind {
+            Some(kind) => self.kind == kind,
+            None => true,
+        }
+    }
+}
+
+/// Ranking metric, in the column order of the paper's tables, then MRR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Metric {
@@ -28,7 +38,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// All of them.
+    /// All metrics, in order.
     pub const ALL: [Metric; 7] = [
         Metric::Hr5,
         Metric::Ndcg5,
@@ -39,34 +49,26 @@ impl Metric {
         Metric::Mrr,
     ];
 
-    /// What one case adds to the mean: HR@k counts a rank within k; NDCG@k gives it 1 / log2(rank + 1), the ideal gain
-    /// being 1 as each case has one relevant item; MRR is 1 / rank, without a cutoff.
+    /// Gain of one case with this rank: for HR@k 1 if rank <= k; for NDCG@k 1 / log2(rank + 1) if
+    /// rank <= k, as the ideal DCG of one relevant item is 1; for MRR 1 / rank without a cutoff.
     pub fn gain(self, rank: u32) -> f64 {
-        let hit = |k| if rank <= k { 1.0 } else { 0.0 };
-        let discounted = |k| {
-            if rank <= k {
-                1.0 / f64::from(rank + 1).log2()
-            } else {
-                0.0
-            }
-        };
         match self {
-            Metric::Hr5 => hit(5),
-            Metric::Ndcg5 => discounted(5),
-            Metric::Hr10 => hit(10),
-            Metric::Ndcg10 => discounted(10),
-            Metric::Hr20 => hit(20),
-            Metric::Ndcg20 => discounted(20),
+            Metric::Hr5 => hit(rank, 5),
+            Metric::Ndcg5 => discounted_hit(rank, 5),
+            Metric::Hr10 => hit(rank, 10),
+            Metric::Ndcg10 => discounted_hit(rank, 10),
+            Metric::Hr20 => hit(rank, 20),
+            Metric::Ndcg20 => discounted_hit(rank, 20),
             Metric::Mrr => 1.0 / f64::from(rank),
         }
     }
 
-    /// Whether every gain is 0 or 1, so that the mean is a share.
+    /// Whether every gain is 0 or 1, so that the mean is a proportion.
     pub fn is_share(self) -> bool {
         matches!(self, Metric::Hr5 | Metric::Hr10 | Metric::Hr20)
     }
 
-    /// As in reports: `HR@5`, `NDCG@5`, ..., `MRR`.
+    /// Name in reports: `HR@5`, `NDCG@5`, ..., `MRR`.
     pub fn name(self) -> &'static str {
         match self {
             Metric::Hr5 => "HR@5",
@@ -80,13 +82,25 @@ impl Metric {
     }
 }
 
+fn hit(rank: u32, k: u32) -> f64 {
+    if rank <= k { 1.0 } else { 0.0 }
+}
+
+fn discounted_hit(rank: u32, k: u32) -> f64 {
+    if rank <= k {
+        1.0 / f64::from(rank + 1).log2()
+    } else {
+        0.0
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// One value for each [`Metric`], under its name in JSON.
+/// One value for each [`Metric`], keyed by its name in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PerMetric<T> {
@@ -107,7 +121,7 @@ pub struct PerMetric<T> {
 }
 
 impl<T> PerMetric<T> {
-    /// The value that `value` gives for each metric.
+    /// Calls `value` for each metric, in order.
     pub fn from_fn(mut value: impl FnMut(Metric) -> T) -> Self {
         Self {
             hr5: value(Metric::Hr5),
@@ -120,7 +134,7 @@ impl<T> PerMetric<T> {
         }
     }
 
-    /// The value of one metric.
+    /// Value of one metric.
     pub fn get(&self, metric: Metric) -> &T {
         match metric {
             Metric::Hr5 => &self.hr5,
@@ -139,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gains_by_hand() {
+    fn gains_match_hand_computation() {
         assert_eq!(Metric::Ndcg5.gain(1), 1.0);
         assert_eq!(Metric::Ndcg5.gain(3), 0.5, "1 / log2(4)");
         assert!(
@@ -155,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_finds_its_own_value() {
+    fn per_metric_maps_each_metric_to_its_field() {
         let names = PerMetric::from_fn(Metric::name);
         assert!(Metric::ALL.iter().all(|&m| *names.get(m) == m.name()));
         let json = serde_json::to_value(names).unwrap();

@@ -1,25 +1,27 @@
-//! The rank of the target among all items: the plain reference that every fused ranking is tested against.
+//! Rank of the target among all items: the reference implementation for all fused rankings.
 //!
-//! Ties count against the target. Counting them for it would let a model that scores every item alike look perfect.
+//! Ties count against the target. With the opposite rule a model that gives every item the same
+//! score would have perfect metrics.
 
-/// A score that is not a number: the model diverged, and no rank would mean anything.
+/// NaN score: the model has diverged and no rank is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the score of item {item} is NaN, so no rank exists; the model has diverged, try a lower learning rate"
 )]
 pub struct NanScore {
-    /// The first item whose score is NaN.
+    /// First item with a NaN score.
     pub item: usize,
 }
 
-/// The rank of `target` by `scores` `[items]`: 1 + the number of other items that score at least as high.
+/// Rank of `target` by `scores` `[items]`: 1 + the number of other items with an equal or higher
+/// score.
 ///
 /// ```
 /// assert_eq!(prl_eval::pessimistic_rank(&[0.5, 0.9, 0.5], 0), Ok(3));
 /// ```
 ///
 /// # Errors
-/// [`NanScore`] if any score is NaN, the target's or another's.
+/// [`NanScore`] if any score is NaN.
 ///
 /// # Panics
 /// If `target` is not below the number of items.
@@ -27,9 +29,13 @@ pub fn pessimistic_rank(scores: &[f32], target: u32) -> Result<u32, NanScore> {
     if let Some(item) = scores.iter().position(|score| score.is_nan()) {
         return Err(NanScore { item });
     }
-    let bar = scores[target as usize];
-    // The target itself is among those counted: that is the 1.
-    Ok(scores.iter().filter(|&&score| score >= bar).count() as u32)
+    let target_score = scores[target as usize];
+    // The target counts itself, which makes ranks start at 1.
+    let rank = scores
+        .iter()
+        .filter(|&&score| score >= target_score)
+        .count();
+    Ok(rank as u32)
 }
 
 #[cfg(test)]
@@ -39,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ties_count_against_the_target() {
+    fn rank_ties_count_against_the_target() {
         assert_eq!(pessimistic_rank(&[1.0, 1.0, 1.0], 1), Ok(3));
         assert_eq!(pessimistic_rank(&[3.0, 2.0, 1.0], 0), Ok(1));
         assert_eq!(pessimistic_rank(&[7.0], 0), Ok(1));
@@ -55,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_an_error_wherever_it_is() {
+    fn rank_any_nan_score_is_an_error() {
         assert_eq!(
             pessimistic_rank(&[1.0, f32::NAN, 0.0], 0),
             Err(NanScore { item: 1 })
@@ -67,9 +73,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against a sort: the target stands behind everything that ties with it.
+        /// Against a sort in which the target follows all items of equal score.
         #[test]
-        fn agrees_with_sorting(scores in prop::collection::vec(-3i8..3, 1..40), pick: prop::sample::Index) {
+        fn rank_matches_position_after_sorting(scores in prop::collection::vec(-3i8..3, 1..40), pick: prop::sample::Index) {
             let target = pick.index(scores.len());
             let mut order: Vec<usize> = (0..scores.len()).collect();
             order.sort_by_key(|&i| (-scores[i], i == target));

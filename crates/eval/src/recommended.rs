@@ -1,22 +1,22 @@
-//! What is recommended, apart from whether it is right: how many items ever are, and how popular they are.
+//! Metrics of the recommended lists themselves: catalogue coverage and mean popularity.
 
 use crate::error::Error;
 
-/// The length of the lists these are measured on.
+/// Length of the recommended lists.
 pub const TOP: usize = 20;
 
-/// The best items of every case.
+/// Top items of every case.
 #[derive(Clone, Copy, Debug)]
 pub struct Recommended<'a> {
     /// `[N, K]`, K = [`TOP`] or, if there are fewer, the number of items.
     pub items: &'a [u32],
-    /// How often each item occurs in the training split `[items]`.
+    /// Number of training events of each item `[items]`.
     pub popularity: &'a [u32],
 }
 
 impl Recommended<'_> {
-    /// The share of all items that are in some list, and the mean popularity over the entries of all lists; `None` where
-    /// there are no lists.
+    /// Share of all items that occur in some list, and mean popularity over the entries of all
+    /// lists; `None` without lists.
     pub(crate) fn coverage_and_popularity(
         &self,
         cases: usize,
@@ -48,9 +48,9 @@ impl Recommended<'_> {
             *seen = true;
             popularity += u64::from(self.popularity[item as usize]);
         }
-        let distinct = seen.iter().filter(|&&seen| seen).count();
+        let distinct: u32 = seen.into_iter().map(u32::from).sum();
         Ok(Some((
-            distinct as f64 / items as f64,
+            f64::from(distinct) / items as f64,
             popularity as f64 / self.items.len() as f64,
         )))
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_hand() {
+    fn coverage_and_popularity_match_hand_computation() {
         let popularity: Vec<u32> = (0..40).collect();
         let items: Vec<u32> = (0..20).chain(10..30).collect();
         let lists = Recommended {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_as_long_as_there_are_items() {
+    fn lists_of_a_small_catalogue_hold_all_items() {
         let lists = Recommended {
             items: &[2, 0, 1],
             popularity: &[6, 0, 3],
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn no_case_has_no_lists() {
+    fn lists_without_cases_are_undefined() {
         assert_eq!(
             Recommended {
                 items: &[],
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_beyond_the_index_is_refused() {
+    fn list_item_out_of_range_is_refused() {
         let lists = Recommended {
             items: &[0, 1, 1, 2],
             popularity: &[1, 1],

@@ -1,4 +1,4 @@
-//! The report of an evaluation: what `prl evaluate --json` prints and the result tables are made of.
+//! Report of an evaluation, as `prl evaluate --json` prints it and the result tables read it.
 
 use prl_dataset::{Kind, Rewards, Split};
 use serde::{Deserialize, Serialize};
@@ -10,75 +10,79 @@ use crate::metric::{Case, PerMetric};
 use crate::recommended::Recommended;
 use crate::scores::Scores;
 
-/// What was measured, and under which prompt.
+/// Evaluated split and prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
-    /// The split the cases are from.
+    /// Split of the cases.
     pub split: Split,
-    /// The hash of the prepared dataset.
+    /// Hash of the prepared dataset.
     pub dataset: String,
-    /// The mean of the inference prompt; `None` for a method without a prompt.
+    /// Mean of the inference prompt; `None` for a method without a prompt.
     pub mu: Option<f64>,
-    /// Its standard deviation.
+    /// Standard deviation of the inference prompt.
     pub eps: Option<f64>,
-    /// The whole prompt, as whoever asked writes it; `None` for a method without a prompt.
+    /// Complete prompt as given by the caller; `None` for a method without a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<serde_json::Value>,
-    /// What an event is worth in reward@1.
+    /// Rewards used in reward@1.
     pub rewards: Rewards,
-    /// The seed of the bootstrap's draws.
+    /// Seed of the bootstrap.
     pub interval_seed: u64,
 }
 
-/// How equal scores are ranked.
+/// Rule for equal scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TieRule {
-    /// They count against the target, the one rule there is.
+    /// Equal scores count against the target. The only rule.
     #[default]
     Pessimistic,
 }
 
-/// 95% intervals: Wilson's for HR, the bootstrap over sessions for NDCG and MRR; `None` where there is too little.
+/// 95% intervals: Wilson score for HR, bootstrap over sessions for NDCG and MRR; `None` without
+/// enough cases or sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intervals {
-    /// Over purchases.
+    /// Purchases only.
     pub purchase: PerMetric<Option<Interval>>,
-    /// Over clicks.
+    /// Clicks only.
     pub click: PerMetric<Option<Interval>>,
-    /// Over both together.
+    /// All events.
     pub all: PerMetric<Option<Interval>>,
 }
 
-/// The metrics of one system on one split. [`Display`](std::fmt::Display) gives the table for a terminal.
+/// Metrics of one system on one split. [`Display`](std::fmt::Display) formats a table for
+/// terminals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What was measured.
+    /// Evaluated split and prompt.
     #[serde(flatten)]
     pub setting: Setting,
-    /// The metrics.
+    /// Metrics.
     #[serde(flatten)]
     pub scores: Scores,
-    /// Their intervals.
+    /// Intervals of the metrics.
     pub intervals: Intervals,
-    /// The share of all items that are in the top 20 of some case; `None` unless the lists were handed over.
+    /// Share of all items that occur in the top 20 of some case; `None` without lists.
     #[serde(rename = "coverage@20")]
     pub coverage_at_20: Option<f64>,
-    /// The mean number of training events of the items in the top 20s.
+    /// Mean number of training events of the items in the top-20 lists.
     #[serde(rename = "mean_popularity@20")]
     pub mean_popularity_at_20: Option<f64>,
-    /// How equal scores were ranked.
+    /// Rule for equal scores.
     pub tie_rule: TieRule,
-    /// How fast the cases were ranked, if the caller took the time: nothing here can know.
+    /// Ranked cases per second, set by the caller if measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<f64>,
 }
 
 impl Report {
-    /// Measures `cases` `[N]`, in any order, from `sessions` `[N]`: equal numbers mean one session.
+    /// Computes the report of `cases` `[N]`, in any order; `sessions` `[N]` holds the session
+    /// number of each case.
     ///
     /// # Errors
-    /// If the arrays are not of one length, a rank is 0, or a recommended item does not exist.
+    /// [`Error`] if the arrays differ in length, a rank is 0, or a recommended item is out of
+    /// range.
     pub fn new(
         setting: Setting,
         cases: &[Case],
@@ -94,23 +98,21 @@ impl Report {
                 cases: expected,
             });
         }
-        let scores = Scores::of(cases, setting.rewards)?;
-        let lists = recommended
-            .map(|lists| lists.coverage_and_popularity(cases.len()))
-            .transpose()?
-            .flatten();
-        let over = |kind: Option<Kind>| {
-            let chosen = cases
-                .iter()
-                .zip(sessions)
-                .filter(|(case, _)| kind.is_none_or(|kind| case.kind == kind));
-            intervals(
-                chosen
-                    .map(|(case, &session)| (session, case.rank))
-                    .collect(),
-                setting.interval_seed,
-            )
+        let scores = Scores::new(cases, setting.rewards)?;
+        let lists = match recommended {
+            Some(lists) => lists.coverage_and_popularity(cases.len())?,
+            None => None,
         };
+        let over = |kind: Option<Kind>| {
+            let mut chosen = Vec::new();
+            for (case, &session) in cases.iter().zip(sessions) {
+                if case.is_of(kind) {
+                    chosen.push((session, case.rank));
+                }
+            }
+            intervals(chosen, setting.interval_seed)
+        };
+        let (coverage_at_20, mean_popularity_at_20) = lists.unzip();
         Ok(Self {
             scores,
             intervals: Intervals {
@@ -118,8 +120,8 @@ impl Report {
                 click: over(Some(Kind::Click)),
                 all: over(None),
             },
-            coverage_at_20: lists.map(|(coverage, _)| coverage),
-            mean_popularity_at_20: lists.map(|(_, popularity)| popularity),
+            coverage_at_20,
+            mean_popularity_at_20,
             tie_rule: TieRule::Pessimistic,
             events_per_second: None,
             setting,

@@ -1,4 +1,4 @@
-//! The metrics of a set of cases, without intervals: what validation during training needs.
+//! Metrics of a set of cases without intervals, as validation during training computes them.
 
 use prl_dataset::{Kind, Rewards};
 use serde::{Deserialize, Serialize};
@@ -6,37 +6,38 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::metric::{Case, Metric, PerMetric};
 
-/// How many cases there are of each kind.
+/// Number of cases of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
-    /// Clicks.
+    /// Number of clicks.
     pub click: u64,
-    /// Purchases.
+    /// Number of purchases.
     pub purchase: u64,
 }
 
-/// The metrics, micro-averaged over the cases of a kind; `None` for a kind without a case.
+/// Metrics, micro-averaged over the cases of a kind; `None` for a kind without cases.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// The number of cases.
+    /// Number of cases.
     pub events: Events,
-    /// Over purchases.
+    /// Purchases only.
     pub purchase: PerMetric<Option<f64>>,
-    /// Over clicks.
+    /// Clicks only.
     pub click: PerMetric<Option<f64>>,
-    /// Over both together.
+    /// All events.
     pub all: PerMetric<Option<f64>>,
-    /// The sum of the rewards of the events whose item is ranked first, undiscounted (paper, Figures 4 and 5).
+    /// Undiscounted sum of the rewards of the events whose item has rank 1 (paper, Figures 4 and
+    /// 5).
     #[serde(rename = "reward@1")]
     pub reward_at_1: f64,
 }
 
 impl Scores {
-    /// Measures `cases` `[N]`, in any order.
+    /// Computes the metrics of `cases` `[N]`, in any order.
     ///
     /// # Errors
-    /// [`Error::RankZero`] if a rank counts from 0.
-    pub fn of(cases: &[Case], rewards: Rewards) -> Result<Self, Error> {
+    /// [`Error::RankZero`] if a rank is 0.
+    pub fn new(cases: &[Case], rewards: Rewards) -> Result<Self, Error> {
         if let Some(case) = cases.iter().position(|case| case.rank == 0) {
             return Err(Error::RankZero { case });
         }
@@ -44,7 +45,6 @@ impl Scores {
             ranks(cases, Some(Kind::Click)),
             ranks(cases, Some(Kind::Purchase)),
         );
-        let firsts = |ranks: &[u32]| ranks.partition_point(|&rank| rank == 1) as f64;
         Ok(Self {
             events: Events {
                 click: click.len() as u64,
@@ -53,26 +53,43 @@ impl Scores {
             purchase: means(&purchase),
             click: means(&click),
             all: means(&ranks(cases, None)),
-            reward_at_1: rewards.click * firsts(&click) + rewards.purchase * firsts(&purchase),
+            reward_at_1: rewards.click * count_first(&click)
+                + rewards.purchase * count_first(&purchase),
         })
     }
 }
 
-/// The ranks of one kind, or of all, ascending: summed in this order, they give one result whatever the order of the cases.
+/// Ranks of one kind, or of all, ascending: sums in this order do not depend on the order of the
+/// cases.
 fn ranks(cases: &[Case], kind: Option<Kind>) -> Vec<u32> {
-    let chosen = cases
-        .iter()
-        .filter(|case| kind.is_none_or(|kind| case.kind == kind));
-    let mut ranks: Vec<u32> = chosen.map(|case| case.rank).collect();
+    let mut ranks = Vec::new();
+    for case in cases {
+        if case.is_of(kind) {
+            ranks.push(case.rank);
+        }
+    }
     ranks.sort_unstable();
     ranks
 }
 
+/// Number of leading ones in ascending ranks.
+fn count_first(ranks: &[u32]) -> f64 {
+    ranks.partition_point(|&rank| rank == 1) as f64
+}
+
 fn means(ranks: &[u32]) -> PerMetric<Option<f64>> {
-    let mean = |metric: Metric| {
-        ranks.iter().map(|&rank| metric.gain(rank)).sum::<f64>() / ranks.len() as f64
-    };
-    PerMetric::from_fn(|metric| (!ranks.is_empty()).then(|| mean(metric)))
+    PerMetric::from_fn(|metric| mean(ranks, metric))
+}
+
+fn mean(ranks: &[u32], metric: Metric) -> Option<f64> {
+    if ranks.is_empty() {
+        return None;
+    }
+    let mut sum = 0.0;
+    for &rank in ranks {
+        sum += metric.gain(rank);
+    }
+    Some(sum / ranks.len() as f64)
 }
 
 #[cfg(test)]
@@ -96,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn by_hand() {
+    fn scores_match_hand_computation() {
         let cases = [click(1), purchase(3), click(7), purchase(1), click(25)];
-        let found = Scores::of(
+        let found = Scores::new(
             &cases,
             Rewards {
                 click: 0.2,
@@ -125,16 +142,16 @@ mod tests {
 
     #[test]
     fn a_kind_without_events_has_no_metrics() {
-        let found = Scores::of(&[click(1)], Rewards::default()).unwrap();
+        let found = Scores::new(&[click(1)], Rewards::default()).unwrap();
         assert_eq!(found.purchase, PerMetric::default());
         assert_eq!(found.click.hr5, Some(1.0));
-        let none = Scores::of(&[], Rewards::default()).unwrap();
+        let none = Scores::new(&[], Rewards::default()).unwrap();
         assert_eq!((none.all, none.reward_at_1), (PerMetric::default(), 0.0));
     }
 
     #[test]
-    fn rank_zero_is_refused() {
-        let found = Scores::of(&[click(2), click(0)], Rewards::default());
+    fn scores_rank_zero_is_refused() {
+        let found = Scores::new(&[click(2), click(0)], Rewards::default());
         assert_eq!(found, Err(Error::RankZero { case: 1 }));
     }
 
@@ -145,7 +162,7 @@ mod tests {
     }
 
     /// HR@k and NDCG@k by their definitions.
-    fn plain(cases: &[Case], kind: Kind, k: u32) -> (Option<f64>, Option<f64>) {
+    fn by_definition(cases: &[Case], kind: Kind, k: u32) -> (Option<f64>, Option<f64>) {
         let (mut n, mut hits, mut dcg) = (0.0, 0.0, 0.0);
         for case in cases.iter().filter(|case| case.kind == kind) {
             n += 1.0;
@@ -163,15 +180,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_definitions(cases in cases()) {
-            let found = Scores::of(&cases, Rewards { click: 0.2, purchase: 1.0 }).unwrap();
+        fn scores_match_the_definitions(cases in cases()) {
+            let found = Scores::new(&cases, Rewards { click: 0.2, purchase: 1.0 }).unwrap();
             for (kind, values) in [(Kind::Click, found.click), (Kind::Purchase, found.purchase)] {
                 for (k, hr, ndcg) in [
                     (5, values.hr5, values.ndcg5),
                     (10, values.hr10, values.ndcg10),
                     (20, values.hr20, values.ndcg20),
                 ] {
-                    let expected = plain(&cases, kind, k);
+                    let expected = by_definition(&cases, kind, k);
                     prop_assert_eq!(hr, expected.0);
                     prop_assert_eq!(ndcg.is_some(), expected.1.is_some());
                     prop_assert!((ndcg.unwrap_or(0.0) - expected.1.unwrap_or(0.0)).abs() < 1e-12);
@@ -180,8 +197,8 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_cases_is_nothing((one, other) in cases().prop_flat_map(|c| (Just(c.clone()), Just(c).prop_shuffle()))) {
-            let measure = |cases: &[Case]| Scores::of(cases, Rewards::default());
+        fn scores_are_independent_of_the_order_of_cases((one, other) in cases().prop_flat_map(|c| (Just(c.clone()), Just(c).prop_shuffle()))) {
+            let measure = |cases: &[Case]| Scores::new(cases, Rewards::default());
             prop_assert_eq!(measure(&one), measure(&other));
         }
     }

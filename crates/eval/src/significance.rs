@@ -1,10 +1,12 @@
-//! Is one system better than another? A paired test over the same cases.
+//! Paired significance test of two systems on the same cases.
 //!
-//! The events of one session are not independent, so the session is the unit. If the systems are exchangeable, swapping
-//! them in any set of sessions, which flips the sign of those sessions' differences, is as likely as what was observed: the
-//! p-value is the share of random sign patterns at least as extreme (P. I. Good, Permutation, Parametric, and Bootstrap
-//! Tests of Hypotheses, 2005). The interval is the cluster bootstrap's. Both speak of the test cases, not of other seeds
-//! of training; runs of several seeds are averaged case by case first.
+//! Events of one session are not independent, so the session is the unit. Under the null hypothesis
+//! that the systems are exchangeable, swapping them in any set of sessions, which flips the signs
+//! of those sessions' differences, is as likely as the observation: the p-value is the share of
+//! random sign patterns that are at least as extreme (P. I. Good, Permutation, Parametric, and
+//! Bootstrap Tests of Hypotheses, 2005). The interval is a cluster bootstrap interval. Both
+//! describe variation over test cases, not over training seeds; runs of several seeds are averaged
+//! per case first.
 
 use prl_dataset::Kind;
 use rand::RngCore;
@@ -16,34 +18,37 @@ use crate::error::Error;
 use crate::interval::Interval;
 use crate::metric::{Case, Metric};
 
-/// The number of random sign patterns; the least possible p-value is one over one more than this.
+/// Number of random sign patterns P; the smallest possible p-value is 1 / (P + 1).
 pub const PERMUTATIONS: usize = 9_999;
 
-/// How system `a` differs from system `b`.
+/// Difference between two systems `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The metric of `a` less that of `b`.
+    /// Metric of `a` minus metric of `b`.
     pub difference: f64,
-    /// Its 95% interval; `None` from fewer than two sessions.
+    /// 95% interval of the difference; `None` for fewer than two sessions.
     pub interval: Option<Interval>,
-    /// The chance of a difference at least this large, either way, were the systems alike.
+    /// Two-sided p-value under the null hypothesis that the systems are exchangeable.
     pub p_value: f64,
 }
 
-/// Compares two systems on the same cases by `metric`, over the events of one `kind` or, with `None`, of both.
+/// Compares two systems on the same cases by `metric`, over the events of one `kind` or, with
+/// `None`, over all events.
 ///
-/// `a` and `b` hold the runs of each, every run `[N]` in the same order as `sessions` `[N]`; one run each is the plain case.
-/// `None` if there is no run or no event to compare on.
+/// `a` and `b` hold the runs of each system (often one), every run `[N]` in the order of `sessions`
+/// `[N]`. Returns `None` without runs or without events to compare.
 ///
 /// # Errors
-/// If a run is not of the sessions' length, has a rank 0, or differs from another in the kind of a case.
+/// [`Error`] if a run and `sessions` differ in length, a rank is 0, or two runs differ in the kind
+/// of a case.
 ///
 /// ```
-/// # use {prl_eval::{Case, Metric, compare}, prl_dataset::Kind::Click};
+/// use prl_eval::{Case, Kind::Click, Metric, compare};
+///
 /// let ours = [1, 2, 9].map(|rank| Case { kind: Click, rank });
 /// let theirs = [1, 8, 9].map(|rank| Case { kind: Click, rank });
-/// let found = compare(&[&ours], &[&theirs], &[0, 1, 2], Some(Click), Metric::Hr5, 1)?;
-/// assert_eq!(found.map(|found| found.difference), Some(1.0 / 3.0));
+/// let result = compare(&[&ours], &[&theirs], &[0, 1, 2], Some(Click), Metric::Hr5, 1)?;
+/// assert_eq!(result.map(|result| result.difference), Some(1.0 / 3.0));
 /// # Ok::<(), prl_eval::Error>(())
 /// ```
 pub fn compare(
@@ -58,90 +63,101 @@ pub fn compare(
     let (Some(first), false) = (a.first(), b.is_empty()) else {
         return Ok(None);
     };
-    let gain = |runs: &[&[Case]], i: usize| {
-        runs.iter().map(|run| metric.gain(run[i].rank)).sum::<f64>() / runs.len() as f64
-    };
-    let chosen = (0..sessions.len()).filter(|&i| kind.is_none_or(|kind| first[i].kind == kind));
-    let mut differences: Vec<(u32, f64)> = chosen
-        .map(|i| (sessions[i], gain(a, i) - gain(b, i)))
-        .collect();
+    let mut differences = Vec::new();
+    for (i, &session) in sessions.iter().enumerate() {
+        if first[i].is_of(kind) {
+            let difference = mean_gain(a, i, metric) - mean_gain(b, i, metric);
+            differences.push((session, difference));
+        }
+    }
     if differences.is_empty() {
         return Ok(None);
     }
-    // Sorted to the last bit, so that sums do not depend on the order of the cases.
+    // A total order on (session, difference) makes the sums independent of the order of the cases.
     differences.sort_unstable_by(|x, y| x.0.cmp(&y.0).then(x.1.total_cmp(&y.1)));
-    let by_session: Vec<[f64; 2]> = differences
-        .chunk_by(|x, y| x.0 == y.0)
-        .map(|session| {
-            [
-                session.len() as f64,
-                session.iter().map(|case| case.1).sum(),
-            ]
-        })
-        .collect();
-    let draws = resample(&by_session, seed)
-        .into_iter()
-        .map(|[n, sum]| sum / n)
-        .collect();
-    let sums: Vec<f64> = by_session.iter().map(|session| session[1]).collect();
+    // Number of cases and sum of differences of each session.
+    let (mut by_session, mut sums) = (Vec::new(), Vec::new());
+    for session in differences.chunk_by(|x, y| x.0 == y.0) {
+        let sum: f64 = session.iter().map(|case| case.1).sum();
+        by_session.push([session.len() as f64, sum]);
+        sums.push(sum);
+    }
+    let mut means = Vec::new();
+    for [n, sum] in resample(&by_session, seed) {
+        means.push(sum / n);
+    }
     Ok(Some(Comparison {
         difference: sums.iter().sum::<f64>() / differences.len() as f64,
-        interval: Interval::percentile(draws),
+        interval: Interval::percentile(means),
         p_value: sign_flip(&sums, PERMUTATIONS, seed),
     }))
 }
 
-/// That all runs are over the same cases.
-fn check<'a>(
-    mut runs: impl Iterator<Item = &'a &'a [Case]> + Clone,
-    cases: usize,
-) -> Result<(), Error> {
-    if let Some(run) = runs.clone().find(|run| run.len() != cases) {
-        return Err(Error::Length {
-            what: "ranks of a run",
-            found: run.len(),
-            expected: cases,
-            cases,
-        });
+/// Gain of case `i`, averaged over the runs of a system.
+fn mean_gain(runs: &[&[Case]], i: usize, metric: Metric) -> f64 {
+    let mut sum = 0.0;
+    for run in runs {
+        sum += metric.gain(run[i].rank);
     }
-    if let Some(case) = runs
-        .clone()
-        .find_map(|run| run.iter().position(|case| case.rank == 0))
-    {
-        return Err(Error::RankZero { case });
-    }
-    let Some(first) = runs.next() else {
-        return Ok(());
-    };
-    let differs = |run: &&[Case]| first.iter().zip(*run).position(|(x, y)| x.kind != y.kind);
-    runs.find_map(differs)
-        .map_or(Ok(()), |case| Err(Error::Unpaired { case }))
+    sum / runs.len() as f64
 }
 
-/// The two-sided p-value of the sum of `differences` under random signs, what was observed counted as one of the patterns.
+/// Checks that all runs are over the same cases.
+fn check<'a>(
+    runs: impl Iterator<Item = &'a &'a [Case]> + Clone,
+    cases: usize,
+) -> Result<(), Error> {
+    for run in runs.clone() {
+        if run.len() != cases {
+            return Err(Error::Length {
+                what: "ranks of a run",
+                found: run.len(),
+                expected: cases,
+                cases,
+            });
+        }
+    }
+    for run in runs.clone() {
+        if let Some(case) = run.iter().position(|case| case.rank == 0) {
+            return Err(Error::RankZero { case });
+        }
+    }
+    let mut first: Option<&[Case]> = None;
+    for run in runs {
+        let first = *first.get_or_insert(run);
+        let differs = first.iter().zip(*run).position(|(x, y)| x.kind != y.kind);
+        if let Some(case) = differs {
+            return Err(Error::Unpaired { case });
+        }
+    }
+    Ok(())
+}
+
+/// Two-sided p-value of the sum of `differences` under random signs; the observation counts as one
+/// of the patterns.
 fn sign_flip(differences: &[f64], permutations: usize, seed: u64) -> f64 {
-    // A difference of zero has no sign; most sessions are ranked alike by two good systems.
-    let differences: Vec<f64> = differences.iter().copied().filter(|&d| d != 0.0).collect();
-    // Patterns that tie with the observed one in exact arithmetic must not fall below it by rounding.
-    let bar = differences.iter().sum::<f64>().abs() * (1.0 - 1e-9);
+    // Zero differences have no sign, and are the majority when two good systems are compared.
+    let mut differences = differences.to_vec();
+    differences.retain(|&difference| difference != 0.0);
+    // The margin keeps patterns that tie in exact arithmetic from falling below by rounding.
+    let threshold = differences.iter().sum::<f64>().abs() * (1.0 - 1e-9);
     let extreme = |i: &u64| {
         let mut rng = prl_seed::stream(seed, "sign-flip", *i);
         let mut total = 0.0;
         for block in differences.chunks(64) {
             let signs = rng.next_u64();
-            // The sign bit is set without a branch, which a random bit would mispredict half the time.
-            total += block
-                .iter()
-                .enumerate()
-                .map(|(i, d)| f64::from_bits(d.to_bits() ^ (signs >> i << 63)))
-                .sum::<f64>();
+            // The sign is flipped by XOR: a branch on a random bit would be mispredicted half the
+            // time.
+            let mut sum = 0.0;
+            for (i, d) in block.iter().enumerate() {
+                sum += f64::from_bits(d.to_bits() ^ (signs >> i << 63));
+            }
+            total += sum;
         }
-        f64::abs(total) >= bar
+        f64::abs(total) >= threshold
     };
-    let count = (0..permutations as u64)
-        .into_par_iter()
-        .filter(extreme)
-        .count();
+    let patterns = (0..permutations as u64).into_par_iter();
+    let count = patterns.filter(extreme).count();
     (1 + count) as f64 / (1 + permutations) as f64
 }
 
@@ -161,7 +177,7 @@ mod tests {
             .collect()
     }
 
-    /// One run each, one case a session unless told.
+    /// Comparison of one run each by HR@5 over clicks.
     fn by_hr5(a: &[Case], b: &[Case], sessions: &[u32]) -> Comparison {
         compare(&[a], &[b], sessions, Some(Kind::Click), Metric::Hr5, 7)
             .unwrap()
@@ -170,7 +186,7 @@ mod tests {
 
     /// Five sessions, all won: of the 2^5 sign patterns only two are as extreme.
     #[test]
-    fn p_value_of_five_wins() {
+    fn compare_five_wins_has_the_exact_p_value() {
         let found = by_hr5(&clicks([1; 5]), &clicks([9; 5]), &[0, 1, 2, 3, 4]);
         assert_eq!(
             (found.difference, found.interval),
@@ -183,9 +199,10 @@ mod tests {
         );
     }
 
-    /// Eight wins and two losses are the sign test: p = 2 (1 + 10 + 45) / 1024 = .109, wherever the systems tie beside them.
+    /// Eight wins and two losses are the sign test: p = 2 (1 + 10 + 45) / 1024 = .109, wherever the
+    /// systems tie beside them.
     #[test]
-    fn p_value_of_the_sign_test() {
+    fn compare_wins_and_losses_match_the_sign_test() {
         let a = clicks([1; 8].into_iter().chain([9; 2]).chain([3; 20]));
         let b = clicks([9; 8].into_iter().chain([1; 2]).chain([3; 20]));
         let found = by_hr5(&a, &b, &(0..30).collect::<Vec<_>>());
@@ -198,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_does_not_differ_from_itself() {
+    fn compare_a_system_with_itself_has_p_value_one() {
         let ranks = clicks(1..50);
         let found = by_hr5(&ranks, &ranks, &(0..49).collect::<Vec<_>>());
         assert_eq!((found.difference, found.p_value), (0.0, 1.0));
@@ -206,7 +223,7 @@ mod tests {
 
     /// Under the null hypothesis one p-value in ten is at most .1.
     #[test]
-    fn level_is_kept() {
+    fn sign_flip_keeps_its_level() {
         let trials = 1_000;
         let rejects = |trial: &u64| {
             let mut rng = prl_seed::stream(11, "trial", *trial);
@@ -221,9 +238,9 @@ mod tests {
         );
     }
 
-    /// One session that wins a hundred times is one win, not a hundred.
+    /// A hundred wins in one session are one independent observation.
     #[test]
-    fn the_session_is_the_unit() {
+    fn compare_uses_the_session_as_the_unit() {
         let found = by_hr5(&clicks([1; 100]), &clicks([9; 100]), &[0; 100]);
         assert_eq!(
             (found.difference, found.interval, found.p_value),
@@ -232,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn several_runs_are_averaged() {
+    fn compare_averages_several_runs() {
         let (good, bad) = (clicks([1, 1, 1]), clicks([9, 9, 9]));
         let found = compare(&[&good, &bad], &[&bad], &[0, 1, 2], None, Metric::Hr5, 1)
             .unwrap()
@@ -256,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn other_cases_are_refused() {
+    fn compare_different_cases_are_refused() {
         let (a, mut b) = (clicks([1, 2]), clicks([1, 2]));
         let refused = |b: &[Case]| compare(&[&a], &[b], &[0, 1], None, Metric::Mrr, 1).unwrap_err();
         assert!(matches!(

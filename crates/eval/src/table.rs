@@ -1,4 +1,4 @@
-//! A report as a table for a terminal, columns in the order of the paper's tables.
+//! Report as a table for terminals, with the columns of the paper's tables.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::interval::Interval;
 use crate::metric::{Metric, PerMetric};
 use crate::report::Report;
 
-/// Holds `-0.1234`, `NDCG@20` and a space.
+/// Column width: `NDCG@20` and two spaces.
 const COLUMN: usize = 9;
 
 impl fmt::Display for Report {
@@ -29,9 +29,9 @@ impl fmt::Display for Report {
             write!(f, "; prompt mu {mu}, eps {eps}")?;
         }
         write!(f, "\n\n{:10}", "")?;
-        Metric::ALL
-            .iter()
-            .try_for_each(|metric| write!(f, "{metric:>COLUMN$}"))?;
+        for metric in Metric::ALL {
+            write!(f, "{metric:>COLUMN$}")?;
+        }
         writeln!(f)?;
         rows(f, "purchase", &scores.purchase, &self.intervals.purchase)?;
         rows(f, "click", &scores.click, &self.intervals.click)?;
@@ -52,30 +52,24 @@ impl fmt::Display for Report {
     }
 }
 
-/// A kind's metrics, with the ends of their 95% intervals below.
+/// Writes the metrics of a kind, and the bounds of their 95% intervals below.
 fn rows(
     f: &mut fmt::Formatter<'_>,
     name: &str,
     values: &PerMetric<Option<f64>>,
     intervals: &PerMetric<Option<Interval>>,
 ) -> fmt::Result {
-    row(f, name, |metric| *values.get(metric))?;
-    row(f, "  95% from", |metric| {
-        intervals.get(metric).map(|interval| interval.lo)
-    })?;
-    row(f, "        to", |metric| {
-        intervals.get(metric).map(|interval| interval.hi)
-    })
+    let lower = PerMetric::from_fn(|metric| intervals.get(metric).map(|interval| interval.lo));
+    let upper = PerMetric::from_fn(|metric| intervals.get(metric).map(|interval| interval.hi));
+    row(f, name, values)?;
+    row(f, "  95% from", &lower)?;
+    row(f, "        to", &upper)
 }
 
-fn row(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    value: impl Fn(Metric) -> Option<f64>,
-) -> fmt::Result {
+fn row(f: &mut fmt::Formatter<'_>, name: &str, values: &PerMetric<Option<f64>>) -> fmt::Result {
     write!(f, "{name:10}")?;
     for metric in Metric::ALL {
-        match value(metric) {
+        match values.get(metric) {
             Some(value) => write!(f, "{value:COLUMN$.4}")?,
             None => write!(f, "{:>COLUMN$}", "-")?,
         }

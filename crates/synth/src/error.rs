@@ -1,35 +1,38 @@
-//! Why a synthetic log could not be made.
+//! Errors of the generator.
 
 use std::path::{Path, PathBuf};
 
-use crate::shape::{MAX_SESSIONS, MIN_SESSIONS};
+/// Minimum number of sessions: below it a category has too few items for the favoured successors.
+pub(crate) const MIN_SESSIONS: u64 = 200;
+/// Maximum number of sessions: above it item and session ids would outgrow the real ones.
+pub(crate) const MAX_SESSIONS: u64 = 100_000_000;
 
-/// The result of making a synthetic log.
+/// Result of generating a synthetic log.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A synthetic log that could not be made.
+/// A synthetic log that could not be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file or directory.
+        /// File or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Raw data that this crate did not write is never overwritten.
-    #[error("{}: already exists and {marker} does not stand beside it, so it may be real data; name another --out", path.display())]
+    /// A raw file exists that this crate did not write; it is never overwritten.
+    #[error("{}: already exists without {marker} beside it, so it may be real data; name another --out", path.display())]
     Occupied {
-        /// The raw file in the way.
+        /// The existing raw file.
         path: PathBuf,
-        /// The name of the marker that synthetic data carries.
+        /// Name of the marker file of synthetic data.
         marker: &'static str,
     },
-    /// Too few or too many sessions.
+    /// Number of sessions out of range.
     #[error("--sessions {0}: expected {MIN_SESSIONS} to {MAX_SESSIONS}")]
     Sessions(u64),
-    /// A name that is none of the kinds.
+    /// Unknown name of a log.
     #[error("unknown kind of log {0:?}: expected tiny, retailrocket or rc15")]
     Like(String),
 }

@@ -1,4 +1,4 @@
-//! Raw files that are whole or absent, and never in place of real ones.
+//! Atomic writing of raw files that never replaces real data.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -9,10 +9,11 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::options::SyntheticFile;
 
-/// The file that says a directory's raw data is made up.
+/// Marker file of a directory with synthetic raw data.
 pub(crate) const MARKER: &str = "SYNTHETIC.json";
 
-/// One raw file being written under a temporary name. Dropped without [`finish`](Self::finish), it leaves nothing.
+/// Raw file under construction, with a temporary name; removed on drop before
+/// [`finish`](Self::finish).
 #[derive(Debug)]
 pub(crate) struct RawFile {
     out: BufWriter<NamedTempFile>,
@@ -21,7 +22,7 @@ pub(crate) struct RawFile {
     rows: u64,
 }
 
-/// A raw file that is complete but does not carry its name yet.
+/// Complete raw file that still has its temporary name.
 #[derive(Debug)]
 pub(crate) struct Finished {
     file: NamedTempFile,
@@ -30,7 +31,10 @@ pub(crate) struct Finished {
 }
 
 impl RawFile {
-    /// Opens `name` in `dir`, unless a file of that name may be real data.
+    /// Creates a temporary file for `name` in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] if a file of that name may be real data.
     pub(crate) fn create(dir: &Path, name: &'static str) -> Result<Self> {
         let path = dir.join(name);
         if path.exists() && !dir.join(MARKER).exists() {
@@ -48,23 +52,26 @@ impl RawFile {
         })
     }
 
-    /// Writes a line that is no row of data.
+    /// Writes the header line.
     pub(crate) fn header(&mut self, line: &str) -> Result<()> {
         self.out
             .write_all(line.as_bytes())
             .map_err(Error::io(&self.path))
     }
 
-    /// Writes one row.
+    /// Writes one data row.
     pub(crate) fn row(&mut self, line: &[u8]) -> Result<()> {
         self.rows += 1;
         self.out.write_all(line).map_err(Error::io(&self.path))
     }
 
-    /// Forces the file to the disk.
+    /// Flushes and fsyncs the file.
     pub(crate) fn finish(self) -> Result<Finished> {
-        let io = |e| Error::io(&self.path)(e);
-        let file = self.out.into_inner().map_err(|e| io(e.into_error()))?;
+        let io = Error::io(&self.path);
+        let file = match self.out.into_inner() {
+            Ok(file) => file,
+            Err(error) => return Err(io(error.into_error())),
+        };
         file.as_file().sync_all().map_err(io)?;
         Ok(Finished {
             file,
@@ -77,33 +84,32 @@ impl RawFile {
     }
 }
 
-/// Gives the finished files their names, the marker first: at no moment does made-up data stand without it.
+/// Renames the finished files into place, the marker first: synthetic data never exists without it.
 pub(crate) fn publish(dir: &Path, marker: &[u8], files: Vec<Finished>) -> Result<()> {
     let path = dir.join(MARKER);
     let mut file = temporary(dir)?;
-    file.write_all(marker)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(Error::io(&path))?;
+    file.write_all(marker).map_err(Error::io(&path))?;
+    file.as_file().sync_all().map_err(Error::io(&path))?;
     persist(file, &path)?;
     for finished in files {
         persist(finished.file, &finished.path)?;
     }
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(Error::io(dir))
+    let dir_file = File::open(dir).map_err(Error::io(dir))?;
+    dir_file.sync_all().map_err(Error::io(dir))
 }
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
-    file.persist(path)
-        .map(drop)
-        .map_err(|e| Error::io(path)(e.error))
+    match file.persist(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::io(path)(error.error)),
+    }
 }
 
 fn temporary(dir: &Path) -> Result<NamedTempFile> {
     fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".prl-synth-");
-    // Temporary files are closed to others by default; these are to become ordinary ones, under the user's umask.
+    // tempfile creates files readable by their owner only; raw files follow the user's umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(dir).map_err(Error::io(dir))

@@ -1,4 +1,4 @@
-//! From options to files.
+//! Generation of a log: sessions in order of their start, written as they are made.
 
 use std::path::Path;
 
@@ -11,19 +11,20 @@ use crate::walk::{Event, Walker};
 use crate::world::World;
 use crate::{rc15, retailrocket};
 
-/// A short session follows every how many-th kept one.
+/// One session that is too short for the filters follows every fourth kept one.
 const SHORT_EVERY: u64 = 4;
-/// Milliseconds.
+/// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
 
-/// Writes the raw files of a synthetic log into `out`, with `SYNTHETIC.json` beside them, and returns what that file says.
+/// Writes the raw files of a synthetic log and `SYNTHETIC.json` into `out`, and returns the content
+/// of the latter.
 ///
-/// Files appear whole or not at all, and an older synthetic log there is replaced. Memory does not grow with the number of
-/// sessions.
+/// Files are written atomically; an older synthetic log in `out` is replaced. Memory use is
+/// independent of the number of sessions.
 ///
 /// # Errors
-/// [`Error::Sessions`] for a size without sense, [`Error::Occupied`] when a raw file is in the way that this function did not
-/// write, [`Error::Io`] when the disk refuses.
+/// [`Error::Sessions`] for a number of sessions out of range, [`Error::Occupied`] if `out` holds a
+/// raw file that this function did not write, [`Error::Io`] if an operation fails.
 pub fn synth(options: &Options, out: &Path) -> Result<Summary> {
     let shape = Shape::new(options)?;
     let world = World::new(&shape, options.seed);
@@ -51,8 +52,8 @@ pub fn synth(options: &Options, out: &Path) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Makes every session in order of its start and hands it to `write` with its number, which is even for a session that is
-/// kept and odd for one that is too short.
+/// Generates every session in order of its start and passes it to `write` with its number, which is
+/// even for a session that passes the filters and odd for one that is too short.
 fn sessions(
     shape: &Shape,
     world: &World,
@@ -65,7 +66,7 @@ fn sessions(
     };
     let planner = Planner::new(shape, seed);
     let mut walker = Walker::new(world, seed);
-    let mut promised = Vec::new();
+    let mut planned = Vec::new();
     let mut expected = Expected {
         sessions: shape.sessions,
         items: shape.items(),
@@ -74,21 +75,22 @@ fn sessions(
     let slot =
         |s: u64| first + (i128::from(span) * i128::from(s) / i128::from(shape.sessions)) as i64;
     for s in 0..shape.sessions {
-        // A kept session starts in the first half of its slot, a short one in the second: starts never go back.
+        // A kept session starts in the first half of its slot, a short one in the second: starts
+        // are ascending.
         let half = (slot(s + 1) - slot(s)) / 2;
         let start = slot(s) + walker.below(half);
-        promised.clear();
-        promised.extend(world.promised_to(s, shape.sessions));
-        let events = walker.session(planner.plan(s), &promised, shape.drops_rare(), start);
-        let counted = events
-            .iter()
-            .filter(|e| !(shape.drops_rare() && world.is_rare(e.item)));
-        for event in counted {
-            *(if event.purchase {
-                &mut expected.purchases
+        planned.clear();
+        planned.extend(world.planned_items(s, shape.sessions));
+        let events = walker.session(planner.plan(s), &planned, shape.drops_rare(), start);
+        for event in events {
+            if shape.drops_rare() && world.is_rare(event.item) {
+                continue;
+            }
+            if event.purchase {
+                expected.purchases += 1;
             } else {
-                &mut expected.clicks
-            }) += 1;
+                expected.clicks += 1;
+            }
         }
         write(2 * s, events)?;
         if s % SHORT_EVERY == 0 {
@@ -100,15 +102,19 @@ fn sessions(
 }
 
 fn summary(options: &Options, world: &World, expected: Expected, files: &[Finished]) -> Summary {
-    let id = |raw| match options.like {
-        Like::Tiny | Like::RetailRocket => raw,
-        Like::Rc15 => rc15::Writer::item_id(raw),
-    };
+    let mut heavy_items = Vec::new();
+    for raw in world.heavy_ids() {
+        let id = match options.like {
+            Like::Tiny | Like::RetailRocket => raw,
+            Like::Rc15 => rc15::Writer::item_id(raw),
+        };
+        heavy_items.push(id.to_string());
+    }
     Summary {
         like: options.like,
         seed: options.seed,
         expected,
         files: files.iter().map(|f| f.entry.clone()).collect(),
-        heavy_items: world.heavy_ids().map(|raw| id(raw).to_string()).collect(),
+        heavy_items,
     }
 }

@@ -1,4 +1,4 @@
-//! What to make, and the account of what was made.
+//! Options of the generator, and the summary of a generated log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The log to imitate.
+/// Log to imitate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Like {
-    /// RetailRocket's format with 4,000 sessions and 1,000 items: for tests and first steps.
+    /// RetailRocket's format with 4,000 sessions and 1,000 items, for tests and first steps.
     Tiny,
     /// RetailRocket: 195,523 sessions, 70,852 items.
     RetailRocket,
-    /// RecSys Challenge 2015: 204,000 sessions, of which the protocol samples 200,000, with 26,702 items.
+    /// RecSys Challenge 2015: 204,000 sessions, of which the protocol samples 200,000; 26,702
+    /// items.
     Rc15,
 }
 
 impl Like {
-    /// `tiny`, `retailrocket` or `rc15`.
+    /// Name on the command line: `tiny`, `retailrocket` or `rc15`.
     pub fn name(self) -> &'static str {
         match self {
             Like::Tiny => "tiny",
@@ -40,59 +41,63 @@ impl FromStr for Like {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let all = [Like::Tiny, Like::RetailRocket, Like::Rc15];
-        all.into_iter()
-            .find(|l| l.name() == name)
-            .ok_or_else(|| Error::Like(name.to_owned()))
+        for like in [Like::Tiny, Like::RetailRocket, Like::Rc15] {
+            if like.name() == name {
+                return Ok(like);
+            }
+        }
+        Err(Error::Like(name.to_owned()))
     }
 }
 
-/// What to make. Equal options give equal bytes.
+/// Options of the generator. Equal options give equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The log to imitate.
+    /// Log to imitate.
     pub like: Like,
-    /// Sessions that the protocol's filters keep; the log's own number when `None`. Clicks and purchases scale in proportion.
-    /// Items do so below the log's own number of sessions; above it, by the fifth root, which takes RC15's 26,702 items at
-    /// 200,000 sessions to 52,719 at six million (the full file has 52,739).
+    /// Number of sessions that pass the protocol's filters; `None` for the number of the real log.
+    /// Clicks and purchases scale in proportion. Items do so below the number of the real log;
+    /// above it they grow by the fifth root, from RC15's 26,702 at 200,000 sessions to 52,719 at
+    /// six million (the full file has 52,739).
     pub sessions: Option<u64>,
-    /// The seed of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
-/// The content of `SYNTHETIC.json`, which marks a directory of raw files as made up.
+/// Content of `SYNTHETIC.json`, which marks the raw files of a directory as synthetic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The log imitated.
+    /// Imitated log.
     pub like: Like,
-    /// The seed.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// What the protocol's filters leave.
+    /// Counts after the protocol's filters.
     pub expected: Expected,
-    /// The raw files beside the marker.
+    /// Raw files in the same directory.
     pub files: Vec<SyntheticFile>,
-    /// The truth: raw ids of the purchase-heavy items, most popular first within each category.
+    /// Ground truth: raw ids of the purchase-heavy items, most popular first within each category.
     pub heavy_items: Vec<String>,
 }
 
-/// Counts after the protocol's filters, before RC15's sample of the sessions and before any length filter.
+/// Counts after the protocol's filters, before RC15's sample of the sessions and before any length
+/// filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// Sessions.
+    /// Number of sessions.
     pub sessions: u64,
-    /// Distinct items.
+    /// Number of distinct items.
     pub items: u64,
-    /// Clicks or views.
+    /// Number of clicks or views.
     pub clicks: u64,
-    /// Purchases; in RetailRocket's format, `addtocart` rows.
+    /// Number of purchases; in RetailRocket's format, `addtocart` rows.
     pub purchases: u64,
 }
 
-/// One raw file.
+/// Raw file of a synthetic log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyntheticFile {
     /// File name.
     pub name: String,
-    /// Rows of data, the header not counted.
+    /// Number of data rows, without the header.
     pub rows: u64,
 }

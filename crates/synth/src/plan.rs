@@ -1,7 +1,8 @@
-//! How many clicks and purchases each session has, and whether it means to buy.
+//! Session plans: number of clicks and purchases, and the hidden purchase intent.
 //!
-//! The three uniform numbers of session `s` are points of a Kronecker sequence, `frac(offset + s / g^k)` for k = 1, 2, 3 with
-//! `g^4 = g + 1`: they fill the cube evenly, so sums over sessions hit their means far closer than independent draws would.
+//! The three uniform numbers of session `s` are a point of a Kronecker sequence,
+//! `frac(offset + s / g^k)` for k = 1, 2, 3 with `g^4 = g + 1`. The points fill the cube evenly, so
+//! sums over sessions are much closer to their means than with independent draws.
 
 use rand::Rng as _;
 
@@ -14,32 +15,32 @@ const STEPS: [f64; 3] = [
     0.549_700_477_901_970_3,
 ];
 
-/// The share of long sessions, and their mean clicks past the third.
+/// Share of long sessions, and their mean number of clicks after the third.
 const LONG: (f64, f64) = (0.01, 45.0);
-/// A session that means to buy does so with this probability,
+/// Probability of a purchase in a session with purchase intent.
 const BUYS: f64 = 0.8;
-/// and then goes on to buy this much more in the mean;
+/// Mean number of further purchases in such a session after the first.
 const MORE: f64 = 0.5;
-/// one that does not, buys once with this probability.
+/// Probability of one purchase in a session without purchase intent.
 const IMPULSE: f64 = 0.02;
 
-/// What is fixed of a session before its first click.
+/// Plan of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) clicks: usize,
     pub(crate) purchases: usize,
-    /// The hidden intent.
+    /// Hidden purchase intent.
     pub(crate) buying: bool,
 }
 
-/// The plans of all sessions.
+/// Plans of all sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Planner {
     offsets: [u64; 3],
     steps: [u64; 3],
-    /// Mean clicks past the third of a session that is not long.
+    /// Mean number of clicks after the third in a session that is not long.
     short_mean: f64,
-    /// The probability of meaning to buy.
+    /// Probability of purchase intent.
     intent: f64,
 }
 
@@ -78,7 +79,7 @@ impl Planner {
     }
 }
 
-/// Whether `u` falls below `p`, and `u` stretched to [0, 1) within its side.
+/// Whether `u < p`, and `u` rescaled to [0, 1) within its side of `p`.
 fn split(u: f64, p: f64) -> (bool, f64) {
     if u < p {
         (true, u / p)
@@ -87,7 +88,7 @@ fn split(u: f64, p: f64) -> (bool, f64) {
     }
 }
 
-/// The quantile at `u` of the geometric distribution on 0, 1, .. with this mean.
+/// `u`-quantile of the geometric distribution on 0, 1, .. with this mean.
 fn geometric(u: f64, mean: f64) -> usize {
     ((1.0 - u).ln() / (mean / (1.0 + mean)).ln()) as usize
 }
@@ -99,7 +100,7 @@ mod tests {
     use crate::shape::Shape;
 
     #[test]
-    fn a_few_thousand_plans_meet_the_means() {
+    fn planner_sample_means_match_the_shape() {
         for (like, seed) in [(Like::Tiny, 1), (Like::RetailRocket, 2), (Like::Rc15, 3)] {
             let shape = Shape::new(&Options {
                 like,

@@ -1,4 +1,5 @@
-//! `yoochoose-clicks.dat` and `yoochoose-buys.dat`: the rows of each session together, sessions in order of their start.
+//! Writer of `yoochoose-clicks.dat` and `yoochoose-buys.dat`: rows grouped by session, sessions in
+//! order of their start.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,17 +10,17 @@ use crate::walk::Event;
 use crate::world::World;
 
 const DAY: i64 = 86_400_000;
-/// Real item ids of this log are nine digits that begin so.
+/// First item id: the ids of the real log have nine digits with this prefix.
 const FIRST_ITEM: u32 = 214_500_000;
 
-/// Writes sessions.
+/// Writer of the two files.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     world: &'a World,
     clicks: RawFile,
     buys: RawFile,
     line: Vec<u8>,
-    /// The day last written, and its `YYYY-MM-DDT`.
+    /// Day of the last written time, and its `YYYY-MM-DDT`.
     day: (i64, String),
 }
 
@@ -36,17 +37,17 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// The raw id of an item.
+    /// Raw id of an item.
     pub(crate) fn item_id(raw: u32) -> u32 {
         FIRST_ITEM + raw
     }
 
-    /// Adds the session numbered `number`.
+    /// Writes the session with this number.
     pub(crate) fn session(&mut self, number: u64, events: &[Event]) -> Result<()> {
         for event in events {
             let (id, raw) = (number + 1, self.world.raw(event.item));
             self.line.clear();
-            // Writing to a vector does not fail.
+            // Writes to a vector are infallible.
             let _ = write!(self.line, "{id},");
             self.push_time(event.time);
             let _ = write!(self.line, ",{},", Self::item_id(raw));
@@ -54,7 +55,7 @@ impl<'a> Writer<'a> {
                 let _ = writeln!(self.line, "{},{}", 99 + 100 * (raw % 200), 1 + raw % 3);
                 self.buys.row(&self.line)?;
             } else {
-                // As in the real file, a column of numbers that holds letters too.
+                // The category column of the real file mixes numbers and the letter S.
                 let _ = match self.world.category(event.item) % 14 {
                     13 => writeln!(self.line, "S"),
                     n => writeln!(self.line, "{n}"),
@@ -69,7 +70,8 @@ impl<'a> Writer<'a> {
         Ok(vec![self.clicks.finish()?, self.buys.finish()?])
     }
 
-    /// Appends `YYYY-MM-DDThh:mm:ss.mmmZ`. Digits are set by hand: this is the better part of writing a row.
+    /// Appends `YYYY-MM-DDThh:mm:ss.mmmZ`. Digits are computed directly, because formatting the
+    /// time dominates the cost of a row.
     fn push_time(&mut self, time: i64) {
         let (day, millis) = (time.div_euclid(DAY), time.rem_euclid(DAY) as u32);
         if self.day.0 != day {
@@ -96,8 +98,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The Gregorian date of a day counted from 1970-01-01, for days of this era (Hinnant, "chrono-compatible low-level date
-/// algorithms", `civil_from_days`).
+/// Gregorian date (year, month, day) of a day counted from 1970-01-01 (Hinnant, "chrono-compatible
+/// low-level date algorithms", `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
@@ -119,7 +121,7 @@ mod tests {
     use super::civil;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn civil_matches_the_gregorian_calendar() {
         // date -u -d @$((86400 * n)) +%F
         for (day, date) in [
             (0, (1970, 1, 1)),

@@ -1,4 +1,4 @@
-//! `events.csv`: the rows of all sessions in order of time.
+//! Writer of `events.csv`: the rows of all sessions in order of time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,12 +13,13 @@ use crate::files::{Finished, RawFile};
 use crate::walk::Event;
 use crate::world::World;
 
-/// The share of `addtocart` rows that a `transaction` row follows.
+/// Share of `addtocart` rows that are followed by a `transaction` row.
 const BOUGHT: f64 = 1.0 / 3.0;
-/// How long after the session's last event its transactions are made, and how long after each other.
+/// Milliseconds between the session's last event and its first transaction, and between
+/// transactions.
 const CHECKOUT: i64 = 30_000;
 
-/// One row; rows are ordered by time, then by the order they were made in.
+/// One row, ordered by time, then by sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     time: i64,
@@ -35,14 +36,14 @@ enum Kind {
     Transaction(u32),
 }
 
-/// Writes sessions whose starts never go back. Rows wait until no later session can come before them, so memory holds only
-/// the sessions open at one moment.
+/// Writer of sessions with ascending starts. A row is written once no later session can precede it,
+/// so memory holds only the sessions that overlap in time.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     world: &'a World,
     file: RawFile,
     waiting: BinaryHeap<Reverse<Row>>,
-    /// Visitors are numbered below this power of two.
+    /// Exclusive upper bound of visitor ids, a power of two.
     visitors: u64,
     sequence: u64,
     transactions: u32,
@@ -66,7 +67,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Adds the session numbered `number`.
+    /// Adds the session with this number.
     pub(crate) fn session(&mut self, number: u64, events: &[Event]) -> Result<()> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
             return Ok(());
@@ -111,9 +112,12 @@ impl<'a> Writer<'a> {
         self.sequence += 1;
     }
 
-    /// Writes the rows from before `time`.
+    /// Writes all waiting rows with an earlier time.
     fn release(&mut self, time: i64) -> Result<()> {
-        while let Some(Reverse(row)) = self.waiting.peek().copied().filter(|r| r.0.time < time) {
+        while let Some(&Reverse(row)) = self.waiting.peek() {
+            if row.time >= time {
+                break;
+            }
             self.waiting.pop();
             self.line.clear();
             let Row {
@@ -123,7 +127,7 @@ impl<'a> Writer<'a> {
                 ..
             } = row;
             let item = self.world.raw(row.item);
-            // Writing to a vector does not fail.
+            // Writes to a vector are infallible.
             let _ = match kind {
                 Kind::View => writeln!(self.line, "{time},{visitor},view,{item},"),
                 Kind::AddToCart => writeln!(self.line, "{time},{visitor},addtocart,{item},"),
@@ -137,8 +141,9 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A permutation of the numbers below a power of two, so that ids tell nothing of the time: an odd factor permutes them, and
-/// so does folding the upper half of the bits into the lower.
+/// Permutation of the numbers below a power of two, which makes ids independent of time. Both steps
+/// are bijective: multiplication by an odd factor, and XOR of the upper half of the bits into the
+/// lower.
 fn scatter(number: u64, power: u64) -> u64 {
     let product = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) & (power - 1);
     product ^ (product >> (power.trailing_zeros() / 2 + 1))
@@ -149,7 +154,7 @@ mod tests {
     use super::scatter;
 
     #[test]
-    fn visitor_ids_are_a_permutation() {
+    fn scatter_is_a_permutation() {
         for power in [1, 2, 8, 512, 1024] {
             let mut seen: Vec<u64> = (0..power).map(|n| scatter(n, power)).collect();
             seen.sort_unstable();

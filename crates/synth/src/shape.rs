@@ -1,42 +1,38 @@
-//! How much of everything: Table 1 of the paper, scaled.
+//! Scale of a log: the paper's Table 1 in proportion to the number of sessions.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, MAX_SESSIONS, MIN_SESSIONS, Result};
 use crate::options::{Like, Options};
 
-/// Below this no category has room for its successors.
-pub(crate) const MIN_SESSIONS: u64 = 200;
-/// Above this item and session ids outgrow the real ones.
-pub(crate) const MAX_SESSIONS: u64 = 100_000_000;
-
-/// How the number of items grows past the reference scale: sessions^0.2.
+/// Growth exponent of the number of items above the reference scale: sessions^0.2.
 const ITEM_GROWTH: f64 = 0.2;
 
-/// Appearances promised to each item of a category in a log of the reference size: what the item filter asks for.
+/// Planned appearances of each item of a category in a log of the reference size: the minimum that
+/// passes the item filter.
 const PROMISED: f64 = 3.0;
 
-/// The scale of one log.
+/// Scale of one log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) like: Like,
-    /// Sessions that survive the filters.
+    /// Number of sessions that pass the filters.
     pub(crate) sessions: u64,
-    /// Items in categories; each survives the filters.
+    /// Number of items in categories; each passes the filters.
     pub(crate) core: u32,
-    /// Items outside them.
+    /// Number of rare items, outside the categories.
     pub(crate) rare: u32,
-    /// Appearances promised to the items in categories, all together. They grow with the log past the reference scale, so that
-    /// the process stays the same and a sample of the sessions still meets the items.
+    /// Planned appearances of all items in categories together. They grow with the log above the
+    /// reference scale, so that a sample of the sessions still contains the items.
     pub(crate) appearances: u64,
-    /// Mean clicks per session, rare items that are filtered not counted.
+    /// Mean number of clicks per session, without rare items that are filtered.
     pub(crate) clicks: f64,
-    /// Mean purchases per session.
+    /// Mean number of purchases per session.
     pub(crate) purchases: f64,
 }
 
 impl Shape {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        // Table 1: sessions, items, clicks, purchases; then the sessions written when nobody says. RC15's exceed its
-        // reference so that the protocol has a sample to take.
+        // Table 1: sessions, items, clicks, purchases; then the default number of sessions. For
+        // RC15 it exceeds the reference because the protocol samples the sessions.
         let (reference, items, clicks, purchases, default) = match options.like {
             Like::Tiny => (4_000.0, 1_000.0, 24_073.0, 1_172.0, 4_000),
             Like::RetailRocket => (195_523.0, 70_852.0, 1_176_680.0, 57_269.0, 195_523),
@@ -71,12 +67,13 @@ impl Shape {
         })
     }
 
-    /// Whether rare items fall to the item filter, and so come on top of the counts.
+    /// Whether the item filter drops rare items, which are then generated in addition to the
+    /// counts.
     pub(crate) fn drops_rare(&self) -> bool {
         self.like != Like::Rc15
     }
 
-    /// The number of items that survive the filters.
+    /// Number of items that pass the filters.
     pub(crate) fn items(&self) -> u64 {
         u64::from(self.core)
             + if self.drops_rare() {
@@ -87,8 +84,9 @@ impl Shape {
     }
 }
 
-/// Items of one click, as many as it takes for a sample of the reference size to meet Table 1's number of items whatever the
-/// size of the log: `rare / scale + (total - rare) = items`. Its limit at the reference scale serves below it.
+/// Number of items with one click, such that a sample of the reference size contains Table 1's
+/// number of items for any size of the log: `rare / scale + (total - rare) = items`. At or below
+/// the reference scale, the limit of this solution at scale 1.
 fn rare_of_rc15(items: f64, total: f64, scale: f64) -> f64 {
     if scale > 1.0 {
         (total - items) / (1.0 - 1.0 / scale)
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_of_the_reference_size_should_meet_the_items_of_table_1() {
+    fn rc15_sample_of_the_reference_size_contains_the_items_of_table_1() {
         for sessions in [200_001, 204_000, 1_000_000, 6_000_000] {
             let s = shape(Like::Rc15, Some(sessions));
             let met = f64::from(s.core) + f64::from(s.rare) * 200_000.0 / sessions as f64;
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_without_sense_are_refused() {
+    fn sessions_out_of_range_are_refused() {
         for sessions in [0, 199, 100_000_001] {
             let options = Options {
                 like: Like::Tiny,

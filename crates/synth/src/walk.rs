@@ -1,4 +1,4 @@
-//! One session: the random walk over items, its purchases and its times.
+//! Events of one session: a random walk over items, purchases and times.
 
 use prl_seed::Rng;
 use rand::Rng as _;
@@ -8,23 +8,28 @@ use crate::options::Like;
 use crate::plan::Plan;
 use crate::world::World;
 
-/// How often a promised item, if there is one, starts the session.
-const PROMISED_START: f64 = 0.5;
+/// Probability that a planned item, if the session has one, is its first click.
+const PLANNED_START: f64 = 0.5;
+/// Probability of a click on an item seen earlier in the session.
 const REVISIT: f64 = 0.15;
+/// Probability of a random item of the same category.
 const JUMP: f64 = 0.10;
+/// Limit of the probability of a purchase-heavy successor in a session with purchase intent.
 const DRIFT: f64 = 0.9;
-/// How much likelier a click on a purchase-heavy item is to be the one that leads to a purchase.
+/// Relative weight of a purchase-heavy item when the purchased item is chosen.
 const HEAVY_WEIGHT: f64 = 10.0;
-/// A purchase comes right after its click with this probability,
+/// Probability that a purchase directly follows the click on its item.
 const AT_ONCE: f64 = 0.75;
-/// and up to so many clicks later otherwise.
-const LATEST: usize = 3;
-/// Gaps between events, in milliseconds: the median, the spread of the logarithm, the shortest and the longest.
+/// Maximum number of clicks between the click on an item and its purchase otherwise.
+const MAX_LAG: usize = 3;
+/// Median gap between events in milliseconds.
 const MEDIAN_GAP: f64 = 60_000.0;
+/// Standard deviation of the logarithm of a gap.
 const GAP_SIGMA: f64 = 1.2;
+/// Minimum and maximum gap in milliseconds.
 const GAPS: (f64, f64) = (1_000.0, 3_600_000.0);
 
-/// One row to be.
+/// Event of a session, before formatting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) time: i64,
@@ -32,16 +37,16 @@ pub(crate) struct Event {
     pub(crate) purchase: bool,
 }
 
-/// Makes sessions, one after the other, into the same buffers.
+/// Generator of sessions; reuses its buffers.
 #[derive(Debug)]
 pub(crate) struct Walker<'a> {
     world: &'a World,
     rng: Rng,
-    /// The clicked items of the session, passing looks included.
+    /// Clicked items of the session, including planned items outside the walk.
     clicks: Vec<u32>,
-    /// Positions in `clicks` that are the walk's own.
+    /// Indices in `clicks` of the items of the walk.
     path: Vec<usize>,
-    /// The purchases: after which click, and of which item.
+    /// Purchases as (index of the preceding click, item).
     purchases: Vec<(usize, u32)>,
     events: Vec<Event>,
 }
@@ -59,25 +64,27 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// A session that the filters keep. Promised items that are filtered come on top of the planned clicks.
+    /// Generates a session that passes the filters. `planned` items that the filters drop are added
+    /// to the number of clicks in `plan`.
     pub(crate) fn session(
         &mut self,
         plan: Plan,
-        promised: &[u32],
+        planned: &[u32],
         drops_rare: bool,
         start: i64,
     ) -> &[Event] {
         let extra = if drops_rare {
-            promised.iter().filter(|&&i| self.world.is_rare(i)).count()
+            planned.iter().filter(|&&i| self.world.is_rare(i)).count()
         } else {
             0
         };
-        self.walk(plan.clicks + extra, promised, plan.buying);
+        self.walk(plan.clicks + extra, planned, plan.buying);
         self.buy(plan.purchases);
         self.time(start)
     }
 
-    /// A session too short for the filters: one or two clicks, now and then of a rare item, now and then with a purchase.
+    /// Generates a session that is too short for the filters: one or two clicks, sometimes on rare
+    /// items, sometimes with a purchase.
     pub(crate) fn short(&mut self, like: Like, start: i64) -> &[Event] {
         let mut item = if self.rng.random_bool(0.3) {
             None
@@ -87,12 +94,17 @@ impl<'a> Walker<'a> {
         let clicks = self.rng.random_range(1..=2);
         self.clicks.clear();
         for _ in 0..clicks {
-            self.clicks
-                .push(item.unwrap_or_else(|| self.world.draw_rare(&mut self.rng)));
-            item = item.map(|i| self.world.successor(i, &mut self.rng));
+            match item {
+                Some(i) => {
+                    self.clicks.push(i);
+                    item = Some(self.world.successor(i, &mut self.rng));
+                }
+                None => self.clicks.push(self.world.draw_rare(&mut self.rng)),
+            }
         }
         self.purchases.clear();
-        // RetailRocket's filter counts every event of a visitor, RC15's only the clicks of a session.
+        // RetailRocket's filter counts every event of a visitor, RC15's only the clicks of a
+        // session.
         let room = like == Like::Rc15 || clicks == 1;
         if room && self.rng.random_bool(0.1) {
             self.purchases.push((0, self.clicks[0]));
@@ -100,31 +112,32 @@ impl<'a> Walker<'a> {
         self.time(start)
     }
 
-    /// A number of milliseconds below `bound`.
+    /// Random number of milliseconds below `bound`.
     pub(crate) fn below(&mut self, bound: i64) -> i64 {
         self.rng.random_range(0..bound.max(1))
     }
 
-    fn walk(&mut self, clicks: usize, promised: &[u32], buying: bool) {
-        let first = promised.iter().position(|&i| !self.world.is_rare(i));
-        let first = first.filter(|_| self.rng.random_bool(PROMISED_START));
-        let start = first.map_or_else(|| self.world.draw(&mut self.rng), |at| promised[at]);
-        let mut passing = promised
-            .iter()
-            .enumerate()
-            .filter(|&(at, _)| Some(at) != first)
-            .map(|(_, &i)| i);
-        let mut left = promised.len() - usize::from(first.is_some());
+    fn walk(&mut self, clicks: usize, planned: &[u32], buying: bool) {
+        let mut first = planned.iter().position(|&i| !self.world.is_rare(i));
+        if first.is_some() && !self.rng.random_bool(PLANNED_START) {
+            first = None;
+        }
+        let (start, before, after) = match first {
+            Some(at) => (planned[at], &planned[..at], &planned[at + 1..]),
+            None => (self.world.draw(&mut self.rng), planned, &[][..]),
+        };
+        let mut others = before.iter().chain(after);
+        let mut left = before.len() + after.len();
         self.clicks.clear();
         self.path.clear();
         self.clicks.push(start);
         self.path.push(0);
         let mut current = start;
         for t in 1..clicks {
-            // Selection sampling: the passing looks fall on a uniform choice of the remaining steps.
+            // Selection sampling places the other planned items on a uniform subset of the clicks.
             if left > 0 && self.rng.random_range(0..clicks - t) < left {
                 left -= 1;
-                self.clicks.extend(passing.next());
+                self.clicks.extend(others.next());
                 continue;
             }
             current = self.step(current, buying);
@@ -150,30 +163,44 @@ impl<'a> Walker<'a> {
     fn buy(&mut self, purchases: usize) {
         self.purchases.clear();
         for _ in 0..purchases {
-            let weight = |t: usize| {
-                let item = self.clicks[self.path[t]];
-                (t + 1) as f64
-                    * if self.world.is_heavy(item) {
-                        HEAVY_WEIGHT
-                    } else {
-                        1.0
-                    }
-            };
-            let mut u = self.rng.random::<f64>() * (0..self.path.len()).map(weight).sum::<f64>();
-            let chosen = (0..self.path.len()).position(|t| {
-                u -= weight(t);
-                u < 0.0
-            });
-            let click = self.path[chosen.unwrap_or(self.path.len() - 1)];
+            let u = self.rng.random::<f64>();
+            let click = self.path[self.purchased_step(u)];
             let lag = if self.rng.random_bool(AT_ONCE) {
                 0
             } else {
-                self.rng.random_range(1..=LATEST)
+                self.rng.random_range(1..=MAX_LAG)
             };
             self.purchases
                 .push(((click + lag).min(self.clicks.len() - 1), self.clicks[click]));
         }
         self.purchases.sort_by_key(|&(after, _)| after);
+    }
+
+    /// Step of the walk whose item is purchased, from a uniform number `u`: step t with probability
+    /// proportional to its weight.
+    fn purchased_step(&self, u: f64) -> usize {
+        let mut total = 0.0;
+        for t in 0..self.path.len() {
+            total += self.purchase_weight(t);
+        }
+        let mut rest = u * total;
+        for t in 0..self.path.len() {
+            rest -= self.purchase_weight(t);
+            if rest < 0.0 {
+                return t;
+            }
+        }
+        self.path.len() - 1
+    }
+
+    fn purchase_weight(&self, t: usize) -> f64 {
+        let item = self.clicks[self.path[t]];
+        let heavy = if self.world.is_heavy(item) {
+            HEAVY_WEIGHT
+        } else {
+            1.0
+        };
+        (t + 1) as f64 * heavy
     }
 
     fn time(&mut self, start: i64) -> &[Event] {
@@ -199,7 +226,7 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// Log-normal, in milliseconds.
+/// Random gap between two events in milliseconds, log-normal and clamped.
 fn gap(rng: &mut Rng) -> i64 {
     let z: f64 = rng.sample(StandardNormal);
     (MEDIAN_GAP * (GAP_SIGMA * z).exp()).clamp(GAPS.0, GAPS.1) as i64
@@ -246,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_intent_to_buy_drifts_towards_purchase_heavy_items() {
+    fn walk_with_intent_drifts_towards_purchase_heavy_items() {
         let share = |buying, steps: std::ops::Range<usize>| {
             let mut heavy = 0;
             walk(buying, 0, |world, events| {
@@ -272,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_is_of_an_item_clicked_before_and_most_often_of_a_heavy_one() {
+    fn purchase_follows_a_click_on_its_item_and_prefers_heavy_items() {
         let (mut heavy, mut last) = (0, 0);
         walk(true, 2, |world, events| {
             assert_eq!(events.len(), 10);
@@ -290,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn promised_items_all_appear_and_rare_ones_come_on_top() {
+    fn planned_items_all_appear_and_rare_ones_are_added() {
         let world = world();
         let rare = (0..).find(|&i| world.is_rare(i)).unwrap();
         let mut walker = Walker::new(&world, 1);

@@ -1,4 +1,4 @@
-//! The report as a whole: its JSON, its table, and what it does not depend on.
+//! JSON and table of a report, and its independence of case order and threads.
 
 use prl_dataset::{Kind, Rewards, Split};
 use prl_eval::{Case, Metric, Recommended, Report, Setting, compare};
@@ -21,7 +21,7 @@ fn setting() -> Setting {
     }
 }
 
-/// Many cases that look like an evaluation: sessions of 1 to 9 events, one event in 25 a purchase.
+/// Cases as in a real evaluation: sessions of 1 to 9 events, one event in 25 a purchase.
 fn many(sessions: u32) -> (Vec<Case>, Vec<u32>) {
     let events = (0..sessions)
         .flat_map(|s| std::iter::repeat_n(s, 1 + (s % 9) as usize))
@@ -44,7 +44,7 @@ fn many(sessions: u32) -> (Vec<Case>, Vec<u32>) {
 }
 
 #[test]
-fn json_has_the_documented_keys() {
+fn report_json_has_the_documented_keys() {
     let cases = [(Kind::Click, 1), (Kind::Click, 7), (Kind::Purchase, 3)]
         .map(|(kind, rank)| Case { kind, rank });
     let lists = Recommended {
@@ -80,14 +80,14 @@ fn json_has_the_documented_keys() {
     assert_eq!(
         json["intervals"]["purchase"]["MRR"],
         json!(null),
-        "one session says nothing of others"
+        "one session has no bootstrap interval"
     );
     assert!(json.get("events_per_second").is_none());
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
 }
 
 #[test]
-fn what_cannot_be_measured_is_null() {
+fn report_undefined_metrics_are_null() {
     let report = Report::new(
         Setting {
             mu: None,
@@ -114,7 +114,7 @@ fn what_cannot_be_measured_is_null() {
 }
 
 #[test]
-fn intervals_hold_their_values() {
+fn report_intervals_contain_their_values() {
     let (cases, sessions) = many(500);
     let report = Report::new(setting(), &cases, &sessions, None).unwrap();
     for (values, intervals) in [
@@ -132,7 +132,7 @@ fn intervals_hold_their_values() {
 }
 
 #[test]
-fn neither_the_order_of_cases_nor_the_threads_matter() {
+fn report_is_independent_of_case_order_and_threads() {
     let (cases, sessions) = many(300);
     let items: Vec<u32> = (0..cases.len() as u32 * 20).map(|i| i % 33).collect();
     let popularity: Vec<u32> = (0..33).collect();
@@ -172,7 +172,7 @@ fn neither_the_order_of_cases_nor_the_threads_matter() {
 }
 
 #[test]
-fn another_seed_moves_the_bootstrap_and_nothing_else() {
+fn report_seed_changes_only_bootstrap_intervals() {
     let (cases, sessions) = many(300);
     let report = |seed| {
         Report::new(
@@ -195,7 +195,7 @@ fn another_seed_moves_the_bootstrap_and_nothing_else() {
 }
 
 #[test]
-fn table_reads_as_the_papers() {
+fn report_table_has_the_columns_of_the_paper() {
     let (cases, sessions) = many(40);
     let mut report = Report::new(setting(), &cases, &sessions, None).unwrap();
     report.events_per_second = Some(1234.5);

@@ -1,4 +1,4 @@
-//! The logs as a reader meets them: read back from the files by a plain version of the protocol's steps.
+//! Generated logs, read back from their files by a direct implementation of the protocol's steps.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -115,7 +115,7 @@ fn totals(sessions: &Sessions) -> [u64; 4] {
 }
 
 #[test]
-fn the_filters_leave_table_1_scaled() {
+fn filtered_log_has_the_scaled_counts_of_table_1() {
     for (like, sessions, table, seed) in [
         (Like::Tiny, 4_000, [4_000.0, 1_000.0, 24_073.0, 1_172.0], 1),
         (
@@ -138,7 +138,7 @@ fn the_filters_leave_table_1_scaled() {
         assert_eq!(
             found,
             [e.sessions, e.items, e.clicks, e.purchases],
-            "{like}: what SYNTHETIC.json promises"
+            "{like}: counts of SYNTHETIC.json"
         );
         for (n, whole) in found.iter().zip(table) {
             let target = whole * sessions as f64 / table[0];
@@ -163,7 +163,7 @@ fn the_filters_leave_table_1_scaled() {
 }
 
 #[test]
-fn there_is_dirt_for_every_filter() {
+fn log_contains_noise_for_every_filter() {
     let dir = tempfile::tempdir().unwrap();
     make(Like::Tiny, 2_000, 4, dir.path());
     let raw = rows(&dir.path().join("events.csv"));
@@ -174,7 +174,8 @@ fn there_is_dirt_for_every_filter() {
     );
     let visitors = count(raw[1..].iter().filter(|r| r[4].is_empty()).map(|r| &r[1]));
     assert_eq!(visitors.values().filter(|&&n| n <= 2).count(), 500);
-    // Only the protocol's order of the filters removes the rare items: over all rows some are frequent.
+    // The rare items are removed only in the protocol's order of the filters: over all rows some
+    // are frequent.
     let kept: HashSet<_> = read(Like::Tiny, dir.path())
         .into_values()
         .flatten()
@@ -199,7 +200,7 @@ fn there_is_dirt_for_every_filter() {
 }
 
 #[test]
-fn equal_options_give_equal_bytes() {
+fn synth_equal_options_give_equal_bytes() {
     let dir = tempfile::tempdir().unwrap();
     for (like, file) in [
         (Like::Tiny, "events.csv"),
@@ -222,7 +223,7 @@ fn equal_options_give_equal_bytes() {
 }
 
 #[test]
-fn purchases_follow_clicks_and_times_go_forward() {
+fn purchases_follow_clicks_and_times_ascend() {
     for like in [Like::Tiny, Like::Rc15] {
         let dir = tempfile::tempdir().unwrap();
         make(like, 2_000, 6, dir.path());
@@ -267,7 +268,7 @@ fn slope(counts: &[usize]) -> f64 {
 }
 
 #[test]
-fn popularity_falls_with_rank_and_no_item_is_lost() {
+fn popularity_falls_with_rank_and_every_item_occurs() {
     for (like, least) in [(Like::Tiny, 3), (Like::RetailRocket, 3), (Like::Rc15, 1)] {
         let dir = tempfile::tempdir().unwrap();
         make(like, 8_000, 7, dir.path());
@@ -282,7 +283,7 @@ fn popularity_falls_with_rank_and_no_item_is_lost() {
     }
 }
 
-/// R_t at every step, with a click worth 0.2 and a purchase 1.
+/// Undiscounted return at every time step, with rewards 0.2 for a click and 1 for a purchase.
 fn returns(session: &[Event]) -> Vec<f64> {
     let mut all: Vec<f64> = session
         .iter()
@@ -297,7 +298,7 @@ fn returns(session: &[Event]) -> Vec<f64> {
 }
 
 #[test]
-fn a_high_return_to_go_means_purchase_heavy_items_next() {
+fn high_return_to_go_predicts_purchase_heavy_items() {
     for like in [Like::Tiny, Like::Rc15] {
         let dir = tempfile::tempdir().unwrap();
         let heavy: HashSet<_> = make(like, 6_000, 8, dir.path())
@@ -311,7 +312,8 @@ fn a_high_return_to_go_means_purchase_heavy_items_next() {
                 *m = (m.0 + r, m.1 + 1.0);
             }
         }
-        // Of the events worth less than the mean of their step from there on, and of those worth twice it.
+        // Share of purchase-heavy items among events with a return below the mean of their time
+        // step, and among those with at least twice the mean.
         let (mut low, mut high) = ([0.0; 2], [0.0; 2]);
         for session in sessions.values() {
             for (t, r) in returns(session).into_iter().enumerate().take(10).skip(1) {
@@ -328,15 +330,12 @@ fn a_high_return_to_go_means_purchase_heavy_items_next() {
             high > 1.6 * low,
             "{like}: heavy share {low} at a low return, {high} at twice the mean"
         );
-        assert!(
-            high < 0.8,
-            "{like}: {high} leaves nothing to be uncertain of"
-        );
+        assert!(high < 0.8, "{like}: {high} leaves no uncertainty");
     }
 }
 
-/// Hits in the top 20 over the clicks of every tenth session, of the most popular items and of the most frequent
-/// followers of the last item.
+/// HR@20 over every tenth session, of the most popular items and of the most frequent successors of
+/// the last item.
 fn hits(sessions: &Sessions) -> (f64, f64) {
     let (test, train): (Vec<_>, Vec<_>) = sessions
         .values()
@@ -382,7 +381,7 @@ fn hits(sessions: &Sessions) -> (f64, f64) {
 }
 
 #[test]
-fn the_last_item_tells_far_more_than_popularity_and_not_everything() {
+fn last_item_predicts_better_than_popularity_but_not_perfectly() {
     for like in [Like::Tiny, Like::Rc15] {
         let dir = tempfile::tempdir().unwrap();
         make(like, 8_000, 9, dir.path());
@@ -396,7 +395,7 @@ fn the_last_item_tells_far_more_than_popularity_and_not_everything() {
 }
 
 #[test]
-fn real_data_is_never_overwritten_and_nothing_is_left_behind() {
+fn synth_real_data_is_never_overwritten_and_no_file_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let real = dir.path().join("yoochoose-buys.dat");
     fs::write(&real, "420374,2014-04-06T18:44:58.314Z,214537888,12462,1\n").unwrap();
