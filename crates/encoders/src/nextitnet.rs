@@ -180,7 +180,7 @@ impl SessionEncoder for NextItNet {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Block, CausalConv, DILATIONS, EPS, SeqOffsets, TAPS, convolutions, residual};
+    use super::{Block, CausalConv, DILATIONS, EPS, SeqOffsets, TAPS, convolutions, nextitnet_block};
     use candle_core::{Device, Tensor, Var};
     use prl_nn::Init;
     use proptest::prelude::*;

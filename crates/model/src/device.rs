@@ -1,16 +1,20 @@
-//! Where a model lives.
+//! Devices by name.
 
 use candle_core::Device;
 
 use crate::error::{Error, Result};
 
-/// The device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, which takes a GPU when the build and the machine have one.
+/// The device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if the build and the machine have
+/// one and the CPU otherwise.
+///
+/// # Errors
+/// [`Error::Config`] for another name or a build without CUDA, [`Error::Tensor`] if the GPU fails.
 pub fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
         "auto" => Ok(cuda(0).unwrap_or_else(|error| {
             if cfg!(feature = "cuda") {
-                tracing::warn!("the CPU is used: {error}");
+                tracing::warn!("no GPU, using the CPU: {error}");
             }
             Device::Cpu
         })),
@@ -18,7 +22,7 @@ pub fn device(name: &str) -> Result<Device> {
         _ => match name.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(ordinal)) => cuda(ordinal),
             _ => Err(Error::Config(format!(
-                "{name:?} is no device; name auto, cpu, cuda or cuda:N"
+                "unknown device {name:?}; use auto, cpu, cuda or cuda:N"
             ))),
         },
     }
@@ -32,17 +36,11 @@ fn cuda(ordinal: usize) -> Result<Device> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<Device> {
     Err(Error::Config(
-        "this build has no CUDA; build it with --features cuda, or use --device cpu".into(),
+        "this build has no CUDA support; build with --features cuda, or use --device cpu".into(),
     ))
 }
 
 /// `cpu` or `cuda`.
 pub fn describe(device: &Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
-}
-
-/// Whether the GPU's own kernels run on a tensor.
-#[cfg(feature = "cuda")]
-pub(crate) fn is_on_gpu(tensor: &Tensor) -> bool {
-    tensor.device().is_cuda() && prl_kernels::runs_on(tensor)
 }

@@ -1,22 +1,21 @@
-//! What all numbers of a tensor are, at a glance: whether each is one, which stops a training that diverges before it is saved,
-//! and a sum of their bits, by which ranks see that they hold the same.
+//! Checks over all elements of a tensor: whether they are finite, and a checksum of their bits.
 
 use candle_core::{DType, Result, Tensor};
 use num_traits::Float;
 use prl_kernels::Real;
 use prl_kernels::storage::with;
 
-#[cfg(feature = "cuda")]
-use crate::device::is_on_gpu;
+use crate::backend::Backend;
 use crate::dtype::by_dtype;
 
 /// Whether no element is NaN or infinite.
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let backend = Backend::new(tensor.device(), tensor.dtype());
     #[cfg(feature = "cuda")]
-    if is_on_gpu(tensor) {
+    if backend == Backend::Cuda {
         return prl_kernels::cuda::are_finite(&[&tensor.contiguous()?]);
     }
-    if !tensor.device().is_cpu() {
+    if backend != Backend::CpuFused {
         // One NaN or infinity makes a sum of zeros NaN.
         return Ok(tensor
             .zeros_like()?
@@ -27,16 +26,20 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool> {
             == 0.0);
     }
     let tensor = tensor.contiguous()?;
-    // Without a way out of the loop, it is vectorised.
+    // A fold without an early exit: the compiler vectorises it.
     by_dtype!(tensor.dtype(), T => with(&tensor, |x: &[T]| {
         Ok(x.iter().fold(true, |ok, x| ok & (x.abs() < T::infinity())))
     }))
 }
 
-/// The first of some tensors with an element that is NaN or infinite. A GPU is asked about all of them at once.
+/// Index of the first tensor with an element that is NaN or infinite. On a GPU, one kernel checks
+/// all of them.
 pub(crate) fn find_non_finite(tensors: &[&Tensor]) -> Result<Option<usize>> {
     #[cfg(feature = "cuda")]
-    if tensors.iter().all(|tensor| is_on_gpu(tensor)) {
+    if tensors
+        .iter()
+        .all(|t| Backend::new(t.device(), t.dtype()) == Backend::Cuda)
+    {
         let contiguous = tensors
             .iter()
             .map(|tensor| tensor.contiguous())
@@ -53,7 +56,8 @@ pub(crate) fn find_non_finite(tensors: &[&Tensor]) -> Result<Option<usize>> {
     Ok(None)
 }
 
-/// The sum of the bit patterns of a CPU tensor's elements, each times its place, so that an exchange shows too.
+/// Sum of the bit patterns of a CPU tensor's elements, each times its position, so that swapped
+/// elements change it.
 pub(crate) fn sum_of_bits(tensor: &Tensor) -> Result<u64> {
     let tensor = tensor.contiguous()?;
     by_dtype!(tensor.dtype(), T => with(&tensor, |x: &[T]| {
@@ -69,7 +73,7 @@ mod tests {
     use super::is_finite;
 
     #[test]
-    fn one_number_that_is_none_is_found_wherever_it_is() {
+    fn is_finite_finds_a_single_bad_element_anywhere() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 1, 500, 998] {
                 let mut values = vec![f32::MAX; 999];

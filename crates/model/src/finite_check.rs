@@ -1,42 +1,42 @@
-//! What a step on a GPU is asked once it is over, so that nothing waits for the GPU before.
+//! Loss and finite check of a training step on a GPU, copied to the host once, at the step's end.
 
 use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use crate::device::is_on_gpu;
+use crate::backend::Backend;
 
-/// Where the kernels of a GPU run, the loss of a step, and whether that and the gradients are finite: updates see to it there
-/// that nothing moves otherwise. Elsewhere there is nothing to watch, as everything is known at once.
+/// Loss of a step and whether it and the gradients are finite, accumulated on the GPU.
+///
+/// Update kernels read the flag there and change nothing once a value is not finite. On other
+/// backends there is nothing to accumulate, since every value is on the host at once.
 pub(crate) struct FiniteCheck {
     #[cfg(feature = "cuda")]
     pub(crate) on_gpu: Option<prl_kernels::cuda::FiniteCheck>,
 }
 
-/// What was seen.
+/// Result of a [`FiniteCheck`].
 pub(crate) struct StepStatus {
-    /// The sum of the cross-entropies.
+    /// Weighted cross-entropy of the batch.
     pub(crate) loss: f64,
-    /// Whether it and the gradients are finite.
+    /// Whether the loss and the gradients are finite.
     pub(crate) is_finite: bool,
 }
 
 impl FiniteCheck {
-    /// Over a step of a batch of hidden vectors `[B, width]`.
-    pub(crate) fn over(hidden: &Tensor) -> Result<Self> {
+    /// Starts the check of a step on hidden vectors `[B, width]`.
+    pub(crate) fn begin(hidden: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if is_on_gpu(hidden) {
+        if Backend::new(hidden.device(), hidden.dtype()) == Backend::Cuda {
+            let watch = prl_kernels::cuda::FiniteCheck::new(hidden.device(), hidden.dim(0)?)?;
             return Ok(Self {
-                on_gpu: Some(prl_kernels::cuda::FiniteCheck::new(
-                    hidden.device(),
-                    hidden.dim(0)?,
-                )?),
+                on_gpu: Some(watch),
             });
         }
         _ = hidden;
         Ok(Self::none())
     }
 
-    /// None.
+    /// The check of a step on another backend: nothing is accumulated.
     pub(crate) fn none() -> Self {
         Self {
             #[cfg(feature = "cuda")]
@@ -44,7 +44,7 @@ impl FiniteCheck {
         }
     }
 
-    /// Looks at gradients; whether it does, and [`read`](Self::read) will tell.
+    /// Adds gradients to the check; `false` if the caller must check them itself.
     pub(crate) fn track(&self, tensors: &[&Tensor]) -> Result<bool> {
         #[cfg(feature = "cuda")]
         if let Some(watch) = &self.on_gpu {
@@ -59,7 +59,7 @@ impl FiniteCheck {
         Ok(false)
     }
 
-    /// Waits for the step; nothing if there was nothing to watch.
+    /// Waits for the step's kernels; `None` if nothing was accumulated.
     pub(crate) fn read(&self) -> Result<Option<StepStatus>> {
         #[cfg(feature = "cuda")]
         if let Some(watch) = &self.on_gpu {

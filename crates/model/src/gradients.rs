@@ -9,38 +9,35 @@ use crate::finite::find_non_finite;
 use crate::param::AdamParam;
 use crate::process_group::{ProcessGroup, gather_rows, sum_tensors};
 
-/// The gradients of a batch by all between the output layer and the embedding.
+/// Gradients of one batch with respect to the backbone's parameters and the embedded items.
 pub(crate) struct Gradients<'a> {
-    /// By the parameters of the backbone that have one.
+    /// Parameters of the backbone that have a gradient, by name.
     pub(crate) backbone: Vec<(&'a str, &'a AdamParam, Tensor)>,
-    /// The embedded items, and by their rows.
+    /// Items looked up and the gradient of their rows.
     pub(crate) rows: Option<(Cow<'a, [u32]>, Tensor)>,
 }
 
 impl Gradients<'_> {
-    /// Each with the name of what it is by.
+    /// All gradients, each with its parameter's name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let backbone = self.backbone.iter().map(|(name, _, grad)| (*name, grad));
         backbone.chain(self.rows.iter().map(|(_, grad)| ("embedding.weight", grad)))
     }
 
-    /// Whether all are finite.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] at `step` if one is not.
+    /// Fails with [`Error::Diverged`] at `step` if a gradient is not finite.
     pub(crate) fn check(&self, step: u64) -> Result<()> {
         let (names, tensors): (Vec<&str>, Vec<&Tensor>) = self.all().unzip();
-        let Some(strange) = find_non_finite(&tensors)? else {
+        let Some(bad) = find_non_finite(&tensors)? else {
             return Ok(());
         };
         Err(Error::Diverged {
             step,
-            cause: format!("the gradient of {} is not finite", names[strange]),
+            cause: format!("the gradient of {} is not finite", names[bad]),
         })
     }
 
     /// The whole batch's, when each rank has those of its share.
-    pub(crate) fn with_process_group(self, group: &dyn ProcessGroup) -> Result<Self> {
+    pub(crate) fn all_reduce(self, group: &dyn ProcessGroup) -> Result<Self> {
         if group.is_alone() {
             return Ok(self);
         }
@@ -54,19 +51,17 @@ impl Gradients<'_> {
         } else {
             sum_tensors(group, &grads)?
         };
-        let backbone = self
-            .backbone
-            .into_iter()
-            .zip(sums)
-            .map(|((name, slot, _), sum)| (name, slot, sum))
-            .collect();
-        let gathered = self
-            .rows
-            .map(|(ids, grad)| gather_rows(group, &ids, &grad))
-            .transpose()?;
-        Ok(Self {
-            backbone,
-            rows: gathered.map(|(ids, grad)| (Cow::Owned(ids), grad)),
-        })
+        let mut backbone = Vec::with_capacity(sums.len());
+        for ((name, param, _), sum) in self.backbone.into_iter().zip(sums) {
+            backbone.push((name, param, sum));
+        }
+        let rows = match self.rows {
+            Some((ids, grad)) => {
+                let (ids, grad) = gather_rows(group, &ids, &grad)?;
+                Some((Cow::Owned(ids), grad))
+            }
+            None => None,
+        };
+        Ok(Self { backbone, rows })
     }
 }

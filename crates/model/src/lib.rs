@@ -7,6 +7,7 @@
 //! output layer returns the gradient of the hidden vectors, and each updates its own table in one
 //! pass, so that no training step allocates a tensor of the catalogue's size.
 
+mod backend;
 mod config;
 mod device;
 mod dtype;

@@ -1,4 +1,4 @@
-//! A model: one network, or under SQN and SAC two; one training step, and one inference.
+//! A model: one network, or two for SQN and SAC; its training step and its inference.
 
 use std::sync::Arc;
 
@@ -17,24 +17,23 @@ use crate::config::{self, ModelConfig};
 use crate::error::{Error, Result};
 use crate::finite::{is_finite, sum_of_bits};
 use crate::finite_check::FiniteCheck;
-use crate::head::HeadOutput;
 use crate::network::{ModelDims, Network};
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{ProcessGroup, SingleProcess};
-use crate::q_learning;
-use crate::timing::{Clock, StepTimes};
+use crate::q_learning::DoubleNetworks;
+use crate::timing::{Part, StepTimer, StepTimes};
 use crate::training_batch::TrainingBatch;
 
 /// A trainable recommender.
 pub struct Model {
-    /// The first one answers; under SQN and SAC the second takes turns with it in learning.
+    /// The first one recommends. SQN and SAC train a second one.
     networks: Vec<Network>,
     seed: u64,
     device: Device,
     group: Arc<dyn ProcessGroup>,
 }
 
-/// A loss that is a number.
+/// The loss, or [`Error::Diverged`] if it is not finite.
 fn finite(step: u64, loss: f64) -> Result<f64> {
     if loss.is_finite() {
         Ok(loss)
@@ -142,111 +141,109 @@ impl Model {
         })
     }
 
-    /// The same model trained on several ranks: each gives [`step`](Self::step) its share of the batch, in the order of the
-    /// ranks and with the whole batch's scale, and all of them take the step of the whole.
+    /// Trains the model in several processes.
+    ///
+    /// Each process passes its share of the batch to [`step`](Self::step), in the order of the
+    /// ranks and with the loss weights of the whole batch; all take the step of the whole batch.
     ///
     /// # Errors
-    /// [`Error::Config`] for what runs on one rank only: SQN and SAC, and a GPU.
+    /// [`Error::Config`] for SQN, SAC or a GPU, which train in one process only.
     pub fn with_process_group(self, group: Arc<dyn ProcessGroup>) -> Result<Self> {
         group.check(self.networks.len() == 2, &self.device)?;
         Ok(Self { group, ..self })
     }
 
-    /// The same model trained with what its output layer multiplies rounded to bfloat16
-    /// (the setting `bf16_head`), or not; of an `f64` one nothing is.
+    /// Sets whether the matrix products of the output layer round their factors to bfloat16 in
+    /// training (the setting `bf16_head`). An `f64` model ignores it.
     ///
     /// # Errors
     /// [`Error::Config`] on a GPU.
     pub fn with_bf16_head(mut self, is_bf16: bool) -> Result<Self> {
         config::check_bf16_head(is_bf16, &self.device)?;
-        self.networks
-            .iter_mut()
-            .for_each(|network| network.head.is_bf16 = is_bf16);
+        for network in &mut self.networks {
+            network.head.is_bf16 = is_bf16;
+        }
         Ok(self)
     }
 
-    /// Whether the model is fed a prompt.
+    /// Whether the hidden vectors depend on a prompt.
     pub fn is_prompted(&self) -> bool {
         self.networks[0].is_prompted()
     }
 
-    /// Where it lives.
+    /// The device of its parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// One training step; returns the loss before it, the same on every rank. Without transitions that is `sum of scale[b] x cross-entropy[b]`; with
-    /// them half the squared error of the Q-values is added to each cross-entropy.
+    /// Takes one training step; returns the loss before the update, the same in every process.
+    ///
+    /// Without transitions the loss is `sum_b w_b CE_b` with the batch's loss weights `w_b`; with
+    /// them, half the squared error of the Q-values is added to each cross-entropy. The output
+    /// layer is updated before the backbone's backward pass, which needs its gradient of the hidden
+    /// vectors only.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss or a gradient of the middle is not finite. After the first nothing is updated; after the
-    /// second the output layer is. (Its own gradient is never held whole: what that spoils, the next loss shows.)
+    /// [`Error::Diverged`] if the loss is not finite (nothing is updated) or a gradient of the
+    /// backbone is not finite (the output layer is already updated). The output layer's own
+    /// gradient is never stored; a bad one shows in the next loss.
     pub fn step(
         &self,
         adam: Adam,
         turn: MainNetwork,
-        examples: &TrainingBatch,
+        batch: &TrainingBatch,
         times: &mut StepTimes,
     ) -> Result<f64> {
-        let pass = self.pass(turn);
         let main = &self.networks[turn.main];
-        let mut clock = Clock::start(times.is_exact.then(|| self.device.clone()));
-        let forward = main.forward(&examples.windows, &examples.prompts, &pass)?;
-        let (hidden, targets) = (forward.hidden.detach(), &examples.targets);
-        let watch = FiniteCheck::over(&hidden)?;
-        let by = AdamStep {
+        let pass = self.pass(turn);
+        let mut timer = StepTimer::start(times, &self.device);
+
+        let forward = main.forward(&batch.windows, &batch.prompts, &pass)?;
+        let hidden = forward.hidden.detach();
+        let check = FiniteCheck::begin(&hidden)?;
+        let adam = AdamStep {
             adam,
             t: turn.optimizer_step,
-            watch: &watch,
+            check: &check,
         };
-        clock.lap(&mut times.encoder)?;
-        let descent = match &examples.transitions {
-            None => {
-                let step = main
-                    .head
-                    .step(by, &hidden, targets, &examples.scale, &*self.group)?;
-                clock.lap(&mut times.head)?;
-                HeadOutput {
-                    cross_entropy: step.loss,
-                    beside: 0.0,
-                    gradient: step.hidden,
-                }
-            }
+        timer.lap(Part::SessionEncoder)?;
+        let output = match &batch.transitions {
+            None => main
+                .head
+                .step(adam, &batch.head_batch(&hidden), &*self.group)?,
             Some(transitions) => {
                 let other = self.networks.get(1 - turn.main).unwrap_or(main);
-                let both = q_learning::Pair { main, other };
-                let critique =
-                    both.evaluate(&hidden, examples, transitions, &pass, &mut clock, times);
-                let critique = critique.map_err(|e| e.at_step(turn.step, "among the Q-values"))?;
-                let step = both.step(by, turn.step, &hidden, examples, transitions, &critique)?;
-                clock.lap(&mut times.head)?;
-                step
+                let both = DoubleNetworks { main, other };
+                let next = both.encode_next(transitions, &pass)?;
+                timer.lap(Part::SessionEncoder)?;
+                let values = both
+                    .q_values(&hidden, &batch.targets, transitions, &next)
+                    .map_err(|e| e.at_step(turn.step, "among the Q-values"))?;
+                both.step(adam, turn.step, (&hidden, batch), transitions, &values)?
             }
         };
-        let HeadOutput {
-            cross_entropy,
-            beside,
-            gradient,
-        } = descent;
-        let loss = finite(turn.step, cross_entropy.unwrap_or_default() + beside)?;
-        let grads = main
-            .backward(forward, gradient)?
-            .with_process_group(&*self.group)?;
-        clock.lap(&mut times.backward)?;
-        main.take(by, turn.step, &grads)?;
-        let Some(seen) = watch.read()? else {
-            clock.lap(&mut times.adam)?;
+        timer.lap(Part::Head)?;
+        let loss = finite(turn.step, output.loss())?;
+        let grads = main.backward(forward, output.hidden_grad)?;
+        let grads = grads.all_reduce(&*self.group)?;
+        timer.lap(Part::Backward)?;
+        main.apply_gradients(adam, turn.step, &grads)?;
+        let status = check.read()?;
+        timer.lap(Part::Adam)?;
+
+        // On a GPU the cross-entropy and the finite check arrive only now.
+        let Some(status) = status else {
             return Ok(loss);
         };
-        clock.lap(&mut times.adam)?;
-        let loss = finite(turn.step, seen.loss + beside)?;
-        if !seen.is_finite {
+        let loss = finite(turn.step, status.loss + output.td_loss)?;
+        if !status.is_finite {
             grads.check(turn.step)?;
         }
         Ok(loss)
     }
 
-    /// The pass of a step: a rank's dropout masks are its share of those of the whole batch.
+    /// Forward context of a step. With several processes, the dropout masks are this process's share
+    /// of those of the whole batch.
     fn pass(&self, turn: MainNetwork) -> ForwardCtx {
         let pass = ForwardCtx::train(self.seed, turn.step);
         if self.group.is_alone() {
@@ -256,7 +253,7 @@ impl Model {
         pass.sharing(move |n| group.before(n))
     }
 
-    /// ProcessGroup of the targets (if given) and the `k` best items for each window under its prompt.
+    /// Ranks of the targets, if given, and the `k` best items for each window under its prompt.
     pub fn rank(
         &self,
         windows: &Windows,
@@ -275,8 +272,8 @@ impl Model {
         Ok(network.head.rank(&hidden, targets, k)??)
     }
 
-    /// The score of each of `items` for one window under its prompt, on a CPU bit for bit as [`rank`](Self::rank)
-    /// computes it.
+    /// The score of each of `items` for one window under its prompt; on a CPU, the same bits as in
+    /// [`rank`](Self::rank).
     pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
         if items.is_empty() {
             return Ok(Vec::new());
@@ -292,7 +289,7 @@ impl Model {
         }
     }
 
-    /// The output layer laid out for small batches; `None` where the kernels do not run.
+    /// The output layer in the layout for small batches; `None` unless it is `f32` on a CPU.
     pub fn catalogue(&self) -> Result<Option<TransposedItemMatrix<f32>>> {
         Ok(self.networks[0].head.catalogue()?)
     }
@@ -310,7 +307,7 @@ impl Model {
         with(&hidden, |hidden| Ok(f(hidden)))?
     }
 
-    /// Refuses weights and moments that are not finite, as those of a training that has diverged at `step`.
+    /// Fails with [`Error::Diverged`] at `step` if a weight or moment is not finite.
     pub fn check(&self, step: u64) -> Result<()> {
         for (name, slot) in self.adam_params() {
             for (what, var) in [
@@ -329,7 +326,7 @@ impl Model {
         Ok(())
     }
 
-    /// A number that two models with other weights or moments hardly share.
+    /// Checksum of all weights and moments.
     pub fn fingerprint(&self) -> Result<u64> {
         let mut print = 0_u64;
         for (_, slot) in self.adam_params() {
@@ -341,7 +338,7 @@ impl Model {
         Ok(print)
     }
 
-    /// Every parameter with its moments, by name; those of a second network begin with `second.`.
+    /// Every parameter with its moments, by name; names of the second network start with `second.`.
     pub fn adam_params(&self) -> impl Iterator<Item = (String, &AdamParam)> {
         let prefixed = self.networks.iter().zip(["", "second."]);
         prefixed.flat_map(|(network, prefix)| {

@@ -1,4 +1,5 @@
-//! One network: the item embedding, the encoder, the prompt block, the output layer, and under SQN and SAC a Q layer beside it.
+//! One network: item embedding, encoder, prompt block and output layer, and for Q-learning a second
+//! output layer for the action values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use crate::gradients::Gradients;
 use crate::head::Head;
 use crate::param::{AdamParam, AdamStep};
 
-/// The sizes of a network's ends, and where it lives.
+/// Sizes of the item embedding and the output layers, element type and device.
 pub(crate) struct ModelDims<'a> {
     pub(crate) dim: usize,
     pub(crate) items: usize,
@@ -25,23 +26,23 @@ pub(crate) struct ModelDims<'a> {
     pub(crate) device: &'a Device,
 }
 
-/// A network with the state of its optimiser.
+/// A network with the state of its optimizer.
 pub(crate) struct Network {
     embedding: Embedding,
     encoder: Box<dyn SessionEncoder>,
     block: Option<PromptBlock>,
-    /// Scores of the items as the next one.
+    /// Scores of the items as the next item.
     pub(crate) head: Head,
-    /// Q(s, a) of the items as actions.
+    /// Q(s, a) of the items as actions; for Q-learning only.
     pub(crate) critic: Option<Head>,
-    /// Parameters of the backbone, by name.
+    /// Parameters of the encoder and the prompt block, by name.
     backbone: BTreeMap<String, AdamParam>,
 }
 
-/// The hidden vectors of a batch in training, and what it takes to go back through them.
+/// Hidden vectors of a training batch, with the tape of their backward pass.
 pub(crate) struct Forward<'a> {
     windows: &'a Windows,
-    /// The embedded items, by which the backbone is differentiated.
+    /// The embedded items, `[B, L, dim]`: the leaf of the autograd graph.
     leaf: Tensor,
     /// `[B, width]`.
     pub(crate) hidden: Tensor,
@@ -49,7 +50,7 @@ pub(crate) struct Forward<'a> {
 }
 
 impl Network {
-    /// A network with seeded initial values around an encoder of the caller's making.
+    /// A network with seeded initial values around the encoder that `encoder` builds.
     pub(crate) fn new(
         encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
         block: Option<PromptBlockConfig>,
@@ -83,12 +84,12 @@ impl Network {
         })
     }
 
-    /// Whether it is fed a prompt.
+    /// Whether its hidden vectors depend on a prompt.
     pub(crate) fn is_prompted(&self) -> bool {
         self.block.as_ref().is_some_and(PromptBlock::is_prompted)
     }
 
-    /// The hidden vectors of a batch, to be learned from.
+    /// Forward pass for training.
     pub(crate) fn forward<'a>(
         &self,
         windows: &'a Windows,
@@ -105,7 +106,7 @@ impl Network {
         })
     }
 
-    /// The hidden vectors of a batch, to be read only: `[B, width]`.
+    /// Hidden vectors of a batch without a tape, `[B, width]`.
     pub(crate) fn hidden(
         &self,
         windows: &Windows,
@@ -165,7 +166,7 @@ impl Network {
         )?)
     }
 
-    /// Goes back from the gradient of the hidden vectors.
+    /// Backward pass from the gradient of the hidden vectors.
     pub(crate) fn backward<'a>(
         &'a self,
         forward: Forward<'a>,
@@ -182,13 +183,19 @@ impl Network {
         Ok(Gradients { backbone, rows })
     }
 
-    /// Takes Adam's step on the backbone and the embedding.
+    /// Applies one Adam update to the encoder, the prompt block and the item embedding.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a gradient is not finite: none of them is taken then. A GPU's watch says that later.
-    pub(crate) fn take(&self, by: AdamStep<'_>, step: u64, grads: &Gradients<'_>) -> Result<()> {
+    /// [`Error::Diverged`] without an update if a gradient is not finite; on a GPU the step's finite
+    /// check reports that later.
+    pub(crate) fn apply_gradients(
+        &self,
+        adam: AdamStep<'_>,
+        step: u64,
+        grads: &Gradients<'_>,
+    ) -> Result<()> {
         let tensors: Vec<&Tensor> = grads.all().map(|(_, grad)| grad).collect();
-        if !by.watch.track(&tensors)? {
+        if !adam.check.track(&tensors)? {
             grads.check(step)?;
         }
         let backbone: Vec<_> = grads
@@ -196,9 +203,9 @@ impl Network {
             .iter()
             .map(|(_, slot, grad)| (*slot, grad.clone()))
             .collect();
-        AdamParam::step_all(by, &backbone)?;
+        AdamParam::step_all(adam, &backbone)?;
         if let Some((ids, grad)) = &grads.rows {
-            self.embedding.step(by, ids, grad)?;
+            self.embedding.step(adam, ids, grad)?;
         }
         Ok(())
     }
@@ -219,7 +226,7 @@ impl Network {
             .backbone
             .iter()
             .map(|(name, slot)| (name.clone(), slot));
-        std::iter::once(("embedding.weight".to_owned(), &self.embedding.slot))
+        std::iter::once(("embedding.weight".to_owned(), &self.embedding.table))
             .chain(heads)
             .chain(backbone)
     }

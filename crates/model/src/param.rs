@@ -1,52 +1,56 @@
-//! A parameter with its Adam moments.
+//! A parameter with its Adam moments, and its update.
 
-use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
 use prl_kernels::ops::adam::{Adam, AdamFactors, AdamSlices, update, update_rows};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
 
-#[cfg(feature = "cuda")]
-use crate::device::is_on_gpu;
+use crate::backend::Backend;
+use crate::dtype::by_dtype;
 use crate::finite_check::FiniteCheck;
 
-/// How parameters move: by whose rule, at which step of theirs, and who watches.
+/// One Adam update: constants, time step and the finite check of the training step.
 #[derive(Clone, Copy)]
 pub(crate) struct AdamStep<'a> {
     pub(crate) adam: Adam,
-    /// From 1.
+    /// Number of this update of the parameter, from 1.
     pub(crate) t: u64,
-    pub(crate) watch: &'a FiniteCheck,
+    /// On a GPU, the update is skipped if a checked value is not finite.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) check: &'a FiniteCheck,
 }
 
 impl AdamStep<'_> {
-    /// Adam's factors at this step.
+    /// Factors of the update, bias corrections included.
     pub(crate) fn step<T: Real>(&self) -> AdamFactors<T> {
         self.adam.factors(self.t)
     }
 }
 
-/// A parameter, its first and its second moment, all of one shape.
+/// A parameter with Adam's first and second moments, all of one shape.
 pub struct AdamParam {
-    /// Its value.
+    /// The parameter.
     pub param: Var,
-    /// Adam's first moment.
+    /// First moment.
     pub first: Var,
-    /// Adam's second moment.
+    /// Second moment.
     pub second: Var,
+    backend: Backend,
 }
 
 impl AdamParam {
-    /// With moments of zero.
+    /// A parameter whose moments are zero.
     pub(crate) fn new(param: Var) -> Result<Self> {
         let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
         Ok(Self {
             first: zeros()?,
             second: zeros()?,
+            backend: Backend::new(param.device(), param.dtype()),
             param,
         })
     }
 
-    /// The same parameter, from values.
+    /// A matrix parameter from row-major values.
     pub(crate) fn from_values(
         values: Vec<f64>,
         shape: (usize, usize),
@@ -59,47 +63,52 @@ impl AdamParam {
         Self::new(Var::from_tensor(&values)?)
     }
 
-    /// Moves it under a dense gradient.
-    pub(crate) fn step(&self, by: AdamStep<'_>, grad: &Tensor) -> Result<()> {
-        #[cfg(feature = "cuda")]
-        if is_on_gpu(&self.param) {
-            return Self::step_all(by, &[(self, grad.clone())]);
-        }
-        if !self.param.device().is_cpu() {
-            return self.step_reference(by.adam, by.t, grad);
-        }
-        let grad = grad.contiguous()?;
-        match self.param.dtype() {
-            DType::F32 => with(&grad, |g: &[f32]| {
-                self.with_slices(|slots| update(by.step(), slots, g))
-            }),
-            DType::F64 => with(&grad, |g: &[f64]| {
-                self.with_slices(|slots| update(by.step(), slots, g))
-            }),
-            other => bail!("parameters are f32 or f64, not {other:?}"),
+    /// The implementation of its operations.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Applies one update under a dense gradient.
+    pub(crate) fn step(&self, adam: AdamStep<'_>, grad: &Tensor) -> Result<()> {
+        match self.backend {
+            Backend::CpuFused => {
+                let grad = grad.contiguous()?;
+                by_dtype!(self.param.dtype(), T => with(&grad, |g: &[T]| {
+                    self.with_slices(|slices| update(adam.step(), slices, g))
+                }))
+            }
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => Self::step_all(adam, &[(self, grad.clone())]),
+            _ => self.step_reference(adam, grad),
         }
     }
 
-    /// Moves several parameters, each under its dense gradient: one launch on a GPU.
-    pub(crate) fn step_all(by: AdamStep<'_>, slots: &[(&Self, Tensor)]) -> Result<()> {
+    /// Applies one update to several parameters, each under its dense gradient; one launch on a GPU.
+    pub(crate) fn step_all(adam: AdamStep<'_>, params: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
-        if slots.iter().all(|(slot, _)| is_on_gpu(&slot.param)) {
-            let grads = slots
+        if params.iter().all(|(p, _)| p.backend == Backend::Cuda) {
+            let grads = params
                 .iter()
                 .map(|(_, grad)| grad.contiguous())
                 .collect::<Result<Vec<_>>>()?;
-            let all = slots.iter().zip(&grads);
-            let all: Vec<_> = all
-                .map(|((s, _), grad)| [&*s.param, &*s.first, &*s.second, grad])
-                .collect();
-            return prl_kernels::ops::adam::cuda::update(by.step(), &all, by.watch.on_gpu.as_ref());
+            let mut all = Vec::with_capacity(params.len());
+            for ((p, _), grad) in params.iter().zip(&grads) {
+                all.push([&*p.param, &*p.first, &*p.second, grad]);
+            }
+            return prl_kernels::ops::adam::cuda::update(
+                adam.step(),
+                &all,
+                adam.check.on_gpu.as_ref(),
+            );
         }
-        slots
-            .iter()
-            .try_for_each(|(slot, grad)| slot.step(by, grad))
+        for (param, grad) in params {
+            param.step(adam, grad)?;
+        }
+        Ok(())
     }
 
-    /// Adam's step under a gradient that is zero but for some rows (ascending, distinct); every row's moments decay.
+    /// Applies one update under a gradient that is zero except for some rows (ascending, distinct).
+    /// The moments of all rows decay. CPU only.
     pub(crate) fn step_rows<T: MutableStorage>(
         &self,
         step: AdamFactors<T>,
@@ -107,7 +116,7 @@ impl AdamParam {
         grads: &[T],
     ) -> Result<()> {
         let width = self.param.dim(1)?;
-        self.with_slices(|slots| update_rows(step, slots, width, rows, grads))
+        self.with_slices(|slices| update_rows(step, slices, width, rows, grads))
     }
 
     /// Calls `f` with parameter and moments as slices. CPU only.
@@ -128,17 +137,23 @@ impl AdamParam {
         })
     }
 
-    /// The same step from candle's operations, for devices the kernels do not run on.
-    fn step_reference(&self, adam: Adam, t: u64, grad: &Tensor) -> Result<()> {
-        let t = i32::try_from(t).unwrap_or(i32::MAX);
-        let first = ((self.first.as_tensor() * adam.beta1)? + (grad * (1.0 - adam.beta1))?)?;
-        let second =
-            ((self.second.as_tensor() * adam.beta2)? + (grad.sqr()? * (1.0 - adam.beta2))?)?;
-        let scale = ((&second / (1.0 - adam.beta2.powi(t)))?.sqrt()? + adam.eps)?;
-        let delta = ((&first / scale)? * (adam.lr / (1.0 - adam.beta1.powi(t))))?;
+    /// The update in candle's operations (Kingma and Ba, 2015, Algorithm 1).
+    fn step_reference(&self, step: AdamStep<'_>, grad: &Tensor) -> Result<()> {
+        let Adam {
+            lr,
+            beta1,
+            beta2,
+            eps,
+        } = step.adam;
+        let t = i32::try_from(step.t).unwrap_or(i32::MAX);
+        let m = ((self.first.as_tensor() * beta1)? + (grad * (1.0 - beta1))?)?;
+        let v = ((self.second.as_tensor() * beta2)? + (grad.sqr()? * (1.0 - beta2))?)?;
+        let v_hat = (&v / (1.0 - beta2.powi(t)))?;
+        let rate = lr / (1.0 - beta1.powi(t));
+        let delta = ((&m / (v_hat.sqrt()? + eps)?)? * rate)?;
         self.param.set(&(self.param.as_tensor() - delta)?)?;
-        self.first.set(&first)?;
-        self.second.set(&second)
+        self.first.set(&m)?;
+        self.second.set(&v)
     }
 }
 
@@ -149,32 +164,24 @@ mod tests {
     use prl_kernels::ops::adam::Adam;
 
     #[test]
-    fn the_composed_step_is_the_fused_one() {
+    fn adam_step_fused_matches_reference() {
         let values: Vec<f64> = (0..12).map(|i| (0.7 * f64::from(i)).sin()).collect();
-        let slot =
+        let param =
             || AdamParam::from_values(values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap();
-        let (fused, composed) = (slot(), slot());
+        let (fused, reference) = (param(), param());
         for t in 1..5 {
-            let grad = Tensor::from_vec(
-                values.iter().map(|x| x * t as f64).collect(),
-                (3, 4),
-                &Device::Cpu,
-            )
-            .unwrap();
-            fused
-                .step(
-                    AdamStep {
-                        adam: Adam::new(0.01),
-                        t,
-                        watch: &FiniteCheck::none(),
-                    },
-                    &grad,
-                )
-                .unwrap();
-            composed.step_reference(Adam::new(0.01), t, &grad).unwrap();
+            let grad: Vec<f64> = values.iter().map(|x| x * t as f64).collect();
+            let grad = Tensor::from_vec(grad, (3, 4), &Device::Cpu).unwrap();
+            let step = AdamStep {
+                adam: Adam::new(0.01),
+                t,
+                check: &FiniteCheck::none(),
+            };
+            fused.step(step, &grad).unwrap();
+            reference.step_reference(step, &grad).unwrap();
         }
-        let flat = |s: &AdamParam| s.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        for (a, b) in flat(&fused).iter().zip(flat(&composed)) {
+        let flat = |p: &AdamParam| p.param.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (a, b) in flat(&fused).iter().zip(flat(&reference)) {
             assert!((a - b).abs() < 1e-14);
         }
     }

@@ -1,114 +1,134 @@
-//! SQN and SAC: double Q-learning over two full networks (Xin et al., SIGIR '20).
+//! SQN and SAC: double Q-learning beside the cross-entropy (Xin et al., "Self-Supervised
+//! Reinforcement Learning for Recommender Systems", SIGIR '20). SAC is self-supervised
+//! actor-critic, not soft actor-critic.
 //!
-//! At each step one network, picked at random, is the main one and learns. Its Q layer chooses the best action of the next
-//! state, the other's says what that action is worth; the temporal difference goes back through the main network together
-//! with the cross-entropy.
+//! Two full networks each have a layer of scores and a layer of action values `Q(s, a)`. At each
+//! training step one of them, drawn at random, is the main network and is updated:
+//!
+//! ```text
+//! a* = argmax_a Q_main(s', a)
+//! y  = r + gamma (1 - done) Q_other(s', a*)          target of Q_main(s, a), held constant
+//! TD = (y - Q_main(s, a))^2 / 2
+//! SQN: L = mean(CE + TD)
+//! SAC: L = mean(Q_main(s, a) CE + TD)                Q held constant; CE + TD during the warm-up
+//! ```
 
 use candle_core::{Result, Tensor};
 use prl_baselines::{DoubleQ, TdLoss};
 use prl_core::Prompts;
 use prl_nn::ForwardCtx;
 
-use crate::head::{Head, HeadOutput};
+use crate::head::{Head, HeadBatch, HeadOutput};
 use crate::network::Network;
 use crate::param::AdamStep;
 use crate::process_group::SingleProcess;
-use crate::timing::{Clock, StepTimes};
 use crate::training_batch::{TrainingBatch, Transitions};
 
-/// The two networks in the roles of one step.
-pub(crate) struct Pair<'a> {
+/// The two networks in their roles at one step.
+pub(crate) struct DoubleNetworks<'a> {
     pub(crate) main: &'a Network,
     pub(crate) other: &'a Network,
 }
 
-/// What the critics say of a batch.
-pub(crate) struct QValues {
-    /// Q_main(s, a) `[B]`.
-    values: Vec<f64>,
-    /// What it should be `[B]`.
-    targets: Vec<f64>,
+/// Hidden vectors `[B, width]` of the next states, of both networks.
+pub(crate) struct NextHidden {
+    main: Tensor,
+    other: Tensor,
 }
 
-impl Pair<'_> {
-    /// Q(s, a), and r + gamma Q_other(s')[argmax Q_main(s')].
-    pub(crate) fn evaluate(
+/// Action values of a batch.
+pub(crate) struct QValues {
+    /// `Q_main(s, a)`, `[B]`.
+    q: Vec<f64>,
+    /// Its target `y`, `[B]`.
+    target: Vec<f64>,
+}
+
+impl DoubleNetworks<'_> {
+    /// Encodes the next states, without a prompt.
+    pub(crate) fn encode_next(
         &self,
-        hidden: &Tensor,
-        examples: &TrainingBatch,
         transitions: &Transitions,
         pass: &ForwardCtx,
-        clock: &mut Clock,
-        times: &mut StepTimes,
-    ) -> crate::Result<QValues> {
+    ) -> crate::Result<NextHidden> {
         let next = &transitions.next;
-        let nothing = Prompts {
+        let no_prompt = Prompts {
             returns: vec![0.0; next.done.len()],
             steps: next.windows.time_steps.clone(),
         };
-        let [main, other] =
-            [self.main, self.other].map(|network| network.hidden(&next.windows, &nothing, pass));
-        let (main, other) = (main?, other?);
-        clock.lap(&mut times.encoder)?;
-        let best = critic(self.main)?.best(&main)??;
-        let worth = critic(self.other)?.scores(&other, &best)?;
-        let values = critic(self.main)?.scores(hidden, &examples.targets)?;
-        let targets = DoubleQ {
-            gamma: transitions.gamma,
-        }
-        .targets(&transitions.rewards, &worth, &next.done)?;
-        Ok(QValues { values, targets })
+        Ok(NextHidden {
+            main: self.main.hidden(&next.windows, &no_prompt, pass)?,
+            other: self.other.hidden(&next.windows, &no_prompt, pass)?,
+        })
     }
 
-    /// Takes both layers' steps, `step` being that of the training.
+    /// `Q_main(s, a)` of the batch's actions, and its targets `y`.
+    pub(crate) fn q_values(
+        &self,
+        hidden: &Tensor,
+        actions: &[u32],
+        transitions: &Transitions,
+        next_hidden: &NextHidden,
+    ) -> crate::Result<QValues> {
+        let (main, other) = (q_head(self.main)?, q_head(self.other)?);
+        let next = &transitions.next;
+        let best = main.best(&next_hidden.main)??;
+        let next_q = other.scores(&next_hidden.other, &best)?;
+        let gamma = transitions.gamma;
+        let target = DoubleQ { gamma }.targets(&transitions.rewards, &next_q, &next.done)?;
+        let q = main.scores(hidden, actions)?;
+        Ok(QValues { q, target })
+    }
+
+    /// Takes the Adam steps of the main network's two output layers, `step` being the training step.
+    ///
+    /// If a loss is not finite, it is returned and the layers after it are not updated.
     pub(crate) fn step(
         &self,
-        by: AdamStep<'_>,
+        adam: AdamStep<'_>,
         step: u64,
-        hidden: &Tensor,
-        examples: &TrainingBatch,
+        (hidden, batch): (&Tensor, &TrainingBatch),
         transitions: &Transitions,
-        critique: &QValues,
+        values: &QValues,
     ) -> crate::Result<HeadOutput> {
-        let QValues { values, targets } = critique;
-        let scaled = |by: &[f64]| -> Vec<f64> {
-            examples.scale.iter().zip(by).map(|(s, x)| s * x).collect()
-        };
-        let scale = match transitions.critic {
-            Some(critic) => scaled(&critic.weights(step - 1, values)),
-            None => examples.scale.clone(),
-        };
-        let TdLoss { losses, gradients } = TdLoss::new(values, targets)?;
-        let td: f64 = scaled(&losses).iter().sum();
-        if !td.is_finite() {
+        let TdLoss { losses, gradients } = TdLoss::new(&values.q, &values.target)?;
+        let td_loss: f64 = weighted(&losses, &batch.loss_weights).iter().sum();
+        if !td_loss.is_finite() {
             return Ok(HeadOutput {
-                cross_entropy: None,
-                beside: td,
-                gradient: hidden.clone(),
+                ce_loss: None,
+                td_loss,
+                hidden_grad: hidden.clone(),
             });
         }
-        let taken = self
-            .main
-            .head
-            .step(by, hidden, &examples.targets, &scale, &SingleProcess)?;
-        if taken.loss.is_some_and(|loss| !loss.is_finite()) {
-            return Ok(HeadOutput {
-                cross_entropy: taken.loss,
-                beside: td,
-                gradient: hidden.clone(),
-            });
+        let loss_weights = match transitions.critic {
+            Some(critic) => weighted(&critic.weights(step - 1, &values.q), &batch.loss_weights),
+            None => batch.loss_weights.clone(),
+        };
+        let head_batch = HeadBatch {
+            hidden,
+            targets: &batch.targets,
+            loss_weights: &loss_weights,
+        };
+        let mut output = self.main.head.step(adam, &head_batch, &SingleProcess)?;
+        output.td_loss = td_loss;
+        if !output.loss().is_finite() {
+            return Ok(output);
         }
-        let gradients = scaled(&gradients);
-        let by_value = critic(self.main)?.step_chosen(by, hidden, &examples.targets, &gradients)?;
-        Ok(HeadOutput {
-            cross_entropy: taken.loss,
-            beside: td,
-            gradient: (taken.hidden + by_value)?,
-        })
+        let q_grad = weighted(&gradients, &batch.loss_weights);
+        let q_head = q_head(self.main)?;
+        let td_grad = q_head.chosen_score_step(adam, hidden, &batch.targets, &q_grad)?;
+        output.hidden_grad = (output.hidden_grad + td_grad)?;
+        Ok(output)
     }
 }
 
-fn critic(network: &Network) -> Result<&Head> {
+/// Each value times its example's weight in the loss.
+fn weighted(values: &[f64], loss_weights: &[f64]) -> Vec<f64> {
+    let pairs = loss_weights.iter().zip(values);
+    pairs.map(|(w, x)| w * x).collect()
+}
+
+fn q_head(network: &Network) -> Result<&Head> {
     let missing = || candle_core::Error::Msg("this network has no Q layer".into());
     network.critic.as_ref().ok_or_else(missing)
 }

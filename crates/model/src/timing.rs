@@ -4,42 +4,61 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
-/// Where the time of training steps went.
+/// Time spent in each part of one or more training steps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepTimes {
-    /// Whether a GPU is waited for at the end of each part: otherwise its time shows where a step waits anyway.
+    /// Whether the device is synchronized after each part. Without it, the time of a GPU's kernels
+    /// is counted in the part that first waits for them.
     pub is_exact: bool,
-    /// Embedding rows, encoder and prompt block, forward.
+    /// Embedding lookup, encoder and prompt block, forward pass.
     pub encoder: Duration,
-    /// The output layers: losses, gradients and their Adam steps.
+    /// Output layers: losses, gradients and their Adam updates.
     pub head: Duration,
-    /// Back through prompt block and encoder.
+    /// Backward pass of the prompt block and the encoder.
     pub backward: Duration,
-    /// Adam on the middle and the embedding.
+    /// Adam updates of the backbone and the item embedding.
     pub adam: Duration,
 }
 
-/// Says how long it is since it was asked last.
-pub(crate) struct Clock {
-    last: Instant,
-    /// What is waited for.
-    device: Option<Device>,
+/// Part of a training step.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    SessionEncoder,
+    Head,
+    Backward,
+    Adam,
 }
 
-impl Clock {
-    /// Begins now; laps wait for the device if there is one.
-    pub(crate) fn start(device: Option<Device>) -> Self {
+/// Timer of one training step.
+pub(crate) struct StepTimer<'a> {
+    times: &'a mut StepTimes,
+    device: &'a Device,
+    last: Instant,
+}
+
+impl<'a> StepTimer<'a> {
+    /// Starts the first part.
+    pub(crate) fn start(times: &'a mut StepTimes, device: &'a Device) -> Self {
         Self {
-            last: Instant::now(),
+            times,
             device,
+            last: Instant::now(),
         }
     }
 
-    pub(crate) fn lap(&mut self, into: &mut Duration) -> candle_core::Result<()> {
-        if let Some(device) = &self.device {
-            device.synchronize()?;
+    /// Adds the time since the previous call to `part`.
+    pub(crate) fn lap(&mut self, part: Part) -> candle_core::Result<()> {
+        if self.times.is_exact {
+            self.device.synchronize()?;
         }
-        *into += std::mem::replace(&mut self.last, Instant::now()).elapsed();
+        let total = match part {
+            Part::SessionEncoder => &mut self.times.encoder,
+            Part::Head => &mut self.times.head,
+            Part::Backward => &mut self.times.backward,
+            Part::Adam => &mut self.times.adam,
+        };
+        *total += self.last.elapsed();
+        self.last = Instant::now();
         Ok(())
     }
 }

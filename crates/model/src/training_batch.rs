@@ -1,33 +1,48 @@
 //! The examples of one training step.
 
+use candle_core::Tensor;
 use prl_baselines::Critic;
 use prl_core::Prompts;
 use prl_dataset::{NextStates, Windows};
 
-/// What a model learns from at a step.
+use crate::head::HeadBatch;
+
+/// Examples of one training step, `B` of them.
 #[derive(Clone, Debug, Default)]
 pub struct TrainingBatch {
     /// The states.
     pub windows: Windows,
-    /// What is said beside them.
+    /// The prompt of each state.
     pub prompts: Prompts,
-    /// The items to predict `[B]`.
+    /// The items to predict, `[B]`.
     pub targets: Vec<u32>,
-    /// The weight of each example's cross-entropy in the loss `[B]`, the mean's 1 / B included.
-    pub scale: Vec<f64>,
-    /// What the actions brought, for SQN and SAC.
+    /// The weight of each example's cross-entropy in the loss, `[B]`: the factor 1 / B of the mean is
+    /// included.
+    pub loss_weights: Vec<f64>,
+    /// Rewards and next states, for SQN and SAC.
     pub transitions: Option<Transitions>,
 }
 
-/// The other half of a batch of transitions.
+impl TrainingBatch {
+    /// The part that the output layer needs, with the states' hidden vectors `[B, width]`.
+    pub(crate) fn head_batch<'a>(&'a self, hidden: &'a Tensor) -> HeadBatch<'a> {
+        HeadBatch {
+            hidden,
+            targets: &self.targets,
+            loss_weights: &self.loss_weights,
+        }
+    }
+}
+
+/// Rewards and next states of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Transitions {
-    /// The reward of each action `[B]`.
+    /// The reward of each action, `[B]`.
     pub rewards: Vec<f64>,
-    /// The states after them.
+    /// The next states.
     pub next: NextStates,
     /// Discount of the Q-value of the next state.
     pub gamma: f64,
-    /// SAC's critic, which weighs the cross-entropy; SQN has none.
+    /// Weights of the cross-entropy by the Q-value for SAC; `None` for SQN.
     pub critic: Option<Critic>,
 }

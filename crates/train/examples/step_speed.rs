@@ -279,7 +279,7 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
         windows,
         prompts,
         targets,
-        scale: vec![1.0 / BATCH as f64; BATCH],
+        loss_weights: vec![1.0 / BATCH as f64; BATCH],
         transitions,
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Batches<'a> {
             .map(prompt)
             .collect();
         let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / drawn.len() as f64;
-        let scale = rewards.iter().zip(&returns).map(weight).collect();
+        let loss_weights = rewards.iter().zip(&returns).map(weight).collect();
         let critic = (config.method == Method::Sac).then_some(Critic {
             warm_up: config.warm_up.unwrap_or(0),
         });
@@ -89,7 +89,7 @@ impl<'a> Batches<'a> {
             windows: batch.windows,
             prompts,
             targets: batch.targets,
-            scale,
+            loss_weights,
             transitions,
         }
     }

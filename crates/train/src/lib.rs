@@ -5,7 +5,9 @@
 
 mod batches;
 mod network_schedule;
+mod observer;
 mod trainer;
 
 pub use batches::Batches;
-pub use trainer::{Evaluation, Observer, Outcome, train, train_over};
+pub use observer::{Evaluation, Observer, Outcome};
+pub use trainer::Trainer;

@@ -1,4 +1,5 @@
-//! A training from a dataset to a finished run: what is refused, begun, gone on with and validated.
+//! One training from a dataset to a finished run: checks, creation or resumption of the run directory,
+//! and the fit of a baseline.
 
 mod training_loop;
 
@@ -14,141 +15,168 @@ use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
 use prl_model::{ProcessGroup, SingleProcess, check_bf16_head};
 use prl_runs::{
-    Config, Error, Method, Progress, Recommender, Result, Run, RunManifest, cases_unless,
-    fit_baseline,
+    Config, Error, Method, Progress, Recommender, Result, Run, cases_unless, fit_baseline,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::batches::Batches;
-use training_loop::Trainer;
+use crate::observer::{Evaluation, Observer, Outcome};
+use training_loop::TrainingLoop;
 
-/// One line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Steps taken.
-    pub step: u64,
-    /// The same, in passes over the training rows.
-    pub epoch: f64,
-    /// Mean training loss since the last validation; absent for a baseline.
-    pub loss: Option<f64>,
-    /// Seconds trained so far.
-    pub seconds: f64,
-    /// Scores on the validation split.
-    pub val: Scores,
-}
-
-/// Hears of progress.
-pub trait Observer {
-    /// A step was taken.
-    fn step(&mut self, _step: u64, _total: u64, _loss: f64) {}
-    /// A validation was made.
-    fn evaluated(&mut self, _evaluation: &Evaluation, _is_best: bool) {}
-}
-
-/// How training ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// To the end.
-    Finished(Box<RunManifest>),
-    /// Asked to stop after this step; a checkpoint was left, but by a baseline, which has no steps and begins again.
-    Interrupted(u64),
-}
-
-/// Trains a run in `dir`; with `resume`, from its checkpoint if there is one. Setting `stop` ends it after the current step, or
-/// the current batch of a validation, which is made when the run goes on.
+/// One training, from a prepared dataset to a finished run directory.
 ///
-/// # Errors
-/// If the configuration, the dataset or the directory is not fit, another process works there, or training diverges.
-pub fn train(
-    config: &Config,
-    dir: &Path,
-    device: &Device,
+/// ```no_run
+/// use prl_runs::Config;
+/// use prl_train::{Outcome, Trainer};
+/// # struct Quiet;
+/// # impl prl_train::Observer for Quiet {}
+///
+/// # fn main() -> prl_runs::Result<()> {
+/// let config = Config {
+///     data: "datasets/prepared/rr".into(),
+///     ..Config::default()
+/// };
+/// let trainer = Trainer::new(&config, "runs/prl".as_ref()).resume(true);
+/// if let Outcome::Finished(manifest) = trainer.run(&mut Quiet)? {
+///     println!("best validation at step {}", manifest.best_step);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<'a> {
+    config: &'a Config,
+    dir: &'a Path,
+    device: Device,
     resume: bool,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
-) -> Result<Outcome> {
-    let group: Arc<dyn ProcessGroup> = Arc::new(SingleProcess);
-    train_over(&group, config, dir, device, resume, stop, observer)
+    group: Arc<dyn ProcessGroup>,
+    stop: Option<&'a AtomicBool>,
 }
 
-/// The same on several ranks, each of which calls this with the same settings, and sees the same dataset and the same `dir`.
-/// The first rank alone holds, writes and validates the run.
-///
-/// # Errors
-/// As [`train`]; what one rank meets outside a step, each of them returns. A batch that does not fall into equal shares is
-/// [`Error::Config`].
-pub fn train_over(
-    group: &Arc<dyn ProcessGroup>,
-    config: &Config,
-    dir: &Path,
-    device: &Device,
-    resume: bool,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
-) -> Result<Outcome> {
-    check(&**group, config, device)?;
-    group.check(config.method.is_double(), device)?;
-    let data = group.broadcast_result(Dataset::open(&config.data).map_err(Error::from))?;
-    let held = group
-        .is_first()
-        .then(|| hold(config, dir, &data, resume))
-        .transpose();
-    // The others look when all of it is there.
-    let held = group.broadcast_result(held)?;
-    let (_lock, run) = match held {
-        Some((lock, run)) => (Some(lock), Ok(run)),
-        None => (None, open(config, dir, &data, true)),
-    };
-    let run = group.broadcast_result(run)?;
-    if let Some(manifest) = run.manifest()? {
-        return Ok(Outcome::Finished(Box::new(manifest)));
+impl<'a> Trainer<'a> {
+    /// A training of `config` in the directory `dir`, which must not contain a run: on the CPU, in
+    /// one process.
+    pub fn new(config: &'a Config, dir: &'a Path) -> Self {
+        Self {
+            config,
+            dir,
+            device: Device::Cpu,
+            resume: false,
+            group: Arc::new(SingleProcess),
+            stop: None,
+        }
     }
+
+    /// Sets the device of the model.
+    pub fn device(mut self, device: &Device) -> Self {
+        self.device = device.clone();
+        self
+    }
+
+    /// Sets whether an unfinished run in the directory is continued from its checkpoint.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Trains in several processes, each of which runs the same training on the same dataset and
+    /// directory. The first process alone locks, writes and validates the run.
+    pub fn process_group(mut self, group: &Arc<dyn ProcessGroup>) -> Self {
+        self.group = Arc::clone(group);
+        self
+    }
+
+    /// Interrupts the training when `stop` becomes true: after the current step, or after the
+    /// current batch of a validation, which is repeated when the run is resumed.
+    pub fn stop_flag(mut self, stop: &'a AtomicBool) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Trains to the end, or until the stop flag is set.
+    ///
+    /// # Errors
+    /// Invalid settings, an unreadable dataset, a directory that contains another run or is locked,
+    /// and divergence. An error outside a step is returned by every process of the group.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let Self {
+            config, ref group, ..
+        } = self;
+        self.check()?;
+        let data = group.broadcast_result(Dataset::open(&config.data).map_err(Error::from))?;
+        // The first process creates the directory; the others open it once it is complete.
+        let first = match group.is_first() {
+            true => Some(lock_and_open(config, self.dir, &data, self.resume)),
+            false => None,
+        };
+        let first = group.broadcast_result(first.transpose())?;
+        let (_lock, run) = match first {
+            Some((lock, run)) => (Some(lock), Ok(run)),
+            None => (None, open(config, self.dir, &data, true)),
+        };
+        let run = group.broadcast_result(run)?;
+        if let Some(manifest) = run.manifest()? {
+            return Ok(Outcome::Finished(Box::new(manifest)));
+        }
+        check_splits(&data, config)?;
+        let never = AtomicBool::new(false);
+        let stop = self.stop.unwrap_or(&never);
+        if !config.method.is_neural() {
+            return fit(&run, &data, &self.device, stop, observer);
+        }
+        let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
+        let training = TrainingLoop::new(&run, &data, &batches, &self.device, group);
+        group
+            .broadcast_result(training)?
+            .run(&batches, stop, observer)
+    }
+
+    /// Fails if the device or the process group cannot run these settings.
+    fn check(&self) -> Result<()> {
+        let (config, size) = (self.config, self.group.size());
+        config.check()?;
+        check_bf16_head(config.bf16_head, &self.device)?;
+        if size > 1 && !config.method.is_neural() {
+            return Err(Error::Config(format!(
+                "{} has no training to share; leave --mpi out",
+                config.method.name()
+            )));
+        }
+        if !config.batch_size.is_multiple_of(size) {
+            let batch = config.batch_size;
+            return Err(Error::Config(format!(
+                "batch_size {batch} does not fall into {size} equal shares, one a rank"
+            )));
+        }
+        Ok(self.group.check(config.method.is_double(), &self.device)?)
+    }
+}
+
+/// Fails if the training or the validation split has no examples.
+fn check_splits(data: &Dataset, config: &Config) -> Result<()> {
     for split in [Split::Train, Split::Val] {
-        if SplitExamples::new(&data, split, config.skip_first).is_empty() {
+        if SplitExamples::new(data, split, config.skip_first).is_empty() {
             return Err(Error::EmptySplit {
                 path: data.dir().to_owned(),
                 split: split.name(),
             });
         }
     }
-    if config.method.is_neural() {
-        let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
-        let trainer = group.broadcast_result(Trainer::new(&run, &data, &batches, device, group))?;
-        trainer.run(&batches, stop, observer)
-    } else {
-        fit(&run, &data, device, stop, observer)
-    }
-}
-
-/// Refuses what the device cannot do, and what several ranks cannot share.
-fn check(group: &dyn ProcessGroup, config: &Config, device: &Device) -> Result<()> {
-    config.check()?;
-    check_bf16_head(config.bf16_head, device)?;
-    let size = group.size();
-    if size > 1 && !config.method.is_neural() {
-        return Err(Error::Config(format!(
-            "{} has no training to share; leave --mpi out",
-            config.method.name()
-        )));
-    }
-    if !config.batch_size.is_multiple_of(size) {
-        let batch = config.batch_size;
-        return Err(Error::Config(format!(
-            "batch_size {batch} does not fall into {size} equal shares, one a rank"
-        )));
-    }
     Ok(())
 }
 
-/// Takes hold of the directory, puts it right and opens or begins the run there.
-fn hold(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<(DirLock, Run)> {
+/// Locks the directory, removes what a killed process left there, and opens or creates the run.
+fn lock_and_open(
+    config: &Config,
+    dir: &Path,
+    data: &Dataset,
+    resume: bool,
+) -> Result<(DirLock, Run)> {
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let lock = DirLock::acquire(dir)?;
     Run::recover_run_dir(dir)?;
     Ok((lock, open(config, dir, data, resume)?))
 }
 
-/// The run to train: a new one, or the one to go on with.
+/// Creates the run, or with `resume` opens the existing one.
 fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run> {
     let config = resolve(config, data);
     if !(resume && dir.join("config.toml").exists()) {
@@ -175,7 +203,7 @@ fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run
     Ok(run)
 }
 
-/// The settings with what depends on the dataset filled in.
+/// The settings with the defaults that depend on the dataset filled in.
 fn resolve(config: &Config, data: &Dataset) -> Config {
     let mut config = config.clone();
     let log = data.manifest().input.source.kind.as_str();
@@ -189,7 +217,7 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
     config
 }
 
-/// A baseline has nothing to train but what it remembers.
+/// Fits a baseline, validates it and finishes the run.
 fn fit(
     run: &Run,
     data: &Dataset,
@@ -226,7 +254,7 @@ fn fit(
     )))
 }
 
-/// The scores on the validation split; nothing if it was asked to stop before it had them.
+/// Scores on the validation split; `None` if the stop flag was set meanwhile.
 fn validate(
     stop: &AtomicBool,
     run: &Run,

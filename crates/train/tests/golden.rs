@@ -114,7 +114,7 @@ fn batch() -> TrainingBatch {
         windows,
         prompts,
         targets: vec![2, 6, 0, 4],
-        scale: vec![0.25; 4],
+        loss_weights: vec![0.25; 4],
         transitions: None,
     }
 }
@@ -188,7 +188,7 @@ fn gru_under_prl_agrees_with_pytorch() {
         ..PromptBlockConfig::default()
     };
     let examples = TrainingBatch {
-        scale: REWARDS.map(|r| r / 4.0).into(),
+        loss_weights: REWARDS.map(|r| r / 4.0).into(),
         ..batch()
     };
     let losses = [2.4655759, 2.3436194, 2.2247992, 2.1113385];

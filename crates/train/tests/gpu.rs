@@ -205,7 +205,7 @@ fn what_is_no_number_stops_it() {
             windows,
             prompts,
             targets: vec![3; 6],
-            scale: vec![scale; 6],
+            loss_weights: vec![scale; 6],
             transitions: None,
         };
         model(&gpu()).step(

@@ -155,7 +155,7 @@ fn a_gradient_that_is_none_stops_before_it_is_taken() {
         windows: windows(),
         prompts: prompts(),
         targets: vec![3; 6],
-        scale,
+        loss_weights: scale,
         transitions: None,
     };
     let turn = MainNetwork::single(7);

@@ -1,60 +1,64 @@
-//! The output layer on a GPU.
+//! Fused output layer on an NVIDIA GPU, f32.
 
 use candle_core::{Result, Tensor, bail};
 use prl_kernels::ops::embedding::cuda::add_by_row;
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 use prl_kernels::ops::softmax_head::cuda::CudaOutputLayer;
 
-use super::{Head, HeadStep};
+use super::{Head, HeadBatch, HeadOutput};
 use crate::param::AdamStep;
 
-impl Head {
-    pub(super) fn layer(&self) -> CudaOutputLayer<'_> {
-        CudaOutputLayer {
-            weight: self.weight.param.as_tensor(),
-            bias: self.bias.param.as_tensor(),
-        }
+fn layer(head: &Head) -> CudaOutputLayer<'_> {
+    CudaOutputLayer {
+        weight: head.weight.param.as_tensor(),
+        bias: head.bias.param.as_tensor(),
     }
+}
 
-    pub(super) fn step_cuda(
-        &self,
-        by: AdamStep<'_>,
-        hidden: &Tensor,
-        targets: &[u32],
-        scale: &[f64],
-    ) -> Result<HeadStep> {
-        let hidden = hidden.contiguous()?;
-        let Some(watch) = &by.watch.on_gpu else {
-            bail!("a step on a GPU is watched")
-        };
-        let losses = self.layer().losses(&hidden, targets, scale, watch)?;
-        let [weight, bias] = [&self.weight, &self.bias]
-            .map(|slot| [slot.first.as_tensor(), slot.second.as_tensor()]);
-        let hidden = self
-            .layer()
-            .step(by.step(), weight, bias, &hidden, losses, watch)?;
-        Ok(HeadStep { loss: None, hidden })
-    }
+/// See [`Head::step`]. The loss stays on the GPU, in the step's finite check.
+pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Result<HeadOutput> {
+    let hidden = batch.hidden.contiguous()?;
+    let Some(check) = &adam.check.on_gpu else {
+        bail!("a training step on a GPU needs a finite check")
+    };
+    let losses = layer(head).losses(&hidden, batch.targets, batch.loss_weights, check)?;
+    let [weight, bias] =
+        [&head.weight, &head.bias].map(|param| [param.first.as_tensor(), param.second.as_tensor()]);
+    let hidden_grad = layer(head).step(adam.step(), weight, bias, &hidden, losses, check)?;
+    Ok(HeadOutput {
+        ce_loss: None,
+        td_loss: 0.0,
+        hidden_grad,
+    })
+}
 
-    pub(super) fn step_chosen_cuda(
-        &self,
-        by: AdamStep<'_>,
-        hidden: &Tensor,
-        items: &[u32],
-        grads: &[f64],
-    ) -> Result<Tensor> {
-        let (n, device) = (self.bias.param.elem_count(), hidden.device());
-        let weights: Vec<f32> = grads.iter().map(|&grad| grad as f32).collect();
-        let chosen = self
-            .weight
-            .param
-            .index_select(&Tensor::from_slice(items, items.len(), device)?, 0)?;
-        let by_value = Tensor::from_slice(&weights, (weights.len(), 1), device)?;
-        self.weight.step(
-            by,
-            &add_by_row(n, items, Some(&weights), &hidden.contiguous()?)?,
-        )?;
-        self.bias
-            .step(by, &add_by_row(n, items, None, &by_value)?.reshape(n)?)?;
-        chosen.broadcast_mul(&by_value)
-    }
+/// See [`Head::chosen_score_step`].
+pub(super) fn chosen_score_step(
+    head: &Head,
+    adam: AdamStep<'_>,
+    hidden: &Tensor,
+    items: &[u32],
+    grads: &[f64],
+) -> Result<Tensor> {
+    let (n, device) = (head.bias.param.elem_count(), hidden.device());
+    let grads: Vec<f32> = grads.iter().map(|&grad| grad as f32).collect();
+    let ids = Tensor::from_slice(items, items.len(), device)?;
+    // dL/dh_b = g_b W[i_b], before W is updated.
+    let chosen = head.weight.param.index_select(&ids, 0)?;
+    let column = Tensor::from_slice(&grads, (grads.len(), 1), device)?;
+    let weight_grad = add_by_row(n, items, Some(&grads), &hidden.contiguous()?)?;
+    head.weight.step(adam, &weight_grad)?;
+    let bias_grad = add_by_row(n, items, None, &column)?.reshape(n)?;
+    head.bias.step(adam, &bias_grad)?;
+    chosen.broadcast_mul(&column)
+}
+
+/// See [`Head::rank`].
+pub(super) fn rank(
+    head: &Head,
+    hidden: &Tensor,
+    targets: Option<&[u32]>,
+    k: usize,
+) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
+    prl_kernels::ops::rank::cuda::rank(layer(head), &hidden.contiguous()?, targets, k)
 }

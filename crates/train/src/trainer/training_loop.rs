@@ -12,12 +12,13 @@ use prl_kernels::ops::adam::Adam;
 use prl_model::{Model, ProcessGroup, StepTimes, TrainingBatch};
 use prl_runs::{Error, Progress, Recommender, Result, Run, RunManifest};
 
-use super::{Evaluation, Observer, Outcome, json_line, validate};
+use super::{json_line, validate};
 use crate::batches::{Batches, ahead};
 use crate::network_schedule::NetworkSchedule;
+use crate::observer::{Evaluation, Observer, Outcome};
 
 /// A model in training.
-pub(super) struct Trainer<'a> {
+pub(super) struct TrainingLoop<'a> {
     run: &'a Run,
     data: &'a Dataset,
     per_epoch: u64,
@@ -30,7 +31,7 @@ pub(super) struct Trainer<'a> {
     group: &'a Arc<dyn ProcessGroup>,
 }
 
-impl<'a> Trainer<'a> {
+impl<'a> TrainingLoop<'a> {
     /// Where the run's checkpoint is, or at its beginning.
     pub(super) fn new(
         run: &'a Run,

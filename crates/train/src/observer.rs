@@ -1,0 +1,38 @@
+//! Progress of a training as its caller sees it.
+
+use prl_eval::Scores;
+use prl_runs::RunManifest;
+use serde::{Deserialize, Serialize};
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Steps taken.
+    pub step: u64,
+    /// The same, in passes over the training rows.
+    pub epoch: f64,
+    /// Mean training loss since the last validation; absent for a baseline.
+    pub loss: Option<f64>,
+    /// Seconds trained so far.
+    pub seconds: f64,
+    /// Scores on the validation split.
+    pub val: Scores,
+}
+
+/// Callbacks of a training's progress.
+pub trait Observer {
+    /// Called after each training step.
+    fn step(&mut self, _step: u64, _total: u64, _loss: f64) {}
+    /// Called after each validation.
+    fn evaluated(&mut self, _evaluation: &Evaluation, _is_best: bool) {}
+}
+
+/// End of a training.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The run is complete.
+    Finished(Box<RunManifest>),
+    /// The stop flag was set; the training resumes after this step. A baseline has no steps and
+    /// starts again.
+    Interrupted(u64),
+}
