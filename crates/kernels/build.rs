@@ -1,5 +1,5 @@
-//! Compiles the GPU's kernels to PTX, which the driver makes code of where it runs. Needs `nvcc`; without the feature `cuda`
-//! there is nothing to do.
+//! Compiles the GPU's kernels to PTX, which the driver makes code of where it runs. Needs `nvcc`;
+//! without the feature `cuda` there is nothing to do.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

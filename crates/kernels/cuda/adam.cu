@@ -1,9 +1,10 @@
-// Adam, dense and in one pass; and whether numbers are finite. Both go over several tensors in one launch.
+// Adam, dense and in one pass; and whether numbers are finite. Both go over several tensors in one
+// launch.
 #include "adam.cuh"
 #include "block.cuh"
 
-// Of the tensors that the grid's blocks are dealt to, the one of this block: its first block is the last that is not after it.
-// All threads look at once.
+// Of the tensors that the grid's blocks are dealt to, the one of this block: its first block is the
+// last that is not after it. All threads look at once.
 template <class Tensor> __device__ inline Tensor dealt(const Tensor *tensors, unsigned n) {
     __shared__ unsigned own;
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
@@ -19,7 +20,8 @@ struct Slot {
     const float *grad;
 };
 
-// A block 1024 elements of a tensor, 256 threads. Nothing is done if there is a word `strange` and it is not zero.
+// A block 1024 elements of a tensor, 256 threads. Nothing is done if there is a word `strange` and
+// it is not zero.
 extern "C" __global__ void adam(
     const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps, const unsigned *strange
 ) {
@@ -42,7 +44,8 @@ struct Numbers {
     const float *numbers;
 };
 
-// A block 1024 elements of a tensor, 256 threads: `found` becomes 1 if one of all is NaN or infinite.
+// A block 1024 elements of a tensor, 256 threads: `found` becomes 1 if one of all is NaN or
+// infinite.
 extern "C" __global__ void find_non_finite(const Numbers *tensors, unsigned n, unsigned *found) {
     const Numbers tensor = dealt(tensors, n);
     const size_t start = (blockIdx.x - tensor.block) * 1024 + threadIdx.x;

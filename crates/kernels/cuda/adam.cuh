@@ -7,8 +7,8 @@ struct Factors {
     float beta1, beta2, rate, root, eps;
 };
 
-// What a parameter becomes under a gradient; its moments change in place. The root and the quotient are within a few units in
-// the last place, without the branches that correct rounding takes.
+// What a parameter becomes under a gradient; its moments change in place. The root and the quotient
+// are within a few units in the last place, without the branches that correct rounding takes.
 __device__ inline float adam_step(float param, float g, float &first, float &second, Factors by) {
     first = by.beta1 * first + (1.0f - by.beta1) * g;
     second = by.beta2 * second + (1.0f - by.beta2) * g * g;

@@ -1,5 +1,5 @@
-// Attention of one head inside windows. A block a window; `windows` holds for each: its first query and their number, its
-// first key and their number, its first weight.
+// Attention of one head inside windows. A block a window; `windows` holds for each: its first query
+// and their number, its first key and their number, its first weight.
 #include "block.cuh"
 
 struct Window {
@@ -47,7 +47,8 @@ __device__ inline unsigned softmax(
     return seen;
 }
 
-// `factors` multiply the weights, if there are any. Shared: a float for each key of the longest window.
+// `factors` multiply the weights, if there are any. Shared: a float for each key of the longest
+// window.
 extern "C" __global__ void attention(
     float *__restrict__ y, const float *__restrict__ q, const float *__restrict__ k, const float *__restrict__ v,
     const float *__restrict__ factors, const Window *__restrict__ windows, unsigned width, unsigned causal
@@ -70,7 +71,7 @@ extern "C" __global__ void attention(
     }
 }
 
-// The way back. Shared: two floats for each key of the longest window.
+// The backward pass. Shared: two floats for each key of the longest window.
 extern "C" __global__ void attention_backward(
     float *__restrict__ dq, float *__restrict__ dk, float *__restrict__ dv, const float *__restrict__ q,
     const float *__restrict__ k, const float *__restrict__ v, const float *__restrict__ factors,
@@ -93,7 +94,8 @@ extern "C" __global__ void attention_backward(
             dscores[j] = weights[j] * (dweight - along) * root;
         }
         __syncthreads();
-        // A thread keeps to its columns, so that nothing is added to from two sides; the first query begins the sums.
+        // A thread keeps to its columns, so that nothing is added to from two sides; the first
+        // query begins the sums.
         for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
             const float own = q[query + c], given = grad[query + c];
             float sum = 0.0f;

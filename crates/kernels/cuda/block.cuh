@@ -1,8 +1,9 @@
-// What the kernels share: a sigmoid; sums and maxima over a block, in an order that does not change from run to run.
+// What the kernels share: a sigmoid; sums and maxima over a block, in an order that does not change
+// from run to run.
 #pragma once
 
-// Memory of the block that the launch gives the size of, and a barrier of its own number for some warps of a block, so many
-// threads. A CPU that stands in for a GPU has its own.
+// Memory of the block that the launch gives the size of, and a barrier of its own number for some
+// warps of a block, so many threads. A CPU that stands in for a GPU has its own.
 #ifndef SHARED
 #define SHARED(name) extern __shared__ __align__(16) float name[]
 __device__ inline void meet(unsigned barrier, unsigned threads) {
@@ -14,7 +15,8 @@ __device__ inline float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
-// The sum of a number of each thread, told to all of them. blockDim.x is a power of two, `cells` has that many.
+// The sum of a number of each thread, told to all of them. blockDim.x is a power of two, `cells`
+// has that many.
 __device__ inline float block_sum(float x, float *cells) {
     cells[threadIdx.x] = x;
     __syncthreads();

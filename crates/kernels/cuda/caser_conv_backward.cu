@@ -1,9 +1,9 @@
-// The way back through Caser's filters.
+// The backward pass through Caser's filters.
 #include "caser_conv.cuh"
 
-// A block a window, 256 threads: the gradient of x, that of y gated by the ReLU, and the window's part of the gradient of the
-// vertical filter and of its bias [B, length + 1]. Four threads share a column, each with a quarter of the filters, and hold
-// its sums at so many positions at a time.
+// A block a window, 256 threads: the gradient of x, that of y gated by the ReLU, and the window's
+// part of the gradient of the vertical filter and of its bias [B, length + 1]. Four threads share a
+// column, each with a quarter of the filters, and hold its sums at so many positions at a time.
 extern "C" __global__ void caser_conv_backward(
     float *dx, float *gated, float *dvertical, const float *y, const float *grad, const unsigned *best, const float *x,
     const float *horizontal, const float *vertical, const Height *heights, const unsigned *lengths, unsigned length,
@@ -71,8 +71,9 @@ extern "C" __global__ void caser_conv_backward(
     }
 }
 
-// The gradient of the horizontal filters and their biases, from that of y, gated. A block is 32 columns of a filter's tap
-// times 16 threads that share the windows: blockIdx.x counts filters, blockIdx.y the taps of all heights.
+// The gradient of the horizontal filters and their biases, from that of y, gated. A block is 32
+// columns of a filter's tap times 16 threads that share the windows: blockIdx.x counts filters,
+// blockIdx.y the taps of all heights.
 extern "C" __global__ void __launch_bounds__(512, 3) caser_conv_filter_grad(
     float *dhorizontal, const float *gated, const unsigned *best, const float *x, const Height *heights,
     const unsigned *lengths, unsigned batch, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters

@@ -1,7 +1,8 @@
 // Factors of dropout.
 #include "dropout.cuh"
 
-// out [n] = x times the factors, or the factors if there is no x. A block of threads has the elements of 2048 draws.
+// out [n] = x times the factors, or the factors if there is no x. A block of threads has the
+// elements of 2048 draws.
 extern "C" __global__ void dropout(float *__restrict__ out, const float *__restrict__ x, unsigned n, MASK_PARAMETERS) {
     __shared__ unsigned kept[64];
     const Mask mask = MASK_GIVEN;

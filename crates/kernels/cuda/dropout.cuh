@@ -19,7 +19,8 @@ struct Stream {
     unsigned key[8], low, high;
 };
 
-// Of the 32 draws of 16 bits in the stream's block of this number, a bit for each that is not below `bar`.
+// Of the 32 draws of 16 bits in the stream's block of this number, a bit for each that is not below
+// `bar`.
 __device__ inline unsigned kept_of_32(unsigned long long block, const Stream &stream, unsigned bar) {
     const unsigned *key = stream.key;
     const unsigned begun[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u, key[0], key[1], key[2], key[3], key[4], key[5],
@@ -47,15 +48,16 @@ __device__ inline unsigned kept_of_32(unsigned long long block, const Stream &st
     return bits;
 }
 
-// The factors of some elements: zero where a draw of 16 bits is below `bar`, else `keep`. The draws of the first element follow
-// `before` others.
+// The factors of some elements: zero where a draw of 16 bits is below `bar`, else `keep`. The draws
+// of the first element follow `before` others.
 struct Mask {
     Stream stream;
     unsigned before, bar;
     float keep;
 
-    // Calls `f` with each element of a block of threads below n and its factor. The block is 256 threads and 2048 draws: 64
-    // threads draw 32 each, for which `kept` has room, and all have eight elements.
+    // Calls `f` with each element of a block of threads below n and its factor. The block is 256
+    // threads and 2048 draws: 64 threads draw 32 each, for which `kept` has room, and all have
+    // eight elements.
     template <class F> __device__ void each(size_t n, unsigned (&kept)[64], F f) const {
         const unsigned long long first = before / 32 + blockIdx.x * 64ull;
         if (threadIdx.x < 64) kept[threadIdx.x] = kept_of_32(first + threadIdx.x, stream, bar);

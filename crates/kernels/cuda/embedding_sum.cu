@@ -3,9 +3,10 @@
 
 constexpr unsigned NONE = 0xffffffff;
 
-// The table that a part of the result's n rows are, and what the kernels are told of it: of each row of the result the table's
-// row, or NONE, then the bits of its weight; then of each of the table's `height` rows the first of the rows that it is part
-// of, and the end; and then these. Without words, each row is that of the same number. A part without a table is none.
+// The table that a part of the result's n rows are, and what the kernels are told of it: of each
+// row of the result the table's row, or NONE, then the bits of its weight; then of each of the
+// table's `height` rows the first of the rows that it is part of, and the end; and then these.
+// Without words, each row is that of the same number. A part without a table is none.
 struct Part {
     const float *table;
     const unsigned *words;
@@ -18,7 +19,8 @@ struct Part {
     }
 };
 
-// The sum of up to three parts, times the factors of a mask. A block of threads has the elements of 2048 draws.
+// The sum of up to three parts, times the factors of a mask. A block of threads has the elements of
+// 2048 draws.
 extern "C" __global__ void embedding_sum(
     float *__restrict__ out, const float *table_a, const unsigned *words_a, const float *table_b, const unsigned *words_b,
     const float *table_c, const unsigned *words_c, unsigned n, unsigned width, MASK_PARAMETERS
@@ -32,8 +34,9 @@ extern "C" __global__ void embedding_sum(
     });
 }
 
-// The gradients of the tables of up to three parts that have words, from that of the sum: blockIdx.x counts their rows. A block
-// is 32 columns of a row times 8 threads that share what it is part of: the one row of a return's is part of many.
+// The gradients of the tables of up to three parts that have words, from that of the sum:
+// blockIdx.x counts their rows. A block is 32 columns of a row times 8 threads that share what it
+// is part of: the one row of a return's is part of many.
 extern "C" __global__ void embedding_sum_backward(
     const float *__restrict__ grad, float *out_a, const unsigned *words_a, unsigned height_a, float *out_b,
     const unsigned *words_b, unsigned height_b, float *out_c, const unsigned *words_c, unsigned height_c, unsigned n,

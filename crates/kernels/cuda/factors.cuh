@@ -1,9 +1,10 @@
-// What both sides of a product share, whose rows may be those that a convolution's taps meet: where taps look, and how numbers
-// of a matrix's edge are read.
+// What both sides of a product share, whose rows may be those that a convolution's taps meet: where
+// taps look, and how numbers of a matrix's edge are read.
 #pragma once
 
-// Rows of some windows, made of those of the same windows that are given: every so many-th, from the last of a window, as many
-// as there are. Of both the tables hold the first row of each window, the end, and then the window of each row.
+// Rows of some windows, made of those of the same windows that are given: every so many-th, from
+// the last of a window, as many as there are. Of both the tables hold the first row of each window,
+// the end, and then the window of each row.
 struct Kept {
     const unsigned *given, *made;
     unsigned windows, every;

@@ -1,17 +1,19 @@
-// A product with rows of x, or with those that a convolution's taps meet, whose factors are read where they lie. A block makes a
-// tile of it, whole rows of the tile at the end.
+// A product with rows of x, or with those that a convolution's taps meet, whose factors are read
+// where they lie. A block makes a tile of it, whole rows of the tile at the end.
 #pragma once
 
 #include "factors.cuh"
 #include "layer_norm.cuh"
 
-// A block makes ROWS rows of COLUMNS numbers. PARTS groups of threads share the columns of x, 4 x 4 sums a thread.
+// A block makes ROWS rows of COLUMNS numbers. PARTS groups of threads share the columns of x, 4 x 4
+// sums a thread.
 constexpr unsigned ROWS = 16, COLUMNS = 64, PARTS = 4, THREADS = ROWS * COLUMNS / 16 * PARTS;
 static_assert(THREADS == ROWS * LANES, "a row has its lanes");
 
-// x [n, inputs], whose rows lie `stride` apart, and of each tap the weights [inputs, outputs], or transposed. Unless `gates` is
-// null, x counts where what lies there as x does is above zero. The n rows are those that taps make of x, or, ahead, x are rows
-// that taps made; one tap alone meets its own row.
+// x [n, inputs], whose rows lie `stride` apart, and of each tap the weights [inputs, outputs], or
+// transposed. Unless `gates` is null, x counts where what lies there as x does is above zero. The n
+// rows are those that taps make of x, or, ahead, x are rows that taps made; one tap alone meets its
+// own row.
 struct Factors {
     const float *x, *gates, *weights;
     Kept rows;
@@ -31,8 +33,8 @@ struct Factors {
     }
 };
 
-// A row of a block's tile: each thread has every LANES-th number of a row, and may write over it. A row that is not there has
-// width zero.
+// A row of a block's tile: each thread has every LANES-th number of a row, and may write over it. A
+// row that is not there has width zero.
 struct Made {
     float *values;
     unsigned row, width;
@@ -44,7 +46,8 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
     // Of the float4s of each factor, those that a thread brings.
     static constexpr unsigned OF_X = (ROWS * FACTORS / 4 + THREADS - 1) / THREADS, OF_WEIGHTS = FACTORS * COLUMNS / 4 / THREADS;
 
-    // The factors, and then the parts of the sums. Four numbers behind each row keep the banks of neighbours apart.
+    // The factors, and then the parts of the sums. Four numbers behind each row keep the banks of
+    // neighbours apart.
     union alignas(sizeof(float4)) Shared {
         struct {
             float x[ROWS][FACTORS + 4], weights[FACTORS][COLUMNS + 4];
@@ -52,8 +55,8 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         float parts[PARTS][ROWS][COLUMNS];
     };
 
-    // The j-th four weights that a thread brings: tap, column of x, column of the result. Ahead, where they are transposed, a
-    // warp takes two of 16 rows each.
+    // The j-th four weights that a thread brings: tap, column of x, column of the result. Ahead,
+    // where they are transposed, a warp takes two of 16 rows each.
     template <bool AHEAD> __device__ static uint3 place_of_weights(unsigned j) {
         const unsigned i = threadIdx.x + j * THREADS, inside = i % (DEPTH * COLUMNS / 4), tap = i / (DEPTH * COLUMNS / 4);
         if (AHEAD) return make_uint3(tap, (inside / 16 % 2 + inside / 128 * 2) * 4, inside % 16 + inside / 32 % 4 * 16);
@@ -134,8 +137,8 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         }
     }
 
-    // A tile, which counts rows in ROWS and columns in COLUMNS. Ahead, the weights are transposed, and each tap looks as far
-    // ahead as it looks back else.
+    // A tile, which counts rows in ROWS and columns in COLUMNS. Ahead, the weights are transposed,
+    // and each tap looks as far ahead as it looks back else.
     template <bool AHEAD> __device__ static Made tile(const Factors &f, uint2 tile, Shared &shared) {
         float sums[4][4] = {};
         if (f.are_aligned()) multiply<AHEAD, true>(sums, f, tile, shared);

@@ -1,16 +1,17 @@
-// The gradients of the weights that rows of x were multiplied by, or those that a convolution's taps met, and behind them of as
-// many vectors as there are taps: a part of the rows at a time.
+// The gradients of the weights that rows of x were multiplied by, or those that a convolution's
+// taps met, and behind them of as many vectors as there are taps: a part of the rows at a time.
 #pragma once
 
 #include "factors.cuh"
 
-// A block makes SIDE x SIDE numbers from TURN rows at a time, 4 x 4 sums a thread: LINES lines of FOURS threads, each of
-// which brings BROUGHT float4s of each factor.
+// A block makes SIDE x SIDE numbers from TURN rows at a time, 4 x 4 sums a thread: LINES lines of
+// FOURS threads, each of which brings BROUGHT float4s of each factor.
 constexpr unsigned SIDE = 64, TURN = 32, FOURS = SIDE / 4, LINES = SIDE / 4, BROUGHT = TURN / LINES;
 
-// x [n, inputs]; and of each row its shares in the gradients of as many vectors as there are taps, [n, taps, outputs], of which
-// the first, a bias's, is the gradient of what the product put out. One tap alone meets its own row, and may have `gates`: shares
-// count where what lies there as they do is above zero.
+// x [n, inputs]; and of each row its shares in the gradients of as many vectors as there are taps,
+// [n, taps, outputs], of which the first, a bias's, is the gradient of what the product put out.
+// One tap alone meets its own row, and may have `gates`: shares count where what lies there as they
+// do is above zero.
 struct Given {
     const float *x, *shares, *gates;
     Kept rows;
@@ -102,9 +103,9 @@ __device__ inline void tile_of_part(
     }
 }
 
-// What rows from `begin` to `end` add to the gradient, a tile of it: `out` holds the taps [inputs, outputs], and then the
-// vectors. Tiles count taps, in a tap its rows in SIDE, and in those the columns in SIDE; beside its first rows a tap brings
-// one of the vectors.
+// What rows from `begin` to `end` add to the gradient, a tile of it: `out` holds the taps [inputs,
+// outputs], and then the vectors. Tiles count taps, in a tap its rows in SIDE, and in those the
+// columns in SIDE; beside its first rows a tap brings one of the vectors.
 template <unsigned TAPS>
 __device__ inline void part_of_gradient(
     float *out, const Given &given, unsigned tile, unsigned begin, unsigned end, Turn &shared

@@ -1,10 +1,12 @@
-// The recurrent half of a GRU: a block a window, a thread some units, every step in one launch. What meets the input is a
-// product before it and three after it. Of any width; up to 128 units have kernels of their own (gru_narrow.cu).
+// The recurrent half of a GRU: a block a window, a thread some units, every step in one launch.
+// What meets the input is a product before it and three after it. Of any width; up to 128 units
+// have kernels of their own (gru_narrow.cu).
 #include "block.cuh"
 
-// `inputs` [B, L, 3 d]: the input's part of update gate, reset gate and candidate, without the bias [3 d]. `by_state`
-// [d, 3 d]. Writes the gates [B, L, 3 d], the states before each position and the reset ones [B, L, d], zero past a window's
-// length, and the states after the last position [B, d]. Shared: 2 d floats.
+// `inputs` [B, L, 3 d]: the input's part of update gate, reset gate and candidate, without the bias
+// [3 d]. `by_state` [d, 3 d]. Writes the gates [B, L, 3 d], the states before each position and the
+// reset ones [B, L, d], zero past a window's length, and the states after the last position [B, d].
+// Shared: 2 d floats.
 extern "C" __global__ void gru(
     float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
     const unsigned *lengths, unsigned length, unsigned d
@@ -49,8 +51,9 @@ extern "C" __global__ void gru(
     }
 }
 
-// The way back: the gradients before the gates' nonlinearities [B, L, 3 d], zero past a window's length, and their sums over
-// each window [B, 3 d]. `across` [3 d, d] is `by_state` transposed. Shared: 4 d floats.
+// The backward pass: the gradients before the gates' nonlinearities [B, L, 3 d], zero past a
+// window's length, and their sums over each window [B, 3 d]. `across` [3 d, d] is `by_state`
+// transposed. Shared: 4 d floats.
 extern "C" __global__ void gru_backward(
     float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *across,
     const unsigned *lengths, unsigned length, unsigned d

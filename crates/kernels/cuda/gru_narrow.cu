@@ -1,10 +1,11 @@
-// The recurrent half of a GRU of up to 128 units, whose weights stay in registers from a window's first position to its last.
-// A block is a window; four lanes of a warp are a unit, each with a quarter of the unit's weights: of every sixteen, four.
-// All four know the unit's sums, and each writes one of the arrays.
+// The recurrent half of a GRU of up to 128 units, whose weights stay in registers from a window's
+// first position to its last. A block is a window; four lanes of a warp are a unit, each with a
+// quarter of the unit's weights: of every sixteen, four. All four know the unit's sums, and each
+// writes one of the arrays.
 #include "block.cuh"
 
-// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them. Every read is of one of them, so
-// that none waits for a condition.
+// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them. Every
+// read is of one of them, so that none waits for a condition.
 template <unsigned QUADS>
 __device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane) {
     const bool is_aligned = stride == 1 && d % 4 == 0 && (size_t)from % sizeof(float4) == 0;
@@ -63,10 +64,12 @@ __device__ inline void there(
     __shared__ float4 own[4 * QUADS], gated[4 * QUADS];
     const unsigned lane = threadIdx.x % 4, j = threadIdx.x / 4, count = lengths[blockIdx.x];
     const size_t first = (size_t)blockIdx.x * length;
-    // The last warp's threads may be more than the units: they do what the last unit does, and keep it to themselves.
+    // The last warp's threads may be more than the units: they do what the last unit does, and keep
+    // it to themselves.
     const unsigned unit = min(j, d - 1);
     const bool is_unit = j < d, has_input = is_unit && lane < 3;
-    // Update gate, reset gate and candidate meet the input in the first, the second and the third lane.
+    // Update gate, reset gate and candidate meet the input in the first, the second and the third
+    // lane.
     const float *input = inputs + first * 3 * d + lane * d + j;
     const float offset = has_input ? bias[lane * d + j] : 0.0f;
     float next = has_input && count > 0 ? *input : 0.0f;

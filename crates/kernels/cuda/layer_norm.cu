@@ -2,8 +2,8 @@
 #include "block.cuh"
 #include "layer_norm.cuh"
 
-// LANES threads a row of x [n, width], to which a bias is added first unless it is null. With `relu` what is below zero is
-// cut; `base` is added behind that unless it is null.
+// LANES threads a row of x [n, width], to which a bias is added first unless it is null. With
+// `relu` what is below zero is cut; `base` is added behind that unless it is null.
 extern "C" __global__ void layer_norm(
     float *y, const float *x, const float *bias, const float *scale, const float *shift, const float *base, float eps, unsigned n,
     unsigned width, unsigned relu
@@ -13,8 +13,9 @@ extern "C" __global__ void layer_norm(
     norm_there(y + at, row, base ? base + at : nullptr);
 }
 
-// The way back of the same but for the base: the gradient of x, which is a bias's share too, and the shares of each row in
-// those of scale and shift. Rows of the gradient lie `apart`, those of the shares `shares_apart`.
+// The backward pass of the same but for the base: the gradient of x, which is a bias's share too,
+// and the shares of each row in those of scale and shift. Rows of the gradient lie `apart`, those
+// of the shares `shares_apart`.
 extern "C" __global__ void layer_norm_backward(
     float *dx, unsigned apart, float *shares, unsigned shares_apart, const float *x, const float *bias, const float *scale,
     const float *shift, const float *grad, float eps, unsigned n, unsigned width, unsigned relu

@@ -1,10 +1,13 @@
-// Layer norm of a row that some threads of a warp share, alone or with the ReLU and the residual connection behind it.
+// Layer norm of a row that some threads of a warp share, alone or with the ReLU and the residual
+// connection behind it.
 #pragma once
 
-// Threads that share a row. All of a warp's call what follows together; a row that is not there is one of width zero.
+// Threads that share a row. All of a warp's call what follows together; a row that is not there is
+// one of width zero.
 constexpr unsigned LANES = 16;
 
-// Scale and shift, a bias that is added before unless it is null, and whether what is below zero is cut behind.
+// Scale and shift, a bias that is added before unless it is null, and whether what is below zero is
+// cut behind.
 struct Norm {
     const float *bias, *scale, *shift;
     float eps;
@@ -61,7 +64,8 @@ __device__ inline void norm_there(float *__restrict__ y, const Row &row, const f
     }
 }
 
-// The way back: the gradient of the row, and its shares in those of scale and shift, one after the other.
+// The backward pass: the gradient of the row, and its shares in those of scale and shift, one after
+// the other.
 __device__ inline void norm_back(
     float *__restrict__ dx, float *__restrict__ shares, const Row &row, const float *__restrict__ grad
 ) {

@@ -1,12 +1,13 @@
-// A linear layer: a launch on the way there, and one back, from which parts of sums over rows remain.
+// A linear layer: a launch in the forward pass, and one back, from which parts of sums over rows
+// remain.
 #include "gradient.cuh"
 #include "gemm.cuh"
 
 // 64 columns of x at a time.
 using Rows = Product<1, 64>;
 
-// y [n, outputs] = x [n, inputs] by `weight` [inputs, outputs], and `bias`; if wanted, what is below zero is cut. blockIdx.x
-// counts rows in ROWS, blockIdx.y columns in COLUMNS.
+// y [n, outputs] = x [n, inputs] by `weight` [inputs, outputs], and `bias`; if wanted, what is
+// below zero is cut. blockIdx.x counts rows in ROWS, blockIdx.y columns in COLUMNS.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void linear(
     float *__restrict__ y, const float *x, const float *weight, const float *__restrict__ bias, unsigned n, unsigned inputs,
     unsigned outputs, unsigned relu
@@ -29,9 +30,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void linear(
     }
 }
 
-// The gradient of x from that of y, which is cut where y is not above zero unless y is null; and in row p of `parts`
-// [count, inputs + 1, outputs] the gradients of weight and bias that the p-th `rows` rows make. blockIdx.x counts parts and in
-// them tiles, and then the tiles of the gradient of x, rows of them in ROWS and in those columns in COLUMNS.
+// The gradient of x from that of y, which is cut where y is not above zero unless y is null; and in
+// row p of `parts` [count, inputs + 1, outputs] the gradients of weight and bias that the p-th
+// `rows` rows make. blockIdx.x counts parts and in them tiles, and then the tiles of the gradient
+// of x, rows of them in ROWS and in those columns in COLUMNS.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void linear_backward(
     float *__restrict__ dx, float *__restrict__ parts, const float *x, const float *weight, const float *y, const float *grad,
     unsigned n, unsigned inputs, unsigned outputs, unsigned rows, unsigned count

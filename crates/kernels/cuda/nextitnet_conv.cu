@@ -1,6 +1,7 @@
-// A dilated causal convolution of three taps, as one product; and what follows it in NextItNet's residual block, where a block
-// of threads holds whole rows. Kernels that read `kept` add to each row of theirs its own of `base`, if `base` is not null and
-// has one: `kept_given` and `kept_made` are the tables of the block's rows, first and last, of which it keeps every so many-th.
+// A dilated causal convolution of three taps, as one product; and what follows it in NextItNet's
+// residual block, where a block of threads holds whole rows. Kernels that read `kept` add to each
+// row of theirs its own of `base`, if `base` is not null and has one: `kept_given` and `kept_made`
+// are the tables of the block's rows, first and last, of which it keeps every so many-th.
 #include "layer_norm.cuh"
 #include "gemm.cuh"
 
@@ -14,9 +15,10 @@ __device__ inline Factors convolved_by(
     return {x, nullptr, taps, rows, n, width, width, stride, dilation};
 }
 
-// The convolution of x, whose rows lie `stride` apart, by `taps` [3, width, width], oldest first: n rows y that are made of the
-// given rows x. `ahead` is the way back: each tap, transposed, looks as far ahead as it looks back on the way there, and x are
-// the rows that were made, y those that were given. blockIdx.x counts rows in ROWS, blockIdx.y columns in COLUMNS.
+// The convolution of x, whose rows lie `stride` apart, by `taps` [3, width, width], oldest first: n
+// rows y that are made of the given rows x. `ahead` is the backward pass: each tap, transposed,
+// looks as far ahead as it looks back in the forward pass, and x are the rows that were made, y
+// those that were given. blockIdx.x counts rows in ROWS, blockIdx.y columns in COLUMNS.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void conv(
     float *y, const float *x, unsigned stride, unsigned ahead, const float *base, const unsigned *kept_given,
     const unsigned *kept_made, unsigned kept_every, const float *taps, const unsigned *given, const unsigned *made_of,
@@ -35,7 +37,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void conv(
     for (unsigned i = threadIdx.x % LANES; i < made.width; i += LANES) y[i] = base ? base[i] + made.values[i] : made.values[i];
 }
 
-// A half of the block on the way there, up to COLUMNS wide: the convolution, which is kept, then bias, layer norm and ReLU.
+// A half of the block in the forward pass, up to COLUMNS wide: the convolution, which is kept, then
+// bias, layer norm and ReLU.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void conv_norm(
     float *y, float *convolved, const float *x, const float *base, const unsigned *kept_given, const unsigned *kept_made,
     unsigned kept_every, const float *bias, const float *scale, const float *shift, float eps, const float *taps,
@@ -53,9 +56,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void conv_norm(
     norm_there(y + at, row, base);
 }
 
-// The way back through the second half's convolution and the first half's ReLU and layer norm, up to COLUMNS wide. A row of
-// `second` begins with the gradient of what the second convolution put out, `convolved` is what the first one did, and the
-// shares in the gradients of the first's bias, scale and shift become a row of `first`; both of 3 width.
+// The backward pass through the second half's convolution and the first half's ReLU and layer norm,
+// up to COLUMNS wide. A row of `second` begins with the gradient of what the second convolution put
+// out, `convolved` is what the first one did, and the shares in the gradients of the first's bias,
+// scale and shift become a row of `first`; both of 3 width.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void conv_norm_backward(
     float *first, const float *second, const float *convolved, const float *bias, const float *scale, const float *shift,
     float eps, const float *taps, const unsigned *given, const unsigned *made_of, unsigned windows, unsigned every, unsigned n,

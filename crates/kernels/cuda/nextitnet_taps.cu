@@ -3,9 +3,10 @@
 
 constexpr unsigned TAPS = 3;
 
-// The part in the gradient of the block's parameters that `rows` rows have: row blockIdx.y of `parts` from rows of that part.
-// A half's x is what it was given, and its shares those in the gradients of bias, scale and shift, of n rows that it made;
-// `given`, `between` and `made` are the tables of the rows. blockIdx.z is the half; blockIdx.x counts tiles.
+// The part in the gradient of the block's parameters that `rows` rows have: row blockIdx.y of
+// `parts` from rows of that part. A half's x is what it was given, and its shares those in the
+// gradients of bias, scale and shift, of n rows that it made; `given`, `between` and `made` are the
+// tables of the rows. blockIdx.z is the half; blockIdx.x counts tiles.
 extern "C" __global__ void taps_gradient(
     float *parts, const float *x_one, const float *x_two, const float *shares_one, const float *shares_two,
     const unsigned *given, const unsigned *between, const unsigned *made, unsigned windows, unsigned n_one, unsigned n_two,

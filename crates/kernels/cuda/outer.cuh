@@ -1,8 +1,9 @@
-// Products of matrices in the memory of a block: a thread keeps 8 x 8 sums, of which each step adds to all.
+// Products of matrices in the memory of a block: a thread keeps 8 x 8 sums, of which each step adds
+// to all.
 #pragma once
 
-// The place of a lane among 4 x 8. Lanes that differ in the lowest bit share the one of eight, in the next the one of four: so a
-// wide load serves half a warp at a time.
+// The place of a lane among 4 x 8. Lanes that differ in the lowest bit share the one of eight, in
+// the next the one of four: so a wide load serves half a warp at a time.
 __device__ inline unsigned one_of_four() {
     return (threadIdx.x & 1) | (threadIdx.x >> 1 & 2);
 }

@@ -18,7 +18,8 @@ __device__ inline float unordered(unsigned word) {
     return __uint_as_float(word >> 31 ? word & 0x7fffffffu : ~word);
 }
 
-// A number that `k` threads' own numbers reach, near the largest: a bit after the other, until so many reach it exactly.
+// A number that `k` threads' own numbers reach, near the largest: a bit after the other, until so
+// many reach it exactly.
 __device__ inline float reached_by(unsigned k, float own) {
     const unsigned word = ordered(own);
     unsigned least = 0;
@@ -30,7 +31,8 @@ __device__ inline float reached_by(unsigned k, float own) {
     return unordered(least);
 }
 
-// The `k` best items, in as many rounds over the row: each finds the best that comes after the one found before.
+// The `k` best items, in as many rounds over the row: each finds the best that comes after the one
+// found before.
 __device__ void by_rounds(
     const float *row, const float *bias, unsigned items, unsigned k, float *cells, unsigned *places, unsigned *best_items
 ) {
@@ -68,12 +70,14 @@ __device__ void by_rounds(
     }
 }
 
-// A block a row of `scores` [B, items], without the bias; 1024 threads, and `k` no more than those or the items. Writes for
-// each row 2 + 2 k words: 1 if a score is not finite, and then nothing else; how many items score no lower than the target
-// (where there are targets); the `k` best items, and their scores.
+// A block a row of `scores` [B, items], without the bias; 1024 threads, and `k` no more than those
+// or the items. Writes for each row 2 + 2 k words: 1 if a score is not finite, and then nothing
+// else; how many items score no lower than the target (where there are targets); the `k` best
+// items, and their scores.
 //
-// The row is read once. Each thread keeps the best score of its items, every 1024th. What `k` of those scores reach, the `k`
-// best items do, and only such a thread can have one of them: so only their items are looked at again.
+// The row is read once. Each thread keeps the best score of its items, every 1024th. What `k` of
+// those scores reach, the `k` best items do, and only such a thread can have one of them: so only
+// their items are looked at again.
 extern "C" __global__ void __launch_bounds__(THREADS, 2) rank(
     const float *scores, const float *bias, const unsigned *targets, unsigned *found, unsigned items, unsigned k,
     unsigned has_targets

@@ -15,8 +15,9 @@ extern "C" __global__ void scatter_rows(float *out, const float *x, const unsign
     out[(size_t)rows[i / width] * width + i % width] = x[i];
 }
 
-// An order that brings equal keys together, and leaves those in theirs: `groups` [2 n] becomes the places of the keys in that
-// order, and for each of them the number of keys like it if it is the first, else zero.
+// An order that brings equal keys together, and leaves those in theirs: `groups` [2 n] becomes the
+// places of the keys in that order, and for each of them the number of keys like it if it is the
+// first, else zero.
 //
 // A block is 32 keys times 16 threads that share what each is compared with, 512 others at a time.
 extern "C" __global__ void group(unsigned *__restrict__ groups, const unsigned *__restrict__ keys, unsigned n) {
@@ -49,10 +50,11 @@ extern "C" __global__ void group(unsigned *__restrict__ groups, const unsigned *
     groups[n + less + earlier] = earlier == 0 ? same : 0;
 }
 
-// To rows of y, rows of x are added: row i, times the number whose bits are `weights[i]` if there are weights, to row `to[i]`
-// of y. `groups` is what `group` makes of `to`.
+// To rows of y, rows of x are added: row i, times the number whose bits are `weights[i]` if there
+// are weights, to row `to[i]` of y. `groups` is what `group` makes of `to`.
 //
-// A block is 32 columns of a group's first source times 8 threads that share its sources: the pad's are many.
+// A block is 32 columns of a group's first source times 8 threads that share its sources: the pad's
+// are many.
 extern "C" __global__ void add_rows(
     float *__restrict__ y, const float *__restrict__ x, const unsigned *__restrict__ to, const unsigned *__restrict__ weights,
     const unsigned *__restrict__ groups, unsigned n, unsigned width
@@ -119,8 +121,9 @@ extern "C" __global__ void add_bias(float *y, const float *bias, unsigned n, uns
     y[i] = relu && !(sum > 0.0f) ? 0.0f : sum;
 }
 
-// The sum of each column of x [rows, columns], whose rows lie `stride` apart: those of the first `split` go to `out`, the others
-// to `rest`. threadIdx.x counts columns; the threads of a column, a power of two, share its rows.
+// The sum of each column of x [rows, columns], whose rows lie `stride` apart: those of the first
+// `split` go to `out`, the others to `rest`. threadIdx.x counts columns; the threads of a column, a
+// power of two, share its rows.
 extern "C" __global__ void column_sums(
     float *__restrict__ out, float *__restrict__ rest, unsigned split, const float *__restrict__ x, unsigned rows,
     unsigned columns, unsigned stride
@@ -148,7 +151,8 @@ extern "C" __global__ void column_sums(
     if (threadIdx.y == 0 && column < columns) (column < split ? out + column : rest + (column - split))[0] = parts[place];
 }
 
-// A thread an element: each of `n` matrices [rows, columns], one after the other, becomes [columns, rows].
+// A thread an element: each of `n` matrices [rows, columns], one after the other, becomes [columns,
+// rows].
 extern "C" __global__ void transpose(float *out, const float *x, unsigned n, unsigned rows, unsigned columns) {
     const size_t i = element(), size = (size_t)rows * columns;
     if (i >= n * size) return;

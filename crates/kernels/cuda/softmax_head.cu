@@ -8,8 +8,9 @@ __device__ inline float4 four_of(const float *bias, bool is_aligned) {
     return make_float4(bias[0], bias[1], bias[2], bias[3]);
 }
 
-// A block a row of `scores` [B, items], without the bias, whose rows are `stride` apart, a multiple of four; 512 threads.
-// Writes log sum exp(score + bias) of each row, and scale x cross-entropy of its target; `strange` becomes 1 if that is no number.
+// A block a row of `scores` [B, items], without the bias, whose rows are `stride` apart, a multiple
+// of four; 512 threads. Writes log sum exp(score + bias) of each row, and scale x cross-entropy of
+// its target; `strange` becomes 1 if that is no number.
 extern "C" __global__ void __launch_bounds__(512, 2) head_losses(
     const float *scores, const float *bias, const unsigned *targets, const float *scales, float *logs, float *losses,
     unsigned *strange, unsigned items, unsigned stride
@@ -18,7 +19,8 @@ extern "C" __global__ void __launch_bounds__(512, 2) head_losses(
     const unsigned b = blockIdx.x;
     const float *row = scores + (size_t)b * stride;
     const bool is_aligned = reinterpret_cast<size_t>(bias) % 16 == 0;
-    // Each thread has a maximum of its own: one pass does. Several fours are on their way at a time.
+    // Each thread has a maximum of its own: one pass does. Several fours are on their way at a
+    // time.
     constexpr unsigned FOURS = 4;
     Softmax own;
     const unsigned fours = items / 4;

@@ -1,4 +1,5 @@
-// What both halves of a block have that steps the output layer: its sizes, its memory and what comes into it.
+// What both halves of a block have that steps the output layer: its sizes, its memory and what
+// comes into it.
 #pragma once
 
 #include "adam.cuh"
@@ -18,8 +19,9 @@ struct Row {
 // What a block of ROWS rows of the batch shares: a thread of either half a row.
 template <unsigned ROWS> struct Shared {
     static constexpr unsigned WARPS = ROWS / 32, PARTS = WARPS > 1 ? WARPS / 2 : 1;
-    // The scores' gradients, by item, of this tile and the next: the fours of a row's rows lie in the order of
-    // `four ^ (item / 4 % 8)`, so that neither who writes them by rows nor who reads them either way meets a bank twice.
+    // The scores' gradients, by item, of this tile and the next: the fours of a row's rows lie in
+    // the order of `four ^ (item / 4 % 8)`, so that neither who writes them by rows nor who reads
+    // them either way meets a bank twice.
     float4 grads[2][TILE][ROWS / 4];
     float4 hidden[ROWS][COLUMNS / 4];
     float4 weight[2][TILE][COLUMNS / 4];
@@ -39,10 +41,12 @@ struct Step {
     const unsigned *targets;
     const float *scales, *logs, *bias;
     float *weight, *first, *second;
-    // Sums of the gradients over the rows before these: those of the weight are needed if there are any.
+    // Sums of the gradients over the rows before these: those of the weight are needed if there are
+    // any.
     float *weight_sum, *bias_sum;
     float *parts;
-    // The rows are those of the batch from `start` on; the scores' rows are `stride` apart, a multiple of four.
+    // The rows are those of the batch from `start` on; the scores' rows are `stride` apart, a
+    // multiple of four.
     unsigned start, batch, items, stride, width, tiles;
     Factors by;
 

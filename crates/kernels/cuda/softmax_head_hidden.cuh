@@ -1,4 +1,5 @@
-// The half of a block that makes the gradients of the scores, and out of them that of the hidden vectors.
+// The half of a block that makes the gradients of the scores, and out of them that of the hidden
+// vectors.
 #pragma once
 
 #include "softmax_head_half.cuh"
@@ -40,7 +41,8 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
         }
     }
 
-    // The gradients of the scores that came: scale x (softmax - target), and their sums over the warp's rows.
+    // The gradients of the scores that came: scale x (softmax - target), and their sums over the
+    // warp's rows.
     __device__ void make_grads(unsigned tile) {
         const unsigned four = thread % 8, r = thread % 32 / 8, item = step.first_item(tile) + 4 * four;
         float bias[4], sums[4] = {};
@@ -69,7 +71,8 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
         }
     }
 
-    // The tile's part of the gradient of this thread's hidden vectors: rows and columns in two fours each.
+    // The tile's part of the gradient of this thread's hidden vectors: rows and columns in two
+    // fours each.
     __device__ void add_hidden(unsigned tile, float (&sums)[8][8]) const {
         const unsigned column = one_of_eight();
 #pragma unroll 1

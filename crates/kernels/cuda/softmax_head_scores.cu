@@ -4,11 +4,13 @@
 #include "outer.cuh"
 #include "softmax.cuh"
 
-// Rows of the batch in a block, items of its tile, and columns that are multiplied before the next come; 512 threads.
+// Rows of the batch in a block, items of its tile, and columns that are multiplied before the next
+// come; 512 threads.
 constexpr unsigned ROWS = 256, ITEMS = 128, COLUMNS = 64, THREADS = 512;
 
 struct Shared {
-    // By items, of these columns and the next: the fours of an item's lie in the order of `four ^ (item / 4 % 8)`.
+    // By items, of these columns and the next: the fours of an item's lie in the order of `four ^
+    // (item / 4 % 8)`.
     float4 weight[2][ITEMS][COLUMNS / 4];
     float bias[2][ITEMS];
     Softmax ends[2][ROWS];
@@ -18,7 +20,8 @@ struct Shared {
 // As the host counts it, but for the hidden vectors.
 static_assert(sizeof(Shared) == 4 * (2 * 128 * 64 + 2 * 128 + 4 * 256), "");
 
-// Brings the numbers of a row that a tile of columns has, from a matrix of `rows` rows: zeros for what is not there.
+// Brings the numbers of a row that a tile of columns has, from a matrix of `rows` rows: zeros for
+// what is not there.
 template <unsigned N> __device__ void bring(
     float4 (*to)[COLUMNS / 4], const float *from, unsigned rows, unsigned width, unsigned first_column, unsigned per_turn
 ) {
@@ -33,9 +36,10 @@ template <unsigned N> __device__ void bring(
     }
 }
 
-// A block `each` items, a multiple of four, under 256 rows of the batch. Writes the `scores` [batch, items], without the bias, in
-// rows `stride` apart, a multiple of four; and of each row over the block's items the maximum and the sum of exp(score + bias -
-// maximum), the `ends` [batch, gridDim.x].
+// A block `each` items, a multiple of four, under 256 rows of the batch. Writes the `scores`
+// [batch, items], without the bias, in rows `stride` apart, a multiple of four; and of each row
+// over the block's items the maximum and the sum of exp(score + bias - maximum), the `ends` [batch,
+// gridDim.x].
 extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
     const float *hidden, const float *weight, const float *bias, float *scores, Softmax *ends, unsigned batch, unsigned items,
     unsigned width, unsigned stride, unsigned each

@@ -1,9 +1,11 @@
-// The way back through the output layer, with Adam's step on it: the gradients of the scores never leave a block.
+// The backward pass through the output layer, with Adam's step on it: the gradients of the scores
+// never leave a block.
 #include "softmax_head_hidden.cuh"
 #include "softmax_head_weights.cuh"
 
-// The first half of a block's threads makes the gradients of the scores of the next tile and the gradient of the hidden vectors
-// of this one; meanwhile the second makes that of the tile's weights, and steps.
+// The first half of a block's threads makes the gradients of the scores of the next tile and the
+// gradient of the hidden vectors of this one; meanwhile the second makes that of the tile's
+// weights, and steps.
 template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
     SHARED(memory);
     Shared<ROWS> &room = *reinterpret_cast<Shared<ROWS> *>(memory);
@@ -14,9 +16,10 @@ template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
     }
 }
 
-// A block some tiles of items and 64 columns, under up to ROWS rows of the batch from `start` on; twice as many threads. Takes
-// Adam's step on these rows of the weight, if the batch ends with them. `parts` [chunks, gridDim.y, ROWS, 64] become the blocks'
-// parts of the gradient of the hidden vectors, `bias_sum` that of the bias so far. Nothing is done if `strange` is not zero.
+// A block some tiles of items and 64 columns, under up to ROWS rows of the batch from `start` on;
+// twice as many threads. Takes Adam's step on these rows of the weight, if the batch ends with
+// them. `parts` [chunks, gridDim.y, ROWS, 64] become the blocks' parts of the gradient of the
+// hidden vectors, `bias_sum` that of the bias so far. Nothing is done if `strange` is not zero.
 #define HEAD_STEP(ROWS)                                                                                                       \
     extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) head_step_##ROWS(                                      \
         const float *scores, const float *hidden, const unsigned *targets, const float *scales, const float *logs,            \
@@ -33,9 +36,9 @@ HEAD_STEP(256)
 HEAD_STEP(64)
 HEAD_STEP(32)
 
-// What no block of those before can do alone. The gradient of hidden vectors [batch, width], from `start` on, out of the parts
-// [chunks, gridDim.y, rows, 64]: a block a row and 64 columns, four threads a column. And Adam's step on `n` numbers of the bias,
-// of which each thread has some.
+// What no block of those before can do alone. The gradient of hidden vectors [batch, width], from
+// `start` on, out of the parts [chunks, gridDim.y, rows, 64]: a block a row and 64 columns, four
+// threads a column. And Adam's step on `n` numbers of the bias, of which each thread has some.
 extern "C" __global__ void head_step_end(
     const float *parts, float *hidden, unsigned start, unsigned rows, unsigned width, unsigned chunks, float *bias,
     float *first, float *second, const float *grads, unsigned n, float beta1, float beta2, float rate, float root, float eps,

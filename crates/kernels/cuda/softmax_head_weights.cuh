@@ -10,7 +10,8 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
     // Weights of a thread whose moments are on their way at a time.
     static constexpr unsigned GROUP = 8;
 
-    // The gradient of this thread's weights of the tile over the warp's rows: items and columns in two fours each.
+    // The gradient of this thread's weights of the tile over the warp's rows: items and columns in
+    // two fours each.
     __device__ void add_weights(unsigned tile, float (&sums)[8][8]) const {
         const unsigned item = one_of_four(), column = one_of_eight();
 #pragma unroll 1
@@ -81,7 +82,8 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
         }
     }
 
-    // Adam's step on some weights, if the batch ends with these rows; otherwise that waits for the others.
+    // Adam's step on some weights, if the batch ends with these rows; otherwise that waits for the
+    // others.
     __device__ void move(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
         const size_t start = step.first_weight(tile);
         float grads[GROUP];

@@ -1,4 +1,5 @@
-//! What the fused operations share on a GPU: memory, launches and products, all in order on one stream.
+//! CUDA runtime of the fused operations: device memory, kernel launches and cuBLAS products, in
+//! order on one stream.
 
 mod allocator;
 mod arg;
@@ -24,13 +25,13 @@ pub(crate) use arg::{Arg, Matrix, View, Words, address_of, part, rows, view, wit
 pub use finite_check::FiniteCheck;
 pub(crate) use multi_tensor::MultiTensorLaunch;
 
-/// Threads of a block that has no reason for another number.
+/// Default number of threads per block.
 pub(crate) const THREADS: u32 = 256;
 
 /// DeviceF32 that a block can share on every GPU.
 pub(crate) const SHARED: usize = 48 * 1024 / size_of::<f32>();
 
-/// Kernels that are compiled together.
+/// A compiled PTX module.
 #[derive(Clone, Copy)]
 pub(crate) struct Module {
     name: &'static str,
@@ -66,44 +67,45 @@ modules! {
     SOFTMAX_HEAD_STEP "softmax_head_step",
 }
 
-/// A GPU.
+/// A CUDA device.
 pub(crate) struct Gpu(CudaDevice);
 
 impl Gpu {
-    /// Where a tensor lies.
+    /// The device of a tensor.
     pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
         Ok(Self(tensor.device().as_cuda_device()?.clone()))
     }
 
-    /// Whether some memory lies here, and in the order of the same stream.
+    /// Whether a buffer belongs to this device and its stream.
     pub(crate) fn has<T>(&self, memory: &DeviceBuffer<T>) -> bool {
         memory.is_on(&self.0)
     }
 
-    /// Room for so many numbers, which are not set.
+    /// Allocates `n` uninitialised floats.
     pub(crate) fn alloc(&self, n: usize) -> Result<DeviceF32> {
         DeviceBuffer::new(&self.0, n)
     }
 
-    /// Room for so many words, which are not set.
+    /// Allocates `n` uninitialised 32-bit words.
     pub(crate) fn alloc_u32(&self, n: usize) -> Result<DeviceBuffer<u32>> {
         DeviceBuffer::new(&self.0, n)
     }
 
-    /// Room for the numbers of a tensor that owns its memory, which are not set.
+    /// Allocates an uninitialised slice that a tensor can own.
     fn owned(&self, n: usize) -> Result<CudaSlice<f32>> {
-        // SAFETY: every caller hands it to an operation that sets all of it before anything reads it.
+        // SAFETY: every caller hands it to an operation that sets all of it before anything reads
+        // it.
         unsafe { self.0.alloc(n.max(1)) }
     }
 
-    /// So many zeros.
+    /// Allocates `n` zeros.
     pub(crate) fn zeros(&self, n: usize) -> Result<DeviceF32> {
         let zeros = self.alloc(n)?;
         self.clear(view(&zeros))?;
         Ok(zeros)
     }
 
-    /// Sets some numbers to zero.
+    /// Fills with zeros.
     pub(crate) fn clear(&self, numbers: View<'_>) -> Result<()> {
         let stream = bound(&self.0)?;
         // SAFETY: they are as many, and the stream orders what follows.
@@ -118,14 +120,14 @@ impl Gpu {
         .w()
     }
 
-    /// A copy of what lies on the CPU.
+    /// Copies host values to the device.
     pub(crate) fn copy_in<T: DeviceRepr>(&self, values: &[T]) -> Result<DeviceBuffer<T>> {
         let memory = DeviceBuffer::new(&self.0, values.len())?;
         memory.fill(&self.0, values)?;
         Ok(memory)
     }
 
-    /// A copy on the CPU; waits for all that comes before.
+    /// Copies to the host; waits for all previous work.
     pub(crate) fn copy_out<T: DeviceRepr + Clone + Default>(
         &self,
         memory: &DeviceBuffer<T>,
@@ -133,7 +135,7 @@ impl Gpu {
         memory.read(&self.0)
     }
 
-    /// Copies some numbers to where at least as many lie.
+    /// Copies within the device; `to` must be at least as long as `from`.
     pub(crate) fn copy(&self, from: View<'_>, to: View<'_>) -> Result<()> {
         assert!(
             from.len <= to.len,
@@ -147,19 +149,19 @@ impl Gpu {
             .w()
     }
 
-    /// A copy of some numbers.
+    /// Allocates a copy.
     pub(crate) fn copy_of(&self, from: View<'_>) -> Result<DeviceF32> {
         let to = self.alloc(from.len)?;
         self.copy(from, view(&to))?;
         Ok(to)
     }
 
-    /// How many blocks of the largest kind run at a time.
+    /// Number of multiprocessors.
     pub(crate) fn processors(&self) -> Result<usize> {
         self.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
     }
 
-    /// How many numbers a block may share.
+    /// Largest shared memory of a block, in floats (opt-in limit).
     pub(crate) fn shared(&self) -> Result<usize> {
         let bytes = self.attribute(
             sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
@@ -171,9 +173,9 @@ impl Gpu {
         Ok(self.0.cuda_stream().context().attribute(which).w()? as usize)
     }
 
-    /// A kernel, which the driver is asked for once a thread.
+    /// Looks up a kernel; cached per thread.
     fn function(&self, module: Module, kernel: &'static str) -> Result<Rc<CudaFunction>> {
-        /// By stream, module and kernel.
+        /// Stream, module and kernel.
         type Key = (usize, &'static str, &'static str);
         thread_local!(static FUNCTIONS: RefCell<HashMap<Key, Rc<CudaFunction>>> = RefCell::default());
         let key = (
@@ -193,7 +195,7 @@ impl Gpu {
         Ok(function)
     }
 
-    /// Runs a kernel. The arguments are those that it says it takes.
+    /// Launches a kernel. `args` must match its signature.
     pub(crate) fn launch(
         &self,
         module: Module,
@@ -220,13 +222,14 @@ impl Gpu {
                 Arg::Number(number) => builder.arg(number),
             };
         }
-        // SAFETY: each caller stands beside its kernel's description: the arguments have the types and the lengths that it
-        // names. What they point to lives until now, and memory is given back in the order of the stream.
+        // SAFETY: each caller stands beside its kernel's description: the arguments have the types
+        // and the lengths that it names. What they point to lives until now, and memory is given
+        // back in the order of the stream.
         unsafe { builder.launch(shape) }.w()?;
         Ok(())
     }
 
-    /// `to = a b`, with a `[m, k]`, b `[k, n]`, and the rows of `to` so far apart.
+    /// `to = a b`, with `a` `[m, k]` and `b` `[k, n]`, by cuBLAS.
     pub(crate) fn product(
         &self,
         [m, n, k]: [usize; 3],
@@ -243,9 +246,10 @@ impl Gpu {
         let (one, none) = (1.0, 0.0);
         bound(&self.0)?;
         let blas = self.0.cublas_handle();
-        // cuBLAS counts columns first, so the product is made of the transposes, the other way round.
+        // cuBLAS is column-major: compute the transposed product with swapped operands.
         let (b_op, a_op) = (b.operation(), a.operation());
-        // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that of their stream.
+        // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that
+        // of their stream.
         unsafe {
             let (b, a, c) = (b_at as *const f32, a_at as *const f32, c_at as *mut f32);
             sgemm(
@@ -268,7 +272,7 @@ impl Gpu {
         .map_err(candle_core::Error::wrap)
     }
 
-    /// A tensor to differentiate by, whose numbers `set` sets.
+    /// Creates a variable tensor whose elements `set` writes.
     pub(crate) fn variable(
         &self,
         shape: impl Into<Shape>,
@@ -287,19 +291,19 @@ impl Gpu {
     }
 }
 
-/// The stream of a device, whose work this thread may ask the driver for.
+/// The stream of a device, with its context bound to this thread.
 fn bound(device: &CudaDevice) -> Result<Arc<CudaStream>> {
     let stream = device.cuda_stream();
     stream.context().bind_to_thread().w()?;
     Ok(stream)
 }
 
-/// A thread for each of n elements.
+/// Launch with one thread per element.
 pub(crate) fn each(n: usize) -> LaunchConfig {
     blocks(n.div_ceil(THREADS as usize), THREADS, 0)
 }
 
-/// So many blocks of so many threads, with so many numbers of memory that a block shares.
+/// Launch with `n` blocks of `threads` threads and `shared` floats of shared memory each.
 pub(crate) fn blocks(n: usize, threads: u32, shared: usize) -> LaunchConfig {
     let shared_mem_bytes = (shared * size_of::<f32>()) as u32;
     LaunchConfig {
@@ -309,13 +313,13 @@ pub(crate) fn blocks(n: usize, threads: u32, shared: usize) -> LaunchConfig {
     }
 }
 
-/// The power of two with about a thread for each of n elements.
+/// Number of threads for `n` elements: the next power of two in 32..=256.
 pub(crate) fn threads(n: usize) -> u32 {
     (n.next_power_of_two() as u32).clamp(32, THREADS)
 }
 
-/// A GPU as a device of candle's: with one stream for all threads, which orders everything, and memory that is given back
-/// to the system at the end alone. Every call for a GPU returns the same device.
+/// Opens a GPU as a candle device with one stream for all threads; freed memory stays in the
+/// driver's pool. Repeated calls return the same device.
 ///
 /// # Errors
 /// If there is no such GPU, or no driver.
@@ -348,7 +352,7 @@ fn begin(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
-/// The most bytes of a GPU that this process has used at a time, where the driver counts them.
+/// Peak device memory of this process in bytes, if the driver counts it.
 ///
 /// # Errors
 /// If the device is no GPU, or fails.
@@ -370,10 +374,10 @@ pub fn peak_memory(device: &Device) -> Result<Option<u64>> {
     Ok(Some(bytes))
 }
 
-/// Whether no number of contiguous `f32` tensors of one GPU is NaN or infinite: one word comes back for all of them.
+/// Whether all elements of contiguous `f32` tensors on one GPU are finite. One word is copied back.
 ///
 /// # Errors
-/// If a tensor is another, or the GPU fails.
+/// If a tensor has another type or device, or the GPU fails.
 pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
     let Some(first) = tensors.first() else {
         return Ok(true);

@@ -1,13 +1,41 @@
-//! The fused operations that make training and ranking fast on a CPU, and in `cuda` modules, with the feature `cuda`, on a GPU.
+//! Fused, differentiable operations for candle that train and rank sequential recommenders, on a
+//! CPU and (feature `cuda`) on an NVIDIA GPU.
 //!
-//! Nearly all of a step is spent at the two ends of the model: the output layer over tens of thousands of items and the
-//! item embedding. [`softmax_head`](ops::softmax_head) sweeps the items in tiles whose scores stay in cache, keeps their exponentials as far as a
-//! bounded buffer goes, and hands both gradients on; [`rank`](ops::rank) counts and keeps the best as the tiles go by. Everything
-//! rests on one product kernel ([`gemm`](simd::gemm)) and one element type trait ([`Real`]), so that the `f64` gradient checks run the
-//! very code that trains in `f32`; what the head multiplies may be pairs in bfloat16 too ([`bf16`](simd::bf16)).
+//! Nearly all of a training step is spent in the output layer over tens of thousands of items and
+//! in the item embedding. [`softmax_head`](ops::softmax_head) computes the scores of the items tile
+//! by tile, so that a tile stays in cache, stores their exponentials in a bounded buffer, and
+//! returns both gradients; [`rank`](ops::rank) counts ranks and keeps the top-k in the same kind of
+//! sweep. All CPU kernels share one matrix product ([`gemm`](simd::gemm)) and one element type
+//! trait ([`Real`]), so that the `f64` gradient checks run the code that trains in `f32`; the head
+//! can also multiply operands in bfloat16 ([`bf16`](simd::bf16)).
 //!
-//! Sums are split into a fixed number of chunks and joined in order, so results are bit-identical whatever the number of
-//! threads; and each score is one chain of accumulations over the width, so it does not depend on its batch.
+//! Results are bit-identical for any number of threads: sums are split into a fixed number of
+//! chunks that are added in order. A score is one chain of fused multiply-adds over the hidden
+//! size, so it does not depend on the batch.
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use prl_kernels::autograd::record;
+//! use prl_kernels::ops::attention::{AttentionLayout, attention};
+//! use prl_kernels::packed::SeqOffsets;
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! // Two windows of lengths 2 and 1, packed without padding: three rows of width 2.
+//! let offsets = SeqOffsets::new([2, 1]);
+//! let x = Var::new(&[[1f32, 0.0], [0.0, 1.0], [2.0, 2.0]], &Device::Cpu)?;
+//! let layout = AttentionLayout {
+//!     q_offsets: offsets.clone(),
+//!     k_offsets: offsets,
+//!     causal: true,
+//! };
+//! let (y, tape) = record(|| attention(&x, &x, &x, &layout, None))?;
+//! // The first row of a window attends to itself alone.
+//! assert_eq!(y.get(2)?.to_vec1::<f32>()?, [2.0, 2.0]);
+//! let mut grads = tape.backward(&y, y.ones_like()?)?;
+//! assert_eq!(grads.remove(&x).map(|grad| grad.dims().to_vec()), Some(vec![3, 2]));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod autograd;
 #[cfg(feature = "cuda")]
@@ -39,3 +67,8 @@ pub fn supports(device: &Device, dtype: DType) -> bool {
 
 /// Number of chunks that the items are split into, whatever the number of threads.
 pub(crate) const CHUNKS: usize = 16;
+
+/// Compiles the example of the README.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,21 +1,21 @@
-//! Windows of different lengths, their rows one after another without the padding between.
+//! Packed sequences: windows of different lengths stored back to back without padding.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 
 use std::ops::Range;
 
-/// Where each window of a batch lies in a matrix that holds the rows of all.
+/// Offsets of the sequences of a batch in a packed matrix (`cu_seqlens` of flash-attention).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeqOffsets {
-    /// The first row of each window, and the number of all rows.
+    /// First row of each window, then the total number of rows.
     starts: Vec<usize>,
     #[cfg(feature = "cuda")]
-    cache: gpu::Cache,
+    cache: cuda::Cache,
 }
 
 impl SeqOffsets {
-    /// Windows of these lengths.
+    /// Offsets of windows of the given lengths.
     pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
         let mut starts = vec![0];
         starts.extend(lengths.into_iter().scan(0, |end, length| {
@@ -34,17 +34,17 @@ impl SeqOffsets {
         self.starts.len() - 1
     }
 
-    /// The number of rows of all windows.
+    /// The total number of rows.
     pub fn rows(&self) -> usize {
         self.starts[self.windows()]
     }
 
-    /// The rows of each window.
+    /// The row range of each window.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
         self.starts.windows(2).map(|w| w[0]..w[1])
     }
 
-    /// The windows in blocks of so many: the first row of each window, and the end of the last.
+    /// Blocks of up to `windows` windows: the first row of each, and the end of the last.
     pub(crate) fn blocks(&self, windows: usize) -> impl Iterator<Item = &[usize]> {
         (0..self.windows())
             .step_by(windows)
@@ -56,8 +56,8 @@ impl SeqOffsets {
         self.starts[1..].iter().map(|&end| end as u32 - 1).collect()
     }
 
-    /// The windows that are left of every `step`-th row, counted from the last of a window back, and of these at most so many a
-    /// window.
+    /// Offsets after keeping every `step`-th row of each window, counted back from its last row,
+    /// and at most `most` rows per window.
     ///
     /// # Panics
     /// If `step` is zero.
@@ -69,7 +69,7 @@ impl SeqOffsets {
         Self::new(self.iter().map(left))
     }
 
-    /// Of each row, the place it has in a matrix where every window takes `length` rows.
+    /// Index of each row in a padded matrix with `length` rows per window.
     pub fn padded_indices(&self, length: usize) -> Vec<u32> {
         self.iter()
             .enumerate()
@@ -77,7 +77,7 @@ impl SeqOffsets {
             .collect()
     }
 
-    /// Of each row, its position in its window.
+    /// Position of each row in its window.
     pub fn positions(&self) -> impl Iterator<Item = usize> {
         self.iter().flat_map(|span| 0..span.len())
     }
@@ -88,7 +88,7 @@ mod tests {
     use super::SeqOffsets;
 
     #[test]
-    fn rows_follow_each_other() {
+    fn seq_offsets_ranges_are_contiguous() {
         let spans = SeqOffsets::new([2, 1, 3]);
         assert_eq!((spans.windows(), spans.rows()), (3, 6));
         assert_eq!(spans.iter().collect::<Vec<_>>(), [0..2, 2..3, 3..6]);

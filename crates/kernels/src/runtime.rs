@@ -1,13 +1,14 @@
-//! Two settings of the process under which a training step costs what its arithmetic does.
+//! Process-wide settings for training on a CPU: allocator thresholds and candle's thread pool.
 
-/// Makes the process ready for training on a CPU. Call it first thing in `main`.
+/// Configures the process for training on a CPU. Call it first in `main`.
 ///
-/// The allocator (glibc's) keeps what is freed, up to blocks of 32 MiB, instead of handing it back to the system: a step
-/// frees and asks again for the same few megabytes some dozens of times, and each time every page would be cleared and
-/// mapped anew. The process stays as large as it ever was.
+/// glibc's allocator keeps freed blocks of up to 32 MiB instead of returning them to the system: a
+/// step frees and reallocates the same few megabytes dozens of times, and each time every page
+/// would be mapped and cleared again. Resident memory stays at its peak.
 ///
-/// candle adds large tensors up on a pool of its own whose threads spin while they wait, against the threads that work; it
-/// is told to do without, unless `CANDLE_NUM_THREADS` says otherwise. This one needs a process with a single thread.
+/// candle sums large tensors on its own thread pool, whose idle threads spin and compete with the
+/// working threads; the pool is limited to one thread unless `CANDLE_NUM_THREADS` is set. This
+/// setting is applied only while the process has a single thread.
 pub fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     keep_freed();

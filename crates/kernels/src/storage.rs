@@ -1,4 +1,4 @@
-//! Candle tensors as slices, so that the kernels read and update them where they lie.
+//! Access to the elements of CPU tensors as slices, without a copy.
 
 use std::cell::{Cell, RefCell};
 
@@ -18,7 +18,8 @@ pub fn with<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> R
     f(&storage.as_slice::<T>()?[start..end])
 }
 
-/// Calls `f` with the elements of a contiguous CPU tensor, to change in place. Do not touch the tensor inside `f`.
+/// Calls `f` with the elements of a contiguous CPU tensor, mutable in place. Do not touch the
+/// tensor inside `f`.
 pub fn with_mut<T: MutableStorage, R>(
     tensor: &Tensor,
     f: impl FnOnce(&mut [T]) -> Result<R>,
@@ -35,9 +36,9 @@ pub fn with_mut<T: MutableStorage, R>(
     }
 }
 
-/// Elements whose vector can be reached inside candle's storage.
+/// Element types with mutable access to candle's storage.
 pub trait MutableStorage: Real {
-    /// The vector, if the storage is of this type.
+    /// The storage's vector, if it has this type.
     fn vector(storage: &mut CpuStorage) -> Option<&mut Vec<Self>>;
 }
 

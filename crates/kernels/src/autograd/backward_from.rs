@@ -1,4 +1,4 @@
-//! The way back from a gradient that was found outside of candle.
+//! Back-propagation through candle's graph from an externally computed gradient.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -7,10 +7,10 @@ use candle_core::backend::BackendDevice;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-/// Goes back through all that `x` was made of, from its gradient.
+/// Back-propagates `grad`, the gradient of `x`, through candle's graph.
 ///
 /// # Errors
-/// If the gradient has another shape.
+/// If the gradient's shape differs from that of `x`.
 pub(crate) fn backward(x: &Tensor, grad: &Tensor) -> Result<GradStore> {
     if x.shape() != grad.shape() {
         bail!("a gradient of {:?} for {:?}", grad.shape(), x.shape());
@@ -18,7 +18,8 @@ pub(crate) fn backward(x: &Tensor, grad: &Tensor) -> Result<GradStore> {
     x.apply_op1(GradientSeed(grad.detach()))?.backward()
 }
 
-/// A number that nobody reads, whose gradient by its argument is the given one.
+/// Dummy scalar whose input gradient is a fixed tensor: starts back-propagation from an externally
+/// computed gradient.
 struct GradientSeed(Tensor);
 
 impl CustomOp1 for GradientSeed {
@@ -50,7 +51,7 @@ mod tests {
     use super::backward;
 
     #[test]
-    fn it_is_the_gradient_of_a_weighted_sum() {
+    fn backward_from_gradient_matches_weighted_sum() {
         let x = Var::new(&[[0.5_f64, -1.0], [2.0, 3.0]], &Device::Cpu).unwrap();
         let grad = Tensor::new(&[[1.0_f64, 0.0], [-2.0, 0.25]], &Device::Cpu).unwrap();
         let y = x.sqr().unwrap();

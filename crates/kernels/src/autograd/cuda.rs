@@ -1,20 +1,21 @@
-//! A fused operation's other half, on a GPU in `f32`.
+//! CUDA side of a fused operation, in `f32`.
 
 use candle_core::cuda_backend::CudaStorage;
 use candle_core::{Layout, Result, Shape, Tensor, bail};
 
-use super::{DeviceF32, Gpu, View, part, view, with};
 use crate::autograd::op::{FusedOp, Op, all};
+use crate::cuda::{DeviceF32, Gpu, View, part, view, with};
 
-/// An operation on N contiguous tensors of `f32` that is differentiable in all of them.
+/// CUDA implementation of an operation on N contiguous `f32` tensors.
 pub(crate) trait CudaOp<const N: usize> {
-    /// What the way back needs beside the arguments and the result.
+    /// Values saved for the backward pass, beside the arguments and the result.
     type SavedCuda: Send + Sync + 'static;
 
-    /// Sets the result, and returns what is kept.
+    /// Writes the result and returns the saved values.
     fn forward_cuda(&self, gpu: &Gpu, args: [View<'_>; N], y: View<'_>) -> Result<Self::SavedCuda>;
 
-    /// The gradient of each argument that is not passed, as long as it, from the result and its gradient.
+    /// The gradients of the arguments that are not passed through, in order, from the result and
+    /// its gradient.
     fn backward_cuda(
         &self,
         gpu: &Gpu,

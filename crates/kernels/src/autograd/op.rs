@@ -1,4 +1,5 @@
-//! How a fused operation meets candle: slices in, a vector out, and its own way back.
+//! Fused operations as candle custom operations: slices in, a vector out, an explicit backward
+//! pass.
 
 use std::sync::OnceLock;
 
@@ -15,26 +16,27 @@ use crate::Real;
 use crate::autograd::cuda::CudaOp;
 use crate::autograd::tape;
 
-/// In a build without CUDA nothing is asked of an operation there.
+/// Empty without the feature `cuda`.
 #[cfg(not(feature = "cuda"))]
 pub(crate) trait CudaOp<const N: usize> {}
 #[cfg(not(feature = "cuda"))]
 impl<F, const N: usize> CudaOp<N> for F {}
 
-/// An operation on N contiguous tensors of one type that is differentiable in all of them.
+/// An operation on N contiguous tensors of one type, differentiable in all of them.
 pub(crate) trait FusedOp<const N: usize>: CudaOp<N> + Send + Sync + 'static {
-    /// For error messages.
+    /// Name in error messages.
     const NAME: &'static str;
-    /// What the way back needs beside the arguments and the result.
+    /// Values saved for the backward pass, beside the arguments and the result.
     type Saved<T: Real>: Send + Sync + 'static;
 
-    /// The result, and the tape.
+    /// The result and the saved values.
     fn forward<T: Real>(&self, args: [&[T]; N]) -> (Vec<T>, Self::Saved<T>);
 
-    /// The arguments whose gradient is the result's own: `backward` returns nothing for them.
+    /// Arguments whose gradient equals the result's gradient; `backward` returns an empty vector
+    /// for them.
     const PASS_THROUGH_GRAD: [bool; N] = [false; N];
 
-    /// The gradient of each argument, as long as it, from the result and its gradient.
+    /// The gradient of each argument, of the argument's length, from the result and its gradient.
     fn backward<T: Real>(
         &self,
         args: [&[T]; N],
@@ -44,7 +46,7 @@ pub(crate) trait FusedOp<const N: usize>: CudaOp<N> + Send + Sync + 'static {
     ) -> [Vec<T>; N];
 }
 
-/// A fused operation with the shape of its result, and its tape once it has run.
+/// A fused operation with the shape of its result and, after the forward pass, its saved values.
 pub(crate) struct Op<F: FusedOp<N>, const N: usize> {
     pub(crate) fused: F,
     pub(crate) shape: Shape,
@@ -55,7 +57,7 @@ pub(crate) struct Op<F: FusedOp<N>, const N: usize> {
 }
 
 impl<F: FusedOp<N>, const N: usize> Op<F, N> {
-    /// `shape` is that of the result.
+    /// Wraps an operation whose result has `shape`.
     pub(crate) fn new(fused: F, shape: impl Into<Shape>) -> Self {
         Self {
             fused,
@@ -67,7 +69,7 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
         }
     }
 
-    /// The result of contiguous arguments, wherever they lie.
+    /// The result for contiguous arguments on any device.
     pub(crate) fn run(&self, args: [(&Storage, &Layout); N]) -> Result<(Storage, Shape)> {
         #[cfg(feature = "cuda")]
         if matches!(args[0].0, Storage::Cuda(_)) {
@@ -179,7 +181,7 @@ fn contiguous<const N: usize>(args: [&Tensor; N]) -> Result<[Tensor; N]> {
     all(args.into_iter().map(Tensor::contiguous))
 }
 
-/// N results as one.
+/// Collects N results into an array.
 pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
     let all = results.collect::<Result<Vec<A>>>()?;
     all.try_into()
@@ -187,7 +189,7 @@ pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -
 }
 
 impl<F: FusedOp<1>> Op<F, 1> {
-    /// The result, differentiable: on the tape if there is one, else on candle's.
+    /// The differentiable result: recorded on the open tape, else on candle's graph.
     pub(crate) fn of(self, args: [&Tensor; 1]) -> Result<Tensor> {
         let args = contiguous(args)?;
         if tape::is_open() {
@@ -218,7 +220,7 @@ impl<F: FusedOp<1>> CustomOp1 for Op<F, 1> {
 }
 
 impl<F: FusedOp<2>> Op<F, 2> {
-    /// The result, differentiable: on the tape if there is one, else on candle's.
+    /// The differentiable result: recorded on the open tape, else on candle's graph.
     pub(crate) fn of(self, args: [&Tensor; 2]) -> Result<Tensor> {
         let args = contiguous(args)?;
         if tape::is_open() {
@@ -268,7 +270,7 @@ impl<F: FusedOp<2>> CustomOp2 for Op<F, 2> {
 }
 
 impl<F: FusedOp<3>> Op<F, 3> {
-    /// The result, differentiable: on the tape if there is one, else on candle's.
+    /// The differentiable result: recorded on the open tape, else on candle's graph.
     pub(crate) fn of(self, args: [&Tensor; 3]) -> Result<Tensor> {
         let args = contiguous(args)?;
         if tape::is_open() {

@@ -1,11 +1,12 @@
-//! The way back through the fused operations without candle's.
+//! A tape of fused operations with its own backward pass.
 //!
-//! candle hands back a gradient for every argument, makes zeros as large first and adds it to them: parameters, each of which
-//! is an argument once, included. On a GPU that is most of a small step. Under [`record`] a fused operation is noted down
-//! here instead; its gradients are moved to where they belong, and added only where two meet.
+//! candle's backward pass allocates zeros for every argument and adds the gradient to them, also
+//! for a parameter that is used once. On a GPU that is most of a small step. Under [`record`] fused
+//! operations are recorded here instead: gradients are moved, and added only where a tensor has
+//! several uses.
 //!
-//! Operations of candle may stand in between: to candle, the result of a recorded operation is a variable, and candle goes
-//! back to it by itself.
+//! candle's operations may be mixed in: to candle, the result of a recorded operation is a
+//! variable, and candle's own backward pass ends there.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,14 +17,14 @@ use candle_core::{Result, Tensor, TensorId, bail};
 use crate::autograd::backward_from;
 use crate::autograd::op::{FusedOp, Op};
 
-/// An operation that has run.
+/// A recorded operation with its arguments and result.
 struct Entry {
     op: Box<dyn Recorded>,
     args: Vec<Tensor>,
     out: Tensor,
 }
 
-/// A fused operation whose number of arguments is forgotten.
+/// Type-erased fused operation.
 trait Recorded {
     /// The gradient of each argument.
     fn backward_erased(&self, args: &[Tensor], out: &Tensor, grad: &Tensor) -> Result<Vec<Tensor>>;
@@ -38,21 +39,22 @@ impl<F: FusedOp<N>, const N: usize> Recorded for Op<F, N> {
 }
 
 thread_local! {
-    /// What this thread records on.
+    /// Operations recorded on this thread; `None` when not recording.
     static OPEN: RefCell<Option<Vec<Entry>>> = const { RefCell::new(None) };
 }
 
-/// The fused operations that led to a result, in the order they ran.
+/// Recorded fused operations in execution order.
 pub struct Tape(Vec<Entry>);
 
-/// Calls `f`, and records the fused operations that it runs on this thread. Their results are variables to candle.
+/// Calls `f` and records the fused operations that it runs on this thread. candle sees their
+/// results as variables.
 ///
 /// # Errors
 /// If `f` fails.
 pub fn record<R, E>(
     f: impl FnOnce() -> std::result::Result<R, E>,
 ) -> std::result::Result<(R, Tape), E> {
-    /// Puts back what was recorded on before, also if `f` panics.
+    /// Restores the outer recording, also if `f` panics.
     struct Outer(Option<Vec<Entry>>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -87,21 +89,21 @@ pub(crate) fn run<F: FusedOp<N>, const N: usize>(
     Ok(out)
 }
 
-/// Whether this thread records.
+/// Whether this thread is recording.
 pub(crate) fn is_open() -> bool {
     OPEN.with_borrow(Option::is_some)
 }
 
 impl Tape {
-    /// The gradients of all that `y` was made of, from its own: those of variables, by parameters and by other results.
+    /// Back-propagates `grad`, the gradient of `y`, to all variables that `y` depends on.
     ///
     /// # Errors
-    /// If the gradient has another shape, or an operation's way back fails.
+    /// If the gradient's shape differs from that of `y`, or a backward pass fails.
     pub fn backward(self, y: &Tensor, grad: Tensor) -> Result<Gradients> {
         let mut grads = Gradients(HashMap::new());
         grads.give(y, grad)?;
         for Entry { op, args, out } in self.0.into_iter().rev() {
-            // Nobody asked for the others.
+            // Results that `y` does not depend on have no gradient.
             let Some(grad) = grads.remove(&out) else {
                 continue;
             };
@@ -113,16 +115,16 @@ impl Tape {
     }
 }
 
-/// Gradients by variables.
+/// Gradients by variable.
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Gradients {
-    /// That by a variable, if it had a part in the result.
+    /// Removes and returns the gradient by a variable; `None` if the result does not depend on it.
     pub fn remove(&mut self, of: &Tensor) -> Option<Tensor> {
         self.0.remove(&of.id())
     }
 
-    /// Adds a gradient of x to what there is.
+    /// Accumulates a gradient of `x`.
     fn give(&mut self, x: &Tensor, grad: Tensor) -> Result<()> {
         if x.shape() != grad.shape() {
             bail!("a gradient of {:?} for {:?}", grad.shape(), x.shape());
@@ -131,7 +133,7 @@ impl Gradients {
             return self.add(x.id(), grad);
         }
         if x.track_op() {
-            // Candle made it, of variables that lie further back.
+            // A candle result: continue with candle's backward pass.
             let grads = backward_from::backward(x, &grad)?;
             for &id in grads.get_ids() {
                 grads
@@ -167,7 +169,7 @@ mod tests {
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    /// FusedOp operations before, between and behind candle's; results that are asked for once, twice and never.
+    /// Fused operations before, between and after candle's; results used once, twice and never.
     fn mixed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let first = linear(&x.sqr()?, weight, bias, true)?;
         let _unused = linear(&first, weight, bias, false)?;
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_back_as_candle_does() {
+    fn tape_backward_matches_candle_autograd() {
         let (x, weight, bias) = (var((4, 3), 0.1), var((3, 3), 0.2), var((1, 3), 0.3));
         let bias = Var::from_tensor(&bias.flatten_all().unwrap()).unwrap();
         let grad = var((2, 3), 0.4).as_tensor().detach();
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_recorded_is_candles() {
+    fn unrecorded_ops_use_candle_autograd() {
         let (x, weight) = (var((4, 3), 0.1), var((3, 3), 0.2));
         let bias = Tensor::zeros(3, candle_core::DType::F64, &Device::Cpu).unwrap();
         assert!(record(|| linear(&x, &x, &bias, false)).is_err());

@@ -1,5 +1,5 @@
-//! DeviceBuffer of a GPU, cut from large pieces: asking the driver for each small one, and giving it back, takes longer than most
-//! kernels run.
+//! DeviceBuffer of a GPU, cut from large pieces: asking the driver for each small one, and giving
+//! it back, takes longer than most kernels run.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -15,12 +15,12 @@ use super::bound;
 
 /// DeviceF32 of a slab.
 const SLAB: usize = 8 << 20;
-/// What is larger is a slab of its own.
+/// Larger buffers get a slab of their own.
 const LARGE: usize = SLAB / 4;
-/// DeviceBuffer begins at a multiple of so many numbers, as the driver's own does.
+/// DeviceBuffer begins at a multiple of a given number of numbers, as the driver's own does.
 const ALIGNED: usize = 64;
 
-/// What is given out from the front; it goes back to the driver when nothing that was cut from it is left.
+/// A slab that buffers are cut from; returned to the driver when the last of them is dropped.
 struct Slab {
     numbers: Tensor,
     address: u64,
@@ -55,7 +55,8 @@ impl Slab {
     }
 }
 
-/// DeviceBuffer for some numbers, or for words, which are not set at first. A clone is the same memory.
+/// DeviceBuffer for some numbers, or for words, which are not set at first. A clone is the same
+/// memory.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceBuffer<T> {
     slab: Tensor,
@@ -69,7 +70,7 @@ pub(crate) struct DeviceBuffer<T> {
 pub(crate) type DeviceF32 = DeviceBuffer<f32>;
 
 impl<T> DeviceBuffer<T> {
-    /// Whether it lies on a device, and in the order of the same stream.
+    /// Whether the buffer belongs to a device and its stream.
     pub(super) fn is_on(&self, device: &CudaDevice) -> bool {
         self.slab
             .device()
@@ -89,7 +90,7 @@ impl<T> OnDevice<T> for DeviceBuffer<T> {
 }
 
 impl DeviceF32 {
-    /// The same as a tensor without a past.
+    /// The buffer as a tensor without a graph.
     pub(crate) fn tensor(self, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         self.slab
@@ -99,9 +100,10 @@ impl DeviceF32 {
 }
 
 impl<T: DeviceRepr> DeviceBuffer<T> {
-    /// Room for n of them.
+    /// Allocates `n` uninitialised elements.
     pub(super) fn new(device: &CudaDevice, n: usize) -> Result<Self> {
-        /// Those that are given out from, one a stream: all of its work is in order, whatever thread asks.
+        /// Current slab of each stream. All work of a stream is ordered, so any thread may reuse
+        /// its memory.
         static OPEN: Mutex<Option<HashMap<usize, Slab>>> = Mutex::new(None);
         let words = (n * size_of::<T>()).div_ceil(size_of::<f32>());
         if words > LARGE {
@@ -122,17 +124,18 @@ impl<T: DeviceRepr> DeviceBuffer<T> {
         Ok(slab.cut(n))
     }
 
-    /// Copies what lies on the CPU.
+    /// Copies host values to the buffer.
     pub(super) fn fill(&self, device: &CudaDevice, values: &[T]) -> Result<()> {
         assert!(values.len() <= self.len);
         let stream = bound(device)?;
-        // SAFETY: there is room, and a copy from memory that is not pinned has read it when the call is over.
+        // SAFETY: there is room, and a copy from memory that is not pinned has read it when the
+        // call is over.
         unsafe { result::memcpy_htod_async(self.address, values, stream.cu_stream()) }.w()
     }
 }
 
 impl<T: DeviceRepr + Clone + Default> DeviceBuffer<T> {
-    /// A copy on the CPU; waits for all that comes before.
+    /// Copies to the host; waits for all previous work.
     pub(super) fn read(&self, device: &CudaDevice) -> Result<Vec<T>> {
         let (mut values, stream) = (vec![T::default(); self.len], bound(device)?);
         if self.len > 0 {
@@ -142,7 +145,7 @@ impl<T: DeviceRepr + Clone + Default> DeviceBuffer<T> {
             }
             .w()?;
         }
-        // That the copy itself waits is a habit of drivers, not a promise.
+        // CUDA does not guarantee that a copy to pageable memory blocks.
         stream.synchronize().w()?;
         Ok(values)
     }

@@ -1,4 +1,4 @@
-//! What kernels and products are given: where numbers of the GPU lie, and sizes.
+//! Arguments of kernels and products: device pointers and sizes.
 
 use std::marker::PhantomData;
 
@@ -9,7 +9,7 @@ use candle_core::{Layout, Result, Storage, Tensor, bail};
 
 use super::DeviceBuffer;
 
-/// Where some numbers of the GPU begin, or others, and how many they are.
+/// Device pointer and length of a borrowed range.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a, T = f32> {
     pub(super) address: u64,
@@ -17,16 +17,16 @@ pub(crate) struct View<'a, T = f32> {
     memory: PhantomData<&'a T>,
 }
 
-/// Where some words begin, and how many they are.
+/// A range of 32-bit words.
 pub(crate) type Words<'a> = View<'a, u32>;
 
 impl<T> View<'_, T> {
-    /// The first n.
+    /// The first `n` elements.
     pub(crate) fn first(self, n: usize) -> Self {
         Self { len: n, ..self }
     }
 
-    /// The same, read as something else of the same size.
+    /// Reinterprets the elements as a type of the same size.
     pub(super) fn cast<'a, U>(self) -> View<'a, U>
     where
         Self: 'a,
@@ -38,7 +38,7 @@ impl<T> View<'_, T> {
         }
     }
 
-    /// What lies from the n-th number on; nothing, of nothing.
+    /// The elements from the `n`-th on; empty past the end.
     pub(crate) fn from(self, n: usize) -> Self {
         Self {
             address: self.address + (n * size_of::<T>()) as u64,
@@ -48,11 +48,11 @@ impl<T> View<'_, T> {
     }
 }
 
-/// What lies on the GPU.
+/// A range of device memory.
 pub(crate) trait OnDevice<T> {
-    /// Where it begins.
+    /// Device address.
     fn address(&self) -> u64;
-    /// How many there are.
+    /// Number of elements.
     fn len(&self) -> usize;
 }
 
@@ -66,7 +66,7 @@ impl<T> OnDevice<T> for CudaSlice<T> {
     }
 }
 
-/// All of it.
+/// The whole range.
 pub(crate) fn view<T>(of: &impl OnDevice<T>) -> View<'_, T> {
     View {
         address: of.address(),
@@ -75,7 +75,7 @@ pub(crate) fn view<T>(of: &impl OnDevice<T>) -> View<'_, T> {
     }
 }
 
-/// The numbers of a contiguous part of a storage.
+/// The elements of a contiguous tensor in a storage.
 pub(crate) fn part<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a>> {
     let Some((start, _)) = layout.contiguous_offsets() else {
         bail!("a fused operation needs contiguous tensors")
@@ -85,7 +85,7 @@ pub(crate) fn part<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<View
 }
 
 pub(super) fn address<T>(slice: &CudaSlice<T>) -> u64 {
-    // One stream, so nothing has to wait for anything that the stream itself does not order.
+    // With one stream no events are needed.
     slice.device_ptr(slice.stream()).0
 }
 
@@ -110,7 +110,7 @@ impl<T> From<&DeviceBuffer<T>> for Arg {
 }
 
 impl<T> From<Option<View<'_, T>>> for Arg {
-    /// Nothing is a null pointer.
+    /// `None` is a null pointer.
     fn from(view: Option<View<'_, T>>) -> Self {
         Self::Long(view.map_or(0, |view| view.address))
     }
@@ -134,7 +134,7 @@ impl From<f32> for Arg {
     }
 }
 
-/// A matrix in a product: its numbers, the distance between its rows, and whether its other index comes first.
+/// A matrix operand: elements, row stride and transposition.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     pub(super) numbers: View<'a>,
@@ -142,7 +142,7 @@ pub(crate) struct Matrix<'a> {
     is_turned: bool,
 }
 
-/// A matrix of rows of so many numbers, or with rows that far apart.
+/// A row-major matrix with the given row stride.
 pub(crate) fn rows(numbers: View<'_>, stride: usize) -> Matrix<'_> {
     Matrix {
         numbers,
@@ -169,7 +169,7 @@ impl Matrix<'_> {
     }
 }
 
-/// Calls `f` with the numbers of contiguous tensors.
+/// Calls `f` with the elements of contiguous tensors.
 pub(crate) fn with<const N: usize, R>(
     tensors: [&Tensor; N],
     f: impl FnOnce([View<'_>; N]) -> Result<R>,
@@ -186,7 +186,7 @@ pub(crate) fn with<const N: usize, R>(
     f(std::array::from_fn(|i| views[i]))
 }
 
-/// Where the numbers of a contiguous `f32` tensor of a GPU begin; good for as long as the tensor is.
+/// Device address of a contiguous `f32` tensor; valid while the tensor lives.
 pub(crate) fn address_of(tensor: &Tensor) -> Result<u64> {
     with([tensor], |[numbers]| Ok(numbers.address))
 }

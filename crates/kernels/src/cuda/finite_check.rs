@@ -1,35 +1,36 @@
-//! What a step is asked once it is over, so that nothing has to wait for the GPU before.
+//! Losses and finite check accumulated on the GPU and copied to the host once, at the end of a
+//! step.
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::{DeviceF32, Gpu, MultiTensorLaunch, View, Words, address_of, view};
 
-/// The losses of a batch on a GPU, and whether one of them, or of the gradients that it was shown, is NaN or infinite. Updates
-/// look here before they change anything.
+/// Losses of a batch and a flag that is set if a loss or a tracked gradient is NaN or infinite.
+/// Update kernels read the flag and change nothing if it is set.
 pub struct FiniteCheck {
-    /// A word that is not zero if so, then the losses.
+    /// The flag, then one loss per example.
     words: DeviceF32,
     device: CudaDevice,
 }
 
 impl FiniteCheck {
-    /// Over a batch of so many rows, whose losses are zero so far.
+    /// Starts a check for `batch` losses, initially zero.
     ///
     /// # Errors
-    /// If the device is no GPU, or fails.
+    /// If the device is not a GPU, or fails.
     pub fn new(device: &Device, batch: usize) -> Result<Self> {
         let device = device.as_cuda_device()?.clone();
         let words = Gpu(device.clone()).zeros(1 + batch)?;
         Ok(Self { words, device })
     }
 
-    /// The word.
+    /// The flag.
     pub(crate) fn word(&self) -> Words<'_> {
         view(&self.words).cast()
     }
 
-    /// Where the losses are to be, one a row of the batch.
+    /// Output range of the losses, one per example.
     pub(crate) fn losses(&self, batch: usize) -> Result<View<'_>> {
         let losses = view(&self.words).from(1);
         if losses.len != batch {
@@ -38,10 +39,11 @@ impl FiniteCheck {
         Ok(losses)
     }
 
-    /// Looks at contiguous `f32` tensors of the same GPU, without a wait.
+    /// Sets the flag if an element of contiguous `f32` tensors of this GPU is not finite. Does not
+    /// wait.
     ///
     /// # Errors
-    /// If a tensor is another, or the GPU fails.
+    /// If a tensor has another type or device, or the GPU fails.
     pub fn track(&self, tensors: &[&Tensor]) -> Result<()> {
         let addresses = tensors
             .iter()
@@ -56,7 +58,8 @@ impl FiniteCheck {
         )
     }
 
-    /// The sum of the losses, and whether they and all that it looked at are finite: waits for all that comes before.
+    /// Waits for the GPU; returns the sum of the losses and whether all losses and tracked tensors
+    /// are finite.
     ///
     /// # Errors
     /// If the GPU fails.

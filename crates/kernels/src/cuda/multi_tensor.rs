@@ -1,12 +1,12 @@
-//! Several tensors in one launch.
+//! One launch over several tensors (`multi_tensor_apply` of apex and PyTorch).
 
 use candle_core::Result;
 
 use super::{ADAM, Arg, Gpu, THREADS, blocks};
 
-/// Tensors dealt to the blocks of a launch, a block for so many elements of one of them.
+/// Assignment of chunks of several tensors to the blocks of one launch.
 pub(crate) struct MultiTensorLaunch {
-    /// Of each tensor: its first block, its elements, and where they lie.
+    /// Per tensor: first block, number of elements, addresses.
     words: Vec<u64>,
     tensors: u32,
     blocks: usize,
@@ -15,7 +15,7 @@ pub(crate) struct MultiTensorLaunch {
 impl MultiTensorLaunch {
     const ELEMENTS: usize = 4 * THREADS as usize;
 
-    /// Of tensors of these lengths, each with the addresses of what belongs to it.
+    /// Tensors of the given lengths, each with the addresses of its N arrays.
     pub(crate) fn new<const N: usize>(
         tensors: impl Iterator<Item = [u64; N]>,
         lengths: &[usize],
@@ -33,7 +33,7 @@ impl MultiTensorLaunch {
         }
     }
 
-    /// Runs a kernel of the module [`ADAM`] on them, which takes the table, its length, and these.
+    /// Launches a kernel of the module [`ADAM`] with the table, its length and `args`.
     pub(crate) fn launch(&self, gpu: &Gpu, kernel: &'static str, args: &[Arg]) -> Result<()> {
         let table = gpu.copy_in(&self.words)?;
         let args = [&[(&table).into(), self.tensors.into()], args].concat();

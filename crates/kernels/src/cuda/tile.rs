@@ -1,32 +1,33 @@
-//! How products are shared out among blocks of threads, a tile each.
+//! Tiling of products over thread blocks.
 
-/// Threads that make a tile.
+/// Threads of a tile's block.
 pub(crate) const THREADS: u32 = 256;
-/// The rows and columns of a tile of a product (`product.cuh`).
+/// Rows and columns of a product's tile (`gemm.cuh`).
 const ROWS: usize = 16;
 pub(crate) const COLUMNS: usize = 64;
-/// The side of a tile of a gradient, and the rows that a block takes at a time (`gradient.cuh`).
+/// Side of a weight gradient's tile, and rows loaded at a time (`gradient.cuh`).
 const SIDE: usize = 64;
 const TURN: usize = 32;
-/// About so many blocks keep a GPU busy.
+/// Blocks that fill a GPU: the multiprocessors of an H100.
 const BUSY: usize = 132;
 
-/// The tiles of a product of so many rows and columns: down, and across.
+/// Number of tiles of a product: vertically, horizontally.
 pub(crate) fn of_product(rows: usize, columns: usize) -> [usize; 2] {
     [rows.div_ceil(ROWS), columns.div_ceil(COLUMNS)]
 }
 
-/// The parts of rows whose sums become gradients. They depend on sizes alone, and with them the sums.
+/// Split of the rows whose products are summed to a weight gradient. It depends on the sizes alone,
+/// so the sums are reproducible.
 pub(crate) struct Parts {
     pub(crate) count: usize,
-    /// The rows of each, but for those that the last may lack.
+    /// Rows per part; the last may have fewer.
     pub(crate) rows: usize,
-    /// The tiles of each.
+    /// Tiles per part.
     pub(crate) tiles: usize,
 }
 
 impl Parts {
-    /// Of `n` rows, for gradients of so many matrices `[inputs, outputs]` at a time.
+    /// Of `n` rows, for the gradients of `matrices` matrices `[inputs, outputs]` at a time.
     pub(crate) fn new(n: usize, matrices: usize, inputs: usize, outputs: usize) -> Self {
         let tiles = matrices * inputs.div_ceil(SIDE) * outputs.div_ceil(SIDE);
         let rows = n

@@ -1,7 +1,7 @@
-//! Adam (Kingma and Ba, 2015), dense and in one pass over parameters, moments and gradient.
+//! Dense Adam (Kingma and Ba, 2015) in one pass over parameters, moments and gradient.
 //!
-//! Dense means that the moments of every parameter decay at every step, touched or not: rows of an embedding that the batch
-//! never met still move on their momentum, as in the frameworks the published numbers come from.
+//! Dense: the moments of every parameter decay at every step. Embedding rows that are not in the
+//! batch still move by their momentum, as in the frameworks of the published results.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 
-/// The constants of Adam; no weight decay, no clipping.
+/// Hyperparameters of Adam; no weight decay, no clipping.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Learning rate.
@@ -25,7 +25,7 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// The protocol's constants with a learning rate of the caller's.
+    /// Default betas and eps of the protocol with the given learning rate.
     pub fn new(lr: f64) -> Self {
         Self {
             lr,
@@ -35,7 +35,7 @@ impl Adam {
         }
     }
 
-    /// What step `t`, counted from 1, multiplies with.
+    /// Factors of step `t`, counted from 1.
     pub fn factors<T: Real>(&self, t: u64) -> AdamFactors<T> {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         AdamFactors {
@@ -48,7 +48,7 @@ impl Adam {
     }
 }
 
-/// One step's factors, bias corrections included.
+/// Factors of one step, bias corrections included.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamFactors<T> {
     beta1: T,
@@ -58,7 +58,7 @@ pub struct AdamFactors<T> {
     eps: T,
 }
 
-/// A run of parameters with their moments.
+/// Parameters with their moments.
 pub struct AdamSlices<'a, T> {
     /// Parameters.
     pub param: &'a mut [T],
@@ -69,7 +69,7 @@ pub struct AdamSlices<'a, T> {
 }
 
 impl<T: Real> AdamFactors<T> {
-    /// Updates a run of parameters by their gradient, or by none (a zero gradient: the moments decay).
+    /// Updates parameters by their gradient; `None` is a zero gradient (the moments decay).
     #[inline(always)]
     pub fn update<S: Simd>(&self, simd: S, slots: AdamSlices<'_, T>, grad: Option<&[T]>) {
         let n = slots.param.len();
@@ -206,8 +206,9 @@ impl<T: Real> WithSimd for Rows<'_, T> {
     }
 }
 
-/// One dense step over a table of rows of `width`, of which only the rows `ids` (ascending, distinct) have a gradient: row
-/// `ids[i]` has `grads[i * width..][..width]`, every other row a gradient of zero.
+/// One dense step over a table of rows of `width`, of which only the rows `ids` (ascending,
+/// distinct) have a gradient: row `ids[i]` has `grads[i * width..][..width]`, every other row a
+/// gradient of zero.
 pub fn update_rows<T: Real>(
     step: AdamFactors<T>,
     slots: AdamSlices<'_, T>,

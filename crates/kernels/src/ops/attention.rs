@@ -1,6 +1,7 @@
-//! Attention of one head inside windows (Vaswani et al., 2017): each query row mixes the value rows of its own window.
+//! Single-head scaled dot-product attention within windows (Vaswani et al., 2017), on packed
+//! sequences.
 //!
-//! Windows are short, so a window's scores are a few dot products; they are made again on the way back instead of being kept.
+//! Windows are short, so the scores are recomputed in the backward pass instead of being saved.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -14,22 +15,22 @@ use crate::ops::dropout::DropoutMask;
 use crate::packed::SeqOffsets;
 use crate::simd::slices::{add_scaled, cut, dot, each, map, sum};
 
-/// Windows of a block that runs on one thread.
+/// Windows per block; a block runs on one thread.
 const BLOCK: usize = 16;
 
-/// Which keys each query sees: those of its own window.
+/// Packed layout of an attention: each query attends to the keys of its own window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttentionLayout {
-    /// The query rows of each window.
+    /// Query rows of each window.
     pub q_offsets: SeqOffsets,
-    /// The key rows of each window, as many windows.
+    /// Key rows of each window; as many windows.
     pub k_offsets: SeqOffsets,
-    /// Whether the query at a position sees only the keys up to that position.
+    /// Whether a query attends only to keys up to its own position.
     pub causal: bool,
 }
 
 impl AttentionLayout {
-    /// The number of attention weights: queries x keys, summed over the windows.
+    /// Number of attention scores: queries x keys, summed over the windows.
     pub fn num_scores(&self) -> usize {
         self.sizes().map(|[q, k]| q * k).sum()
     }
@@ -54,9 +55,9 @@ impl AttentionLayout {
     }
 }
 
-/// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]`, from as many rows of `q`, `k` and `v`, all of width d, as the
-/// layout says. Each weight is multiplied by its factor, if there is a mask: in the order of windows, queries, keys. A window
-/// with queries needs keys. Where [`runs_on`](crate::runs_on) says.
+/// `softmax(q k^T / sqrt(d)) v`, window by window: `[queries, d]`, from packed `q`, `k` and `v` of
+/// width d. A dropout mask applies to the weights in the order windows, queries, keys. A window
+/// with queries must have keys. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn attention(
     q: &Tensor,
     k: &Tensor,
@@ -100,7 +101,7 @@ struct Attention {
 }
 
 impl Attention {
-    /// Each block of windows, with its part of the arguments.
+    /// Blocks of windows with their parts of the arguments.
     fn blocks<'a, T: Real>(
         &'a self,
         [q, k, v]: [&'a [T]; 3],
@@ -124,12 +125,12 @@ impl Attention {
         self.layout.blocks().into_iter().map(block).collect()
     }
 
-    /// About the number of multiply-adds on the way there.
+    /// Approximate number of multiply-adds of the forward pass.
     fn work(&self) -> usize {
         2 * self.layout.num_scores() * self.width
     }
 
-    /// A vector of queries, or of keys, cut where the blocks end.
+    /// Splits query rows or key rows at the block boundaries.
     fn cut<'a, T>(&self, data: &'a mut [T], which: usize) -> Vec<&'a mut [T]> {
         cut(
             data,
@@ -141,7 +142,7 @@ impl Attention {
     }
 }
 
-/// What the weights are multiplied with, if there is a mask.
+/// Dropout factors of the weights.
 type Factors = Option<Vec<f32>>;
 
 impl FusedOp<3> for Attention {
@@ -196,7 +197,7 @@ impl FusedOp<3> for Attention {
     }
 }
 
-/// Some windows in a row.
+/// Consecutive windows.
 struct Block<'a, T> {
     attention: &'a Attention,
     /// The first window.
@@ -207,7 +208,7 @@ struct Block<'a, T> {
     factors: Option<&'a [f32]>,
 }
 
-/// A query: its row in the block, the rows of the keys it sees, and its first weight.
+/// A query: its row in the block, its visible key rows, and the index of its first weight.
 struct Query {
     row: usize,
     keys: std::ops::Range<usize>,
@@ -246,7 +247,7 @@ impl<T: Real> Block<'_, T> {
             .map_or(T::one(), |f| T::of(f64::from(f[query.weight + j])))
     }
 
-    /// The softmax of a query's scores, into `weights`.
+    /// Writes the softmax of a query's scores to `weights`.
     #[inline(always)]
     fn softmax<S: Simd>(&self, simd: S, query: &Query, weights: &mut Vec<T>) {
         let scale = T::of(self.attention.width as f64).sqrt().recip();
@@ -297,7 +298,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// The way back: `dq`, `dk` and `dv` begin at zero.
+/// The backward pass: `dq`, `dk` and `dv` begin at zero.
 struct Backward<'a, T> {
     block: Block<'a, T>,
     dq: &'a mut [T],

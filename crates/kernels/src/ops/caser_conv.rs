@@ -1,9 +1,9 @@
-//! Caser's filters over a window (Tang and Wang, 2018), forward and back, as one operation.
+//! Horizontal and vertical convolutions of Caser (Tang and Wang, 2018) as one fused operation.
 //!
-//! A horizontal filter of height h is a product with the h rows below each position, which lie one after the other in memory:
-//! one product a height, no copies. Only the best position of a filter has a gradient, so the way back is a few scaled rows.
-//! Windows are cut into fixed blocks that run in parallel. Positions at or past a row's length count as zero and receive no
-//! gradient.
+//! A horizontal filter of height h multiplies h consecutive rows, which are contiguous in memory:
+//! one product per height, no unfold. Only the arg-max position of a filter has a gradient, so the
+//! backward pass adds a few scaled rows. Windows are split into fixed blocks that run in parallel.
+//! Positions at or past a window's length count as zero and receive no gradient.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -19,11 +19,13 @@ use crate::simd::slices::{add, add_scaled, dot, each, sum, sum_all, transpose};
 /// Windows of a block. Fixed, so that sums over windows are split alike on any number of threads.
 const BLOCK: usize = 16;
 
-/// `[B, heights F + d]` from windows `x` `[B, L, d]` and their lengths `[B]`: for each height, F filters over so many positions,
-/// a ReLU and the maximum over time; then one filter over all L positions, the same for each of the d columns, and a ReLU.
+/// `[B, heights F + d]` from windows `x` `[B, L, d]` and their lengths `[B]`: for each height, F
+/// filters, ReLU and max-pooling over time; then one vertical filter over all L positions, shared
+/// by the d columns, and ReLU.
 ///
-/// `horizontal` is `[(sum of heights) d + heights, F]`: the filters of each height, then the biases of each. `vertical` is
-/// `[L + 1]`: the filter and its bias. Where [`runs_on`](crate::runs_on) says.
+/// `horizontal` is `[(sum of heights) d + heights, F]`: the filters of each height, then the biases
+/// of each. `vertical` is `[L + 1]`: the filter and its bias. Runs where
+/// [`runs_on`](crate::runs_on) is true.
 pub fn caser_conv(
     x: &Tensor,
     horizontal: &Tensor,
@@ -74,7 +76,7 @@ impl CaserConv {
         self.heights.len() * self.filters + self.width
     }
 
-    /// Of each height, the rows of `horizontal` where its filters lie, and its bias.
+    /// Per height: the height, the rows of its filters in `horizontal`, and the row of its biases.
     fn groups(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>, usize)> {
         let biases = self.heights.iter().sum::<usize>() * self.width;
         let mut row = 0;
@@ -85,7 +87,7 @@ impl CaserConv {
         })
     }
 
-    /// About the number of multiply-adds on the way there.
+    /// Approximate number of multiply-adds of the forward pass.
     fn work(&self) -> usize {
         self.lengths.len()
             * self.length
@@ -97,7 +99,7 @@ impl CaserConv {
 
 impl FusedOp<3> for CaserConv {
     const NAME: &'static str = "caser_conv";
-    /// The best position of each horizontal filter.
+    /// Arg-max position of each horizontal filter.
     type Saved<T: Real> = Vec<u32>;
 
     fn forward<T: Real>(&self, [x, horizontal, vertical]: [&[T]; 3]) -> (Vec<T>, Vec<u32>) {
@@ -200,7 +202,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             x[n as usize * width..].fill(T::zero());
         }
         for (group, (height, rows, bias)) in self.filters.groups().enumerate() {
-            // Positions whose rows reach into the next window are scored as well, and left alone.
+            // Positions that reach into the next window are computed too, and ignored.
             let positions = self.lengths.len() * length + 1 - height;
             let mut scores = vec![T::zero(); self.lengths.len() * length * filters];
             let a = Strided {
@@ -257,8 +259,8 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: `dx` begins at zero. Returns its share of the gradients of the horizontal filters, transposed, and of
-/// the vertical one.
+/// A block's way back: `dx` starts at zero. Returns its part of the gradients of the horizontal
+/// filters, transposed, and of the vertical one.
 struct Backward<'a, T> {
     filters: &'a CaserConv,
     lengths: &'a [u32],

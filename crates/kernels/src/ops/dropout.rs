@@ -1,4 +1,4 @@
-//! Dropout masks, drawn where they are needed: on a GPU by as many threads as there are blocks of random numbers.
+//! Dropout with counter-based masks: the CPU and CUDA implementations draw the same factors.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -9,20 +9,20 @@ use rand::RngCore;
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 
-/// What a dropout multiplies each of some elements with: 0 with probability `rate`, to the nearest 1 / 65536, else
-/// 1 / (1 - rate). Sixteen bits of the generator decide on each.
+/// Dropout factors of a number of elements: 0 with probability `rate` (rounded to 1 / 65536), else
+/// 1 / (1 - rate). Each element consumes 16 bits of the generator.
 #[derive(Clone, Debug)]
 pub struct DropoutMask {
     rng: prl_seed::Rng,
     before: usize,
     n: usize,
-    /// Draws below it are zeros.
+    /// Draws below this threshold drop the element.
     bar: u32,
     keep: f32,
 }
 
 impl DropoutMask {
-    /// A mask of `n` elements from a generator that nothing was drawn from.
+    /// A mask of `n` elements from a fresh generator.
     pub fn new(rng: prl_seed::Rng, n: usize, rate: f64) -> Self {
         Self {
             rng,
@@ -33,17 +33,17 @@ impl DropoutMask {
         }
     }
 
-    /// The elements that follow the first `before` of a longer mask.
+    /// Skips the first `before` elements of a longer mask.
     pub fn skip(self, before: usize) -> Self {
         Self { before, ..self }
     }
 
-    /// How many elements it is for.
+    /// Number of elements.
     pub fn elements(&self) -> usize {
         self.n
     }
 
-    /// The factors themselves.
+    /// The factors.
     pub fn factors(&self) -> Vec<f32> {
         let mut draws = vec![0; 2 * (self.before + self.n)];
         self.rng.clone().fill_bytes(&mut draws);
@@ -56,7 +56,7 @@ impl DropoutMask {
     }
 }
 
-/// Each element of `x` times its factor. Where [`runs_on`](crate::runs_on) says.
+/// Multiplies each element of `x` by its factor. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn dropout(x: &Tensor, mask: DropoutMask) -> Result<Tensor> {
     if mask.n != x.elem_count() {
         bail!(
@@ -70,7 +70,7 @@ pub fn dropout(x: &Tensor, mask: DropoutMask) -> Result<Tensor> {
 
 struct Dropout(DropoutMask);
 
-/// Each element times its factor.
+/// Multiplies each element by its factor, in place.
 pub(crate) fn scale<T: Real>(x: &mut [T], factors: &[f32]) {
     x.iter_mut()
         .zip(factors)

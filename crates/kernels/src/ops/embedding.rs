@@ -1,4 +1,4 @@
-//! Embedding rows taken out of a table, and their gradients brought together by row.
+//! Embedding lookup, and its gradient summed by row.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use crate::Real;
 
-/// Rows of `table` (`[rows, width]`) by index: `[ids, width]`.
+/// Rows of `table` (`[rows, width]`) by index, `[ids, width]`.
 ///
 /// # Panics
-/// If an index lies beyond the table.
+/// If an index is out of range.
 pub fn gather<T: Real>(table: &[T], width: usize, ids: &[u32]) -> Vec<T> {
     let mut out = Vec::with_capacity(ids.len() * width);
     for &id in ids {
@@ -19,8 +19,8 @@ pub fn gather<T: Real>(table: &[T], width: usize, ids: &[u32]) -> Vec<T> {
     out
 }
 
-/// Sums the gradients of equal rows: distinct ids, ascending, and one row of gradient for each. Equal rows are added in the
-/// order they stand, whatever the number of threads.
+/// Sums the gradients of equal rows: distinct ids, ascending, and one row of gradient for each.
+/// Equal rows are added in input order, for any number of threads.
 pub fn sum_by_row<T: Real>(ids: &[u32], grads: &[T], width: usize) -> (Vec<u32>, Vec<T>) {
     let mut order: Vec<(u32, u32)> = ids.iter().zip(0..).map(|(&id, at)| (id, at)).collect();
     order.par_sort_unstable();
@@ -43,7 +43,7 @@ mod tests {
     use super::{gather, sum_by_row};
 
     #[test]
-    fn rows_are_taken_and_their_gradients_summed() {
+    fn gather_then_sum_by_row_adds_equal_rows() {
         let table = [0.0, 1.0, 10.0, 11.0, 20.0, 21.0];
         let ids = [2, 0, 2];
         assert_eq!(gather(&table, 2, &ids), [20.0, 21.0, 0.0, 1.0, 20.0, 21.0]);

@@ -1,4 +1,6 @@
-//! Rows that are sums of weighted rows of tables, dropped out: the tokens of a prompt, items with their positions.
+//! Weighted sum of embedding rows of several tables, with dropout (PyTorch's
+//! `EmbeddingBag(mode="sum")` with `per_sample_weights`): the tokens of a prompt, items plus
+//! positions.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -10,30 +12,30 @@ use crate::autograd::op::{FusedOp, Op};
 use crate::ops::dropout::{DropoutMask, scale};
 use crate::simd::slices::add_scaled;
 
-/// A row of a table, and how much of it.
+/// A weighted row of a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightedRow {
-    /// The table's row.
+    /// Row index.
     pub row: u32,
-    /// How much of it.
+    /// Weight.
     pub weight: f64,
 }
 
-/// What each row of a blend has of a table.
+/// Rows of a table that each output row adds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RowWeights {
-    /// The table's row of the same number.
+    /// The row with the output row's index, with weight 1.
     Identity,
-    /// These, or nothing.
+    /// The given row, or none.
     Gathered(Vec<Option<WeightedRow>>),
 }
 
-/// A table `[m, width]`, or `[width]` of one row, and what a blend has of it.
+/// A table `[m, width]`, or `[width]` for a single row, and the rows taken from it.
 #[derive(Clone, Debug)]
 pub struct WeightedTable<'a> {
     /// The table.
     pub table: &'a Tensor,
-    /// What each row has of it.
+    /// Rows that each output row adds.
     pub rows: RowWeights,
 }
 
@@ -42,12 +44,12 @@ impl WeightedTable<'_> {
         self.table.dims().last().copied().unwrap_or(0)
     }
 
-    /// The table's rows.
+    /// Number of the table's rows.
     fn height(&self) -> usize {
         self.table.elem_count() / self.width().max(1)
     }
 
-    /// The blend's rows.
+    /// Number of output rows.
     fn rows(&self) -> usize {
         match &self.rows {
             RowWeights::Identity => self.height(),
@@ -56,11 +58,11 @@ impl WeightedTable<'_> {
     }
 }
 
-/// `[n, width]`: each row the sum of what it has of two or three tables, in their order, times its factors of the mask. Where
-/// [`runs_on`](crate::runs_on) says.
+/// Sums `[n, width]` over two or three tables, in their order, multiplied by the dropout factors.
+/// Runs where [`runs_on`](crate::runs_on) is true.
 ///
 /// # Errors
-/// If there are fewer tables or more, or sizes do not fit.
+/// If there are not two or three tables, or sizes do not match.
 pub fn embedding_sum(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -> Result<Tensor> {
     let Some(first) = parts.first() else {
         bail!("a blend of nothing")
@@ -106,7 +108,7 @@ pub fn embedding_sum(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -
 }
 
 struct EmbeddingSum {
-    /// Of each table.
+    /// Per table.
     shares: Vec<RowWeights>,
     mask: Option<DropoutMask>,
     n: usize,
@@ -114,7 +116,7 @@ struct EmbeddingSum {
 }
 
 impl RowWeights {
-    /// Calls `f` for each row that has a share: the row, the table's row and the weight.
+    /// Calls `f` with output row, table row and weight, for each row that is present.
     fn each(&self, n: usize, mut f: impl FnMut(usize, usize, f64)) {
         match self {
             RowWeights::Identity => (0..n).for_each(|row| f(row, row, 1.0)),

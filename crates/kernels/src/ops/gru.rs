@@ -1,9 +1,10 @@
-//! The whole of a GRU over a window, forward and back, as one operation.
+//! GRU over a window as one fused operation.
 //!
-//! Eq. 8 of the paper: `s' = (1 - z) s + z c`, with update gate `z`, reset gate `g` and candidate `c = tanh(x W_c + (g s) U_c +
-//! b_c)`: the reset gate meets the state **before** the recurrent product (cuDNN and PyTorch apply it after). Rows of the
-//! batch are independent, so they are cut into fixed blocks that run in parallel; inside a block every product is a small
-//! matrix that never leaves the cache. Positions at or past a row's length change nothing and receive no gradient.
+//! Eq. 8 of the paper: `s' = (1 - z) s + z c`, with update gate `z`, reset gate `g` and candidate
+//! `c = tanh(x W_c + (g s) U_c + b_c)`: the reset gate multiplies the state **before** the
+//! recurrent product (cuDNN and PyTorch apply it after). Rows of the batch are independent and run
+//! in fixed blocks in parallel; the products of a block stay in cache. Positions at or past a
+//! window's length change nothing and receive no gradient.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,7 +17,7 @@ use crate::autograd::op::{FusedOp, Op};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{each, map, sum_all, transpose};
 
-/// Rows of a block. Fixed, so that sums over rows are split alike on any number of threads.
+/// Rows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 32;
 
 /// The sizes of a GRU over a batch of windows.
@@ -29,8 +30,8 @@ struct Sizes {
 
 /// The state after the last valid position: `[B, d]` from `x` `[B, L, i]` and the lengths `[B]`.
 ///
-/// `kernel` is `[i + d + 1, 3 d]`: the rows that meet the input, those that meet the state, and the bias; the columns are the
-/// update gate, the reset gate and the candidate. Where [`runs_on`](crate::runs_on) says.
+/// `kernel` is `[i + d + 1, 3 d]`: input weights, state weights and bias; columns: update gate,
+/// reset gate, candidate. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
     let (batch, length, input) = x.dims3()?;
     let (rows, columns) = kernel.dims2()?;
@@ -67,7 +68,7 @@ struct Gru {
 
 impl FusedOp<2> for Gru {
     const NAME: &'static str = "gru";
-    /// One for each block.
+    /// Saved values of each block.
     type Saved<T: Real> = Vec<Vec<T>>;
 
     fn forward<T: Real>(&self, [x, kernel]: [&[T]; 2]) -> (Vec<T>, Self::Saved<T>) {
@@ -138,9 +139,10 @@ impl FusedOp<2> for Gru {
     }
 }
 
-/// A block's forward pass: its states, and its tape.
+/// Forward pass of a block: returns its states and saved values.
 ///
-/// The tape holds for each position `[rows, 3 d]` gates (z, g, c) and `[rows, d]` states before the position.
+/// The saved values hold for each position `[rows, 3 d]` gates (z, g, c) and `[rows, d]` states
+/// before the position.
 struct Forward<'a, T> {
     sizes: Sizes,
     x: &'a [T],
@@ -234,7 +236,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: fills `dx` and returns its share of the kernel's gradient.
+/// A block's way back: fills `dx` and returns its part of the kernel's gradient.
 struct Backward<'a, T> {
     sizes: Sizes,
     x: &'a [T],

@@ -1,4 +1,4 @@
-//! Rows taken, put and added: the small change between the large operations.
+//! Row gather, row scatter and element-wise add, each with a gradient.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -8,8 +8,8 @@ use candle_core::{Result, Tensor, bail};
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 
-/// Row `rows[i]` of `x` `[.., width]` as row i, its rows counted over all leading dimensions. The rows are distinct. Where
-/// [`runs_on`](crate::runs_on) says.
+/// Gathers rows of `x` `[.., width]`: row i of the result is row `rows[i]`, counted over all
+/// leading dimensions. The indices are distinct. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn index_select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     let n = x.elem_count() / width.max(1);
@@ -25,8 +25,8 @@ pub fn index_select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     .of([x])
 }
 
-/// The other way round: row i of `x` becomes row `rows[i]` of `n`, the others are zero. The rows are distinct. Where
-/// [`runs_on`](crate::runs_on) says.
+/// Scatters rows to `[n, width]`: row i of `x` becomes row `rows[i]`, the others are zero. The
+/// indices are distinct. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn scatter_rows(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     let (from, width) = x.dims2()?;
     check(rows, n)?;
@@ -51,7 +51,7 @@ fn check(rows: &[u32], n: usize) -> Result<()> {
     }
 }
 
-/// Rows of a matrix of n.
+/// Row indices into a matrix of `n` rows.
 pub(crate) struct Rows {
     pub(crate) rows: Vec<u32>,
     pub(crate) n: usize,
@@ -102,7 +102,7 @@ impl FusedOp<1> for ScatterRows {
     }
 }
 
-/// `x + y` of one shape. Where [`runs_on`](crate::runs_on) says.
+/// `x + y` of one shape. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     if x.shape() != y.shape() {
         bail!("add: {:?} and {:?}", x.shape(), y.shape());

@@ -1,4 +1,4 @@
-//! Layer norm (Ba et al., 2016) on the rows of a matrix.
+//! Layer norm (Ba et al., 2016) over the last dimension.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -12,11 +12,12 @@ use crate::simd::slices::{each, load, store, sum, sum_all, sum_and_dot};
 
 /// Rows of a block. Fixed, so that sums over rows are split alike on any number of threads.
 const BLOCK: usize = 128;
-/// About what an element costs, in multiply-adds.
+/// Approximate cost of an element in multiply-adds.
 const COST: usize = 8;
 
-/// Mean zero and variance one over the last dimension of `x` `[.., width]`, then times `scale` plus `shift` (`[width]`);
-/// `eps` is added to the variance. Where [`runs_on`](crate::runs_on) says.
+/// Normalises `x` `[.., width]` over the last dimension, then multiplies by `scale` and adds
+/// `shift` (`[width]`); `eps` is added to the variance. Runs where [`runs_on`](crate::runs_on) is
+/// true.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     if scale.dims() != [width] || shift.dims() != [width] || width == 0 {
@@ -31,7 +32,7 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Resul
     op.of([x, scale, shift])
 }
 
-/// A row with its mean taken off, into `centred`. Returns 1 / its standard deviation.
+/// Writes the row minus its mean to `centred`. Returns 1 / standard deviation.
 #[inline(always)]
 pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [T]) -> T {
     let (n, lanes) = (T::of(x.len() as f64), T::lanes::<S>());
@@ -54,7 +55,7 @@ pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [
     (T::vsum(simd, squares) / n + eps).sqrt().recip()
 }
 
-/// The same over its standard deviation, into `normal`.
+/// Writes the normalised row to `normal`. Returns 1 / standard deviation.
 #[inline(always)]
 pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut [T]) -> T {
     let rooted = centre(simd, x, eps, normal);
@@ -62,7 +63,7 @@ pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut
     rooted
 }
 
-/// What a layer norm makes of a centred row: `y = then(y rooted scale + shift)`.
+/// Scales a centred row: `y = then(y rooted scale + shift)`.
 #[inline(always)]
 pub(crate) fn affine<T: Real>(
     y: &mut [T],
@@ -76,8 +77,8 @@ pub(crate) fn affine<T: Real>(
     }
 }
 
-/// The way back: `grad`, that of what scale and shift make of a normalised row, becomes that of the row; the gradients of scale
-/// and shift are added to `sums`, one after the other.
+/// Backward pass of a row: turns `grad` from the gradient of the output into that of the input, and
+/// adds the gradients of scale and shift to `sums`.
 #[inline(always)]
 pub(crate) fn back<T: Real, S: Simd>(
     simd: S,
@@ -185,8 +186,8 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: `dx` holds the result's gradient and receives that of x. Returns the block's share of the gradients of
-/// scale and shift.
+/// A block's way back: `dx` holds the result's gradient and receives that of x. Returns the block's
+/// share of the gradients of scale and shift.
 struct Backward<'a, T> {
     eps: T,
     x: &'a [T],

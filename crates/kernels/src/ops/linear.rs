@@ -1,4 +1,4 @@
-//! `x W + b`, and a ReLU if wanted, on the rows of a matrix.
+//! Linear layer `x W + b` with an optional ReLU.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -11,11 +11,12 @@ use crate::autograd::op::{FusedOp, Op};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{add, each, sum_all, transpose};
 
-/// Rows of a block. Fixed, so that sums over rows are split alike on any number of threads.
+/// Rows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 128;
 
-/// `[.., inputs]` to `[.., outputs]` by `weight` `[inputs, outputs]` and `bias` `[outputs]`; `relu` cuts the result at zero,
-/// where its gradient is zero. Where [`runs_on`](crate::runs_on) says.
+/// `[.., inputs]` to `[.., outputs]` by `weight` `[inputs, outputs]` and `bias` `[outputs]`; `relu`
+/// clamps the result at zero, with gradient zero there. Runs where [`runs_on`](crate::runs_on) is
+/// true.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<Tensor> {
     let (inputs, outputs) = weight.dims2()?;
     let mut shape = x.dims().to_vec();
@@ -138,7 +139,8 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: fills `dx` and returns its share of the gradients of weight and bias, `[inputs + 1, outputs]`.
+/// A block's way back: fills `dx` and returns its part of the gradients of weight and bias,
+/// `[inputs + 1, outputs]`.
 struct Backward<'a, T> {
     linear: Linear,
     x: &'a [T],

@@ -1,9 +1,10 @@
-//! NextItNet's residual block (Yuan et al., 2019), forward and back, as one operation.
+//! Residual block of NextItNet (Yuan et al., 2019, Fig. 3b) as one fused operation.
 //!
-//! conv - layer norm - ReLU - conv - layer norm - ReLU, plus the input: three taps, looking back only. A tap meets a run of each
-//! window's rows, and multiplies it where it lies; its gradients are two more such products. Windows are cut into fixed blocks that run in parallel, and inside a block nothing leaves the cache. Only valid rows
-//! are there: what lies before a window is not multiplied, and no window sees another. Rows that nothing is made of later need
-//! not be made ([`CausalConv::stride`]).
+//! `y = x + relu(norm(conv(relu(norm(conv(x))))))` with causal convolutions of kernel size 3. Each
+//! tap multiplies a contiguous range of every window's packed rows in place, without an unfold.
+//! Windows are split into fixed blocks that run in parallel; a block's intermediate results stay in
+//! cache. Windows do not influence each other, and rows outside the receptive field of later layers
+//! can be skipped ([`CausalConv::stride`]).
 
 mod conv;
 #[cfg(feature = "cuda")]
@@ -18,24 +19,25 @@ use crate::autograd::op::{FusedOp, Op};
 use crate::packed::SeqOffsets;
 use crate::simd::slices::{add, cut, each, sum_all, transpose};
 
-/// Taps of a convolution.
+/// Kernel size of a convolution.
 const TAPS: usize = 3;
-/// Windows of a block. Fixed, so that sums over rows are split alike on any number of threads.
+/// Windows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 16;
 
-/// Which rows a convolution makes, and of which.
+/// Dilation of a causal convolution and the rows that it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CausalConv {
-    /// How many rows apart those lie that neighbouring taps meet.
+    /// Distance in rows between neighbouring taps.
     pub dilation: usize,
-    /// It makes every so many-th row of those it is given, counted from the last of a window; at least 1.
+    /// Computes every `stride`-th input row, counted back from the last row of a window; at least
+    /// 1.
     pub stride: usize,
-    /// And so many rows of a window at most.
+    /// Largest number of output rows per window.
     pub max_rows: usize,
 }
 
 impl CausalConv {
-    /// One that makes all rows.
+    /// A convolution that computes all rows.
     pub fn dense(dilation: usize) -> Self {
         Self {
             dilation,
@@ -45,14 +47,15 @@ impl CausalConv {
     }
 }
 
-/// `[rows made, d]`, and the windows that they are, from the rows `x` `[rows, d]` of the windows `spans`, and the two
-/// convolutions; `eps` is added to the variances. A row that is made has its own of `x` added.
+/// Output `[rows out, d]` and its offsets, from packed rows `x` `[rows, d]` with offsets `spans`;
+/// `eps` is added to the variances. Each output row has its own input row added.
 ///
-/// `kernel` is `[2 (3 d + 3), d]`: the three taps of the first convolution, `[d in, d out]` each, oldest first; its bias; scale
-/// and shift of its layer norm; then the same of the second. Where [`runs_on`](crate::runs_on) says.
+/// `kernel` is `[2 (3 d + 3), d]`: for the first convolution the three taps `[d in, d out]` (oldest
+/// first), the bias, and scale and shift of the layer norm; then the same for the second. Runs
+/// where [`runs_on`](crate::runs_on) is true.
 ///
 /// # Errors
-/// If shapes do not fit, or a convolution makes every zeroth row.
+/// If shapes do not match, or a stride is zero.
 pub fn nextitnet_block(
     x: &Tensor,
     kernel: &Tensor,
@@ -72,7 +75,7 @@ pub fn nextitnet_block(
     if convolutions.iter().any(|c| c.stride == 0) {
         bail!("residual block: a convolution makes every zeroth row; 1 makes all");
     }
-    // What is more than all rows is the last of a window too.
+    // A stride beyond the number of rows leaves the last row of a window.
     let convolutions = convolutions.map(|c| CausalConv {
         stride: c.stride.min(rows.max(1)),
         ..c
@@ -90,7 +93,7 @@ pub fn nextitnet_block(
 }
 
 struct NextItNetBlock {
-    /// The rows given to the first convolution and to the second, and those that the second makes.
+    /// Input rows of the first and second convolution, and output rows of the second.
     spans: [SeqOffsets; 3],
     convolutions: [CausalConv; 2],
     eps: f64,
@@ -98,12 +101,12 @@ struct NextItNetBlock {
 }
 
 impl NextItNetBlock {
-    /// From the block's rows of x to those it makes.
+    /// Stride from the block's input rows to its output rows.
     fn over_both(&self) -> usize {
         self.convolutions[0].stride * self.convolutions[1].stride
     }
 
-    /// The blocks of windows, with their rows of x.
+    /// Blocks of windows with their input rows.
     fn blocks<'a, T: Real>(
         &'a self,
         x: &'a [T],
@@ -136,7 +139,7 @@ impl NextItNetBlock {
             })
     }
 
-    /// Rows of one of the three kinds, cut into those of the blocks.
+    /// Splits rows of one of the three kinds at the block boundaries.
     fn parts<'a, T>(&self, kind: usize, rows: &'a mut [T]) -> Vec<&'a mut [T]> {
         cut(
             rows,
@@ -146,7 +149,7 @@ impl NextItNetBlock {
         )
     }
 
-    /// About the number of multiply-adds on the way there.
+    /// Approximate number of multiply-adds of the forward pass.
     fn work(&self) -> usize {
         TAPS * (self.spans[1].rows() + self.spans[2].rows()) * self.width * self.width
     }
@@ -154,7 +157,7 @@ impl NextItNetBlock {
 
 impl FusedOp<2> for NextItNetBlock {
     const NAME: &'static str = "nextitnet_block";
-    /// For each block, what both convolutions put out.
+    /// Per block, the outputs of both convolutions before the norm.
     type Saved<T: Real> = Vec<[Vec<T>; 2]>;
 
     fn forward<T: Real>(&self, [x, kernel]: [&[T]; 2]) -> (Vec<T>, Self::Saved<T>) {
@@ -206,15 +209,15 @@ impl FusedOp<2> for NextItNetBlock {
     }
 }
 
-/// Some windows in a row.
+/// Consecutive windows.
 struct Block<'a, T> {
     halves: [ConvLayer<'a, T>; 2],
-    /// The rows of x that are added to what the halves make.
+    /// Input rows added to the outputs.
     kept: Rows<'a>,
     x: &'a [T],
 }
 
-/// `y` begins as zeros.
+/// `y` starts as zeros.
 struct Forward<'a, T> {
     block: Block<'a, T>,
     y: &'a mut [T],
@@ -239,8 +242,8 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// `grad` is the result's gradient, and is spent; `dx`, zeros, becomes that of x. Returns the block's share of the kernel's
-/// gradient.
+/// Overwrites `grad`, the result's gradient, and `dx` (zeros) with the gradient of x. Returns the
+/// block's part of the kernel's gradient.
 struct Backward<'a, T> {
     block: Block<'a, T>,
     across: &'a [Vec<T>; 2],

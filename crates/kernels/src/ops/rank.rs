@@ -1,4 +1,4 @@
-//! Ranks and best items of a batch over the whole catalogue, counted and kept while the tiles of scores go by.
+//! Ranks and top-k of a batch over all items, in one sweep over tiles of scores.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -15,12 +15,12 @@ use crate::simd::gemm::{PANEL, Packed};
 use crate::simd::slices::{load, store};
 use crate::{CHUNKS, Real};
 
-/// Items of a tile.
+/// Items per tile.
 const TILE: usize = 96;
-/// Items whose largest score is looked at before each of theirs.
+/// Items whose maximum is compared with the top-k threshold before the single scores.
 const GROUP: usize = 12;
 
-/// A score that is NaN or infinite, where a rank was asked for.
+/// A NaN or infinite score in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a score of row {row} of the batch is not finite, so it has no rank")]
 pub struct NonFiniteScore {
@@ -28,16 +28,17 @@ pub struct NonFiniteScore {
     pub row: usize,
 }
 
-/// What a batch of hidden vectors says of the items.
+/// Ranks and top-k of a batch of hidden vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ranking<T> {
-    /// The target's pessimistic rank, from 1: the items, itself included, that score no less. Empty without targets.
+    /// Pessimistic rank of each target, from 1: the number of items, itself included, with at least
+    /// its score. Empty without targets.
     pub ranks: Vec<u32>,
-    /// The best items of each hidden vector, best first, equal scores by lower index: min(k, items) each.
+    /// Top-k of each hidden vector, best first, equal scores by lower index: min(k, items) each.
     pub top: Vec<Vec<(u32, T)>>,
 }
 
-/// Ranks each hidden vector's target (if `targets` are given) and lists its `k` best items.
+/// Ranks each hidden vector's target (if `targets` are given) and lists its top `k` items.
 ///
 /// # Errors
 /// If a score is not finite.
@@ -95,7 +96,7 @@ pub fn rank<T: Real>(
     Ok(Ranking { ranks, top })
 }
 
-/// Some items to be looked at.
+/// A chunk of items.
 struct Chunk<'a, T> {
     linear: OutputLayer<'a, T>,
     first: usize,
@@ -136,12 +137,12 @@ impl<'a, T: Real> WithSimd for Chunk<'a, T> {
     }
 }
 
-/// What a chunk has shown so far, for each hidden vector, padded to whole panels.
+/// Running counts and top-k of a chunk for each hidden vector, padded to whole panels.
 struct Seen<'a, T> {
     wanted: Vec<T>,
-    /// Scores no less than wanted.
+    /// Number of scores not below the target's.
     counts: Vec<T>,
-    /// Zero times a finite score is zero; anything else leaves its mark here.
+    /// Sum of 0 x score: NaN if a score is not finite.
     marks: Vec<T>,
     best: Best<'a, T>,
 }
@@ -171,7 +172,8 @@ impl<'a, T: Real> Seen<'a, T> {
         self.marks.iter().position(|mark| !mark.is_finite())
     }
 
-    /// Looks through one vector of columns of a tile whose first item is `first`, for the hidden vectors from `at` on.
+    /// Processes one vector of columns of a tile whose first item is `first`, for the hidden
+    /// vectors starting at `at`.
     #[inline(always)]
     fn look<S: Simd>(&mut self, simd: S, scores: &[T], column: usize, at: usize, first: usize) {
         let (zero, one) = (T::splat(simd, T::zero()), T::splat(simd, T::one()));
@@ -197,8 +199,8 @@ impl<'a, T: Real> Seen<'a, T> {
     }
 }
 
-/// For each hidden vector a score that `k` items reach, so that no lower one is among the best: what the chunks tell each
-/// other, so that none fills its lists from nothing. It spares work and shapes no result.
+/// For each hidden vector a lower bound of the k-th best score, shared by the chunks to prune their
+/// lists early. It saves work and does not change results.
 struct Floor(Vec<AtomicU64>);
 
 impl Floor {
@@ -210,19 +212,19 @@ impl Floor {
         )
     }
 
-    /// Takes in the least of `k` scores.
+    /// Raises the bound to the smallest of `k` scores.
     fn raise<T: Real>(&self, b: usize, least: T) {
         self.0[b].fetch_max(ordered(least.double()), Ordering::Relaxed);
     }
 }
 
-/// A score just below a floor, as an equal score of a lower index is better.
+/// A threshold just below the bound, since an equal score with a lower index wins.
 fn below<T: Real>(floor: &AtomicU64) -> T {
     let x = T::of(unordered(floor.load(Ordering::Relaxed)));
     x - x.abs() * T::epsilon() - T::min_positive_value()
 }
 
-/// The bits of a number, ordered as the numbers are.
+/// Maps a float to an integer with the same order.
 fn ordered(x: f64) -> u64 {
     let bits = x.to_bits();
     if bits >> 63 == 1 {
@@ -240,7 +242,7 @@ fn unordered(bits: u64) -> f64 {
     })
 }
 
-/// The best items so far of each hidden vector, and the score an item must exceed to be among them.
+/// Running top-k of each hidden vector, and the threshold that a score must exceed.
 struct Best<'a, T> {
     floor: &'a Floor,
     bar: Vec<T>,
@@ -248,16 +250,17 @@ struct Best<'a, T> {
 }
 
 impl<'a, T: Real> Best<'a, T> {
-    /// TopKLists the best `k` of some items.
+    /// TopKEmpty lists for `items` items.
     fn new(k: usize, items: usize, padded: usize, floor: &'a Floor) -> Self {
         let mut bar: Vec<T> = floor.0.iter().map(below).collect();
         let lists = TopKLists::new(bar.len(), k, items);
-        // Columns of padding, and all columns when nothing is to be kept, can never pass.
+        // Padding columns, and all columns if k is 0, never pass.
         bar.resize(padded, T::infinity());
         Self { floor, bar, lists }
     }
 
-    /// Takes what passes among some items, of which `first` is the first, for one vector of columns.
+    /// Inserts the scores above the threshold, for one vector of columns; `first` is the first
+    /// item.
     #[inline(always)]
     fn keep<S: Simd>(&mut self, simd: S, scores: &[T], column: usize, at: usize, first: usize) {
         let mut bar = load::<T, S>(&self.bar[at..]);
@@ -270,7 +273,7 @@ impl<'a, T: Real> Best<'a, T> {
         }
     }
 
-    /// Rare after the first tiles, so kept out of the loop.
+    /// Rare after the first tiles, so not inlined.
     #[cold]
     fn insert(&mut self, row: &[T], at: usize, item: u32) {
         let bars = &mut self.bar[at..][..row.len()];
@@ -284,7 +287,7 @@ impl<'a, T: Real> Best<'a, T> {
         }
     }
 
-    /// Tells the other chunks.
+    /// Publishes the chunk's bounds.
     fn finish(&mut self) {
         for b in 0..self.floor.0.len() {
             if let Some(least) = self.lists.cut(b) {

@@ -1,10 +1,14 @@
 //! OutputLayer + softmax + weighted cross-entropy over all items, with its gradients.
 //!
-//! Two sweeps over the items, tile by tile, so that the scores at hand stay in cache. [`softmax`] takes every score relative
-//! to the target's and sums the exponentials; [`backward()`] uses them for both gradients. The exponentials wait between the
-//! sweeps in a buffer of bounded size, written past the caches; those it has no room for are computed again.
-//! The weight's gradient of a tile goes straight to a [`Sink`], which stores it or takes the Adam step there and then, so
-//! that it never makes the trip to memory.
+//! With scores `s[b, i] = w[i] . h[b] + bias[i]`, targets `t[b]` and weights `c[b]`: `loss = sum_b
+//! c[b] (log sum_i exp(s[b, i]) - s[b, t[b]])`, and its gradient by a score is `d[b, i] = c[b]
+//! (exp(s[b, i] - lse[b]) - [i = t[b]])`, with `lse[b] = log sum_i exp(s[b, i])`. The gradients of
+//! hidden vectors, weight and bias are `d W`, `d^T h` and the column sums of `d`. Two sweeps over
+//! tiles of items, whose scores stay in cache: [`softmax`] sums exponentials relative to the
+//! target's score; [`backward()`] turns them into the gradients. In between, the exponentials are
+//! stored in a buffer of bounded size with non-temporal stores; those beyond its capacity are
+//! recomputed. The weight gradient of a tile goes to a [`Sink`], which stores it or applies the
+//! Adam update at once, so that it is never written to memory.
 
 mod backward;
 #[cfg(feature = "cuda")]
@@ -23,11 +27,12 @@ use crate::simd::operand::GemmOperand;
 use crate::simd::slices::{load, settle, store, stream};
 use crate::{CHUNKS, Real};
 
-/// Items of a tile: sixteen groups of the product kernel's six rows.
+/// Items per tile: 16 groups of the product kernel's 6 rows.
 const TILE: usize = 96;
-/// Scores of a tile under a panel of hidden vectors.
+/// Scores of a tile for a panel of hidden vectors.
 const BLOCK: usize = TILE * PANEL;
-/// Sums of exponentials beyond this are taken again, relative to the largest score: well inside the range of an `f32`.
+/// Sums of exponentials beyond this are recomputed relative to the largest score. Well inside the
+/// range of `f32`.
 const MOST: f64 = 1e26;
 
 /// The output layer: scores are `weight . hidden + bias`.
@@ -46,20 +51,21 @@ impl<'a, T> OutputLayer<'a, T> {
     }
 }
 
-/// The softmax of a batch, reduced to what the loss and the gradient need.
+/// Result of the first sweep: the values that loss and gradients need.
 pub struct Softmax<F: Element> {
-    /// log sum over items of e^score, for each hidden vector.
+    /// Log-sum-exp of the scores of each hidden vector.
     pub log_sum_exp: Vec<F::Sum>,
-    /// The target's score, for each hidden vector.
+    /// Score of each hidden vector's target.
     pub target: Vec<F::Sum>,
     packed: Packed<F>,
-    /// What the scores of each chunk of items are relative to, for each hidden vector, padded to whole panels.
+    /// Per chunk of items, the reference subtracted from the scores of each hidden vector, padded
+    /// to whole panels.
     references: Vec<Vec<F::Sum>>,
     kept: ExpBuffer<F>,
 }
 
 impl<F: GemmOperand> Softmax<F> {
-    /// The cross-entropy of each hidden vector: -log p(target).
+    /// Cross-entropy `-log p(target)` of each hidden vector.
     pub fn cross_entropy(&self) -> impl Iterator<Item = f64> + '_ {
         self.log_sum_exp
             .iter()
@@ -68,8 +74,9 @@ impl<F: GemmOperand> Softmax<F> {
     }
 }
 
-/// The first sweep. `hidden` is `[batch, width]`, `targets` the item of each hidden vector; products are made of `F`: of `f32`
-/// or `f64` as they are, or of [`Bf16Pair`](crate::simd::bf16::Bf16Pair)s of them rounded to bfloat16.
+/// First sweep. `hidden` is `[batch, width]`, `targets` holds one item per hidden vector. `F` is
+/// the operand type of the products: `f32`, `f64`, or [`Bf16Pair`](crate::simd::bf16::Bf16Pair) for
+/// operands rounded to bfloat16.
 pub fn softmax<F: GemmOperand>(
     linear: OutputLayer<'_, F::Sum>,
     hidden: &[F::Sum],
@@ -111,7 +118,7 @@ pub fn softmax<F: GemmOperand>(
     }
 }
 
-/// log sum of e^reference * sum over the chunks' (reference, sum).
+/// Log-sum-exp over the chunks' (reference, sum): `log sum e^reference sum`.
 fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
     let max = parts
         .clone()
@@ -120,7 +127,8 @@ fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
     max + parts.map(|(m, s)| (m - max).exp() * s).sum::<T>().ln()
 }
 
-/// The score of one item for each hidden vector, bit for bit as the sweeps of numbers as they are compute it: `[batch]`.
+/// The score of one item for each hidden vector, with the same bits as in the unrounded sweeps,
+/// `[batch]`.
 pub fn score<T: Real>(
     linear: OutputLayer<'_, T>,
     hidden: &[T],
@@ -130,7 +138,7 @@ pub fn score<T: Real>(
     target_scores::<T>(linear, &Packed::new(hidden, width), width, items)
 }
 
-/// The score of each hidden vector's target, bit for bit as the sweeps compute it.
+/// The score of each hidden vector's target, with the same bits as in the sweeps.
 pub(crate) fn target_scores<F: GemmOperand>(
     linear: OutputLayer<'_, F::Sum>,
     packed: &Packed<F>,
@@ -163,7 +171,7 @@ pub(crate) fn target_scores<F: GemmOperand>(
     Arch::new().dispatch(Op(linear, packed, width, targets))
 }
 
-/// Some items under the hidden vectors of a batch.
+/// A chunk of items and the hidden vectors of a batch.
 #[derive(Clone, Copy)]
 struct Chunk<'a, F: Element> {
     linear: OutputLayer<'a, F::Sum>,
@@ -172,7 +180,8 @@ struct Chunk<'a, F: Element> {
 }
 
 impl<F: GemmOperand> Chunk<'_, F> {
-    /// Hands on the scores of every tile under every panel, with the panel's first hidden vector and how many it has.
+    /// Calls `take` with the scores of every tile and panel, the panel's first hidden vector and
+    /// its number of hidden vectors.
     #[inline(always)]
     fn scores<S: Simd>(self, simd: S, mut take: impl FnMut(usize, usize, &[F::Sum])) {
         let (mut scores, mut room) = (vec![num_traits::zero(); BLOCK], Vec::new());
@@ -195,7 +204,7 @@ struct Sweep<'a, F: Element> {
 }
 
 impl<F: GemmOperand> WithSimd for Sweep<'_, F> {
-    /// What the scores are relative to, and the sum of e^(score - that), of each hidden vector, padded to whole panels.
+    /// Reference and `sum e^(score - reference)` of each hidden vector, padded to whole panels.
     type Output = (Vec<F::Sum>, Vec<F::Sum>);
 
     #[inline(always)]
@@ -219,7 +228,7 @@ impl<F: GemmOperand> WithSimd for Sweep<'_, F> {
 }
 
 impl<F: GemmOperand> Sweep<'_, F> {
-    /// The sums of e^(score - reference); the exponentials are kept as far as there is room.
+    /// Sums of e^(score - reference); stores the exponentials as far as the buffer goes.
     #[inline(always)]
     fn sums<S: Simd>(&mut self, simd: S, reference: &[F::Sum]) -> Vec<F::Sum> {
         let mut sums: Vec<F::Sum> = vec![num_traits::zero(); reference.len()];
@@ -274,8 +283,9 @@ impl<F: GemmOperand> Sweep<'_, F> {
     }
 }
 
-/// Hands e^(score - reference) of a tile under a panel of `n` hidden vectors to `take`, as factors of [`GemmOperand::pack_rows`], with
-/// their places in a block; and adds them up by hidden vector.
+/// Calls `take` with e^(score - reference) of a tile and a panel of `n` hidden vectors, packed as
+/// by [`GemmOperand::pack_rows`], and their offsets in a block; adds them to `sums` by hidden
+/// vector.
 #[inline(always)]
 fn exponentials<F: GemmOperand, S: Simd>(
     simd: S,
@@ -287,7 +297,7 @@ fn exponentials<F: GemmOperand, S: Simd>(
 ) {
     let across = PANEL / F::PACK;
     for first in (0..n.min(across)).step_by(F::Sum::lanes::<S>()) {
-        // Of the numbers in a factor, the second stands as much further on; where there is one only, it stands for itself.
+        // The second element of a pair lies half a panel on; without pairs it is the first itself.
         let second = first + PANEL - across;
         let [ref0, ref1] = [first, second].map(|c| load::<F::Sum, S>(&reference[c..]));
         let [mut sum0, mut sum1] = [first, second].map(|c| load::<F::Sum, S>(&sums[c..]));

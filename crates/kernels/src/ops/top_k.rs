@@ -1,17 +1,17 @@
-//! The best of many (item, score), kept while they go by.
+//! Selection of the k highest-scoring items from a stream of (item, score).
 
 use std::cmp::Ordering;
 
 use crate::Real;
 
-/// Higher scores first, equal ones by lower index. No NaN comes here.
+/// Higher scores first, equal scores by lower index. Scores must not be NaN.
 pub(crate) fn order<T: Real>(a: &(u32, T), b: &(u32, T)) -> Ordering {
     b.1.partial_cmp(&a.1)
         .unwrap_or(Ordering::Equal)
         .then(a.0.cmp(&b.0))
 }
 
-/// Leaves the `k` best, best first.
+/// Truncates to the `k` best, best first.
 pub(crate) fn best<T: Real>(all: &mut Vec<(u32, T)>, k: usize) {
     if 0 < k && k < all.len() {
         all.select_nth_unstable_by(k - 1, order);
@@ -20,18 +20,18 @@ pub(crate) fn best<T: Real>(all: &mut Vec<(u32, T)>, k: usize) {
     all.sort_unstable_by(order);
 }
 
-/// TopKLists of the `k` best so far, unsorted, in one block of memory. A list takes up to `2 k` before it is cut back to its
-/// best, so that a cut is paid for by as many cheap additions.
+/// TopKUnsorted running top-k lists in one allocation. A list grows to `2 k` before it is cut back
+/// to its `k` best, so a selection is amortised over k insertions.
 pub(crate) struct TopKLists<T> {
     entries: Vec<(u32, T)>,
     lengths: Vec<usize>,
     k: usize,
-    /// Places of a list.
+    /// Capacity of a list.
     room: usize,
 }
 
 impl<T: Real> TopKLists<T> {
-    /// TopKLists that see `items` items each: however large `k` is, none needs more places.
+    /// TopKLists over `items` items each, which bounds their capacity for any `k`.
     pub(crate) fn new(lists: usize, k: usize, items: usize) -> Self {
         let room = k.saturating_mul(2).min(items);
         Self {
@@ -46,8 +46,8 @@ impl<T: Real> TopKLists<T> {
         &self.entries[b * self.room..][..self.lengths[b]]
     }
 
-    /// Adds an item. If that made the list be cut, returns its least score: whatever comes later must exceed it, as an equal
-    /// score of a higher index is not among the best.
+    /// Adds an item. If the list was cut, returns its smallest score as the new threshold: later
+    /// items have higher indices, so an equal score does not qualify.
     pub(crate) fn push(&mut self, b: usize, item: u32, score: T) -> Option<T> {
         self.entries[b * self.room + self.lengths[b]] = (item, score);
         self.lengths[b] += 1;
@@ -58,7 +58,8 @@ impl<T: Real> TopKLists<T> {
         }
     }
 
-    /// Cuts a list back to its best, and returns the least of their scores, if they are `k`.
+    /// Cuts a list back to its `k` best and returns the smallest of their scores; `None` if it has
+    /// fewer.
     pub(crate) fn cut(&mut self, b: usize) -> Option<T> {
         let list = &mut self.entries[b * self.room..][..self.lengths[b]];
         if list.len() < self.k || self.k == 0 {

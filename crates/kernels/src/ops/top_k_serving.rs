@@ -1,8 +1,9 @@
-//! The output layer laid out for a few hidden vectors at a time: what serving asks.
+//! Top-k over all items for small batches: the output layer in a transposed layout for serving.
 //!
-//! [`rank`](crate::rank) turns the hidden vectors and pads them to whole registers, which a batch of hundreds does not feel.
-//! Here the items are turned instead, once, into panels of 64: a hidden vector costs its own arithmetic and no more, and one
-//! alone goes by at the speed of memory. A score is the same chain of fused multiply-adds, so it is the same bits.
+//! [`rank`](crate::rank) transposes the hidden vectors and pads them to whole registers, a cost
+//! that is negligible for large batches. Here the item matrix is transposed once, into panels of 64
+//! items: a hidden vector costs only its own arithmetic, and a single vector is memory-bandwidth
+//! bound. A score is the same chain of fused multiply-adds, so it has the same bits.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -14,9 +15,9 @@ use crate::ops::top_k::{best, order};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{load, store};
 
-/// Items of a panel.
+/// Items per panel.
 const PANEL: usize = 64;
-/// Multiply-adds that one thread does sooner than a second one is woken and both wait for the same memory.
+/// Multiply-adds up to which one thread is faster than several that compete for memory bandwidth.
 const ALONE: usize = 1 << 24;
 
 /// The output layer in panels of items, `[width, 64]` each, zeros beyond the last item.
@@ -27,21 +28,21 @@ pub struct TransposedItemMatrix<T> {
     width: usize,
 }
 
-/// What is to be listed for one hidden vector.
+/// A top-k request for one hidden vector.
 #[derive(Clone, Copy, Debug)]
 pub struct TopKRequest<'a> {
-    /// How many items.
+    /// Number of items.
     pub k: usize,
-    /// Which may be among them.
+    /// Items allowed in the result.
     pub filter: ItemFilter<'a>,
 }
 
-/// The items that may be listed.
+/// Filter on the items of a result.
 #[derive(Clone, Copy, Debug)]
 pub enum ItemFilter<'a> {
-    /// All but these (ascending).
+    /// All items except these (ascending).
     Exclude(&'a [u32]),
-    /// These (ascending, each an item).
+    /// Only these items (ascending, valid indices).
     Allow(&'a [u32]),
 }
 
@@ -49,7 +50,7 @@ pub enum ItemFilter<'a> {
 pub type TopK<T> = Vec<(u32, T)>;
 
 impl<T: Real> TransposedItemMatrix<T> {
-    /// Turns the output layer over hidden vectors of this width.
+    /// Transposes an output layer of hidden size `width`.
     pub fn new(linear: OutputLayer<'_, T>, width: usize) -> Self {
         let items = linear.bias.len();
         let padded = items.next_multiple_of(PANEL);
@@ -75,10 +76,10 @@ impl<T: Real> TransposedItemMatrix<T> {
         }
     }
 
-    /// The best items for each row of `hidden` `[batch, width]`, as `wanted` `[batch]` says.
+    /// Top items of each row of `hidden` `[batch, width]`, one request per row.
     ///
     /// # Errors
-    /// If a score is not finite (of the items allowed, where only some are).
+    /// If a score is not finite (with [`ItemFilter::Allow`], a score of an allowed item).
     pub fn top_k(
         &self,
         hidden: &[T],
@@ -106,7 +107,7 @@ impl<T: Real> TransposedItemMatrix<T> {
         Ok(tops)
     }
 
-    /// The best of all items for some rows.
+    /// Top-k over all items for some rows.
     fn of_all(&self, hidden: &[T], rows: &[Row<'_>]) -> Result<Vec<TopK<T>>, NonFiniteScore> {
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -118,7 +119,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             .collect();
         let panels = self.items.div_ceil(PANEL);
         let is_small = rows.len() * self.panels.len() <= ALONE;
-        // The best are the best however the items are divided: no result depends on it.
+        // The split does not change the result: selection is exact and ties are broken by index.
         let parts = if is_small {
             1
         } else {
@@ -179,7 +180,7 @@ impl<T: Real> TransposedItemMatrix<T> {
     }
 }
 
-/// A row of a batch that asks for the best of all items.
+/// A row of a batch with an exclusion filter.
 struct Row<'a> {
     row: usize,
     k: usize,
@@ -199,13 +200,13 @@ impl<'a> Row<'a> {
     }
 }
 
-/// One part's share of the result.
+/// Result of one part of the items.
 struct Part<T> {
     tops: Vec<TopK<T>>,
     not_finite: Option<usize>,
 }
 
-/// Some panels under some rows.
+/// Sweep over some panels for some rows.
 struct Sweep<'a, T> {
     catalogue: &'a TransposedItemMatrix<T>,
     panels: std::ops::Range<usize>,
@@ -226,7 +227,7 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
         } = self;
         let mut scores = vec![T::zero(); rows.len() * PANEL];
         let mut kept: Vec<Kept<'_, T>> = rows.iter().map(Kept::new).collect();
-        // Zero times a finite score is zero; anything else leaves its mark here.
+        // Sum of 0 x score: NaN if a score is not finite.
         let lanes = T::lanes::<S>();
         let mut marks = vec![T::zero(); rows.len() * lanes];
         for panel in panels {
@@ -252,7 +253,7 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
     }
 }
 
-/// The best items so far, unsorted and at most twice as many as wanted, and the score that an item must exceed.
+/// Unsorted running top-k, of at most 2 k items, and the threshold that a score must exceed.
 struct Kept<'a, T> {
     k: usize,
     without: &'a [u32],
@@ -275,7 +276,7 @@ impl<'a, T: Real> Kept<'a, T> {
         }
     }
 
-    /// Looks through the scores of a panel, of which some are `there`.
+    /// Processes the scores of a panel whose first `there` items exist.
     #[inline(always)]
     fn look<S: Simd>(&mut self, simd: S, scores: &[T], there: usize, first: usize, mark: &mut [T]) {
         let (lanes, zero) = (T::lanes::<S>(), T::splat(simd, T::zero()));
@@ -290,7 +291,7 @@ impl<'a, T: Real> Kept<'a, T> {
         store::<T, S>(mark, seen);
     }
 
-    /// Rare after the first panels, so kept out of the loop.
+    /// Rare after the first panels, so not inlined.
     #[cold]
     fn keep(&mut self, scores: &[T], first: usize) {
         for (item, &score) in (first as u32..).zip(scores) {
@@ -299,7 +300,7 @@ impl<'a, T: Real> Kept<'a, T> {
                 if self.list.len() == 2 * self.k {
                     self.list.select_nth_unstable_by(self.k - 1, order);
                     self.list.truncate(self.k);
-                    // Whatever comes later has a higher index, so an equal score loses.
+                    // Later items have higher indices, so an equal score does not qualify.
                     self.bar = self.list[self.k - 1].1;
                 }
             }
@@ -307,7 +308,7 @@ impl<'a, T: Real> Kept<'a, T> {
     }
 }
 
-/// Scores of some items under one hidden vector: each panel that holds one is scored.
+/// Scores of some items under one hidden vector: scores each panel that contains one.
 struct Few<'a, T> {
     catalogue: &'a TransposedItemMatrix<T>,
     hidden: &'a [T],

@@ -1,4 +1,4 @@
-//! On a GPU: what kernels are told of windows, copied there once for all clones of their spans.
+//! Offsets on the GPU, copied once and shared by all clones of a [`SeqOffsets`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,14 +7,14 @@ use candle_core::Result;
 use super::SeqOffsets;
 use crate::cuda::{DeviceBuffer, Gpu};
 
-/// The first row of each window and the end of all, and then of each row its window.
+/// First row of each window and the total, then the window index of each row.
 pub(crate) type Table = Arc<DeviceBuffer<u32>>;
 
-/// That of some spans, once a kernel has asked.
+/// Lazily created table of a [`SeqOffsets`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache(Arc<Mutex<Option<Table>>>);
 
-/// Equal spans are equal whether they lie on a GPU or not.
+/// The cache takes no part in comparisons.
 impl PartialEq for Cache {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -24,7 +24,7 @@ impl PartialEq for Cache {
 impl Eq for Cache {}
 
 impl SeqOffsets {
-    /// Where the windows lie.
+    /// The table on the GPU; copied on first use.
     pub(crate) fn table(&self, gpu: &Gpu) -> Result<Table> {
         let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(table) = cache.as_ref().filter(|table| gpu.has(table)) {

@@ -1,8 +1,8 @@
-//! Pairs of numbers rounded to bfloat16, the upper half of an `f32`: eight significant bits at the full range.
+//! Pairs of values rounded to bfloat16, the upper half of an `f32`: 8 significant bits, full range.
 //!
-//! A processor that has AVX-512 BF16 multiplies two pairs and adds both products to an `f32` in the time of one
-//! multiply-add (it takes what is too small for a normal number for zero). Others split the pairs again, and are slower than
-//! with numbers as they are.
+//! AVX-512 BF16 multiplies two pairs and adds both products to an `f32` in the time of one
+//! multiply-add (subnormals count as zero). Other processors unpack the pairs and are slower than
+//! with plain `f32`.
 
 use bytemuck::{Pod, Zeroable};
 use pulp::Simd;
@@ -11,7 +11,7 @@ use crate::Real;
 use crate::simd::gemm::{Element, Product};
 use crate::simd::operand::GemmOperand;
 
-/// Two numbers in bfloat16, the first in the lower half.
+/// Two bfloat16 values, the first in the lower half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Bf16Pair(u32);
@@ -69,7 +69,7 @@ impl Element for Bf16Pair {
     }
 }
 
-/// Whether this processor multiplies pairs by itself.
+/// Whether this processor has AVX-512 BF16.
 pub fn is_native() -> bool {
     #[cfg(target_arch = "x86_64")]
     return native::there().is_some();
@@ -77,7 +77,7 @@ pub fn is_native() -> bool {
     false
 }
 
-/// Pairs on a processor that multiplies them.
+/// Products of pairs with AVX-512 BF16.
 #[cfg(target_arch = "x86_64")]
 mod native {
     use std::arch::x86_64::_mm512_dpbf16_ps;
@@ -98,8 +98,8 @@ mod native {
 
         #[inline(always)]
         fn accumulate<S: Simd>(_: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
-            // SAFETY: only `run` makes products of these: `S` is V4, whose registers have 512 bits as all types here, and the
-            // instruction is there.
+            // SAFETY: only `run` makes products of these: `S` is V4, whose registers have 512 bits
+            // as all types here, and the instruction is there.
             unsafe {
                 let (a, b) = (std::mem::transmute_copy(&a), std::mem::transmute_copy(&b));
                 std::mem::transmute_copy(&_mm512_dpbf16_ps(std::mem::transmute_copy(&sum), a, b))
@@ -107,23 +107,23 @@ mod native {
         }
     }
 
-    /// The rest of AVX-512, where the instruction is there too.
+    /// AVX-512, if the processor has AVX-512 BF16 too.
     pub(super) fn there() -> Option<V4> {
         V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16"))
     }
 
-    /// Makes the product.
+    /// Runs the product.
     ///
     /// # Safety
-    /// The processor has AVX-512 BF16.
+    /// The processor must have AVX-512 BF16.
     #[target_feature(enable = "avx512f,avx512cd,avx512dq,avx512bw,avx512vl,avx512bf16")]
     pub(super) unsafe fn run(simd: V4, product: Product<'_, NativePair>) {
         product.with_simd(simd);
     }
 }
 
-/// The bits of numbers with the upper halves rounded: to the nearest, ties to even. A NaN that arithmetic makes stays one (some
-/// that it does not make would become zero).
+/// Rounds the upper halves to nearest, ties to even. NaNs produced by arithmetic stay NaN (others
+/// could become zero).
 #[inline(always)]
 fn rounded<S: Simd>(simd: S, x: S::f32s) -> S::u32s {
     let bits = simd.transmute_u32s_f32s(x);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn products_are_of_rounded_numbers_with_and_without_the_instruction() {
+    fn bf16_products_match_rounded_operands_on_every_instruction_set() {
         for (rows, width, columns) in [(1, 1, 1), (7, 5, 33), (13, 64, 64), (6, 31, 70)] {
             let (a, b) = (wave(rows * width, 0.1), wave(width * columns, 0.2));
             let rounded =
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_joined_by_rows_can_be_regrouped_by_columns() {
+    fn repack_of_rows_equals_pack_columns() {
         for (rows, width) in [(1, 32), (96, 64), (33, 64)] {
             let matrix = wave(rows * width, 0.3);
             let [mut joined, mut regrouped, mut columns] = [const { Vec::new() }; 3];

@@ -1,14 +1,14 @@
-//! The element types the kernels are written for, and their vectors on each instruction set.
+//! Element types of the kernels and their SIMD vectors.
 
 use bytemuck::Pod;
 use num_traits::Float;
 use pulp::Simd;
 
-/// `f32`, which trains, or `f64`, which checks gradients.
+/// `f32` (training) or `f64` (gradient checks).
 pub trait Real:
     Float + Pod + Send + Sync + std::fmt::Debug + std::iter::Sum + candle_core::WithDType
 {
-    /// A register of these on the instruction set `S`.
+    /// A register on the instruction set `S`.
     type Vector<S: Simd>: Pod + Send + Sync;
 
     /// Elements in a register.
@@ -41,7 +41,7 @@ pub trait Real:
     fn vmax<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// The square root.
     fn vsqrt<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
-    /// `e^a`, finite for every finite `a`: arguments beyond the type's range are cut to it.
+    /// `e^a`, finite for every finite `a`: arguments are clamped to the type's range.
     fn vexp<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
     /// The sum of the lanes.
     fn vsum<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
@@ -178,7 +178,8 @@ real!(
     exp_f64
 );
 
-/// Cephes' `expf`: x = n ln 2 + r, a polynomial for e^r, and n added to its exponent. Relative error under 2e-7.
+/// Cephes' `expf`: x = n ln 2 + r, a polynomial for e^r, and n added to its exponent. Relative
+/// error under 2e-7.
 #[inline(always)]
 fn exp_f32<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let c = |v: f32| simd.splat_f32s(v);
@@ -204,7 +205,7 @@ fn exp_f32<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(p), n))
 }
 
-/// Lane by lane: `f64` is for checking, not for speed.
+/// Lane by lane, since `f64` is used in tests only.
 #[inline(always)]
 fn exp_f64<S: Simd>(_: S, mut x: S::f64s) -> S::f64s {
     for lane in bytemuck::cast_slice_mut::<S::f64s, f64>(std::slice::from_mut(&mut x)) {
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_accurate_over_its_range_and_finite_beyond() {
+    fn vexp_is_accurate_in_range_and_finite_beyond() {
         let x: Vec<f32> = (0..16_384)
             .map(|i| -87.0 + 175.0 * i as f32 / 16_384.0)
             .collect();

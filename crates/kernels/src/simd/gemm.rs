@@ -1,9 +1,10 @@
-//! The one product everything rests on: `C += A B` for tiles that stay in cache.
+//! Matrix product `C += A B` for tiles that stay in cache.
 //!
-//! `A` is read element by element with any strides and broadcast, the rows of `B` and `C` are read as vectors. With those
-//! roles the three products of a softmax head need no transpose: scores are weight x packed hidden, the weight's gradient is
-//! probabilities x hidden, the hidden's gradient is probabilities, read across, x weight. Only what is multiplied two numbers
-//! at a time is joined before ([`GemmOperand`]).
+//! Elements of `A` are read with any strides and broadcast; rows of `B` and `C` are read as
+//! vectors. Thus none of the three products of a softmax head needs a transpose: scores = weight x
+//! packed hidden, weight gradient = probabilities x hidden, hidden gradient = probabilities
+//! (transposed by strides) x weight. bfloat16 operands are packed in pairs beforehand
+//! ([`GemmOperand`]).
 
 use bytemuck::Pod;
 use pulp::{Scalar, Simd, WithSimd};
@@ -11,12 +12,12 @@ use pulp::{Scalar, Simd, WithSimd};
 use crate::Real;
 use crate::simd::operand::GemmOperand;
 
-/// Hidden vectors are scored in panels of this many.
+/// Hidden vectors per panel of the scoring kernel.
 pub const PANEL: usize = 64;
 
-/// What a product multiplies, as wide as what it sums in.
+/// Operand type of a product, of the size of its accumulator.
 pub trait Element: Pod + Send + Sync {
-    /// What products are summed in.
+    /// Accumulator type.
     type Sum: Real;
 
     /// The products of `a` and `b`, added to `sum`.
@@ -42,7 +43,7 @@ impl<T: Real> Element for T {
     }
 }
 
-/// A matrix that is broadcast: element (i, k) is `data[i * row + k * column]`.
+/// Matrix view with any strides: element (i, k) is `data[i * row + k * column]`.
 #[derive(Clone, Copy)]
 pub struct Strided<'a, T> {
     /// The elements.
@@ -53,21 +54,22 @@ pub struct Strided<'a, T> {
     pub column: usize,
 }
 
-/// Some columns of `A` and the rows of `B` that they meet, one after another.
+/// Consecutive columns of `A` and the rows of `B` that they multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Where the first column's first element lies in A, and the first row's in B.
+    /// Offset of the first column in A.
     pub a: usize,
-    /// See `a`.
+    /// Offset of the first row in B.
     pub b: usize,
-    /// How many they are.
+    /// Number of columns.
     pub k: usize,
 }
 
-/// `C[m, n] += A[m, k] B[k, n]`, `B` and `C` row-major with `b_row` and `c_row` elements from row to row. Each element is one
-/// chain of accumulations in order of `k`, so its value depends on nothing but its row of `A` and column of `B`.
+/// `C[m, n] += A[m, k] B[k, n]`, `B` and `C` row-major with `b_row` and `c_row` elements from row
+/// to row. Each element is one chain of accumulations in order of `k`, so its value depends only on
+/// its row of `A` and column of `B`.
 ///
-/// One function for each type and instruction set, called and not inlined: its many register blocks are compiled once.
+/// Not inlined: the register blocks are compiled once per type and instruction set.
 ///
 /// # Panics
 /// If a slice is too short for the shape.
@@ -93,7 +95,7 @@ pub fn multiply_add<F: GemmOperand, S: Simd>(
     );
 }
 
-/// `C[m, n] += A B` over some runs alone: [`multiply_add`] that takes each from where it lies.
+/// `C[m, n] += A B` restricted to some runs of the inner dimension.
 ///
 /// # Panics
 /// If a slice is too short for the shape or a run.
@@ -123,7 +125,8 @@ pub fn multiply_runs<F: GemmOperand, S: Simd>(
     );
 }
 
-/// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that begins with a number a row, whatever `C` held; `k` is not zero.
+/// `C[i, :] = start[i] + (A B)[i, :]`: [`multiply_add`] that starts from one value per row instead
+/// of `C`; `k` must not be zero.
 ///
 /// # Panics
 /// If a slice is too short for the shape.
@@ -155,7 +158,7 @@ pub fn multiply_onto<F: GemmOperand, S: Simd>(
     );
 }
 
-/// A product to be made.
+/// Arguments of a product.
 pub struct Product<'a, E: Element> {
     shape: [usize; 2],
     runs: &'a [Run],
@@ -168,7 +171,7 @@ pub struct Product<'a, E: Element> {
 }
 
 impl<'a, E: Element> Product<'a, E> {
-    /// The same product of the same bits, which multiply in another way.
+    /// Reinterprets the operands as another type of the same size.
     pub(crate) fn cast<F: Element<Sum = E::Sum>>(self) -> Product<'a, F> {
         let Self {
             shape,
@@ -234,7 +237,8 @@ impl<E: Element> WithSimd for Product<'_, E> {
             "C is too short"
         );
         let lanes = E::Sum::lanes::<S>();
-        // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of AVX2.
+        // Six rows by four vectors fill the 32 registers of AVX-512 and NEON, by two the 16 of
+        // AVX2.
         let wide = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
         let mut j = 0;
         while j < n {
@@ -264,7 +268,7 @@ impl<E: Element> WithSimd for Product<'_, E> {
     }
 }
 
-/// A block of columns of the product, a whole number of vectors wide.
+/// A block of columns of the product.
 #[derive(Clone, Copy)]
 struct Block<'a, E: Element, S> {
     simd: S,
@@ -282,8 +286,9 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
     fn rows<const V: usize>(self, c: &mut [E::Sum]) {
         let mut i = 0;
         while i < self.m {
-            // SAFETY: the product checked that `m` rows of A and C exist, and of each run the columns of A and the rows of B,
-            // rows of B and C with at least V vectors in each; and `i` plus the rows taken never exceeds `m`.
+            // SAFETY: the product checked that `m` rows of A and C exist, and of each run the
+            // columns of A and the rows of B, rows of B and C with at least V vectors in each; and
+            // `i` plus the rows taken never exceeds `m`.
             unsafe {
                 match self.m - i {
                     6.. => i += self.registers::<6, V>(i, c),
@@ -295,10 +300,11 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
         }
     }
 
-    /// R rows by V vectors, held in registers over all runs. Returns R.
+    /// R rows by V vectors, accumulated in registers over all runs. Returns R.
     ///
     /// # Safety
-    /// Rows `i..i + R` of A and C exist, and every run, with V whole vectors in each row of B and C.
+    /// Rows `i..i + R` of A and C exist, and every run, with V whole vectors in each row of B and
+    /// C.
     #[inline(always)]
     unsafe fn registers<const R: usize, const V: usize>(self, i: usize, c: &mut [E::Sum]) -> usize {
         let lanes = E::Sum::lanes::<S>();
@@ -344,7 +350,7 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
         R
     }
 
-    /// The last columns, fewer than a vector.
+    /// Remaining columns, fewer than a vector.
     #[inline(always)]
     fn tail(self, n: usize, c: &mut [E::Sum]) {
         for i in 0..self.m {
@@ -373,14 +379,14 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
     }
 }
 
-/// An element in every lane.
+/// Broadcasts an element to all lanes.
 #[inline(always)]
 fn broadcast<E: Element, S: Simd>(simd: S, x: E) -> <E::Sum as Real>::Vector<S> {
     E::Sum::splat(simd, bytemuck::cast(x))
 }
 
-/// Hidden vectors `[batch, width]` turned for scoring: panel by panel, `[width, PANEL]` each as [`GemmOperand::pack_columns`] joins
-/// it, zeros where the batch ends.
+/// Hidden vectors `[batch, width]` transposed for scoring: panels of `[width, PANEL]` in the layout
+/// of [`GemmOperand::pack_columns`], zero past the end of the batch.
 pub struct Packed<F> {
     data: Vec<F>,
     batch: usize,
@@ -413,7 +419,7 @@ impl<F: GemmOperand> Packed<F> {
         self.batch
     }
 
-    /// The first hidden vector and the number of hidden vectors of each panel.
+    /// First hidden vector and number of hidden vectors of each panel.
     pub fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<F> {
         let batch = self.batch;
         (0..batch)
@@ -421,8 +427,9 @@ impl<F: GemmOperand> Packed<F> {
             .map(move |start| (start, (batch - start).min(PANEL)))
     }
 
-    /// Scores of some items under the panel that starts at hidden vector `start`: `out[i, c] = bias[i] + weight[i] . hidden[c]`,
-    /// rows of PANEL, of weights as [`GemmOperand::pack_rows`] makes them. Columns beyond the batch hold the bias or are left alone.
+    /// Scores of some items under the panel that starts at hidden vector `start`: `out[i, c] =
+    /// bias[i] + weight[i] . hidden[c]`, rows of PANEL, with weights from
+    /// [`GemmOperand::pack_rows`]. Columns beyond the batch hold the bias or are left alone.
     #[inline(always)]
     pub fn score<S: Simd>(
         &self,
@@ -487,7 +494,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_product_is_the_sum_of_products(m in 1..20usize, n in 1..70usize, k in 1..20usize, across: bool) {
+        fn multiply_add_matches_plain_loops(m in 1..20usize, n in 1..70usize, k in 1..20usize, across: bool) {
             let a: Vec<f64> = (0..m * k).map(|i| (i as f64 * 0.7).sin()).collect();
             let b: Vec<f64> = (0..k * n).map(|i| (i as f64 * 0.3).cos()).collect();
             let start: Vec<f64> = (0..m * n).map(|i| i as f64).collect();

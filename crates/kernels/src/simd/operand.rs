@@ -1,4 +1,4 @@
-//! What products are made of: numbers, or pairs of them in one word.
+//! Operands of products: single elements, or bfloat16 pairs packed in a word.
 
 use pulp::{Scalar, Simd};
 
@@ -6,27 +6,29 @@ use crate::Real;
 use crate::simd::gemm::{Element, Product};
 use crate::simd::slices::{load, store};
 
-/// A register of a factor's.
+/// A register of operands.
 type Vector<F, S> = <<F as Element>::Sum as Real>::Vector<S>;
 
-/// A number, or two of which each meets its like in the other factor of a product.
+/// An element, or a packed pair that is multiplied component by component with a pair of the other
+/// operand.
 ///
-/// A matrix becomes one of factors by joining what lies half of it apart ([`pack_rows`](Self::pack_rows), [`pack_columns`](Self::pack_columns)).
+/// A matrix becomes one of factors by joining what lies half of it apart
+/// ([`pack_rows`](Self::pack_rows), [`pack_columns`](Self::pack_columns)).
 pub trait GemmOperand: Element {
     /// DeviceF32 in a factor: 1 or 2.
     const PACK: usize;
 
-    /// Makes a product with the best instructions there are.
+    /// Runs a product with the best available instructions.
     fn run<S: Simd>(simd: S, product: Product<'_, Self>);
-    /// Factors of these numbers; of the first alone, where there is one only.
+    /// Packs two registers of elements; uses `first` alone if `PACK` is 1.
     fn pack<S: Simd>(simd: S, first: Vector<Self, S>, second: Vector<Self, S>) -> Vector<Self, S>;
-    /// The numbers of these factors.
+    /// Unpacks to two registers of elements.
     fn unpack<S: Simd>(simd: S, factors: Vector<Self, S>) -> [Vector<Self, S>; 2];
-    /// Of two rows of pairs, the pairs of their first numbers and those of their second.
+    /// From two rows of pairs, the pairs of their first and of their second components.
     fn interleave<S: Simd>(simd: S, a: Vector<Self, S>, b: Vector<Self, S>)
     -> [Vector<Self, S>; 2];
 
-    /// A number as it counts in products.
+    /// An element rounded as products use it.
     #[inline(always)]
     fn rounded(x: Self::Sum) -> Self::Sum {
         let lane = <Self::Sum as Real>::splat(Scalar, x);
@@ -34,7 +36,8 @@ pub trait GemmOperand: Element {
         bytemuck::pod_read_unaligned(bytemuck::bytes_of(&first))
     }
 
-    /// A matrix `[rows, width]` as factors `[rows, width / PACK]` (rounded up): each row's first half with its second.
+    /// A matrix `[rows, width]` packed to `[rows, width / PACK]` (rounded up): the first half of
+    /// each row with its second half.
     #[inline(always)]
     fn pack_rows<'a, S: Simd>(
         simd: S,
@@ -56,7 +59,8 @@ pub trait GemmOperand: Element {
         scratch
     }
 
-    /// A matrix `[height, width]` as factors `[height / PACK, width]` (rounded up): each row with the one half of them on.
+    /// A matrix `[height, width]` packed to `[height / PACK, width]` (rounded up): the first half
+    /// of the rows with the second half.
     #[inline(always)]
     fn pack_columns<'a, S: Simd>(
         simd: S,
@@ -73,11 +77,11 @@ pub trait GemmOperand: Element {
         scratch
     }
 
-    /// Factors `[height, width]` that [`pack_rows`](Self::pack_rows) made, as [`pack_columns`](Self::pack_columns) would have made them of the
-    /// same matrix.
+    /// Operands `[height, width]` that [`pack_rows`](Self::pack_rows) packed, in the layout in
+    /// which [`pack_columns`](Self::pack_columns) would pack the same matrix.
     ///
     /// # Panics
-    /// If a row is no whole number of registers.
+    /// If a row is not a whole number of registers.
     #[inline(always)]
     fn repack<'a, S: Simd>(
         simd: S,
@@ -115,7 +119,7 @@ pub trait GemmOperand: Element {
     }
 }
 
-/// Joins what stands at one place; where the second ends, zero is joined.
+/// Packs element by element; zero past the end of `second`.
 #[inline(always)]
 fn join_all<F: GemmOperand, S: Simd>(simd: S, first: &[F::Sum], second: &[F::Sum], out: &mut [F]) {
     let lanes = F::Sum::lanes::<S>();
@@ -137,7 +141,7 @@ fn join_all<F: GemmOperand, S: Simd>(simd: S, first: &[F::Sum], second: &[F::Sum
     }
 }
 
-/// One factor.
+/// Packs one operand.
 fn one<F: GemmOperand>(first: F::Sum, second: F::Sum) -> F {
     let lane = |x: F::Sum| <F::Sum as Real>::splat(Scalar, x);
     let joined = F::pack(Scalar, lane(first), lane(second));

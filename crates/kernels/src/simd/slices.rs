@@ -1,16 +1,17 @@
-//! Short loops over slices, a vector at a time, and slices cut into blocks that run in parallel.
+//! Vectorised loops over slices, and parallel execution of blocks.
 //!
-//! Loops without a sum are left to the compiler, which turns them into vectors by itself.
+//! Loops without a reduction are plain: the compiler vectorises them.
 
 use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::Real;
 
-/// Fewer multiply-adds than this are done sooner than another thread is woken.
+/// Multiply-adds below which waking another thread costs more than the work.
 const SMALL: usize = 1 << 20;
 
-/// `f` of every block, in order. Blocks run in parallel if `work`, about the number of multiply-adds in all, is worth it.
+/// Maps the blocks in order; in parallel if `work`, the approximate number of multiply-adds, is
+/// large enough.
 pub(crate) fn each<A: Send, R: Send>(
     work: usize,
     blocks: impl IntoIterator<Item = A>,
@@ -31,7 +32,7 @@ pub(crate) fn sum_all<T: Real>(n: usize, parts: impl IntoIterator<Item = Vec<T>>
     sum
 }
 
-/// The other index first: `[rows, columns]` to `[columns, rows]`.
+/// Transposes `[rows, columns]` to `[columns, rows]`.
 pub(crate) fn transpose<T: Real>(a: &[T], columns: usize) -> Vec<T> {
     let rows = a.len() / columns;
     let mut out = Vec::with_capacity(a.len());
@@ -41,7 +42,7 @@ pub(crate) fn transpose<T: Real>(a: &[T], columns: usize) -> Vec<T> {
     out
 }
 
-/// A slice cut into successive pieces of these lengths.
+/// Splits a slice into consecutive pieces of the given lengths.
 pub(crate) fn cut<T>(
     mut data: &mut [T],
     lengths: impl IntoIterator<Item = usize>,
@@ -66,8 +67,8 @@ pub(crate) fn add_scaled<T: Real>(y: &mut [T], w: T, a: &[T]) {
     y.iter_mut().zip(a).for_each(|(y, &a)| *y += w * a);
 }
 
-/// `f` of every element, in place. Mark `f` as `#[inline(always)]`: the compiler leaves a closure of any size outside of the
-/// function that may use the instruction set, where every vector operation becomes a call.
+/// Maps every element in place. Mark `f` as `#[inline(always)]`: otherwise the closure is compiled
+/// outside of the function with the target features, and every vector operation becomes a call.
 #[inline(always)]
 pub(crate) fn map<T: Real, S: Simd>(
     simd: S,
@@ -144,14 +145,14 @@ pub(crate) fn load<T: Real, S: Simd>(from: &[T]) -> T::Vector<S> {
     bytemuck::pod_read_unaligned(bytemuck::cast_slice(&from[..T::lanes::<S>()]))
 }
 
-/// Puts a vector at the front of a slice.
+/// Writes a vector to the front of a slice.
 #[inline(always)]
 pub(crate) fn store<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
     bytemuck::cast_slice_mut(&mut to[..T::lanes::<S>()]).copy_from_slice(bytemuck::bytes_of(&v));
 }
 
-/// Puts a vector at the front of a slice past the caches, where the processor can: for what is read again much later.
-/// [`settle`] before another thread reads it.
+/// Writes a vector to the front of a slice with a non-temporal store where available, for data that
+/// is read much later. Call Call Call Call [`settle`] before another thread reads it.
 #[inline(always)]
 pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
     #[cfg(target_arch = "x86_64")]
@@ -160,8 +161,8 @@ pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
         let place = to[..T::lanes::<S>()].as_mut_ptr().cast::<f32>();
         if place.addr().is_multiple_of(size_of_val(&v)) {
             match size_of_val(&v) {
-                // SAFETY: the slice has room for a vector and begins at a multiple of its size; a register of 64 bytes is
-                // one of AVX-512, which `S` then vouches for.
+                // SAFETY: the slice has room for a vector and begins at a multiple of its size; a
+                // register of 64 bytes is one of AVX-512, which `S` then vouches for.
                 64 => {
                     return unsafe {
                         _mm512_stream_ps(
@@ -186,7 +187,7 @@ pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
     store::<T, S>(to, v);
 }
 
-/// Makes what was streamed visible to other threads once they learn that it is there.
+/// Orders previous non-temporal stores before later stores.
 pub(crate) fn settle() {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has SSE.

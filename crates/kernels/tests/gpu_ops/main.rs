@@ -1,5 +1,5 @@
-//! The operations on a GPU in `f32` against those of the CPU in `f64`: results and gradients. Needs a GPU, or the stand-in that
-//! `cargo xtask cuda-emulator` makes of a CPU.
+//! The operations on a GPU in `f32` against those of the CPU in `f64`: results and gradients. Needs
+//! a GPU, or the CUDA emulator (`cargo xtask cuda-emulator`).
 
 mod output;
 mod rows;
@@ -22,7 +22,8 @@ fn values(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec(numbers.collect(), shape, &Device::Cpu).unwrap()
 }
 
-/// What an operation puts out on a device, and the gradients of a weighted sum of it by each argument.
+/// What an operation puts out on a device, and the gradients of a weighted sum of it by each
+/// argument.
 fn run(
     args: &[Tensor],
     dtype: DType,
@@ -60,7 +61,8 @@ fn run(
         .collect()
 }
 
-/// That an operation is the same on both, and that its arguments need not begin where their memory does.
+/// That an operation is the same on both, and that its arguments need not begin where their memory
+/// does.
 fn same(name: &str, args: &[Tensor], op: impl Fn(&[&Tensor]) -> Result<Tensor>) {
     let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let cpu = run(args, DType::F64, &Device::Cpu, &op);
@@ -100,7 +102,7 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
 }
 
 #[test]
-fn linear_and_norm() {
+fn linear_and_layer_norm_match_cpu() {
     let odd = [
         (1, 1, 1),
         (7, 5, 33),
@@ -148,7 +150,7 @@ fn linear_and_norm() {
 }
 
 #[test]
-fn attention_of_windows() {
+fn attention_matches_cpu() {
     for width in [1, 16, 65] {
         let keys = SeqOffsets::new((0..12).map(|b| 1 + b * 5 % 11));
         let one = AttentionLayout {
@@ -180,7 +182,7 @@ fn attention_of_windows() {
 }
 
 #[test]
-fn encoders_of_windows() {
+fn gru_and_caser_conv_match_cpu() {
     for width in [1, 16, 63, 64, 65, 127, 128, 260] {
         let lengths: Vec<u32> = (0..9).map(|b| 1 + b * 3 % 5).collect();
         let x = values(&[9, 5, width], 1);
@@ -217,7 +219,7 @@ fn encoders_of_windows() {
 }
 
 #[test]
-fn encoders_of_more_windows_than_a_block_takes_at_once() {
+fn gru_and_caser_conv_long_windows_match_cpu() {
     let (windows, width) = (150, 6);
     let lengths: Vec<u32> = (0..windows as u32).map(|b| 1 + b * 3 % 4).collect();
     let x = values(&[windows, 4, width], 1);
@@ -233,8 +235,9 @@ fn encoders_of_more_windows_than_a_block_takes_at_once() {
 }
 
 #[test]
-fn residual_blocks_of_windows() {
-    // Rows that fill a block of threads to the last, and more parts than one; widths of a block, of less and of more.
+fn nextitnet_block_matches_cpu() {
+    // Rows that fill a block of threads to the last, and more parts than one; widths of a block, of
+    // less and of more.
     let all = (1, usize::MAX);
     let every_row = [all, all];
     let cases = [

@@ -8,10 +8,10 @@ use prl_kernels::ops::softmax_head::cuda::CudaOutputLayer;
 
 use super::{flat, values};
 
-/// The output layer's losses, the gradient of the hidden vectors, and parameters and moments after Adam's step: on the GPU,
-/// and as sums over everything say.
+/// The output layer's losses, the gradient of the hidden vectors, and parameters and moments after
+/// Adam's step: on the GPU, and as sums over everything say.
 #[test]
-fn the_step_of_the_output_layer() {
+fn softmax_head_step_matches_cpu() {
     let sizes = [
         (1, 1, 1),
         (5, 33, 2400),
@@ -144,10 +144,11 @@ fn the_step_of_the_output_layer() {
 }
 
 #[test]
-fn ranks_and_the_best_of_scores() {
+fn ranking_matches_cpu() {
     let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let on_gpu = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &gpu).unwrap();
-    // Scores that differ, that are few, that are all one, whose signs of zero differ, and whose best lie a block's threads apart.
+    // Scores that differ, that are few, that are all one, whose signs of zero differ, and whose
+    // best lie a block's threads apart.
     let kinds: [fn(usize) -> f32; 5] = [
         |i| (1.7 * i as f32).sin() - 0.5,
         |i| -((i * 7 % 13) as f32),
@@ -220,7 +221,7 @@ fn ranks_and_the_best_of_scores() {
 }
 
 #[test]
-fn a_score_that_is_no_number_stops_the_step_and_minus_infinity_is_no_item() {
+fn softmax_head_step_non_finite_score_changes_nothing() {
     let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     let on_gpu = |tensor: &Tensor| {
         tensor

@@ -8,7 +8,7 @@ use prl_kernels::ops::index_select::{add, index_select, scatter_rows};
 use super::{flat, same, values};
 
 #[test]
-fn rows_taken_put_and_added() {
+fn index_select_scatter_rows_and_add_match_cpu() {
     for width in [1, 7, 64, 100] {
         let x = [values(&[5, width], 1)];
         same("take", &x, |a| index_select(a[0], &[3, 0, 4]));
@@ -20,7 +20,7 @@ fn rows_taken_put_and_added() {
 }
 
 #[test]
-fn blends_of_two_and_three_tables() {
+fn embedding_sum_matches_cpu() {
     fn own(table: &Tensor) -> WeightedTable<'_> {
         WeightedTable {
             table,
@@ -38,7 +38,8 @@ fn blends_of_two_and_three_tables() {
             rows: RowWeights::Gathered((0..n).map(|i| (i % 5 > 0).then(|| share(i))).collect()),
         }
     }
-    // More rows that have one row of a table than a block shares out at once; tables with rows that nothing has.
+    // More rows that have one row of a table than a block shares out at once; tables with rows that
+    // nothing has.
     for (n, width) in [(1, 1), (5, 7), (700, 64), (90, 100)] {
         let tables = [
             values(&[n, width], 1),
@@ -61,7 +62,7 @@ fn blends_of_two_and_three_tables() {
 }
 
 #[test]
-fn rows_are_added_by_their_ids() {
+fn add_by_row_matches_cpu() {
     let gpu = prl_kernels::cuda::device(0).expect("a GPU, or `cargo xtask cuda-emulator`");
     // More rows of one id than a block has threads for; more ids than are grouped on the GPU.
     for (n, width) in [(1, 3), (400, 64), (17_000, 1)] {
@@ -90,7 +91,7 @@ fn rows_are_added_by_their_ids() {
 }
 
 #[test]
-fn masks_are_the_same() {
+fn dropout_masks_equal_those_of_the_cpu() {
     // A block of the generator is 32 elements, and a block of threads 2,048.
     for (n, before) in [(1, 0), (100, 31), (2048, 0), (5000, 2100)] {
         let mask = DropoutMask::new(prl_seed::stream(1, "mask", n as u64), n, 0.4).skip(before);

@@ -1,12 +1,13 @@
-//! On a GPU: several parameters in one launch.
+//! CUDA Adam: one launch over several parameters.
 
 use candle_core::{Result, Tensor, bail};
 
 use super::AdamFactors;
 use crate::cuda::{Arg, FiniteCheck, Gpu, MultiTensorLaunch, address_of};
 
-/// One dense step over parameters, each with its first and second moments and its gradient, all contiguous `f32` tensors of
-/// one GPU; all but the gradients change in place. With a watch, nothing changes if it has seen what is no number.
+/// One dense step over parameters, each with its first and second moments and its gradient, all
+/// contiguous `f32` tensors of one GPU; all but the gradients are updated in place. With a finite
+/// check, nothing changes if it has failed.
 ///
 /// # Errors
 /// If a parameter's four differ in size, or the GPU fails.
@@ -46,7 +47,7 @@ pub fn update(
     MultiTensorLaunch::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &args)
 }
 
-/// A step's factors in the order in which kernels take them.
+/// Factors of a step in the order of the kernels' arguments.
 pub(crate) fn factors(step: AdamFactors<f32>) -> [Arg; 5] {
     [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number)
 }

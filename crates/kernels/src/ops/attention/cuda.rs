@@ -1,4 +1,4 @@
-//! On a GPU: a block a window.
+//! CUDA launches of the attention: one thread block per window.
 
 use candle_core::Result;
 
@@ -6,13 +6,13 @@ use super::Attention;
 use crate::autograd::cuda::CudaOp;
 use crate::cuda::{ATTENTION, Arg, DeviceBuffer, DeviceF32, Gpu, View, blocks, threads, view};
 
-/// What both ways are told of the windows.
+/// Window table and dropout factors, shared by both passes.
 pub(crate) struct Saved {
-    /// First query and their number, first key and their number, first weight, of each window.
+    /// Per window: first query, queries, first key, keys, first weight.
     windows: DeviceBuffer<u32>,
-    /// The factors of the weights, if there is a mask.
+    /// Dropout factors of the weights.
     factors: Option<DeviceF32>,
-    /// The most keys of a window.
+    /// Largest number of keys of a window.
     longest: usize,
 }
 

@@ -1,4 +1,5 @@
-//! On a GPU: a block a window there, and for the windows' gradient; a few columns of a filter's tap for the filters'.
+//! CUDA launches of Caser's convolutions: one thread block per window in the forward pass and for
+//! the input gradient; the filter gradient is split by filter, tap and columns.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
@@ -11,17 +12,17 @@ use crate::cuda::{
 };
 use crate::ops::index_select::cuda::column_sums;
 
-/// Positions whose scores a block holds at a time.
+/// Positions scored at a time by a block.
 const CHUNK: usize = 32;
-/// Threads that a block can have.
+/// Largest number of threads per block.
 const MOST: usize = 1024;
-/// Rows of a short window that a thread takes at once.
+/// Rows of a short window per thread.
 const ROWS: usize = 5;
 
-/// What the way back needs.
+/// Values saved for the backward pass.
 pub(crate) struct Saved {
     lengths: DeviceBuffer<u32>,
-    /// Of each height: the height, the row where its filters begin, the row of its biases.
+    /// Per height: the height, the first row of its filters, the row of its biases.
     heights: DeviceBuffer<u32>,
     /// The best position of each horizontal filter.
     best: DeviceBuffer<u32>,
@@ -37,7 +38,8 @@ impl CaserConv {
         self.heights.iter().sum()
     }
 
-    /// Blocks of windows that are short enough for them, and the parts that columns are split into.
+    /// Launch for short windows whose scores fit in shared memory, and the number of column parts;
+    /// `None` for longer windows.
     fn short(&self) -> Option<(LaunchConfig, usize)> {
         let (groups, quads) = (self.length.div_ceil(ROWS), self.width.div_ceil(4));
         let shared = |parts| {
@@ -47,7 +49,7 @@ impl CaserConv {
         let parts = [2, 1]
             .into_iter()
             .find(|&parts| parts <= quads && shared(parts) <= SHARED)?;
-        // What there is for threads to do, in rounds of about the same size.
+        // Work items in rounds of about equal size.
         let items = (parts * groups * self.taps() * self.filters).max(1);
         let threads = items.div_ceil(items.div_ceil(MOST)).next_multiple_of(32);
         Some((

@@ -1,4 +1,4 @@
-//! On a GPU: the CPU's generator, a block of its numbers a thread.
+//! CUDA dropout: each thread computes one ChaCha block, so the factors equal those of the CPU.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
@@ -7,11 +7,11 @@ use super::{Dropout, DropoutMask};
 use crate::autograd::cuda::CudaOp;
 use crate::cuda::{Arg, DROPOUT, DeviceF32, Gpu, THREADS, View, blocks, view};
 
-/// Elements of a block of threads, and of a block of the generator.
+/// Elements per thread block, and per ChaCha block.
 const ELEMENTS: usize = 2048;
 const DRAWS: usize = 32;
 
-/// A mask as kernels are given it; without one, all factors are 1.
+/// Kernel arguments of a mask; without one all factors are 1.
 pub(crate) fn mask_args(mask: Option<&DropoutMask>) -> impl Iterator<Item = Arg> {
     let (before, stream, bar, keep) = mask.map_or((0, 0, 0, 1.0), |mask| {
         (
@@ -31,7 +31,7 @@ pub(crate) fn mask_args(mask: Option<&DropoutMask>) -> impl Iterator<Item = Arg>
         .chain(key.map(Arg::from))
 }
 
-/// The launch for n elements of it.
+/// Launch configuration for `n` elements.
 pub(crate) fn mask_shape(mask: Option<&DropoutMask>, n: usize) -> LaunchConfig {
     blocks(
         (mask.map_or(0, |mask| mask.before) % DRAWS + n).div_ceil(ELEMENTS),
@@ -48,14 +48,14 @@ impl DropoutMask {
         Ok(out)
     }
 
-    /// The factors times x.
+    /// The factors multiplied by x.
     pub(crate) fn of(&self, gpu: &Gpu, x: View<'_>) -> Result<DeviceF32> {
         let out = gpu.alloc(x.len)?;
         self.times(gpu, Some(x), view(&out))?;
         Ok(out)
     }
 
-    /// Sets `out` to the factors, times x if it is given.
+    /// Writes the factors to `out`, multiplied by x if given.
     fn times(&self, gpu: &Gpu, x: Option<View<'_>>, out: View<'_>) -> Result<()> {
         let args = [out.into(), x.into(), (self.n as u32).into()];
         let args: Vec<Arg> = args.into_iter().chain(mask_args(Some(self))).collect();

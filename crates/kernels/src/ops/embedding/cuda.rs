@@ -1,4 +1,4 @@
-//! On a GPU: rows gathered, and the sum by row as a dense matrix, whose other rows are zero.
+//! CUDA embedding lookup, and its gradient as a dense matrix.
 
 use candle_core::{Result, Shape, Tensor, bail};
 
@@ -33,8 +33,8 @@ pub fn gather(table: &Tensor, ids: &[u32], shape: impl Into<Shape>) -> Result<Te
     })
 }
 
-/// `[n, width]` of zeros with row i of the contiguous `f32` tensor `x` `[ids, width]`, times `weights[i]` if there are weights,
-/// added to row `ids[i]`, in this order.
+/// `[n, width]` of zeros with row i of the contiguous `f32` tensor `x` `[ids, width]`, times
+/// `weights[i]` if there are weights, added to row `ids[i]`, in this order.
 ///
 /// # Panics
 /// If an id is not below n, or there are not as many weights as ids.

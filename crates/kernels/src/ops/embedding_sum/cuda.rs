@@ -1,4 +1,5 @@
-//! On a GPU: a launch there; back, one that drops the gradient out and one for all tables that have shares.
+//! CUDA launches of the embedding sum: one in the forward pass; in the backward pass one for the
+//! dropout and one for all gathered tables.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
@@ -8,15 +9,15 @@ use crate::autograd::cuda::CudaOp;
 use crate::cuda::{Arg, DeviceBuffer, DeviceF32, EMBEDDING_SUM, Gpu, View, view};
 use crate::ops::dropout::cuda::{mask_args, mask_shape};
 
-/// Tables that the kernels are given at most.
+/// Largest number of tables.
 const MOST: usize = 3;
-/// A row that has nothing of a table.
+/// Marks an absent row.
 const NONE: u32 = u32::MAX;
 
-/// What the kernels are told of shares, of all tables that have some.
+/// Index tables of the gathered rows.
 pub(crate) struct Saved {
     words: DeviceBuffer<u32>,
-    /// Where those of each table begin.
+    /// Offset of each table's words; `None` for identity rows.
     places: Vec<Option<usize>>,
 }
 
@@ -39,7 +40,7 @@ impl Saved {
         })
     }
 
-    /// Those of a table, null where every row has its own.
+    /// The words of a table; null for identity rows.
     fn of(&self, table: usize) -> Arg {
         self.places[table]
             .map(|place| view(&self.words).from(place))
@@ -47,7 +48,7 @@ impl Saved {
     }
 }
 
-/// The words that the kernel describes, for a table of so many rows.
+/// Appends the words that the kernel describes, for a table of `height` rows.
 fn tell(words: &mut Vec<u32>, shares: &[Option<WeightedRow>], height: usize) {
     words.extend(
         shares
@@ -118,7 +119,7 @@ impl<const N: usize> CudaOp<N> for EmbeddingSum {
             } else {
                 dropped.clone()
             });
-            // Of a table whose rows are the result's own the kernel has nothing to make.
+            // The gradient of an identity table is the result's gradient.
             let height = if has_shares {
                 table.len / self.width.max(1)
             } else {

@@ -1,4 +1,5 @@
-//! On a GPU: what meets the input is a product over all positions, the rest one launch, a block a window.
+//! CUDA launches of the GRU: one cuBLAS product for the inputs of all positions, then one launch
+//! with a thread block per window.
 
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{Result, bail};
@@ -11,22 +12,22 @@ use crate::cuda::{
 };
 use crate::ops::index_select::cuda::{column_sums, transpose};
 
-/// Units whose weights the threads of a block have registers for, and threads of a unit there.
+/// Largest hidden size whose recurrent weights fit in registers, and threads per unit.
 const NARROW: usize = 128;
 const LANES: usize = 4;
 
-/// What the way back needs.
+/// Values saved for the backward pass.
 pub(crate) struct Saved {
     lengths: DeviceBuffer<u32>,
     /// `[B, L, 3 d]`
     gates: DeviceF32,
-    /// The states before each position, and times their reset gate: `[B, L, d]`.
+    /// States before each position, and multiplied by the reset gate: `[B, L, d]`.
     before: DeviceF32,
     reset: DeviceF32,
 }
 
 impl Gru {
-    /// The kernels there and back, with the numbers that their blocks share for each unit.
+    /// Forward and backward kernels, with the shared floats per unit.
     fn kernels(&self) -> (Module, [(&'static str, usize); 2]) {
         match self.sizes.width {
             0..=64 => (GRU_NARROW, [("gru_64", 0), ("gru_backward_64", 0)]),
@@ -35,7 +36,7 @@ impl Gru {
         }
     }
 
-    /// A block a window.
+    /// One thread block per window.
     fn shape(&self, shared: usize) -> Result<LaunchConfig> {
         let (width, windows) = (self.sizes.width, self.lengths.len());
         if width <= NARROW {
@@ -103,7 +104,7 @@ impl CudaOp<2> for Gru {
         ];
         let sizes = [(length as u32).into(), (width as u32).into()];
         let (module, [(kernel, shared), (_, on_the_way_back)]) = self.kernels();
-        // Which takes more.
+        // The backward kernel needs more shared memory: fail before the forward pass.
         self.shape(on_the_way_back)?;
         gpu.launch(
             module,

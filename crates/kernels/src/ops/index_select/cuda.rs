@@ -1,4 +1,4 @@
-//! On a GPU: a thread an element; rows that are added together are grouped before they get there.
+//! CUDA row operations: gather, scatter, add by row, column sums and transpose.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
@@ -7,7 +7,7 @@ use super::{Add, IndexSelect, Rows, ScatterRows};
 use crate::autograd::cuda::CudaOp;
 use crate::cuda::{DeviceBuffer, DeviceF32, Gpu, ROWS, View, Words, each, view};
 
-/// The gradient where y is above zero.
+/// The gradient where y > 0, else zero (ReLU backward).
 pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<DeviceF32> {
     let out = gpu.alloc(y.len)?;
     gpu.launch(
@@ -19,12 +19,12 @@ pub(crate) fn gate(gpu: &Gpu, y: View<'_>, grad: View<'_>) -> Result<DeviceF32> 
     Ok(out)
 }
 
-/// The sums of the first columns of x, whose rows lie `stride` apart, as many as `out` has room for.
+/// Sums of the first `out.len` columns of x, whose row stride is `stride`.
 pub(crate) fn column_sums(gpu: &Gpu, x: View<'_>, stride: usize, out: View<'_>) -> Result<()> {
     split_column_sums(gpu, x, stride, [out, out.from(out.len)])
 }
 
-/// The same, and those of the columns behind these, as many as the second has room for.
+/// Column sums into two consecutive outputs.
 pub(crate) fn split_column_sums(
     gpu: &Gpu,
     x: View<'_>,
@@ -32,7 +32,8 @@ pub(crate) fn split_column_sums(
     [out, rest]: [View<'_>; 2],
 ) -> Result<()> {
     let (rows, columns) = (x.len.div_ceil(stride), out.len + rest.len);
-    // As wide as memory is read at once where there are columns for every multiprocessor so, else narrower and higher.
+    // Full 32-column reads if that leaves work for every multiprocessor, else narrower and taller
+    // blocks.
     let width = if columns < 4096 { 8 } else { 32 };
     let height = rows.div_ceil(8).next_power_of_two().min(1024 / width);
     let grid = (columns.div_ceil(width) as u32, 1, 1);
@@ -59,7 +60,7 @@ pub(crate) fn split_column_sums(
     )
 }
 
-/// The transposes of n matrices of so many rows, one after the other.
+/// Transposes `n` consecutive matrices of `rows` rows.
 pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result<DeviceF32> {
     let out = gpu.alloc(x.len)?;
     let sizes = [n, rows, x.len / n / rows].map(|n| (n as u32).into());
@@ -72,15 +73,15 @@ pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result
     Ok(out)
 }
 
-/// Which rows are added to the same: an order that brings them together.
+/// Source rows grouped by destination row.
 pub(crate) struct Groups {
-    /// The sources in the order of the rows that they are added to, those of a row as they stood; and how many there are of
-    /// the row of each place, at the first of them.
+    /// Source rows sorted stably by destination; then, at the first source of each group, the
+    /// group's size, else zero.
     words: DeviceBuffer<u32>,
 }
 
 impl Groups {
-    /// Of `n` keys on the GPU, which are those of `copy` too.
+    /// Groups the keys on the GPU; `copy` holds the same keys on the host.
     pub(crate) fn new(
         gpu: &Gpu,
         keys: Words<'_>,
@@ -108,10 +109,10 @@ impl Groups {
     }
 }
 
-/// More keys than this are sooner sorted on the CPU than each compared with all on the GPU.
+/// Above this number of keys, sorting on the CPU is faster than the quadratic kernel.
 const COUNTED: usize = 1 << 14;
 
-/// What the kernel `group` makes of keys.
+/// Result of the kernel `group`, computed on the CPU.
 fn grouped(keys: Vec<u32>) -> Vec<u32> {
     let mut order: Vec<u32> = (0..keys.len() as u32).collect();
     order.sort_by_key(|&i| keys[i as usize]);
@@ -122,18 +123,18 @@ fn grouped(keys: Vec<u32>) -> Vec<u32> {
     [order, counts].concat()
 }
 
-/// Rows that are added to others.
+/// Rows to be added to destination rows.
 pub(crate) struct Added<'a> {
-    /// The row that each is added to.
+    /// Destination row of each source row.
     pub(crate) to: Words<'a>,
-    /// Without these, each is 1.
+    /// Weights; 1 if absent.
     pub(crate) weights: Option<Words<'a>>,
     pub(crate) groups: &'a Groups,
     pub(crate) n: usize,
 }
 
 impl Added<'_> {
-    /// Adds rows of x to those of y.
+    /// Adds the rows of x to y.
     pub(crate) fn add(&self, gpu: &Gpu, y: View<'_>, x: View<'_>, width: usize) -> Result<()> {
         let grid = (self.n as u32, width.div_ceil(32) as u32, 1);
         let shape = LaunchConfig {
@@ -156,11 +157,11 @@ impl Added<'_> {
     }
 }
 
-/// Indices of rows on the GPU.
+/// Row indices on the GPU.
 type Indices = DeviceBuffer<u32>;
 
 impl Rows {
-    /// Sets `out` to the rows.
+    /// Gathers the rows into `out`.
     pub(crate) fn take_to(
         &self,
         gpu: &Gpu,
@@ -171,7 +172,7 @@ impl Rows {
         self.launch(gpu, "gather_rows", out, x, rows)
     }
 
-    /// Sets `out` to zeros and the rows of x in their places.
+    /// Zeroes `out` and scatters the rows of x.
     fn put_to(&self, gpu: &Gpu, x: View<'_>, rows: &Indices, out: View<'_>) -> Result<()> {
         gpu.clear(out)?;
         self.launch(gpu, "scatter_rows", out, x, rows)

@@ -1,4 +1,4 @@
-//! On a GPU: some threads of a warp a row.
+//! CUDA launches of the layer norm: half a warp per row.
 
 use candle_core::Result;
 
@@ -7,25 +7,25 @@ use crate::autograd::cuda::CudaOp;
 use crate::cuda::{Arg, DeviceF32, Gpu, LAYER_NORM, View, each, view};
 use crate::ops::index_select::cuda::split_column_sums;
 
-/// Threads that share a row.
+/// Threads per row.
 const LANES: usize = 16;
 
-/// A layer norm's scale and shift, and what stands around it.
+/// A layer norm with an optional bias before and ReLU after it.
 pub(crate) struct Norm<'a> {
-    /// Added before it.
+    /// Added to the input.
     pub(crate) bias: Option<View<'a>>,
     pub(crate) scale: View<'a>,
     pub(crate) shift: View<'a>,
     pub(crate) eps: f64,
-    /// Behind it.
+    /// Applied to the output.
     pub(crate) relu: bool,
 }
 
-/// Rows to be written, and how far apart they lie.
+/// Output rows and their stride.
 pub(crate) type Apart<'a> = (View<'a>, usize);
 
 impl Norm<'_> {
-    /// Makes y: the rows x, normalised, and what follows; `base` is added to that.
+    /// Writes the normalised rows to y, with `base` added.
     pub(crate) fn forward_cuda(
         &self,
         gpu: &Gpu,
@@ -44,7 +44,8 @@ impl Norm<'_> {
         self.launch(gpu, "layer_norm", x.len, &given)
     }
 
-    /// Writes the gradient of x, which is the bias's share too, and the shares of each row in those of scale and shift.
+    /// Writes the gradient of x, which is also the bias's contribution, and each row's
+    /// contributions to the gradients of scale and shift.
     pub(crate) fn backward_cuda(
         &self,
         gpu: &Gpu,

@@ -1,5 +1,6 @@
-//! On a GPU: a launch on the way there. On the way back one for the rows' gradient and for those of the parameters from parts of
-//! the rows, and one that adds the parts up. What is wide is left to cuBLAS.
+//! CUDA launches of the linear layer: one in the forward pass; in the backward pass one for the
+//! input gradient and partial parameter gradients, and one that sums the parts. Wide layers use
+//! cuBLAS.
 
 mod cublas;
 
@@ -11,7 +12,7 @@ use crate::cuda::tile::{Parts, THREADS, of_product};
 use crate::cuda::{DeviceF32, Gpu, LINEAR, View, blocks, view};
 use crate::ops::index_select::cuda::split_column_sums;
 
-/// Wider than this, cuBLAS keeps more sums to a thread, and is sooner done.
+/// Above this width cuBLAS is faster: it keeps more accumulators per thread.
 const NARROW: usize = 512;
 
 impl Linear {

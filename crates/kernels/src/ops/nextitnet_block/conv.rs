@@ -1,4 +1,4 @@
-//! A convolution of the block, with its layer norm and ReLU.
+//! Causal convolution with layer norm and ReLU: half of a residual block.
 
 use std::ops::Range;
 
@@ -10,24 +10,24 @@ use crate::ops::layer_norm::{affine, back, centre, normalise};
 use crate::simd::gemm::{Run, Strided, multiply_add, multiply_runs};
 use crate::simd::slices::add;
 
-/// Which rows of some windows are made of which.
+/// Mapping from input rows to output rows of some windows.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    /// The first row of each window among the rows that are there, and the end.
+    /// First input row of each window, and the end.
     given: &'a [usize],
-    /// The same among the rows that are made.
+    /// First output row of each window, and the end.
     made: &'a [usize],
     every: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Every so many-th of those that are there, from the last of a window back.
+    /// Outputs at every `every`-th input row, counted back from the last row of a window.
     pub(super) fn new(given: &'a [usize], made: &'a [usize], every: usize) -> Self {
         Self { given, made, every }
     }
 
-    /// The rows that lie so far before those that are made, and those: a run for each window that has any, `width` numbers a
-    /// row.
+    /// Per window, the input rows `distance` before the output rows, as a run of rows of `width`
+    /// elements. Windows without such rows are left out.
     #[inline(always)]
     pub(super) fn runs(&self, distance: usize, width: usize) -> impl Iterator<Item = Run> {
         let Self { given, made, every } = *self;
@@ -38,7 +38,7 @@ impl<'a> Rows<'a> {
             .filter_map(move |(of, to)| {
                 let count = to[1] - to[0];
                 let first = of[1] - of[0] - 1 - (count - 1) * every;
-                // The first rows have none so far before them.
+                // The first rows have no row at this distance.
                 let left_out = distance.saturating_sub(first).div_ceil(every);
                 let k = count.checked_sub(left_out).filter(|&k| k > 0)?;
                 let from = of[0] - given[0] + first + left_out * every - distance;
@@ -50,7 +50,7 @@ impl<'a> Rows<'a> {
             })
     }
 
-    /// Calls `f` with the place of each row that is made, in numbers: among those that are there, and among those made.
+    /// Calls `f` with the element offsets of each output row: in the inputs and in the outputs.
     #[inline(always)]
     pub(super) fn each(&self, width: usize, mut f: impl FnMut(usize, usize)) {
         for Run { a, b, k } in self.runs(0, width) {
@@ -59,7 +59,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A convolution, its layer norm and its ReLU, on some windows.
+/// A convolution, layer norm and ReLU on some windows.
 pub(super) struct ConvLayer<'a, T> {
     taps: &'a [T],
     bias: &'a [T],
@@ -94,13 +94,14 @@ impl<'a, T: Real> ConvLayer<'a, T> {
         self.bias.len()
     }
 
-    /// The number of numbers that are made.
+    /// Number of output elements.
     pub(super) fn made(&self) -> usize {
         let made = self.rows.made;
         (made[made.len() - 1] - made[0]) * self.width()
     }
 
-    /// The taps, oldest first: where its numbers lie among those of all, and the runs of rows that it meets.
+    /// The taps, oldest first: element range in the kernel, and the runs of rows that the tap
+    /// multiplies.
     #[inline(always)]
     fn met(&self) -> impl Iterator<Item = (Range<usize>, impl Iterator<Item = Run>)> {
         let (width, size) = (self.width(), self.width() * self.width());
@@ -113,7 +114,7 @@ impl<'a, T: Real> ConvLayer<'a, T> {
         })
     }
 
-    /// What the convolution puts out.
+    /// The convolution's output.
     #[inline(always)]
     pub(super) fn convolve<S: Simd>(&self, simd: S, x: &[T]) -> Vec<T> {
         let width = self.width();
@@ -132,7 +133,7 @@ impl<'a, T: Real> ConvLayer<'a, T> {
         out
     }
 
-    /// What the ReLU puts out, from what the convolution puts out.
+    /// Layer norm and ReLU of the convolution's output.
     #[inline(always)]
     pub(super) fn activate<S: Simd>(&self, simd: S, convolved: &[T], out: &mut [T]) {
         let width = self.width();
@@ -147,8 +148,8 @@ impl<'a, T: Real> ConvLayer<'a, T> {
         }
     }
 
-    /// The gradient of what the ReLU puts out becomes that of what the convolution does; the gradients of bias, scale and shift
-    /// are added to `sums`.
+    /// Turns the gradient of the ReLU's output into that of the convolution's output; adds the
+    /// gradients of bias, scale and shift to `sums`.
     #[inline(always)]
     fn activate_back<S: Simd>(&self, simd: S, convolved: &[T], grad: &mut [T], sums: &mut [T]) {
         let width = self.width();
@@ -173,9 +174,9 @@ impl<'a, T: Real> ConvLayer<'a, T> {
         }
     }
 
-    /// The way back, from the half's input x, what its convolution put out and its taps `across`, each transposed. `grad` is
-    /// that of what its ReLU puts out, and is spent; the gradient of the half's parameters is added to `sums`, that of x to
-    /// `dx`.
+    /// The backward pass, from the half's input x, what its convolution put out and its taps
+    /// `across`, each transposed. `grad` is that of what its ReLU puts out, and is spent; the
+    /// gradient of the half's parameters is added to `sums`, that of x to `dx`.
     #[inline(always)]
     pub(super) fn back<S: Simd>(
         &self,

@@ -1,6 +1,6 @@
-//! On a GPU: a launch a half on the way there. On the way back the rows' gradients go through both halves, then those of the
-//! parameters are made of parts of the rows, which are added up. Where rows are wider than a block of threads makes, the norms
-//! are launches of their own.
+//! CUDA launches of the residual block: one per half in the forward pass. The backward pass
+//! propagates the rows' gradients through both halves, then sums the parameter gradients over parts
+//! of the rows. Rows wider than a tile need separate launches for the norms.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
@@ -14,22 +14,22 @@ use crate::ops::layer_norm::cuda::Norm;
 use crate::packed::SeqOffsets;
 use crate::packed::cuda::Table;
 
-/// What the way back needs.
+/// Values saved for the backward pass.
 pub(crate) struct Saved {
     tables: [Table; 3],
-    /// What both convolutions put out, and what the first ReLU does.
+    /// Outputs of both convolutions, and of the first ReLU.
     convolved: [DeviceF32; 2],
     active: DeviceF32,
 }
 
-/// Where a convolution's taps look.
+/// Direction of the taps: to earlier rows (forward) or later rows (input gradient).
 #[derive(Clone, Copy, PartialEq)]
 enum Look {
     Back,
     Ahead,
 }
 
-/// Rows that are made of others, as kernels are told.
+/// Row mapping as kernel arguments.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     tables: [&'a Table; 2],
@@ -38,14 +38,14 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The tables, and every so many-th.
+    /// The tables and the stride.
     fn args(&self) -> [Arg; 3] {
         let [given, made] = self.tables;
         [(&**given).into(), (&**made).into(), word(self.every)]
     }
 }
 
-/// A size.
+/// A size as an argument.
 fn word(n: usize) -> Arg {
     (n as u32).into()
 }
@@ -53,7 +53,7 @@ fn word(n: usize) -> Arg {
 /// One of the two convolutions of a block, and its norm.
 #[derive(Clone, Copy)]
 struct ConvLayer<'a> {
-    /// How many rows are given, and how many made.
+    /// Number of input and output rows.
     given: usize,
     made: usize,
     rows: Rows<'a>,
@@ -64,10 +64,10 @@ struct ConvLayer<'a> {
     kernel: View<'a>,
 }
 
-/// What is added to rows: the rows of the block's other end that are kept.
+/// Residual rows added to the output.
 type Base<'a> = Option<(View<'a>, Rows<'a>)>;
 
-/// The arguments that say what is added.
+/// Kernel arguments of the residual rows.
 fn base_args(base: Base<'_>) -> [Arg; 4] {
     let Some((numbers, rows)) = base else {
         return [Arg::Long(0), Arg::Long(0), Arg::Long(0), word(1)];
@@ -92,7 +92,7 @@ impl<'a> ConvLayer<'a> {
         }
     }
 
-    /// The norm as a convolution's kernels take it.
+    /// Kernel arguments of the norm.
     fn norm_args(&self) -> [Arg; 4] {
         let Norm {
             bias,
@@ -104,12 +104,12 @@ impl<'a> ConvLayer<'a> {
         [bias.into(), scale.into(), shift.into(), (eps as f32).into()]
     }
 
-    /// Whether a block of threads makes whole rows, and can go on to the norm.
+    /// Whether a tile holds whole rows, so that the norm can be fused.
     fn is_narrow(&self) -> bool {
         self.width <= COLUMNS
     }
 
-    /// Runs a kernel for so many rows, whose last arguments say what this convolution is.
+    /// Launches a kernel over `n` rows with this convolution's arguments appended.
     fn launch(&self, gpu: &Gpu, kernel: &'static str, n: usize, args: &[Arg]) -> Result<()> {
         let [down, across] = of_product(n, self.width).map(|n| n as u32);
         let shape = LaunchConfig {
@@ -141,8 +141,8 @@ impl<'a> ConvLayer<'a> {
         )
     }
 
-    /// What the convolution makes of x, whose rows lie `stride` apart, but for its bias; or, ahead, of what it made. There
-    /// `base` is added, of the rows that the block made.
+    /// The convolution of x (row stride `stride`) without bias; with `Look::Ahead` the input
+    /// gradient, to which `base` is added.
     fn convolve(
         &self,
         gpu: &Gpu,
@@ -167,8 +167,7 @@ impl<'a> ConvLayer<'a> {
         Ok(y)
     }
 
-    /// Makes y, what the ReLU puts out, with `base` added, of the rows that the block was given; returns what the convolution
-    /// does, but for its bias.
+    /// Writes the ReLU's output plus `base` to y; returns the convolution's output without bias.
     fn forward_cuda(
         &self,
         gpu: &Gpu,
@@ -203,8 +202,9 @@ impl<'a> ConvLayer<'a> {
         Ok(convolved)
     }
 
-    /// From the gradient of what the ReLU puts out the shares of each row in those of bias, scale and shift: `[rows, 3 width]`.
-    /// The bias's is the gradient of what the convolution puts out.
+    /// Contributions of each row to the gradients of bias, scale and shift, `[rows, 3 width]`, from
+    /// the gradient of the ReLU's output. The bias part is the gradient of the convolution's
+    /// output.
     fn shares(&self, gpu: &Gpu, convolved: &DeviceF32, grad: View<'_>) -> Result<DeviceF32> {
         let (n, stride) = (self.made * self.width, 3 * self.width);
         let shares = gpu.alloc(3 * n)?;
@@ -214,7 +214,7 @@ impl<'a> ConvLayer<'a> {
         Ok(shares)
     }
 
-    /// The same from the shares of the half that follows.
+    /// Contributions of this half's rows from those of the next half.
     fn shares_before(
         &self,
         gpu: &Gpu,
@@ -256,7 +256,7 @@ impl NextItNetBlock {
         [half(0), half(1)]
     }
 
-    /// The rows that the block is given, and those that it makes.
+    /// Mapping from the block's input rows to its output rows.
     fn kept<'a>(&self, tables: &'a [Table; 3]) -> Rows<'a> {
         Rows {
             tables: [&tables[0], &tables[2]],
@@ -265,7 +265,7 @@ impl NextItNetBlock {
         }
     }
 
-    /// The gradient of the kernel from what each half was given, and the shares of its rows.
+    /// Kernel gradient from the inputs of each half and the contributions of its rows.
     fn dkernel(
         &self,
         gpu: &Gpu,

@@ -1,22 +1,23 @@
-//! On a GPU: a block a row of whole scores, which it goes over once. All that it finds comes to the CPU in one copy.
+//! CUDA ranking: one thread block per row of scores; all results are copied to the host at once.
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{NonFiniteScore, Ranking};
-use crate::best;
 use crate::cuda::{DeviceF32, Gpu, RANK, blocks, with};
 use crate::ops::softmax_head::cuda::CudaOutputLayer;
+use crate::ops::top_k;
 
-/// Threads of a row of scores.
+/// Threads per row of scores.
 const THREADS: u32 = 1024;
-/// More of the best are sooner found among scores that have come to the CPU.
+/// Above this k, the scores are copied to the host and selected there, which is faster.
 const MOST: usize = 32;
 
-/// Ranks of the targets, if given, and the `k` best items of each contiguous hidden vector `[B, width]`.
+/// Ranks of the targets, if given, and the top `k` items of each contiguous hidden vector `[B,
+/// width]`.
 ///
 /// # Errors
-/// If sizes do not fit, or the GPU fails.
+/// If sizes do not match, or the GPU fails.
 pub fn rank(
     layer: CudaOutputLayer<'_>,
     hidden: &Tensor,
@@ -52,7 +53,8 @@ pub fn rank(
             &[given.as_slice(), &sizes].concat(),
         )
     })?;
-    // Of each row: whether a score is not finite, the rank, the best items, the bits of their scores.
+    // Of each row: whether a score is not finite, the rank, the best items, the bits of their
+    // scores.
     let found = gpu.copy_out(&found)?;
     let rows = || found.chunks_exact(words).take(batch);
     if let Some(row) = rows().position(|row| row[0] > 0) {
@@ -78,7 +80,7 @@ pub fn rank(
     Ok(Ok(Ranking { ranks, top }))
 }
 
-/// The `k` best of each row of scores, on the CPU.
+/// Top `k` of each row of scores, on the CPU.
 fn best_of(
     gpu: &Gpu,
     scores: &DeviceF32,
@@ -93,7 +95,7 @@ fn best_of(
         let mut all: Vec<(u32, f32)> = (0..)
             .zip(row.iter().zip(&bias).map(|(score, bias)| score + bias))
             .collect();
-        best::best(&mut all, k);
+        top_k::best(&mut all, k);
         all
     };
     Ok(rows.into_par_iter().map(best_of_row).collect())

@@ -1,4 +1,4 @@
-//! The second sweep: both gradients from the exponentials of the first.
+//! Second sweep: gradients from the exponentials of the first.
 
 use std::ops::Range;
 
@@ -12,11 +12,11 @@ use crate::simd::operand::GemmOperand;
 use crate::simd::slices::{load, store};
 use crate::{CHUNKS, Real};
 
-/// Where the gradient of the weight goes.
+/// Destination of the weight gradient.
 pub enum Sink<'a, T> {
-    /// Into a matrix of the weight's shape.
+    /// A matrix of the weight's shape.
     Gradient(&'a mut [T]),
-    /// Into an Adam step, taken tile by tile: moments of the weight's shape.
+    /// An Adam update, applied tile by tile: first and second moments of the weight's shape.
     Adam(adam::AdamFactors<T>, &'a mut [T], &'a mut [T]),
 }
 
@@ -33,7 +33,7 @@ impl<'a, T: Real> Sink<'a, T> {
         }
     }
 
-    /// Takes the gradient of the elements from `at` on.
+    /// Consumes the gradient of the elements starting at `at`.
     #[inline(always)]
     fn take<S: Simd>(&mut self, simd: S, at: usize, weight: &mut [T], grad: &[T]) {
         let range = at..at + grad.len();
@@ -56,8 +56,9 @@ impl<'a, T: Real> Sink<'a, T> {
 
 /// Gradients of `loss = sum over b of scale[b] * cross-entropy[b]`.
 ///
-/// Returns those of `hidden` (`[batch, width]`) and of the bias (`[items]`); the weight's goes to `sink`, tile by tile, after
-/// the tile's last use. The layer, `hidden` and `targets` are those of [`softmax`](super::softmax).
+/// Returns those of `hidden` (`[batch, width]`) and of the bias (`[items]`); the weight gradient
+/// goes to `sink`, tile by tile, after the last use of the tile. The layer, `hidden` and `targets`
+/// are those of [`softmax`](super::softmax).
 pub fn backward<F: GemmOperand>(
     weight: &mut [F::Sum],
     bias: &[F::Sum],
@@ -103,7 +104,7 @@ pub fn backward<F: GemmOperand>(
     (hidden_grad, bias_grad)
 }
 
-/// What every chunk of the second sweep reads.
+/// Inputs shared by all chunks of the second sweep.
 struct Batch<'a, F: Element> {
     softmax: &'a Softmax<F>,
     hidden: &'a [F::Sum],
@@ -132,8 +133,8 @@ impl<'a, F: GemmOperand> Batch<'a, F> {
         }
     }
 
-    /// The targets' part of the hidden vectors' gradient: of numbers rounded as those of the other part, so that the two cancel
-    /// where an example is learned.
+    /// The targets' part of the hidden gradient. It uses the same rounding as the softmax part, so
+    /// that both cancel exactly at convergence.
     fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
         let rows = targets.iter().zip(self.scale);
         let row = |t: u32| &weight[t as usize * self.width..][..self.width];
@@ -141,7 +142,8 @@ impl<'a, F: GemmOperand> Batch<'a, F> {
             .collect()
     }
 
-    /// What turns the exponentials of a chunk into probabilities times `scale`, padded to whole panels with zeros.
+    /// Factors that turn a chunk's exponentials into `scale` x probability, padded to whole panels
+    /// with zeros.
     fn factors(&self, chunk: usize) -> Vec<F::Sum> {
         let reference = &self.softmax.references[chunk];
         let factor =
@@ -158,7 +160,8 @@ impl<'a, F: GemmOperand> Batch<'a, F> {
         factors
     }
 
-    /// The hidden vectors times their factors: a matrix for each panel, of whole panels where their rows are joined.
+    /// Hidden vectors multiplied by their factors: a matrix for each panel; whole panels if rows
+    /// are packed in pairs.
     #[inline(always)]
     fn scaled<S: Simd>(&self, simd: S, factors: &[F::Sum]) -> Vec<Vec<F>> {
         let mut scaled = self.hidden.to_vec();
@@ -176,7 +179,7 @@ impl<'a, F: GemmOperand> Batch<'a, F> {
             .collect()
     }
 
-    /// The targets among some items: (item, hidden vector).
+    /// The targets in a range of items: (item, hidden vector).
     fn targets_in(&self, items: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let start = self
             .targets
@@ -203,7 +206,7 @@ struct Chunk<'a, F: Element> {
 }
 
 impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
-    /// The chunk's part of the hidden vectors' gradient, without the targets'.
+    /// The chunk's softmax part of the hidden gradient.
     type Output = Vec<F::Sum>;
 
     #[inline(always)]
@@ -292,7 +295,7 @@ fn scale_rows<T: Real>(rows: &mut [T], width: usize, factors: &[T]) {
         .for_each(|(row, &f)| row.iter_mut().for_each(|x| *x *= f));
 }
 
-/// Adds up each item's exponentials under a panel of `n` hidden vectors, weighted.
+/// Adds each item's weighted exponentials over a panel of `n` hidden vectors to `sums`.
 #[inline(always)]
 fn add_weighted<F: GemmOperand, S: Simd>(
     simd: S,
@@ -317,7 +320,7 @@ fn add_weighted<F: GemmOperand, S: Simd>(
     }
 }
 
-/// The exponentials there was no room for, block by block.
+/// Recomputation of the exponentials beyond the buffer, block by block.
 struct Recomputed<'a, F: Element> {
     softmax: &'a Softmax<F>,
     reference: &'a [F::Sum],
@@ -339,7 +342,8 @@ impl<'a, F: GemmOperand> Recomputed<'a, F> {
         }
     }
 
-    /// Those of a tile, of which these are the weights' rows and the bias, under the panel of `n` hidden vectors from `start` on.
+    /// Exponentials of a tile, given by its weight rows and bias, for the panel of `n` hidden
+    /// vectors starting at `start`.
     #[inline(always)]
     fn block<S: Simd>(
         &mut self,

@@ -1,4 +1,5 @@
-//! On a GPU the scores are whole: a product makes them and what the losses need of them, and one sweep over them the step.
+//! CUDA softmax head: all scores are materialised by a product that also computes the softmax
+//! statistics; one sweep over them does the update.
 
 mod scores;
 mod step;
@@ -13,10 +14,10 @@ use scores::Scored;
 
 pub use step::Moments;
 
-/// Threads of a row of scores.
+/// Threads per row of scores.
 const THREADS: u32 = 512;
 
-/// The output layer, contiguous `f32` tensors of one GPU: weight `[items, width]` and bias `[items]`.
+/// Output layer on a GPU, contiguous `f32`: weight `[items, width]` and bias `[items]`.
 #[derive(Clone, Copy)]
 pub struct CudaOutputLayer<'a> {
     /// The weight.
@@ -25,23 +26,23 @@ pub struct CudaOutputLayer<'a> {
     pub bias: &'a Tensor,
 }
 
-/// What the way back needs of a batch's losses.
+/// Values saved for the backward pass of a batch.
 pub struct Losses {
-    /// Rows of [`stride`] numbers.
+    /// Scores without bias, rows of [`stride`] floats.
     scores: DeviceF32,
     targets: DeviceBuffer<u32>,
     scales: DeviceF32,
-    /// Log sum exp of each row.
+    /// Log-sum-exp of each row.
     logs: DeviceF32,
 }
 
-/// How far apart the rows of scores lie, so that each begins where four at a time can be read.
+/// Row stride of the scores, aligned for 16-byte loads.
 fn stride(items: usize) -> usize {
     items.next_multiple_of(4)
 }
 
 impl CudaOutputLayer<'_> {
-    /// The scores of hidden vectors without the bias: `[B, items]`, with rows so far apart.
+    /// Scores without bias, `[B, items]` with the given row stride.
     pub(crate) fn scores(&self, gpu: &Gpu, hidden: &Tensor, stride: usize) -> Result<DeviceF32> {
         let ((batch, width), items) = (self.sizes(hidden)?, self.bias.elem_count());
         let scores = gpu.alloc(batch * stride)?;
@@ -52,7 +53,7 @@ impl CudaOutputLayer<'_> {
         Ok(scores)
     }
 
-    /// Batch and width of hidden vectors that fit.
+    /// Batch size and width; an error if the shapes do not match.
     fn sizes(&self, hidden: &Tensor) -> Result<(usize, usize)> {
         let ((batch, width), items) = (hidden.dims2()?, self.bias.elem_count());
         if self.weight.dims() != [items, width] {
@@ -65,10 +66,11 @@ impl CudaOutputLayer<'_> {
         Ok((batch, width))
     }
 
-    /// The losses of a batch, each times its scale, which the watch will know. `hidden` is contiguous.
+    /// Computes the losses of a batch, multiplied by `scales`, and records them in the finite
+    /// check. `hidden` must be contiguous.
     ///
     /// # Errors
-    /// If sizes do not fit, or the GPU fails.
+    /// If sizes do not match, or the GPU fails.
     pub fn losses(
         &self,
         hidden: &Tensor,

@@ -1,4 +1,4 @@
-//! Where the exponentials of a softmax wait between its two sweeps.
+//! Buffer of the exponentials between the two sweeps of the softmax head.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
@@ -10,27 +10,29 @@ use super::{BLOCK, TILE};
 use crate::CHUNKS;
 use crate::simd::operand::GemmOperand;
 
-/// Bytes of room: all of 80 thousand items under a batch of 256, of 160 thousand in bfloat16. Few under unit tests, so that they cross its end.
+/// Capacity in bytes: 80,000 items for a batch of 256, 160,000 in bfloat16. Small in unit tests, so
+/// that they exceed it.
 const ROOM: usize = if cfg!(test) { 1 << 20 } else { 80 << 20 };
 
-/// A cache line, so that vectors lie on their own boundaries.
+/// A cache line: non-temporal stores need aligned vectors.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Buffers not in use. A step takes one and gives it back, so that its pages are mapped once.
+/// Unused buffers. Reuse avoids mapping their pages again in every step.
 static SPARE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
 
-/// The exponentials of the first blocks of each chunk of items, a block for each panel of each tile, in this order.
+/// Exponentials of the first blocks of each chunk of items; one block per tile and panel, in this
+/// order.
 pub(super) struct ExpBuffer<F> {
     lines: Vec<Line>,
-    /// Elements of a chunk: whole blocks.
+    /// Elements per chunk: whole blocks.
     chunk: usize,
     factors: PhantomData<F>,
 }
 
 impl<F: GemmOperand> ExpBuffer<F> {
-    /// Room for chunks of `rows` items under some panels of hidden vectors, as far as it goes.
+    /// A buffer for chunks of `rows` items and `panels` panels, up to the capacity.
     pub(super) fn new(rows: usize, panels: usize) -> Self {
         let block = BLOCK / F::PACK;
         let room = ROOM / (CHUNKS * block * size_of::<F>());
@@ -47,13 +49,13 @@ impl<F: GemmOperand> ExpBuffer<F> {
         }
     }
 
-    /// The room of each chunk.
+    /// Mutable range of each chunk.
     pub(super) fn chunks_mut(&mut self) -> impl IndexedParallelIterator<Item = &mut [F]> {
         let data: &mut [F] = &mut bytemuck::cast_slice_mut(&mut self.lines)[..CHUNKS * self.chunk];
         data.par_chunks_exact_mut(self.chunk)
     }
 
-    /// What was kept of chunk `i`.
+    /// Stored exponentials of chunk `i`.
     pub(super) fn chunk(&self, i: usize) -> &[F] {
         &bytemuck::cast_slice(&self.lines)[i * self.chunk..][..self.chunk]
     }

@@ -1,4 +1,4 @@
-//! The sweeps against a plain softmax, with room for a part of the exponentials only.
+//! The sweeps against a plain softmax, with a buffer for a part of the exponentials only.
 
 use super::{BLOCK, OutputLayer, Sink, backward, softmax};
 use crate::simd::bf16::Bf16Pair;
@@ -8,7 +8,7 @@ use crate::{CHUNKS, Real};
 const ITEMS: usize = 3 * CHUNKS * super::TILE + 5;
 const BATCH: usize = 70;
 const WIDTH: usize = 5;
-/// The most that a product of two numbers in bfloat16 is off by.
+/// Largest relative error of a product of two bfloat16 values.
 const TWO_ROUNDINGS: f64 = 2.0 / 256.0 + 1e-4;
 
 /// An output layer and a batch made from a formula.
@@ -72,8 +72,7 @@ impl<T: Real> Case<T> {
         ]
     }
 
-    /// The same, one hidden vector after the other, in doubles.
-    /// Each with the sum of its terms' sizes.
+    /// Reference in f64, one hidden vector at a time. Each with the sum of its terms' sizes.
     fn plain(&self) -> [Vec<(f64, f64)>; 4] {
         let double = |x: &[T]| -> Vec<f64> { x.iter().map(|x| x.double()).collect() };
         let (weight, bias, hidden) = (
@@ -123,7 +122,7 @@ fn assert_close<F: GemmOperand>(case: &Case<F::Sum>, tolerance: f64) {
 }
 
 #[test]
-fn what_is_kept_and_what_is_computed_again_are_one_gradient() {
+fn gradients_with_a_partly_filled_exp_buffer_match_plain_softmax() {
     assert_close::<f64>(&Case::new(), 1e-12);
     assert_close::<f32>(&Case::new(), 1e-5);
     assert_close::<Bf16Pair>(&Case::new(), TWO_ROUNDINGS);
@@ -131,7 +130,7 @@ fn what_is_kept_and_what_is_computed_again_are_one_gradient() {
 
 /// Exponentials relative to the target would leave the range of the type.
 #[test]
-fn a_target_far_below_the_best_item_is_no_overflow() {
+fn target_far_below_the_best_item_does_not_overflow() {
     fn raised<T: Real>(by: f64) -> Case<T> {
         let mut case = Case::new();
         [0, 100, ITEMS - 1]
@@ -146,7 +145,7 @@ fn a_target_far_below_the_best_item_is_no_overflow() {
 
 /// Or be nothing beside it.
 #[test]
-fn a_target_far_above_every_other_item_has_all_of_the_mass() {
+fn target_far_above_all_items_has_all_probability() {
     let mut case = Case::<f32>::new();
     for &target in &case.targets {
         case.bias[target as usize] = 200.0;

@@ -1,4 +1,4 @@
-//! Products by cuBLAS, and the bias and the ReLU beside them.
+//! Wide linear layers by cuBLAS, with separate launches for bias and ReLU.
 
 use candle_core::Result;
 
@@ -7,7 +7,7 @@ use crate::cuda::{Gpu, ROWS, View, each, rows, view};
 use crate::ops::index_select::cuda::{column_sums, gate};
 
 impl Linear {
-    /// Makes y.
+    /// Writes y.
     pub(super) fn forward_cublas(
         &self,
         gpu: &Gpu,
@@ -35,7 +35,7 @@ impl Linear {
         )
     }
 
-    /// Makes the gradients of x, weight and bias.
+    /// Writes the gradients of x, weight and bias.
     pub(super) fn backward_cublas(
         &self,
         gpu: &Gpu,

@@ -1,29 +1,29 @@
-//! The scores by a product of our own, which knows each row's softmax when it is done.
+//! Scores by a custom product that also computes the softmax statistics of each row.
 
 use candle_core::{Result, Tensor};
 
 use super::{CudaOutputLayer, stride};
 use crate::cuda::{Arg, DeviceF32, Gpu, SOFTMAX_HEAD_SCORES, blocks, with};
 
-/// Rows of the batch in a block.
+/// Batch rows per block.
 const ROWS: usize = 256;
-/// Items of its tile.
+/// Items per tile.
 const ITEMS: usize = 128;
-/// Columns that come at a time.
+/// Columns loaded at a time.
 const COLUMNS: usize = 64;
 const THREADS: u32 = 512;
 
-/// Scores of a batch, and the softmax of each row over the items of each block.
+/// Scores of a batch, and (max, sum of exponentials) of each row per block of items.
 pub(super) struct Scored {
     pub(super) scores: DeviceF32,
     pub(super) ends: DeviceF32,
-    /// Blocks.
+    /// Number of blocks.
     pub(super) n: usize,
 }
 
 impl CudaOutputLayer<'_> {
-    /// The scores of hidden vectors without the bias, in rows of [`stride`] numbers; `None` if the vectors are too wide for what
-    /// a block may share.
+    /// Scores without bias, in rows of [`stride`] floats; `None` if the hidden size exceeds the
+    /// shared memory of a block.
     pub(super) fn scored(&self, gpu: &Gpu, hidden: &Tensor) -> Result<Option<Scored>> {
         let ((batch, width), items) = (self.sizes(hidden)?, self.bias.elem_count());
         let shared =

@@ -1,4 +1,5 @@
-//! The way back and Adam's step in one: each block has some items, whose weights it alone moves.
+//! Backward pass fused with the Adam update: each block owns a range of items and updates their
+//! weights.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -7,11 +8,11 @@ use crate::cuda::{Arg, FiniteCheck, Gpu, SOFTMAX_HEAD_STEP, blocks, with};
 use crate::ops::adam::AdamFactors;
 use crate::ops::adam::cuda::factors;
 
-/// Items of a block's tile.
+/// Items per tile.
 const TILE: usize = 32;
-/// Columns of the weight in a block.
+/// Weight columns per block.
 const COLUMNS: usize = 64;
-/// Kernels, by the rows of the batch that a block may hold.
+/// Kernels by the largest number of batch rows of a block.
 const KERNELS: [(usize, &str); 3] = [
     (32, "head_step_32"),
     (64, "head_step_64"),
@@ -21,18 +22,18 @@ const KERNELS: [(usize, &str); 3] = [
 /// First and second moments of a parameter.
 pub type Moments<'a> = [&'a Tensor; 2];
 
-/// How many numbers a block of so many rows shares.
+/// Shared floats of a block with `rows` batch rows.
 const fn shared(rows: usize) -> usize {
     let parts = if rows < 64 { 1 } else { rows / 64 };
     rows * (5 * TILE + 6) + 2 * TILE * COLUMNS + 2 * TILE + parts * TILE * COLUMNS
 }
 
 impl CudaOutputLayer<'_> {
-    /// Takes Adam's step under the sum of the losses of the same hidden vectors, on weight and bias, each with its moments;
-    /// returns the gradient of the hidden vectors. Nothing moves if the watch has seen what is no number.
+    /// Applies an Adam update of weight and bias for the sum of the losses, and returns the
+    /// gradient of the hidden vectors. Changes nothing if the finite check has failed.
     ///
     /// # Errors
-    /// If sizes do not fit, or the GPU fails.
+    /// If sizes do not match, or the GPU fails.
     pub fn step(
         &self,
         step: AdamFactors<f32>,
@@ -64,12 +65,12 @@ impl CudaOutputLayer<'_> {
             bail!("head: blocks of this GPU share {room} numbers, which is too few")
         };
         let slabs = width.div_ceil(COLUMNS);
-        // Fewer rows, more blocks: as many threads run at a time.
+        // Fewer rows per block allow more resident blocks, with the same number of threads.
         let (tiles, at_once) = (items.div_ceil(TILE), gpu.processors()? * 256 / rows);
         let each = tiles.div_ceil((at_once / slabs).max(1)).max(1);
         let chunks = tiles.div_ceil(each);
         let parts = gpu.alloc(chunks * slabs * rows * COLUMNS)?;
-        // What rows have summed, for those behind them.
+        // Partial sums, passed on to the next rows of the batch.
         let weight_sum = gpu.alloc(if batch > rows { items * width } else { 0 })?;
         let (bias_sum, to) = (gpu.alloc(items)?, gpu.alloc(batch * width)?);
         let (sums, factors) = (
@@ -110,7 +111,7 @@ impl CudaOutputLayer<'_> {
                     shape.grid_dim.1 = slabs as u32;
                     let args = [given.as_slice(), &layer, &sums, &sizes, &factors].concat();
                     gpu.launch(SOFTMAX_HEAD_STEP, kernel, shape, &args)?;
-                    // The bias moves last: all blocks read it.
+                    // The bias is updated last, since all blocks read it.
                     let n = if start + rows < batch { 0 } else { items };
                     let sizes = [start, rows, width, chunks].map(|size| Arg::Word(size as u32));
                     let bias = [

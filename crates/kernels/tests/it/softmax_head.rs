@@ -88,7 +88,7 @@ impl<T: Real> Case<T> {
 }
 
 #[test]
-fn gradients_agree_with_finite_differences() {
+fn softmax_head_gradients_match_finite_differences() {
     let case = Case::<f64>::new(131, 70, 19);
     let grads = case.gradients();
     let h = 1e-6;
@@ -110,7 +110,7 @@ fn gradients_agree_with_finite_differences() {
 }
 
 #[test]
-fn single_precision_follows_double() {
+fn softmax_head_f32_follows_f64() {
     let (single, double) = (
         Case::<f32>::new(1000, 100, 64),
         Case::<f64>::new(1000, 100, 64),
@@ -127,7 +127,7 @@ fn single_precision_follows_double() {
 }
 
 #[test]
-fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
+fn adam_sink_matches_adam_on_the_stored_gradient() {
     let mut case = Case::<f64>::new(131, 70, 19);
     let [_, grad, _] = case.gradients();
     let swept = softmax::<f64>(case.linear(), &case.hidden, &case.targets);
@@ -154,7 +154,7 @@ fn the_adam_sink_steps_as_adam_on_the_gradient_would() {
 }
 
 #[test]
-fn results_do_not_depend_on_the_number_of_threads() {
+fn softmax_head_any_thread_count_same_bits() {
     let case = Case::<f32>::new(3001, 130, 64);
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -173,7 +173,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn ranks_and_best_items_do_not_depend_on_the_batch() {
+fn ranking_any_batch_size_same_result() {
     let case = Case::<f32>::new(1203, 130, 64);
     let whole = rank(case.linear(), &case.hidden, 64, Some(&case.targets), 20).unwrap();
     for b in 0..130 {
@@ -193,7 +193,7 @@ fn ranks_and_best_items_do_not_depend_on_the_batch() {
 }
 
 #[test]
-fn more_best_items_than_there_are_is_all_of_them() {
+fn ranking_k_above_item_count_lists_all_items() {
     let case = Case::<f32>::new(1203, 70, 8);
     for k in [1203, usize::MAX] {
         let top = rank(case.linear(), &case.hidden, 8, None, k).unwrap().top;
@@ -205,7 +205,7 @@ fn more_best_items_than_there_are_is_all_of_them() {
 }
 
 #[test]
-fn ties_count_against_the_target() {
+fn rank_ties_count_against_the_target() {
     let mut case = Case::<f32>::new(200, 1, 8);
     for i in [5, 77, 199] {
         case.weight.copy_within(0..8, i * 8);
@@ -223,7 +223,7 @@ fn ties_count_against_the_target() {
 }
 
 #[test]
-fn scores_that_are_not_finite_are_refused() {
+fn ranking_non_finite_score_is_an_error() {
     let mut case = Case::<f32>::new(200, 3, 8);
     case.hidden[2 * 8] = f32::NAN;
     let error = rank(case.linear(), &case.hidden, 8, Some(&case.targets), 3).unwrap_err();
@@ -241,7 +241,7 @@ fn scores_that_are_not_finite_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn ranking_agrees_with_sorting_all_scores(items in 1..400usize, batch in 1..90usize, width in 1..40usize, k in 0..30usize) {
+    fn ranking_matches_sorting_all_scores(items in 1..400usize, batch in 1..90usize, width in 1..40usize, k in 0..30usize) {
         let case = Case::<f64>::new(items, batch, width);
         let ranking = rank(case.linear(), &case.hidden, width, Some(&case.targets), k).unwrap();
         for b in 0..batch {
@@ -260,10 +260,11 @@ proptest! {
         }
     }
 
-    /// Few scores for many items, whole numbers that no order of sums can change: lists are cut where scores are equal, and
-    /// what one chunk tells the next must not cost an equal score of a lower index.
+    /// Few scores for many items, whole numbers that no order of sums can change: lists are cut
+    /// where scores are equal, and what one chunk tells the next must not cost an equal score of a
+    /// lower index.
     #[test]
-    fn equal_scores_are_listed_by_index(items in 1..4000usize, batch in 1..70usize, k in 1..40usize, scores in 1..9i64) {
+    fn ranking_equal_scores_are_listed_by_index(items in 1..4000usize, batch in 1..70usize, k in 1..40usize, scores in 1..9i64) {
         let value = |i: usize| ((i as i64).wrapping_mul(2_654_435_761) >> 7).rem_euclid(scores) as f32 - 3.0;
         let weight: Vec<f32> = (0..items).map(value).collect();
         let (bias, hidden) = (vec![0.0; items], (0..batch).map(|b| b as f32 % 5.0 - 2.0).collect::<Vec<f32>>());

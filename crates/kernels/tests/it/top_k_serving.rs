@@ -1,4 +1,5 @@
-//! The turned catalogue against the batch kernel, bit for bit: any batch, any width, any filter, any number of threads.
+//! The turned catalogue against the batch kernel, bit for bit: any batch, any width, any filter,
+//! any number of threads.
 
 use prl_kernels::Real;
 use prl_kernels::ops::rank::rank;
@@ -117,14 +118,14 @@ fn check<T: Real>(case: &Case<T>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn lists_are_the_batch_kernels(items in 1..400usize, batch in 0..70usize, width in 1..80usize) {
+    fn top_k_matches_the_batch_kernel(items in 1..400usize, batch in 0..70usize, width in 1..80usize) {
         check(&Case::<f32>::new(items, batch, width))?;
         check(&Case::<f64>::new(items, batch, width))?;
     }
 }
 
 #[test]
-fn every_batch_up_to_a_panel_gives_a_row_the_same_bits() {
+fn top_k_any_batch_size_same_bits() {
     let case = Case::<f32>::new(1203, 80, 64);
     let (catalogue, sorted) = (case.catalogue(), case.sorted());
     let wanted = [TopKRequest {
@@ -142,7 +143,7 @@ fn every_batch_up_to_a_panel_gives_a_row_the_same_bits() {
 }
 
 #[test]
-fn results_do_not_depend_on_the_number_of_threads() {
+fn top_k_any_thread_count_same_bits() {
     // Enough work that it is divided.
     let case = Case::<f32>::new(9001, 60, 64);
     let catalogue = case.catalogue();
@@ -167,7 +168,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn scores_that_are_not_finite_are_refused() {
+fn top_k_non_finite_score_is_an_error() {
     let mut case = Case::<f32>::new(200, 3, 8);
     let all = [TopKRequest {
         k: 3,

@@ -1,4 +1,5 @@
-//! The head on pairs of bfloat16 against a plain softmax of the rounded numbers, and itself on other threads.
+//! The head on pairs of bfloat16 against a plain softmax of the rounded numbers, and itself on
+//! other threads.
 
 use half::bf16;
 use prl_kernels::ops::softmax_head::{OutputLayer, Sink, backward, softmax};
@@ -62,7 +63,8 @@ impl Case {
         ]
     }
 
-    /// The same in doubles, scores of what is rounded and gradients of what is not; and the sizes of what was added up.
+    /// The same in doubles, scores of what is rounded and gradients of what is not; and the sizes
+    /// of what was added up.
     fn plain(&self) -> (Found, Found) {
         let rounded =
             |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
@@ -108,9 +110,10 @@ impl Case {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Scores are those of the rounded numbers; a gradient is off by no more than two roundings of each of its terms.
+    /// Scores are those of the rounded numbers; a gradient is off by no more than two roundings of
+    /// each of its terms.
     #[test]
-    fn losses_and_gradients_are_those_of_rounded_numbers(items in 1..400usize, batch in 1..90usize, width in 1..40usize) {
+    fn bf16_head_matches_f64_head_on_rounded_operands(items in 1..400usize, batch in 1..90usize, width in 1..40usize) {
         let case = Case::new(items, batch, width);
         let (found, (plain, sizes)) = (case.swept(), case.plain());
         for which in 0..4 {
@@ -125,7 +128,7 @@ proptest! {
 }
 
 #[test]
-fn results_do_not_depend_on_the_number_of_threads() {
+fn bf16_gradients_any_thread_count_same_bits() {
     let case = Case::new(3001, 130, 64);
     let run = |threads| {
         rayon::ThreadPoolBuilder::new()
@@ -137,9 +140,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert!(run(1) == run(2) && run(1) == run(5));
 }
 
-/// What is learned pulls at nothing: the target's part of a gradient is rounded as the softmax's, and the two cancel.
+/// What is learned pulls at nothing: the target's part of a gradient is rounded as the softmax's,
+/// and the two cancel.
 #[test]
-fn where_the_loss_is_nothing_so_are_the_gradients() {
+fn bf16_gradients_at_convergence_are_zero() {
     let mut case = Case::new(200, 64, 19);
     case.targets.fill(3);
     case.bias[3] = 300.0;
@@ -149,13 +153,14 @@ fn where_the_loss_is_nothing_so_are_the_gradients() {
         .iter()
         .flatten()
         .fold(0.0, |max: f64, x| max.max(x.abs()));
-    // Only the order of sums is left; a rounding of one part alone would be a hundred times as large.
+    // Only the order of sums is left; a rounding of one part alone would be a hundred times as
+    // large.
     assert!(largest < 1e-4, "{largest}");
 }
 
 /// What is no number stays none, so that a training stops.
 #[test]
-fn a_weight_that_is_no_number_shows() {
+fn nan_weight_propagates_to_the_loss() {
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut case = Case::new(150, 3, 8);
         case.weight[77] = bad;

@@ -1,10 +1,9 @@
-//! The fused operations of the encoders: gradients against finite differences, and bits that no number of threads changes.
-//! Their values are held against PyTorch with the encoders, and against candle's operations there and in `nn`.
+//! The fused operations of the encoders: gradients against finite differences, and bits that no
+//! number of threads changes. Their values are held against PyTorch with the encoders, and against
+//! candle's operations there and in `nn`.
 
-mod common;
-
+use crate::common::{assert_differences, fill, flat, gradients};
 use candle_core::{DType, Result, Tensor};
-use common::{assert_differences, fill, flat, gradients};
 use prl_kernels::ops::attention::{AttentionLayout, attention};
 use prl_kernels::ops::caser_conv::caser_conv;
 use prl_kernels::ops::dropout::{DropoutMask, dropout};
@@ -57,7 +56,7 @@ fn block(x: &Tensor, kernel: &Tensor, spans: &SeqOffsets, dilation: usize) -> Re
 }
 
 #[test]
-fn gradients_of_the_residual_block_agree_with_finite_differences() {
+fn nextitnet_block_gradients_match_finite_differences() {
     let cases = [
         [ALL, ALL],
         [(2, 9), ALL],
@@ -70,7 +69,8 @@ fn gradients_of_the_residual_block_agree_with_finite_differences() {
         .into_iter()
         .chain([(2, [ALL, ALL])])
     {
-        // Past one block, a width that is no whole vector, windows shorter and longer than the taps reach.
+        // Past one block, a width that is no whole vector, windows shorter and longer than the taps
+        // reach.
         let (spans, d) = (spans(19, 10), 5);
         let args = [
             fill(&[spans.rows(), d], 0.1, 1.0),
@@ -81,14 +81,15 @@ fn gradients_of_the_residual_block_agree_with_finite_differences() {
 }
 
 #[test]
-fn rows_left_out_change_nothing_of_the_others() {
+fn nextitnet_block_with_strides_matches_all_rows() {
     let (spans, d) = (spans(20, 10), 19);
     let (x, kernel) = (
         fill(&[spans.rows(), d], 0.1, 1.0),
         fill(&[2 * (3 * d + 3), d], 0.2, 0.7),
     );
     let all = block(&x, &kernel, &spans, 1).unwrap();
-    // Where the first convolution makes every other row, the second's taps lie half as many rows apart.
+    // Where the first convolution makes every other row, the second's taps lie half as many rows
+    // apart.
     let convolutions = [(2, 5), (1, 1)].map(|(every, most)| CausalConv {
         dilation: 1,
         stride: every,
@@ -103,7 +104,7 @@ fn rows_left_out_change_nothing_of_the_others() {
 }
 
 #[test]
-fn gradients_of_the_filters_agree_with_finite_differences() {
+fn caser_conv_gradients_match_finite_differences() {
     let (batch, length, d) = (19, 6, 5);
     let lengths: Vec<u32> = (0..batch as u32).map(|b| 1 + b % 6).collect();
     let args = [
@@ -119,7 +120,7 @@ fn gradients_of_the_filters_agree_with_finite_differences() {
 }
 
 #[test]
-fn windows_of_other_batches_never_meet() {
+fn fused_ops_windows_are_independent() {
     let (d, all) = (19, spans(20, 10));
     let (x, kernel) = (
         fill(&[all.rows(), d], 0.1, 1.0),
@@ -133,7 +134,8 @@ fn windows_of_other_batches_never_meet() {
     }
 }
 
-/// Every operation, in single precision and large enough to run in parallel: its result and gradients.
+/// Every operation, in single precision and large enough to run in parallel: its result and
+/// gradients.
 fn everything() -> Vec<Vec<f64>> {
     let (windows, d, length) = (256, 64, 10);
     let keys = spans(windows, length);
@@ -229,7 +231,7 @@ fn everything() -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn no_number_of_threads_changes_a_bit() {
+fn fused_ops_any_thread_count_same_bits() {
     let with = |threads| {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

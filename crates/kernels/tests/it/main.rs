@@ -1,0 +1,9 @@
+//! Integration tests of the CPU kernels.
+
+mod common;
+mod fused_ops;
+mod golden;
+mod gru;
+mod softmax_head;
+mod softmax_head_bf16;
+mod top_k_serving;
