@@ -17,10 +17,12 @@ use crate::manifest::{Counts, FORMAT, Manifest, ManifestInput, VERSION};
 const EVENTS: &str = "events.safetensors";
 const ITEMS: &str = "items.safetensors";
 const MANIFEST: &str = "manifest.json";
-/// Size limit of the manifest in bytes. It has a few thousand, and about a hundred for each raw file.
+/// Size limit of the manifest in bytes. It has a few thousand, and about a hundred for each raw
+/// file.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
-/// Session log as flat arrays. Session `s` is the events `offsets[s]..offsets[s + 1]`, oldest first.
+/// Session log as flat arrays. Session `s` is the events `offsets[s]..offsets[s + 1]`, oldest
+/// first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrays {
     /// Index of the first event of each session, then the number of events: `sessions + 1` entries.

@@ -9,8 +9,8 @@ use crate::event::{Kind, Split};
 use crate::returns::{Discount, Rewards, return_so_far, returns};
 use crate::windows::Windows;
 
-/// Examples of one split: one for each of its events, in log order. Events of the same session in an
-/// earlier split are the example's history; those in a later split are invisible to it.
+/// Examples of one split: one for each of its events, in log order. Events of the same session in
+/// an earlier split are the example's history; those in a later split are invisible to it.
 #[derive(Clone, Debug)]
 pub struct SplitExamples<'a> {
     data: &'a Dataset,

@@ -6,6 +6,33 @@
 //! event, its return and its kind are cut from the log when a batch is drawn
 //! ([`SplitExamples::batch`]), which costs microseconds a batch and a few bytes an event.
 //!
+//! ```
+//! use prl_dataset::{
+//!     Arrays, Dataset, ItemMap, Kind, ManifestInput, Split, SplitExamples, write,
+//! };
+//!
+//! # fn main() -> prl_dataset::Result<()> {
+//! # let tmp = tempfile::tempdir().unwrap();
+//! let dir = tmp.path().join("prepared");
+//! // One session: items "a", "b", "a".
+//! let arrays = Arrays {
+//!     offsets: vec![0, 3],
+//!     items: vec![0, 1, 0],
+//!     kinds: vec![Kind::Click, Kind::Click, Kind::Purchase],
+//!     times: vec![0, 1_000, 2_000],
+//!     splits: vec![Split::Train; 3],
+//! };
+//! write(&dir, &arrays, &ItemMap::new(["a", "b"])?, ManifestInput::default())?;
+//!
+//! let data = Dataset::open(&dir)?;
+//! let train = SplitExamples::new(&data, Split::Train, false);
+//! let batch = train.batch([2], 4, None); // the purchase, in a window of length 4
+//! assert_eq!(batch.windows.items, [0, 1, 2, 2]); // 2 is the pad id
+//! assert_eq!((batch.targets[0], batch.kinds[0]), (0, Kind::Purchase));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate defines the format: it writes ([`write()`]) and reads it. It depends on neither polars
 //! nor candle.
 

@@ -48,7 +48,7 @@ pub struct SourceFile {
 }
 
 /// Source of the events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// `retailrocket`, `rc15`, `csv`, `parquet` or `inter`.
     pub kind: String,
@@ -59,7 +59,7 @@ pub struct Source {
 }
 
 /// Part of the [`Manifest`] that the caller of [`write`](crate::write) supplies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ManifestInput {
     /// Source of the events.
     pub source: Source,

@@ -258,7 +258,8 @@ mod tests {
                         .map(|()| old.clone());
                     let (written, operations) = with(n, fault, || write(&to, "new"));
                     let found = read(&to);
-                    // A failed removal of the older directory is silent: the next writer removes it.
+                    // A failed removal of the older directory is silent: the next writer removes
+                    // it.
                     let is_reached = n < operations.len() && operations[n] != Operation::Remove;
                     assert!(
                         written.is_err() || !is_reached,

@@ -1,4 +1,4 @@
-//! The audit as a page of plain text.
+//! Text output of the audit.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,7 +6,7 @@ use super::{Audit, Bin, Lengths};
 use crate::event::Split;
 use crate::manifest::Counts;
 
-/// The width of the first column.
+/// Width of the first column.
 const LABEL: usize = 28;
 
 impl Display for Audit {
@@ -23,28 +23,19 @@ impl Display for Audit {
 impl Audit {
     fn counts(&self, f: &mut Formatter<'_>) -> fmt::Result {
         heading(f, "counts", &["sessions", "items", "clicks", "purchases"])?;
-        let mut row = |label: &str, c: &Counts| {
-            row(
-                f,
-                label,
-                &[c.sessions, c.items, c.clicks, c.purchases].map(|n| n.to_string()),
-            )
-        };
-        row("before length filter", &self.counts.before_length_filter)?;
-        row("after length filter", &self.counts.after_length_filter)?;
+        counts_row(f, "before length filter", self.counts.before_length_filter)?;
+        counts_row(f, "after length filter", self.counts.after_length_filter)?;
         for split in Split::ALL {
-            row(
-                split.name(),
-                self.splits.get(split.name()).unwrap_or(&Counts::default()),
-            )?;
+            let counts = self.splits.get(split.name()).copied();
+            counts_row(f, split.name(), counts.unwrap_or_default())?;
         }
         if !self.counts.dropped.is_empty() {
             heading(f, "\ndropped rows", &["rows"])?;
         }
-        self.counts
-            .dropped
-            .iter()
-            .try_for_each(|(reason, n)| self::row(f, reason, &[n.to_string()]))
+        for (reason, n) in &self.counts.dropped {
+            row(f, reason, &[n.to_string()])?;
+        }
+        Ok(())
     }
 
     fn popularity(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -92,25 +83,20 @@ impl Lengths {
             "\nsession length",
             &["min", "median", "mean", "p90", "p99", "max"],
         )?;
-        let n = |n: u64| n.to_string();
-        let mean = format!("{:.2}", self.mean);
-        row(
-            f,
-            "events",
-            &[
-                n(self.min),
-                n(self.median),
-                mean,
-                n(self.p90),
-                n(self.p99),
-                n(self.max),
-            ],
-        )?;
+        let events = [
+            self.min.to_string(),
+            self.median.to_string(),
+            format!("{:.2}", self.mean),
+            self.p90.to_string(),
+            self.p99.to_string(),
+            self.max.to_string(),
+        ];
+        row(f, "events", &events)?;
         let all: u64 = self.histogram.iter().map(|b| b.sessions).sum();
         heading(f, "", &["sessions", "share"])?;
         for bin in &self.histogram {
             let cells = [
-                n(bin.sessions),
+                bin.sessions.to_string(),
                 percent(super::share(bin.sessions as usize, all as usize)),
             ];
             row(f, &label(bin), &cells)?;
@@ -127,20 +113,29 @@ fn label(bin: &Bin) -> String {
     }
 }
 
+fn counts_row(f: &mut Formatter<'_>, label: &str, c: Counts) -> fmt::Result {
+    let cells = [c.sessions, c.items, c.clicks, c.purchases].map(|n| n.to_string());
+    row(f, label, &cells)
+}
+
 fn heading(f: &mut Formatter<'_>, label: &str, cells: &[&str]) -> fmt::Result {
-    // A line break before the heading is no part of its width.
+    // A leading line break must not count towards the column width.
     if let Some(rest) = label.strip_prefix('\n') {
         writeln!(f)?;
         return heading(f, rest, cells);
     }
     write!(f, "{label:LABEL$}")?;
-    cells.iter().try_for_each(|cell| write!(f, "{cell:>12}"))?;
+    for cell in cells {
+        write!(f, "{cell:>12}")?;
+    }
     writeln!(f)
 }
 
 fn row(f: &mut Formatter<'_>, label: &str, cells: &[String]) -> fmt::Result {
     write!(f, "  {label:w$}", w = LABEL - 2)?;
-    cells.iter().try_for_each(|cell| write!(f, "{cell:>12}"))?;
+    for cell in cells {
+        write!(f, "{cell:>12}")?;
+    }
     writeln!(f)
 }
 

@@ -1,7 +1,7 @@
-//! What one split tells of another: overlap in time, twin sessions, ties.
+//! Leaks between splits: overlap in time, duplicate sessions, ties.
 //!
-//! A session's *part* in a split is the run of its events that are targets there; in a random or a time split that is the
-//! whole session.
+//! A session's *part* in a split is the sequence of its events that are targets there; in a random
+//! split or a split by time it is the whole session.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -12,41 +12,44 @@ use super::share;
 use crate::dataset::Dataset;
 use crate::event::Split;
 
-/// What one split tells of another.
+/// Information that leaks from one split to another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Leaks {
-    /// For each pair of splits that both have targets.
+    /// Overlap in time of each pair of splits that both have targets.
     pub overlaps: Vec<Overlap>,
-    /// For val and test.
+    /// Duplicates of training sessions in val and in test.
     #[serde(rename = "twins")]
     pub duplicates: Vec<DuplicateSessions>,
-    /// The share of events that carry the same time as the event before them in their session, among those that have one
-    /// before them. Their order is the file's, not the clock's.
+    /// Share of events with the same time as the previous event of their session, among those that
+    /// have a previous event. Their order is the order of the file.
     pub tied_share: f64,
 }
 
-/// How far two splits overlap in time.
+/// Overlap in time of two splits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Overlap {
-    /// The split learned from first.
+    /// Earlier split: train or val.
     pub earlier: Split,
-    /// The split predicted with it.
+    /// Later split, which is predicted.
     pub later: Split,
-    /// Parts in the later split that begin before the last event of the earlier one: a model has then seen their future.
+    /// Number of parts in the later split that begin before the last event of the earlier one: the
+    /// model was then trained on events of their future.
     pub sessions: u64,
-    /// Their share of the parts in the later split. None in a split by time; nearly all in a random one.
+    /// Share of these among the parts in the later split: 0 in a split by time, near 1 in a random
+    /// split.
     pub share: f64,
 }
 
-/// Sessions met in training item for item.
+/// Sessions with the same item sequence as a training session.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DuplicateSessions {
-    /// The split.
+    /// Val or test.
     pub split: Split,
-    /// Its parts of two events or more that have the same items in the same order as a part in training. Counted by a 64-bit
-    /// hash: among ten million sessions a false twin is less likely than one in a hundred thousand.
+    /// Number of parts of at least two events with the same items in the same order as a part in
+    /// train. Compared by a 64-bit hash: among ten million sessions, the probability of a false
+    /// duplicate is below 1e-5.
     pub sessions: u64,
-    /// Their share of its parts of two events or more.
+    /// Share of these among the parts of at least two events.
     pub share: f64,
 }
 
@@ -60,10 +63,10 @@ impl Leaks {
     }
 }
 
-/// The parts of all sessions in `split`.
+/// Parts of all sessions in `split`.
 fn parts(data: &Dataset, split: Split) -> impl Iterator<Item = Range<usize>> + '_ {
     data.sessions().filter_map(move |session| {
-        // Splits never go back along a session.
+        // Splits are ascending along a session.
         let splits = &data.splits()[session.clone()];
         let start = session.start + splits.partition_point(|&s| s < split);
         let end = session.start + splits.partition_point(|&s| s <= split);
@@ -73,56 +76,62 @@ fn parts(data: &Dataset, split: Split) -> impl Iterator<Item = Range<usize>> + '
 
 fn overlaps(data: &Dataset) -> Vec<Overlap> {
     let times = data.times();
-    let last = |split| parts(data, split).map(|part| times[part.end - 1]).max();
     let pairs = [
         (Split::Train, Split::Val),
         (Split::Train, Split::Test),
         (Split::Val, Split::Test),
     ];
-    let overlap = |(earlier, later)| {
-        let last = last(earlier)?;
+    let mut overlaps = Vec::new();
+    for (earlier, later) in pairs {
+        let ends = parts(data, earlier).map(|part| times[part.end - 1]);
+        let Some(last) = ends.max() else {
+            continue;
+        };
         let (mut sessions, mut all) = (0, 0);
         for part in parts(data, later) {
             all += 1;
             sessions += usize::from(times[part.start] < last);
         }
-        (all > 0).then(|| Overlap {
-            earlier,
-            later,
-            sessions: sessions as u64,
-            share: share(sessions, all),
-        })
-    };
-    pairs.into_iter().filter_map(overlap).collect()
+        if all > 0 {
+            overlaps.push(Overlap {
+                earlier,
+                later,
+                sessions: sessions as u64,
+                share: share(sessions, all),
+            });
+        }
+    }
+    overlaps
 }
 
 fn duplicates(data: &Dataset) -> Vec<DuplicateSessions> {
-    let items = data.item_indices();
-    let hashes = |split| {
-        parts(data, split)
-            .filter(|part| part.len() >= 2)
-            .map(|part| {
-                let mut hasher = DefaultHasher::new();
-                items[part].hash(&mut hasher);
-                hasher.finish()
-            })
-    };
-    let mut train: Vec<u64> = hashes(Split::Train).collect();
+    let mut train: Vec<u64> = hashes(data, Split::Train).collect();
     train.sort_unstable();
     train.dedup();
-    let count = |split| {
+    let mut duplicates = Vec::new();
+    for split in [Split::Val, Split::Test] {
         let (mut sessions, mut all) = (0, 0);
-        for hash in hashes(split) {
+        for hash in hashes(data, split) {
             all += 1;
             sessions += usize::from(train.binary_search(&hash).is_ok());
         }
-        DuplicateSessions {
+        duplicates.push(DuplicateSessions {
             split,
             sessions: sessions as u64,
             share: share(sessions, all),
-        }
-    };
-    [Split::Val, Split::Test].map(count).to_vec()
+        });
+    }
+    duplicates
+}
+
+/// Hash of the item sequence of each part of at least two events in `split`.
+fn hashes(data: &Dataset, split: Split) -> impl Iterator<Item = u64> + '_ {
+    let long = parts(data, split).filter(|part| part.len() >= 2);
+    long.map(|part| {
+        let mut hasher = DefaultHasher::new();
+        data.item_indices()[part].hash(&mut hasher);
+        hasher.finish()
+    })
 }
 
 fn tied_share(data: &Dataset) -> f64 {

@@ -1,4 +1,4 @@
-//! Small logs, counted by hand.
+//! Audits of small logs against hand counts.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ fn close(a: f64, b: f64) {
 }
 
 #[test]
-fn lengths_are_nearest_ranks_and_fill_the_bins() {
+fn lengths_use_nearest_ranks_and_fill_the_bins() {
     let session = |n| vec![(0, 0, Train); n];
     let all: Vec<_> = [1, 1, 2, 3, 4, 5, 9, 10, 20, 51].map(session).to_vec();
     let l = audit(1, &all.iter().map(Vec::as_slice).collect::<Vec<_>>()).lengths;
@@ -87,13 +87,14 @@ fn lengths_are_nearest_ranks_and_fill_the_bins() {
 }
 
 #[test]
-fn popularity_counts_the_items_that_occur() {
+fn popularity_counts_only_items_that_occur() {
     // Items 0..4 occur 5, 3, 1, 1 times; item 4 never.
     let log = [0, 0, 0, 0, 0, 1, 1, 1, 2, 3].map(|i| [(i, 0, Train)]);
     let a = audit(5, &log.iter().map(<[_; 1]>::as_slice).collect::<Vec<_>>());
     let shares: Vec<f64> = a.popularity.top.iter().map(|t| t.events).collect();
     assert_eq!(shares, [0.5, 0.5, 0.5, 0.5, 0.8]);
-    // Sum over all pairs of |x - y| is 2 (2 + 4 + 4 + 2 + 2 + 0) = 28; Gini = 28 / (2 n^2 mean) = 28 / (2 * 16 * 2.5).
+    // Sum over all pairs of |x - y| is 2 (2 + 4 + 4 + 2 + 2 + 0) = 28; Gini = 28 / (2 n^2 mean) =
+    // 28 / (2 * 16 * 2.5).
     close(a.popularity.gini, 0.35);
     close(
         audit(2, &[&[(0, 0, Train), (1, 1, Train)]]).popularity.gini,
@@ -111,7 +112,7 @@ fn repeats_are_counted_within_a_session_only() {
 }
 
 #[test]
-fn overlap_is_the_share_that_begins_before_the_other_split_ends() {
+fn overlap_counts_parts_that_begin_before_the_earlier_split_ends() {
     let a = audit(
         1,
         &[
@@ -141,8 +142,9 @@ fn overlap_is_the_share_that_begins_before_the_other_split_ends() {
 }
 
 #[test]
-fn overlap_looks_at_the_part_of_a_session_in_the_split() {
-    // Leave-last-out: the session began in training, its test part at 9, before the other session's training event.
+fn overlap_uses_only_the_part_in_the_split() {
+    // Leave-last-out: the session began in training, its test part at 9, before the other session's
+    // training event.
     let a = audit(
         2,
         &[
@@ -190,7 +192,7 @@ fn duplicate_sessions_have_the_same_items_in_the_same_order() {
 }
 
 #[test]
-fn ties_are_counted_between_neighbours_in_a_session() {
+fn ties_are_counted_between_adjacent_events_of_a_session() {
     let a = audit(
         1,
         &[
@@ -202,7 +204,7 @@ fn ties_are_counted_between_neighbours_in_a_session() {
 }
 
 #[test]
-fn a_dataset_without_sessions_is_all_zero() {
+fn audit_without_sessions_is_all_zero() {
     let a = audit(3, &[]);
     assert_eq!(
         (a.lengths.max, a.lengths.median, a.leaks.overlaps.len()),
@@ -221,7 +223,7 @@ fn a_dataset_without_sessions_is_all_zero() {
 }
 
 #[test]
-fn the_page_is_plain_and_its_columns_line_up() {
+fn display_columns_are_aligned() {
     let log = [
         vec![(0, 1, Train), (1, 1, Train), (0, 3, Train)],
         vec![(0, 2, Val), (1, 4, Val)],

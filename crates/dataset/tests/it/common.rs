@@ -6,7 +6,7 @@ use prl_dataset::{
     Arrays, Dataset, DatasetCounts, ItemMap, Kind, ManifestInput, Source, Split, write,
 };
 
-/// A draft that says nothing.
+/// Manifest input without information.
 pub fn manifest_input() -> ManifestInput {
     let source = Source {
         kind: "test".into(),
@@ -21,7 +21,7 @@ pub fn manifest_input() -> ManifestInput {
     }
 }
 
-/// Arrays of sessions of (item, kind, split).
+/// Arrays of sessions given as (item, kind, split).
 pub fn arrays(sessions: &[Vec<(u32, Kind, Split)>]) -> Arrays {
     let mut arrays = Arrays {
         offsets: vec![0],
@@ -39,7 +39,7 @@ pub fn arrays(sessions: &[Vec<(u32, Kind, Split)>]) -> Arrays {
     arrays
 }
 
-/// Writes and opens a dataset of `items` items.
+/// Writes and opens a dataset with `items` items.
 pub fn dataset(dir: &Path, items: u32, sessions: &[Vec<(u32, Kind, Split)>]) -> Dataset {
     let map = ItemMap::new((0..items).map(|i| format!("item-{i}"))).unwrap();
     write(dir, &arrays(sessions), &map, manifest_input()).unwrap();

@@ -1,4 +1,4 @@
-//! A prepared dataset survives the disk, equals itself, and says what is wrong when it is damaged.
+//! Writing, replacing and opening a prepared dataset, and the errors of a damaged one.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn bytes(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn arrays_survive_the_disk_and_twice_is_the_same() {
+fn write_and_open_preserve_arrays_and_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
     let data = dataset(&a, 3, &sessions());
@@ -59,12 +59,12 @@ fn arrays_survive_the_disk_and_twice_is_the_same() {
     assert_eq!(
         std::fs::read_dir(dir.path()).unwrap().count(),
         2,
-        "nothing is left beside the datasets"
+        "no temporary file remains"
     );
 }
 
 #[test]
-fn an_older_dataset_is_replaced_and_a_strange_directory_is_not() {
+fn write_replaces_a_dataset_but_no_other_directory() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("d");
     dataset(&out, 3, &sessions());
@@ -83,7 +83,7 @@ fn an_older_dataset_is_replaced_and_a_strange_directory_is_not() {
 }
 
 #[test]
-fn damage_is_named() {
+fn open_names_the_damaged_file() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("d");
     let spoil = |file: &str, f: &dyn Fn(&mut Vec<u8>)| {
@@ -119,7 +119,7 @@ fn damage_is_named() {
 }
 
 #[test]
-fn arrays_that_are_no_sessions_are_refused() {
+fn write_refuses_inconsistent_arrays() {
     let dir = tempfile::tempdir().unwrap();
     let map = ItemMap::new(["a", "b", "c"]).unwrap();
     let refused = |spoil: &dyn Fn(&mut prl_dataset::Arrays)| {

@@ -1,4 +1,4 @@
-//! Windows cut on the fly against a replay buffer made the slow, plain way; returns against their definition.
+//! Batches against a materialised replay buffer; returns against their definition.
 
 use crate::common::dataset;
 use prl_dataset::{
@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 const ITEMS: u32 = 9;
 
-/// One example of the buffer: state, length, step, action, kind and return.
+/// Example of the buffer: state, length, time step, action, kind and return.
 type Example = (Vec<u32>, u32, u32, u32, Kind, f64);
 
-/// The protocol's section 1 "SplitExamples", word by word.
+/// Replay buffer as in section 1 ("Rows") of the protocol.
 fn buffer(
     sessions: &[Vec<(u32, Kind, Split)>],
     split: Split,
@@ -71,7 +71,7 @@ fn log() -> impl Strategy<Value = Vec<Vec<(u32, Kind, Split)>>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn batches_are_the_replay_buffer(
+    fn batches_match_the_replay_buffer(
         sessions in log(), split in 0..3usize, width in 1..12usize, skip: bool, lambda in 0.0..=1.0f64, relative: bool,
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ proptest! {
 }
 
 #[test]
-fn returns_recurse_as_algorithm_one_says() {
+fn returns_satisfy_the_recursion_of_algorithm_1() {
     let kinds = [Kind::Click, Kind::Purchase, Kind::Click, Kind::Click];
     let r = returns(&kinds, Rewards::default(), 0.5, Discount::Absolute);
     for t in 0..3 {
@@ -105,7 +105,7 @@ fn returns_recurse_as_algorithm_one_says() {
 }
 
 #[test]
-fn the_mean_table_averages_the_sessions_still_alive() {
+fn return_table_averages_the_sessions_that_reach_the_step() {
     let train = |kinds: &[Kind]| {
         kinds
             .iter()
@@ -144,7 +144,7 @@ fn the_mean_table_averages_the_sessions_still_alive() {
 }
 
 #[test]
-fn draws_are_distinct_rows_and_repeat_by_seed_and_step() {
+fn draw_is_distinct_and_a_function_of_seed_and_step() {
     let dir = tempfile::tempdir().unwrap();
     let sessions = vec![vec![(0, Kind::Click, Split::Train); 20]; 10];
     let data = dataset(&dir.path().join("d"), 1, &sessions);

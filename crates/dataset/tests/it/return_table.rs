@@ -1,4 +1,4 @@
-//! The mean return of each step, worked out by hand on a small log and in the plain way on any log.
+//! Mean return of each time step: by hand on a small log, by definition on arbitrary logs.
 
 use crate::common::dataset;
 use prl_dataset::{Discount, Kind, ReturnTable, Rewards, Split, SplitExamples, TABLE_STEPS};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 type Log = Vec<Vec<(u32, Kind, Split)>>;
 
-/// A session from its kinds (`c` click, `p` purchase); after a `|` it is in the test split.
+/// Session from its kinds (`c` click, `p` purchase); events after a `|` are in the test split.
 fn session(text: &str) -> Vec<(u32, Kind, Split)> {
     let (learned, held_out) = text.split_once('|').unwrap_or((text, ""));
     let events = |text: &str, split| -> Vec<_> {
@@ -38,8 +38,8 @@ fn table(log: &Log, lambda: f64, discount: Discount) -> ReturnTable {
     )
 }
 
-// Rewards are .2 for a click and 1 for a purchase; lambda^t for lambda = .5 is 1, .5, .25, .125, .0625. What is held out
-// does not exist, so the fourth session is one click long and the last one is not there.
+// Rewards are .2 for a click and 1 for a purchase; lambda^t for lambda = .5 is 1, .5, .25, .125, .0625. Held-out events are
+// ignored, so the fourth session is one click long and the last one does not count.
 //
 //            lambda = 1             lambda = .5, exponents from the start    lambda = .5, exponents from t
 //   ccp      1.4 1.2 1              .2 + .1 + .25 = .55  .35  .25            .2 + .35 = .55  .2 + .5 = .7   1
@@ -55,9 +55,9 @@ fn table(log: &Log, lambda: f64, discount: Discount) -> ReturnTable {
 //   t = 2    2.6 / 3 = .866667      .4875 / 3 = .1625                        1.95 / 3 = .65
 //   t = 3    1.2                    .1375                                    1.1
 //   t = 4    .2                     .0125                                    .2
-// From t = 5 on nobody is alive, and the last value stands.
+// No session reaches t = 5; the last value is repeated.
 #[test]
-fn the_mean_return_of_each_step_by_hand() {
+fn return_table_means_match_hand_computation() {
     let log = ["ccp", "cpc", "c", "c|p", "cccpc", "|pp"]
         .map(session)
         .to_vec();
@@ -84,9 +84,10 @@ fn the_mean_return_of_each_step_by_hand() {
     }
 }
 
-// 52 clicks and 51 clicks, lambda = 1: at step 49, the table's last, .2 x 3 = .6 and .2 x 2 = .4 are still to come: .5.
+// 52 clicks and 51 clicks, lambda = 1: at step 49, the table's last, .2 x 3 = .6 and .2 x 2 = .4
+// are still to come: .5.
 #[test]
-fn steps_past_the_table_take_its_last() {
+fn return_table_later_steps_use_the_last() {
     let table = table(
         &vec![session(&"c".repeat(52)), session(&"c".repeat(51))],
         1.0,
@@ -107,7 +108,7 @@ fn logs() -> impl Strategy<Value = Log> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn the_table_is_the_mean_of_the_definition(log in logs(), lambda in 0.0..=1.0_f64, relative: bool) {
+    fn return_table_means_match_the_definition(log in logs(), lambda in 0.0..=1.0_f64, relative: bool) {
         let discount = if relative { Discount::Relative } else { Discount::Absolute };
         let table = table(&log, lambda, discount);
         let learned = log.iter().map(|s| s.iter().filter(|e| e.2 == Split::Train).map(|e| Rewards::default().of(e.1)));
