@@ -1,4 +1,4 @@
-//! `prl evaluate`: a run's best weights on a split.
+//! `prl evaluate`: metrics of a run's best weights on a split.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::flags::{Compute, FromRun, Prompt, named};
 use crate::output::outln;
 use crate::remote::Remote;
 
-/// Evaluate a run: every event of a split is a case, and every item is ranked
+/// Evaluate a run on a split: each event is a case, ranked among all items
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -19,17 +19,18 @@ pub struct Args {
     /// The split
     #[arg(long, default_value = "test", value_parser = named(&Split::ALL, Split::name))]
     split: Split,
-    /// Where the prepared dataset lies now [default: where the run was trained from]
+    /// Directory of the prepared dataset [default: the one used in training]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Cases ranked at a time; results do not depend on it
+    /// Cases ranked per batch; results do not depend on it
     #[arg(long, default_value_t = 256)]
     batch_size: usize,
-    /// Write each case to this file: CSV of session, kind and rank, in the order of the log
+    /// Write the cases to this CSV file: session, kind and rank, in the order of the log
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
-    /// Ask this running server (http://HOST:PORT) for every case instead of loading the model: the same numbers, but for
-    /// MRR, which its lists of 20 cannot tell; a key is taken from the environment's PRL_API_KEY
+    /// Evaluate a running server (http://HOST:PORT) instead of loading the model: the same metrics
+    /// except MRR, which a list of 20 does not determine; the environment variable PRL_API_KEY
+    /// holds the API key
     #[arg(long, value_name = "URL", conflicts_with_all = ["cases", "batch_size", "device", "threads", "sequence_wise"])]
     via: Option<String>,
     /// Print one JSON object
@@ -49,9 +50,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(url) => Remote::connect(url, &run)?.evaluate(&data, args.split, ask)?,
         None => {
             let model = run.load(&args.compute.open()?)?;
-            let (report, said) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
+            let (report, cases) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
             if let Some(path) = &args.cases {
-                write_cases(path, &said)
+                write_cases(path, &cases)
                     .with_context(|| format!("failed to write {}", path.display()))?;
             }
             report
@@ -65,16 +66,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Under a temporary name first: the file is whole or absent.
-fn write_cases(path: &Path, said: &Cases) -> std::io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+/// Writes the cases atomically: to a temporary file, which is renamed.
+fn write_cases(path: &Path, cases: &Cases) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     let mut out = std::io::BufWriter::new(file.as_file_mut());
     writeln!(out, "session,kind,rank")?;
-    for (case, session) in said.cases.iter().zip(&said.sessions) {
+    for (case, session) in cases.cases.iter().zip(&cases.sessions) {
         writeln!(out, "{session},{},{}", case.kind.name(), case.rank)?;
     }
     out.flush()?;

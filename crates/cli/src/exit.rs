@@ -1,13 +1,16 @@
-//! Exit codes, and how an error is told.
+//! Exit codes and error messages.
 
 use std::process::ExitCode;
 
 use crate::output::errln;
 
-/// Training was interrupted, and has left a checkpoint.
+/// Exit code of an interrupted training.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Training was interrupted and has written a checkpoint.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// The step after which it stopped.
+    /// Number of finished training steps.
     pub step: u64,
 }
 
@@ -15,7 +18,7 @@ impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "interrupted after step {}; go on with the same command and --resume",
+            "interrupted after step {}; continue with the same command and --resume",
             self.step
         )
     }
@@ -23,7 +26,7 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// A command line that means nothing, beyond what the parser sees.
+/// An invalid command line that the parser accepts.
 #[derive(Debug)]
 pub struct Usage(pub String);
 
@@ -35,46 +38,42 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Prints the error on stderr and says what to exit with.
+/// Prints the error on stderr and returns the exit code. A closed output pipe is a success.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    // A reader that has seen enough is no failure.
+    // `prl .. | head` closes the pipe early.
     if error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     {
         return ExitCode::SUCCESS;
     }
-    ExitCode::from(tell(error))
+    ExitCode::from(print(error))
 }
 
-/// Prints the error on stderr; its exit code.
-pub fn tell(error: &anyhow::Error) -> u8 {
+/// Prints the error on stderr and returns its exit code.
+pub fn print(error: &anyhow::Error) -> u8 {
     errln!("error: {}", message(error));
     code(error)
 }
 
-/// The error and its causes, those left out that the message before them holds already.
+/// The error and its causes, except causes that the message already contains.
 fn message(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .skip(1)
-        .map(ToString::to_string)
-        .fold(error.to_string(), |message, cause| {
-            if message.contains(&cause) {
-                message
-            } else {
-                format!("{message}: {cause}")
-            }
-        })
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
 }
 
 fn code(error: &anyhow::Error) -> u8 {
     const FAILED: u8 = 1;
     const USAGE: u8 = 2;
     const BAD_INPUT: u8 = 3;
-    const INTERRUPTED: u8 = 130;
     if error.is::<Interrupted>() {
-        return INTERRUPTED;
+        return EXIT_INTERRUPTED;
     }
     if error.is::<Usage>() {
         return USAGE;

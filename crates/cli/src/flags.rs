@@ -2,29 +2,29 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use prl_core::{PromptSpec, TargetReturn};
 use prl_encoders::EncoderKind;
 use prl_runs::Method;
 
 use crate::exit::Usage;
 
-/// Where and with how many threads a command runs.
+/// Device and threads of a command.
 #[derive(clap::Args)]
 pub struct Compute {
-    /// auto (a GPU where the build and the machine have one), cpu, cuda or cuda:N
+    /// Device: auto (a GPU if the build and the machine have one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// Threads on the CPU; results do not depend on it [default: one for each core]
+    /// CPU threads; results do not depend on it [default: one per core]
     #[arg(long)]
     pub threads: Option<usize>,
 }
 
 impl Compute {
-    /// Sets the threads up and opens the device.
+    /// Starts the thread pool and opens the device.
     pub fn open(&self) -> anyhow::Result<prl_runs::Device> {
         if self.threads == Some(0) {
-            return Err(Usage("--threads must be at least 1".into()).into());
+            return Err(Usage("--threads is 0; expected at least 1".into()).into());
         }
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new()
@@ -35,31 +35,31 @@ impl Compute {
     }
 }
 
-/// What a recommendation is asked to be worth.
+/// The prompt: target return of a recommendation.
 #[derive(clap::Args)]
 pub struct Prompt {
-    /// Ask for this many times the mean return of the step [default: the run's, 2]
+    /// Target return as a multiple of the mean return at the step [default: the run's, 2]
     #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub mu: Option<f64>,
-    /// Standard deviation of that factor: exploration [default: the run's, 0]
+    /// Standard deviation of mu: exploration [default: the run's, 0]
     #[arg(long, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub eps: Option<f64>,
-    /// Ask for the largest return that a training session had at the step
+    /// Target return: the largest return of a training session at the step
     #[arg(long)]
     pub max_return: bool,
-    /// Ask for the return that this share (0 to 1) of the training sessions did not exceed at the step
+    /// Target return: this quantile (0 to 1) of the training sessions' returns at the step
     #[arg(long, conflicts_with = "max_return", value_name = "SHARE")]
     pub quantile: Option<f64>,
-    /// Ask for this return, in units of reward
+    /// Target return in units of reward
     #[arg(long, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
     pub target_return: Option<f64>,
-    /// Ask it of the whole session: what the user has really given is subtracted
+    /// Apply the target return to the whole session: the reward collected so far is subtracted
     #[arg(long)]
     pub sequence_wise: bool,
 }
 
 impl Prompt {
-    /// The prompt meant, on top of the run's own.
+    /// The prompt of the flags; what they leave open is the run's default.
     pub fn ask(&self, default: PromptSpec) -> anyhow::Result<PromptSpec> {
         let goal = match (self.target_return, self.quantile) {
             (Some(value), _) => TargetReturn::Absolute(value),
@@ -67,50 +67,84 @@ impl Prompt {
             (None, None) if self.max_return => TargetReturn::Max,
             (None, None) => default.target.adjusted(self.mu, self.eps),
         };
-        check(PromptSpec {
-            target: goal,
+        let ask = PromptSpec {
             sequence_wise: self.sequence_wise || default.sequence_wise,
-        })
+            ..PromptSpec::from(goal)
+        };
+        check(ask)
     }
 }
 
-/// Refuses a prompt that means nothing.
+/// Rejects an invalid prompt.
 pub fn check(ask: PromptSpec) -> anyhow::Result<PromptSpec> {
     if ask.target.is_valid() {
         return Ok(ask);
     }
-    let what =
-        "a prompt is made of numbers of at most a million, eps not negative, a quantile in 0..=1";
-    Err(Usage(what.into()).into())
+    Err(Usage(
+        "invalid prompt: numbers must be at most 1e6 in magnitude, eps not negative, and a \
+         quantile in 0..=1"
+            .into(),
+    )
+    .into())
 }
 
 /// A run directory to read.
 #[derive(clap::Args)]
 pub struct FromRun {
-    /// The run directory that `prl train` wrote
+    /// Run directory, as written by `prl train`
     #[arg(long)]
     pub run: PathBuf,
 }
 
-/// Parses an encoder's name.
+/// Parser of an encoder's name.
 pub fn encoder() -> impl TypedValueParser<Value = EncoderKind> {
     named(EncoderKind::ALL, EncoderKind::name)
 }
 
-/// Parses a method's name.
+/// Parser of a method's name, with a description of each in the long help.
 pub fn method() -> impl TypedValueParser<Value = Method> {
-    named(&Method::ALL, Method::name)
+    let mut values = Vec::new();
+    for method in Method::ALL {
+        values.push(PossibleValue::new(method.name()).help(describe(method)));
+    }
+    PossibleValuesParser::new(values).try_map(|name| find(&Method::ALL, Method::name, &name))
 }
 
-/// Parses one of some values by its name.
+fn describe(method: Method) -> &'static str {
+    match method {
+        Method::Popularity => "Most popular items",
+        Method::LastItems => "The session's own items, latest first",
+        Method::SessionKnn => "Items of similar sessions (VMIS-kNN)",
+        Method::Normal => "Cross-entropy on the encoder's state",
+        Method::Sqn => "Self-supervised Q-learning: cross-entropy and double Q-learning",
+        Method::Sac => {
+            "Self-supervised actor-critic: SQN with the cross-entropy weighted by Q-values"
+        }
+        Method::Prl => "Prompt-based reinforcement learning",
+        Method::PrlMean => "PRL with mean pooling instead of attention",
+        Method::PrlMlp => "PRL with a linear layer per token instead of attention",
+        Method::PrlWo => "PRL without weights in the loss",
+        Method::PrlCumu => "PRL with the loss weighted by the return",
+        Method::PrlControl => {
+            "PRL's dropout, layer norm and loss weights without a prompt (control)"
+        }
+    }
+}
+
+/// Parser of one of `all` values by its name.
 pub fn named<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(all.iter().map(|&v| name(v))).try_map(move |given| {
-        all.iter()
-            .copied()
-            .find(|&v| name(v) == given)
-            .ok_or_else(|| format!("{given} is not one of the names"))
-    })
+    let names: Vec<&str> = all.iter().map(|&value| name(value)).collect();
+    PossibleValuesParser::new(names).try_map(move |given| find(all, name, &given))
+}
+
+fn find<T: Copy>(all: &[T], name: fn(T) -> &'static str, given: &str) -> Result<T, String> {
+    for &value in all {
+        if name(value) == given {
+            return Ok(value);
+        }
+    }
+    Err(format!("{given} is not one of the names"))
 }

@@ -1,4 +1,4 @@
-//! `prl inspect`: what a prepared dataset holds.
+//! `prl inspect`: statistics and leak audit of a prepared dataset.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use prl_dataset::{Audit, Dataset};
 
 use crate::output::outln;
 
-/// Show what a prepared dataset holds: Table 1, session lengths, popularity, and a leak audit of its splits
+/// Show statistics of a prepared dataset and audit its splits for leaks
 #[derive(clap::Args)]
 pub struct Args {
-    /// The directory that `prl prepare` wrote
+    /// Directory of the prepared dataset, as written by `prl prepare`
     dir: PathBuf,
     /// Print one JSON object
     #[arg(long)]

@@ -1,8 +1,10 @@
-//! `prl`: from a raw click log to a recommendation that can be asked for value.
+//! The `prl` command: prepares data, trains, evaluates, recommends and serves.
 //!
-//! Thin glue: each command is a file that parses its flags, calls a library and prints. Results go to stdout, logs and
-//! progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 bad input data, 130 interrupted (after a checkpoint).
+//! Each command is a file that parses its flags, calls a library and prints. Results go to stdout,
+//! logs and progress to stderr. Exit codes: 0 success, 1 failure, 2 usage, 3 bad input data,
+//! 130 interrupted (after a checkpoint).
 
+mod docs;
 mod evaluate;
 mod exit;
 mod flags;
@@ -18,6 +20,7 @@ mod reexec;
 mod remote;
 #[cfg(feature = "serve")]
 mod serve;
+mod settings;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -27,9 +30,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A session recommender that can be asked for value.
+/// Session recommender that can be asked for value
 ///
-/// Exit codes: 0 done, 1 failed, 2 usage, 3 bad input data, 130 interrupted (after a checkpoint).
+/// Exit codes: 0 success, 1 failure, 2 usage, 3 bad input data, 130 interrupted (after a
+/// checkpoint).
 #[derive(Parser)]
 #[command(name = "prl", version, propagate_version = true)]
 struct Cli {
@@ -49,22 +53,23 @@ enum Command {
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
+    Completions(docs::CompletionsArgs),
+    Man(docs::ManArgs),
 }
 
 fn main() -> ExitCode {
     prl_kernels::runtime::prepare();
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("PRL_LOG").unwrap_or_else(|_| "info".into());
-    let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(colours)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_target(false)
-        // What it would say of a closed stderr goes to stderr, in a panic.
+        // Errors of a closed stderr would be written to stderr, with a panic.
         .log_internal_errors(false)
         .init();
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         #[cfg(feature = "data")]
         Command::Prepare(args) => prepare::run(args),
         #[cfg(feature = "data")]
@@ -75,8 +80,10 @@ fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
+        Command::Completions(args) => docs::completions(args),
+        Command::Man(args) => docs::man(args),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }

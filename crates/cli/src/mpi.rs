@@ -1,6 +1,7 @@
-//! Ranks that reach each other over MPI: what `mpirun -n 2 prl train --mpi` trains on.
+//! Process group over MPI, for `mpirun -n 2 prl train --mpi`.
 //!
-//! A rank that is killed ends the others by MPI's own rules; one that fails or panics aborts them here. Nobody is left waiting.
+//! A killed process ends the job by MPI's own rules; one that fails or panics aborts it here, so
+//! that no process waits forever in a collective operation.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,18 +16,18 @@ use prl_model::{Buffer, ProcessGroup};
 
 use crate::exit;
 
-/// Exit code of a rank that panics: Rust's own.
+/// Exit code of a process that panics, as without MPI.
 const PANICKED: i32 = 101;
-/// Numbers summed in one call: MPI counts in 32 bits.
-const AT_ONCE: usize = 1 << 28;
+/// Maximum number of elements in one all-reduce: MPI counts are 32-bit.
+const MAX_ELEMENTS: usize = 1 << 28;
 
-/// Calls `work` as one of the ranks that were started together; where it ends in an error, all of them end.
+/// Calls `work` as one process of the MPI job; an error in it aborts the whole job.
 pub fn with_process_group<T>(
     work: impl FnOnce(Arc<dyn ProcessGroup>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    // Only the thread that trains calls MPI.
-    let (universe, _) =
-        ::mpi::initialize_with_threading(Threading::Funneled).context("MPI does not start")?;
+    // Funneled: only the training thread calls MPI.
+    let (universe, _) = ::mpi::initialize_with_threading(Threading::Funneled)
+        .context("failed to initialize MPI")?;
     let world = universe.world();
     let ranks = Mpi {
         rank: world.rank() as usize,
@@ -34,13 +35,13 @@ pub fn with_process_group<T>(
     };
     match catch_unwind(AssertUnwindSafe(|| work(Arc::new(ranks)))) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => world.abort(exit::tell(&error).into()),
-        // The panic has told its message.
+        Ok(Err(error)) => world.abort(exit::print(&error).into()),
+        // The panic hook has printed the message.
         Err(_) => world.abort(PANICKED),
     }
 }
 
-/// All processes of the job.
+/// The world communicator of the job.
 struct Mpi {
     rank: usize,
     size: usize,
@@ -66,27 +67,31 @@ impl ProcessGroup for Mpi {
         let world = SimpleCommunicator::world();
         let mut counts = vec![0_i32; self.size];
         world.all_gather_into(&(bytes.len() as i32), &mut counts[..]);
-        let starts: Vec<i32> = counts
-            .iter()
-            .scan(0, |at, n| Some(std::mem::replace(at, *at + n)))
-            .collect();
+        let (mut starts, mut total) = (Vec::with_capacity(self.size), 0);
+        for n in &counts {
+            starts.push(total);
+            total += n;
+        }
         if counts.iter().all(|&n| n == 0) {
-            // An empty vector has no address that Open MPI would take.
+            // Open MPI rejects the dangling address of an empty vector.
             return vec![Vec::new(); self.size];
         }
-        let mut all = vec![0_u8; counts.iter().map(|&n| n as usize).sum()];
+        let mut all = vec![0_u8; total as usize];
         world.all_gather_varcount_into(
             bytes,
             &mut PartitionMut::new(&mut all[..], &counts[..], &starts[..]),
         );
-        let part = |(&at, &n): (&i32, &i32)| all[at as usize..][..n as usize].to_vec();
-        starts.iter().zip(&counts).map(part).collect()
+        let mut parts = Vec::with_capacity(self.size);
+        for (&start, &n) in starts.iter().zip(&counts) {
+            parts.push(all[start as usize..][..n as usize].to_vec());
+        }
+        parts
     }
 }
 
 fn sum<T: Equivalence + Copy>(x: &mut [T]) {
     let world = SimpleCommunicator::world();
-    for part in x.chunks_mut(AT_ONCE) {
+    for part in x.chunks_mut(MAX_ELEMENTS) {
         let mine = part.to_vec();
         world.all_reduce_into(&mine[..], part, SystemOperation::sum());
     }

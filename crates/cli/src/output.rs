@@ -1,17 +1,23 @@
-//! What is said to whoever called, who may have stopped listening: `println!` and `eprintln!` would panic then, and
-//! `writeln!` on stderr would end the command.
+//! Printing without panics: `println!` and `eprintln!` panic if the reader has closed the pipe.
 
-/// A line on stdout. An error if it cannot be written; of a reader that is gone, [`report`](crate::exit::report) makes none.
+/// Prints a line on stdout; an error if it cannot be written. [`report`](crate::exit::report)
+/// treats a closed pipe as success.
 macro_rules! outln {
-    ($($said:tt)*) => {
-        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($said)*)))
+    ($($args:tt)*) => {
+        std::io::Write::write_fmt(
+            &mut std::io::stdout(),
+            format_args!("{}\n", format_args!($($args)*)),
+        )
     };
 }
 
-/// A line on stderr, which nobody need read.
+/// Prints a line on stderr; errors are ignored, since nothing is left to report them to.
 macro_rules! errln {
-    ($($said:tt)*) => {
-        _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($said)*)))
+    ($($args:tt)*) => {
+        _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{}\n", format_args!($($args)*)),
+        )
     };
 }
 

@@ -1,4 +1,4 @@
-//! `prl prepare`: a raw log to a prepared dataset.
+//! `prl prepare`: converts a raw log to a prepared dataset.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,14 @@ use crate::exit::Usage;
 use crate::output::outln;
 use crate::reexec;
 
-/// Turn a raw log into a prepared dataset: filtered, indexed, split
+/// Convert a raw log to a prepared dataset: filtered, indexed and split
 #[derive(clap::Args)]
 pub struct Args {
     /// Format of the log
     #[arg(long)]
     source: Format,
-    /// The log: a file, or for csv and parquet also a folder of partitions; .gz and .zst are read as they are
+    /// The log: a file, or for csv and parquet also a directory of partitions; .gz and .zst are
+    /// decompressed
     #[arg(long, required_if_eq_any([("source", "retailrocket"), ("source", "csv"), ("source", "parquet"), ("source", "inter")]))]
     input: Option<PathBuf>,
     /// RC15's clicks (yoochoose-clicks.dat)
@@ -43,28 +44,28 @@ pub struct Args {
     /// Values of the event column that are clicks
     #[arg(long, value_delimiter = ',', value_name = "V,..")]
     click: Vec<String>,
-    /// Leave out events of any other value, and count them
+    /// Drop and count events of any other value
     #[arg(long)]
     drop_other_events: bool,
     /// Drop sessions of a csv, parquet or inter log with fewer events
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_session_events: usize,
-    /// Then drop items with fewer events
+    /// After that, drop items with fewer events
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_item_events: usize,
-    /// How events are split into train, val and test
+    /// Rule that splits the events into train, val and test
     #[arg(long, default_value = "random")]
     split: Rule,
     /// Share of the sessions for validation
     #[arg(long, default_value_t = 0.1)]
     val: f64,
-    /// Share of the sessions for the test
+    /// Share of the sessions for testing
     #[arg(long, default_value_t = 0.1)]
     test: f64,
-    /// Drop sessions of more events; 0 keeps them
+    /// Drop sessions with more events; 0 keeps all
     #[arg(long, default_value_t = 50, value_name = "N")]
     max_length: usize,
-    /// Seed of the sample and the split
+    /// Seed of sampling and splitting
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Also write the events as this Parquet file
@@ -84,23 +85,23 @@ enum Format {
     Rc15,
     Csv,
     Parquet,
-    /// RecBole's atomic files
+    /// Atomic files of RecBole
     Inter,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Rule {
-    /// Sessions at random
+    /// Random sessions
     Random,
     /// Sessions by the time of their last event
     Time,
-    /// The last event of each session for the test, the one before for validation
+    /// The last event of each session for testing, the one before for validation
     LeaveLastOut,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Unit {
-    /// By their magnitude
+    /// Derived from the magnitude
     Auto,
     S,
     Ms,
@@ -129,19 +130,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "clicks",
         "purchases"
     )?;
-    let line = |name: &str, c: &Counts| {
-        outln!(
-            "{name:<28}{:>12}{:>12}{:>12}{:>12}",
-            c.sessions,
-            c.items,
-            c.clicks,
-            c.purchases
-        )
-    };
-    line("before the length filter", &counts.before_length_filter)?;
-    line("after", &counts.after_length_filter)?;
+    print_counts("before the length filter", &counts.before_length_filter)?;
+    print_counts("after", &counts.after_length_filter)?;
     for split in ["train", "val", "test"] {
-        line(split, &manifest.splits[split])?;
+        print_counts(split, &manifest.splits[split])?;
     }
     for (reason, n) in &counts.dropped {
         outln!("dropped {:<20}{n:>12} rows", reason.replace('_', " "))?;
@@ -149,8 +141,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn print_counts(name: &str, counts: &Counts) -> std::io::Result<()> {
+    outln!(
+        "{name:<28}{:>12}{:>12}{:>12}{:>12}",
+        counts.sessions,
+        counts.items,
+        counts.clicks,
+        counts.purchases
+    )
+}
+
 fn options(args: Args) -> anyhow::Result<Options> {
-    let missing = |flag: &str| Usage(format!("--{flag} is needed for this --source"));
+    let missing = |flag: &str| Usage(format!("--{flag} is missing; this --source requires it"));
     let table = Table {
         columns: args.columns,
         time_unit: match args.time_unit {

@@ -1,4 +1,4 @@
-//! `prl recommend`: what next, for a session of raw item ids.
+//! `prl recommend`: next items for a session of raw item ids.
 
 use std::io::{BufRead, Write};
 
@@ -12,21 +12,21 @@ use crate::exit::Usage;
 use crate::flags::{Compute, FromRun, Prompt, check};
 use crate::output::{errln, outln};
 
-/// Recommend items for a session that may never have been seen
+/// Recommend items for a session, which need not be in the training data
 ///
-/// Without --items, reads one JSON object a line from stdin, {"items": ["a", "b"], "purchased": ["b"], "mu": 2.0, "k": 20}
-/// (all but items may be left out), and answers each with one JSON object a line.
+/// Without --items, reads one JSON object per line from stdin, {"items": ["a", "b"], "purchased":
+/// ["b"], "mu": 2.0, "k": 20} (all but items are optional), and prints one JSON object per line.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     from: FromRun,
-    /// The session's raw item ids, oldest first; an empty value is a session that has only begun
+    /// Raw item ids of the session, oldest first; an empty value is an empty session
     #[arg(long, value_name = "A,B,..")]
     items: Option<String>,
-    /// Those of them that were purchased; it counts under --sequence-wise
+    /// Items of the session that were purchased; used with --sequence-wise
     #[arg(long, value_name = "A,B,..", requires = "items")]
     purchased: Option<String>,
-    /// How many items to recommend
+    /// Number of items to recommend
     #[arg(short, long, default_value_t = 20)]
     k: usize,
     /// Print one JSON object
@@ -41,7 +41,7 @@ pub struct Args {
 /// A line of stdin.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct Request {
     items: Vec<Id>,
     #[serde(default)]
     purchased: Vec<Id>,
@@ -50,7 +50,7 @@ struct Question {
     k: Option<usize>,
 }
 
-/// An id may be written as a number.
+/// A raw item id; an integer is read as its decimal digits.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Id {
@@ -59,7 +59,7 @@ enum Id {
 }
 
 #[derive(Serialize)]
-struct Reply<'a> {
+struct Response<'a> {
     #[serde(flatten)]
     answer: Recommendations,
     model: &'a str,
@@ -73,20 +73,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let Some(items) = &args.items else {
         return answer_lines(&run, &model, &name, ask, args.k);
     };
-    let answer = run.recommend(
-        &model,
-        &session(&ids(items), &ids(args.purchased.as_deref().unwrap_or(""))),
-        ask,
-        args.k,
-    )?;
+    let session = session(
+        split(items),
+        &split(args.purchased.as_deref().unwrap_or("")),
+    );
+    let answer = run.recommend(&model, &session, ask, args.k)?;
     if args.json {
-        outln!(
-            "{}",
-            serde_json::to_string(&Reply {
-                answer,
-                model: &name
-            })?
-        )?;
+        let model = &name;
+        outln!("{}", serde_json::to_string(&Response { answer, model })?)?;
         return Ok(());
     }
     if !answer.unknown_items.is_empty() {
@@ -101,31 +95,38 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ids(list: &str) -> Vec<&str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|id| !id.is_empty())
-        .collect()
+/// The non-empty parts of a comma-separated list.
+fn split(list: &str) -> Vec<String> {
+    let ids = list.split(',').map(str::trim);
+    ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
 }
 
-/// The events of a session of which some items were purchased.
-fn session<'a>(items: &[&'a str], purchased: &[&str]) -> Vec<Event<&'a str>> {
-    let kind = |item: &str| {
-        if purchased.contains(&item) {
+fn strings(ids: Vec<Id>) -> Vec<String> {
+    let mut strings = Vec::with_capacity(ids.len());
+    for id in ids {
+        strings.push(match id {
+            Id::Text(id) => id,
+            Id::Number(id) => id.to_string(),
+        });
+    }
+    strings
+}
+
+/// The events of a session in which some items were purchased.
+fn session(items: Vec<String>, purchased: &[String]) -> Vec<Event<String>> {
+    let mut events = Vec::with_capacity(items.len());
+    for item in items {
+        let kind = if purchased.contains(&item) {
             Kind::Purchase
         } else {
             Kind::Click
-        }
-    };
-    items
-        .iter()
-        .map(|&item| Event {
-            item,
-            kind: kind(item),
-        })
-        .collect()
+        };
+        events.push(Event { item, kind });
+    }
+    events
 }
 
+/// Answers the requests on stdin, one per line.
 fn answer_lines(
     run: &Run,
     model: &Recommender,
@@ -135,38 +136,24 @@ fn answer_lines(
 ) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for (line, text) in std::io::stdin().lock().lines().enumerate() {
-        let text = text.with_context(|| format!("stdin, line {}", line + 1))?;
+        let place = format!("stdin, line {}", line + 1);
+        let text = text.with_context(|| place.clone())?;
         if text.trim().is_empty() {
             continue;
         }
-        let question: Question = serde_json::from_str(&text)
-            .map_err(|e| Usage(format!("stdin, line {}: {e}", line + 1)))?;
+        let request: Request =
+            serde_json::from_str(&text).map_err(|e| Usage(format!("{place}: {e}")))?;
         let ask = check(PromptSpec {
-            target: ask.target.adjusted(question.mu, question.eps),
+            target: ask.target.adjusted(request.mu, request.eps),
             ..ask
         })?;
-        let id = |id: Id| match id {
-            Id::Text(id) => id,
-            Id::Number(id) => id.to_string(),
+        let session = session(strings(request.items), &strings(request.purchased));
+        let answer = run.recommend(model, &session, ask, request.k.unwrap_or(k))?;
+        let response = Response {
+            answer,
+            model: name,
         };
-        let [items, purchased] = [question.items, question.purchased]
-            .map(|ids| ids.into_iter().map(id).collect::<Vec<_>>());
-        let [items, purchased] =
-            [&items, &purchased].map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
-        let answer = run.recommend(
-            model,
-            &session(&items, &purchased),
-            ask,
-            question.k.unwrap_or(k),
-        )?;
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string(&Reply {
-                answer,
-                model: name
-            })?
-        )?;
+        writeln!(out, "{}", serde_json::to_string(&response)?)?;
     }
     Ok(())
 }

@@ -1,18 +1,19 @@
-//! Work in a process of its own: what a reader of a foreign format does not survive ends that process, and is an error here.
+//! Runs the Parquet reader in a child process, so that an abort in it becomes an error.
 //!
-//! Polars believes the run lengths inside a Parquet page; one beyond all memory ends the process that asks for it.
+//! Polars allocates by the run lengths inside a Parquet page; a damaged one exceeds all memory and
+//! aborts the process.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
-/// Set for the process that does the work.
+/// Environment variable that marks the child process.
 const INSIDE: &str = "PRL_APART";
 
-/// Calls this program again, with the same arguments, and ends as it ended. Returns in the process that is to do the work, and
-/// where the other one did not come to an end of its own.
+/// Starts this program again with the same arguments and exits with its exit code. Returns `Ok` in
+/// the child process.
 ///
 /// # Errors
-/// If that process was ended while it read `input`.
+/// If the child was killed by a signal while it read `input`.
 pub fn run_in_child(input: &Path) -> anyhow::Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(());
@@ -30,9 +31,9 @@ pub fn run_in_child(input: &Path) -> anyhow::Result<()> {
 
 fn ended(input: &Path, status: ExitStatus) -> anyhow::Error {
     if is_interrupt(status) {
-        return anyhow::anyhow!("{}: reading was ended by {status}", input.display());
+        return anyhow::anyhow!("{}: reading was interrupted by {status}", input.display());
     }
-    let what = format!("damaged Parquet (its reader was ended by {status}); fetch the file again");
+    let what = format!("damaged Parquet (its reader was killed by {status}); fetch the file again");
     prl_data::Error::File {
         path: input.to_owned(),
         what,
@@ -40,17 +41,17 @@ fn ended(input: &Path, status: ExitStatus) -> anyhow::Error {
     .into()
 }
 
-/// Whether somebody asked it to end, or the system had no memory left.
+/// True for signals sent from outside (HUP, INT, KILL by the out-of-memory killer, TERM).
 #[cfg(unix)]
 fn is_interrupt(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
-    const ASKED: [i32; 4] = [1, 2, 9, 15];
+    const EXTERNAL: [i32; 4] = [1, 2, 9, 15];
     status
         .signal()
-        .is_some_and(|signal| ASKED.contains(&signal))
+        .is_some_and(|signal| EXTERNAL.contains(&signal))
 }
 
-/// Whether somebody asked it to end.
+/// False: there are no signals on this system.
 #[cfg(not(unix))]
 fn is_interrupt(_: ExitStatus) -> bool {
     false

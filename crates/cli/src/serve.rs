@@ -1,4 +1,4 @@
-//! `prl serve`: a trained run answers over HTTP.
+//! `prl serve`: HTTP server of a trained run.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,39 +11,40 @@ use crate::exit::Usage;
 use crate::flags::{Compute, FromRun};
 use crate::output::errln;
 
-/// The variable that holds the API key.
+/// Environment variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
 
-/// Serve recommendations over HTTP, with a page to try them
+/// Serve recommendations over HTTP, with a demo page
 ///
-/// Clients must send the API key as `Authorization: Bearer KEY` if there is one, in --api-key-file or the environment's
-/// PRL_API_KEY. SIGHUP reads the run again; Ctrl-C and SIGTERM answer what has begun, then end.
+/// If an API key is configured (--api-key-file, or the environment variable PRL_API_KEY), clients
+/// must send it as `Authorization: Bearer KEY`. SIGHUP reloads the run; Ctrl-C and SIGTERM answer
+/// the begun requests and exit.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     from: FromRun,
-    /// Where to listen; only this machine can reach the default
+    /// Address to listen on; the default is reachable from this machine only
     #[arg(long, default_value = "127.0.0.1:8080")]
     addr: SocketAddr,
-    /// A file that holds the API key, and nothing else
+    /// File that contains the API key and nothing else
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Requests that are answered at once; one more gets a 503
+    /// Maximum number of concurrent requests; further ones get status 503
     #[arg(long, default_value_t = 1_024)]
     requests: usize,
-    /// Connections at once; further ones wait
+    /// Maximum number of open connections; further ones wait
     #[arg(long, default_value_t = 4_096)]
     connections: usize,
-    /// Questions that are answered in one inference at most
+    /// Maximum number of requests in one inference batch
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Seconds a request may take
+    /// Time limit of a request in seconds
     #[arg(long, default_value_t = 2.0)]
     timeout: f64,
-    /// Seconds a kept session lives after its last use
+    /// Time to live of a stored session after its last use, in seconds
     #[arg(long, default_value_t = 1_800)]
     session_ttl: u64,
-    /// Sessions that are kept at most
+    /// Maximum number of stored sessions
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
     #[command(flatten)]
@@ -60,15 +61,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
     options.connections = args.connections.clamp(1, 1 << 20);
-    options.timeout = timeout.ok_or_else(|| Usage("--timeout must be above 0".into()))?;
-    // As long a queue as there are requests: one that was let in alone is never refused for want of a place.
+    options.timeout =
+        timeout.ok_or_else(|| Usage("--timeout is not a positive number of seconds".into()))?;
+    // The queue has room for every admitted request; a batch can still fill it.
     options.engine = prl_engine::Options {
         queue: options.requests,
         batch: args.batch,
         timeout: options.timeout,
         device,
     };
-    options.sessions.keep = Duration::from_secs(args.session_ttl);
+    options.sessions.ttl = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;
     let server = Server::start(options)?;
     errln!("listening on http://{}", server.addr());
@@ -78,7 +80,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-/// The key in the file, or in the environment; an empty one is a mistake, not an open door.
+/// The API key of the file or the environment. An empty key is an error: it must not disable
+/// authentication.
 fn key(file: Option<PathBuf>) -> anyhow::Result<Option<ApiKey>> {
     let (text, whence) = match file {
         Some(file) => (
@@ -91,6 +94,7 @@ fn key(file: Option<PathBuf>) -> anyhow::Result<Option<ApiKey>> {
             Err(error) => return Err(Usage(format!("{KEY}: {error}")).into()),
         },
     };
-    let key = ApiKey::new(&text).ok_or_else(|| Usage(format!("{whence} holds no key")))?;
+    let key = ApiKey::new(&text)
+        .ok_or_else(|| Usage(format!("{whence} is empty; expected an API key")))?;
     Ok(Some(key))
 }

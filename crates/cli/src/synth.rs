@@ -1,4 +1,4 @@
-//! `prl synth`: raw logs in the real formats, made up.
+//! `prl synth`: synthetic raw logs in the formats of public datasets.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,17 @@ use prl_synth::{Like, Options, synth};
 use crate::flags::named;
 use crate::output::outln;
 
-/// Make up a raw log in the format and at the scale of a public one
+/// Generate a synthetic raw log in the format and at the scale of a public one
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which log to stand in for
+    /// The public log to imitate
     #[arg(long, value_parser = named(&[Like::Tiny, Like::RetailRocket, Like::Rc15], Like::name))]
     like: Like,
-    /// Sessions that the protocol's filters keep; everything else scales along [default: the log's own]
+    /// Number of sessions after the protocol's filters; the rest scales with it [default: the
+    /// log's]
     #[arg(long)]
     sessions: Option<u64>,
-    /// Equal seeds give equal files
+    /// Seed; equal seeds give equal files
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Directory for the raw files

@@ -1,4 +1,4 @@
-//! The engine: one model in service, one queue, one thread that infers.
+//! The engine: a loaded model, a request queue and an inference thread.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,16 +15,16 @@ use crate::request::{RecommendRequest, RecommendResponse};
 use crate::stats::Stats;
 use crate::worker;
 
-/// How the engine batches and when it refuses.
+/// Settings of the queue, the batches and the device.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Requests that may wait; one more is refused at once.
+    /// Capacity of the queue; further requests fail with [`Error::QueueFull`].
     pub queue: usize,
-    /// Requests that are answered in one inference at most.
+    /// Maximum number of requests in one inference batch.
     pub batch: usize,
-    /// How long a question may wait for its turn.
+    /// Time limit of a request in the queue.
     pub timeout: Duration,
-    /// Where the model lives.
+    /// Device of the model.
     pub device: Device,
 }
 
@@ -39,9 +39,11 @@ impl Default for Options {
     }
 }
 
-/// Answers questions from many threads at once. Dropping it answers what waits and stops.
+/// Serves recommendation requests of many threads from one model.
+///
+/// Dropping the engine answers the queued requests and stops the inference thread.
 pub struct Engine {
-    live: RwLock<Arc<LoadedModel>>,
+    model: RwLock<Arc<LoadedModel>>,
     queue: Arc<Queue>,
     stats: Arc<Stats>,
     options: Options,
@@ -49,26 +51,26 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the run in `dir`, warms its model up and starts the thread that infers.
+    /// Loads the run in `dir`, warms up its model and starts the inference thread.
     ///
     /// # Errors
-    /// If the run cannot be read, or its model gives no finite scores.
+    /// If the run cannot be read, its scores are not finite, or the thread cannot be started.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
-        let live = Arc::new(LoadedModel::open(dir, &options.device)?);
-        let (queue, stats) = (
-            Arc::new(Queue::new(options.queue)),
-            Arc::new(Stats::default()),
-        );
-        let thread = {
-            let (queue, stats, options) = (Arc::clone(&queue), Arc::clone(&stats), options.clone());
-            let run = move || worker::run(&queue, options.batch.max(1), options.timeout, &stats);
-            std::thread::Builder::new()
-                .name("inference".into())
-                .spawn(run)
-                .map_err(Error::Thread)?
+        let model = Arc::new(LoadedModel::open(dir, &options.device)?);
+        let queue = Arc::new(Queue::new(options.queue));
+        let stats = Arc::new(Stats::default());
+        let worker = worker::Worker {
+            queue: Arc::clone(&queue),
+            stats: Arc::clone(&stats),
+            max_batch: options.batch.max(1),
+            timeout: options.timeout,
         };
+        let thread = std::thread::Builder::new()
+            .name("inference".into())
+            .spawn(move || worker.run())
+            .map_err(Error::Thread)?;
         Ok(Self {
-            live: RwLock::new(live),
+            model: RwLock::new(model),
             queue,
             stats,
             options,
@@ -76,69 +78,69 @@ impl Engine {
         })
     }
 
-    /// The model in service.
-    pub fn live(&self) -> Arc<LoadedModel> {
-        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    /// The current model.
+    pub fn model(&self) -> Arc<LoadedModel> {
+        Arc::clone(&self.model.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts the run in `dir` in service once it is loaded and has been seen to answer. Requests that are under way end on
-    /// the model they began with, so none is lost.
+    /// Loads the run in `dir`, warms it up and makes it the current model.
+    ///
+    /// Requests submitted before the swap are answered by the model that was current then.
     ///
     /// # Errors
-    /// As [`open`](Self::open); the old model then stays.
+    /// As [`open`](Self::open); the current model is then unchanged.
     pub fn reload(&self, dir: &Path) -> Result<Arc<LoadedModel>> {
         let next = Arc::new(LoadedModel::open(dir, &self.options.device)?);
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         Ok(next)
     }
 
-    /// Puts a question into the queue.
+    /// Queues a request.
     ///
     /// # Errors
-    /// [`Error::Full`] at once if too many wait.
-    pub fn submit(&self, question: &RecommendRequest) -> Result<PendingResponse> {
-        let live = self.live();
+    /// [`Error::QueueFull`] immediately if the queue is full.
+    pub fn submit(&self, request: &RecommendRequest) -> Result<PendingResponse> {
+        let model = self.model();
         let SessionState {
             item_indices: known,
             unknown_items,
             prompt,
-        } = live.state(question);
-        let candidates = live.candidates(&question.filter, &known);
+        } = model.state(request);
+        let candidates = model.candidates(&request.filter, &known);
         let (reply, top) = oneshot::channel();
-        let asked = ResponseContext {
-            live: Arc::clone(&live),
+        let context = ResponseContext {
+            model: Arc::clone(&model),
             unknown_items,
             prompt,
             cold: known.is_empty(),
         };
-        let k = question.k.min(live.items().len());
-        let due = Instant::now() + self.options.timeout;
+        let k = request.k.min(model.items().len());
         self.queue.push(Job {
-            live,
+            model,
             known,
             prompt,
             k,
             candidates,
-            due,
+            deadline: Instant::now() + self.options.timeout,
             reply,
         })?;
-        Ok(PendingResponse { asked, top })
+        Ok(PendingResponse { context, top })
     }
 
-    /// Asks, and waits for the answer on this thread, which must run no asynchronous code.
+    /// Queues a request and blocks until its response; not for use in asynchronous code.
     ///
     /// # Errors
-    /// If too many wait, the time runs out or the model fails.
-    pub fn recommend(&self, question: &RecommendRequest) -> Result<RecommendResponse> {
-        self.submit(question)?.wait()
+    /// If the queue is full, the time limit passes or the model fails.
+    pub fn recommend(&self, request: &RecommendRequest) -> Result<RecommendResponse> {
+        self.submit(request)?.wait()
     }
 
-    /// How many questions wait.
+    /// Number of queued requests.
     pub fn queue_len(&self) -> usize {
         self.queue.len()
     }
 
-    /// What it counts of itself.
+    /// Histograms of batch sizes and inference times.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -148,64 +150,56 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.queue.close();
         if let Some(thread) = self.thread.take() {
-            // The thread catches panics; were it lost all the same, there is nobody left to tell.
+            // The worker catches panics; an error here cannot be reported from a destructor.
             _ = thread.join();
         }
     }
 }
 
-/// A question that waits for its answer. Dropping it withdraws the question.
+/// The response to a queued request. Dropping it cancels the request.
 pub struct PendingResponse {
-    asked: ResponseContext,
+    context: ResponseContext,
     top: oneshot::Receiver<Result<Top>>,
 }
 
-/// What the answer will say besides its items.
+impl PendingResponse {
+    /// Waits for the response asynchronously.
+    ///
+    /// # Errors
+    /// If the time limit passed or the model failed.
+    pub async fn response(self) -> Result<RecommendResponse> {
+        let top = self.top.await.map_err(|_| Error::Stopped)??;
+        Ok(self.context.into_response(&top))
+    }
+
+    /// Blocks until the response; not for use in asynchronous code.
+    ///
+    /// # Errors
+    /// If the time limit passed or the model failed.
+    pub fn wait(self) -> Result<RecommendResponse> {
+        let top = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
+        Ok(self.context.into_response(&top))
+    }
+}
+
+/// Parts of a response that are computed when the request is submitted.
 struct ResponseContext {
-    live: Arc<LoadedModel>,
+    model: Arc<LoadedModel>,
     unknown_items: Vec<String>,
     prompt: PromptUsed,
     cold: bool,
 }
 
-impl PendingResponse {
-    /// The answer.
-    ///
-    /// # Errors
-    /// If the time ran out or the model failed.
-    pub async fn answer(self) -> Result<RecommendResponse> {
-        let top = self.top.await.map_err(|_| Error::Stopped)??;
-        Ok(self.asked.answer(&top))
-    }
-
-    /// The answer, waited for on this thread, which must run no asynchronous code.
-    ///
-    /// # Errors
-    /// If the time ran out or the model failed.
-    pub fn wait(self) -> Result<RecommendResponse> {
-        let top = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
-        Ok(self.asked.answer(&top))
-    }
-}
-
 impl ResponseContext {
-    fn answer(self, top: &[(u32, f32)]) -> RecommendResponse {
-        let Self {
-            live,
-            unknown_items,
-            prompt,
-            cold,
-        } = self;
-        let prompt = live.is_prompted().then_some(prompt);
-        let answer = prl_runs::Recommendations {
-            items: live.named(top),
-            unknown_items,
-            prompt,
-        };
+    fn into_response(self, top: &[(u32, f32)]) -> RecommendResponse {
         RecommendResponse {
-            answer,
-            model: live.name().to_owned(),
-            cold,
+            answer: prl_runs::Recommendations {
+                items: self.model.recommendations(top),
+                unknown_items: self.unknown_items,
+                prompt: self.model.is_prompted().then_some(self.prompt),
+            },
+            model: self.model.name().to_owned(),
+            cold: self.cold,
         }
     }
 }

@@ -1,42 +1,46 @@
-//! Why a question was not answered.
+//! Errors of the engine.
 
 use std::time::Duration;
 
-/// The result of asking the engine.
+/// Result of an engine operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A question that was not answered, or a run that cannot be served.
+/// A failed request, or a run that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// As many questions wait as may.
-    #[error("{waiting} questions are waiting already; ask again in a moment")]
-    Full {
-        /// How many.
+    /// The queue is full.
+    #[error("queue full: {waiting} requests are waiting; retry in a moment")]
+    QueueFull {
+        /// Number of queued requests.
         waiting: usize,
     },
-    /// The question's time ran out before its turn came.
-    #[error("no answer within {:.3} s; ask again, or ask less at once", timeout.as_secs_f64())]
-    Late {
-        /// The time it had.
+    /// The request's deadline passed while it was queued.
+    #[error(
+        "request timed out: no answer within {:.3} s; retry, or send smaller batches",
+        timeout.as_secs_f64()
+    )]
+    Timeout {
+        /// Time limit of a request.
         timeout: Duration,
     },
-    /// A kept session that holds as many events as it may.
+    /// A stored session would exceed the maximum number of events.
     #[error(
-        "the session would hold {events} events, {most} are the most; delete it and begin anew"
+        "session too long: it would hold {events} events, the maximum is {max}; \
+         delete it and start a new one"
     )]
-    LongSession {
-        /// With those that were to be added.
+    SessionTooLong {
+        /// Number of events including the new ones.
         events: usize,
-        /// The limit.
-        most: usize,
+        /// Maximum number of events.
+        max: usize,
     },
-    /// The engine has stopped, or the thread that infers was lost with this question.
-    #[error("the engine gave no answer; it is stopping, or failed on this question")]
+    /// The engine is shutting down, or inference panicked on this request's batch.
+    #[error("no answer: the engine is stopping, or inference failed on this request")]
     Stopped,
-    /// The run or the model failed.
+    /// The run cannot be read or the model failed.
     #[error(transparent)]
     Model(#[from] prl_runs::Error),
-    /// The system gave no thread.
-    #[error("failed to start the thread that infers: {0}")]
+    /// The inference thread cannot be started.
+    #[error("failed to start the inference thread: {0}")]
     Thread(std::io::Error),
 }

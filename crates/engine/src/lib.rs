@@ -1,9 +1,30 @@
-//! A trained run that answers many at once; it knows no HTTP.
+//! In-process inference engine: one trained run answers concurrent requests.
 //!
-//! Those who ask read raw ids into indices and name the answer's items on their own threads; between them and the one thread
-//! that infers stands a bounded queue ([`Engine::submit`]). Whatever waits when that thread comes round is one batch, scored
-//! over the whole catalogue exactly, so an answer is the same bits in any company, and the same as
-//! [`Run::recommend`](prl_runs::Run::recommend) gives. A reload swaps the model behind one pointer.
+//! [`Engine::submit`] resolves raw item ids to indices on the caller's thread and puts the request
+//! into a bounded queue. One inference thread drains the queue in batches and scores every item of
+//! the catalogue; the caller's thread maps the ranked indices back to raw ids. A response does not
+//! depend on the batch: it has the same bits as [`Run::recommend`](prl_runs::Run::recommend).
+//! [`Engine::reload`] replaces the model behind one pointer.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use prl_core::{PromptSpec, TargetReturn};
+//! use prl_engine::{Engine, Event, Filter, Options, RecommendRequest};
+//!
+//! let engine = Engine::open(Path::new("runs/prl"), Options::default())?;
+//! let response = engine.recommend(&RecommendRequest {
+//!     session: vec![Event::click("item-4".into()), Event::click("item-5".into())],
+//!     prompt: PromptSpec::from(TargetReturn::Relative { mu: 2.0, eps: 0.0 }),
+//!     case: 0,
+//!     k: 10,
+//!     filter: Filter::default(),
+//! })?;
+//! for item in &response.answer.items {
+//!     println!("{} {:.3}", item.item, item.score);
+//! }
+//! # Ok::<(), prl_engine::Error>(())
+//! ```
 
 mod engine;
 mod error;
@@ -17,7 +38,7 @@ mod worker;
 pub use engine::{Engine, Options, PendingResponse};
 pub use error::{Error, Result};
 pub use loaded_model::LoadedModel;
-pub use prl_runs::Device;
+pub use prl_runs::{Device, PromptUsed, Recommendation, Recommendations};
 pub use request::{Event, Filter, RecommendRequest, RecommendResponse};
 pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};

@@ -1,18 +1,18 @@
-//! A run in service: its model, warmed up, and its way from raw ids to indices.
+//! A run loaded for serving: warmed-up weights, catalogue and metadata.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use prl_core::{PromptSpec, Prompts};
+use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
 use prl_runs::{
-    Device, InferenceModel, ItemFilter, PromptUsed, Recommendation, Run, RunManifest, SessionState,
-    TopKRequest,
+    Device, InferenceModel, ItemFilter, Recommendation, Run, RunManifest, SessionState, TopKRequest,
 };
 
 use crate::error::Result;
+use crate::queue::Job;
 use crate::request::{Filter, RecommendRequest};
 
-/// A run in service. It never changes: a reload puts another in its place, and questions end on the one they began with.
+/// An immutable run loaded for serving; a reload creates a new one.
 pub struct LoadedModel {
     run: Run,
     served: InferenceModel,
@@ -21,88 +21,79 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Opens the run in `dir`, loads its best weights and answers from the empty state and from a full window, so that what
-    /// is served has been seen to work.
+    /// Opens the run in `dir`, loads its best weights and runs them once as a check.
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
         let run = Run::open(dir)?;
-        let (served, name, manifest) = (
-            InferenceModel::new(run.load(device)?)?,
-            run.model_name()?,
-            run.manifest()?,
-        );
-        let live = Self {
+        let model = Self {
+            served: InferenceModel::new(run.load(device)?)?,
+            name: run.model_name()?,
+            manifest: run.manifest()?,
             run,
-            served,
-            name,
-            manifest,
         };
-        live.warm_up()?;
-        Ok(live)
+        model.warm_up()?;
+        Ok(model)
     }
 
+    /// Ranks for the empty state and for a full window: fails if scores are not finite, and makes
+    /// the first request as fast as later ones.
     fn warm_up(&self) -> Result<()> {
-        let (items, width) = (
-            self.run.items().len() as u32,
-            self.run.config().model.window,
-        );
-        let full: Vec<u32> = (0..items).take(width).collect();
-        let mut windows = Windows::new(width);
+        let items = self.items().len() as u32;
+        let full: Vec<u32> = (0..items).take(self.window()).collect();
+        let mut windows = Windows::new(self.window());
         windows.push(&[], items);
         windows.push(&full, items);
-        let moments = windows
-            .time_steps
-            .iter()
-            .map(|&step| prl_core::PromptPosition::at(step, 0))
-            .collect::<Vec<_>>();
+        let mut moments = Vec::new();
+        for &step in &windows.time_steps {
+            moments.push(PromptPosition::at(step, 0));
+        }
+        let prompts = self.run.prompts(self.run.ask(), &moments);
         let wanted = [TopKRequest {
             k: 1,
             filter: ItemFilter::Exclude(&[]),
         }; 2];
-        self.served.top(
-            &windows,
-            &self.run.prompts(self.run.ask(), &moments),
-            &wanted,
-        )?;
+        self.served.top(&windows, &prompts, &wanted)?;
         Ok(())
     }
 
-    /// Where its run lies.
-    pub fn dir(&self) -> PathBuf {
-        self.run.dir().to_owned()
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        self.run.dir()
     }
 
-    /// The first 12 digits of its weights' SHA-256.
+    /// The first 12 digits of the SHA-256 of the weights.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What the run says of itself, if it is finished.
+    /// The run's manifest; `None` if training has not finished.
     pub fn manifest(&self) -> Option<&RunManifest> {
         self.manifest.as_ref()
     }
 
-    /// Its catalogue.
+    /// The catalogue: raw ids by item index.
     pub fn items(&self) -> &ItemMap {
         self.run.items()
     }
 
-    /// What is asked where nothing is said: the run's own prompt.
-    pub fn ask(&self) -> PromptSpec {
+    /// The run's default prompt.
+    pub fn default_prompt(&self) -> PromptSpec {
         self.run.ask()
     }
 
-    /// Whether it is fed a prompt.
+    /// Whether the model takes a prompt.
     pub fn is_prompted(&self) -> bool {
         self.served.is_prompted()
     }
 
-    /// Items of a session that it sees.
+    /// Window length: number of latest session items that the encoder reads.
     pub fn window(&self) -> usize {
         self.run.config().model.window
     }
 
+    /// The model's input state for a request.
     pub(crate) fn state(&self, request: &RecommendRequest) -> SessionState {
-        self.run.state(&request.session, request.ask, request.case)
+        self.run
+            .state(&request.session, request.prompt, request.case)
     }
 
     /// Resolves a filter to item indices, given the indices of the session's own items.
@@ -112,36 +103,37 @@ impl LoadedModel {
             excluded.extend(seen);
             sort_unique(&mut excluded);
         }
-        let allowed = filter.allow.as_ref().map(|ids| {
-            let mut allowed = self.indices(ids);
-            allowed.retain(|item| excluded.binary_search(item).is_err());
-            allowed
-        });
+        let mut allowed = None;
+        if let Some(allow) = &filter.allow {
+            let mut items = self.indices(allow);
+            items.retain(|item| excluded.binary_search(item).is_err());
+            allowed = Some(items);
+        }
         Candidates { allowed, excluded }
     }
 
-    /// Indices of raw ids, ascending and without duplicates; unknown ids are skipped.
+    /// Indices of raw ids, ascending and without duplicates; ids outside the catalogue are skipped.
     fn indices(&self, ids: &[String]) -> Vec<u32> {
         let mut indices = Vec::with_capacity(ids.len());
-        indices.extend(ids.iter().filter_map(|id| self.items().index(id)));
+        for id in ids {
+            indices.extend(self.items().index(id));
+        }
         sort_unique(&mut indices);
         indices
     }
 
-    pub(crate) fn named(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
+    /// Raw ids and scores of ranked item indices.
+    pub(crate) fn recommendations(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
         self.run.name(top)
     }
 
-    /// The windows and prompts of some states.
-    pub(crate) fn batch<'a>(
-        &self,
-        states: impl Iterator<Item = (&'a [u32], PromptUsed)>,
-    ) -> (Windows, Prompts) {
+    /// Model inputs of a batch: windows of item indices `[B, window]` and prompts `[B]`.
+    pub(crate) fn batch(&self, jobs: &[Job]) -> (Windows, Prompts) {
         let (mut windows, mut prompts) = (Windows::new(self.window()), Prompts::default());
-        for (known, prompt) in states {
-            windows.push(known, self.items().len() as u32);
-            prompts.returns.push(prompt.value);
-            prompts.steps.push(prompt.step);
+        for job in jobs {
+            windows.push(&job.known, self.items().len() as u32);
+            prompts.returns.push(job.prompt.value);
+            prompts.steps.push(job.prompt.step);
         }
         (windows, prompts)
     }
@@ -151,9 +143,9 @@ impl LoadedModel {
     }
 }
 
-/// Items that a response may contain, as indices: ascending and without duplicates.
+/// Item indices that a response may contain; both lists are ascending and without duplicates.
 pub(crate) struct Candidates {
-    /// The only items that may be recommended; `None` allows all but the excluded.
+    /// The only items that may be recommended; `None` allows all that are not excluded.
     allowed: Option<Vec<u32>>,
     /// Items that are not recommended; already removed from `allowed`.
     excluded: Vec<u32>,
@@ -161,7 +153,7 @@ pub(crate) struct Candidates {
 
 impl Candidates {
     /// The filter to rank with.
-    pub(crate) fn among(&self) -> ItemFilter<'_> {
+    pub(crate) fn filter(&self) -> ItemFilter<'_> {
         match &self.allowed {
             Some(items) => ItemFilter::Allow(items),
             None => ItemFilter::Exclude(&self.excluded),

@@ -1,4 +1,4 @@
-//! The bounded queue between those who ask and the one thread that infers.
+//! Bounded queue between the request threads and the inference thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,26 +10,27 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::loaded_model::{Candidates, LoadedModel};
 
-/// Ranked indices and scores, best first.
+/// Item indices with scores, best first.
 pub(crate) type Top = prl_runs::TopK<f32>;
 
-/// A question that waits.
+/// A queued request.
 pub(crate) struct Job {
-    /// The model it was read for: its indices mean nothing to another.
-    pub(crate) live: Arc<LoadedModel>,
+    /// Model that `known` and `candidates` are indices of.
+    pub(crate) model: Arc<LoadedModel>,
+    /// Item indices of the session, oldest first.
     pub(crate) known: Vec<u32>,
     pub(crate) prompt: PromptUsed,
     pub(crate) k: usize,
     pub(crate) candidates: Candidates,
-    pub(crate) due: Instant,
+    pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Top>>,
 }
 
-/// First come, first served; refuses at once what is too much.
+/// Bounded FIFO queue; `push` fails immediately when full.
 pub(crate) struct Queue {
     jobs: Mutex<Jobs>,
-    came: Condvar,
-    most: usize,
+    changed: Condvar,
+    capacity: usize,
 }
 
 #[derive(Default)]
@@ -39,49 +40,55 @@ struct Jobs {
 }
 
 impl Queue {
-    /// A queue in which at most `most` may wait.
-    pub(crate) fn new(most: usize) -> Self {
+    /// An empty queue of at most `capacity` jobs.
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             jobs: Mutex::default(),
-            came: Condvar::new(),
-            most,
+            changed: Condvar::new(),
+            capacity,
         }
     }
 
-    /// Adds one, unless the queue is full or closed.
+    /// Appends a job. Fails if the queue is full or closed.
     pub(crate) fn push(&self, job: Job) -> Result<()> {
         let mut jobs = self.lock();
         if jobs.is_closed {
             return Err(Error::Stopped);
         }
-        if jobs.waiting.len() >= self.most {
-            return Err(Error::Full {
+        if jobs.waiting.len() >= self.capacity {
+            return Err(Error::QueueFull {
                 waiting: jobs.waiting.len(),
             });
         }
         jobs.waiting.push_back(job);
-        self.came.notify_one();
+        self.changed.notify_one();
         Ok(())
     }
 
-    /// Waits for the next ones and takes at most `n`; `None` once the queue is closed and empty.
-    pub(crate) fn take(&self, n: usize) -> Option<Vec<Job>> {
-        let idle = |jobs: &mut Jobs| jobs.waiting.is_empty() && !jobs.is_closed;
-        let mut jobs = self
-            .came
-            .wait_while(self.lock(), idle)
-            .unwrap_or_else(PoisonError::into_inner);
-        let n = n.min(jobs.waiting.len());
-        (n > 0).then(|| jobs.waiting.drain(..n).collect())
+    /// Blocks until a job is queued, then removes up to `max` jobs; `None` once the queue is closed
+    /// and empty.
+    pub(crate) fn drain_batch(&self, max: usize) -> Option<Vec<Job>> {
+        let mut jobs = self.lock();
+        while jobs.waiting.is_empty() && !jobs.is_closed {
+            jobs = self
+                .changed
+                .wait(jobs)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if jobs.waiting.is_empty() {
+            return None;
+        }
+        let n = max.min(jobs.waiting.len());
+        Some(jobs.waiting.drain(..n).collect())
     }
 
-    /// Takes no more; what waits is still answered.
+    /// Rejects further jobs; queued ones remain to be drained.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
-        self.came.notify_all();
+        self.changed.notify_all();
     }
 
-    /// How many wait.
+    /// Number of queued jobs.
     pub(crate) fn len(&self) -> usize {
         self.lock().waiting.len()
     }

@@ -1,4 +1,4 @@
-//! What is asked of the engine, and what it answers.
+//! Requests to the engine and their responses.
 
 use prl_core::PromptSpec;
 use serde::Serialize;
@@ -6,40 +6,40 @@ use serde::Serialize;
 /// An event of a session, by raw item id.
 pub type Event = prl_runs::Event<Box<str>>;
 
-/// A session, and what is asked for it.
+/// A request for the next items of one session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecommendRequest {
     /// The session, oldest event first.
     pub session: Vec<Event>,
-    /// What the rest of it is to be worth.
-    pub ask: PromptSpec,
-    /// Numbers the draw of eps: the same case draws the same.
+    /// The prompt: target return of the rest of the session.
+    pub prompt: PromptSpec,
+    /// Seed of the random draw of `eps`; equal cases give equal draws.
     pub case: u64,
-    /// How many items to recommend.
+    /// Number of items to recommend.
     pub k: usize,
-    /// Which items may be recommended.
+    /// Restriction of the items that may be recommended.
     pub filter: Filter,
 }
 
-/// Which items may be recommended. Ids that the model does not know change nothing.
+/// Restriction of the recommended items, by raw id. Ids outside the catalogue are ignored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    /// None of the session's own.
+    /// Excludes the session's own items.
     pub exclude_seen: bool,
-    /// None of these.
+    /// Excludes these items.
     pub exclude: Vec<String>,
-    /// Only these.
+    /// Allows these items only.
     pub allow: Option<Vec<String>>,
 }
 
-/// The answer to one question.
+/// The response to a [`RecommendRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RecommendResponse {
-    /// Items, unknown items, and the prompt.
+    /// Recommended items, ids outside the catalogue, and the prompt.
     #[serde(flatten)]
     pub answer: prl_runs::Recommendations,
-    /// The model that answered: the first 12 digits of its weights' SHA-256.
+    /// The model's name: the first 12 digits of the SHA-256 of its weights.
     pub model: String,
-    /// Whether no item of the session was known, so that the answer is the empty state's.
+    /// True if no item of the session is in the catalogue: the model ran on the empty state.
     pub cold: bool,
 }

@@ -1,7 +1,7 @@
-//! Sessions that the engine's host keeps for its users: bounded in time, in number and in memory.
+//! In-memory store of sessions with limits on time, number and memory.
 //!
-//! One order serves both bounds. Every use moves a session to the end, so the front is at once the one that expires first and
-//! the one used least recently, which goes when room is needed.
+//! A least-recently-used list serves all limits: every access moves a session to the end, so the
+//! first session is the next to expire and the first to be evicted when memory is short.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,28 +10,29 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::request::Event;
 
-/// Bytes that an event takes besides its id, and a session besides its events and its name: estimates from above.
-const EVENT: usize = 48;
-const SESSION: usize = 256;
+/// Upper estimate of an event's memory in bytes, without its id.
+const EVENT_BYTES: usize = 48;
+/// Upper estimate of a session's memory in bytes, without its events and its name.
+const SESSION_BYTES: usize = 256;
 
-/// How much is kept.
+/// Limits of a [`SessionStore`].
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
-    /// How long after its last use.
-    pub keep: Duration,
-    /// Sessions.
+    /// Time to live after the last access.
+    pub ttl: Duration,
+    /// Maximum number of sessions.
     pub sessions: usize,
-    /// Events of one session.
+    /// Maximum number of events in one session.
     pub events: usize,
-    /// Bytes of all of them, about.
+    /// Maximum memory of all sessions in bytes (estimated).
     pub bytes: usize,
 }
 
 impl Default for SessionLimits {
-    /// Half an hour, 100,000 sessions, 8,000 events of each, 256 MiB of all.
+    /// 30 minutes, 100,000 sessions, 8,000 events in each, 256 MiB in total.
     fn default() -> Self {
         Self {
-            keep: Duration::from_secs(1_800),
+            ttl: Duration::from_secs(1_800),
             sessions: 100_000,
             events: 8_000,
             bytes: 256 << 20,
@@ -39,108 +40,110 @@ impl Default for SessionLimits {
     }
 }
 
-/// The sessions that are kept, by name.
+/// Sessions by name. All methods take the current time, so that tests control it.
 #[derive(Debug)]
 pub struct SessionStore {
-    store: Mutex<Store>,
+    sessions: Mutex<LruSessions>,
     limits: SessionLimits,
 }
 
 #[derive(Debug, Default)]
-struct Store {
+struct LruSessions {
     by_name: HashMap<Arc<str>, StoredSession>,
-    /// Names by the turn of their last use.
-    by_use: BTreeMap<u64, Arc<str>>,
-    turn: u64,
+    /// Names by the number of their last access.
+    by_access: BTreeMap<u64, Arc<str>>,
+    accesses: u64,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct StoredSession {
     events: Vec<Event>,
-    used: Instant,
-    turn: u64,
+    accessed_at: Instant,
+    /// Key in `by_access`.
+    access: u64,
     bytes: usize,
 }
 
 impl SessionStore {
-    /// None yet.
+    /// An empty store.
     pub fn new(limits: SessionLimits) -> Self {
         Self {
-            store: Mutex::default(),
+            sessions: Mutex::default(),
             limits,
         }
     }
 
-    /// Adds events at the end of a session, which begins with them if it is not there. Returns how many it holds.
+    /// Appends events to a session, which is created if needed; returns its number of events.
     ///
     /// # Errors
-    /// If it would hold too many; nothing is added then.
+    /// [`Error::SessionTooLong`] if it would exceed the maximum; nothing is appended then.
     pub fn add(&self, name: &str, events: Vec<Event>, now: Instant) -> Result<usize> {
-        let mut store = self.store(now);
-        let mut kept = store
-            .take(name)
+        let mut sessions = self.unexpired(now);
+        let mut session = sessions
+            .remove(name)
             .unwrap_or_else(|| StoredSession::new(name, now));
-        let total = kept.events.len() + events.len();
+        let total = session.events.len() + events.len();
         let fits = total <= self.limits.events;
         if fits {
-            kept.bytes += events.iter().map(|e| EVENT + e.item.len()).sum::<usize>();
-            kept.events.extend(events);
+            for event in &events {
+                session.bytes += EVENT_BYTES + event.item.len();
+            }
+            session.events.extend(events);
         }
-        if fits || !kept.events.is_empty() {
-            store.put(name, kept, now);
+        if fits || !session.events.is_empty() {
+            sessions.insert(name, session, now);
         }
-        while store.by_name.len() > self.limits.sessions || store.bytes > self.limits.bytes {
-            store.drop_oldest();
+        while sessions.by_name.len() > self.limits.sessions || sessions.bytes > self.limits.bytes {
+            sessions.evict_oldest();
         }
         if fits {
             Ok(total)
         } else {
-            Err(Error::LongSession {
+            Err(Error::SessionTooLong {
                 events: total,
-                most: self.limits.events,
+                max: self.limits.events,
             })
         }
     }
 
-    /// The events of a session, if it is there.
+    /// The events of a session, oldest first; `None` if it does not exist. Counts as an access.
     pub fn events(&self, name: &str, now: Instant) -> Option<Vec<Event>> {
-        let mut store = self.store(now);
-        let kept = store.take(name)?;
-        let events = kept.events.clone();
-        store.put(name, kept, now);
+        let mut sessions = self.unexpired(now);
+        let session = sessions.remove(name)?;
+        let events = session.events.clone();
+        sessions.insert(name, session, now);
         Some(events)
     }
 
-    /// Forgets a session; whether it was there.
-    pub fn forget(&self, name: &str, now: Instant) -> bool {
-        self.store(now).take(name).is_some()
+    /// Deletes a session; returns whether it existed.
+    pub fn delete(&self, name: &str, now: Instant) -> bool {
+        self.unexpired(now).remove(name).is_some()
     }
 
-    /// How many are kept.
+    /// Number of sessions.
     pub fn len(&self) -> usize {
         self.lock().by_name.len()
     }
 
-    /// Whether none is.
+    /// True if there is no session.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The store without what has expired.
-    fn store(&self, now: Instant) -> MutexGuard<'_, Store> {
-        let mut store = self.lock();
-        while store
-            .oldest()
-            .is_some_and(|kept| now.saturating_duration_since(kept.used) >= self.limits.keep)
+    /// Locks the sessions after removing the expired ones.
+    fn unexpired(&self, now: Instant) -> MutexGuard<'_, LruSessions> {
+        let mut sessions = self.lock();
+        while let Some(oldest) = sessions.oldest()
+            && now.saturating_duration_since(oldest.accessed_at) >= self.limits.ttl
         {
-            store.drop_oldest();
+            sessions.evict_oldest();
         }
-        store
+        sessions
     }
 
-    fn lock(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LruSessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,134 +151,116 @@ impl StoredSession {
     fn new(name: &str, now: Instant) -> Self {
         Self {
             events: Vec::new(),
-            used: now,
-            turn: 0,
-            bytes: SESSION + 2 * name.len(),
+            accessed_at: now,
+            access: 0,
+            bytes: SESSION_BYTES + 2 * name.len(),
         }
     }
 }
 
-impl Store {
+impl LruSessions {
     fn oldest(&self) -> Option<&StoredSession> {
-        self.by_name.get(self.by_use.values().next()?)
+        self.by_name.get(self.by_access.values().next()?)
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(name) = self.by_use.values().next().cloned() {
-            self.take(&name);
+    fn evict_oldest(&mut self) {
+        if let Some(name) = self.by_access.values().next().cloned() {
+            self.remove(&name);
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<StoredSession> {
-        let kept = self.by_name.remove(name)?;
-        self.by_use.remove(&kept.turn);
-        self.bytes -= kept.bytes;
-        Some(kept)
+    fn remove(&mut self, name: &str) -> Option<StoredSession> {
+        let session = self.by_name.remove(name)?;
+        self.by_access.remove(&session.access);
+        self.bytes -= session.bytes;
+        Some(session)
     }
 
-    fn put(&mut self, name: &str, kept: StoredSession, now: Instant) {
-        self.turn += 1;
-        self.bytes += kept.bytes;
+    fn insert(&mut self, name: &str, mut session: StoredSession, now: Instant) {
+        self.accesses += 1;
+        self.bytes += session.bytes;
+        session.accessed_at = now;
+        session.access = self.accesses;
         let name: Arc<str> = name.into();
-        self.by_use.insert(self.turn, Arc::clone(&name));
-        self.by_name.insert(
-            name,
-            StoredSession {
-                used: now,
-                turn: self.turn,
-                ..kept
-            },
-        );
+        self.by_access.insert(session.access, Arc::clone(&name));
+        self.by_name.insert(name, session);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENT, SESSION, SessionLimits, SessionStore};
+    use super::{EVENT_BYTES, SESSION_BYTES, SessionLimits, SessionStore};
     use crate::{Error, Event};
-    use prl_dataset::Kind;
     use std::time::{Duration, Instant};
 
     fn clicks(items: &[&str]) -> Vec<Event> {
         items
             .iter()
-            .map(|&item| Event {
-                item: item.into(),
-                kind: Kind::Click,
-            })
+            .map(|&item| Event::click(item.into()))
             .collect()
     }
 
     #[test]
-    fn events_pile_up_until_forgotten() {
-        let (sessions, now) = (SessionStore::new(SessionLimits::default()), Instant::now());
-        assert_eq!(sessions.add("u", clicks(&["a", "b"]), now).unwrap(), 2);
-        assert_eq!(sessions.add("u", clicks(&["c"]), now).unwrap(), 3);
-        assert_eq!(sessions.events("u", now), Some(clicks(&["a", "b", "c"])));
-        assert!(sessions.forget("u", now) && !sessions.forget("u", now));
-        assert_eq!((sessions.events("u", now), sessions.len()), (None, 0));
-        assert_eq!(sessions.lock().bytes, 0);
+    fn session_add_appends_until_deleted() {
+        let (store, now) = (SessionStore::new(SessionLimits::default()), Instant::now());
+        assert_eq!(store.add("u", clicks(&["a", "b"]), now).unwrap(), 2);
+        assert_eq!(store.add("u", clicks(&["c"]), now).unwrap(), 3);
+        assert_eq!(store.events("u", now), Some(clicks(&["a", "b", "c"])));
+        assert!(store.delete("u", now) && !store.delete("u", now));
+        assert_eq!((store.events("u", now), store.len()), (None, 0));
+        assert_eq!(store.lock().bytes, 0);
     }
 
     #[test]
-    fn a_session_expires_after_its_last_use() {
-        let keep = Duration::from_secs(10);
-        let (sessions, start) = (
-            SessionStore::new(SessionLimits {
-                keep,
-                ..SessionLimits::default()
-            }),
-            Instant::now(),
-        );
+    fn session_unused_for_ttl_expires() {
+        let ttl = Duration::from_secs(10);
+        let store = SessionStore::new(SessionLimits {
+            ttl,
+            ..SessionLimits::default()
+        });
+        let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        sessions.add("a", clicks(&["x"]), at(0)).unwrap();
-        sessions.add("b", clicks(&["x"]), at(0)).unwrap();
-        assert!(sessions.events("a", at(9)).is_some());
-        assert!(sessions.events("b", at(10)).is_none());
-        assert!(sessions.events("a", at(18)).is_some());
-        assert!(sessions.events("a", at(28)).is_none());
+        store.add("a", clicks(&["x"]), at(0)).unwrap();
+        store.add("b", clicks(&["x"]), at(0)).unwrap();
+        assert!(store.events("a", at(9)).is_some());
+        assert!(store.events("b", at(10)).is_none());
+        assert!(store.events("a", at(18)).is_some());
+        assert!(store.events("a", at(28)).is_none());
     }
 
     #[test]
-    fn the_least_recently_used_goes_first() {
-        let (sessions, now) = (
-            SessionStore::new(SessionLimits {
-                sessions: 2,
-                ..SessionLimits::default()
-            }),
-            Instant::now(),
-        );
-        sessions.add("a", clicks(&["x"]), now).unwrap();
-        sessions.add("b", clicks(&["x"]), now).unwrap();
-        sessions.events("a", now);
-        sessions.add("c", clicks(&["x"]), now).unwrap();
-        assert!(sessions.events("b", now).is_none());
-        assert!(sessions.events("a", now).is_some() && sessions.events("c", now).is_some());
+    fn full_store_evicts_least_recently_used_session() {
+        let store = SessionStore::new(SessionLimits {
+            sessions: 2,
+            ..SessionLimits::default()
+        });
+        let now = Instant::now();
+        store.add("a", clicks(&["x"]), now).unwrap();
+        store.add("b", clicks(&["x"]), now).unwrap();
+        store.events("a", now);
+        store.add("c", clicks(&["x"]), now).unwrap();
+        assert!(store.events("b", now).is_none());
+        assert!(store.events("a", now).is_some() && store.events("c", now).is_some());
     }
 
     #[test]
-    fn events_and_bytes_are_bounded() {
-        let bytes = 10 * (SESSION + 2 + EVENT + 1);
-        let limits = SessionLimits {
+    fn store_limits_events_and_bytes() {
+        let bytes = 10 * (SESSION_BYTES + 2 + EVENT_BYTES + 1);
+        let store = SessionStore::new(SessionLimits {
             events: 3,
             bytes,
             ..SessionLimits::default()
-        };
-        let (sessions, now) = (SessionStore::new(limits), Instant::now());
+        });
+        let now = Instant::now();
         assert!(matches!(
-            sessions.add("u", clicks(&["a"; 4]), now),
-            Err(Error::LongSession { events: 4, most: 3 })
+            store.add("u", clicks(&["a"; 4]), now),
+            Err(Error::SessionTooLong { events: 4, max: 3 })
         ));
-        assert!(sessions.is_empty());
-        for name in 0..30_u8 {
-            sessions
-                .add(
-                    std::str::from_utf8(&[b'A' + name]).unwrap(),
-                    clicks(&["x"]),
-                    now,
-                )
-                .unwrap();
+        assert!(store.is_empty());
+        for name in b'A'..b'A' + 30 {
+            let name = char::from(name).to_string();
+            store.add(&name, clicks(&["x"]), now).unwrap();
         }
-        assert_eq!(sessions.len(), 10);
+        assert_eq!(store.len(), 10);
     }
 }

@@ -1,18 +1,19 @@
-//! What the engine counts of itself: histograms that any thread may add to.
+//! Lock-free histograms of the engine: batch sizes and inference times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Upper bounds of seconds, from 100 microseconds to 10 seconds.
+/// Bucket bounds of durations: 100 microseconds to 10 seconds.
 pub const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
-/// Upper bounds of questions in a batch.
+/// Bucket bounds of batch sizes.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-/// The sum is kept in millionths.
-const MILLION: f64 = 1e6;
+/// Resolution of a histogram's sum, which is a fixed-point number so that adding to it is one
+/// atomic instruction.
+const PER_UNIT: f64 = 1e6;
 
-/// Counts of values by fixed upper bounds, and their sum.
+/// Histogram with fixed bucket bounds; recording is lock-free.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [f64],
@@ -21,37 +22,38 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Empty, over ascending bounds.
+    /// An empty histogram with ascending upper bounds; a last, unbounded bucket is added.
     pub fn new(bounds: &'static [f64]) -> Self {
+        let mut counts = Vec::new();
+        counts.resize_with(bounds.len() + 1, AtomicU64::default);
         Self {
             bounds,
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            counts,
             sum: AtomicU64::new(0),
         }
     }
 
-    /// Adds a value that is not negative.
+    /// Adds a non-negative value.
     pub fn record(&self, value: f64) {
         let at = self.bounds.partition_point(|&bound| bound < value);
         self.counts[at].fetch_add(1, Ordering::Relaxed);
         self.sum
-            .fetch_add((value * MILLION) as u64, Ordering::Relaxed);
+            .fetch_add((value * PER_UNIT) as u64, Ordering::Relaxed);
     }
 
-    /// Each bound with the number of values up to it; the last bound is infinite.
-    pub fn cumulative(&self) -> Vec<(f64, u64)> {
-        let mut total = 0;
-        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
-        let up_to = |(bound, count): (f64, &AtomicU64)| {
-            total += count.load(Ordering::Relaxed);
-            (bound, total)
-        };
-        bounds.zip(&self.counts).map(up_to).collect()
+    /// Upper bounds (inclusive, the last one infinite) with the number of values in each bucket.
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
+        let mut buckets = Vec::with_capacity(self.counts.len());
+        for (i, count) in self.counts.iter().enumerate() {
+            let bound = self.bounds.get(i).copied().unwrap_or(f64::INFINITY);
+            buckets.push((bound, count.load(Ordering::Relaxed)));
+        }
+        buckets
     }
 
-    /// The sum of all values.
+    /// Sum of all values, to a resolution of 1e-6.
     pub fn sum(&self) -> f64 {
-        self.sum.load(Ordering::Relaxed) as f64 / MILLION
+        self.sum.load(Ordering::Relaxed) as f64 / PER_UNIT
     }
 }
 
@@ -60,7 +62,7 @@ impl Histogram {
 pub struct Stats {
     /// Requests in a batch.
     pub batch_size: Histogram,
-    /// Seconds that a batch took.
+    /// Seconds per inference.
     pub inference: Histogram,
 }
 
@@ -78,10 +80,12 @@ mod tests {
     use super::Histogram;
 
     #[test]
-    fn values_fall_under_the_first_bound_that_holds_them() {
+    fn value_is_counted_in_first_bucket_that_holds_it() {
         let h = Histogram::new(&[1.0, 2.0]);
-        [0.5, 1.0, 1.5, 9.0].into_iter().for_each(|v| h.record(v));
-        assert_eq!(h.cumulative(), [(1.0, 2), (2.0, 3), (f64::INFINITY, 4)]);
+        for value in [0.5, 1.0, 1.5, 9.0] {
+            h.record(value);
+        }
+        assert_eq!(h.buckets(), [(1.0, 2), (2.0, 1), (f64::INFINITY, 1)]);
         assert_eq!(h.sum(), 12.0);
     }
 }

@@ -1,7 +1,7 @@
-//! The thread that infers: batches of whatever waits.
+//! Inference thread.
 //!
-//! There is no timer. An idle engine answers a question at once; while it does, others arrive, and they are the next batch.
-//! So batches grow exactly with the load, and nobody waits for company.
+//! Dynamic batching without a delay: each batch is whatever is queued when the previous inference
+//! ends. An idle engine therefore answers a request immediately, and batches grow with the load.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,68 +13,90 @@ use crate::error::{Error, Result};
 use crate::queue::{Job, Queue, Top};
 use crate::stats::Stats;
 
-/// Answers until the queue is closed and empty, at most `batch` questions at once.
-pub(crate) fn run(queue: &Queue, batch: usize, timeout: Duration, stats: &Stats) {
-    while let Some(jobs) = queue.take(batch) {
+/// State of the inference thread.
+pub(crate) struct Worker {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) stats: Arc<Stats>,
+    /// Maximum number of jobs in a batch, at least 1.
+    pub(crate) max_batch: usize,
+    /// Time limit that an expired job is reported with.
+    pub(crate) timeout: Duration,
+}
+
+impl Worker {
+    /// Processes batches until the queue is closed and empty.
+    pub(crate) fn run(&self) {
+        while let Some(jobs) = self.queue.drain_batch(self.max_batch) {
+            for group in self.group_by_model(jobs) {
+                self.process(group);
+            }
+        }
+    }
+
+    /// Drops cancelled jobs, fails expired ones, and splits the rest at changes of the model, since
+    /// a batch runs on one model.
+    fn group_by_model(&self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
         let now = Instant::now();
         let mut groups: Vec<Vec<Job>> = Vec::new();
         for job in jobs {
-            // Those who have gone need no answer.
             if job.reply.is_closed() {
                 continue;
             }
-            if job.due <= now {
-                _ = job.reply.send(Err(Error::Late { timeout }));
+            if job.deadline <= now {
+                let timeout = self.timeout;
+                _ = job.reply.send(Err(Error::Timeout { timeout }));
                 continue;
             }
             match groups.last_mut() {
-                Some(group) if Arc::ptr_eq(&group[0].live, &job.live) => group.push(job),
+                Some(group) if Arc::ptr_eq(&group[0].model, &job.model) => group.push(job),
                 _ => groups.push(vec![job]),
             }
         }
-        for group in groups {
-            answer(group, stats);
+        groups
+    }
+
+    /// Ranks a group and sends the replies. If the group fails, its jobs are retried one by one, so
+    /// that only the failing one gets the error.
+    fn process(&self, group: Vec<Job>) {
+        let start = Instant::now();
+        // A panic fails this group only: its reply channels are dropped and the thread continues.
+        let ranked = catch_unwind(AssertUnwindSafe(|| rank(&group)));
+        self.stats.inference.record(start.elapsed().as_secs_f64());
+        self.stats.batch_size.record(group.len() as f64);
+        match ranked {
+            Ok(Ok(tops)) => {
+                for (job, top) in group.into_iter().zip(tops) {
+                    _ = job.reply.send(Ok(top));
+                }
+            }
+            Ok(Err(_)) if group.len() > 1 => {
+                for job in group {
+                    self.process(vec![job]);
+                }
+            }
+            Ok(Err(error)) => {
+                if let Some(job) = group.into_iter().next() {
+                    _ = job.reply.send(Err(error));
+                }
+            }
+            Err(_) => tracing::error!(requests = group.len(), "inference panicked"),
         }
     }
 }
 
-/// Answers a group. If one of several spoils it for all, each is answered alone.
-fn answer(group: Vec<Job>, stats: &Stats) {
-    let start = Instant::now();
-    // A panic is this group's failure only: its replies are dropped, and the next group goes on.
-    let done = catch_unwind(AssertUnwindSafe(|| rank(&group)));
-    stats.inference.record(start.elapsed().as_secs_f64());
-    stats.batch_size.record(group.len() as f64);
-    match done {
-        Ok(Ok(tops)) => {
-            for (job, top) in group.into_iter().zip(tops) {
-                _ = job.reply.send(Ok(top));
-            }
-        }
-        Ok(Err(_)) if group.len() > 1 => group.into_iter().for_each(|job| answer(vec![job], stats)),
-        Ok(Err(error)) => {
-            if let Some(job) = group.into_iter().next() {
-                _ = job.reply.send(Err(error));
-            }
-        }
-        Err(_) => tracing::error!(questions = group.len(), "inference panicked"),
-    }
-}
-
-/// The best items for each of a group, all asked of one model.
+/// Top-k items of each job of a group; all jobs have the same model.
 fn rank(group: &[Job]) -> Result<Vec<Top>> {
     let Some(first) = group.first() else {
         return Ok(Vec::new());
     };
-    let (windows, prompts) = first
-        .live
-        .batch(group.iter().map(|job| (job.known.as_slice(), job.prompt)));
-    let wanted: Vec<TopKRequest<'_>> = group
-        .iter()
-        .map(|job| TopKRequest {
+    let model = &first.model;
+    let (windows, prompts) = model.batch(group);
+    let mut wanted = Vec::with_capacity(group.len());
+    for job in group {
+        wanted.push(TopKRequest {
             k: job.k,
-            filter: job.candidates.among(),
-        })
-        .collect();
-    Ok(first.live.served().top(&windows, &prompts, &wanted)?)
+            filter: job.candidates.filter(),
+        });
+    }
+    Ok(model.served().top(&windows, &prompts, &wanted)?)
 }

@@ -1,9 +1,11 @@
-//! Load at a constant arrival rate: `cargo run --release -p prl-serve --example load -- 127.0.0.1:8080 1000 60`.
+//! Load test at a constant arrival rate:
+//! `cargo run --release -p prl-serve --example load -- 127.0.0.1:8080 1000 60`.
 //!
-//! Open loop: the arrivals are a timetable made beforehand, and a latency counts from the planned arrival, so a server that
-//! falls behind is not spared the requests that it made wait. Connections are kept; only loopback addresses are asked.
+//! Open loop: arrivals are scheduled in advance and latencies are measured from the scheduled
+//! arrival, so the delays of a server that falls behind are included. Connections are persistent;
+//! only loopback addresses are allowed.
 
-#[path = "../tests/common/http.rs"]
+#[path = "../tests/it/common/http.rs"]
 #[allow(
     dead_code,
     reason = "its connections are kept, and only the status counts"
@@ -16,9 +18,9 @@ use std::time::{Duration, Instant};
 use http::Connection;
 use serde_json::{Value, json};
 
-/// Connections, each with a thread: more than enough for what two cores can answer.
+/// Connections, each with a thread: more than two cores can saturate.
 const CONNECTIONS: u32 = 32;
-/// Sessions that are asked about in turn.
+/// Number of distinct sessions, sent in turn.
 const SESSIONS: usize = 512;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,44 +32,74 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (addr.parse()?, rate.parse()?, seconds.parse()?);
     let is_bounded = rate > 0.0 && rate.is_finite() && (1..=600).contains(&seconds);
     if !(addr.ip().is_loopback() && is_bounded) {
-        return Err("ask a loopback address, at a rate above 0, for 1 to 600 seconds".into());
+        return Err(
+            "invalid arguments: use a loopback address, a rate above 0, and 1 to 600 seconds"
+                .into(),
+        );
     }
     let questions = questions(&mut Connection::open(addr)?)?;
     let (total, start) = (
         (rate * seconds as f64) as u32,
         Instant::now() + Duration::from_millis(100),
     );
-    let outcomes: Vec<Option<Duration>> = std::thread::scope(|s| {
-        let questions = &questions;
-        let run = move |c: u32| {
-            let mut connection = Connection::open(addr).ok();
-            let turns = (c..total).step_by(CONNECTIONS as usize);
-            let one = |i| {
-                let planned = start + Duration::from_secs_f64(f64::from(i) / rate);
-                std::thread::sleep(planned.saturating_duration_since(Instant::now()));
-                ask(&mut connection, addr, &questions[i as usize % SESSIONS])
-                    .then(|| planned.elapsed())
-            };
-            turns.map(one).collect::<Vec<_>>()
-        };
-        let threads: Vec<_> = (0..CONNECTIONS).map(|c| s.spawn(move || run(c))).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
+    let schedule = Schedule {
+        addr,
+        questions: &questions,
+        start,
+        rate,
+        total,
+    };
+    let mut outcomes = Vec::new();
+    std::thread::scope(|s| {
+        let mut threads = Vec::new();
+        for connection in 0..CONNECTIONS {
+            threads.push(s.spawn(move || schedule.run(connection)));
+        }
+        for thread in threads {
+            outcomes.extend(thread.join().unwrap_or_default());
+        }
     });
     report(outcomes, total, start.elapsed());
     Ok(())
 }
 
-/// Sessions of 1 to 10 items of the server's own catalogue.
+/// Scheduled arrivals of all requests.
+#[derive(Clone, Copy)]
+struct Schedule<'a> {
+    addr: SocketAddr,
+    questions: &'a [String],
+    start: Instant,
+    /// Requests per second.
+    rate: f64,
+    /// Number of requests.
+    total: u32,
+}
+
+impl Schedule<'_> {
+    /// Sends every `CONNECTIONS`-th request on one connection; returns the latencies, `None` for a
+    /// failed request.
+    fn run(self, connection: u32) -> Vec<Option<Duration>> {
+        let mut open = Connection::open(self.addr).ok();
+        let mut latencies = Vec::new();
+        for i in (connection..self.total).step_by(CONNECTIONS as usize) {
+            let planned = self.start + Duration::from_secs_f64(f64::from(i) / self.rate);
+            std::thread::sleep(planned.saturating_duration_since(Instant::now()));
+            let question = &self.questions[i as usize % SESSIONS];
+            let is_answered = ask(&mut open, self.addr, question);
+            latencies.push(is_answered.then(|| planned.elapsed()));
+        }
+        latencies
+    }
+}
+
+/// Request bodies with sessions of 1 to 10 items of the server's catalogue.
 fn questions(connection: &mut Connection) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let reply = connection.send("GET", "/v1/items?limit=100", &[], "")?;
     let found: Value = serde_json::from_str(&reply.body)?;
     let ids = found["items"]
         .as_array()
         .filter(|ids| !ids.is_empty())
-        .ok_or("the server named no items")?;
+        .ok_or("the server returned no items")?;
     let session = |n: usize| {
         (0..1 + n % 10)
             .map(|t| &ids[(n * 31 + t * 17) % ids.len()])
@@ -78,7 +110,8 @@ fn questions(connection: &mut Connection) -> Result<Vec<String>, Box<dyn std::er
         .collect())
 }
 
-/// Whether the question was answered; a connection that failed is opened anew for the next one.
+/// Sends one request; returns whether its status was 200. A failed connection is reopened by the
+/// next call.
 fn ask(connection: &mut Option<Connection>, addr: SocketAddr, question: &str) -> bool {
     let mut open = match connection.take().map_or_else(|| Connection::open(addr), Ok) {
         Ok(open) => open,

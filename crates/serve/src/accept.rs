@@ -1,4 +1,4 @@
-//! The accept loop: how many connections there are, how long one may say nothing, and how they end.
+//! Accept loop: connection limit, header timeout and graceful shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,21 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// After the system refused a connection (its file descriptors are used up, for one), it is left alone for this long.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Delay after a failed `accept`. It fails at once and repeatedly when file descriptors are used
+/// up.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What a connection may take.
+/// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections at once; further ones wait in the system's own queue.
+    /// Maximum number of open connections; further ones wait in the operating system's backlog.
     pub(crate) connections: usize,
-    /// How long the head of a request may take, counted from when the connection is free for it.
-    pub(crate) head: Duration,
+    /// Maximum time to receive the head of a request, from the end of the previous one.
+    pub(crate) header_timeout: Duration,
 }
 
-/// Answers on every connection until `stopped`; then takes no more, and ends once what has begun is answered.
+/// Serves connections until `stopped`, then accepts no more and returns once the begun requests are
+/// answered.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -32,41 +34,39 @@ pub(crate) async fn serve(
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head);
-    let (graceful, places) = (
-        GracefulShutdown::new(),
-        Arc::new(Semaphore::new(limits.connections)),
-    );
+        .header_read_timeout(limits.header_timeout);
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(limits.connections));
     tokio::pin!(stopped);
     loop {
         let next = async {
-            // Nobody closes the semaphore, so there always is a place in the end.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, listener.accept().await)
+            // `acquire_owned` fails only for a closed semaphore; this one is never closed.
+            let permit = Arc::clone(&permits).acquire_owned().await.ok();
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             () = &mut stopped => break,
             next = next => next,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "no connection");
-                tokio::time::sleep(PAUSE).await;
+                tracing::warn!(%error, "failed to accept a connection");
+                tokio::time::sleep(RETRY_DELAY).await;
                 continue;
             }
         };
-        // Small answers must not wait for company.
+        // Nagle's algorithm would delay small responses until earlier data is acknowledged.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection");
+                tracing::debug!(%error, "connection failed");
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);

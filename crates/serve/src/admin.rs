@@ -1,49 +1,71 @@
-//! Hot reload: another run, or the same one again.
+//! Hot reload of the model.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::body::Body;
+use crate::openapi::{AdminProblems, BodyProblems};
 use crate::problem::{Problem, ProblemKind};
 
-#[derive(Deserialize)]
+/// Run to load.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Reload {
+pub(crate) struct ReloadRequest {
+    /// Run directory on the server's machine. Default: the directory of the current model.
+    #[schema(value_type = Option<String>)]
     run: Option<PathBuf>,
 }
 
-pub(crate) async fn reload(
-    State(app): State<Arc<App>>,
-    Body(Reload { run }): Body<Reload>,
-) -> Result<Json<Value>, Problem> {
-    let model = swap(&app, run.as_deref()).await?;
-    Ok(Json(json!({ "model": model })))
+/// Result of a reload.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReloadResponse {
+    /// Name of the model that is served now.
+    model: String,
 }
 
-/// Puts the run in service, by default the one that was, and returns the model's name. The old one stays if that fails.
-pub(crate) async fn swap(app: &Arc<App>, run: Option<&Path>) -> Result<String, Problem> {
+/// Load a run and serve it; on failure the current model stays
+#[utoipa::path(
+    post,
+    path = "/v1/admin/reload",
+    request_body = ReloadRequest,
+    responses(
+        (status = 200, description = "The new model", body = ReloadResponse),
+        BodyProblems,
+        AdminProblems,
+    ),
+    security(("key" = [])),
+)]
+pub(crate) async fn reload(
+    State(app): State<Arc<App>>,
+    Body(request): Body<ReloadRequest>,
+) -> Result<Json<ReloadResponse>, Problem> {
+    let model = swap_model(&app, request.run.as_deref()).await?;
+    Ok(Json(ReloadResponse { model }))
+}
+
+/// Loads a run (by default the current one's directory), serves it, and returns the model's name.
+/// The current model stays if that fails.
+pub(crate) async fn swap_model(app: &Arc<App>, run: Option<&Path>) -> Result<String, Problem> {
     let dir = match run {
         Some(dir) => dir.to_owned(),
-        None => app.live()?.dir(),
+        None => app.model()?.dir().to_owned(),
     };
-    let owned = Arc::clone(app);
-    // Loading takes as long as it takes, on a thread that may block.
-    let loaded = tokio::task::spawn_blocking(move || {
-        let live = owned
-            .engine()?
-            .reload(&dir)
-            .map_err(|e| Problem::new(ProblemKind::BadRun, e.to_string()))?;
-        Ok::<_, Problem>(live.name().to_owned())
+    let shared = Arc::clone(app);
+    // Reading and warming up take seconds, so they must not occupy an asynchronous thread.
+    let load = tokio::task::spawn_blocking(move || match shared.engine()?.reload(&dir) {
+        Ok(model) => Ok(model.name().to_owned()),
+        Err(error) => Err(Problem::new(ProblemKind::BadRun, error.to_string())),
     });
-    let model = loaded
-        .await
-        .map_err(|e| Problem::new(ProblemKind::BadRun, e.to_string()))??;
+    let model = match load.await {
+        Ok(loaded) => loaded?,
+        Err(panicked) => return Err(Problem::new(ProblemKind::BadRun, panicked.to_string())),
+    };
     tracing::info!(model, "reloaded");
     Ok(model)
 }

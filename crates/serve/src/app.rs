@@ -1,4 +1,4 @@
-//! What every request shares, and the table of routes.
+//! State shared by all requests, and the routes.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -6,180 +6,141 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, delete, get, post};
 use prl_engine::{Engine, LoadedModel, SessionStore};
 use tokio::sync::Semaphore;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
-use crate::{admin, catalogue, health, page, recommend, sessions};
+use crate::{admin, catalogue, health, openapi, page, recommend, sessions};
 
-/// Bytes of a body.
-pub const MAX_BODY: usize = 1 << 20;
+/// Maximum size of a request body in bytes.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// What every request shares.
+/// State shared by all requests.
 pub(crate) struct App {
     engine: OnceLock<Engine>,
     pub(crate) sessions: SessionStore,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Semaphore,
-    requests: usize,
+    max_requests: usize,
     pub(crate) timeout: Duration,
     pub(crate) key: Option<ApiKey>,
 }
 
 impl App {
+    /// State of a server that handles at most `max_requests` requests at once; not ready yet.
     pub(crate) fn new(
-        requests: usize,
+        max_requests: usize,
         timeout: Duration,
         key: Option<ApiKey>,
         sessions: SessionStore,
     ) -> Self {
-        let (engine, metrics, permits) = (
-            OnceLock::new(),
-            Metrics::default(),
-            Semaphore::new(requests),
-        );
         Self {
-            engine,
+            engine: OnceLock::new(),
             sessions,
-            metrics,
-            permits,
-            requests,
+            metrics: Metrics::default(),
+            permits: Semaphore::new(max_requests),
+            max_requests,
             timeout,
             key,
         }
     }
 
-    /// Begins to answer.
-    pub(crate) fn ready(&self, engine: Engine) {
-        // Called once; a second engine would be dropped, the first stays.
+    /// Sets the engine: the server is ready from now on. A second call has no effect.
+    pub(crate) fn set_ready(&self, engine: Engine) {
         _ = self.engine.set(engine);
     }
 
-    /// Requests that are let in now.
+    /// Number of admitted requests that are not answered yet.
     pub(crate) fn in_flight(&self) -> usize {
-        self.requests - self.permits.available_permits()
+        self.max_requests - self.permits.available_permits()
     }
 
-    /// The engine, once it is warm.
+    /// The engine; a problem if the model is not loaded yet.
     pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
-        self.engine
-            .get()
-            .ok_or_else(|| Problem::new(ProblemKind::NotReady, "ask /health/ready when it is"))
-    }
-
-    /// The model in service.
-    pub(crate) fn live(&self) -> Result<Arc<LoadedModel>, Problem> {
-        Ok(self.engine()?.live())
-    }
-}
-
-/// Who may use a route.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    /// Anybody, at any load.
-    Open,
-    /// Who knows the key, if there is one, while the server has room and time.
-    Guarded,
-    /// Who knows the key, which there must be; it may take its time.
-    Admin,
-}
-
-/// Every route: its method, its path, who may use it, and what answers.
-fn routes() -> Vec<(&'static str, &'static str, Gate, MethodRouter<Arc<App>>)> {
-    vec![
-        ("get", "/", Gate::Open, get(page::page)),
-        ("get", "/openapi.json", Gate::Open, get(page::openapi)),
-        ("get", "/health/live", Gate::Open, get(health::live)),
-        ("get", "/health/ready", Gate::Open, get(health::ready)),
-        ("get", "/metrics", Gate::Open, get(health::metrics)),
-        ("get", "/v1/model", Gate::Guarded, get(catalogue::model)),
-        ("get", "/v1/items", Gate::Guarded, get(catalogue::items)),
-        ("post", "/v1/recommend", Gate::Guarded, post(recommend::one)),
-        (
-            "post",
-            "/v1/recommend/batch",
-            Gate::Guarded,
-            post(recommend::batch),
-        ),
-        (
-            "post",
-            "/v1/sessions/{id}/events",
-            Gate::Guarded,
-            post(sessions::events),
-        ),
-        (
-            "post",
-            "/v1/sessions/{id}/recommend",
-            Gate::Guarded,
-            post(sessions::recommend),
-        ),
-        (
-            "delete",
-            "/v1/sessions/{id}",
-            Gate::Guarded,
-            delete(sessions::forget),
-        ),
-        ("post", "/v1/admin/reload", Gate::Admin, post(admin::reload)),
-    ]
-}
-
-/// The whole service.
-pub(crate) fn router(app: &Arc<App>) -> Router {
-    let behind = |gate: Gate| {
-        let chosen = routes().into_iter().filter(|route| route.2 == gate);
-        chosen.fold(Router::new(), |router, (_, path, _, answer)| {
-            router.route(path, answer)
-        })
-    };
-    let guarded = behind(Gate::Guarded)
-        .route_layer(from_fn_with_state(Arc::clone(app), guard::key))
-        .route_layer(from_fn_with_state(Arc::clone(app), guard::admit));
-    let admin = behind(Gate::Admin).route_layer(from_fn_with_state(Arc::clone(app), guard::admin));
-    behind(Gate::Open)
-        .merge(guarded)
-        .merge(admin)
-        .fallback(|| async {
-            Problem::new(ProblemKind::NotFound, "see /openapi.json for what there is")
-        })
-        .method_not_allowed_fallback(|| async {
+        self.engine.get().ok_or_else(|| {
             Problem::new(
-                ProblemKind::WrongMethod,
-                "see /openapi.json for what there is",
+                ProblemKind::NotReady,
+                "the model is being loaded; poll /health/ready",
             )
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+    }
+
+    /// The current model; a problem if none is loaded yet.
+    pub(crate) fn model(&self) -> Result<Arc<LoadedModel>, Problem> {
+        Ok(self.engine()?.model())
+    }
+}
+
+type Routes = OpenApiRouter<Arc<App>>;
+
+/// Routes without authentication and without a load limit.
+fn open_routes() -> Routes {
+    Routes::new()
+        .routes(routes!(page::page))
+        .routes(routes!(page::openapi_document))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+/// Routes that need the API key if one is configured, with a load limit and a timeout.
+fn guarded_routes() -> Routes {
+    Routes::new()
+        .routes(routes!(catalogue::model))
+        .routes(routes!(catalogue::items))
+        .routes(routes!(recommend::recommend))
+        .routes(routes!(recommend::recommend_batch))
+        .routes(routes!(sessions::add_events))
+        .routes(routes!(sessions::recommend))
+        .routes(routes!(sessions::delete))
+}
+
+/// Routes that need a configured API key; without load limit and timeout.
+fn admin_routes() -> Routes {
+    Routes::new().routes(routes!(admin::reload))
+}
+
+/// OpenAPI document of all routes.
+pub(crate) fn openapi_document() -> OpenApi {
+    let described = Routes::with_openapi(openapi::base())
+        .merge(open_routes())
+        .merge(guarded_routes())
+        .merge(admin_routes());
+    described.into_openapi()
+}
+
+/// The service: all routes with their middleware.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let guarded = Router::from(guarded_routes())
+        .route_layer(from_fn_with_state(Arc::clone(app), guard::require_key))
+        .route_layer(from_fn_with_state(Arc::clone(app), guard::limit_load));
+    let admin = Router::from(admin_routes()).route_layer(from_fn_with_state(
+        Arc::clone(app),
+        guard::require_configured_key,
+    ));
+    Router::from(open_routes())
+        .merge(guarded)
+        .merge(admin)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(app), guard::observe))
-        .layer(from_fn(guard::safe))
+        .layer(from_fn(guard::no_sniff))
         .with_state(Arc::clone(app))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
+async fn not_found() -> Problem {
+    Problem::new(ProblemKind::NotFound, "unknown path; see /openapi.json")
+}
 
-    use super::routes;
-    use crate::page::OPENAPI;
-
-    #[test]
-    fn the_openapi_document_names_every_route_and_no_other() {
-        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
-        let mut named = BTreeSet::new();
-        for (path, methods) in document["paths"].as_object().unwrap() {
-            named.extend(
-                methods
-                    .as_object()
-                    .unwrap()
-                    .keys()
-                    .map(|method| (method.clone(), path.clone())),
-            );
-        }
-        let there: BTreeSet<_> = routes()
-            .into_iter()
-            .map(|(method, path, ..)| (method.to_owned(), path.to_owned()))
-            .collect();
-        assert_eq!(named, there);
-    }
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        ProblemKind::WrongMethod,
+        "method not allowed for this path; see /openapi.json",
+    )
 }

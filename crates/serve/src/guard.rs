@@ -1,4 +1,4 @@
-//! What stands before the handlers: one shared limit, the time limit, the key, the access log.
+//! Middleware: API key, load limit, timeout, access log and metrics.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,70 +12,80 @@ use subtle::ConstantTimeEq;
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
 
-/// A key that clients must know. It is compared in constant time and has no `Debug`, so that no log can show it.
+/// API key of the server. Compared in constant time; has no `Debug`, so that it cannot be logged.
 #[derive(Clone)]
 pub struct ApiKey(Box<[u8]>);
 
 impl ApiKey {
-    /// A key without the white space around it; `None` if nothing is left.
+    /// Creates a key, trimmed of white space; `None` if it is empty.
     pub fn new(key: &str) -> Option<Self> {
         let key = key.trim();
         (!key.is_empty()).then(|| Self(key.as_bytes().into()))
     }
 
-    /// Whether a request brings it, as `Authorization: Bearer KEY`.
-    fn is_in(&self, request: &Request) -> bool {
-        let given = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .map(HeaderValue::as_bytes);
-        given
-            .and_then(|given| given.strip_prefix(b"Bearer "))
-            .is_some_and(|given| given.ct_eq(&self.0).into())
+    /// Whether the request has the header `Authorization: Bearer KEY`.
+    fn matches(&self, request: &Request) -> bool {
+        let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+            return false;
+        };
+        match value.as_bytes().strip_prefix(b"Bearer ") {
+            Some(key) => key.ct_eq(&self.0).into(),
+            None => false,
+        }
     }
 }
 
-/// Lets in who knows the key, or everybody where there is none.
-pub(crate) async fn key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match &app.key {
-        Some(key) if !key.is_in(&request) => Problem::new(
-            ProblemKind::Unauthorized,
-            "send it as Authorization: Bearer KEY",
-        )
-        .into_response(),
-        _ => next.run(request).await,
+/// Rejects requests without a valid API key; accepts all if no key is configured.
+pub(crate) async fn require_key(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(key) = &app.key
+        && !key.matches(&request)
+    {
+        let hint = "send the header Authorization: Bearer KEY";
+        return Problem::new(ProblemKind::Unauthorized, hint).into_response();
     }
+    next.run(request).await
 }
 
-/// Lets in who knows the key, and nobody where there is none.
-pub(crate) async fn admin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Rejects requests without a valid API key; rejects all if no key is configured.
+pub(crate) async fn require_configured_key(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if app.key.is_none() {
-        let detail = "start it with PRL_API_KEY or --api-key-file to allow this";
-        return Problem::new(ProblemKind::NoKey, detail).into_response();
+        let hint = "start the server with PRL_API_KEY or --api-key-file to enable this route";
+        return Problem::new(ProblemKind::NoKey, hint).into_response();
     }
-    key(State(app), request, next).await
+    require_key(State(app), request, next).await
 }
 
-/// Lets in as many at once as the server has room for, and no longer than it has time. All connections share the one
-/// semaphore: a limit in a layer would be cloned with every connection.
-pub(crate) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Limits the number of concurrent requests and the time of each.
+///
+/// All connections share the semaphore in [`App`]: a limit inside a tower layer would be cloned for
+/// every connection.
+pub(crate) async fn limit_load(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Ok(_permit) = app.permits.try_acquire() else {
-        return Problem::new(
-            ProblemKind::Overloaded,
-            "the server answers as many requests as it can; ask again",
-        )
-        .into_response();
+        let hint = "the server is at its limit of concurrent requests; retry in a moment";
+        return Problem::new(ProblemKind::Overloaded, hint).into_response();
     };
     match tokio::time::timeout(app.timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("no answer within {:.3} s", app.timeout.as_secs_f64());
-            Problem::new(ProblemKind::Late, detail).into_response()
+            Problem::new(ProblemKind::Timeout, detail).into_response()
         }
     }
 }
 
-/// Counts and logs.
+/// Records metrics and writes the access log.
 pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -88,8 +98,8 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     response
 }
 
-/// Tells browsers to take nothing for what it is not.
-pub(crate) async fn safe(request: Request, next: Next) -> Response {
+/// Forbids browsers to guess a response's media type.
+pub(crate) async fn no_sniff(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -1,4 +1,4 @@
-//! Whether the server lives, whether it answers, and what it counts.
+//! Health probes and metrics.
 
 use std::sync::Arc;
 
@@ -6,31 +6,73 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::metrics;
+use crate::openapi::ModelProblems;
 use crate::problem::Problem;
 
-/// The process runs.
-pub(crate) async fn live() -> Json<Value> {
-    Json(json!({ "status": "live" }))
+/// Result of the liveness probe.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Live {
+    /// Always `live`.
+    status: &'static str,
 }
 
-/// The model has answered once.
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    Ok(Json(
-        json!({ "status": "ready", "model": app.live()?.name() }),
-    ))
+/// Result of the readiness probe.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready {
+    /// Always `ready`.
+    status: &'static str,
+    /// Name of the current model.
+    model: String,
 }
 
-/// For Prometheus.
+/// Liveness probe
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    responses((status = 200, description = "The process is running", body = Live)),
+    security(),
+)]
+pub(crate) async fn live() -> Json<Live> {
+    Json(Live { status: "live" })
+}
+
+/// Readiness probe
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    responses(
+        (status = 200, description = "The model is loaded and warmed up", body = Ready),
+        ModelProblems,
+    ),
+    security(),
+)]
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Problem> {
+    Ok(Json(Ready {
+        status: "ready",
+        model: app.model()?.name().to_owned(),
+    }))
+}
+
+/// Prometheus metrics
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((
+        status = 200,
+        description = "OpenMetrics text",
+        body = String,
+        content_type = "application/openmetrics-text",
+    )),
+    security(),
+)]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let text = app.metrics.text(&app);
     (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        text,
+        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        app.metrics.text(&app),
     )
 }

@@ -1,8 +1,20 @@
-//! The engine over HTTP: `prl serve`.
+//! HTTP server of a trained run: `prl serve`.
 //!
-//! A thin layer: it reads and checks JSON, asks [`prl_engine`], and writes JSON or a problem document (RFC 9457). All routes
-//! stand in one table (`app.rs`) with who may use them; the OpenAPI document is tested against it. The server listens before
-//! its model is loaded and says so until then, so that an orchestrator sees it live, then ready.
+//! Reads and validates JSON, calls [`prl_engine`], and writes JSON or a problem document (RFC
+//! 9457). Every handler carries its OpenAPI description, so the routes and `/openapi.json` have one
+//! source. The server listens before its model is loaded: it is live first and ready later, as an
+//! orchestrator expects.
+//!
+//! ```no_run
+//! use prl_serve::{Options, Server};
+//!
+//! let mut options = Options::new("runs/prl");
+//! options.requests = 256;
+//! let server = Server::start(options)?;
+//! println!("listening on http://{}", server.addr());
+//! server.wait()?; // until Ctrl-C or SIGTERM
+//! # Ok::<(), prl_serve::Error>(())
+//! ```
 
 mod accept;
 mod admin;
@@ -12,10 +24,12 @@ mod catalogue;
 mod guard;
 mod health;
 mod metrics;
+mod openapi;
 mod page;
 mod problem;
 mod recommend;
 mod request;
+mod response;
 mod server;
 mod sessions;
 mod signals;

@@ -1,142 +1,144 @@
-//! Counters and histograms in the text format of Prometheus.
+//! Metrics in the OpenMetrics text format, which Prometheus scrapes.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
 
-use prl_engine::{Histogram, SECONDS};
+use prl_engine::SECONDS;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 
 use crate::app::App;
 
-/// Requests and their latencies, by route.
-#[derive(Default)]
-pub(crate) struct Metrics(Mutex<BTreeMap<String, Route>>);
+/// Media type of [`Metrics::text`].
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-struct Route {
-    by_status: BTreeMap<u16, u64>,
-    seconds: Histogram,
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+/// Request counters and latencies by route. The label `route` is the route's pattern, so the number
+/// of time series is bounded.
+pub(crate) struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS.iter().copied());
+        Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+        }
+    }
 }
 
 impl Metrics {
-    /// Counts a request. There are as many routes as the table has, so the map stays small.
-    pub(crate) fn record(&self, route: &str, status: u16, seconds: f64) {
-        let mut routes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !routes.contains_key(route) {
-            let empty = Route {
-                by_status: BTreeMap::new(),
-                seconds: Histogram::new(SECONDS),
-            };
-            routes.insert(route.to_owned(), empty);
-        }
-        if let Some(found) = routes.get_mut(route) {
-            *found.by_status.entry(status).or_insert(0) += 1;
-            found.seconds.record(seconds);
-        }
+    /// Records an answered request.
+    pub(crate) fn record(&self, route: &str, code: u16, seconds: f64) {
+        let labels = RequestLabels {
+            route: route.to_owned(),
+            code,
+        };
+        self.requests.get_or_create(&labels).inc();
+        let RequestLabels { route, .. } = labels;
+        self.seconds
+            .get_or_create(&RouteLabels { route })
+            .observe(seconds);
     }
 
-    /// Everything, as text.
+    /// All metrics as text. Gauges are read at the time of the call; the engine's metrics are
+    /// absent until the model is loaded.
     pub(crate) fn text(&self, app: &App) -> String {
-        let mut out = Text(String::new());
-        let routes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        out.head(
-            "prl_requests_total",
-            "counter",
-            "Requests by route and status code.",
+        let mut registry = Registry::default();
+        // The encoder appends `_total` to the name of a counter and `_info` to that of an info.
+        registry.register(
+            "prl_requests",
+            "Requests by route and status code",
+            self.requests.clone(),
         );
-        for (name, route) in routes.iter() {
-            for (status, count) in &route.by_status {
-                out.line(
-                    "prl_requests_total",
-                    &format!("route=\"{name}\",code=\"{status}\""),
-                    *count as f64,
-                );
-            }
-        }
-        out.head(
+        registry.register(
             "prl_request_seconds",
-            "histogram",
-            "Time from a request's head to its answer's, by route.",
+            "Seconds from request head to response head by route",
+            self.seconds.clone(),
         );
-        for (name, route) in routes.iter() {
-            out.histogram(
-                "prl_request_seconds",
-                &format!("route=\"{name}\""),
-                &route.seconds,
-            );
-        }
-        drop(routes);
-        out.head("prl_sessions", "gauge", "Sessions kept.");
-        out.line("prl_sessions", "", app.sessions.len() as f64);
-        out.head(
+        registry.register("prl_sessions", "Stored sessions", gauge(app.sessions.len()));
+        registry.register(
             "prl_requests_in_flight",
-            "gauge",
-            "Requests that are let in now.",
+            "Admitted requests that are not answered yet",
+            gauge(app.in_flight()),
         );
-        out.line("prl_requests_in_flight", "", app.in_flight() as f64);
         if let Ok(engine) = app.engine() {
-            out.head(
+            let stats = engine.stats();
+            let model = engine.model().name().to_owned();
+            registry.register(
                 "prl_queue_length",
-                "gauge",
-                "Requests that wait for inference.",
+                "Requests waiting for inference",
+                gauge(engine.queue_len()),
             );
-            out.line("prl_queue_length", "", engine.queue_len() as f64);
-            out.head(
+            registry.register(
                 "prl_batch_size",
-                "histogram",
-                "Requests answered in one inference.",
+                "Requests per inference",
+                HistogramSnapshot::new(&stats.batch_size),
             );
-            out.histogram("prl_batch_size", "", &engine.stats().batch_size);
-            out.head(
+            registry.register(
                 "prl_inference_seconds",
-                "histogram",
-                "Time of one inference.",
+                "Seconds per inference",
+                HistogramSnapshot::new(&stats.inference),
             );
-            out.histogram("prl_inference_seconds", "", &engine.stats().inference);
-            out.head("prl_model_info", "gauge", "The model in service.");
-            out.line(
-                "prl_model_info",
-                &format!("model=\"{}\"", engine.live().name()),
-                1.0,
+            registry.register(
+                "prl_model",
+                "Current model",
+                Info::new(vec![("model", model)]),
             );
         }
-        out.0
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        _ = encode(&mut text, &registry);
+        text
     }
 }
 
-struct Text(String);
+fn gauge(value: usize) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
 
-impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string cannot fail.
-        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
+/// Copy of an engine histogram at one moment.
+#[derive(Debug)]
+struct HistogramSnapshot {
+    buckets: Vec<(f64, u64)>,
+    sum: f64,
+}
 
-    fn line(&mut self, name: &str, labels: &str, value: f64) {
-        let labels = if labels.is_empty() {
-            String::new()
-        } else {
-            format!("{{{labels}}}")
-        };
-        _ = writeln!(self.0, "{name}{labels} {value}");
-    }
-
-    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        let mut total = 0;
-        for (bound, count) in histogram.cumulative() {
-            let le = if bound.is_finite() {
-                bound.to_string()
-            } else {
-                "+Inf".to_owned()
-            };
-            self.line(
-                &format!("{name}_bucket"),
-                &format!("{labels}{comma}le=\"{le}\""),
-                count as f64,
-            );
-            total = count;
+impl HistogramSnapshot {
+    fn new(histogram: &prl_engine::Histogram) -> Self {
+        Self {
+            buckets: histogram.buckets(),
+            sum: histogram.sum(),
         }
-        self.line(&format!("{name}_sum"), labels, histogram.sum());
-        self.line(&format!("{name}_count"), labels, total as f64);
+    }
+}
+
+impl EncodeMetric for HistogramSnapshot {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let count = self.buckets.iter().map(|bucket| bucket.1).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.sum, count, &self.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }

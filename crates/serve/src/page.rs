@@ -1,26 +1,55 @@
-//! The two documents that are served as they are.
+//! The demo page and the OpenAPI document.
+
+use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::IntoResponse;
 
-/// The description of the interface.
-pub(crate) const OPENAPI: &str = include_str!("openapi.json");
-/// One file: no build, no outside assets.
-const PAGE: &str = include_str!("page.html");
-/// The page may run what stands in it and ask this server, nothing else.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use crate::app;
 
+/// A single file without external assets and without a build step.
+const PAGE: &str = include_str!("page.html");
+/// The page may run its inline script and call this server; anything else is blocked.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+                              script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
+                              form-action 'none'; frame-ancestors 'none'";
+
+/// The OpenAPI document as JSON, built on first use.
+static OPENAPI: LazyLock<String> =
+    LazyLock::new(|| app::openapi_document().to_json().unwrap_or_default());
+
+/// Demo page
+#[utoipa::path(
+    get,
+    path = "/",
+    responses((status = 200, description = "HTML page", body = String, content_type = "text/html")),
+    security(),
+)]
 pub(crate) async fn page() -> impl IntoResponse {
     (
         [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         ],
         PAGE,
     )
 }
 
-pub(crate) async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+/// This document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    responses((
+        status = 200,
+        description = "OpenAPI 3.1 document",
+        body = Object,
+        content_type = "application/json",
+    )),
+    security(),
+)]
+pub(crate) async fn openapi_document() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        OPENAPI.as_str(),
+    )
 }

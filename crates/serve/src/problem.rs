@@ -1,11 +1,12 @@
-//! What went wrong, as a problem document (RFC 9457).
+//! Error responses as problem documents (RFC 9457).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prl_engine::Error;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// The kinds of problems, each with its status, the end of its type's URN, and its title.
+/// Kind of a problem; determines status code, type URN and title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemKind {
     Malformed,
@@ -21,135 +22,111 @@ pub(crate) enum ProblemKind {
     Failed,
     Overloaded,
     NotReady,
-    Late,
+    Timeout,
 }
 
 impl ProblemKind {
+    /// Status code, last part of the type URN, and title.
+    #[rustfmt::skip]
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
         match self {
-            ProblemKind::Malformed => {
-                (StatusCode::BAD_REQUEST, "malformed", "The body is not JSON")
-            }
-            ProblemKind::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "The API key is missing or wrong",
-            ),
-            ProblemKind::NoKey => (
-                StatusCode::FORBIDDEN,
-                "no-key",
-                "The server was started without an API key",
-            ),
-            ProblemKind::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not-found",
-                "There is no such resource",
-            ),
-            ProblemKind::NoSession => (
-                StatusCode::NOT_FOUND,
-                "no-session",
-                "There is no such session",
-            ),
-            ProblemKind::WrongMethod => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "wrong-method",
-                "The resource has no such method",
-            ),
-            ProblemKind::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The body is too large",
-            ),
-            ProblemKind::NotJson => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "not-json",
-                "The body must be application/json",
-            ),
-            ProblemKind::Invalid => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid",
-                "The question means nothing",
-            ),
-            ProblemKind::BadRun => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "bad-run",
-                "The run cannot be served",
-            ),
-            ProblemKind::Failed => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed",
-                "The model failed",
-            ),
-            ProblemKind::Overloaded => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "Too many requests at once",
-            ),
-            ProblemKind::NotReady => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not-ready",
-                "The model is still being loaded",
-            ),
-            ProblemKind::Late => (StatusCode::GATEWAY_TIMEOUT, "late", "The time ran out"),
+            Self::Malformed => (S::BAD_REQUEST, "malformed", "Body is not valid JSON"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Missing or wrong API key"),
+            Self::NoKey => (S::FORBIDDEN, "no-key", "No API key configured"),
+            Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
+            Self::NoSession => (S::NOT_FOUND, "no-session", "Session not found"),
+            Self::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
+            Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Body must be application/json"),
+            Self::Invalid => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
+            Self::BadRun => (S::UNPROCESSABLE_ENTITY, "bad-run", "Run cannot be loaded"),
+            Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Model failed"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests"),
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "Model not loaded yet"),
+            Self::Timeout => (S::GATEWAY_TIMEOUT, "late", "Timeout"),
         }
     }
 }
 
-/// A problem and its details.
+/// An error of a request.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    pub(crate) what: ProblemKind,
+    pub(crate) kind: ProblemKind,
     pub(crate) detail: String,
 }
 
 impl Problem {
-    pub(crate) fn new(what: ProblemKind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
-            what,
+            kind,
             detail: detail.into(),
         }
     }
 
+    /// A problem of kind [`ProblemKind::Invalid`].
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Invalid, detail)
+    }
+
+    /// Prefixes the detail with its place in the body.
+    pub(crate) fn within(self, place: &str) -> Self {
+        Self::new(self.kind, format!("{place}: {}", self.detail))
     }
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let what = match &error {
-            Error::Full { .. } => ProblemKind::Overloaded,
-            Error::Late { .. } => ProblemKind::Late,
-            Error::LongSession { .. } => ProblemKind::Invalid,
+        let kind = match &error {
+            Error::QueueFull { .. } => ProblemKind::Overloaded,
+            Error::Timeout { .. } => ProblemKind::Timeout,
+            Error::SessionTooLong { .. } => ProblemKind::Invalid,
             Error::Stopped | Error::Model(_) | Error::Thread(_) => ProblemKind::Failed,
         };
-        Self::new(what, error.to_string())
+        Self::new(kind, error.to_string())
     }
+}
+
+/// Problem document (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemDocument<'a> {
+    /// URN of the kind of problem: `urn:prl:problem:...`.
+    #[serde(rename = "type")]
+    urn: String,
+    /// Summary of the kind of problem.
+    title: &'a str,
+    /// HTTP status code.
+    status: u16,
+    /// Cause of this problem and a hint.
+    detail: &'a str,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, kind, title) = self.what.parts();
+        let (status, name, title) = self.kind.parts();
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(detail = self.detail, "{title}");
         }
-        let body = json!({
-            "type": format!("urn:prl:problem:{kind}"), "title": title, "status": status.as_u16(), "detail": self.detail,
-        });
-        let mut response = (status, body.to_string()).into_response();
+        let document = ProblemDocument {
+            urn: format!("urn:prl:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+        };
+        // A struct of strings and a number always serializes.
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                _ = headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))
-            }
-            StatusCode::UNAUTHORIZED => {
-                _ = headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            _ => {}
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -1,67 +1,96 @@
-//! Requests that bring their session along.
+//! Recommendations for sessions that are sent with the request.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use prl_engine::{PendingResponse, RecommendResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::body::Body;
+use crate::openapi::{BodyProblems, GuardProblems};
 use crate::problem::Problem;
 use crate::request::RequestBody;
+use crate::response::ResponseBody;
 
-/// Requests of a batch.
-pub const MAX_QUESTIONS: usize = 100;
+/// Maximum number of requests in a batch.
+pub const MAX_BATCH: usize = 100;
 
-#[derive(Deserialize)]
+/// A batch of recommendation requests.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
+    /// The requests.
+    #[schema(max_items = 100)]
     questions: Vec<RequestBody>,
 }
 
-#[derive(Serialize)]
+/// Responses to a batch of requests.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct BatchResponse {
-    answers: Vec<RecommendResponse>,
+    /// One response for each request, in the same order.
+    answers: Vec<ResponseBody>,
 }
 
-pub(crate) async fn one(
+/// Next items for a session
+#[utoipa::path(
+    post,
+    path = "/v1/recommend",
+    request_body = RequestBody,
+    responses(
+        (status = 200, description = "The best items", body = ResponseBody),
+        BodyProblems,
+        GuardProblems,
+    ),
+)]
+pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
-    Body(asked): Body<RequestBody>,
-) -> Result<Json<RecommendResponse>, Problem> {
+    Body(body): Body<RequestBody>,
+) -> Result<Json<ResponseBody>, Problem> {
     let engine = app.engine()?;
-    let question = asked.question(engine.live().ask())?;
-    Ok(Json(engine.submit(&question)?.answer().await?))
+    let request = body.into_request(engine.model().default_prompt())?;
+    let response = engine.submit(&request)?.response().await?;
+    Ok(Json(response.into()))
 }
 
-/// All or nothing: one question that cannot be answered fails the batch.
-pub(crate) async fn batch(
+/// Next items for up to 100 sessions; one invalid request fails the batch
+#[utoipa::path(
+    post,
+    path = "/v1/recommend/batch",
+    request_body = BatchRequest,
+    responses(
+        (status = 200, description = "A response for each request", body = BatchResponse),
+        BodyProblems,
+        GuardProblems,
+    ),
+)]
+pub(crate) async fn recommend_batch(
     State(app): State<Arc<App>>,
-    Body(body): Body<BatchRequest>,
+    Body(batch): Body<BatchRequest>,
 ) -> Result<Json<BatchResponse>, Problem> {
-    let (engine, n) = (app.engine()?, body.questions.len());
-    if n > MAX_QUESTIONS {
+    let (engine, n) = (app.engine()?, batch.questions.len());
+    if n > MAX_BATCH {
         return Err(Problem::invalid(format!(
-            "{n} questions, {MAX_QUESTIONS} are the most"
+            "questions holds {n} requests; at most {MAX_BATCH} are allowed"
         )));
     }
-    let default = engine.live().ask();
-    let mut questions = Vec::with_capacity(n);
-    for (i, asked) in body.questions.into_iter().enumerate() {
-        let located = |p: Problem| Problem {
-            detail: format!("questions[{i}]: {}", p.detail),
-            ..p
-        };
-        questions.push(asked.question(default).map_err(located)?);
+    let default = engine.model().default_prompt();
+    // All requests are validated before the first one is queued: a batch fails as a whole.
+    let mut requests = Vec::with_capacity(n);
+    for (i, body) in batch.questions.into_iter().enumerate() {
+        match body.into_request(default) {
+            Ok(request) => requests.push(request),
+            Err(problem) => return Err(problem.within(&format!("questions[{i}]"))),
+        }
     }
-    let pending = questions
-        .iter()
-        .map(|q| engine.submit(q))
-        .collect::<Result<Vec<PendingResponse>, _>>()?;
+    let mut pending = Vec::with_capacity(n);
+    for request in &requests {
+        pending.push(engine.submit(request)?);
+    }
     let mut answers = Vec::with_capacity(n);
-    for pending in pending {
-        answers.push(pending.answer().await?);
+    for response in pending {
+        answers.push(response.response().await?.into());
     }
     Ok(Json(BatchResponse { answers }))
 }

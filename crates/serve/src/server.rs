@@ -1,7 +1,7 @@
-//! The server's life: bind, load, answer, drain.
+//! Life cycle of the server: bind, load the model, serve, drain.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,31 +16,31 @@ use crate::app::{App, router};
 use crate::guard::ApiKey;
 use crate::signals::{self, HangUps};
 
-/// How to serve.
+/// Settings of the server.
 #[derive(Clone)]
 pub struct Options {
     /// The run directory.
     pub run: PathBuf,
-    /// Where to listen.
+    /// Address to listen on.
     pub addr: SocketAddr,
-    /// What clients must know.
+    /// API key required from clients, if any.
     pub key: Option<ApiKey>,
-    /// Requests that are answered at once; one more is refused.
+    /// Maximum number of concurrent requests; further ones get status 503.
     pub requests: usize,
-    /// Connections at once; further ones wait.
+    /// Maximum number of open connections; further ones wait.
     pub connections: usize,
-    /// How long the head of a request may take; a connection on which nothing comes for so long is closed.
-    pub head: Duration,
-    /// How long a request may take, and how long the last ones may when the server stops.
+    /// Maximum time to receive the head of a request; an idle connection is closed after it.
+    pub header_timeout: Duration,
+    /// Time limit of a request, and of the last requests when the server stops.
     pub timeout: Duration,
-    /// The engine's own.
+    /// Settings of the engine.
     pub engine: prl_engine::Options,
-    /// How much of kept sessions is kept.
+    /// Limits of the session store.
     pub sessions: SessionLimits,
 }
 
 impl Options {
-    /// The run in `dir` on the loopback address, port 8080.
+    /// Default settings for the run in `dir`: loopback address, port 8080, no API key.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             run: dir.into(),
@@ -48,7 +48,7 @@ impl Options {
             key: None,
             requests: 1_024,
             connections: 4_096,
-            head: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(2),
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
@@ -56,18 +56,18 @@ impl Options {
     }
 }
 
-/// Why the server could not begin, or had to stop.
+/// Failure to start or to continue serving.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address could not be had.
-    #[error("{addr}: {source}; name another with --addr")]
+    /// The address is not available.
+    #[error("failed to listen on {addr}: {source}; choose another address with --addr")]
     Bind {
-        /// Which.
+        /// The address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The system refused something else.
+    /// Another failure of the operating system.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The run cannot be served.
@@ -75,7 +75,7 @@ pub enum Error {
     Engine(#[from] prl_engine::Error),
 }
 
-/// A server that listens, on a runtime of its own.
+/// A listening server with its own asynchronous runtime.
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     addr: SocketAddr,
@@ -85,131 +85,127 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at once, and answers questions as soon as the run is loaded and has answered one itself.
+    /// Starts to listen, and loads the model in the background; recommendation requests get status
+    /// 503 until it is warmed up.
     ///
     /// # Errors
-    /// If the address cannot be had. What is wrong with the run is told by [`wait`](Self::wait).
+    /// If the address is not available. [`wait`](Self::wait) returns errors of the run.
     pub fn start(options: Options) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()?;
-        let _inside = runtime.enter();
-        let bound = runtime.block_on(TcpListener::bind(options.addr));
-        let listener = bound.map_err(|source| Error::Bind {
-            addr: options.addr,
-            source,
-        })?;
+        let entered = runtime.enter();
+        let listener = match runtime.block_on(TcpListener::bind(options.addr)) {
+            Ok(listener) => listener,
+            Err(source) => {
+                let addr = options.addr;
+                return Err(Error::Bind { addr, source });
+            }
+        };
         let addr = listener.local_addr()?;
-        // Before anything that takes time: a hang-up while the run is being read must not end the process.
+        // Installed before the run is read: a SIGHUP in the meantime must not end the process.
         let hang_ups = HangUps::listen()?;
-        let Options {
-            run,
-            key,
-            requests,
-            connections,
-            head,
-            timeout,
-            engine,
-            sessions,
-            ..
-        } = options;
         let app = Arc::new(App::new(
-            requests,
-            timeout,
-            key,
-            SessionStore::new(sessions),
+            options.requests,
+            options.timeout,
+            options.key,
+            SessionStore::new(options.sessions),
         ));
         let (stop, stopped) = watch::channel(false);
+        let limits = Limits {
+            connections: options.connections,
+            header_timeout: options.header_timeout,
+        };
+        let service = accept::serve(listener, router(&app), limits, until(stopped.clone()));
         let mut tasks = JoinSet::new();
-        let service = accept::serve(
-            listener,
-            router(&app),
-            Limits { connections, head },
-            until(stopped.clone()),
-        );
         tasks.spawn(async move {
             service.await;
             Ok(())
         });
         tasks.spawn(async move {
-            let (opened, path) = (Arc::clone(&app), run.clone());
-            let open = move || Engine::open(&path, engine).map(|engine| opened.ready(engine));
-            tokio::task::spawn_blocking(open)
-                .await
-                .map_err(std::io::Error::other)??;
-            tracing::info!(run = %run.display(), "ready");
-            reload_on_signal(&app, hang_ups, stopped).await;
+            load(&app, &options.run, options.engine).await?;
+            reload_on_hang_up(&app, hang_ups, stopped).await;
             Ok(())
         });
-        drop(_inside);
+        drop(entered);
         Ok(Self {
             runtime,
             addr,
             stop,
             tasks,
-            timeout,
+            timeout: options.timeout,
         })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Serves until the [`stopper`](Self::stopper) is called or a signal asks to end; then takes no more, and answers what
-    /// has begun.
+    /// Serves until the [`stopper`](Self::stopper) is called or a shutdown signal arrives, then
+    /// accepts no more connections and answers the begun requests.
     ///
     /// # Errors
-    /// If the run cannot be served, or the system fails.
+    /// If the run cannot be served, or on failures of the operating system.
     pub fn wait(mut self) -> Result<(), Error> {
-        let done = self.runtime.block_on(async {
+        let result = self.runtime.block_on(async {
             tokio::select! {
-                done = all(&mut self.tasks) => return done,
-                done = signals::end() => done?,
+                result = join_all(&mut self.tasks) => return result,
+                result = signals::shutdown() => result?,
                 () = until(self.stop.subscribe()) => {}
             }
             tracing::info!("draining");
             self.stop.send_replace(true);
-            // A connection that never ends its request must not keep the process.
-            tokio::time::timeout(self.timeout, all(&mut self.tasks))
-                .await
-                .unwrap_or(Ok(()))
+            // A connection whose request never ends must not keep the process alive.
+            match tokio::time::timeout(self.timeout, join_all(&mut self.tasks)).await {
+                Ok(result) => result,
+                Err(_) => Ok(()),
+            }
         });
         self.runtime.shutdown_timeout(self.timeout);
-        done
+        result
     }
 
-    /// What stops it from another thread: taking no more, and answering what it has begun.
+    /// A function that stops the server from another thread: it drains as on a shutdown signal.
     pub fn stopper(&self) -> impl FnOnce() + Send + use<> {
         let stop = self.stop.clone();
         move || _ = stop.send_replace(true)
     }
 }
 
-/// The first failure, or that all have ended.
-async fn all(tasks: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
-    while let Some(done) = tasks.join_next().await {
-        done.map_err(std::io::Error::other)??;
+/// Waits for all tasks, or for the first failure.
+async fn join_all(tasks: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    while let Some(joined) = tasks.join_next().await {
+        joined.map_err(std::io::Error::other)??;
     }
     Ok(())
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that nobody is left who could say stop.
+    // An error means that the sender, and so the server, is gone.
     _ = stopped.wait_for(|&stopped| stopped).await;
 }
 
-/// Reads the run again at every hang-up signal.
-async fn reload_on_signal(app: &Arc<App>, mut hang_ups: HangUps, stopped: watch::Receiver<bool>) {
+/// Loads the run on a blocking thread and makes the server ready.
+async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Result<(), Error> {
+    let path = run.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
+    app.set_ready(opened.map_err(std::io::Error::other)??);
+    tracing::info!(run = %run.display(), "ready");
+    Ok(())
+}
+
+/// Reloads the run at every SIGHUP.
+async fn reload_on_hang_up(app: &Arc<App>, mut hang_ups: HangUps, stopped: watch::Receiver<bool>) {
     let stopped = until(stopped);
     tokio::pin!(stopped);
     loop {
         tokio::select! {
             () = &mut stopped => return,
             () = hang_ups.next() => {
-                if let Err(problem) = admin::swap(app, None).await {
-                    tracing::error!(detail = problem.detail, "not reloaded, the old model stays");
+                if let Err(problem) = admin::swap_model(app, None).await {
+                    tracing::error!(detail = problem.detail, "reload failed; model unchanged");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Sessions that the server keeps.
+//! Sessions stored on the server.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,26 +8,35 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use prl_dataset::Kind;
-use prl_engine::{Event, RecommendResponse};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use prl_engine::Event;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
-use crate::body::{Body, Id};
+use crate::body::{Body, Id, event_kinds};
+use crate::openapi::{BodyProblems, GuardProblems, SessionProblems};
 use crate::problem::{Problem, ProblemKind};
-use crate::request::{self, MAX_BYTES, MAX_ITEMS, RequestBody};
+use crate::request::{MAX_ID_BYTES, MAX_ITEMS, RequestBody, StoredSessionRequest, check_ids};
+use crate::response::ResponseBody;
 
-#[derive(Deserialize)]
+/// Events to append to a session.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Events {
-    events: Vec<OneEvent>,
+pub(crate) struct NewEvents {
+    /// The events, oldest first.
+    #[schema(max_items = 8000)]
+    events: Vec<NewEvent>,
 }
 
-#[derive(Deserialize)]
+/// An event of a session.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct OneEvent {
+#[schema(as = Event)]
+struct NewEvent {
     item: Id,
+    /// Type of the event.
     #[serde(rename = "type", default = "click")]
+    #[schema(schema_with = event_kinds, required = false)]
     kind: Kind,
 }
 
@@ -35,64 +44,124 @@ fn click() -> Kind {
     Kind::Click
 }
 
-type Name = Result<Path<String>, PathRejection>;
-
-fn name(name: Name) -> Result<String, Problem> {
-    let Path(name) = name.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    let fits = name.len() <= MAX_BYTES;
-    fits.then_some(name)
-        .ok_or_else(|| Problem::invalid(format!("a session's id has at most {MAX_BYTES} bytes")))
+/// State of a session after events were appended.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionBody {
+    /// Name of the session.
+    session: String,
+    /// Number of events in the session.
+    events: usize,
 }
 
-/// What the user did, at the end of the session; the first events begin it.
-pub(crate) async fn events(
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct SessionPath {
+    /// Session name, at most 256 bytes.
+    #[param(max_length = 256)]
+    id: String,
+}
+
+type SessionId = Result<Path<SessionPath>, PathRejection>;
+
+fn session_id(id: SessionId) -> Result<String, Problem> {
+    let Path(SessionPath { id }) =
+        id.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    if id.len() > MAX_ID_BYTES {
+        return Err(Problem::invalid(format!(
+            "session id is longer than {MAX_ID_BYTES} bytes"
+        )));
+    }
+    Ok(id)
+}
+
+/// Append events to a stored session; creates it if needed
+#[utoipa::path(
+    post,
+    path = "/v1/sessions/{id}/events",
+    params(SessionPath),
+    request_body = NewEvents,
+    responses(
+        (status = 200, description = "Number of events in the session", body = SessionBody),
+        BodyProblems,
+        GuardProblems,
+    ),
+)]
+pub(crate) async fn add_events(
     State(app): State<Arc<App>>,
-    id: Name,
-    Body(body): Body<Events>,
-) -> Result<Json<Value>, Problem> {
-    let id = name(id)?;
-    let (ids, kinds): (Vec<Id>, Vec<Kind>) =
-        body.events.into_iter().map(|e| (e.item, e.kind)).unzip();
-    request::check("events", &ids, MAX_ITEMS)?;
-    let events = ids
-        .into_iter()
-        .zip(kinds)
-        .map(|(id, kind)| Event {
-            item: id.0.into(),
-            kind,
-        })
-        .collect();
-    let total = app.sessions.add(&id, events, Instant::now())?;
-    Ok(Json(json!({ "session": id, "events": total })))
+    id: SessionId,
+    Body(body): Body<NewEvents>,
+) -> Result<Json<SessionBody>, Problem> {
+    let session = session_id(id)?;
+    check_ids(
+        "events",
+        body.events.iter().map(|event| &event.item),
+        MAX_ITEMS,
+    )?;
+    let mut events = Vec::with_capacity(body.events.len());
+    for event in body.events {
+        events.push(Event {
+            item: event.item.0.into(),
+            kind: event.kind,
+        });
+    }
+    let events = app.sessions.add(&session, events, Instant::now())?;
+    Ok(Json(SessionBody { session, events }))
 }
 
-/// What next in the session: unless it is asked otherwise, the prompt is the whole session's, less what it has given.
+/// Next items for a stored session
+///
+/// Unless the prompt says otherwise, the target return is that of the whole session: the reward
+/// collected so far is subtracted.
+#[utoipa::path(
+    post,
+    operation_id = "recommend_for_session",
+    path = "/v1/sessions/{id}/recommend",
+    params(SessionPath),
+    request_body = StoredSessionRequest,
+    responses(
+        (status = 200, description = "The best items", body = ResponseBody),
+        BodyProblems,
+        SessionProblems,
+        GuardProblems,
+    ),
+)]
 pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
-    id: Name,
-    Body(asked): Body<RequestBody>,
-) -> Result<Json<RecommendResponse>, Problem> {
-    let (id, engine) = (name(id)?, app.engine()?);
-    let session = app
-        .sessions
-        .events(&id, Instant::now())
-        .ok_or_else(|| missing(&id))?;
-    let question = asked.about_kept(session, engine.live().ask())?;
-    Ok(Json(engine.submit(&question)?.answer().await?))
+    id: SessionId,
+    Body(body): Body<RequestBody>,
+) -> Result<Json<ResponseBody>, Problem> {
+    let (id, engine) = (session_id(id)?, app.engine()?);
+    let Some(events) = app.sessions.events(&id, Instant::now()) else {
+        return Err(no_session(&id));
+    };
+    let request = body.into_stored_request(events, engine.model().default_prompt())?;
+    let response = engine.submit(&request)?.response().await?;
+    Ok(Json(response.into()))
 }
 
-pub(crate) async fn forget(State(app): State<Arc<App>>, id: Name) -> Result<StatusCode, Problem> {
-    let id = name(id)?;
-    if app.sessions.forget(&id, Instant::now()) {
+/// Delete a stored session
+#[utoipa::path(
+    delete,
+    operation_id = "delete_session",
+    path = "/v1/sessions/{id}",
+    params(SessionPath),
+    responses((status = 204, description = "Deleted"), SessionProblems, GuardProblems),
+)]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    id: SessionId,
+) -> Result<StatusCode, Problem> {
+    let id = session_id(id)?;
+    if app.sessions.delete(&id, Instant::now()) {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(missing(&id))
+        Err(no_session(&id))
     }
 }
 
-fn missing(id: &str) -> Problem {
+fn no_session(id: &str) -> Problem {
     Problem::new(
         ProblemKind::NoSession,
-        format!("session {id:?} never began, has expired or made room for others"),
+        format!("session {id:?} does not exist: it never began, has expired or was evicted"),
     )
 }

@@ -1,16 +1,16 @@
-//! What the system asks of the process: to read its run again, or to end.
+//! Signals of the operating system: reload (SIGHUP) and shutdown (SIGINT, SIGTERM).
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The hang-up signals from now on. Whoever holds this is not ended by one.
+/// Receiver of SIGHUP. While it exists, SIGHUP does not terminate the process.
 pub(crate) struct HangUps {
     #[cfg(unix)]
     signals: Signal,
 }
 
 impl HangUps {
-    /// Listens, inside a runtime.
+    /// Installs the handler; must be called inside a runtime.
     pub(crate) fn listen() -> std::io::Result<Self> {
         #[cfg(unix)]
         return Ok(Self {
@@ -20,7 +20,7 @@ impl HangUps {
         Ok(Self {})
     }
 
-    /// Waits for the next one; for ever where there are none.
+    /// Waits for the next signal; pends forever on systems without SIGHUP.
     pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         if self.signals.recv().await.is_some() {
@@ -30,14 +30,14 @@ impl HangUps {
     }
 }
 
-/// Ctrl-C, or the signal that asks a process to end.
-pub(crate) async fn end() -> std::io::Result<()> {
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn shutdown() -> std::io::Result<()> {
     #[cfg(unix)]
     {
-        let mut end = signal(SignalKind::terminate())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            done = tokio::signal::ctrl_c() => done,
-            _ = end.recv() => Ok(()),
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
         }
     }
     #[cfg(not(unix))]

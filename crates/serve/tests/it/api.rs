@@ -1,18 +1,16 @@
-//! Requests over HTTP: what is answered, and what is refused.
-
-mod common;
+//! Requests over HTTP: responses, rejections, and their schemas.
 
 use std::sync::OnceLock;
 
-use common::http::send;
-use common::{JSON, Served, run};
+use crate::common::http::{Reply, send};
+use crate::common::{JSON, TestServer, run};
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::Device;
 use prl_runs::{Event, Recommender, Run};
 use serde_json::{Value, json};
 
-/// What the run itself answers, as JSON.
+/// The run's own answer as JSON, without the server.
 fn offline(events: &[(&str, Kind)], ask: PromptSpec, k: usize) -> Value {
     static RUN: OnceLock<(Run, Recommender)> = OnceLock::new();
     let (run, model) = RUN.get_or_init(|| {
@@ -32,8 +30,8 @@ fn offline(events: &[(&str, Kind)], ask: PromptSpec, k: usize) -> Value {
 }
 
 #[test]
-fn a_question_is_answered_as_the_run_would() {
-    let server = Served::start(|_| {});
+fn recommend_matches_run_recommend() {
+    let server = TestServer::start(|_| {});
     let session = [
         ("item-4", Kind::Click),
         ("item-5", Kind::Purchase),
@@ -96,8 +94,8 @@ fn a_question_is_answered_as_the_run_would() {
 }
 
 #[test]
-fn a_batch_is_its_questions_and_filters_are_kept() {
-    let server = Served::start(|_| {});
+fn batch_matches_single_requests_and_applies_filters() {
+    let server = TestServer::start(|_| {});
     let question = json!({"items": ["item-4", "item-5"], "k": 5});
     let one = server.post("/v1/recommend", &question).json();
     let best = one["items"][0]["item"].clone();
@@ -139,8 +137,8 @@ fn a_batch_is_its_questions_and_filters_are_kept() {
 }
 
 #[test]
-fn the_catalogue_and_the_model_are_told() {
-    let server = Served::start(|_| {});
+fn catalogue_and_model_are_described() {
+    let server = TestServer::start(|_| {});
     assert_eq!(
         server.get("/v1/items?prefix=item-1&limit=3").json(),
         json!({"items": ["item-1", "item-10", "item-11"]})
@@ -165,8 +163,8 @@ fn the_catalogue_and_the_model_are_told() {
 }
 
 #[test]
-fn what_means_nothing_is_refused_with_a_problem_document() {
-    let server = Served::start(|_| {});
+fn invalid_request_gets_problem_document() {
+    let server = TestServer::start(|_| {});
     let long: Vec<u32> = (0..10_000).collect();
     let cases = [
         (r#"{"items": ["#.to_owned(), 400, "EOF"),
@@ -259,18 +257,18 @@ fn what_means_nothing_is_refused_with_a_problem_document() {
     assert_problem(
         &server.post("/v1/recommend/batch", &many),
         422,
-        "101 questions",
+        "questions holds 101 requests",
     );
     assert_eq!(
         server
             .post("/v1/recommend", &json!({"items": ["item-1"]}))
             .status,
         200,
-        "it still answers"
+        "the server still answers"
     );
 }
 
-fn assert_problem(reply: &common::http::Reply, status: u16, detail: &str) {
+fn assert_problem(reply: &Reply, status: u16, detail: &str) {
     assert_eq!(reply.status, status, "{reply:?}");
     assert_eq!(
         reply.header("content-type"),
@@ -280,7 +278,7 @@ fn assert_problem(reply: &common::http::Reply, status: u16, detail: &str) {
     assert_eq!(problem["status"], status);
     assert!(
         problem["detail"].as_str().unwrap().contains(detail),
-        "{problem} says nothing of {detail:?}"
+        "{problem} does not mention {detail:?}"
     );
     assert!(
         problem["type"]
@@ -292,8 +290,8 @@ fn assert_problem(reply: &common::http::Reply, status: u16, detail: &str) {
 }
 
 #[test]
-fn sessions_are_kept_and_their_prompt_goes_down_by_what_they_gave() {
-    let server = Served::start(|_| {});
+fn stored_session_prompt_subtracts_collected_reward() {
+    let server = TestServer::start(|_| {});
     let path = "/v1/sessions/user-1";
     assert_problem(
         &server.post(&format!("{path}/recommend"), &json!({})),
@@ -331,7 +329,7 @@ fn sessions_are_kept_and_their_prompt_goes_down_by_what_they_gave() {
     assert_problem(
         &server.post(&format!("{path}/recommend"), &json!({"items": []})),
         422,
-        "session's own",
+        "stored session's own",
     );
     assert_problem(
         &event(json!({"events": [{"item": 4, "type": "view"}]})),

@@ -1,14 +1,11 @@
-//! The test metrics asked of a running server are the offline ones, number by number.
-#![cfg(feature = "serve")]
-
-#[path = "../../train/tests/common/mod.rs"]
-mod common;
+//! `prl evaluate --via`: the metrics of a running server equal the offline ones.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 
+use crate::common;
 use prl_runs::{Device, Method};
 use prl_train::{Evaluation, Observer};
 use serde_json::Value;
@@ -54,7 +51,7 @@ impl Served {
             .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
             .unwrap();
         assert!(lines.any(|line| line.contains("ready")));
-        // The log goes on and must find a reader.
+        // The server would fail on a closed stderr.
         std::thread::spawn(move || lines.for_each(drop));
         Self(process, url)
     }
@@ -78,7 +75,7 @@ fn evaluate(run: &Path, flags: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The report, without what lists cannot tell and without its speed.
+/// The report without MRR, which lists do not determine, and without its speed.
 fn comparable(output: &Output) -> Value {
     assert!(
         output.status.success(),
@@ -95,9 +92,9 @@ fn comparable(output: &Output) -> Value {
 }
 
 #[test]
-fn a_server_and_its_run_have_the_same_numbers() {
+fn server_metrics_match_offline_metrics() {
     let dir = tempfile::tempdir().unwrap();
-    // Popularity has many equal scores.
+    // Popularity has many ties.
     let runs = [Method::Prl, Method::Popularity].map(|method| train(dir.path(), method));
     let servers = [Served::start(&runs[0]), Served::start(&runs[1])];
     let prompts: [&[&str]; 5] = [

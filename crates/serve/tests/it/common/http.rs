@@ -1,11 +1,12 @@
-//! Just enough of an HTTP/1.1 client: one request at a time on a connection, answers with a Content-Length or without a body.
+//! Minimal HTTP/1.1 client: one request at a time on a connection; responses have a Content-Length
+//! or no body.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -27,7 +28,7 @@ impl Reply {
     }
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 pub struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -58,7 +59,7 @@ impl Connection {
     }
 
     fn receive(&mut self) -> std::io::Result<Reply> {
-        let bad = || std::io::Error::other("not an HTTP answer");
+        let bad = || std::io::Error::other("not an HTTP response");
         let mut line = || {
             let mut text = String::new();
             self.0
@@ -95,7 +96,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn send(
     addr: SocketAddr,
     method: &str,

@@ -1,7 +1,7 @@
-//! A server with a small trained run behind it, and just enough of an HTTP client.
-#![allow(dead_code, reason = "no file of tests uses all of it")]
+//! A server with a small trained run, and a minimal HTTP client.
+#![allow(dead_code, reason = "the shared dataset helpers are not all used")]
 
-#[path = "../../../train/tests/common/mod.rs"]
+#[path = "../../../../train/tests/common/mod.rs"]
 mod ring;
 
 pub mod http;
@@ -18,6 +18,7 @@ use prl_serve::{Error, Options, Server};
 use prl_train::{Evaluation, Observer};
 use serde_json::Value;
 
+use crate::schema;
 use http::{Reply, send};
 
 struct Quiet;
@@ -40,7 +41,7 @@ pub fn train(dir: &Path, method: Method) -> PathBuf {
     out
 }
 
-/// One PRL run for all tests of a file.
+/// One PRL run for all tests of this process.
 pub fn run() -> &'static Path {
     static RUN: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, run) = RUN.get_or_init(|| {
@@ -52,13 +53,13 @@ pub fn run() -> &'static Path {
 }
 
 /// A server that runs until it is dropped.
-pub struct Served {
+pub struct TestServer {
     pub addr: SocketAddr,
     stop: Option<Box<dyn FnOnce() + Send>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
-impl Served {
+impl TestServer {
     /// Starts on a free port, and waits until it is ready.
     pub fn start(change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::new(run());
@@ -67,26 +68,38 @@ impl Served {
         let server = Server::start(options).unwrap();
         let (addr, stop) = (server.addr(), server.stopper());
         let thread = std::thread::spawn(move || server.wait());
-        let served = Self {
+        let running = Self {
             addr,
             stop: Some(Box::new(stop)),
             thread: Some(thread),
         };
-        while served.get("/health/ready").status == 503 {
+        while running.get("/health/ready").status == 503 {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        served
+        running
     }
 
+    /// Sends a GET request; checks the response against the OpenAPI document.
     pub fn get(&self, path: &str) -> Reply {
-        send(self.addr, "GET", path, &[], "")
+        let reply = send(self.addr, "GET", path, &[], "");
+        schema::check_exchange(
+            schema::document(self.addr),
+            "get",
+            path,
+            &Value::Null,
+            &reply,
+        );
+        reply
     }
 
+    /// Sends a POST request; checks body and response against the OpenAPI document.
     pub fn post(&self, path: &str, body: &Value) -> Reply {
-        send(self.addr, "POST", path, &[JSON], &body.to_string())
+        let reply = send(self.addr, "POST", path, &[JSON], &body.to_string());
+        schema::check_exchange(schema::document(self.addr), "post", path, body, &reply);
+        reply
     }
 
-    /// Stops it and says how it ended.
+    /// Stops it and returns its result.
     pub fn stop(mut self) -> Result<(), Error> {
         self.end()
     }
@@ -101,7 +114,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for TestServer {
     fn drop(&mut self) {
         let done = self.end();
         assert!(std::thread::panicking() || done.is_ok());

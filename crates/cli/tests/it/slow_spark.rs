@@ -1,6 +1,6 @@
-//! A log prepared through Spark, with a real Spark: the same dataset, to the byte, as without it. The Python that has
-//! pyspark is PRL_SPARK_PYTHON, or else python3; where it or Java is missing the test says so.
-#![cfg(all(unix, feature = "data"))]
+//! A log prepared through Spark gives the same dataset, to the byte, as without Spark. The Python
+//! with pyspark is PRL_SPARK_PYTHON, by default python3. Skipped with a message if it or Java is
+//! missing.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Two executors' worth of cores, and blocks so small that every file is read in several.
+/// Two cores, and blocks so small that every file is read in several.
 const SPARK: &str = "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.files.maxPartitionBytes=48k pyspark-shell";
 const PARTITIONS: usize = 3;
 
-/// The Python to run, if there is Spark. One that was named must have it.
+/// The Python interpreter with Spark, if there is one. PRL_SPARK_PYTHON must have Spark if set.
 fn python() -> Option<OsString> {
     let named = std::env::var_os("PRL_SPARK_PYTHON");
     let python = named.clone().unwrap_or_else(|| "python3".into());
@@ -27,20 +27,20 @@ fn python() -> Option<OsString> {
     };
     assert!(
         named.is_none(),
-        "PRL_SPARK_PYTHON is set, but here is no {missing}"
+        "PRL_SPARK_PYTHON is set, but {missing} is missing"
     );
-    eprintln!("SKIPPED: here is no {missing}");
+    eprintln!("SKIPPED: {missing} is missing");
     None
 }
 
-/// A folder with a raw log, and what is prepared from it.
+/// A directory with a raw log and the datasets prepared from it.
 struct Folder {
     dir: TempDir,
     python: OsString,
 }
 
 impl Folder {
-    /// None where there is no Spark.
+    /// `None` if Spark is missing.
     fn new(like: &str) -> Option<Self> {
         let folder = Self {
             python: python()?,
@@ -81,8 +81,8 @@ impl Folder {
             .unwrap()
     }
 
-    /// Deals the rows of a raw file out to `files` files of a folder, so that sessions are torn apart, with times made so
-    /// coarse by `coarse` that many tie.
+    /// Distributes the rows of a raw file over `files` files of a directory, so that sessions are
+    /// split between files; `coarse` rounds the times, so that many are equal.
     fn deal(
         &self,
         raw: &str,
@@ -113,7 +113,7 @@ impl Folder {
         .unwrap();
     }
 
-    /// Prepares the log by Spark and `prl`, and by `prl` alone as `direct` says, and compares.
+    /// Prepares the log by Spark and `prl`, and by `prl` alone with the flags `direct`; compares.
     fn agree(&self, spark: &str, direct: &str) {
         let output = self.spark(&format!("{spark} --partitions {PARTITIONS} --out parts"));
         assert!(
@@ -150,7 +150,7 @@ impl Folder {
 }
 
 #[test]
-fn rc15_through_spark_is_the_same_dataset() {
+fn rc15_through_spark_gives_same_dataset() {
     let Some(folder) = Folder::new("rc15") else {
         return;
     };
@@ -168,7 +168,7 @@ fn rc15_through_spark_is_the_same_dataset() {
 }
 
 #[test]
-fn retailrocket_through_spark_is_the_same_dataset() {
+fn retailrocket_through_spark_gives_same_dataset() {
     let Some(folder) = Folder::new("retailrocket") else {
         return;
     };
@@ -187,7 +187,7 @@ fn retailrocket_through_spark_is_the_same_dataset() {
 }
 
 #[test]
-fn what_spark_cannot_prepare_is_said() {
+fn invalid_log_in_spark_is_reported() {
     let Some(folder) = Folder::new("retailrocket") else {
         return;
     };

@@ -1,5 +1,4 @@
-//! The way of a user, with the binary: from a raw log to recommendations, and what bad input gets.
-#![cfg(feature = "data")]
+//! The workflow of a user from a raw log to recommendations, and the exit codes of bad input.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -17,7 +16,7 @@ fn prl(dir: &Path, args: &[&str], stdin: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that fails early does not read; that is its own business.
+    // A command that fails early closes stdin, so writing may fail.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -32,7 +31,8 @@ fn ok(dir: &Path, line: &str, stdin: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The share of purchases among an item's events, of items seen at least five times, and the whole log's.
+/// Share of purchases among the events of each item with at least five events, and of the whole
+/// log.
 fn purchase_rates(events: &Path) -> (HashMap<String, f64>, f64) {
     let mut counts: HashMap<String, (f64, f64)> = HashMap::new();
     for line in std::fs::read_to_string(events).unwrap().lines().skip(1) {
@@ -51,7 +51,7 @@ fn purchase_rates(events: &Path) -> (HashMap<String, f64>, f64) {
     (rates.collect(), bought / all)
 }
 
-/// The first three items of each visitor that has more than four events.
+/// The first three items of each visitor with more than four events.
 fn sessions(events: &Path) -> Vec<Vec<String>> {
     let mut visitors: HashMap<String, Vec<String>> = HashMap::new();
     for line in std::fs::read_to_string(events).unwrap().lines().skip(1) {
@@ -72,9 +72,8 @@ fn sessions(events: &Path) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// As `head` leaves.
 #[test]
-fn a_reader_that_is_gone_is_no_failure() {
+fn closed_output_pipe_is_not_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let run = |line: &str| {
         let mut child = Command::new(env!("CARGO_BIN_EXE_prl"))
@@ -100,7 +99,7 @@ fn a_reader_that_is_gone_is_no_failure() {
 }
 
 #[test]
-fn asking_for_more_brings_items_that_are_bought() {
+fn larger_target_return_recommends_purchased_items() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     ok(
@@ -148,7 +147,7 @@ fn asking_for_more_brings_items_that_are_bought() {
 }
 
 #[test]
-fn from_a_raw_log_to_an_answer() {
+fn raw_log_to_recommendation_works() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     ok(dir, "synth --like tiny --out raw", "");
@@ -198,7 +197,7 @@ fn from_a_raw_log_to_an_answer() {
 }
 
 #[test]
-fn exit_codes_say_what_went_wrong() {
+fn exit_code_tells_kind_of_error() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     std::fs::write(
@@ -220,7 +219,7 @@ fn exit_codes_say_what_went_wrong() {
         "{message}"
     );
     assert!(!dir.join("data").exists());
-    // A page whose runs are longer than any memory.
+    // A page whose run length exceeds all memory.
     let parquet =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-without-end.parquet");
     std::fs::copy(parquet, dir.join("log.parquet")).unwrap();

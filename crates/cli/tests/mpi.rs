@@ -1,4 +1,5 @@
-//! The binary under the machine's own mpirun: two processes are one, and a killed one ends the job, which goes on exactly.
+//! Data-parallel training under mpirun: two processes train the model of one, and a killed process
+//! ends the job, which resumes exactly.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -15,11 +16,8 @@ use common::{ring, same_end};
 
 const STEPS: [&str; 4] = ["--max-steps", "20", "--eval-every", "20"];
 
-/// Says so, and false, on a machine without MPI.
-#[expect(
-    clippy::explicit_write,
-    reason = "the harness keeps what eprintln says to itself"
-)]
+/// Whether mpirun is installed; prints a message if not.
+#[expect(clippy::explicit_write, reason = "the test harness captures eprintln")]
 fn can_run() -> bool {
     let can = Command::new("mpirun")
         .arg("--version")
@@ -27,16 +25,12 @@ fn can_run() -> bool {
         .status()
         .is_ok_and(|s| s.success());
     if !can {
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED: mpirun is not here, so nothing was tested"
-        )
-        .unwrap();
+        writeln!(std::io::stderr(), "SKIPPED: mpirun is not installed").unwrap();
     }
     can
 }
 
-/// `prl train` in one process, or in so many under mpirun.
+/// `prl train` in one process, or in `processes` under mpirun.
 fn prl(dir: &Path, processes: Option<usize>, out: &str, more: &[&str]) -> Command {
     let prl = env!("CARGO_BIN_EXE_prl");
     let mut command = match processes {
@@ -65,7 +59,7 @@ fn prl(dir: &Path, processes: Option<usize>, out: &str, more: &[&str]) -> Comman
     command
 }
 
-/// Runs it to its end: its exit code, and what it said.
+/// Runs it to its end; returns its exit code and stderr.
 fn end(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     (
@@ -79,7 +73,7 @@ fn ok(command: Command) {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Every weight of a run's checkpoint, by name.
+/// The weights of a run's checkpoint by name.
 fn weights(run: &Path) -> Vec<(String, Vec<f32>)> {
     let tensors = candle_core::safetensors::load(
         run.join("checkpoint/weights.safetensors"),
@@ -93,7 +87,7 @@ fn weights(run: &Path) -> Vec<(String, Vec<f32>)> {
         .collect()
 }
 
-/// The processes that another one has started.
+/// Child processes of a process.
 fn children(parent: u32) -> Vec<u32> {
     let pids = fs::read_dir("/proc")
         .unwrap()
@@ -109,13 +103,16 @@ fn children(parent: u32) -> Vec<u32> {
 /// Waits until the run has a checkpoint.
 fn until_saved(child: &mut Child, run: &Path) {
     while !run.join("checkpoint/manifest.json").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "ended before it began");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "ended before its first checkpoint"
+        );
         sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn two_processes_train_the_model_of_one() {
+fn two_processes_train_model_of_one() {
     if !can_run() {
         return;
     }
@@ -133,7 +130,8 @@ fn two_processes_train_the_model_of_one() {
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
             println!("{method}: {name} {far:.1e}");
-            // A softmax does not see the bias of its keys: its gradient is rounding, of which Adam makes whole steps.
+            // Softmax is invariant to the bias of its keys: the gradient is rounding noise, which
+            // Adam scales to full steps.
             assert!(
                 far < 1e-6 || name == "prompt.key.bias",
                 "{method}: {name} is {far:e} off"
@@ -143,7 +141,7 @@ fn two_processes_train_the_model_of_one() {
 }
 
 #[test]
-fn a_killed_rank_ends_the_job_and_it_goes_on_exactly() {
+fn killed_process_ends_job_and_resume_is_exact() {
     if !can_run() {
         return;
     }
@@ -184,7 +182,7 @@ fn a_killed_rank_ends_the_job_and_it_goes_on_exactly() {
 }
 
 #[test]
-fn what_cannot_be_shared_is_refused_and_nobody_waits() {
+fn unshardable_training_fails_without_hanging() {
     if !can_run() {
         return;
     }

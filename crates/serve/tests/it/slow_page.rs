@@ -1,11 +1,9 @@
-//! The page in a real browser: it lists what the interface answers, and says what moving the dial did.
-
-mod common;
+//! The demo page in headless Chromium: items match the API, and changes of rank are marked.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::Served;
+use crate::common::TestServer;
 use serde_json::json;
 
 fn browser() -> Option<PathBuf> {
@@ -16,8 +14,8 @@ fn browser() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The page at a query, once its scripts have come to rest.
-fn rendered(browser: &PathBuf, server: &Served, query: &str) -> String {
+/// The DOM of the page with a query string, after its scripts have finished.
+fn rendered(browser: &PathBuf, server: &TestServer, query: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
         .args([
@@ -40,7 +38,7 @@ fn rendered(browser: &PathBuf, server: &Served, query: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The texts of the table's second cells.
+/// Item ids in the table of recommendations.
 fn listed(page: &str) -> Vec<&str> {
     page.split(r#"<td class="item">"#)
         .skip(1)
@@ -49,12 +47,12 @@ fn listed(page: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_page_lists_items_and_shows_what_the_dial_did() {
+fn page_lists_items_and_marks_rank_changes() {
     let Some(browser) = browser() else {
-        eprintln!("SKIPPED: no chromium on the PATH, so the page was not looked at");
+        eprintln!("SKIPPED: no chromium on the PATH");
         return;
     };
-    let server = Served::start(|_| {});
+    let server = TestServer::start(|_| {});
     let answer = |mu: f64| {
         let reply = server
             .post(
@@ -72,13 +70,13 @@ fn the_page_lists_items_and_shows_what_the_dial_did() {
     let (low, high) = (answer(0.0), answer(8.0));
     assert_ne!(
         low, high,
-        "a model that the dial does not move would show nothing"
+        "mu must change the list for the test to be meaningful"
     );
 
     let page = rendered(&browser, &server, "items=item-3,item-4&mu=0");
     assert_eq!(listed(&page), low);
     assert!(
-        page.contains("take item-3 out") && page.contains("+ item-0") && page.contains("60 items"),
+        page.contains("remove item-3") && page.contains("+ item-0") && page.contains("60 items"),
         "{page}"
     );
 

@@ -1,12 +1,10 @@
-//! What the engine answers is what the run answers, in any company; filters are exact; nothing waits for ever.
-
-#[path = "../../train/tests/common/mod.rs"]
-mod common;
+//! Responses against the run's own ranking: batches, filters, limits, reload and shutdown.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::common;
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_engine::{Device, Engine, Error, Event, Filter, Options, RecommendRequest};
@@ -48,18 +46,18 @@ fn engine(options: Options) -> Engine {
     Engine::open(&shared().0.path().join("run"), options).unwrap()
 }
 
-fn question(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
+fn request(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
     let event = |i: &u32| Event {
         item: format!("item-{i}").into(),
         kind: kind(*i),
     };
-    let ask = PromptSpec {
+    let prompt = PromptSpec {
         target: TargetReturn::Relative { mu, eps: 0.3 },
         sequence_wise: mu > 2.0,
     };
     RecommendRequest {
         session: items.iter().map(event).collect(),
-        ask,
+        prompt,
         case: 0,
         k,
         filter: Filter::default(),
@@ -74,7 +72,7 @@ fn kind(item: u32) -> Kind {
     }
 }
 
-/// What the run itself answers.
+/// The run's own answer, without the engine.
 fn offline(q: &RecommendRequest) -> prl_runs::Recommendations {
     let (_, run, model) = shared();
     let session: Vec<_> = q
@@ -85,10 +83,10 @@ fn offline(q: &RecommendRequest) -> prl_runs::Recommendations {
             kind: e.kind,
         })
         .collect();
-    run.recommend(model, &session, q.ask, q.k).unwrap()
+    run.recommend(model, &session, q.prompt, q.k).unwrap()
 }
 
-/// Sessions of several lengths, unknown items among them.
+/// Requests for sessions of several lengths, some with unknown items.
 fn many() -> Vec<RecommendRequest> {
     let session = |n: u32| {
         (0..n % 9)
@@ -96,12 +94,12 @@ fn many() -> Vec<RecommendRequest> {
             .collect::<Vec<u32>>()
     };
     (0..40)
-        .map(|n| question(&session(n), f64::from(n % 7) * 0.5, 1 + n as usize % 12))
+        .map(|n| request(&session(n), f64::from(n % 7) * 0.5, 1 + n as usize % 12))
         .collect()
 }
 
 #[test]
-fn an_answer_is_the_runs_own_alone_and_in_any_batch() {
+fn response_in_any_batch_matches_run_recommend() {
     for batch in [1, 3, 64] {
         let engine = engine(Options {
             batch,
@@ -127,7 +125,7 @@ fn an_answer_is_the_runs_own_alone_and_in_any_batch() {
 }
 
 #[test]
-fn filters_are_exact() {
+fn filters_select_exactly_the_allowed_items() {
     let engine = engine(Options::default());
     for q in many() {
         let all = offline(&RecommendRequest {
@@ -179,69 +177,67 @@ fn filters_are_exact() {
 }
 
 #[test]
-fn an_empty_or_unknown_session_is_cold() {
+fn session_without_catalogue_items_is_cold() {
     let engine = engine(Options::default());
-    let empty = engine.recommend(&question(&[], 2.0, 5)).unwrap();
-    let unknown = engine
-        .recommend(&question(&[1_000, 2_000], 2.0, 5))
-        .unwrap();
+    let empty = engine.recommend(&request(&[], 2.0, 5)).unwrap();
+    let unknown = engine.recommend(&request(&[1_000, 2_000], 2.0, 5)).unwrap();
     assert!(empty.cold && unknown.cold);
     assert_eq!(empty.answer.items, unknown.answer.items);
     assert_eq!(unknown.answer.unknown_items, ["item-1000", "item-2000"]);
-    assert!(!engine.recommend(&question(&[1], 2.0, 5)).unwrap().cold);
+    assert!(!engine.recommend(&request(&[1], 2.0, 5)).unwrap().cold);
 }
 
 #[test]
-fn a_full_queue_refuses_and_a_late_question_is_told() {
+fn full_queue_and_expired_request_fail_with_typed_errors() {
     let full = engine(Options {
         queue: 0,
         ..Options::default()
     });
     assert!(matches!(
-        full.recommend(&question(&[1], 2.0, 5)),
-        Err(Error::Full { waiting: 0 })
+        full.recommend(&request(&[1], 2.0, 5)),
+        Err(Error::QueueFull { waiting: 0 })
     ));
     let late = engine(Options {
         timeout: Duration::ZERO,
         ..Options::default()
     });
     assert!(matches!(
-        late.recommend(&question(&[1], 2.0, 5)),
-        Err(Error::Late { .. })
+        late.recommend(&request(&[1], 2.0, 5)),
+        Err(Error::Timeout { .. })
     ));
 }
 
 #[test]
-fn a_reload_swaps_whole_runs_and_keeps_the_old_one_on_failure() {
+fn reload_swaps_model_and_failed_reload_keeps_it() {
     let other = trained(Method::Popularity);
     let engine = engine(Options::default());
-    let before = engine.live().name().to_owned();
+    let before = engine.model().name().to_owned();
     let nothing = tempfile::tempdir().unwrap();
     assert!(engine.reload(nothing.path()).is_err());
-    assert_eq!(engine.live().name(), before);
-    let pending = engine.submit(&question(&[1, 2], 2.0, 5)).unwrap();
+    assert_eq!(engine.model().name(), before);
+    let pending = engine.submit(&request(&[1, 2], 2.0, 5)).unwrap();
     engine.reload(&other.path().join("run")).unwrap();
     assert_eq!(
         pending.wait().unwrap().model,
         before,
-        "a question ends on the model it began with"
+        "a request is answered by the model current at its submission"
     );
-    let after = engine.recommend(&question(&[1, 2], 2.0, 5)).unwrap();
+    let after = engine.recommend(&request(&[1, 2], 2.0, 5)).unwrap();
     assert_ne!(after.model, before);
-    assert_eq!(after.answer.prompt, None, "a baseline is fed no prompt");
+    assert_eq!(after.answer.prompt, None, "a baseline has no prompt");
     let only = Filter {
         allow: Some(vec!["item-7".into(), "item-9".into()]),
         ..Filter::default()
     };
     let all = engine
-        .recommend(&question(&[1], 2.0, 60))
+        .recommend(&request(&[1], 2.0, 60))
         .unwrap()
         .answer
         .items;
     let few = engine
         .recommend(&RecommendRequest {
             filter: only,
-            ..question(&[1], 2.0, 60)
+            ..request(&[1], 2.0, 60)
         })
         .unwrap()
         .answer
@@ -254,7 +250,7 @@ fn a_reload_swaps_whole_runs_and_keeps_the_old_one_on_failure() {
 }
 
 #[test]
-fn dropping_the_engine_answers_what_waits() {
+fn dropped_engine_answers_queued_requests() {
     let engine = engine(Options::default());
     let pending: Vec<_> = many().iter().map(|q| engine.submit(q).unwrap()).collect();
     drop(engine);

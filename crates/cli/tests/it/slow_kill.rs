@@ -1,5 +1,4 @@
-//! Trainings of the binary killed all over their course, two at once, and a memory that stays: as the process sees it.
-#![cfg(unix)]
+//! Trainings killed at any time resume exactly, and two processes cannot train one run.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-#[path = "../../train/tests/common/mod.rs"]
-mod common;
-
-use common::{ring, same_end};
+use crate::common::{ring, same_end};
 
 fn train(dir: &Path, method: &str, out: &str, more: &[&str]) -> Command {
     let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
@@ -34,7 +30,7 @@ fn train(dir: &Path, method: &str, out: &str, more: &[&str]) -> Command {
 }
 
 #[test]
-fn a_training_killed_anywhere_ends_as_one_never_stopped() {
+fn training_killed_at_any_time_resumes_exactly() {
     const STEPS: [&str; 4] = ["--max-steps", "10", "--eval-every", "2"];
     let dir = tempfile::tempdir().unwrap();
     ring(dir.path(), 100);
@@ -54,28 +50,29 @@ fn a_training_killed_anywhere_ends_as_one_never_stopped() {
             if round >= 4 && killed >= 3 {
                 break;
             }
-            assert!(round < 40, "ends before it is killed");
+            assert!(round < 40, "the training ends before it is killed");
             let before = kills;
             let out = format!("killed-{method}-{round}");
             for attempt in 0_u32.. {
                 let mut child = train(dir.path(), method, &out, &STEPS).spawn().unwrap();
-                // The golden ratio's multiples, so that no two moments are alike; later and later on a machine that is slow.
+                // Multiples of the golden ratio are spread evenly over the course; later attempts
+                // wait longer, so that a slow machine makes progress.
                 sleep(course.mul_f64(
                     (1.0 + 0.1 * f64::from(attempt)) * (0.618_034 * f64::from(kills)).fract(),
                 ));
                 if let Some(status) = child.try_wait().unwrap() {
-                    assert!(status.success(), "does not go on");
+                    assert!(status.success(), "resuming failed");
                     break;
                 }
                 child.kill().unwrap();
                 child.wait().unwrap();
                 kills += 1;
-                assert!(kills < 1000, "never ends");
+                assert!(kills < 1000, "no progress between kills");
             }
             same_end(&dir.path().join(&whole), &dir.path().join(&out));
             killed += kills - before;
             if kills == before {
-                // The whole one was slow by chance.
+                // The reference run was slow by chance: kill earlier.
                 course = course.mul_f64(0.7);
             }
         }
@@ -83,7 +80,7 @@ fn a_training_killed_anywhere_ends_as_one_never_stopped() {
 }
 
 #[test]
-fn a_second_training_is_told_who_holds_the_run_and_a_kill_frees_it() {
+fn second_training_reports_lock_holder_and_kill_releases_lock() {
     const ENDLESS: [&str; 4] = ["--epochs", "1000000", "--eval-every", "1000000"];
     let dir = tempfile::tempdir().unwrap();
     ring(dir.path(), 100);

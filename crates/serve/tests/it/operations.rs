@@ -1,21 +1,20 @@
-//! How the server behaves when it is young, locked, full, slow, reloaded or ending.
+//! Operation of the server: start, API key, load limits, timeouts, reload, metrics, shutdown.
 
-mod common;
-
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::http::{Connection, send};
-use common::{JSON, Served, run, train};
+use crate::common::http::{Connection, send};
+use crate::common::{JSON, TestServer, run, train};
 use prl_runs::Method;
 use prl_serve::{ApiKey, Options, Server};
 use serde_json::json;
 
 const QUESTION: &str = r#"{"items":["item-1","item-2"],"k":5}"#;
 
-/// A request that has begun: all but its last byte is sent.
+/// Begins a request: sends all but the last byte of its body.
 fn begin(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
     let (n, most) = (QUESTION.len(), &QUESTION[..QUESTION.len() - 1]);
@@ -33,7 +32,7 @@ fn end(mut stream: TcpStream) -> String {
     reply
 }
 
-fn in_flight(server: &Served) -> usize {
+fn in_flight(server: &TestServer) -> usize {
     let text = server.get("/metrics").body;
     text.lines()
         .find_map(|line| line.strip_prefix("prl_requests_in_flight "))
@@ -45,14 +44,17 @@ fn in_flight(server: &Served) -> usize {
 fn wait_for(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it never came");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the condition was not met in time"
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
 #[test]
-fn one_limit_is_shared_by_all_connections() {
-    let server = Served::start(|o| (o.requests, o.timeout) = (2, Duration::from_secs(20)));
+fn request_limit_is_shared_by_all_connections() {
+    let server = TestServer::start(|o| (o.requests, o.timeout) = (2, Duration::from_secs(20)));
     let first = [begin(server.addr), begin(server.addr)];
     let refused = || send(server.addr, "POST", "/v1/recommend", &[JSON], QUESTION);
     wait_for(|| in_flight(&server) == 2);
@@ -69,7 +71,7 @@ fn one_limit_is_shared_by_all_connections() {
     assert_eq!(
         server.get("/health/ready").status,
         200,
-        "health is open at any load"
+        "the health probes have no load limit"
     );
     first
         .into_iter()
@@ -78,8 +80,8 @@ fn one_limit_is_shared_by_all_connections() {
 }
 
 #[test]
-fn a_slow_request_is_cut_off() {
-    let server = Served::start(|o| o.timeout = Duration::from_millis(100));
+fn slow_request_times_out() {
+    let server = TestServer::start(|o| o.timeout = Duration::from_millis(100));
     let mut stream = begin(server.addr);
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
@@ -90,8 +92,8 @@ fn a_slow_request_is_cut_off() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
-    let server = Served::start(|o| o.head = Duration::from_millis(100));
+fn idle_connection_is_closed() {
+    let server = TestServer::start(|o| o.header_timeout = Duration::from_millis(100));
     let mut silent = TcpStream::connect(server.addr).unwrap();
     let mut slow = TcpStream::connect(server.addr).unwrap();
     slow.write_all(b"GET /health/live HTTP/1.1\r\nho").unwrap();
@@ -102,7 +104,7 @@ fn a_connection_that_says_nothing_is_closed() {
         let mut reply = String::new();
         stream
             .read_to_string(&mut reply)
-            .expect("it is closed in time");
+            .expect("closed before the read timeout");
         assert!(!reply.contains(" 200 "), "{reply}");
     }
     let kept = Connection::open(server.addr)
@@ -113,8 +115,8 @@ fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait() {
-    let server = Served::start(|o| o.connections = 2);
+fn connection_over_limit_waits() {
+    let server = TestServer::start(|o| o.connections = 2);
     let open = || {
         let mut connection = Connection::open(server.addr).unwrap();
         assert_eq!(
@@ -132,14 +134,14 @@ fn connections_beyond_the_limit_wait() {
         move || send(addr, "GET", "/health/live", &[], "").status
     });
     std::thread::sleep(Duration::from_millis(200));
-    assert!(!third.is_finished(), "there is no place for it");
+    assert!(!third.is_finished(), "the limit is reached");
     drop(first);
     assert_eq!(third.join().unwrap(), 200);
 }
 
 #[test]
-fn what_has_begun_is_answered_and_nothing_more() {
-    let server = Served::start(|o| (o.requests, o.timeout) = (1, Duration::from_secs(20)));
+fn stop_answers_begun_requests_only() {
+    let server = TestServer::start(|o| (o.requests, o.timeout) = (1, Duration::from_secs(20)));
     let begun = begin(server.addr);
     wait_for(|| in_flight(&server) == 1);
     let addr = server.addr;
@@ -150,25 +152,27 @@ fn what_has_begun_is_answered_and_nothing_more() {
 }
 
 #[test]
-fn a_run_that_is_not_there_ends_the_server() {
+fn missing_run_or_taken_address_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::new(dir.path());
     options.addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let error = Server::start(options).unwrap().wait().unwrap_err();
     assert!(error.to_string().contains("no run here"), "{error}");
-    let server = Served::start(|_| {});
+    let server = TestServer::start(|_| {});
     let mut options = Options::new(run());
     options.addr = server.addr;
     let error = Server::start(options).err().unwrap();
     assert!(
-        error.to_string().contains("name another with --addr"),
+        error
+            .to_string()
+            .contains("choose another address with --addr"),
         "{error}"
     );
 }
 
 #[test]
-fn the_key_opens_v1_only_to_those_who_know_it() {
-    let server = Served::start(|o| o.key = ApiKey::new(" secret\n"));
+fn api_key_guards_v1_routes() {
+    let server = TestServer::start(|o| o.key = ApiKey::new(" secret\n"));
     let with = |key: &str| {
         send(
             server.addr,
@@ -198,19 +202,19 @@ fn the_key_opens_v1_only_to_those_who_know_it() {
     assert_eq!(server.post("/v1/admin/reload", &json!({})).status, 401);
     assert_eq!(server.get("/health/ready").status, 200);
     assert!(ApiKey::new(" \n").is_none());
-    let open = Served::start(|_| {});
+    let open = TestServer::start(|_| {});
     assert_eq!(
         open.post("/v1/admin/reload", &json!({})).status,
         403,
-        "nobody reloads a server without a key"
+        "a server without a key has no reload"
     );
 }
 
 #[test]
-fn a_reload_under_load_loses_nothing() {
+fn reload_under_load_loses_no_request() {
     let dir = tempfile::tempdir().unwrap();
     let other = train(dir.path(), Method::PrlMean);
-    let server = Served::start(|o| o.key = ApiKey::new("k"));
+    let server = TestServer::start(|o| o.key = ApiKey::new("k"));
     let key = ("authorization", "Bearer k");
     let reload = |run: &std::path::Path| {
         send(
@@ -248,7 +252,7 @@ fn a_reload_under_load_loses_nothing() {
             assert_eq!(
                 server_model(&server, key),
                 second["model"],
-                "the old one stays"
+                "the model is unchanged"
             );
             assert_eq!(reload(run()).json()["model"], first);
         }
@@ -266,7 +270,7 @@ fn a_reload_under_load_loses_nothing() {
     );
 }
 
-fn server_model(server: &Served, key: (&str, &str)) -> String {
+fn server_model(server: &TestServer, key: (&str, &str)) -> String {
     send(server.addr, "GET", "/v1/model", &[key], "").json()["model"]
         .as_str()
         .unwrap()
@@ -274,15 +278,21 @@ fn server_model(server: &Served, key: (&str, &str)) -> String {
 }
 
 #[test]
-fn everything_is_counted() {
-    let server = Served::start(|_| {});
+fn metrics_count_requests_and_inferences() {
+    let server = TestServer::start(|_| {});
     for _ in 0..3 {
         server.post("/v1/recommend", &json!({"items": []}));
     }
     server.post("/v1/recommend", &json!({}));
     server.get("/nothing");
     server.post("/v1/sessions/u/events", &json!({"events": [{"item": 1}]}));
-    let text = server.get("/metrics").body;
+    let reply = server.get("/metrics");
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = reply.body;
+    assert!(text.ends_with("# EOF\n"), "{text}");
     let value = |name: &str| -> f64 {
         let line = text
             .lines()
@@ -307,7 +317,7 @@ fn everything_is_counted() {
         4.0
     );
     assert_eq!(
-        value(r#"prl_request_seconds_bucket{route="/v1/recommend",le="+Inf"}"#),
+        value(r#"prl_request_seconds_bucket{le="+Inf",route="/v1/recommend"}"#),
         4.0
     );
     assert_eq!(value("prl_batch_size_sum"), 3.0);
@@ -322,8 +332,45 @@ fn everything_is_counted() {
     );
 }
 
+/// Names and labels that dashboards and alerts refer to.
 #[test]
-fn the_server_listens_before_it_is_ready() {
+fn metrics_have_stable_names_and_labels() {
+    let server = TestServer::start(|_| {});
+    server.post("/v1/recommend", &json!({"items": []}));
+    let text = server.get("/metrics").body;
+    let mut found = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, labels) = line.split_once([' ', '{']).unwrap();
+        let mut series = name.to_owned();
+        if line.contains('{') {
+            let labels = labels.rsplit_once('}').unwrap().0.split("\",");
+            let mut names: Vec<&str> = labels.map(|l| l.split('=').next().unwrap()).collect();
+            names.sort_unstable();
+            series = format!("{series} {}", names.join(" "));
+        }
+        found.insert(series);
+    }
+    let expected = [
+        "prl_batch_size_bucket le",
+        "prl_batch_size_count",
+        "prl_batch_size_sum",
+        "prl_inference_seconds_bucket le",
+        "prl_inference_seconds_count",
+        "prl_inference_seconds_sum",
+        "prl_model_info model",
+        "prl_queue_length",
+        "prl_request_seconds_bucket le route",
+        "prl_request_seconds_count route",
+        "prl_request_seconds_sum route",
+        "prl_requests_in_flight",
+        "prl_requests_total code route",
+        "prl_sessions",
+    ];
+    assert_eq!(found, expected.map(str::to_owned).into(), "{text}");
+}
+
+#[test]
+fn server_is_live_before_ready() {
     let mut options = Options::new(run());
     options.addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::start(options).unwrap();

@@ -1,25 +1,22 @@
-//! Signals to a process that serves: this test's own binary, begun once more.
-#![cfg(unix)]
-
-mod common;
+//! Signals to a serving process: the test binary starts itself again as the server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use common::http::{Connection, send};
-use common::{JSON, run, train};
+use crate::common::http::{Connection, send};
+use crate::common::{JSON, run, train};
 use prl_runs::Method;
 use prl_serve::{Options, Server};
 
-/// Names the run to the process that serves it.
+/// Environment variable with the run directory of the serving process.
 const RUN: &str = "PRL_TEST_RUN";
 
-/// What the other process runs; without a run it is no test.
+/// Entry point of the serving process; does nothing in a normal test run.
 #[test]
-#[ignore = "begun by the test below"]
-fn the_serving_process() {
+#[ignore = "started by the other tests"]
+fn serving_process() {
     let Some(run) = std::env::var_os(RUN) else {
         return;
     };
@@ -40,13 +37,18 @@ fn signal(process: &Child, name: &str) {
     );
 }
 
-/// What is left of the process's words: it fails if nobody listens.
+/// Remaining output of the process; it would fail on a closed pipe.
 type Lines = std::io::Lines<BufReader<ChildStdout>>;
 
-/// The run in `dir` in service in a process of its own, and where it listens.
+/// Starts a process that serves the run in `dir`; returns it with its address.
 fn serve(dir: &Path) -> (Child, SocketAddr, Lines) {
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_serving_process", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "slow_signals::serving_process",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(RUN, dir)
         .stdout(Stdio::piped())
         .spawn()
@@ -78,11 +80,11 @@ fn ready(addr: SocketAddr) -> bool {
 }
 
 #[test]
-fn a_hang_up_while_the_run_is_being_read_ends_nothing() {
+fn sighup_during_loading_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let served = dir.path().join("served");
     copy(run(), &served);
-    // A pipe in the place of a file: the server waits for it to be written.
+    // A named pipe in place of a file: the server blocks until it is written.
     let (config, pipe) = (served.join("config.toml"), dir.path().join("pipe"));
     assert!(
         Command::new("mkfifo")
@@ -109,7 +111,7 @@ fn a_hang_up_while_the_run_is_being_read_ends_nothing() {
 }
 
 #[test]
-fn a_request_to_end_answers_all_that_has_begun() {
+fn sigterm_answers_begun_requests() {
     let (mut process, addr, _lines) = serve(run());
     while !ready(addr) {
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -152,7 +154,7 @@ fn a_request_to_end_answers_all_that_has_begun() {
 }
 
 #[test]
-fn a_hang_up_reads_the_run_again_and_a_request_to_end_ends_it_well() {
+fn sighup_reloads_run_and_sigterm_exits_cleanly() {
     let dir = tempfile::tempdir().unwrap();
     let served = dir.path().join("served");
     copy(run(), &served);
@@ -168,7 +170,7 @@ fn a_hang_up_reads_the_run_again_and_a_request_to_end_ends_it_well() {
     assert_eq!(
         model().json()["model"],
         first,
-        "a run is read when that is asked for"
+        "a changed run is not read before SIGHUP"
     );
     signal(&process, "-HUP");
     while model().json()["model"] == first {
@@ -186,6 +188,6 @@ fn a_hang_up_reads_the_run_again_and_a_request_to_end_ends_it_well() {
     signal(&process, "-TERM");
     assert!(
         process.wait().unwrap().success(),
-        "an idle connection does not keep it"
+        "an idle connection does not delay the exit"
     );
 }

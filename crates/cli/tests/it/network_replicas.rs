@@ -1,10 +1,5 @@
-//! Two servers behind a real nginx, with the configuration of `deploy/`: one is killed, one is replaced, and not one request
-//! under load fails. Where nginx is not installed the test says so.
-#![cfg(all(feature = "data", feature = "serve", unix))]
-
-#[path = "../../serve/tests/common/http.rs"]
-#[allow(dead_code, reason = "a part of the client is enough")]
-mod http;
+//! Two servers behind nginx with the configuration of `deploy/`: under load one is killed and one
+//! is replaced, and no request fails. Skipped with a message if nginx is not installed.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -12,17 +7,17 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use http::{Connection, send};
+use crate::http::{Connection, send};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Requests a second, and for how long.
+/// Requests per second, and duration in seconds.
 const RATE: u32 = 200;
 const SECONDS: u32 = 6;
 const CONNECTIONS: u32 = 8;
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A process, killed when it goes.
+/// A process that is killed when dropped.
 struct Process(Child);
 
 impl Process {
@@ -37,7 +32,7 @@ impl Process {
         )
     }
 
-    /// Asked to end, as a rolling update does it.
+    /// Sends SIGTERM, as a rolling update does, and waits.
     fn terminate(mut self) {
         assert!(
             Command::new("kill")
@@ -48,7 +43,7 @@ impl Process {
         );
         assert!(
             self.0.wait().unwrap().success(),
-            "a server that is asked to end does so well"
+            "the server exits cleanly on SIGTERM"
         );
     }
 }
@@ -66,7 +61,7 @@ fn prl(dir: &Path, line: &str) -> Command {
     prl
 }
 
-/// Makes a small run in a folder: `run`.
+/// Trains a small run `run` in a directory.
 fn run(dir: &Path) {
     let lines = [
         "synth --like tiny --out raw",
@@ -102,7 +97,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Whether a server, or a proxy with one behind it, answers that it is ready.
+/// Whether a server, directly or behind the proxy, is ready.
 fn is_ready(port: u16) -> bool {
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     let said = Connection::open(addr)
@@ -119,7 +114,7 @@ fn serve(dir: &Path, port: u16) -> Process {
     server
 }
 
-/// nginx with the project's configuration, before two servers on other ports than those in it.
+/// nginx with the project's configuration and other ports, in front of two servers.
 fn nginx(dir: &Path, front: u16, behind: [u16; 2]) -> Process {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deploy/nginx.conf");
     let text = fs::read_to_string(path).unwrap();
@@ -142,7 +137,7 @@ fn nginx(dir: &Path, front: u16, behind: [u16; 2]) -> Process {
     nginx
 }
 
-/// Asks at a constant rate, whatever comes back; returns every answer that is no recommendation.
+/// Sends requests at a constant rate; returns the errors and the responses other than 200.
 fn load(addr: SocketAddr, items: &[Value]) -> Vec<String> {
     let start = Instant::now();
     let ask = |i: u32, connection: &mut Option<Connection>| -> Result<(), String> {
@@ -181,7 +176,7 @@ fn load(addr: SocketAddr, items: &[Value]) -> Vec<String> {
     })
 }
 
-/// nginx before two servers of a small run.
+/// nginx in front of two servers of a small run.
 struct Behind {
     dir: TempDir,
     ports: [u16; 2],
@@ -192,7 +187,7 @@ struct Behind {
 }
 
 impl Behind {
-    /// None, out loud, where there is no nginx.
+    /// `None`, with a message, if nginx is not installed.
     fn start() -> Option<Self> {
         if !Command::new("nginx")
             .arg("-v")
@@ -200,7 +195,7 @@ impl Behind {
             .status()
             .is_ok_and(|status| status.success())
         {
-            eprintln!("SKIPPED: no nginx here");
+            eprintln!("SKIPPED: nginx is not installed");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -224,7 +219,7 @@ impl Behind {
 }
 
 #[test]
-fn a_replica_can_die_and_another_be_replaced_under_load() {
+fn replica_killed_or_replaced_under_load_loses_no_request() {
     let Some(Behind {
         dir,
         ports,
@@ -261,7 +256,7 @@ fn a_replica_can_die_and_another_be_replaced_under_load() {
 }
 
 #[test]
-fn a_kept_session_stays_with_its_replica() {
+fn stored_session_stays_on_its_replica() {
     let Some(behind) = Behind::start() else {
         return;
     };
@@ -280,7 +275,7 @@ fn a_kept_session_stays_with_its_replica() {
         assert_eq!(
             (reply.status, &answer["prompt"]["step"]),
             (200, &json!(3)),
-            "all three events are with one replica"
+            "all three events reached one replica"
         );
     }
     assert_eq!(

@@ -1,0 +1,342 @@
+//! Settings of a training: a TOML file with flags on top.
+//!
+//! The flags serialize to the same tables and keys as the file, so that a setting is declared once;
+//! [`Config`] is the schema of both.
+
+use std::ops::Not;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use prl_encoders::EncoderKind;
+use prl_runs::{Config, Method};
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::exit::Usage;
+use crate::flags::{encoder, method};
+
+/// Maximum size of a settings file in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Least similarity (Jaro-Winkler) of a key that is suggested in place of an unknown one.
+const MIN_SIMILARITY: f64 = 0.8;
+
+/// Flags that override settings of the file.
+#[derive(clap::Args, Serialize)]
+pub struct Settings {
+    /// Directory of the prepared dataset, as written by `prl prepare`
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Method trained on top of the encoder, or instead of one [default: prl]
+    #[arg(long, value_parser = method())]
+    method: Option<Method>,
+    /// Seed of initial values, sampling, dropout and prompts [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Passes over the training examples [default: 30]
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Maximum number of training steps
+    #[arg(long)]
+    max_steps: Option<u64>,
+    /// Examples per training step [default: 256]
+    #[arg(long)]
+    batch_size: Option<u64>,
+    /// Learning rate of Adam [default: 0.01 on RC15, 0.005 elsewhere]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Training steps between validations [default: 2000]
+    #[arg(long)]
+    eval_every: Option<u64>,
+    /// Early stopping: validations without an improvement
+    #[arg(long)]
+    patience: Option<u64>,
+    /// Discount of the returns [default: 1]
+    #[arg(long)]
+    lambda: Option<f64>,
+    /// Convention of that discount: absolute or relative [default: absolute]
+    #[arg(long)]
+    discount: Option<String>,
+    /// Sessions over which the mean return of each step is taken: train or all [default: train]
+    #[arg(long)]
+    mean_over: Option<String>,
+    /// Discount of the Q-values of SQN and SAC [default: 0.5]
+    #[arg(long)]
+    gamma: Option<f64>,
+    /// Training steps of SAC (self-supervised actor-critic) with unweighted cross-entropy at the
+    /// start [default: the protocol's for the encoder and the dataset]
+    #[arg(long)]
+    warm_up: Option<u64>,
+    /// Leave out examples with an empty state
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
+    skip_first: bool,
+    /// Multiply the output layer in bfloat16 in training: faster on a CPU with AVX-512 BF16, slower
+    /// on others
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
+    bf16_head: bool,
+    /// Multiple of the mean return that validation prompts for [default: 2]
+    #[arg(long)]
+    mu: Option<f64>,
+    /// Standard deviation of that factor [default: 0]
+    #[arg(long)]
+    eps: Option<f64>,
+    #[command(flatten)]
+    model: ModelSettings,
+}
+
+/// Flags of the table `model`.
+#[derive(clap::Args, Serialize)]
+struct ModelSettings {
+    /// Session encoder [default: gru]
+    #[arg(long, value_parser = encoder())]
+    encoder: Option<EncoderKind>,
+    /// Hidden size: dimension of the item embeddings [default: 64]
+    #[arg(long)]
+    dim: Option<u64>,
+    /// Window length: latest items of a session that the encoder reads [default: 10]
+    #[arg(long)]
+    window: Option<u64>,
+    /// Dropout of the prompt block [default: 0.3]
+    #[arg(long)]
+    dropout: Option<f64>,
+    /// Unit of the returns in the prompt: ratio or raw [default: ratio]
+    #[arg(long)]
+    prompt_scale: Option<String>,
+    /// Input of the attention's residual connection: normed or stack [default: normed]
+    #[arg(long)]
+    residual: Option<String>,
+    /// Keys of the attention: prompt, or released as in the code released for SASRec
+    /// [default: prompt]
+    #[arg(long)]
+    attention: Option<String>,
+    /// Embedding of a return: linear or binned [default: linear]
+    #[arg(long)]
+    reward_code: Option<String>,
+    /// Initial bias of the GRU's update gate [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    update_bias: Option<f64>,
+}
+
+impl Settings {
+    /// The settings of `file`, if any, overridden by the flags, and checked.
+    pub fn resolve(&self, file: Option<&Path>) -> anyhow::Result<Config> {
+        let base = match file {
+            Some(path) => read(path)?,
+            None => Config::default(),
+        };
+        // By way of a table with canonical keys, so that an old key in the file is overridden too.
+        let mut table = Table::try_from(base)?;
+        merge(&mut table, Table::try_from(self).map_err(usage)?);
+        let config: Config = table.try_into().map_err(usage)?;
+        if config.data.as_os_str().is_empty() {
+            return Err(Usage(
+                "no dataset given; use --data, or the key data in the file of --config".into(),
+            )
+            .into());
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// An invalid value of a flag. toml puts the key on a second line.
+fn usage(error: impl std::fmt::Display) -> Usage {
+    let message = error.to_string();
+    Usage(format!(
+        "configuration: {}",
+        message.trim_end().replace('\n', " ")
+    ))
+}
+
+/// Sets the values of `flags` in `table`; tables are merged key by key.
+fn merge(table: &mut Table, flags: Table) {
+    for (key, value) in flags {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(inner)), Value::Table(flags)) => merge(inner, flags),
+            (_, value) => _ = table.insert(key, value),
+        }
+    }
+}
+
+/// Reads a settings file.
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let bytes = prl_fs::read_at_most(path, MAX_FILE_BYTES)?;
+    let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
+    match toml::from_str(&text) {
+        Ok(config) => Ok(config),
+        Err(error) => Err(Usage(located(path, &text, &error)).into()),
+    }
+}
+
+/// The error as `file:line:column: message`, with a suggestion for an unknown key.
+fn located(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+    let message = error.message();
+    let mut located = format!("{}:{line}:{column}: {message}", path.display());
+    if let Some(key) = similar_key(message) {
+        located.push_str(&format!("; did you mean `{key}`?"));
+    }
+    located
+}
+
+/// The expected key that is most similar to the unknown one, read from serde's message ("unknown
+/// field `a`, expected one of `b`, `c`").
+fn similar_key(message: &str) -> Option<&str> {
+    let mut names = message
+        .strip_prefix("unknown field ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let unknown = names.next()?;
+    let (mut similar, mut best) = (None, MIN_SIMILARITY);
+    for name in names {
+        let similarity = strsim::jaro_winkler(unknown, name);
+        if similarity > best {
+            (similar, best) = (Some(name), similarity);
+        }
+    }
+    similar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+    use clap::Parser;
+    use prl_runs::Config;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn resolve(file: Option<&str>, line: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        if let Some(text) = file {
+            std::fs::write(&path, text).unwrap();
+        }
+        let line = Line::try_parse_from(format!("prl {line}").split_whitespace()).unwrap();
+        let resolved = line.settings.resolve(file.map(|_| path.as_path()));
+        let folder = format!("{}/", dir.path().display());
+        resolved.map_err(|e| e.to_string().replace(&folder, ""))
+    }
+
+    /// Every flag, with a value that differs from the default and from the file's.
+    const FLAGS: &str = "--data d --method sac --seed 3 --epochs 4 --max-steps 5 --batch-size 6 \
+        --lr 0.5 --eval-every 7 --patience 8 --lambda 0.25 --discount relative --mean-over all \
+        --gamma 0.125 --warm-up 9 --skip-first --bf16-head --mu 3.5 --eps 0.75 --encoder sasrec \
+        --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
+        --attention released --reward-code binned --update-bias -2";
+
+    const FILE: &str = r#"
+        data = "f"
+        method = "sqn"
+        seed = 13
+        epochs = 14
+        max_steps = 15
+        batch_size = 16
+        lr = 0.25
+        eval_every = 17
+        patience = 18
+        lambda = 0.5
+        discount = "absolute"
+        mean_over = "train"
+        gamma = 0.75
+        warm_up = 19
+        skip_first = false
+        bf16_head = false
+        mu = 1.5
+        eps = 0.5
+        rewards = { click = 0.5, purchase = 2.0 }
+        [model]
+        encoder = "nextitnet"
+        dim = 20
+        window = 21
+        dropout = 0.25
+        prompt_scale = "ratio"
+        residual = "normed"
+        attention = "prompt"
+        reward_code = "linear"
+        update_bias = 0.5
+    "#;
+
+    #[test]
+    fn every_flag_overrides_the_file() {
+        let over_file = resolve(Some(FILE), FLAGS).unwrap();
+        let mut over_defaults = resolve(None, FLAGS).unwrap();
+        assert_ne!(over_defaults.rewards, over_file.rewards);
+        over_defaults.rewards = over_file.rewards;
+        assert_eq!(over_file, over_defaults);
+        let (seen, default) = (toml(&over_file), toml(&Config::default()));
+        for (key, value) in seen.iter().filter(|(_, value)| !value.is_table()) {
+            assert_ne!(
+                Some(value),
+                default.get(key),
+                "{key} is not set by its flag"
+            );
+        }
+        let [seen, default] = [&seen, &default].map(|t| t["model"].as_table().unwrap().clone());
+        for (key, value) in seen {
+            assert_ne!(
+                Some(&value),
+                default.get(&key),
+                "model.{key} is not set by its flag"
+            );
+        }
+    }
+
+    fn toml(config: &Config) -> toml::Table {
+        config.to_toml().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn file_alone_sets_every_key() {
+        let file: Config = toml::from_str(FILE).unwrap();
+        assert_eq!(resolve(Some(FILE), "").unwrap(), file);
+        assert_eq!(
+            resolve(Some("data = \"x\"\n[model]\ndim = 8\n"), "")
+                .unwrap()
+                .model
+                .dim,
+            8
+        );
+    }
+
+    #[test]
+    fn unknown_key_is_reported_with_its_place_and_a_suggestion() {
+        let error = resolve(Some("seed = 1\n  epoch = 3\n"), "").unwrap_err();
+        assert!(
+            error.starts_with("a.toml:2:3: unknown field `epoch`"),
+            "{error}"
+        );
+        assert!(error.ends_with("; did you mean `epochs`?"), "{error}");
+        let error = resolve(Some("[model]\nwindows = 3\n"), "").unwrap_err();
+        assert!(
+            error.starts_with("a.toml:2:1: unknown field `windows`"),
+            "{error}"
+        );
+        assert!(error.ends_with("did you mean `window`?"), "{error}");
+        let error = resolve(Some("zzz = 3\n"), "").unwrap_err();
+        assert!(!error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn wrong_value_is_reported_with_its_place() {
+        let error = resolve(Some("data = \"x\"\nlr = \"fast\"\n"), "").unwrap_err();
+        assert!(
+            error.starts_with("a.toml:2:6: invalid type: string"),
+            "{error}"
+        );
+        let error = resolve(Some("seed = \n"), "").unwrap_err();
+        assert!(error.starts_with("a.toml:1:"), "{error}");
+        let error = resolve(None, "--data d --discount sideways").unwrap_err();
+        assert!(error.contains("unknown variant `sideways`"), "{error}");
+        assert!(error.ends_with("in `discount`"), "{error}");
+        assert!(resolve(None, "").unwrap_err().contains("--data"));
+    }
+}

@@ -1,0 +1,22 @@
+//! Tests of the `prl` binary. Modules `slow_*` train models or start other programs; modules
+//! `network_*` open sockets on the loopback interface.
+
+#[path = "../../../train/tests/common/mod.rs"]
+mod common;
+
+#[cfg(all(feature = "data", feature = "serve", unix))]
+#[path = "../../../serve/tests/it/common/http.rs"]
+#[allow(dead_code, reason = "only a part of the client is used")]
+mod http;
+
+mod docs;
+#[cfg(feature = "serve")]
+mod network_remote;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_replicas;
+#[cfg(unix)]
+mod slow_kill;
+#[cfg(all(unix, feature = "data"))]
+mod slow_spark;
+#[cfg(feature = "data")]
+mod slow_workflow;

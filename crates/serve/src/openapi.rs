@@ -1,0 +1,122 @@
+//! Parts of the OpenAPI document that no single handler owns: general description, security scheme,
+//! shared problem response, and the sets of problem responses of a route.
+
+use std::collections::BTreeMap;
+
+use utoipa::IntoResponses;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::response::Response;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+};
+
+use crate::problem::ProblemDocument;
+
+/// Name of the security scheme and of the shared problem response.
+const KEY: &str = "key";
+const PROBLEM: &str = "Problem";
+
+/// The document without its paths.
+pub(crate) fn base() -> OpenApi {
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("Required if the server was started with an API key."))
+        .build();
+    let retry_after = HeaderBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+        .description(Some("Seconds until a retry; sent with status 503."))
+        .build();
+    let problem = ResponseBuilder::new()
+        .description("Problem document (RFC 9457)")
+        .header("Retry-After", retry_after)
+        .content(
+            "application/problem+json",
+            Content::new(Some(Ref::from_schema_name(PROBLEM))),
+        )
+        .build();
+    let info = InfoBuilder::new().title("PRL").version("1").description(Some(
+        "Session recommender that can be asked for value. Use one kind of prompt at a time: mu and \
+         eps, target_return, quantile, or max_return. Bodies are limited to 1 MiB; unknown fields \
+         are rejected.",
+    ));
+    OpenApiBuilder::new()
+        .info(info)
+        .security(Some([
+            SecurityRequirement::default(),
+            SecurityRequirement::new(KEY, [""; 0]),
+        ]))
+        .components(Some(
+            ComponentsBuilder::new()
+                .security_scheme(KEY, SecurityScheme::Http(key))
+                .response(PROBLEM, problem)
+                .schema_from::<ProblemDocument<'_>>()
+                .build(),
+        ))
+        .build()
+}
+
+/// References to the shared problem response by status code.
+fn problems(codes: &[u16]) -> BTreeMap<String, RefOr<Response>> {
+    let mut responses = BTreeMap::new();
+    for code in codes {
+        let problem = RefOr::Ref(Ref::from_response_name(PROBLEM));
+        responses.insert(code.to_string(), problem);
+    }
+    responses
+}
+
+/// Problems of a route that needs the loaded model.
+pub(crate) struct ModelProblems;
+
+impl IntoResponses for ModelProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[503])
+    }
+}
+
+/// Problems of a route with API key, load limit and timeout.
+pub(crate) struct GuardProblems;
+
+impl IntoResponses for GuardProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[401, 503, 504])
+    }
+}
+
+/// Problems of a route with query parameters.
+pub(crate) struct QueryProblems;
+
+impl IntoResponses for QueryProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[422])
+    }
+}
+
+/// Problems of a route with a JSON body.
+pub(crate) struct BodyProblems;
+
+impl IntoResponses for BodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[400, 413, 415, 422])
+    }
+}
+
+/// Problems of a route about one stored session.
+pub(crate) struct SessionProblems;
+
+impl IntoResponses for SessionProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[404])
+    }
+}
+
+/// Problems of an administration route.
+pub(crate) struct AdminProblems;
+
+impl IntoResponses for AdminProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[401, 403, 503])
+    }
+}
