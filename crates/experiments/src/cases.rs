@@ -1,5 +1,5 @@
-//! Ranks of a run's test cases, as `prl evaluate --cases` writes them: one line per case, in the same
-//! order for all runs on a dataset.
+//! Ranks of a run's test cases, as `prl evaluate --cases` writes them: one line per case, in the
+//! same order for all runs on a dataset.
 
 use std::fs;
 use std::path::Path;

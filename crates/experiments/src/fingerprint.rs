@@ -14,7 +14,8 @@ pub fn fingerprint(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The 64-bit FNV-1a of "a" is af63dc4c8601ec8c, and of "" the offset basis (Internet-Draft draft-eastlake-fnv).
+    /// The 64-bit FNV-1a of "a" is af63dc4c8601ec8c, and of "" the offset basis (Internet-Draft
+    /// draft-eastlake-fnv).
     #[test]
     fn fingerprint_matches_published_fnv_1a_values() {
         assert_eq!(

@@ -82,8 +82,8 @@ pub fn experiment(dir: &Path, repeats: u64, synthetic: bool, filter: Filter) -> 
     experiment.plan_runs(dir)
 }
 
-/// Outcomes of all runs. `skill` is the share of sessions in which a system ranks its targets first;
-/// a system without a skill has failed.
+/// Outcomes of all runs. `skill` is the share of sessions in which a system ranks its targets
+/// first; a system without a skill has failed.
 pub fn outcomes(experiment: &Experiment, skill: impl Fn(&System) -> Option<f64>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for run in &experiment.runs {

@@ -6,8 +6,8 @@
 //!   seed; an [`Experiment`](experiment::Experiment) is all runs of a request.
 //! - Run: [`runner`] makes the runs on this machine, [`slurm`] on a cluster. Both execute a
 //!   [`Task`](task::Task) per run, through [`prl_binary`].
-//! - Read: [`outcome`] reads a run's directory, [`cases`] the ranks of its test cases, and [`paper`]
-//!   has the paper's numbers.
+//! - Read: [`outcome`] reads a run's directory, [`cases`] the ranks of its test cases, and
+//!   [`paper`] has the paper's numbers.
 //! - Tables: a [`ResultTable`](result_table::ResultTable) combines all of these with the tests of
 //!   [`significance`].
 //!

@@ -64,7 +64,7 @@ impl Machine {
         lines
     }
 
-    /// The same as a Markdown list.
+    /// The facts as a Markdown list.
     pub fn to_markdown(&self) -> String {
         let mut text = String::new();
         for line in self.lines() {

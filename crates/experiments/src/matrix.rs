@@ -244,7 +244,8 @@ pub struct PaperTable {
     pub significance: SignificanceRule,
 }
 
-/// Systems without an encoder, in every table: later work found them better than the paper's methods.
+/// Systems without an encoder, in every table: later work found them better than the paper's
+/// methods.
 const WITHOUT_ENCODER: [System; 3] = [
     System::without_encoder("popularity"),
     System::without_encoder("last-items"),
@@ -362,7 +363,8 @@ mod tests {
 
     #[test]
     fn systems_of_a_log_are_unique() {
-        // 3 without encoder; 4 encoders with 4 methods and the control; SASRec-PRL as released; 4 ablations of GRU-PRL.
+        // 3 without encoder; 4 encoders with 4 methods and the control; SASRec-PRL as released; 4
+        // ablations of GRU-PRL.
         for log in ["rc15", "retailrocket"] {
             let all = systems(log);
             assert_eq!(all.len(), 3 + 4 * 5 + 1 + 4);

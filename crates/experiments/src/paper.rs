@@ -13,8 +13,8 @@ use crate::outcome::kind_name;
 const TABLES: &str = include_str!("../paper/tables.csv");
 const SIGNIFICANCE: &str = include_str!("../paper/significance.csv");
 
-/// Largest difference in HR that counts as reproduced: an independent rerun of the paper's baselines
-/// came within it.
+/// Largest difference in HR that counts as reproduced: an independent rerun of the paper's
+/// baselines came within it.
 pub const TOLERANCE: f64 = 0.02;
 
 /// Table 1: counts of a log.

@@ -17,7 +17,7 @@ use crate::code_version;
 use crate::programs;
 use crate::workspace::Workspace;
 
-/// Exit code of `prl` after a signal asked it to stop; the command can be resumed.
+/// Exit code of `prl` after an interrupt by a signal; the command can be resumed.
 const INTERRUPTED: i32 = 130;
 
 /// The `prl` binary and its versions.
@@ -81,7 +81,7 @@ impl PrlBinary {
         })
     }
 
-    /// The same binary under another code version: names the runs of older code.
+    /// Replaces the code version, to name the runs of older code.
     pub fn with_code(self, code: String) -> Self {
         Self { code, ..self }
     }

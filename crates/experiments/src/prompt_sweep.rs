@@ -131,8 +131,8 @@ impl PromptFigure {
         prompts
     }
 
-    /// Value of the varied parameter of a prompt; `None` if the other one is not that of the tables,
-    /// so that the prompt is no point of the figure.
+    /// Value of the varied parameter of a prompt; `None` if the other one is not that of the
+    /// tables, so that the prompt is no point of the figure.
     pub fn value(&self, prompt: &PromptSetting) -> Option<f64> {
         match self.parameter {
             Parameter::Mu => (prompt.eps == TABLES.eps).then_some(prompt.mu),

@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn tally_counts_agreement_only_if_comparable() {
-        // The paper stars 4 of 12 columns of GRU-PRL on RC15. Normal is at 0.4 in all, the paper's purchase HR@5 at 0.3994.
+        // The paper stars 4 of 12 columns of GRU-PRL on RC15. Normal is at 0.4 in all, the paper's
+        // purchase HR@5 at 0.3994.
         let better = tally(false, 0.8);
         assert_eq!(
             (better.compared, better.tested, better.better, better.worse),

@@ -257,7 +257,8 @@ mod tests {
             run.map(|system| scale.seeds(&system, 3)).sum::<u64>()
         };
         assert_eq!(seeds(Scale::Paper), 3 + 3 * 25);
-        // GRU: 2 rows with 3 seeds and 7 with one; the other encoders: 2 rows each, and SASRec-PRL as released.
+        // GRU: 2 rows with 3 seeds and 7 with one; the other encoders: 2 rows each, and SASRec-PRL
+        // as released.
         assert_eq!(seeds(Scale::Quick), 3 + 3 * 2 + 7 + 3 * 2 + 1);
         let swept = |scale: Scale| {
             systems("rc15")

@@ -1,8 +1,8 @@
 //! Significance stars of a table: paired tests on the test cases, Holm-corrected over the table.
 //!
-//! The paper stars PRL in Tables 2 and 3 where p < 0.1 against the best baseline of its encoder, and
-//! in Tables 4 and 5 every variant with p < 0.1 against PRL. The same pairs are tested here. The
-//! paired test itself, with its rule for ties and for several seeds, is [`prl_eval::compare`].
+//! The paper stars PRL in Tables 2 and 3 where p < 0.1 against the best baseline of its encoder,
+//! and in Tables 4 and 5 every variant with p < 0.1 against PRL. The same pairs are tested here.
+//! The paired test itself, with its rule for ties and for several seeds, is [`prl_eval::compare`].
 //! Pages are written often and finished runs do not change, so comparisons are cached.
 
 use std::collections::HashMap;
@@ -195,8 +195,8 @@ fn slices(runs: &[Arc<Cases>]) -> Vec<&[Case]> {
     runs.iter().map(|run| run.cases.as_slice()).collect()
 }
 
-/// Pairs to test: for each row of `tested` and each column, the baseline that the rule selects among
-/// `all` rows of the same encoder.
+/// Pairs to test: for each row of `tested` and each column, the baseline that the rule selects
+/// among `all` rows of the same encoder.
 fn contrasts(
     rule: SignificanceRule,
     tested: &[&TableRow<'_>],
@@ -266,8 +266,8 @@ fn best(rows: &[&TableRow<'_>], kind: Kind, metric: Metric) -> Option<System> {
 /// hypothesis of the family is rejected at a level is at most that level, however the tests depend
 /// on each other.
 ///
-/// Source: S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-/// Statistics 6 (1979).
+/// Source: S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal
+/// of Statistics 6 (1979).
 fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
@@ -318,7 +318,8 @@ mod tests {
         rows
     }
 
-    /// PRL wins 12 of 40 sessions more than the best baseline: p is at most 2 x 2^-12, and 1 of the 48 columns is least.
+    /// PRL wins 12 of 40 sessions more than the best baseline: p is at most 2 x 2^-12, and 1 of the
+    /// 48 columns is least.
     #[test]
     fn prl_is_tested_against_best_baseline_of_its_encoder() {
         let dir = tempfile::tempdir().unwrap();

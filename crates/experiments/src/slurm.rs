@@ -1,8 +1,8 @@
-//! Execution of an experiment on a Slurm cluster: one job array with an index per run, and a job after
-//! it that writes the pages.
+//! Execution of an experiment on a Slurm cluster: one job array with an index per run, and a job
+//! after it that writes the pages.
 //!
-//! A submission is a directory below that of the runs, with its tasks, its scripts and the number of
-//! its job. A later call reads these numbers, asks Slurm for the state of the jobs, and submits only
+//! A submission is a directory below that of the runs, with its tasks, its scripts and the number
+//! of its job. A later call reads these numbers, queries the state of the jobs, and submits only
 //! runs that are neither done nor queued.
 
 mod profile;

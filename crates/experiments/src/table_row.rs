@@ -103,8 +103,8 @@ impl SeedSummary {
     }
 }
 
-/// Our value minus the paper's, and whether it is within the tolerance. Both are rounded to the four
-/// decimals that are printed.
+/// Our value minus the paper's, and whether it is within the tolerance. Both are rounded to the
+/// four decimals that are printed.
 pub fn difference(ours: f64, paper: f64) -> (f64, bool) {
     let difference = in_print_units(ours) - in_print_units(paper);
     let is_within = difference.abs() <= in_print_units(paper::TOLERANCE);

@@ -1,4 +1,5 @@
-//! CSV files with the numbers of all pages: one per table, and one line per run, validation and prompt.
+//! CSV files with the numbers of all pages: one per table, and one line per run, validation and
+//! prompt.
 
 use anyhow::Result;
 use csv::Writer;
@@ -84,7 +85,8 @@ fn write_row<'a>(
 
 type Quantity = fn(&Cell<'_>) -> Option<String>;
 
-/// Quantities of a cell, with their names in the column `what`.
+/// Quantities of a cell, with their names in the column `what`. The baseline of a test is called
+/// `rival` there, so that scripts for older files keep working.
 const QUANTITIES: [(&str, Quantity); 11] = [
     ("mean", |cell| Some(share(cell.ours?.mean))),
     ("seed_min", |cell| Some(share(cell.ours?.min))),

@@ -344,7 +344,8 @@ mod tests {
             charts[6].chart.lines[0].points,
             [[5.0, 0.5, 0.5, 0.5], [10.0, 0.5, 0.5, 0.5]]
         );
-        // 3 baselines, 4 encoders with 5 methods, SASRec-PRL as released, and the names of the 5 groups.
+        // 3 baselines, 4 encoders with 5 methods, SASRec-PRL as released, and the names of the 5
+        // groups.
         assert!(
             main_results(&panels[0])
                 .iter()

@@ -1,5 +1,5 @@
 //! HTML fragments of the page. All text passes through maud, which escapes it, so nothing in a log
-//! can become a tag.
+//! can become a tag. Line breaks after block elements keep diffs of a committed page readable.
 
 use maud::{Markup, html};
 

@@ -1,10 +1,11 @@
-//! Reports of the experiments: Markdown and CSV tables, SVG figures, and one self-contained HTML page.
+//! Reports of the experiments: Markdown and CSV tables, SVG figures, and one self-contained HTML
+//! page.
 //!
 //! [`pages`] writes all files from the outcomes of the runs; the `prl-reproduce` program makes the
 //! runs and calls it. The files depend on the run directories alone: writing them twice gives the
 //! same bytes.
 //!
-//! [`line_chart`], [`svg`] and [`markdown_table`] are usable on their own:
+//! [`line_chart`], [`svg`] and [`markdown_table`](fn@markdown_table) are usable on their own:
 //!
 //! ```
 //! use plotters::style::RGBColor;

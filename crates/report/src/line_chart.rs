@@ -131,7 +131,8 @@ impl Chart {
     }
 }
 
-/// Tick label of a logarithmic axis: ten to the power of the coordinate, to two digits: `32k`, `1M`.
+/// Tick label of a logarithmic axis: ten to the power of the coordinate, to two digits: `32k`,
+/// `1M`.
 fn power_label(logarithm: f64) -> String {
     let x = 10f64.powf(logarithm);
     let (scaled, unit) = match x {

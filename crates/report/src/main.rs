@@ -77,7 +77,7 @@ struct ReproduceArgs {
     /// Repeat runs that have failed
     #[arg(long, conflicts_with = "code")]
     retry_failed: bool,
-    /// Where the runs are made: on this machine, or on a Slurm cluster (a job array, and a job after
+    /// Place of execution: this machine, or a Slurm cluster (a job array, and a job after
     /// it for the pages)
     #[arg(long, value_enum, default_value = "local")]
     launcher: Launcher,

@@ -150,8 +150,8 @@ mod tests {
             text.contains("| failed | error: the loss is NaN | "),
             "{text}"
         );
-        // Closing the file would not do: a child that another test is starting has it open too, until
-        // it executes its program.
+        // Closing the file would not do: a child that another test is starting has it open too,
+        // until it executes its program.
         log.unlock().unwrap();
         assert!(report(&experiment, &QueuedRuns::new()).contains(" 0 running"));
     }

@@ -69,7 +69,7 @@ pub fn render(
         .replace("font-family=\"sans-serif\"", family))
 }
 
-/// The same SVG as a file of its own: with a white background, or a black one in dark mode.
+/// Makes an SVG a file of its own: with a white background, or a black one in dark mode.
 pub fn standalone(svg: &str) -> String {
     let style = "<style>svg{color:#1b1f24;background:#fff}\
                  @media(prefers-color-scheme:dark){svg{color:#d7dce2;background:#14171b}}</style>";
@@ -84,7 +84,7 @@ pub fn label(at: HPos) -> TextStyle<'static> {
         .pos(Pos::new(at, VPos::Center))
 }
 
-/// The same in bold.
+/// Style of a label in bold.
 pub fn bold(at: HPos) -> TextStyle<'static> {
     TextStyle::from(("sans-serif", LABEL).into_font().style(FontStyle::Bold))
         .color(&INK)
@@ -135,14 +135,17 @@ fn legend_positions(lengths: &[usize], width: i32) -> Vec<(i32, i32)> {
     positions
 }
 
+/// Formatter of the tick labels of an axis.
+pub type TickLabel<'t> = &'t dyn Fn(&f64) -> String;
+
 /// Titles and tick labels of the axes.
 pub struct Axes<'t> {
     /// Title of the horizontal axis.
     pub x_title: &'t str,
     /// Tick label of a horizontal coordinate.
-    pub x_label: &'t dyn Fn(&f64) -> String,
+    pub x_label: TickLabel<'t>,
     /// Title and tick label of the vertical axis; `None` draws no ticks and grid lines for it.
-    pub y: Option<(&'t str, &'t dyn Fn(&f64) -> String)>,
+    pub y: Option<(&'t str, TickLabel<'t>)>,
 }
 
 /// Draws axes and grid lines.

@@ -1,5 +1,5 @@
-//! Shell scripts of a submission: a job array with one run per index, and a job after it that writes
-//! the pages.
+//! Shell scripts of a submission: a job array with one run per index, and a job after it that
+//! writes the pages.
 
 use std::path::Path;
 
@@ -28,32 +28,46 @@ impl Submission<'_> {
     /// Script of the array: each index executes one task. Shortly before the time limit it signals
     /// `prl` to write a checkpoint and requeues the index; Slurm itself requeues a preempted one.
     pub fn array(&self, profile: &Profile) -> String {
-        let at_once = profile.at_once.map(|n| format!("%{n}")).unwrap_or_default();
-        let (tasks, log) = (
-            quoted(self.dir.join("tasks.jsonl")),
-            self.dir.join("%a.log"),
-        );
+        let at_once = match profile.at_once {
+            Some(n) => format!("%{n}"),
+            None => String::new(),
+        };
+        let last = self.tasks - 1;
+        let log = self.dir.join("%a.log");
+        let log = log.display();
+        let directives = profile.directives().join("\n");
+        let setup = setup(profile);
+        let (prl, program) = (quoted(self.prl), quoted(self.program));
+        let tasks = quoted(self.dir.join("tasks.jsonl"));
+        let (cpus, device) = (profile.cpus, profile.device());
+        // The program runs in the background, as the shell would handle a signal only after a
+        // command in the foreground. A trap interrupts `wait`, so it is repeated until the program
+        // has ended.
         format!(
-            "#!/bin/sh\n#SBATCH --job-name=prl\n#SBATCH --array=0-{}{at_once}\n#SBATCH --output={}\n\
-             #SBATCH --open-mode=append\n#SBATCH --requeue\n#SBATCH --signal=B:USR1@{NOTICE}\n{}\n{}\
-             export PRL_BIN={}\n\
-             {} perform --tasks {tasks} --index \"$SLURM_ARRAY_TASK_ID\" --threads {} --device {} &\n\
-             work=$!\nagain=\n\
-             # prl leaves a checkpoint on SIGTERM; the next attempt goes on from it.\n\
-             stop() {{ pkill -TERM -P \"$work\"; }}\n\
-             trap 'again=yes; stop' USR1\ntrap stop TERM\n\
-             wait \"$work\"\nstatus=$?\n\
-             while kill -0 \"$work\" 2>/dev/null; do wait \"$work\"; status=$?; done\n\
-             if [ -n \"$again\" ] && [ \"$status\" -ne 0 ]; then scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID\"; fi\n\
-             exit \"$status\"\n",
-            self.tasks - 1,
-            log.display(),
-            profile.directives().join("\n"),
-            setup(profile),
-            quoted(self.prl),
-            quoted(self.program),
-            profile.cpus,
-            profile.device(),
+            r#"#!/bin/sh
+#SBATCH --job-name=prl
+#SBATCH --array=0-{last}{at_once}
+#SBATCH --output={log}
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@{NOTICE}
+{directives}
+{setup}export PRL_BIN={prl}
+{program} perform --tasks {tasks} --index "$SLURM_ARRAY_TASK_ID" --threads {cpus} --device {device} &
+work=$!
+again=
+# prl writes a checkpoint on SIGTERM; the next attempt resumes from it.
+stop() {{ pkill -TERM -P "$work"; }}
+trap 'again=yes; stop' USR1
+trap stop TERM
+wait "$work"
+status=$?
+while kill -0 "$work" 2>/dev/null; do wait "$work"; status=$?; done
+if [ -n "$again" ] && [ "$status" -ne 0 ]; then
+  scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+fi
+exit "$status"
+"#
         )
     }
 
@@ -64,16 +78,22 @@ impl Submission<'_> {
             cpus: 1,
             ..profile.clone()
         };
+        let log = self.dir.join("pages.log");
+        let log = log.display();
+        let directives = profile.directives().join("\n");
+        let setup = setup(&profile);
+        let (prl, program) = (quoted(self.prl), quoted(self.program));
         let selection: Vec<String> = self.selection.iter().map(quoted).collect();
+        let selection = selection.join(" ");
+        let code = quoted(self.code);
         format!(
-            "#!/bin/sh\n#SBATCH --job-name=prl-pages\n#SBATCH --output={}\n{}\n{}export PRL_BIN={}\n{} reproduce {} --code {}\n",
-            self.dir.join("pages.log").display(),
-            profile.directives().join("\n"),
-            setup(&profile),
-            quoted(self.prl),
-            quoted(self.program),
-            selection.join(" "),
-            quoted(self.code),
+            r#"#!/bin/sh
+#SBATCH --job-name=prl-pages
+#SBATCH --output={log}
+{directives}
+{setup}export PRL_BIN={prl}
+{program} reproduce {selection} --code {code}
+"#
         )
     }
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Stands in for the prl binary in the tests of prl-reproduce: the same command line and the same files, with ranks by a formula
-# (ranks.awk) instead of training. It appends its calls to $FAKE_DIR/calls. A pattern in the file $FAKE_DIR/hang or
-# $FAKE_DIR/diverge selects runs by name that hang until they have a checkpoint, or that diverge.
+# Stands in for the prl binary in the tests of prl-reproduce: the same command line and the same
+# files, with ranks by a formula (ranks.awk) instead of training. It appends its calls to
+# $FAKE_DIR/calls. A pattern in the file $FAKE_DIR/hang or $FAKE_DIR/diverge selects runs by name
+# that hang until they have a checkpoint, or that diverge.
 set -eu
 
 if [ "$1" = --version ]; then

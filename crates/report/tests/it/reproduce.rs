@@ -363,8 +363,8 @@ fn dump(browser: &str, page: &Path, width: u32) -> (String, String) {
     )
 }
 
-/// A page with another in a frame as wide as a phone; its title becomes the width by which the other
-/// one overflows, and the number of drawings.
+/// A page with another in a frame as wide as a phone; its title becomes the width by which the
+/// other one overflows, and the number of drawings.
 const FRAME: &str = "<!doctype html><iframe id=f style=\"width:390px;height:800px;border:0\" src=\"index.html\"></iframe><script>\
     onload = () => { const page = f.contentDocument.documentElement;\
     document.title = `${page.scrollWidth - page.clientWidth} too wide, ${f.contentDocument.querySelectorAll('svg').length} drawings`; }\
@@ -423,7 +423,8 @@ fn page_renders_in_a_browser_without_errors() {
         .nth(1)
         .and_then(|rest| rest.split("</title>").next())
         .unwrap_or("nothing");
-    // 2 logs: 2 plots of the main numbers, 2 figures, and curves of 2 numbers for 4 + 1 + 1 encoders.
+    // 2 logs: 2 plots of the main numbers, 2 figures, and curves of 2 numbers for 4 + 1 + 1
+    // encoders.
     assert_eq!(
         title,
         format!("0 too wide, {} drawings", 2 * (2 + 2 + 2 * 6))

@@ -1,5 +1,5 @@
-//! `prl-reproduce` on a real Slurm cluster of one node. Without an installed Slurm the test is skipped
-//! with a message.
+//! `prl-reproduce` on a real Slurm cluster of one node. Without an installed Slurm the test is
+//! skipped with a message.
 
 use std::fs;
 use std::path::{Path, PathBuf};
