@@ -1,11 +1,11 @@
-//! How long the prompt block takes, forward in training and back: `cargo run --release -p prl-core --example block_speed --
-//! [threads]`. Batch 256, width 64.
+//! Milliseconds of the prompt block's forward pass in training and its backward pass: `cargo run
+//! --release -p prl-core --example block_speed -- [threads]`. Batch 256, width 64.
 
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Var};
 use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts, TokenMixer};
-use prl_nn::{ForwardCtx, Params};
+use prl_nn::{ForwardCtx, SeededVarMap};
 
 const BATCH: usize = 256;
 const WIDTH: usize = 64;
@@ -27,12 +27,12 @@ fn main() -> Result<()> {
         TokenMixer::Mlp,
         TokenMixer::NoPrompt,
     ] {
-        let mut params = Params::new(DType::F32, &Device::Cpu, 1);
+        let vb = SeededVarMap::new(1).var_builder(DType::F32, &Device::Cpu);
         let config = PromptBlockConfig {
             mixing,
             ..PromptBlockConfig::default()
         };
-        let block = PromptBlock::new(config, WIDTH, params.scope("prompt"))?;
+        let block = PromptBlock::new(config, WIDTH, vb.pp("prompt"))?;
         let values = (0..BATCH * WIDTH).map(|i| (0.7 * i as f32).sin()).collect();
         let state = Var::from_vec(values, (BATCH, WIDTH), &Device::Cpu)?;
         let prompts = Prompts {
@@ -42,12 +42,8 @@ fn main() -> Result<()> {
         let mut laps = [Vec::new(), Vec::new()];
         for step in 0..LAPS {
             let start = Instant::now();
-            let state = EncodedState {
-                state: state.as_tensor(),
-                outputs: None,
-                lengths: &[],
-            };
-            let y = block.forward(&state, &prompts, &ForwardCtx::train(1, step as u64))?;
+            let state = EncodedState::Last(&state);
+            let y = block.hidden(&state, &prompts, &ForwardCtx::train(1, step as u64))?;
             laps[0].push(start.elapsed().as_secs_f64() * 1e3);
             let start = Instant::now();
             y.backward()?;

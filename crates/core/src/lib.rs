@@ -1,8 +1,30 @@
-//! Prompt-based reinforcement learning: a recommender that can be asked for value (Xin et al., SIGIR '22).
+//! Prompt-based reinforcement learning for session recommendation (Xin et al., SIGIR '22).
 //!
-//! A session's log is turned into `{return, state, step} -> item`. The [`PromptBlock`] mixes the three into the state that
-//! the output layer reads; the loss is a cross-entropy weighted by what the item was worth ([`LossWeight`]); and when it
-//! recommends, the return is no longer observed but asked for ([`PromptSpec`]). Nothing here knows which encoder made the state.
+//! A session's log becomes examples `{return, state, time step} -> item`. The [`PromptBlock`] mixes
+//! the three into the hidden vector that the output layer reads; the loss is a cross-entropy
+//! weighted by the reward of the item ([`LossWeight`]). At inference a target return takes the
+//! place of the observed one ([`PromptSpec`]). The block is independent of the encoder of the
+//! state.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
+//! use prl_nn::{ForwardCtx, SeededVarMap};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let vb = SeededVarMap::new(42).var_builder(DType::F32, &Device::Cpu);
+//! let block = PromptBlock::new(PromptBlockConfig::default(), 8, vb.pp("prompt"))?;
+//!
+//! let states = Tensor::ones((2, 8), DType::F32, &Device::Cpu)?;
+//! let prompts = Prompts {
+//!     returns: vec![2.0, 1.5], // twice the mean return, and one and a half times
+//!     steps: vec![0, 3],
+//! };
+//! let hidden = block.hidden(&EncodedState::Last(&states), &prompts, &ForwardCtx::infer())?;
+//! assert_eq!(hidden.dims(), [2, 8]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod loss_weight;
 mod prompt;

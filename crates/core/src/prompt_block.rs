@@ -1,20 +1,34 @@
-//! The block that turns `{return, state, step}` into the state the output layer reads (Eq. 9-13).
+//! The prompt block: `{return R, state s, time step t}` to the hidden vector that the output layer
+//! reads (Eq. 9-13).
 //!
-//! P = [R e_r, s, h_t] is stacked, dropped out, and mixed: by one single-head attention block, or in the ablations by a mean
-//! (PRL-mean) or by a linear layer per token and a mean (PRL-MLP); then normalised. Only the state's token is read
-//! afterwards, so only its query is computed; the other two tokens enter as keys and values. The released code's form for
-//! SASRec takes keys and values from the encoder's outputs instead ([`AttentionKeys::Outputs`]), where no prompt reaches the state.
+//! ```text
+//! P = [R e_r, s, h_t]                                  prompt stack, 3 tokens   (Eq. 9, 10)
+//! P = dropout(P)
+//! A = softmax(LN(P) W_Q (P W_K)^T / sqrt(d)) P W_V     one attention head       (Eq. 11)
+//! Z = A + LN(P)                                        residual connection      (Eq. 12)
+//! y = LN(Z_s)                                          the state's token        (Eq. 13)
+//! ```
+//!
+//! Only the state's token is read afterwards, so only its query is computed. (Eq. 12 adds P itself,
+//! the released code LN(P): [`ResidualInput`].) In the ablations a mean replaces the attention
+//! (PRL-mean), or a linear layer for each token and a mean (PRL-MLP). In the released code for
+//! SASRec, keys and values are the encoder's outputs, so that no prompt reaches the state
+//! ([`AttentionKeys::Outputs`]).
 
-use candle_core::{Result, Tensor, bail};
-use prl_nn::{
-    AttentionLayout, ForwardCtx, Init, LayerNorm, Linear, RowWeights, Scope, SeqOffsets,
-    WeightedRow, WeightedTable, add, attention, blend, take,
-};
-use serde::{Deserialize, Serialize};
+mod config;
+mod fused;
+#[cfg(test)]
+mod tests;
 
-use crate::reward_embedding::{RewardCode, RewardEmbedding};
+use candle_core::{Module, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use prl_nn::{Backend, ForwardCtx, Init, LayerNorm, Linear, attention_weights, get};
 
-/// The tokens of the stack, and where each stands.
+pub use config::{AttentionKeys, PromptBlockConfig, ResidualInput, TokenMixer};
+
+use crate::reward_embedding::RewardEmbedding;
+
+/// Tokens of the prompt stack, and the place of each.
 const TOKENS: usize = 3;
 const REWARD: usize = 0;
 const STATE: usize = 1;
@@ -22,314 +36,274 @@ const STEP: usize = 2;
 /// Added to the variance by the layer norms.
 const EPS: f64 = 1e-8;
 
-/// How the three tokens are mixed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenMixer {
-    /// Self-attention among the three (Eq. 11, 12).
-    #[default]
-    Attention,
-    /// Their mean: PRL-mean.
-    Mean,
-    /// A linear layer each, then the mean: PRL-MLP.
-    Mlp,
-    /// The state alone, dropped out and normalised: the control that is told nothing.
-    #[serde(rename = "alone")]
-    NoPrompt,
-}
-
-/// What the state's token attends to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AttentionKeys {
-    /// The three tokens of the prompt (Eq. 11, 12).
-    #[default]
-    Prompt,
-    /// The encoder's output at every position, as SASRec-PRL in the released code: neither return nor step reach the state.
-    #[serde(rename = "released")]
-    Outputs,
-}
-
-/// What the attention's residual connection carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResidualInput {
-    /// The normalised stack: the released code.
-    #[default]
-    #[serde(rename = "normed")]
-    Normalized,
-    /// The stack itself: Eq. 12.
-    #[serde(rename = "stack")]
-    Raw,
-}
-
-/// The switches of a [`PromptBlock`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PromptBlockConfig {
-    /// How the tokens are mixed.
-    pub mixing: TokenMixer,
-    /// What the residual carries.
-    pub residual: ResidualInput,
-    /// What the state attends to.
-    pub keys: AttentionKeys,
-    /// How a return becomes a token.
-    pub rewards: RewardCode,
-    /// Dropout on the stack and on the attention weights.
-    pub dropout: f64,
-    /// Rows of the step table; later steps use the last.
-    pub steps: usize,
-}
-
-impl Default for PromptBlockConfig {
-    /// The protocol's: attention among the tokens, residual of the normalised stack, Eq. 9, dropout 0.3, 50 steps.
-    fn default() -> Self {
-        Self {
-            mixing: TokenMixer::default(),
-            residual: ResidualInput::default(),
-            keys: AttentionKeys::default(),
-            rewards: RewardCode::default(),
-            dropout: 0.3,
-            steps: 50,
-        }
-    }
-}
-
-/// What is said beside the state, for each row of a batch.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prompts {
-    /// The return, in the unit the model is fed.
-    pub returns: Vec<f64>,
-    /// The step t.
-    pub steps: Vec<u32>,
-}
-
-/// What an encoder made of a batch of windows.
-pub struct EncodedState<'a> {
-    /// The states `[B, width]`.
-    pub state: &'a Tensor,
-    /// Every position's output `[B, L, width]`, where the block attends to them.
-    pub outputs: Option<&'a Tensor>,
-    /// Valid positions of each window `[B]`.
-    pub lengths: &'a [u32],
-}
-
 /// The prompt block.
 pub struct PromptBlock {
+    /// e_r and the table of h_t; none where no prompt reaches the state.
+    prompt_emb: Option<PromptEmbedding>,
+    attn: Option<Attention>,
+    /// A linear layer for each token of the stack, with [`TokenMixer::Mlp`].
+    mlp: Vec<Linear>,
+    last_norm: LayerNorm,
     config: PromptBlockConfig,
-    mix: Mix,
-    norm: LayerNorm,
-}
-
-enum Mix {
-    Attention { tokens: Tokens, layers: Attention },
-    Outputs(Attention),
-    Mean(Tokens),
-    Mlp(Tokens, [Linear; 3]),
-    Alone,
-}
-
-struct Attention {
-    norm: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-}
-
-/// What the prompt says beside the state.
-struct Tokens {
-    reward: RewardEmbedding,
-    step: Tensor,
+    backend: Backend,
 }
 
 impl PromptBlock {
-    /// A block for states of `width`. The reward embedding and the step table begin as N(0, .01).
-    pub fn new(config: PromptBlockConfig, width: usize, mut scope: Scope<'_>) -> Result<Self> {
-        let mix = match (config.mixing, config.keys) {
-            (TokenMixer::Attention, AttentionKeys::Prompt) => Mix::Attention {
-                layers: Attention::new(width, &mut scope)?,
-                tokens: Tokens::new(&config, width, &mut scope)?,
-            },
-            (TokenMixer::Attention, AttentionKeys::Outputs) => {
-                Mix::Outputs(Attention::new(width, &mut scope)?)
+    /// Reference of the block (Eq. 9-13): hidden vectors `[B, d]` of the states `[B, d]`.
+    pub fn forward(
+        &self,
+        encoded: &EncodedState<'_>,
+        prompts: &Prompts,
+        ctx: &ForwardCtx,
+    ) -> Result<Tensor> {
+        let s = encoded.state()?;
+        let stack = match &self.prompt_emb {
+            Some(emb) => Tensor::stack(&[&emb.returns(prompts)?, &s, &emb.steps(prompts)?], 1)?,
+            None => s.unsqueeze(1)?,
+        }; // Eq. 9, 10
+        let stack = ctx.dropout(&stack, self.config.dropout)?;
+        let s = stack.narrow(1, if stack.dim(1)? == TOKENS { STATE } else { 0 }, 1)?;
+        let mixed = match (self.config.mixing, &self.attn) {
+            (TokenMixer::Attention, Some(attn)) => {
+                let (keys, visible) = encoded.keys(&stack)?;
+                attn.forward(&s, &keys, visible.as_ref(), &self.config, ctx)? // Eq. 11, 12
             }
-            (TokenMixer::Mean, _) => Mix::Mean(Tokens::new(&config, width, &mut scope)?),
-            (TokenMixer::Mlp, _) => {
-                let mut linear = |name: &str| Linear::new(width, width, scope.scope(name));
-                let layers = [
-                    linear("mlp_reward")?,
-                    linear("mlp_state")?,
-                    linear("mlp_step")?,
-                ];
-                Mix::Mlp(Tokens::new(&config, width, &mut scope)?, layers)
-            }
-            (TokenMixer::NoPrompt, _) => Mix::Alone,
+            (TokenMixer::Mlp, _) => self.mlp(&stack)?.mean(1)?,
+            (TokenMixer::Mean, _) => stack.mean(1)?,
+            _ => s.squeeze(1)?,
         };
+        self.last_norm.forward(&mixed) // Eq. 13
+    }
+
+    /// A linear layer for each token of the stack.
+    fn mlp(&self, stack: &Tensor) -> Result<Tensor> {
+        let mut tokens = Vec::new();
+        for (i, linear) in self.mlp.iter().enumerate() {
+            tokens.push(linear.forward(&stack.narrow(1, i, 1)?)?);
+        }
+        Tensor::cat(&tokens, 1)
+    }
+}
+
+/// Attention of the state's token, and its residual connection.
+struct Attention {
+    attn_norm: LayerNorm,
+    /// W_Q, W_K, W_V: `[d, d]` each, with a bias.
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+}
+
+impl Attention {
+    /// Reference of Eq. 11 and 12: `[B, d]` from the state's token `[B, 1, d]` and the keys
+    /// `[B, K, d]`.
+    fn forward(
+        &self,
+        s: &Tensor,
+        keys: &Tensor,
+        visible: Option<&Tensor>,
+        config: &PromptBlockConfig,
+        ctx: &ForwardCtx,
+    ) -> Result<Tensor> {
+        let normed = self.attn_norm.forward(s)?;
+        let (q, k) = (self.q_proj.forward(&normed)?, self.k_proj.forward(keys)?);
+        let v = self.v_proj.forward(keys)?;
+        let weights = ctx.dropout(&attention_weights(&q, &k, visible)?, config.dropout)?;
+        let residual = match config.residual {
+            ResidualInput::Normalized => &normed,
+            ResidualInput::Raw => s,
+        };
+        (weights.matmul(&v)? + residual)?.squeeze(1)
+    }
+}
+
+/// Embeddings of the prompt's return and time step (Eq. 9).
+struct PromptEmbedding {
+    reward_emb: RewardEmbedding,
+    /// h_t: `[steps, d]`; later steps share the last row.
+    step_emb: Tensor,
+}
+
+impl PromptEmbedding {
+    /// The return tokens R e_r: `[B, d]`.
+    fn returns(&self, prompts: &Prompts) -> Result<Tensor> {
+        self.reward_emb.forward(&prompts.returns)
+    }
+
+    /// The step tokens h_t: `[B, d]`.
+    fn steps(&self, prompts: &Prompts) -> Result<Tensor> {
+        let rows = self.step_rows(prompts)?;
+        let rows = Tensor::from_vec(rows, prompts.steps.len(), self.step_emb.device())?;
+        self.step_emb.index_select(&rows, 0)
+    }
+
+    /// The row of each step in the table.
+    fn step_rows(&self, prompts: &Prompts) -> Result<Vec<u32>> {
+        let last = self.step_emb.dim(0)?.saturating_sub(1) as u32;
+        Ok(prompts.steps.iter().map(|&step| step.min(last)).collect())
+    }
+}
+
+/// Prompts of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompts {
+    /// The return R of each example, in the unit of the model.
+    pub returns: Vec<f64>,
+    /// The time step t of each example.
+    pub steps: Vec<u32>,
+}
+
+/// Output of an encoder for a batch.
+pub enum EncodedState<'a> {
+    /// The states `[B, d]`.
+    Last(&'a Tensor),
+    /// The outputs at every position, where the block attends to them.
+    Outputs {
+        /// `[B, L, d]`.
+        outputs: &'a Tensor,
+        /// Valid positions of each window `[B]`, each in 1..=L.
+        lengths: &'a [u32],
+    },
+}
+
+impl EncodedState<'_> {
+    /// Number of examples.
+    fn len(&self) -> Result<usize> {
+        match self {
+            EncodedState::Last(state) => state.dim(0),
+            EncodedState::Outputs { outputs, .. } => outputs.dim(0),
+        }
+    }
+
+    /// The states `[B, d]`: the outputs at the last valid positions.
+    fn state(&self) -> Result<Tensor> {
+        match self {
+            EncodedState::Last(state) => Ok((*state).clone()),
+            EncodedState::Outputs { outputs, .. } => {
+                let rows = Tensor::new(self.last_rows()?, outputs.device())?;
+                outputs.flatten(0, 1)?.index_select(&rows, 0)
+            }
+        }
+    }
+
+    /// Row of the last valid position of each window, in outputs `[B L, d]`.
+    fn last_rows(&self) -> Result<Vec<u32>> {
+        let EncodedState::Outputs { outputs, lengths } = self else {
+            bail!("prompt block: the encoder's outputs are missing");
+        };
+        let (batch, window, _) = outputs.dims3()?;
+        if lengths.len() != batch || lengths.iter().any(|&n| n == 0 || n as usize > window) {
+            bail!("prompt block: lengths {lengths:?} of {batch} windows of {window} positions");
+        }
+        let rows = lengths.iter().enumerate();
+        Ok(rows.map(|(b, &n)| (b * window) as u32 + n - 1).collect())
+    }
+
+    /// The keys `[B, K, d]` of the attention, and which of them are visible, `[B, 1, K]`.
+    fn keys(&self, stack: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        let EncodedState::Outputs { outputs, lengths } = self else {
+            return Ok((stack.clone(), None));
+        };
+        let (batch, window, _) = outputs.dims3()?;
+        let mut visible = Vec::with_capacity(batch * window);
+        for &n in *lengths {
+            visible.extend((0..window).map(|t| u8::from(t < n as usize)));
+        }
+        let visible = Tensor::from_vec(visible, (batch, 1, window), outputs.device())?;
+        Ok(((*outputs).clone(), Some(visible)))
+    }
+}
+
+impl PromptBlock {
+    /// Makes a block for states of `width`. The return and step embeddings start as N(0, 0.01^2),
+    /// matrices as Glorot.
+    pub fn new(config: PromptBlockConfig, width: usize, vb: VarBuilder) -> Result<Self> {
+        let is_attention = config.mixing == TokenMixer::Attention;
+        let mut backend = Backend::of(&vb);
+        let attn = is_attention
+            .then(|| Attention::new(width, &vb))
+            .transpose()?;
+        if let Some(attn) = &attn {
+            backend = attn.q_proj.backend();
+        }
+        let mut mlp = Vec::new();
+        if config.mixing == TokenMixer::Mlp {
+            for token in ["reward", "state", "step"] {
+                mlp.push(Linear::new(width, width, vb.pp("mlp").pp(token))?);
+            }
+        }
+        let mut prompt_emb = None;
+        if config.has_prompt() {
+            let emb = PromptEmbedding::new(&config, width, &vb)?;
+            backend = emb.reward_emb.backend();
+            prompt_emb = Some(emb);
+        }
         Ok(Self {
+            prompt_emb,
+            attn,
+            mlp,
+            last_norm: LayerNorm::new(width, EPS, vb.pp("last_norm"))?,
             config,
-            mix,
-            norm: LayerNorm::new(width, EPS, scope.scope("norm_out"))?,
+            backend,
         })
     }
 
-    /// Whether the block is told a return and a step.
+    /// Whether the return and the step of a prompt reach the hidden vector.
     pub fn is_prompted(&self) -> bool {
-        matches!(
-            self.mix,
-            Mix::Attention { .. } | Mix::Mean(_) | Mix::Mlp(..)
-        )
+        self.config.has_prompt()
     }
 
-    /// Whether [`EncodedState::outputs`] must be there.
+    /// Whether the block needs [`EncodedState::Outputs`].
     pub fn needs_outputs(&self) -> bool {
-        matches!(self.mix, Mix::Outputs(_))
+        self.config.needs_outputs()
     }
 
-    /// The attentive state `[B, width]` of a state under a prompt.
-    pub fn forward(
+    /// The hidden vectors `[B, d]` that the output layer reads.
+    ///
+    /// # Errors
+    /// If the encoder's outputs are needed and missing, or there is not one prompt an example.
+    pub fn hidden(
         &self,
-        state: &EncodedState<'_>,
+        encoded: &EncodedState<'_>,
         prompts: &Prompts,
-        pass: &ForwardCtx,
+        ctx: &ForwardCtx,
     ) -> Result<Tensor> {
-        let (rate, (batch, width)) = (self.config.dropout, state.state.dims2()?);
-        let stack = |tokens: &Tokens| tokens.stack(state.state, prompts, pass, rate);
-        let mixed = match &self.mix {
-            Mix::Attention { tokens, layers } => {
-                let stack = stack(tokens)?;
-                self.attend(
-                    layers,
-                    &token(&stack, STATE)?,
-                    &stack,
-                    SeqOffsets::new(vec![TOKENS; batch]),
-                    pass,
-                )?
-            }
-            Mix::Outputs(layers) => {
-                let Some(outputs) = state.outputs else {
-                    bail!("the encoder has no outputs to attend to")
-                };
-                let query = pass.dropout(state.state, rate)?;
-                let spans = SeqOffsets::new(state.lengths.iter().map(|&n| n as usize));
-                let valid = take(outputs, &spans.padded_indices(outputs.dim(1)?))?;
-                self.attend(layers, &query, &valid, spans, pass)?
-            }
-            Mix::Mean(tokens) => stack(tokens)?.reshape((batch, TOKENS, width))?.mean(1)?,
-            Mix::Mlp(tokens, layers) => {
-                let stack = stack(tokens)?;
-                let token = |i: usize| layers[i].forward(&token(&stack, i)?);
-                (((token(REWARD)? + token(STATE)?)? + token(STEP)?)? / TOKENS as f64)?
-            }
-            Mix::Alone => pass.dropout(state.state, rate)?,
-        };
-        self.norm.forward(&mixed)
-    }
-
-    /// The state's token `[B, width]` after it looked at the rows of `keys` that are its own (Eq. 11, 12): `[B, width]`.
-    fn attend(
-        &self,
-        layers: &Attention,
-        state: &Tensor,
-        keys: &Tensor,
-        spans: SeqOffsets,
-        pass: &ForwardCtx,
-    ) -> Result<Tensor> {
-        let normed = layers.norm.forward(state)?;
-        let q = layers.query.forward(&normed)?;
-        let (k, v) = (layers.key.forward(keys)?, layers.value.forward(keys)?);
-        let pattern = AttentionLayout {
-            q_offsets: SeqOffsets::new(vec![1; spans.windows()]),
-            k_offsets: spans,
-            causal: false,
-        };
-        let mask = pass.mask(pattern.num_scores(), self.config.dropout);
-        let carried = if self.config.residual == ResidualInput::Normalized {
-            &normed
-        } else {
-            state
-        };
-        add(&attention(&q, &k, &v, &pattern, mask.as_ref())?, carried)
+        let n = encoded.len()?;
+        let has_outputs = matches!(encoded, EncodedState::Outputs { .. });
+        if self.needs_outputs() != has_outputs {
+            bail!(
+                "prompt block: it reads the encoder's outputs: {}",
+                self.needs_outputs()
+            );
+        }
+        if self.is_prompted() && (prompts.returns.len() != n || prompts.steps.len() != n) {
+            bail!("prompt block: {n} states need as many returns and steps, not {prompts:?}");
+        }
+        match self.backend {
+            Backend::Reference => self.forward(encoded, prompts, ctx),
+            Backend::CpuFused | Backend::Cuda => fused::forward(self, encoded, prompts, ctx),
+        }
     }
 }
 
 impl Attention {
-    fn new(width: usize, scope: &mut Scope<'_>) -> Result<Self> {
-        let mut linear = |name: &str| Linear::new(width, width, scope.scope(name));
-        let (query, key, value) = (linear("query")?, linear("key")?, linear("value")?);
+    fn new(width: usize, vb: &VarBuilder) -> Result<Self> {
+        let linear = |name: &str| Linear::new(width, width, vb.pp("attn").pp(name));
         Ok(Self {
-            norm: LayerNorm::new(width, EPS, scope.scope("norm_in"))?,
-            query,
-            key,
-            value,
+            attn_norm: LayerNorm::new(width, EPS, vb.pp("attn_norm"))?,
+            q_proj: linear("q_proj")?,
+            k_proj: linear("k_proj")?,
+            v_proj: linear("v_proj")?,
         })
     }
 }
 
-impl Tokens {
-    fn new(config: &PromptBlockConfig, width: usize, scope: &mut Scope<'_>) -> Result<Self> {
-        let reward = RewardEmbedding::new(config.rewards, width, scope)?;
+impl PromptEmbedding {
+    fn new(config: &PromptBlockConfig, width: usize, vb: &VarBuilder) -> Result<Self> {
+        let steps = (config.steps, width);
         Ok(Self {
-            reward,
-            step: scope.get("step", (config.steps, width), Init::Normal(0.01))?,
+            reward_emb: RewardEmbedding::new(config.rewards, width, vb)?,
+            step_emb: get(&vb.pp("step_emb"), steps, "weight", Init::Normal(0.01))?,
         })
     }
-
-    /// P (Eq. 9, 10), dropped out, the tokens of a row one after another: `[3 B, width]`.
-    fn stack(
-        &self,
-        state: &Tensor,
-        prompts: &Prompts,
-        pass: &ForwardCtx,
-        dropout: f64,
-    ) -> Result<Tensor> {
-        let (batch, width) = state.dims2()?;
-        let last = self.step.dim(0)?.saturating_sub(1) as u32;
-        if prompts.returns.len() != batch || prompts.steps.len() != batch {
-            bail!("{batch} states need as many returns and steps, not {prompts:?}");
-        }
-        let whole = |of: u32| WeightedRow {
-            row: of,
-            weight: 1.0,
-        };
-        let parts = vec![
-            WeightedTable {
-                table: state,
-                rows: tokens(STATE, (0..batch as u32).map(whole)),
-            },
-            WeightedTable {
-                table: self.reward.table(),
-                rows: tokens(
-                    REWARD,
-                    prompts
-                        .returns
-                        .iter()
-                        .map(|&value| self.reward.share(value)),
-                ),
-            },
-            WeightedTable {
-                table: &self.step,
-                rows: tokens(
-                    STEP,
-                    prompts.steps.iter().map(|&step| whole(step.min(last))),
-                ),
-            },
-        ];
-        blend(parts, pass.mask(batch * TOKENS * width, dropout))
-    }
-}
-
-/// Shares of one token of each stack.
-fn tokens(which: usize, shares: impl Iterator<Item = WeightedRow>) -> RowWeights {
-    RowWeights::Gathered(
-        shares
-            .flat_map(|share| (0..TOKENS).map(move |token| (token == which).then_some(share)))
-            .collect(),
-    )
-}
-
-/// A token of each stack: `[B, width]` of `[3 B, width]`.
-fn token(stack: &Tensor, which: usize) -> Result<Tensor> {
-    let rows: Vec<u32> = (which as u32..stack.dim(0)? as u32)
-        .step_by(TOKENS)
-        .collect();
-    take(stack, &rows)
 }

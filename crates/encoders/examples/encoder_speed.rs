@@ -1,11 +1,13 @@
-//! How long an encoder takes, forward in training and back: `cargo run --release -p prl-encoders --example encoder_speed --
-//! [threads]`. Batch 256, windows of 10, width 64: all windows full, then lengths from 1 to 10 in turn.
+//! Milliseconds of an encoder's forward pass in training and its backward pass: `cargo run --release
+//! -p prl-encoders --example encoder_speed -- [threads]`.
+//!
+//! Batch 256, windows of 10, width 64; all windows full, then lengths from 1 to 10 in turn.
 
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use prl_encoders::{EncoderKind, PaddedBatch, Shape};
-use prl_nn::{ForwardCtx, Init, Params};
+use prl_encoders::{EncoderKind, PaddedBatch};
+use prl_nn::{ForwardCtx, Init, SeededVarMap};
 
 const BATCH: usize = 256;
 const WINDOW: usize = 10;
@@ -42,8 +44,8 @@ fn main() -> Result<()> {
 
 /// Milliseconds forward and back, the fastest first.
 fn measure(kind: EncoderKind, lengths: &[u32]) -> Result<[Vec<f64>; 2]> {
-    let mut params = Params::new(DType::F32, &Device::Cpu, 1);
-    let encoder = kind.build(Shape::new(DIM, WINDOW), params.scope("encoder"))?;
+    let vb = SeededVarMap::new(1).var_builder(DType::F32, &Device::Cpu);
+    let encoder = kind.config().build(DIM, WINDOW, vb.pp("encoder"))?;
     let values = Init::Normal(0.1).values(
         &[BATCH * WINDOW * DIM],
         &mut prl_seed::stream(1, "items", 0),
@@ -55,7 +57,7 @@ fn measure(kind: EncoderKind, lengths: &[u32]) -> Result<[Vec<f64>; 2]> {
         let start = Instant::now();
         let state = encoder.encode(
             &PaddedBatch {
-                x: x.as_tensor(),
+                xs: x.as_tensor(),
                 lengths,
             },
             &ForwardCtx::train(1, step as u64),

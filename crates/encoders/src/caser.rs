@@ -1,160 +1,201 @@
-//! Caser (Tang and Wang, 2018) as the SQN code has it: filters over the window as over an image.
+//! Caser (Tang and Wang, 2018) as in the SQN code: convolutions over the window as an image.
 //!
-//! Sixteen horizontal filters each of two, three and four positions, a ReLU and the maximum over time (48); one vertical
-//! filter over the whole window, the same for each dimension, and a ReLU (d). The two side by side are the state. Positions
-//! past a row's length count as zero. The user embedding of the paper is not there, nor has dropout an effect in that code.
+//! E `[L, d]` is the matrix of the window's items, zero past the session's end.
+//!
+//! ```text
+//! c_i^k = relu(<E_{i:i+h-1}, F^k> + b^k)    horizontal filter k of height h     (Eq. 3)
+//! o^k   = max over i of c_i^k               maximum over time                   (Eq. 5)
+//! v     = relu(sum over l of w_l E_l + b)   vertical filter, d columns          (Eq. 7)
+//! s     = [o, v]                                                                (Eq. 9)
+//! ```
+//!
+//! That code has 16 filters each of heights 2, 3 and 4, one vertical filter, a ReLU on v too,
+//! neither a user embedding nor an effective dropout.
+
+mod fused;
 
 use candle_core::{D, Result, Tensor, bail};
-use prl_kernels::ops::caser_conv::caser_conv;
-use prl_kernels::runs_on;
-use prl_nn::{ForwardCtx, Init, Scope, relu};
+use candle_nn::VarBuilder;
+use prl_nn::{Backend, ForwardCtx, Init, PackedLayout, PackedPart, PackedWeights, relu};
 
-use crate::{PaddedBatch, SessionEncoder, Shape};
+use crate::{PaddedBatch, SessionEncoder};
 
-/// Positions that a horizontal filter spans.
-const HEIGHTS: [usize; 3] = [2, 3, 4];
-/// The shortest window that every filter fits into.
-pub(crate) const LEAST_WINDOW: usize = HEIGHTS[HEIGHTS.len() - 1];
-/// Horizontal filters of each height.
-const FILTERS: usize = 16;
+/// Options of a [`Caser`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaserConfig {
+    /// Heights h of the horizontal filters, in positions.
+    pub heights: Vec<usize>,
+    /// Horizontal filters of each height.
+    pub filters: usize,
+}
 
-/// Horizontal and vertical filters.
+impl Default for CaserConfig {
+    fn default() -> Self {
+        Self {
+            heights: vec![2, 3, 4],
+            filters: 16,
+        }
+    }
+}
+
+impl CaserConfig {
+    /// The shortest window that every filter fits into.
+    pub fn min_window(&self) -> usize {
+        self.heights.iter().copied().max().unwrap_or(1)
+    }
+}
+
+/// A convolution filter bank.
+struct Conv {
+    /// `[filters, 1, height, width]`, as of a [`candle_nn::Conv2d`] over `[B, 1, L, d]`.
+    weight: Tensor,
+    /// `[filters]`.
+    bias: Tensor,
+}
+
+/// Horizontal and vertical convolutions.
 pub struct Caser {
-    /// `[9 d + 3, 16]`: the filters of each height, `[height d, 16]`, and the biases of each.
-    horizontal: Tensor,
-    /// `[L + 1]`: the filter, and its bias.
-    vertical: Tensor,
+    /// F and b, a filter bank a height.
+    conv_h: Vec<Conv>,
+    /// w and b.
+    conv_v: Conv,
+    config: CaserConfig,
     dim: usize,
+    packed_h: PackedWeights,
+    packed_v: PackedWeights,
+    backend: Backend,
 }
 
 impl Caser {
-    /// Filters of truncated N(0, .1) with biases of .1. An error if the window is shorter than the highest filter.
-    pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
-        let rows = HEIGHTS.iter().sum::<usize>() * shape.dim;
-        if shape.window < LEAST_WINDOW {
-            bail!(
-                "Caser has filters over {LEAST_WINDOW} positions: a window of {} is too short",
-                shape.window
-            );
+    /// Reference of the encoder, on items `[B, L, d]`, to states `[B, heights filters + d]`.
+    pub fn forward(&self, batch: &PaddedBatch<'_>) -> Result<Tensor> {
+        let image = batch.masked()?.unsqueeze(1)?; // E: [B, 1, L, d]
+        let mut state = Vec::new();
+        for conv in &self.conv_h {
+            let c = relu(&conv.forward(&image)?.squeeze(3)?)?; // Eq. 3: [B, filters, L - h + 1]
+            // candle's maximum gives the whole gradient to each of several equal values, and
+            // padding makes them equal; the first one alone must get it.
+            let first = c.detach().contiguous()?.argmax_keepdim(2)?;
+            state.push(c.contiguous()?.gather(&first, 2)?.squeeze(2)?); // Eq. 5
         }
-        let mut filters = |name: &str, shape: &[usize], biases: usize| {
-            let mut all = shape.to_vec();
-            all[0] += biases;
-            let biases = vec![0.1; all.iter().product::<usize>() - shape.iter().product::<usize>()];
-            scope.get_with(name, all, |rng| {
-                Ok([Init::TruncatedNormal(0.1).values(shape, rng)?, biases].concat())
-            })
-        };
-        Ok(Self {
-            horizontal: filters("horizontal", &[rows, FILTERS], HEIGHTS.len())?,
-            vertical: filters("vertical", &[shape.window], 1)?,
-            dim: shape.dim,
-        })
+        let v = relu(&conv_v(&self.conv_v, &image)?)?; // Eq. 7: [B, d]
+        state.push(v);
+        Tensor::cat(&state, D::Minus1) // Eq. 9
     }
 
-    /// All filters from candle's operations: what runs where the fused kernel does not.
-    fn composed(&self, windows: &PaddedBatch<'_>) -> Result<Tensor> {
-        let (batch, length, d) = windows.x.dims3()?;
-        let valid = windows
-            .lengths
-            .iter()
-            .flat_map(|&n| (0..length).map(move |t| u8::from(t < n as usize)))
-            .collect();
-        let valid = Tensor::from_vec::<_, u8>(valid, (batch, length, 1), windows.x.device())?;
-        let x = valid
-            .broadcast_as(windows.x.shape())?
-            .where_cond(windows.x, &windows.x.zeros_like()?)?;
-        let mut parts = Vec::new();
-        let mut row = 0;
-        for (i, height) in HEIGHTS.into_iter().enumerate() {
-            let positions = length - height + 1;
-            let window: Vec<Tensor> = (0..height)
-                .map(|j| x.narrow(1, j, positions))
-                .collect::<Result<_>>()?;
-            let window = Tensor::cat(&window, 2)?.reshape((batch * positions, height * d))?;
-            let filters = self.horizontal.narrow(0, row, height * d)?.contiguous()?;
-            let scores = window
-                .matmul(&filters)?
-                .reshape((batch, positions, FILTERS))?;
-            // candle's maximum hands the whole gradient to each of several equal scores, and padding makes them equal.
-            let best = scores.detach().argmax_keepdim(1)?;
-            let best = scores.gather(&best, 1)?.squeeze(1)?;
-            let bias = self
-                .horizontal
-                .narrow(0, self.horizontal.dim(0)? - HEIGHTS.len() + i, 1)?;
-            parts.push(relu(&best.broadcast_add(&bias)?)?);
-            row += height * d;
+    /// Makes the filters for windows of `window` items of `dim` dimensions.
+    ///
+    /// Initial values: weights truncated N(0, 0.1^2), biases 0.1.
+    ///
+    /// # Errors
+    /// If the window is shorter than the highest filter.
+    pub fn new(dim: usize, window: usize, config: CaserConfig, vb: VarBuilder) -> Result<Self> {
+        let min = config.min_window();
+        if window < min {
+            bail!("Caser: the window has {window} positions; its filters need at least {min}");
         }
-        let filter = self
-            .vertical
-            .narrow(0, 0, length)?
-            .reshape((1, length, 1))?;
-        let vertical = x
-            .broadcast_mul(&filter)?
-            .sum(1)?
-            .broadcast_add(&self.vertical.narrow(0, length, 1)?)?;
-        parts.push(relu(&vertical)?);
-        Tensor::cat(&parts, D::Minus1)
+        let (d, n) = (dim, config.filters);
+        let rows: usize = config.heights.iter().sum::<usize>() * d;
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        for (i, &h) in config.heights.iter().enumerate() {
+            let (weight, bias) = (format!("conv_h.{i}.weight"), format!("conv_h.{i}.bias"));
+            weights.push(PackedPart::permuted(
+                weight,
+                [h, d, 1, n],
+                [3, 2, 0, 1],
+                WEIGHT,
+            ));
+            biases.push(PackedPart::plain(bias, &[n], BIAS));
+        }
+        let shape = [rows + config.heights.len(), n];
+        let layout = PackedLayout::new("horizontal", &shape, [weights, biases].concat())?;
+        let packed_h = packed(&vb, &layout, rows * n)?;
+        let vertical = vec![
+            PackedPart::plain("conv_v.weight", &[1, 1, window, 1], WEIGHT),
+            PackedPart::plain("conv_v.bias", &[1], BIAS),
+        ];
+        let layout = PackedLayout::new("vertical", &[window + 1], vertical)?;
+        let packed_v = packed(&vb, &layout, window)?;
+        let heights = config.heights.len();
+        Ok(Self {
+            conv_h: (0..heights)
+                .map(|i| Conv::of(&packed_h, i, heights + i))
+                .collect(),
+            conv_v: Conv::of(&packed_v, 0, 1),
+            config,
+            dim,
+            backend: packed_h.backend(),
+            packed_h,
+            packed_v,
+        })
     }
+}
+
+const WEIGHT: Init = Init::TruncatedNormal(0.1);
+const BIAS: Init = Init::Const(0.1);
+
+/// Filters whose first `weights` packed elements are weights, and the others biases.
+fn packed(vb: &VarBuilder, layout: &PackedLayout, weights: usize) -> Result<PackedWeights> {
+    let biases = layout.shape.iter().product::<usize>() - weights;
+    PackedWeights::new(vb, layout, move |rng| {
+        let mut values = WEIGHT.values(&[weights], rng)?;
+        values.extend(BIAS.values(&[biases], rng)?);
+        Ok(values)
+    })
+}
+
+impl Conv {
+    fn of(packed: &PackedWeights, weight: usize, bias: usize) -> Self {
+        Self {
+            weight: packed.named(weight),
+            bias: packed.named(bias),
+        }
+    }
+
+    /// Convolution of an image `[B, 1, L, d]` without padding.
+    fn forward(&self, image: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.reshape((1, (), 1, 1))?;
+        let ys = image.conv2d(&self.weight.contiguous()?, 0, 1, 1, 1)?;
+        ys.broadcast_add(&bias)
+    }
+}
+
+fn conv_v(conv: &Conv, image: &Tensor) -> Result<Tensor> {
+    conv.forward(image)?.flatten_from(1)
 }
 
 impl SessionEncoder for Caser {
     fn width(&self) -> usize {
-        HEIGHTS.len() * FILTERS + self.dim
+        self.config.heights.len() * self.config.filters + self.dim
     }
 
-    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
-        windows.spans()?;
-        if runs_on(windows.x) {
-            caser_conv(
-                windows.x,
-                &self.horizontal,
-                &self.vertical,
-                windows.lengths,
-                &HEIGHTS,
-            )
-        } else {
-            self.composed(windows)
+    fn encode(&self, batch: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
+        batch.check()?;
+        match self.backend {
+            Backend::Reference => self.forward(batch),
+            Backend::CpuFused | Backend::Cuda => fused::encode(self, batch),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Caser;
-    use crate::{PaddedBatch, SessionEncoder, Shape};
-    use candle_core::{DType, Device, Tensor, Var};
-    use prl_nn::{ForwardCtx, Init, Params};
-    use proptest::prelude::*;
+    use super::{Caser, CaserConfig};
+    use crate::tests::assert_reference_matches_fused;
+    use candle_core::{DType, Device};
+    use prl_nn::SeededVarMap;
 
-    proptest! {
-        #[test]
-        fn the_fused_and_the_composed_filters_are_one(
-            (window, lengths) in (4..9usize).prop_flat_map(|n| (Just(n), prop::collection::vec(1..=n as u32, 1..40))),
-            dim in 2..22usize,
-        ) {
-            let mut params = Params::new(DType::F64, &Device::Cpu, 2);
-            let caser = Caser::new(Shape::new(dim, window), params.scope("caser")).unwrap();
-            let n = lengths.len() * window * dim;
-            let values = Init::Normal(1.0).values(&[n], &mut prl_seed::stream(1, "x", 0)).unwrap();
-            let x = Var::from_vec(values, (lengths.len(), window, dim), &Device::Cpu).unwrap();
-            let windows = PaddedBatch { x: x.as_tensor(), lengths: &lengths };
-            let run = |y: Tensor| {
-                let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-                let grads = [&x].into_iter().chain(params.iter().map(|p| p.1)).map(|var| grads.get(var).unwrap());
-                [&y].into_iter().chain(grads).flat_map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap()).collect()
-            };
-            let fused: Vec<f64> = run(caser.encode(&windows, &ForwardCtx::infer()).unwrap());
-            let composed: Vec<f64> = run(caser.composed(&windows).unwrap());
-            for (a, b) in fused.iter().zip(&composed) {
-                prop_assert!((a - b).abs() < 1e-10 * b.abs().max(1.0), "{} and {}", a, b);
-            }
-        }
+    #[test]
+    fn caser_reference_matches_fused() {
+        assert_reference_matches_fused(
+            |dim, window, vb| Caser::new(dim, window, CaserConfig::default(), vb),
+            |caser, batch, _| caser.forward(batch),
+        );
     }
 
     #[test]
-    fn a_window_too_short_is_an_error() {
-        let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-        assert!(Caser::new(Shape::new(8, 3), params.scope("caser")).is_err());
+    fn window_shorter_than_a_filter_is_an_error() {
+        let vb = SeededVarMap::new(2).var_builder(DType::F32, &Device::Cpu);
+        assert!(Caser::new(8, 3, CaserConfig::default(), vb).is_err());
     }
 }

@@ -1,145 +1,163 @@
-//! GRU4Rec's encoder in the paper's form (Eq. 8): one layer, the reset gate applied before the recurrent product, the state
-//! after the last valid position. The reset gate's bias begins at 1, the update gate's as [`Shape`] says, the candidate's at 0.
+//! GRU4Rec's encoder (Hidasi et al., 2016) in the form of Eq. 8: one layer, the reset gate applied
+//! before the recurrent product.
+//!
+//! ```text
+//! z_t = sigmoid(W_z x_t + U_z s_{t-1} + b_z)            update gate
+//! r_t = sigmoid(W_r x_t + U_r s_{t-1} + b_r)            reset gate
+//! c_t = tanh(W_c x_t + U_c (r_t * s_{t-1}) + b_c)       candidate
+//! s_t = (1 - z_t) * s_{t-1} + z_t * c_t                 s_0 = 0
+//! ```
+//!
+//! The state of a session is s_t after its last item.
+
+mod fused;
 
 use candle_core::{Result, Tensor};
-use prl_kernels::ops::gru::gru;
-use prl_kernels::runs_on;
-use prl_nn::{ForwardCtx, Init, Scope};
+use candle_nn::VarBuilder;
+use prl_nn::{Backend, ForwardCtx, Init, PackedLayout, PackedPart, PackedWeights, sigmoid};
 
-use crate::{PaddedBatch, SessionEncoder, Shape};
+use crate::{PaddedBatch, SessionEncoder};
 
-/// A gated recurrent unit as wide as its input.
+/// Options of a [`Gru`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GruConfig {
+    /// Initial bias of the update gate z: 1 if Eq. 8 is read to the letter. TensorFlow 1's cell
+    /// gates the old state with 1 - z and starts that gate's bias at 1, which is -1 here.
+    pub update_bias: f64,
+}
+
+impl Default for GruConfig {
+    fn default() -> Self {
+        Self { update_bias: 1.0 }
+    }
+}
+
+/// A gated recurrent unit with as many units as an item embedding has dimensions.
+///
+/// The rows of the parameters are the update gate z, the reset gate r and the candidate c. (PyTorch
+/// orders r, z, c, and applies r after the recurrent product.)
 pub struct Gru {
-    /// `[dim + width + 1, 3 width]`: input rows, state rows, bias; update gate, reset gate, candidate.
-    kernel: Tensor,
-    width: usize,
+    /// W_z, W_r, W_c: `[3 h, d]`.
+    weight_ih: Tensor,
+    /// U_z, U_r, U_c: `[3 h, h]`.
+    weight_hh: Tensor,
+    /// b_z, b_r, b_c: `[3 h]`.
+    bias: Tensor,
+    packed: PackedWeights,
+    backend: Backend,
 }
 
 impl Gru {
-    /// A unit with Glorot kernels: the two gates share one `[dim + width, 2 width]` matrix, the candidate has its own, as in
-    /// the code that the published numbers come from.
-    pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
-        let (rows, width) = (2 * shape.dim, shape.dim);
-        let kernel = scope.get_with("kernel", (rows + 1, 3 * width), |rng| {
-            let gates = Init::Glorot.values(&[rows, 2 * width], rng)?;
-            let candidate = Init::Glorot.values(&[rows, width], rng)?;
-            let joined = gates
-                .chunks(2 * width)
-                .zip(candidate.chunks(width))
-                .flat_map(|(g, c)| [g, c].concat());
-            let biases = [shape.update_bias, 1.0, 0.0]
-                .into_iter()
-                .flat_map(|bias| std::iter::repeat_n(bias, width));
-            Ok(joined.chain(biases).collect())
-        })?;
-        Ok(Self { kernel, width })
+    /// Reference of the encoder: Eq. 8 on items `[B, L, d]`, to states `[B, h]`.
+    pub fn forward(&self, batch: &PaddedBatch<'_>) -> Result<Tensor> {
+        let (n, length, _) = batch.xs.dims3()?;
+        let h = self.weight_hh.dim(1)?;
+        let w = self.weight_ih.t()?.contiguous()?;
+        let u_zr = self.weight_hh.narrow(0, 0, 2 * h)?.t()?.contiguous()?;
+        let u_c = self.weight_hh.narrow(0, 2 * h, h)?.t()?.contiguous()?;
+        let mut s = Tensor::zeros((n, h), batch.xs.dtype(), batch.xs.device())?;
+        for t in 0..length {
+            let x = batch.xs.narrow(1, t, 1)?.squeeze(1)?.contiguous()?;
+            let wx = x.matmul(&w)?.broadcast_add(&self.bias)?;
+            let zr = sigmoid(&(wx.narrow(1, 0, 2 * h)? + s.matmul(&u_zr)?)?)?;
+            let (z, r) = (zr.narrow(1, 0, h)?, zr.narrow(1, h, h)?);
+            let c = (wx.narrow(1, 2 * h, h)? + (r * &s)?.matmul(&u_c)?)?.tanh()?;
+            let next = ((&s * (1.0 - &z)?)? + (z * c)?)?;
+            s = batch
+                .is_valid(t)?
+                .broadcast_as(s.shape())?
+                .where_cond(&next, &s)?;
+        }
+        Ok(s)
     }
 
-    /// Eq. 8 step by step from candle's operations: what runs where the fused kernel does not.
-    fn composed(&self, windows: &PaddedBatch<'_>) -> Result<Tensor> {
-        let (batch, length, dim) = windows.x.dims3()?;
-        let d = self.width;
-        let part = |at, rows, column, columns| {
-            self.kernel
-                .narrow(0, at, rows)?
-                .narrow(1, column, columns)?
-                .contiguous()
-        };
-        let (by_input, bias) = (part(0, dim, 0, 3 * d)?, part(dim + d, 1, 0, 3 * d)?);
-        let (gates, candidate) = (part(dim, d, 0, 2 * d)?, part(dim, d, 2 * d, d)?);
-        let mut state = Tensor::zeros((batch, d), windows.x.dtype(), windows.x.device())?;
-        for t in 0..length {
-            let x = windows
-                .x
-                .narrow(1, t, 1)?
-                .squeeze(1)?
-                .contiguous()?
-                .matmul(&by_input)?
-                .broadcast_add(&bias)?;
-            let zg = sigmoid(&(x.narrow(1, 0, 2 * d)? + state.matmul(&gates)?)?)?;
-            let (z, g) = (zg.narrow(1, 0, d)?, zg.narrow(1, d, d)?);
-            let c = (x.narrow(1, 2 * d, d)? + (g * &state)?.matmul(&candidate)?)?.tanh()?;
-            let next = (&state + (z * (c - &state)?)?)?;
-            let alive: Vec<u8> = windows
-                .lengths
-                .iter()
-                .map(|&n| u8::from(t < n as usize))
-                .collect();
-            let alive =
-                Tensor::from_vec(alive, (batch, 1), state.device())?.broadcast_as(state.shape())?;
-            state = alive.where_cond(&next, &state)?;
-        }
-        Ok(state)
+    /// Makes a unit for items of `dim` dimensions.
+    ///
+    /// Initial values as in the code behind the published numbers: one Glorot matrix
+    /// `[d + h, 2 h]` for both gates, one `[d + h, h]` for the candidate; the bias of the reset
+    /// gate is 1, that of the candidate 0.
+    pub fn new(dim: usize, config: GruConfig, vb: VarBuilder) -> Result<Self> {
+        let (d, h) = (dim, dim);
+        let parts = vec![
+            PackedPart::permuted("weight_ih", [d, 3 * h], [1, 0], Init::Glorot),
+            PackedPart::permuted("weight_hh", [h, 3 * h], [1, 0], Init::Glorot),
+            PackedPart::plain("bias", &[3 * h], Init::Const(0.0)),
+        ];
+        let layout = PackedLayout::new("kernel", &[d + h + 1, 3 * h], parts)?;
+        let values = move |rng: &mut prl_seed::Rng| initial_values(d, h, config, rng);
+        let packed = PackedWeights::new(&vb, &layout, values)?;
+        Ok(Self {
+            weight_ih: packed.named(0),
+            weight_hh: packed.named(1),
+            bias: packed.named(2),
+            backend: packed.backend(),
+            packed,
+        })
     }
 }
 
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    ((x.neg()?.exp()? + 1.0)?).recip()
+/// Values of the packed parameter `[d + h + 1, 3 h]`.
+fn initial_values(
+    d: usize,
+    h: usize,
+    config: GruConfig,
+    rng: &mut prl_seed::Rng,
+) -> Result<Vec<f64>> {
+    let gates = Init::Glorot.values(&[d + h, 2 * h], rng)?;
+    let candidate = Init::Glorot.values(&[d + h, h], rng)?;
+    let mut values = Vec::with_capacity((d + h + 1) * 3 * h);
+    for (gates, candidate) in gates.chunks(2 * h).zip(candidate.chunks(h)) {
+        values.extend(gates);
+        values.extend(candidate);
+    }
+    for bias in [config.update_bias, 1.0, 0.0] {
+        values.extend(vec![bias; h]);
+    }
+    Ok(values)
 }
 
 impl SessionEncoder for Gru {
     fn width(&self) -> usize {
-        self.width
+        self.bias.elem_count() / 3
     }
 
-    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
-        if runs_on(windows.x) {
-            gru(windows.x, &self.kernel, windows.lengths)
-        } else {
-            self.composed(windows)
+    fn encode(&self, batch: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
+        batch.check()?;
+        match self.backend {
+            Backend::Reference => self.forward(batch),
+            Backend::CpuFused | Backend::Cuda => fused::encode(self, batch),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Gru;
-    use crate::{PaddedBatch, SessionEncoder, Shape};
-    use candle_core::{DType, Device, Tensor, Var};
-    use prl_nn::{ForwardCtx, Init, Params};
+    use super::{Gru, GruConfig};
+    use crate::tests::assert_reference_matches_fused;
+    use candle_core::{DType, Device};
+    use prl_nn::SeededVarMap;
 
     #[test]
-    fn the_fused_and_the_composed_unit_are_one() {
-        let mut params = Params::new(DType::F64, &Device::Cpu, 2);
-        let gru = Gru::new(Shape::new(6, 4), params.scope("gru")).unwrap();
-        let values = Init::Normal(1.0)
-            .values(&[50 * 24], &mut prl_seed::stream(1, "x", 0))
-            .unwrap();
-        let x =
-            Var::from_tensor(&Tensor::from_vec(values, (50, 4, 6), &Device::Cpu).unwrap()).unwrap();
-        let lengths: Vec<u32> = (0..50).map(|b| 1 + b % 4).collect();
-        let windows = PaddedBatch {
-            x: x.as_tensor(),
-            lengths: &lengths,
-        };
-        let run = |state: Tensor| {
-            let grads = state.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            let kernel = params.iter().next().unwrap().1;
-            [&state, grads.get(&x).unwrap(), grads.get(kernel).unwrap()]
-                .map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap())
-        };
-        let fused = run(gru.encode(&windows, &ForwardCtx::infer()).unwrap());
-        let composed = run(gru.composed(&windows).unwrap());
-        for (a, b) in fused.iter().flatten().zip(composed.iter().flatten()) {
-            assert!((a - b).abs() < 1e-12, "{a} and {b}");
-        }
+    fn gru_reference_matches_fused() {
+        assert_reference_matches_fused(
+            |dim, _, vb| Gru::new(dim, GruConfig::default(), vb),
+            |gru, batch, _| gru.forward(batch),
+        );
     }
 
     #[test]
-    fn the_update_gate_begins_where_the_shape_says() {
-        let biases = |shape: Shape| {
-            let mut params = Params::new(DType::F32, &Device::Cpu, 2);
-            Gru::new(shape, params.scope("gru")).unwrap();
-            let kernel = params.iter().next().unwrap().1.to_vec2::<f32>().unwrap();
-            kernel[kernel.len() - 1].clone()
+    fn update_gate_bias_starts_as_configured() {
+        let bias = |config| {
+            let vars = SeededVarMap::new(2);
+            let vb = vars.var_builder(DType::F32, &Device::Cpu);
+            Gru::new(2, config, vb)
+                .unwrap()
+                .bias
+                .to_vec1::<f32>()
+                .unwrap()
         };
-        assert_eq!(biases(Shape::new(2, 4)), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
-        assert_eq!(
-            biases(Shape {
-                update_bias: -1.0,
-                ..Shape::new(2, 4)
-            }),
-            [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]
-        );
+        assert_eq!(bias(GruConfig::default()), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        let config = GruConfig { update_bias: -1.0 };
+        assert_eq!(bias(config), [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]);
     }
 }

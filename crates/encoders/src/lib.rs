@@ -1,173 +1,81 @@
 //! Session encoders: a window of embedded items in, the state of the session out.
 //!
-//! One trait, one file an encoder, one cargo feature each. An encoder gets the items already embedded, because the embedding
-//! table is large and has a training step of its own; and it knows nothing of rewards or methods, so any of them works
-//! under any method.
+//! Each encoder has a file that reads like its paper: the formulas, the named parameters, and a
+//! reference `forward` on padded windows in candle's operations. Its `fused.rs` is the same model
+//! on the kernels of `prl-kernels`, and a test ties the two. Parameters come from a
+//! [`candle_nn::VarBuilder`]: seeded ([`prl_nn::SeededVarMap`]) or from a safetensors file, under
+//! candle's names and layouts.
+//!
+//! Items arrive embedded, because the embedding table has an optimiser step of its own. An encoder
+//! is independent of rewards and training methods; any [`SessionEncoder`] works with all of them,
+//! and so does any module of candle-nn wrapped in one.
+//!
+//! ```
+//! # #[cfg(feature = "gru")] {
+//! use candle_core::{DType, Device, Tensor};
+//! use prl_encoders::{EncoderKind, PaddedBatch};
+//! use prl_nn::{ForwardCtx, SeededVarMap};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let (dim, window) = (8, 5);
+//! let vb = SeededVarMap::new(42).var_builder(DType::F32, &Device::Cpu);
+//! let encoder = EncoderKind::Gru.config().build(dim, window, vb.pp("encoder"))?;
+//!
+//! let batch = PaddedBatch {
+//!     xs: &Tensor::ones((2, window, dim), DType::F32, &Device::Cpu)?,
+//!     lengths: &[5, 2],
+//! };
+//! let states = encoder.encode(&batch, &ForwardCtx::infer())?;
+//! assert_eq!(states.dims(), [2, encoder.width()]);
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
 
 #[cfg(feature = "caser")]
 mod caser;
 #[cfg(feature = "gru")]
 mod gru;
+mod kind;
 #[cfg(feature = "nextitnet")]
 mod nextitnet;
+mod padded_batch;
 #[cfg(feature = "sasrec")]
 mod sasrec;
+#[cfg(test)]
+mod tests;
 
-use candle_core::{Result, Tensor, bail};
-use prl_nn::{ForwardCtx, Scope, SeqOffsets};
-use serde::{Deserialize, Serialize};
+use candle_core::{Result, Tensor};
 
 #[cfg(feature = "caser")]
-pub use caser::Caser;
+pub use caser::{Caser, CaserConfig};
 #[cfg(feature = "gru")]
-pub use gru::Gru;
+pub use gru::{Gru, GruConfig};
+pub use kind::{EncoderConfig, EncoderKind};
 #[cfg(feature = "nextitnet")]
-pub use nextitnet::NextItNet;
+pub use nextitnet::{NextItNet, NextItNetConfig};
+pub use padded_batch::PaddedBatch;
+pub use prl_nn::ForwardCtx;
 #[cfg(feature = "sasrec")]
-pub use sasrec::SasRec;
-
-/// A batch of windows with their items embedded.
-pub struct PaddedBatch<'a> {
-    /// `[B, L, d]`, oldest item first. Positions past a row's length hold padding that must not influence its state.
-    pub x: &'a Tensor,
-    /// Valid positions `[B]`, each in 1..=L.
-    pub lengths: &'a [u32],
-}
-
-impl PaddedBatch<'_> {
-    /// Where each window's rows lie when the padding is left out. An error if a length is none.
-    pub fn spans(&self) -> Result<SeqOffsets> {
-        let (batch, length, _) = self.x.dims3()?;
-        if self.lengths.len() != batch
-            || self.lengths.iter().any(|&n| n == 0 || n as usize > length)
-        {
-            bail!(
-                "{batch} windows of {length} positions need as many lengths in 1..={length}, not {:?}",
-                self.lengths
-            );
-        }
-        Ok(SeqOffsets::new(self.lengths.iter().map(|&n| n as usize)))
-    }
-
-    /// The embedded items without the padding: `[rows, d]`.
-    pub fn rows(&self, spans: &SeqOffsets) -> Result<Tensor> {
-        prl_nn::take(self.x, &spans.padded_indices(self.x.dim(1)?))
-    }
-}
+pub use sasrec::{SasRec, SasRecConfig};
 
 /// A session encoder.
 pub trait SessionEncoder: Send + Sync {
-    /// The width of the state.
+    /// Width of the state.
     fn width(&self) -> usize;
 
-    /// The state of each window: `[B, width]`.
-    fn encode(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Tensor>;
+    /// The state of each session: `[B, width]`.
+    ///
+    /// # Errors
+    /// If a length is zero or exceeds the window, or a shape does not fit.
+    fn encode(&self, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) -> Result<Tensor>;
 
-    /// What the encoder puts out at every position, `[B, L, width]`, if it does.
+    /// The output at every position, `[B, L, width]`, of encoders that have one.
+    ///
+    /// # Errors
+    /// As of [`encode`](Self::encode).
     fn outputs(&self, _: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Option<Tensor>> {
         Ok(None)
-    }
-}
-
-/// The sizes and switches an encoder is made for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shape {
-    /// Width of an embedded item.
-    pub dim: usize,
-    /// Window length L.
-    pub window: usize,
-    /// What the bias of a GRU's update gate begins at: 1 where Eq. 8 is read to the letter. The gate of TensorFlow 1's cell,
-    /// whose bias begins at 1, is the share of the old state, 1 - z; that corresponds to -1 here.
-    pub update_bias: f64,
-}
-
-impl Shape {
-    /// Sizes with the switches at their defaults.
-    pub fn new(dim: usize, window: usize) -> Self {
-        Self {
-            dim,
-            window,
-            update_bias: 1.0,
-        }
-    }
-}
-
-/// The encoders of this build, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EncoderKind {
-    /// A gated recurrent unit (Hidasi et al., 2016; Eq. 8).
-    #[cfg(feature = "gru")]
-    Gru,
-    /// Horizontal and vertical filters (Tang and Wang, 2018).
-    #[cfg(feature = "caser")]
-    Caser,
-    /// Dilated causal convolutions (Yuan et al., 2019).
-    #[cfg(feature = "nextitnet")]
-    NextItNet,
-    /// Causal self-attention (Kang and McAuley, 2018).
-    #[cfg(feature = "sasrec")]
-    SasRec,
-}
-
-impl EncoderKind {
-    /// Every encoder of this build.
-    pub const ALL: &'static [EncoderKind] = &[
-        #[cfg(feature = "gru")]
-        EncoderKind::Gru,
-        #[cfg(feature = "caser")]
-        EncoderKind::Caser,
-        #[cfg(feature = "nextitnet")]
-        EncoderKind::NextItNet,
-        #[cfg(feature = "sasrec")]
-        EncoderKind::SasRec,
-    ];
-
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            #[cfg(feature = "gru")]
-            EncoderKind::Gru => "gru",
-            #[cfg(feature = "caser")]
-            EncoderKind::Caser => "caser",
-            #[cfg(feature = "nextitnet")]
-            EncoderKind::NextItNet => "nextitnet",
-            #[cfg(feature = "sasrec")]
-            EncoderKind::SasRec => "sasrec",
-        }
-    }
-
-    /// Whether it has an output at every position ([`SessionEncoder::outputs`]).
-    pub fn has_outputs(self) -> bool {
-        match self {
-            #[cfg(feature = "sasrec")]
-            EncoderKind::SasRec => true,
-            #[allow(unreachable_patterns)]
-            _ => false,
-        }
-    }
-
-    /// The shortest window it can be made for.
-    pub fn least_window(self) -> usize {
-        match self {
-            #[cfg(feature = "caser")]
-            EncoderKind::Caser => caser::LEAST_WINDOW,
-            #[allow(unreachable_patterns)]
-            _ => 1,
-        }
-    }
-
-    /// Makes the encoder with its parameters in `scope`.
-    pub fn build(self, shape: Shape, scope: Scope<'_>) -> Result<Box<dyn SessionEncoder>> {
-        match self {
-            #[cfg(feature = "gru")]
-            EncoderKind::Gru => Ok(Box::new(Gru::new(shape, scope)?)),
-            #[cfg(feature = "caser")]
-            EncoderKind::Caser => Ok(Box::new(Caser::new(shape, scope)?)),
-            #[cfg(feature = "nextitnet")]
-            EncoderKind::NextItNet => Ok(Box::new(NextItNet::new(shape, scope)?)),
-            #[cfg(feature = "sasrec")]
-            EncoderKind::SasRec => Ok(Box::new(SasRec::new(shape, scope)?)),
-        }
     }
 }

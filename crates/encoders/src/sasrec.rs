@@ -1,147 +1,143 @@
-//! SASRec (Kang and McAuley, 2018) as the SQN code has it: one block of one head, learned positions, no scaling of the
-//! embeddings.
+//! SASRec (Kang and McAuley, 2018) as in the SQN code: one block with one head, learned positions,
+//! embeddings not scaled.
 //!
-//! x = dropout(items + positions); h = LN(x); s = attention(h W_q, x W_k, x W_v) + h; g = LN(s); the output is LN(f(g) + g), f
-//! being the feed-forward layer with dropout after each half. Biases everywhere, scores divided by sqrt(d), each position
-//! sees itself and what came before, dropout on the attention weights; LN adds 1e-8 to the variance.
+//! With LN the layer norm and P the positions:
 //!
-//! With a single block the state needs but one query a window, so [`SessionEncoder::encode`] computes keys and values of all
-//! positions and everything else of the last.
+//! ```text
+//! x = dropout(E + P)                                                       (Eq. 1)
+//! h = LN(x)
+//! s = softmax((h W_Q)(x W_K)^T / sqrt(d), causal) (x W_V) + h              (Eq. 2-4)
+//! g = LN(s)
+//! f = W_2 relu(W_1 g + b_1) + b_2 + g                                      (Eq. 5)
+//! y = LN(f)
+//! ```
+//!
+//! Dropout is on x, on the attention weights and after each half of the feed-forward network; every
+//! projection has a bias. The state is y at the last valid position.
 
-use candle_core::{Result, Tensor};
-use prl_nn::{
-    AttentionLayout, ForwardCtx, Init, LayerNorm, Linear, RowWeights, Scope, SeqOffsets,
-    WeightedRow, WeightedTable, add, attention, blend, put, take,
-};
+mod fused;
 
-use crate::{PaddedBatch, SessionEncoder, Shape};
+use candle_core::{Module, Result, Tensor};
+use candle_nn::VarBuilder;
+use prl_nn::{Backend, ForwardCtx, Init, LayerNorm, Linear, attention_weights, causal, get, relu};
+
+use crate::{PaddedBatch, SessionEncoder};
 
 /// Added to the variance by the layer norms.
 const EPS: f64 = 1e-8;
-/// On the input, the attention weights and the halves of the feed-forward layer.
-const DROPOUT: f64 = 0.1;
+
+/// Options of a [`SasRec`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SasRecConfig {
+    /// Dropout rate.
+    pub dropout: f64,
+}
+
+impl Default for SasRecConfig {
+    fn default() -> Self {
+        Self { dropout: 0.1 }
+    }
+}
 
 /// One block of causal self-attention.
 pub struct SasRec {
-    /// `[L, d]`
-    position: Tensor,
-    norm_in: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    norm_mid: LayerNorm,
-    inner: Linear,
-    outer: Linear,
-    norm_out: LayerNorm,
-    width: usize,
+    /// P: `[L, d]`.
+    position_emb: Tensor,
+    attn_norm: LayerNorm,
+    /// W_Q, W_K, W_V: `[d, d]` each, with a bias.
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    ffn_norm: LayerNorm,
+    /// W_1, b_1.
+    fc1: Linear,
+    /// W_2, b_2.
+    fc2: Linear,
+    last_norm: LayerNorm,
+    config: SasRecConfig,
+    backend: Backend,
 }
 
 impl SasRec {
-    /// A block as wide as an item, Glorot matrices, positions N(0, .01).
-    pub fn new(shape: Shape, mut scope: Scope<'_>) -> Result<Self> {
-        let d = shape.dim;
+    /// Reference of the encoder at every position, on items `[B, L, d]`, to outputs `[B, L, d]`.
+    ///
+    /// Past the end of a session the output is LN(0), the bias of the last norm, as in the released
+    /// code.
+    pub fn forward(&self, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) -> Result<Tensor> {
+        let p = self.config.dropout;
+        let length = batch.xs.dim(1)?;
+        let positions = self.position_emb.narrow(0, 0, length)?;
+        let x = ctx.dropout(&batch.xs.broadcast_add(&positions)?, p)?; // Eq. 1
+        let h = self.attn_norm.forward(&x)?;
+        let (q, k) = (self.q_proj.forward(&h)?, self.k_proj.forward(&x)?);
+        let v = self.v_proj.forward(&x)?;
+        let weights = attention_weights(&q, &k, Some(&causal(length, x.device())?))?; // Eq. 2
+        let s = (ctx.dropout(&weights, p)?.matmul(&v)? + h)?; // Eq. 3, 4
+        let g = self.ffn_norm.forward(&s)?;
+        let f = ctx.dropout(&relu(&self.fc1.forward(&g)?)?, p)?;
+        let f = (ctx.dropout(&self.fc2.forward(&f)?, p)? + g)?; // Eq. 5
+        self.last_norm.forward(&batch.mask(&f)?)
+    }
+
+    /// Makes a block for windows of `window` items of `dim` dimensions.
+    ///
+    /// Initial values: Glorot matrices, positions N(0, 0.01^2).
+    pub fn new(dim: usize, window: usize, config: SasRecConfig, vb: VarBuilder) -> Result<Self> {
+        let (attn, ffn) = (vb.pp("attn"), vb.pp("ffn"));
+        let linear = |vb: VarBuilder| Linear::new(dim, dim, vb);
+        let norm = |name: &str| LayerNorm::new(dim, EPS, vb.pp(name));
+        let position = Init::Normal(0.01);
+        let q_proj = linear(attn.pp("q_proj"))?;
         Ok(Self {
-            position: scope.get("position", (shape.window, d), Init::Normal(0.01))?,
-            norm_in: LayerNorm::new(d, EPS, scope.scope("norm_in"))?,
-            query: Linear::new(d, d, scope.scope("query"))?,
-            key: Linear::new(d, d, scope.scope("key"))?,
-            value: Linear::new(d, d, scope.scope("value"))?,
-            norm_mid: LayerNorm::new(d, EPS, scope.scope("norm_mid"))?,
-            inner: Linear::new(d, d, scope.scope("inner"))?,
-            outer: Linear::new(d, d, scope.scope("outer"))?,
-            norm_out: LayerNorm::new(d, EPS, scope.scope("norm_out"))?,
-            width: d,
+            position_emb: get(&vb.pp("position_emb"), (window, dim), "weight", position)?,
+            attn_norm: norm("attn_norm")?,
+            backend: q_proj.backend(),
+            q_proj,
+            k_proj: linear(attn.pp("k_proj"))?,
+            v_proj: linear(attn.pp("v_proj"))?,
+            ffn_norm: norm("ffn_norm")?,
+            fc1: linear(ffn.pp("fc1"))?,
+            fc2: linear(ffn.pp("fc2"))?,
+            last_norm: norm("last_norm")?,
+            config,
         })
-    }
-
-    /// The rows of all windows with their positions: `[rows, d]`.
-    fn input(
-        &self,
-        windows: &PaddedBatch<'_>,
-        spans: &SeqOffsets,
-        pass: &ForwardCtx,
-    ) -> Result<Tensor> {
-        let items = windows.rows(spans)?;
-        let positions = spans.positions().map(|of| {
-            Some(WeightedRow {
-                row: of as u32,
-                weight: 1.0,
-            })
-        });
-        let parts = vec![
-            WeightedTable {
-                table: &items,
-                rows: RowWeights::Identity,
-            },
-            WeightedTable {
-                table: &self.position,
-                rows: RowWeights::Gathered(positions.collect()),
-            },
-        ];
-        blend(parts, pass.mask(items.elem_count(), DROPOUT))
-    }
-
-    /// What the block makes of some of the rows `x`, all but the final layer norm; the pattern says which they are.
-    fn block(
-        &self,
-        rows: &Tensor,
-        x: &Tensor,
-        pattern: &AttentionLayout,
-        pass: &ForwardCtx,
-    ) -> Result<Tensor> {
-        let normed = self.norm_in.forward(rows)?;
-        let (q, k, v) = (
-            self.query.forward(&normed)?,
-            self.key.forward(x)?,
-            self.value.forward(x)?,
-        );
-        let mask = pass.mask(pattern.num_scores(), DROPOUT);
-        let mixed = add(&attention(&q, &k, &v, pattern, mask.as_ref())?, &normed)?;
-        let normed = self.norm_mid.forward(&mixed)?;
-        let inner = pass.dropout(&self.inner.forward_relu(&normed)?, DROPOUT)?;
-        add(
-            &pass.dropout(&self.outer.forward(&inner)?, DROPOUT)?,
-            &normed,
-        )
     }
 }
 
 impl SessionEncoder for SasRec {
     fn width(&self) -> usize {
-        self.width
+        self.q_proj.bias().elem_count()
     }
 
-    fn encode(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Tensor> {
-        let spans = windows.spans()?;
-        let x = self.input(windows, &spans, pass)?;
-        let queries = SeqOffsets::new(std::iter::repeat_n(1, spans.windows()));
-        let last = take(&x, &spans.last())?;
-        let pattern = AttentionLayout {
-            q_offsets: queries,
-            k_offsets: spans,
-            causal: false,
-        };
-        self.norm_out
-            .forward(&self.block(&last, &x, &pattern, pass)?)
+    fn encode(&self, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) -> Result<Tensor> {
+        batch.check()?;
+        match self.backend {
+            Backend::Reference => batch.last(&self.forward(batch, ctx)?),
+            Backend::CpuFused | Backend::Cuda => fused::encode(self, batch, ctx),
+        }
     }
 
-    /// Positions past a row's length hold the final layer norm of zero, its shift, as in the released code. The dropout masks
-    /// are not those of `encode`: there are more of them.
-    fn outputs(&self, windows: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Option<Tensor>> {
-        let spans = windows.spans()?;
-        let x = self.input(windows, &spans, pass)?;
-        let pattern = AttentionLayout {
-            q_offsets: spans.clone(),
-            k_offsets: spans.clone(),
-            causal: true,
+    /// The dropout masks differ from those of `encode`, which computes fewer positions.
+    fn outputs(&self, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) -> Result<Option<Tensor>> {
+        batch.check()?;
+        let outputs = match self.backend {
+            Backend::Reference => self.forward(batch, ctx)?,
+            Backend::CpuFused | Backend::Cuda => fused::outputs(self, batch, ctx)?,
         };
-        let rows = self.block(&x, &x, &pattern, pass)?;
-        let (batch, length, _) = windows.x.dims3()?;
-        let all = put(&rows, &spans.padded_indices(length), batch * length)?;
-        Ok(Some(
-            self.norm_out
-                .forward(&all)?
-                .reshape((batch, length, self.width))?,
-        ))
+        Ok(Some(outputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SasRec, SasRecConfig};
+    use crate::tests::assert_reference_matches_fused;
+
+    #[test]
+    fn sasrec_reference_matches_fused() {
+        assert_reference_matches_fused(
+            |dim, window, vb| SasRec::new(dim, window, SasRecConfig::default(), vb),
+            |sasrec, batch, ctx| batch.last(&sasrec.forward(batch, ctx)?),
+        );
     }
 }

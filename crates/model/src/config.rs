@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use prl_core::{AttentionKeys, ResidualInput, ReturnScale, RewardCode};
-use prl_encoders::EncoderKind;
+use prl_encoders::{EncoderConfig, EncoderKind};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -29,6 +29,20 @@ pub struct ModelConfig {
     pub reward_code: RewardCode,
     /// What the bias of the GRU's update gate begins as.
     pub update_bias: f64,
+}
+
+impl ModelConfig {
+    /// The encoder with its options.
+    pub fn encoder_config(&self) -> EncoderConfig {
+        match self.encoder.config() {
+            #[cfg(feature = "gru")]
+            EncoderConfig::Gru(_) => EncoderConfig::Gru(prl_encoders::GruConfig {
+                update_bias: self.update_bias,
+            }),
+            #[allow(unreachable_patterns)]
+            other => other,
+        }
+    }
 }
 
 impl Default for ModelConfig {

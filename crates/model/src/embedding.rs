@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::ops::embedding::{gather, sum_by_row};
 use prl_kernels::storage::with;
-use prl_nn::Init;
+use prl_nn::{Init, format1_name};
 
 use crate::backend::Backend;
 use crate::dtype::by_dtype;
@@ -25,10 +25,11 @@ impl Embedding {
         seed: u64,
     ) -> Result<Self> {
         let shape = [items + 1, dim];
-        let values = Init::Normal(0.01)
-            .values(&shape, &mut prl_seed::stream(seed, "embedding.weight", 0))?;
+        let name = "item_emb.weight";
+        let mut rng = prl_seed::stream(seed, &format1_name(name), 0);
+        let values = Init::Normal(0.01).values(&shape, &mut rng)?;
         Ok(Self {
-            table: AdamParam::from_values(values, (items + 1, dim), dtype, device)?,
+            table: AdamParam::from_values(name, values, (items + 1, dim), dtype, device)?,
         })
     }
 

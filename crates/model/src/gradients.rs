@@ -21,7 +21,7 @@ impl Gradients<'_> {
     /// All gradients, each with its parameter's name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let backbone = self.backbone.iter().map(|(name, _, grad)| (*name, grad));
-        backbone.chain(self.rows.iter().map(|(_, grad)| ("embedding.weight", grad)))
+        backbone.chain(self.rows.iter().map(|(_, grad)| ("item_emb.weight", grad)))
     }
 
     /// Fails with [`Error::Diverged`] at `step` if a gradient is not finite.

@@ -24,7 +24,7 @@ mod reference;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
-use prl_nn::Init;
+use prl_nn::{Init, PackedParam, format1_name};
 
 use crate::backend::Backend;
 use crate::param::{AdamParam, AdamStep};
@@ -86,11 +86,13 @@ impl Head {
         seed: u64,
         name: &str,
     ) -> Result<Self> {
-        let mut rng = prl_seed::stream(seed, &format!("{name}.weight"), 0);
+        let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
+        let mut rng = prl_seed::stream(seed, &format1_name(&weight_name), 0);
         let weight = Init::Glorot.values(&[items, width], &mut rng)?;
+        let bias = Var::zeros(items, dtype, device)?;
         Ok(Self {
-            weight: AdamParam::from_values(weight, (items, width), dtype, device)?,
-            bias: AdamParam::new(Var::zeros(items, dtype, device)?)?,
+            weight: AdamParam::from_values(&weight_name, weight, (items, width), dtype, device)?,
+            bias: AdamParam::new(PackedParam::plain(&bias_name, bias))?,
             is_bf16: false,
             backend: Backend::new(device, dtype),
         })

@@ -32,6 +32,7 @@ pub use error::{Error, Result};
 pub use finite::is_finite;
 pub use model::{MainNetwork, Model, ModelSpec};
 pub use param::AdamParam;
+pub use prl_kernels::ops::adam::Adam;
 pub use process_group::{Buffer, ProcessGroup, SingleProcess};
 pub use timing::StepTimes;
 pub use training_batch::{TrainingBatch, Transitions};

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
 use prl_core::{PromptBlockConfig, Prompts};
 use prl_dataset::Windows;
-use prl_encoders::{SessionEncoder, Shape};
+use prl_encoders::SessionEncoder;
 use prl_kernels::ops::adam::Adam;
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
 use prl_kernels::storage::with;
-use prl_nn::{ForwardCtx, Params};
+use prl_nn::ForwardCtx;
 use rand::RngCore;
 
 use crate::config::{self, ModelConfig};
@@ -87,13 +88,9 @@ pub struct ModelSpec {
 impl Model {
     /// A model with one of this build's encoders.
     pub fn new(config: &ModelConfig, plan: &ModelSpec, device: &Device) -> Result<Self> {
-        let size = Shape {
-            dim: config.dim,
-            window: config.window,
-            update_bias: config.update_bias,
-        };
+        let encoder = config.encoder_config();
         Self::with_encoder(
-            |params| config.encoder.build(size, params.scope("encoder")),
+            |vb| encoder.clone().build(config.dim, config.window, vb),
             plan,
             device,
         )
@@ -101,7 +98,7 @@ impl Model {
 
     /// A model around an encoder of the caller's own.
     pub fn with_encoder(
-        encoder: impl Fn(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
+        encoder: impl Fn(VarBuilder) -> candle_core::Result<Box<dyn SessionEncoder>>,
         plan: &ModelSpec,
         device: &Device,
     ) -> Result<Self> {
@@ -309,7 +306,7 @@ impl Model {
 
     /// Fails with [`Error::Diverged`] at `step` if a weight or moment is not finite.
     pub fn check(&self, step: u64) -> Result<()> {
-        for (name, slot) in self.adam_params() {
+        for (prefix, slot) in self.adam_params() {
             for (what, var) in [
                 ("weights", &slot.param),
                 ("moments", &slot.first),
@@ -318,7 +315,7 @@ impl Model {
                 if !is_finite(var)? {
                     return Err(Error::Diverged {
                         step,
-                        cause: format!("the {what} of {name} are not finite"),
+                        cause: format!("the {what} of {prefix}{} are not finite", slot.name()),
                     });
                 }
             }
@@ -338,18 +335,27 @@ impl Model {
         Ok(print)
     }
 
-    /// Every parameter with its moments, by name; names of the second network start with `second.`.
-    pub fn adam_params(&self) -> impl Iterator<Item = (String, &AdamParam)> {
+    /// Every parameter with its moments, and the prefix of its names: `second.` in a second network.
+    pub fn adam_params(&self) -> impl Iterator<Item = (&'static str, &AdamParam)> {
         let prefixed = self.networks.iter().zip(["", "second."]);
-        prefixed.flat_map(|(network, prefix)| {
-            network
-                .adam_params()
-                .map(move |(name, slot)| (format!("{prefix}{name}"), slot))
-        })
+        prefixed.flat_map(|(network, prefix)| network.adam_params().map(move |p| (prefix, p)))
     }
 
-    /// Every parameter, by name.
+    /// Every variable with its name. Several named tensors may share one variable, in the layout
+    /// that the kernels read; [`named_parameters`](Self::named_parameters) tells them apart.
     pub fn parameters(&self) -> impl Iterator<Item = (String, &Var)> {
-        self.adam_params().map(|(name, slot)| (name, &slot.param))
+        self.adam_params()
+            .map(|(prefix, p)| (format!("{prefix}{}", p.name()), &p.param))
+    }
+
+    /// A copy of every named tensor, as in a checkpoint's weights: candle's names and layouts.
+    pub fn named_parameters(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut named = Vec::new();
+        for (prefix, p) in self.adam_params() {
+            for (name, tensor) in p.packing.unpack(&p.param)? {
+                named.push((format!("{prefix}{name}"), tensor));
+            }
+        }
+        Ok(named)
     }
 }

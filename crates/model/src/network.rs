@@ -2,14 +2,14 @@
 //! output layer for the action values.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
 use prl_dataset::Windows;
 use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_kernels::autograd::{Tape, record};
-use prl_nn::{ForwardCtx, Params};
+use prl_nn::{ForwardCtx, SeededVarMap};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ pub(crate) struct Network {
     pub(crate) head: Head,
     /// Q(s, a) of the items as actions; for Q-learning only.
     pub(crate) critic: Option<Head>,
-    /// Parameters of the encoder and the prompt block, by name.
-    backbone: BTreeMap<String, AdamParam>,
+    /// Parameters of encoder and prompt block.
+    backbone: Vec<AdamParam>,
 }
 
 /// Hidden vectors of a training batch, with the tape of their backward pass.
@@ -52,7 +52,7 @@ pub(crate) struct Forward<'a> {
 impl Network {
     /// A network with seeded initial values around the encoder that `encoder` builds.
     pub(crate) fn new(
-        encoder: impl FnOnce(&mut Params) -> candle_core::Result<Box<dyn SessionEncoder>>,
+        encoder: impl FnOnce(VarBuilder) -> candle_core::Result<Box<dyn SessionEncoder>>,
         block: Option<PromptBlockConfig>,
         has_critic: bool,
         ends: &ModelDims<'_>,
@@ -64,21 +64,23 @@ impl Network {
             dtype,
             device,
         } = *ends;
-        let mut params = Params::new(dtype, device, seed);
-        let encoder = encoder(&mut params)?;
+        let vars = SeededVarMap::new(seed);
+        let vb = vars.var_builder(dtype, device);
+        let encoder = encoder(vb.pp("encoder"))?;
         let width = encoder.width();
         let block = block
-            .map(|config| PromptBlock::new(config, width, params.scope("prompt")))
+            .map(|config| PromptBlock::new(config, width, vb.pp("prompt")))
             .transpose()?;
-        let slots = params
-            .iter()
-            .map(|(name, var)| Ok((name.to_owned(), AdamParam::new(var.clone())?)));
+        let mut backbone = Vec::new();
+        for param in vars.params() {
+            backbone.push(AdamParam::new(param)?);
+        }
         let head = |name: &str| Head::new(items, width, dtype, device, seed, name);
         Ok(Self {
             embedding: Embedding::new(items, dim, dtype, device, seed)?,
             head: head("head")?,
-            critic: has_critic.then(|| head("critic")).transpose()?,
-            backbone: slots.collect::<Result<_>>()?,
+            critic: has_critic.then(|| head("q_head")).transpose()?,
+            backbone,
             encoder,
             block,
         })
@@ -128,42 +130,24 @@ impl Network {
         pass: &ForwardCtx,
     ) -> Result<Tensor> {
         let lengths = windows.lengths.as_slice();
-        let embedded = PaddedBatch { x, lengths };
+        let batch = PaddedBatch { xs: x, lengths };
         let Some(block) = &self.block else {
-            return Ok(self.encoder.encode(&embedded, pass)?);
+            return Ok(self.encoder.encode(&batch, pass)?);
         };
         if !block.needs_outputs() {
-            let state = self.encoder.encode(&embedded, pass)?;
-            return Ok(block.forward(
-                &EncodedState {
-                    state: &state,
-                    outputs: None,
-                    lengths,
-                },
-                prompts,
-                pass,
-            )?);
+            let state = self.encoder.encode(&batch, pass)?;
+            return Ok(block.hidden(&EncodedState::Last(&state), prompts, pass)?);
         }
-        let Some(outputs) = self.encoder.outputs(&embedded, pass)? else {
+        let Some(outputs) = self.encoder.outputs(&batch, pass)? else {
             return Err(Error::Config(
                 "attention = \"released\" needs an encoder with outputs: sasrec".into(),
             ));
         };
-        let (batch, length, width) = outputs.dims3()?;
-        let last: Vec<u32> = (0..)
-            .zip(lengths)
-            .map(|(b, &n)| b * length as u32 + n - 1)
-            .collect();
-        let state = prl_nn::take(&outputs.reshape((batch * length, width))?, &last)?;
-        Ok(block.forward(
-            &EncodedState {
-                state: &state,
-                outputs: Some(&outputs),
-                lengths,
-            },
-            prompts,
-            pass,
-        )?)
+        let encoded = EncodedState::Outputs {
+            outputs: &outputs,
+            lengths,
+        };
+        Ok(block.hidden(&encoded, prompts, pass)?)
     }
 
     /// Backward pass from the gradient of the hidden vectors.
@@ -176,10 +160,12 @@ impl Network {
         let rows = grads
             .remove(&forward.leaf)
             .map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
-        let backbone = self.backbone.iter();
-        let backbone = backbone
-            .filter_map(|(name, slot)| Some((name.as_str(), slot, grads.remove(&slot.param)?)))
-            .collect();
+        let mut backbone = Vec::new();
+        for param in &self.backbone {
+            if let Some(grad) = grads.remove(&param.param) {
+                backbone.push((param.name(), param, grad));
+            }
+        }
         Ok(Gradients { backbone, rows })
     }
 
@@ -210,24 +196,14 @@ impl Network {
         Ok(())
     }
 
-    /// Every parameter with its moments, by name.
-    pub(crate) fn adam_params(&self) -> impl Iterator<Item = (String, &AdamParam)> {
-        let heads = [("head", Some(&self.head)), ("critic", self.critic.as_ref())];
-        let heads = heads
+    /// Every parameter with its moments.
+    pub(crate) fn adam_params(&self) -> impl Iterator<Item = &AdamParam> {
+        let heads = [Some(&self.head), self.critic.as_ref()]
             .into_iter()
-            .filter_map(|(name, head)| Some((name, head?)))
-            .flat_map(|(name, head)| {
-                [
-                    (format!("{name}.bias"), &head.bias),
-                    (format!("{name}.weight"), &head.weight),
-                ]
-            });
-        let backbone = self
-            .backbone
-            .iter()
-            .map(|(name, slot)| (name.clone(), slot));
-        std::iter::once(("embedding.weight".to_owned(), &self.embedding.table))
+            .flatten();
+        let heads = heads.flat_map(|head| [&head.bias, &head.weight]);
+        std::iter::once(&self.embedding.table)
             .chain(heads)
-            .chain(backbone)
+            .chain(&self.backbone)
     }
 }

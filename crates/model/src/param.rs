@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
 use prl_kernels::ops::adam::{Adam, AdamFactors, AdamSlices, update, update_rows};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
+use prl_nn::PackedParam;
 
 use crate::backend::Backend;
 use crate::dtype::by_dtype;
@@ -27,9 +28,11 @@ impl AdamStep<'_> {
     }
 }
 
-/// A parameter with Adam's first and second moments, all of one shape.
+/// A parameter with Adam's first and second moments, all in the parameter's packed layout.
 pub struct AdamParam {
-    /// The parameter.
+    /// The named tensors in the parameter.
+    pub packing: PackedParam,
+    /// The parameter: the variable of `packing`.
     pub param: Var,
     /// First moment.
     pub first: Var,
@@ -40,18 +43,30 @@ pub struct AdamParam {
 
 impl AdamParam {
     /// A parameter whose moments are zero.
-    pub(crate) fn new(param: Var) -> Result<Self> {
+    pub(crate) fn new(packing: PackedParam) -> Result<Self> {
+        let param = packing.var().clone();
         let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
         Ok(Self {
             first: zeros()?,
             second: zeros()?,
             backend: Backend::new(param.device(), param.dtype()),
+            packing,
             param,
         })
     }
 
+    /// The parameter's name: that of its only tensor, or of the packed one.
+    pub fn name(&self) -> &str {
+        let mut names = self.packing.names();
+        match (names.next(), names.next()) {
+            (Some(name), None) => name,
+            _ => self.packing.format1_name(),
+        }
+    }
+
     /// A matrix parameter from row-major values.
     pub(crate) fn from_values(
+        name: &str,
         values: Vec<f64>,
         shape: (usize, usize),
         dtype: DType,
@@ -60,7 +75,7 @@ impl AdamParam {
         let values = Tensor::from_vec(values, shape, &Device::Cpu)?
             .to_dtype(dtype)?
             .to_device(device)?;
-        Self::new(Var::from_tensor(&values)?)
+        Self::new(PackedParam::plain(name, Var::from_tensor(&values)?))
     }
 
     /// The implementation of its operations.
@@ -166,8 +181,9 @@ mod tests {
     #[test]
     fn adam_step_fused_matches_reference() {
         let values: Vec<f64> = (0..12).map(|i| (0.7 * f64::from(i)).sin()).collect();
-        let param =
-            || AdamParam::from_values(values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap();
+        let param = || {
+            AdamParam::from_values("x", values.clone(), (3, 4), DType::F64, &Device::Cpu).unwrap()
+        };
         let (fused, reference) = (param(), param());
         for t in 1..5 {
             let grad: Vec<f64> = values.iter().map(|x| x * t as f64).collect();

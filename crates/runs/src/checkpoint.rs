@@ -16,7 +16,9 @@ use crate::error::{Error, Result};
 use crate::format::{MAX_JSON, check_format};
 
 const FORMAT: &str = "prl-checkpoint";
-const VERSION: u32 = 1;
+/// Version 2 has one tensor for each parameter, under candle's names and in candle's layouts. Version
+/// 1 has the packed tensors of the kernels; it is still read, moments included.
+const VERSION: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
@@ -44,6 +46,12 @@ struct Manifest {
     format_version: u32,
     progress: Progress,
     files: Vec<FileEntry>,
+}
+
+/// The files of a checkpoint, by name, and the version of their format.
+struct Saved {
+    version: u64,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
 /// A checkpoint's directory.
@@ -116,7 +124,7 @@ impl Checkpoint {
 
     /// Reads the manifest and every file, by checksum. A run in training may put a newer checkpoint in the place of one that
     /// is being read: then the newer one is read.
-    fn read(&self) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {
+    fn read(&self) -> Result<(Manifest, Saved)> {
         let mut json = self.manifest()?;
         loop {
             match self.read_files(&json) {
@@ -142,11 +150,15 @@ impl Checkpoint {
         Ok(prl_fs::read_at_most(&self.dir.join(MANIFEST), MAX_JSON)?)
     }
 
-    fn read_files(&self, json: &[u8]) -> Result<(Manifest, BTreeMap<String, Vec<u8>>)> {
+    fn read_files(&self, json: &[u8]) -> Result<(Manifest, Saved)> {
         let path = self.dir.join(MANIFEST);
         let value: serde_json::Value = serde_json::from_slice(json)
             .map_err(|e| Error::run(&path, format!("not valid JSON ({e}); train the run again")))?;
-        check_format(&path, &value, FORMAT, VERSION)?;
+        let version = match value["format_version"].as_u64() {
+            Some(1) => 1,
+            _ => VERSION,
+        };
+        check_format(&path, &value, FORMAT, version)?;
         let manifest: Manifest = serde_json::from_value(value)
             .map_err(|e| Error::run(&path, format!("{e}; train the run again")))?;
         let mut files = BTreeMap::new();
@@ -171,16 +183,17 @@ impl Checkpoint {
             }
             files.insert(entry.name.clone(), bytes);
         }
-        Ok((manifest, files))
+        let version = u64::from(version);
+        Ok((manifest, Saved { version, files }))
     }
 
     /// Loads the weights into a model of the same shape, and its moments if there are any.
     pub fn load(&self, model: &Model) -> Result<Progress> {
-        let (manifest, files) = self.read()?;
-        self.fill(model, &files, WEIGHTS, "", |s| &s.param)?;
-        if files.contains_key(MOMENTS) {
-            self.fill(model, &files, MOMENTS, "first.", |s| &s.first)?;
-            self.fill(model, &files, MOMENTS, "second.", |s| &s.second)?;
+        let (manifest, saved) = self.read()?;
+        self.fill(model, &saved, (WEIGHTS, ""), |p| &p.param)?;
+        if saved.files.contains_key(MOMENTS) {
+            self.fill(model, &saved, (MOMENTS, "first."), |p| &p.first)?;
+            self.fill(model, &saved, (MOMENTS, "second."), |p| &p.second)?;
         }
         Ok(manifest.progress)
     }
@@ -196,8 +209,8 @@ impl Checkpoint {
 
     /// Loads the arrays of a baseline.
     pub fn load_arrays(&self) -> Result<HashMap<String, Tensor>> {
-        let (_, files) = self.read()?;
-        self.tensors(&files, WEIGHTS, &Device::Cpu)
+        let (_, saved) = self.read()?;
+        self.tensors(&saved.files, WEIGHTS, &Device::Cpu)
     }
 
     fn tensors(
@@ -226,65 +239,88 @@ impl Checkpoint {
         )
     }
 
+    /// Sets one variable of every parameter from a file; `kind` is the prefix of the file's names.
     fn fill(
         &self,
         model: &Model,
-        files: &BTreeMap<String, Vec<u8>>,
-        file: &str,
-        prefix: &str,
+        saved: &Saved,
+        (file, kind): (&str, &str),
         which: impl Fn(&AdamParam) -> &Var,
     ) -> Result<()> {
-        let tensors = self.tensors(files, file, model.device())?;
-        for (name, slot) in model.adam_params() {
-            let var = which(slot);
-            match tensors.get(&format!("{prefix}{name}")) {
-                Some(t) if t.shape() == var.shape() => {
-                    var.set(&t.to_dtype(var.dtype()).map_err(|e| self.unread(file, &e))?)?;
-                    if !is_finite(var)? {
-                        let what = format!(
-                            "{name} holds numbers that are not finite; train the run again"
-                        );
-                        return Err(Error::run(&self.dir.join(file), what));
-                    }
+        let tensors = self.tensors(&saved.files, file, model.device())?;
+        for (network, param) in model.adam_params() {
+            let (packing, var) = (&param.packing, which(param));
+            let prefix = format!("{kind}{network}");
+            let packed = if saved.version == 1 {
+                let name = format!("{prefix}{}", packing.format1_name());
+                self.find(&tensors, file, &name, var.dims())?
+            } else {
+                let mut named = Vec::new();
+                for (name, shape) in packing.names().zip(packing.shapes()) {
+                    named.push(self.find(&tensors, file, &format!("{prefix}{name}"), &shape)?);
                 }
-                Some(t) => {
-                    let what = format!(
-                        "{name} is {:?}, the model's is {:?}",
-                        t.shape(),
-                        var.shape()
-                    );
-                    return Err(Error::run(&self.dir.join(file), what));
-                }
-                None => {
-                    return Err(Error::run(
-                        &self.dir.join(file),
-                        format!("{name} is missing"),
-                    ));
-                }
+                packing.pack(&named)?
+            };
+            let packed = packed.to_dtype(var.dtype());
+            var.set(&packed.map_err(|e| self.unread(file, &e))?)?;
+            if !is_finite(var)? {
+                let name = format!("{prefix}{}", param.name());
+                let what = format!("{name} holds numbers that are not finite; train the run again");
+                return Err(Error::run(&self.dir.join(file), what));
             }
         }
         Ok(())
     }
+
+    /// The tensor of a name and a shape.
+    fn find(
+        &self,
+        tensors: &HashMap<String, Tensor>,
+        file: &str,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        let what = match tensors.get(name) {
+            Some(tensor) if tensor.dims() == shape => return Ok(tensor.clone()),
+            Some(tensor) => format!("{name} is {:?}, the model's is {shape:?}", tensor.dims()),
+            None => format!("{name} is missing"),
+        };
+        Err(Error::run(&self.dir.join(file), what))
+    }
 }
 
+/// The named tensors in one variable of every parameter, on the CPU, each name after `kind`.
 fn named(
     model: &Model,
-    prefix: &str,
+    kind: &str,
     which: impl Fn(&AdamParam) -> &Var,
 ) -> Result<HashMap<String, Tensor>> {
-    let cpu = |s: &AdamParam| which(s).as_tensor().detach().to_device(&Device::Cpu);
-    model
-        .adam_params()
-        .map(|(name, slot)| Ok((format!("{prefix}{name}"), cpu(slot)?)))
-        .collect()
+    let mut named = HashMap::new();
+    for (network, param) in model.adam_params() {
+        let packed = which(param).as_tensor().detach().to_device(&Device::Cpu)?;
+        for (name, tensor) in param.packing.unpack(&packed)? {
+            named.insert(format!("{kind}{network}{name}"), tensor);
+        }
+    }
+    Ok(named)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Tensor};
+    use std::collections::HashMap;
 
-    use super::{Checkpoint, Progress};
-    use prl_model::{Error, Model, ModelConfig, ModelSpec};
+    use candle_core::{DType, Device, Tensor, Var};
+    use candle_nn::VarBuilder;
+    use prl_core::{PromptBlockConfig, Prompts, RewardCode, TokenMixer};
+    use prl_dataset::Windows;
+    use prl_encoders::{EncoderKind, PaddedBatch, SessionEncoder};
+    use prl_kernels::ops::adam::Adam;
+    use prl_model::{
+        AdamParam, Error, MainNetwork, Model, ModelConfig, ModelSpec, StepTimes, TrainingBatch,
+    };
+    use prl_nn::ForwardCtx;
+
+    use super::{Checkpoint, MANIFEST, MOMENTS, Progress, WEIGHTS};
 
     #[test]
     fn what_is_not_finite_is_never_saved() {
@@ -304,8 +340,8 @@ mod tests {
             ..Progress::default()
         };
         saved.save(&model, &at(1), true).unwrap();
-        for name in ["embedding.weight", "head.bias"] {
-            let (_, slot) = model.adam_params().find(|(own, _)| own == name).unwrap();
+        for name in ["item_emb.weight", "head.bias"] {
+            let (_, slot) = model.adam_params().find(|(_, p)| p.name() == name).unwrap();
             for (what, var) in [
                 ("weights", &slot.param),
                 ("moments", &slot.first),
@@ -323,5 +359,139 @@ mod tests {
             }
         }
         assert_eq!(saved.load(&model).unwrap(), at(1));
+    }
+
+    /// A model with one encoder, the prompt block and Q layers, after some steps.
+    fn trained(encoder: EncoderKind, block: Option<PromptBlockConfig>, steps: u64) -> Model {
+        let config = ModelConfig {
+            encoder,
+            dim: 4,
+            window: 5,
+            ..ModelConfig::default()
+        };
+        let spec = ModelSpec {
+            dim: 4,
+            items: 7,
+            block,
+            is_double: block.is_none(),
+            seed: 1,
+            dtype: DType::F32,
+        };
+        let model = Model::new(&config, &spec, &Device::Cpu).unwrap();
+        continued(&model, 1..=steps);
+        model
+    }
+
+    /// Takes training steps; returns the bits of the losses.
+    fn continued(model: &Model, steps: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+        let mut windows = Windows::new(5);
+        for i in 0..6 {
+            windows.push(&[i, (i + 3) % 7, (i + 1) % 7], 7);
+        }
+        let batch = TrainingBatch {
+            prompts: Prompts {
+                returns: vec![1.5; 6],
+                steps: vec![3; 6],
+            },
+            windows,
+            targets: vec![1, 2, 3, 4, 5, 6],
+            loss_weights: vec![1.0 / 6.0; 6],
+            transitions: None,
+        };
+        let mut losses = Vec::new();
+        for step in steps {
+            let turn = MainNetwork::single(step);
+            let loss = model.step(Adam::new(0.01), turn, &batch, &mut StepTimes::default());
+            losses.push(loss.unwrap().to_bits());
+        }
+        losses
+    }
+
+    fn models() -> Vec<(EncoderKind, Option<PromptBlockConfig>)> {
+        let mut models = Vec::new();
+        for &encoder in EncoderKind::ALL {
+            models.push((encoder, None));
+            models.push((encoder, Some(PromptBlockConfig::default())));
+        }
+        let mlp = PromptBlockConfig {
+            mixing: TokenMixer::Mlp,
+            rewards: RewardCode::Binned,
+            ..PromptBlockConfig::default()
+        };
+        models.push((EncoderKind::ALL[0], Some(mlp)));
+        models
+    }
+
+    /// Writes a checkpoint as version 1 did: the packed tensors under their old names.
+    fn save_version_1(checkpoint: &Checkpoint, model: &Model, progress: &Progress) {
+        let named = |kind: &str, which: fn(&AdamParam) -> &Var| {
+            let mut tensors = HashMap::new();
+            for (network, param) in model.adam_params() {
+                let name = format!("{kind}{network}{}", param.packing.format1_name());
+                tensors.insert(name, which(param).as_tensor().clone());
+            }
+            tensors
+        };
+        let mut moments = named("first.", |p| &p.first);
+        moments.extend(named("second.", |p| &p.second));
+        let files = vec![(WEIGHTS, named("", |p| &p.param)), (MOMENTS, moments)];
+        checkpoint.write(files, progress).unwrap();
+        let path = checkpoint.dir.join(MANIFEST);
+        let json = std::fs::read_to_string(&path).unwrap();
+        let json = json.replace("\"format_version\": 2", "\"format_version\": 1");
+        std::fs::write(&path, json).unwrap();
+    }
+
+    #[test]
+    fn resuming_either_version_continues_with_the_same_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let progress = Progress {
+            step: 3,
+            ..Progress::default()
+        };
+        for (i, (encoder, block)) in models().into_iter().enumerate() {
+            let model = trained(encoder, block, 3);
+            let old = Checkpoint::at(dir.path().join(format!("{i} version 1")));
+            save_version_1(&old, &model, &progress);
+            let new = Checkpoint::at(dir.path().join(format!("{i} version 2")));
+            new.save(&model, &progress, true).unwrap();
+            let losses = continued(&model, 4..=6);
+            for checkpoint in [old, new] {
+                let resumed = trained(encoder, block, 0);
+                assert_eq!(checkpoint.load(&resumed).unwrap(), progress);
+                assert_eq!(continued(&resumed, 4..=6), losses, "{}", encoder.name());
+                assert_eq!(resumed.fingerprint().unwrap(), model.fingerprint().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn saved_weights_load_into_an_encoder_by_candles_builder() {
+        let dir = tempfile::tempdir().unwrap();
+        let xs = Tensor::ones((2, 5, 4), DType::F32, &Device::Cpu).unwrap();
+        let batch = PaddedBatch {
+            xs: &xs,
+            lengths: &[5, 2],
+        };
+        for &kind in EncoderKind::ALL {
+            let model = trained(kind, Some(PromptBlockConfig::default()), 2);
+            let saved = Checkpoint::at(dir.path().join(kind.name()));
+            saved.save(&model, &Progress::default(), false).unwrap();
+            let bytes = std::fs::read(saved.dir().join(WEIGHTS)).unwrap();
+            let build = |vb: VarBuilder| kind.config().build(4, 5, vb.pp("encoder")).unwrap();
+            let states = |encoder: Box<dyn SessionEncoder>| {
+                let states = encoder.encode(&batch, &ForwardCtx::infer()).unwrap();
+                states.to_vec2::<f32>().unwrap()
+            };
+            let file = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu);
+            let named = model.named_parameters().unwrap().into_iter().collect();
+            let own = VarBuilder::from_tensors(named, DType::F32, &Device::Cpu);
+            assert_eq!(
+                states(build(file.unwrap())),
+                states(build(own)),
+                "{}",
+                kind.name()
+            );
+        }
     }
 }

@@ -149,7 +149,7 @@ impl Config {
             "window must lie in 1..=4096",
         )?;
         let (encoder, window) = (self.model.encoder, self.model.window);
-        let least = encoder.least_window();
+        let least = encoder.min_window();
         rule(
             !self.method.is_neural() || window >= least,
             &format!(

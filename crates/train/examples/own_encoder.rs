@@ -1,51 +1,48 @@
-//! An encoder of one's own, outside of every list, trained under plain cross-entropy and under PRL with no crate touched.
+//! An encoder of one's own, made of a layer of candle-nn, trained under plain cross-entropy and under
+//! PRL without a change to any crate.
 //!
-//! `cargo run --release -p prl-train --example own_encoder -- --data DIR`, DIR being what `prl prepare` wrote.
+//! `cargo run --release -p prl-train --example own_encoder -- --data DIR`, DIR being the output of
+//! `prl prepare`.
 
 use std::path::PathBuf;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_nn::{Linear, VarBuilder};
 use clap::Parser;
-use prl_core::{Prompts, TargetReturn};
+use prl_core::Prompts;
 use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
-use prl_encoders::{PaddedBatch, SessionEncoder};
-use prl_eval::{Case, Scores};
-use prl_kernels::ops::adam::Adam;
-use prl_model::{MainNetwork, Model, ModelSpec};
-use prl_nn::{ForwardCtx, Linear, Scope};
+use prl_encoders::{ForwardCtx, PaddedBatch, SessionEncoder};
+use prl_model::{Adam, MainNetwork, Model, ModelSpec};
 use prl_runs::{Config, Method};
 use prl_train::Batches;
 
-/// The last items, each weighted half as much as the one after it, and a linear layer.
-struct Fading(Linear);
+/// Exponentially weighted mean of the items, the last one with weight 1/2, then a linear layer.
+struct Decay {
+    out: Linear,
+}
 
-impl Fading {
-    fn new(dim: usize, scope: Scope<'_>) -> Result<Self> {
-        Ok(Self(Linear::new(dim, dim, scope)?))
+impl Decay {
+    fn new(dim: usize, vb: VarBuilder) -> Result<Self> {
+        let out = candle_nn::linear(dim, dim, vb.pp("out"))?;
+        Ok(Self { out })
     }
 }
 
-impl SessionEncoder for Fading {
+impl SessionEncoder for Decay {
     fn width(&self) -> usize {
-        64
+        self.out.weight().dims()[0]
     }
 
-    fn encode(&self, windows: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
-        let (batch, length, _) = windows.x.dims3()?;
-        let weight = |n: u32, t: usize| {
-            if t < n as usize {
-                0.5_f32.powi(n as i32 - 1 - t as i32)
-            } else {
-                0.0
+    fn encode(&self, batch: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
+        let (n, window, _) = batch.xs.dims3()?;
+        let mut weights = vec![0_f32; n * window];
+        for (b, &length) in batch.lengths.iter().enumerate() {
+            for t in 0..length {
+                weights[b * window + t as usize] = 0.5_f32.powi((length - t) as i32);
             }
-        };
-        let weights = windows
-            .lengths
-            .iter()
-            .flat_map(|&n| (0..length).map(move |t| weight(n, t)));
-        let weights =
-            Tensor::from_iter(weights, windows.x.device())?.reshape((batch, 1, length))?;
-        self.0.forward(&weights.matmul(windows.x)?.squeeze(1)?)
+        }
+        let weights = Tensor::from_vec(weights, (n, 1, window), batch.xs.device())?;
+        self.out.forward(&weights.matmul(batch.xs)?.squeeze(1)?)
     }
 }
 
@@ -58,7 +55,6 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    prl_kernels::runtime::prepare();
     let args = Args::parse();
     let data = Dataset::open(&args.data)?;
     for method in [Method::Normal, Method::Prl] {
@@ -68,76 +64,42 @@ fn main() -> anyhow::Result<()> {
         };
         let train = [SplitExamples::new(&data, Split::Train, false)];
         let returns = ReturnTable::new(&train, config.rewards, config.lambda, config.discount);
-        let plan = ModelSpec {
-            dim: 64,
+        let spec = ModelSpec {
+            dim: config.model.dim,
             items: data.items().len(),
             block: config.block(),
             is_double: method.is_double(),
-            seed: 0,
+            seed: config.seed,
             dtype: DType::F32,
         };
-        let encoder = |params: &mut prl_nn::Params| {
-            Ok(Box::new(Fading::new(64, params.scope("encoder"))?) as Box<dyn SessionEncoder>)
+        let encoder = |vb: VarBuilder| -> Result<Box<dyn SessionEncoder>> {
+            Ok(Box::new(Decay::new(spec.dim, vb)?))
         };
-        let model = Model::with_encoder(encoder, &plan, &Device::Cpu)?;
+        let model = Model::with_encoder(encoder, &spec, &Device::Cpu)?;
         let batches = Batches::new(&data, &config, &returns);
-        for t in 1..=args.steps {
-            model.step(
-                Adam::new(0.005),
-                MainNetwork::single(t),
-                &batches.at(t),
-                &mut Default::default(),
-            )?;
+        for step in 1..=args.steps {
+            let (adam, turn) = (Adam::new(0.005), MainNetwork::single(step));
+            model.step(adam, turn, &batches.at(step), &mut Default::default())?;
         }
-        let scores = test(&model, &data, &config, &returns)?;
-        println!(
-            "{:<6} click HR@20 {:.4}",
-            method.name(),
-            scores.click.hr20.unwrap_or(f64::NAN)
-        );
+        let hr = hit_rate(&model, &data, config.model.window)?;
+        println!("{:<6} HR@20 {hr:.4}", method.name());
     }
     Ok(())
 }
 
-/// Every event of the test split, asked for twice the mean return.
-fn test(
-    model: &Model,
-    data: &Dataset,
-    config: &Config,
-    returns: &ReturnTable,
-) -> anyhow::Result<Scores> {
-    let rows = SplitExamples::new(data, Split::Test, false);
-    let TargetReturn::Relative { mu, .. } = config.goal() else {
-        unreachable!("the settings ask for a multiple of the mean")
-    };
-    let mut cases = Vec::new();
-    for start in (0..rows.len()).step_by(256) {
-        let batch = rows.batch(
-            start..(start + 256).min(rows.len()),
-            config.model.window,
-            None,
-        );
-        let steps = batch.windows.time_steps.clone();
-        let fed = steps.iter().map(|&t| {
-            config
-                .model
-                .prompt_scale
-                .prompt(mu * returns.mean_at(t), returns.mean_at(t))
-        });
+/// Share of the test events that are among the 20 best items, for a target of twice the mean return.
+fn hit_rate(model: &Model, data: &Dataset, window: usize) -> anyhow::Result<f64> {
+    let examples = SplitExamples::new(data, Split::Test, false);
+    let mut hits = 0;
+    for start in (0..examples.len()).step_by(256) {
+        let end = (start + 256).min(examples.len());
+        let batch = examples.batch(start..end, window, None);
         let prompts = Prompts {
-            returns: fed.collect(),
-            steps,
+            returns: vec![2.0; end - start],
+            steps: batch.windows.time_steps.clone(),
         };
-        let ranks = model
-            .rank(&batch.windows, &prompts, Some(&batch.targets), 0)?
-            .ranks;
-        cases.extend(
-            batch
-                .kinds
-                .iter()
-                .zip(ranks)
-                .map(|(&kind, rank)| Case { kind, rank }),
-        );
+        let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), 0)?;
+        hits += ranking.ranks.iter().filter(|&&rank| rank <= 20).count();
     }
-    Ok(Scores::new(&cases, config.rewards)?)
+    Ok(hits as f64 / examples.len() as f64)
 }

@@ -83,9 +83,10 @@ fn what_is_newer_is_refused_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let copy = copied(dir.path());
     let newer = |file: &str| {
+        // Version 2 of a checkpoint is this build's.
         let path = copy.join(file);
         let before = fs::read_to_string(&path).unwrap();
-        let after = before.replace("\"format_version\": 1", "\"format_version\": 2");
+        let after = before.replace("\"format_version\": 1", "\"format_version\": 3");
         assert_ne!(before, after, "{file} carries its version");
         fs::write(&path, after).unwrap();
         let dataset = Dataset::open(&copy.join("data"))
@@ -100,7 +101,7 @@ fn what_is_newer_is_refused_with_what_to_do() {
         fs::write(&path, before).unwrap();
         dataset
             .or(run)
-            .unwrap_or_else(|| panic!("{file} of version 2 is taken"))
+            .unwrap_or_else(|| panic!("{file} of version 3 is taken"))
     };
     for file in [
         "data/manifest.json",
@@ -109,7 +110,7 @@ fn what_is_newer_is_refused_with_what_to_do() {
     ] {
         let said = newer(file);
         assert!(
-            said.contains(file) && said.contains("version 2") && said.contains("use the"),
+            said.contains(file) && said.contains("version 3") && said.contains("use the"),
             "{said}"
         );
     }

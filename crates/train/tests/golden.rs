@@ -91,7 +91,7 @@ fn model(block: Option<PromptBlockConfig>, is_double: bool) -> Model {
     };
     let model = Model::new(&shape, &plan, &Device::Cpu).unwrap();
     for (name, var) in model.parameters() {
-        let values = values(&name, var.elem_count());
+        let values = values(&prl_nn::format1_name(&name), var.elem_count());
         var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap())
             .unwrap();
     }

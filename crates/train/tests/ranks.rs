@@ -137,7 +137,7 @@ fn six_steps(
 
 /// A softmax does not see the bias of its keys: its gradient is zero but for rounding, of which Adam makes whole steps.
 fn is_noise(name: &str) -> bool {
-    name.ends_with("key.bias")
+    name.ends_with("k_proj.bias")
 }
 
 fn furthest(a: &[f64], b: &[f64]) -> f64 {

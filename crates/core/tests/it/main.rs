@@ -1,0 +1,4 @@
+//! Integration tests of prl-core.
+
+mod golden;
+mod initial_values;

@@ -1,0 +1,12 @@
+//! The GRU as one kernel over all steps.
+
+use candle_core::{Result, Tensor};
+use prl_kernels::ops::gru::gru;
+
+use super::Gru;
+use crate::PaddedBatch;
+
+/// The states `[B, h]`; the kernel reads the parameters packed as `[d + h + 1, 3 h]`.
+pub(super) fn encode(model: &Gru, batch: &PaddedBatch<'_>) -> Result<Tensor> {
+    gru(batch.xs, model.packed.packed()?, batch.lengths)
+}

@@ -1,0 +1,45 @@
+//! Comparison of an encoder's reference with its fused path.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::VarBuilder;
+use prl_nn::{ForwardCtx, SeededVarMap};
+use prl_testkit::{assert_close, flat, values};
+use proptest::prelude::*;
+
+use crate::{PaddedBatch, SessionEncoder};
+
+/// Asserts that a reference and `encode` have the same states and gradients, by the items and every
+/// parameter, in f32 and f64, for any window, width and lengths.
+pub(crate) fn assert_reference_matches_fused<E: SessionEncoder>(
+    new: impl Fn(usize, usize, VarBuilder) -> Result<E>,
+    reference: impl Fn(&E, &PaddedBatch<'_>, &ForwardCtx) -> Result<Tensor>,
+) {
+    let sizes = (4..12_usize).prop_flat_map(|window| {
+        let lengths = prop::collection::vec(1..=window as u32, 1..40);
+        (Just(window), lengths, 2..22_usize)
+    });
+    let config = ProptestConfig::with_cases(24);
+    proptest!(config, |((window, lengths, dim) in sizes)| {
+        for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 2e-3)] {
+            let vars = SeededVarMap::new(2);
+            let encoder = new(dim, window, vars.var_builder(dtype, &Device::Cpu)).unwrap();
+            let xs = values(&[lengths.len(), window, dim], "xs").to_dtype(dtype).unwrap();
+            let xs = Var::from_tensor(&xs).unwrap();
+            let batch = PaddedBatch { xs: xs.as_tensor(), lengths: &lengths };
+            let gradients = |states: Tensor| {
+                let weights = values(states.dims(), "weights").to_dtype(dtype).unwrap();
+                let loss = (&states * weights).unwrap().sum_all().unwrap();
+                let grads = loss.backward().unwrap();
+                let mut all = vec![flat(&states), flat(grads.get(&xs).unwrap())];
+                for param in vars.params() {
+                    all.push(flat(grads.get(param.var()).unwrap()));
+                }
+                all.concat()
+            };
+            let ctx = ForwardCtx::infer();
+            let fused = gradients(encoder.encode(&batch, &ctx).unwrap());
+            let plain = gradients(reference(&encoder, &batch, &ctx).unwrap());
+            assert_close(&fused, &plain, tolerance);
+        }
+    });
+}
