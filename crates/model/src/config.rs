@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The shape of a model: what a saved one must be rebuilt with.
+/// Hyperparameters of a model; a saved model is rebuilt from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
@@ -15,19 +15,20 @@ pub struct ModelConfig {
     pub encoder: EncoderKind,
     /// Width of an embedded item.
     pub dim: usize,
-    /// Items of a session that the encoder sees.
+    /// Window length: the last items of a session that are encoded.
     pub window: usize,
     /// Dropout of the prompt block.
     pub dropout: f64,
     /// The unit in which returns are fed.
     pub prompt_scale: ReturnScale,
-    /// What the attention's residual carries.
+    /// Input of the attention's residual connection.
     pub residual: ResidualInput,
-    /// What the state's token attends to: the prompt's tokens, or as in the code released for SASRec the encoder's outputs.
+    /// Keys of the prompt block's attention: the prompt's tokens, or, as in the code released for
+    /// SASRec, the encoder's outputs.
     pub attention: AttentionKeys,
-    /// How a return becomes a token.
+    /// Encoding of a return as a token.
     pub reward_code: RewardCode,
-    /// What the bias of the GRU's update gate begins as.
+    /// Initial bias of the GRU's update gate.
     pub update_bias: f64,
 }
 
@@ -61,7 +62,7 @@ impl Default for ModelConfig {
     }
 }
 
-/// Refuses a head in bfloat16 where there is none.
+/// Fails if a bfloat16 output layer is requested on a device other than the CPU.
 pub fn check_bf16_head(is_bf16: bool, device: &Device) -> Result<()> {
     if is_bf16 && !device.is_cpu() {
         return Err(Error::Config(

@@ -6,6 +6,52 @@
 //! candle: the embedding hands it gathered rows as a variable and receives their gradient, the
 //! output layer returns the gradient of the hidden vectors, and each updates its own table in one
 //! pass, so that no training step allocates a tensor of the catalogue's size.
+//!
+//! ```
+//! use candle_core::DType;
+//! use prl_core::Prompts;
+//! use prl_kernels::ops::adam::Adam;
+//! use prl_model::{Device, MainNetwork, Model, ModelConfig, ModelSpec, StepTimes, TrainingBatch};
+//! use prl_dataset::Windows;
+//!
+//! # fn main() -> prl_model::Result<()> {
+//! let config = ModelConfig {
+//!     dim: 8,
+//!     window: 5,
+//!     ..ModelConfig::default()
+//! };
+//! let spec = ModelSpec {
+//!     dim: 8,
+//!     items: 100,
+//!     block: None,
+//!     is_double: false,
+//!     seed: 1,
+//!     dtype: DType::F32,
+//! };
+//! let model = Model::new(&config, &spec, &Device::Cpu)?;
+//!
+//! // One example: after the items 3 and 7, the session continues with 9.
+//! let mut windows = Windows::new(5);
+//! windows.push(&[3, 7], 100);
+//! let batch = TrainingBatch {
+//!     windows,
+//!     prompts: Prompts {
+//!         returns: vec![0.0],
+//!         steps: vec![2],
+//!     },
+//!     targets: vec![9],
+//!     loss_weights: vec![1.0],
+//!     transitions: None,
+//! };
+//! for step in 1..=20 {
+//!     let adam = Adam::new(0.01);
+//!     model.step(adam, MainNetwork::single(step), &batch, &mut StepTimes::default())?;
+//! }
+//! let ranking = model.rank(&batch.windows, &batch.prompts, Some(&batch.targets), 1)?;
+//! assert_eq!(ranking.top[0][0].0, 9);
+//! # Ok(())
+//! # }
+//! ```
 
 mod backend;
 mod config;

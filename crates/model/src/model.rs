@@ -46,19 +46,19 @@ fn finite(step: u64, loss: f64) -> Result<f64> {
     }
 }
 
-/// Whose turn a training step is.
+/// The network that a training step updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MainNetwork {
-    /// The step, from 1.
+    /// The training step, from 1.
     pub step: u64,
-    /// The network that learns.
+    /// Index of the network.
     pub main: usize,
-    /// Its own steps, this one counted: each network's Adam has its own time.
+    /// Number of updates of that network including this one: Adam's time step.
     pub optimizer_step: u64,
 }
 
 impl MainNetwork {
-    /// Step `step` of a model of one network.
+    /// Step `step` of a model with one network.
     pub fn single(step: u64) -> Self {
         Self {
             step,
@@ -68,18 +68,18 @@ impl MainNetwork {
     }
 }
 
-/// How a model is made around an encoder.
+/// Sizes, heads, seed and element type of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelSpec {
     /// Width of an embedded item.
     pub dim: usize,
-    /// Items of the catalogue.
+    /// Number of items.
     pub items: usize,
     /// The prompt block, if there is one.
     pub block: Option<PromptBlockConfig>,
     /// Two networks with a Q layer each: SQN and SAC.
     pub is_double: bool,
-    /// The seed of initial values, dropout and turns.
+    /// The seed of initial values and dropout.
     pub seed: u64,
     /// `f32`, or `f64` for checks.
     pub dtype: DType,
@@ -96,7 +96,7 @@ impl Model {
         )
     }
 
-    /// A model around an encoder of the caller's own.
+    /// A model around the encoder that `encoder` builds.
     pub fn with_encoder(
         encoder: impl Fn(VarBuilder) -> candle_core::Result<Box<dyn SessionEncoder>>,
         plan: &ModelSpec,

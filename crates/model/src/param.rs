@@ -34,11 +34,10 @@ pub struct AdamParam {
     pub packing: PackedParam,
     /// The parameter: the variable of `packing`.
     pub param: Var,
-    /// First moment.
+    /// Adam's first moment.
     pub first: Var,
-    /// Second moment.
+    /// Adam's second moment.
     pub second: Var,
-    backend: Backend,
 }
 
 impl AdamParam {
@@ -49,7 +48,6 @@ impl AdamParam {
         Ok(Self {
             first: zeros()?,
             second: zeros()?,
-            backend: Backend::new(param.device(), param.dtype()),
             packing,
             param,
         })
@@ -80,12 +78,12 @@ impl AdamParam {
 
     /// The implementation of its operations.
     pub(crate) fn backend(&self) -> Backend {
-        self.backend
+        Backend::new(self.param.device(), self.param.dtype())
     }
 
     /// Applies one update under a dense gradient.
     pub(crate) fn step(&self, adam: AdamStep<'_>, grad: &Tensor) -> Result<()> {
-        match self.backend {
+        match self.backend() {
             Backend::CpuFused => {
                 let grad = grad.contiguous()?;
                 by_dtype!(self.param.dtype(), T => with(&grad, |g: &[T]| {
@@ -101,7 +99,7 @@ impl AdamParam {
     /// Applies one update to several parameters, each under its dense gradient; one launch on a GPU.
     pub(crate) fn step_all(adam: AdamStep<'_>, params: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
-        if params.iter().all(|(p, _)| p.backend == Backend::Cuda) {
+        if params.iter().all(|(p, _)| p.backend() == Backend::Cuda) {
             let grads = params
                 .iter()
                 .map(|(_, grad)| grad.contiguous())

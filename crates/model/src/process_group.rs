@@ -1,7 +1,9 @@
-//! One training on several ranks: processes that hold the same weights and take a share of every batch each.
+//! Data-parallel training: every process holds the same weights and computes the gradients of its
+//! share of each batch.
 //!
-//! A rank sums its share's gradients with the others' and takes the same step as they do, so that weights are never sent:
-//! equal bits in, equal bits out. How ranks reach each other is not known here; [`SingleProcess`] is the one that has no others.
+//! The gradients are summed over the processes (all-reduce), and each process applies the same update,
+//! so that weights are never sent. The transport is an implementation of [`ProcessGroup`];
+//! [`SingleProcess`] is a group of one.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -13,29 +15,31 @@ use prl_kernels::storage::MutableStorage;
 use crate::dtype::by_dtype;
 use crate::error::Error;
 
-/// This process among those that train together. Every rank makes the same calls in the same order, and each call waits for
-/// all of them; a rank that is lost must end the others.
+/// Communication among the processes that train one model.
+///
+/// Every process makes the same calls in the same order, and each call waits for all of them. An
+/// implementation must end all processes when one is lost.
 pub trait ProcessGroup: Send + Sync {
-    /// Which one this is, from 0.
+    /// Rank of this process, from 0.
     fn rank(&self) -> usize;
-    /// How many there are.
+    /// Number of processes.
     fn size(&self) -> usize;
-    /// Replaces each number by its sum over the ranks: the same bits on every rank.
+    /// Replaces each element by its sum over the processes: the same bits in each of them.
     fn all_reduce_sum(&self, numbers: Buffer<'_>);
-    /// Every rank's bytes, in the order of the ranks.
+    /// The bytes of every process, in the order of the ranks.
     fn all_gather(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
 }
 
-/// Buffer to sum, of either type.
+/// Elements to sum.
 #[derive(Debug)]
 pub enum Buffer<'a> {
-    /// In single precision.
+    /// Single precision.
     F32(&'a mut [f32]),
-    /// In double precision.
+    /// Double precision.
     F64(&'a mut [f64]),
 }
 
-/// The only rank.
+/// A group of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct SingleProcess;
 
@@ -56,12 +60,12 @@ impl ProcessGroup for SingleProcess {
 }
 
 impl dyn ProcessGroup + '_ {
-    /// Whether there are no others.
+    /// Whether the group has one process.
     pub fn is_alone(&self) -> bool {
         self.size() == 1
     }
 
-    /// Refuses what runs on one rank only: SQN and SAC, and a GPU.
+    /// Fails for what trains in one process only: SQN, SAC, and a GPU.
     pub fn check(&self, is_double: bool, device: &Device) -> crate::Result<()> {
         let rule = |ok: bool, what: &str| {
             if ok {
@@ -80,18 +84,18 @@ impl dyn ProcessGroup + '_ {
         )
     }
 
-    /// Whether this is the one that writes and validates.
+    /// Whether this process writes the run and validates.
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
-    /// This rank's share of a batch of `n` rows.
+    /// The share of this process in a batch of `n` examples.
     pub fn share(&self, n: usize) -> Range<usize> {
         let (rank, size) = (self.rank(), self.size());
         rank * n / size..(rank + 1) * n / size
     }
 
-    /// How many elements the ranks before this one hold of a tensor that has `n` here.
+    /// Number of elements that the lower ranks hold of a tensor with `n` elements here.
     pub fn before(&self, n: usize) -> usize {
         gather(self, &[n as u64])[..self.rank()]
             .iter()
@@ -99,17 +103,18 @@ impl dyn ProcessGroup + '_ {
             .sum()
     }
 
-    /// The sum of one number over the ranks.
+    /// The sum of one number over the processes.
     pub fn total(&self, x: f64) -> f64 {
         let mut x = [x];
         self.all_reduce_sum(Buffer::F64(&mut x));
         x[0]
     }
 
-    /// What each rank came to, known to all: if one failed, all of them fail, and so none is left waiting.
+    /// The result of this process, unless another process failed: then all fail, so that none waits
+    /// for a call that never comes.
     ///
     /// # Errors
-    /// This rank's own, or [`Error::Rank`] with the words of the first one that failed.
+    /// The error of this process, or [`Error::Rank`] with the message of the first one that failed.
     pub fn broadcast_result<T, E: Display + From<Error>>(
         &self,
         result: std::result::Result<T, E>,
@@ -133,7 +138,7 @@ impl dyn ProcessGroup + '_ {
     }
 }
 
-/// The elements of a tensor type that [`Buffer`] knows.
+/// An element type that can be summed over a process group.
 pub(crate) trait Number: MutableStorage {
     fn as_buffer(x: &mut [Self]) -> Buffer<'_>;
 }
@@ -150,16 +155,16 @@ impl Number for f64 {
     }
 }
 
-/// Everyone's numbers in a row. One rank's need not be as many as another's.
+/// The values of all processes, concatenated; their numbers may differ.
 fn gather<T: Pod>(group: &dyn ProcessGroup, values: &[T]) -> Vec<T> {
-    let everyones = group.all_gather(bytemuck::cast_slice(values));
-    everyones
+    let parts = group.all_gather(bytemuck::cast_slice(values));
+    parts
         .iter()
         .flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, T>(bytes))
         .collect()
 }
 
-/// The sums of some tensors over the ranks, in one call; at least one tensor, all of one type, on the CPU.
+/// Sums of tensors over the processes, in one call. CPU tensors of one type, at least one.
 pub(crate) fn sum_tensors(group: &dyn ProcessGroup, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     let flat = Tensor::cat(
         &tensors
@@ -184,7 +189,7 @@ pub(crate) fn sum_tensors(group: &dyn ProcessGroup, tensors: &[Tensor]) -> Resul
     tensors.iter().map(part).collect()
 }
 
-/// The rows of every rank one below the other: their ids, and their gradient `[ids, width]`.
+/// The rows of all processes, concatenated: their ids, and their gradient `[ids, width]`.
 pub(crate) fn gather_rows(
     group: &dyn ProcessGroup,
     ids: &[u32],

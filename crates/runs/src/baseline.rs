@@ -1,4 +1,4 @@
-//! Baselines in a run directory: what they remember is saved as arrays in the place of weights.
+//! Baselines in a run directory: their arrays are stored in the file of the weights.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::method::Method;
 
-/// What a baseline remembers of a dataset, by name.
+/// Fits a baseline to a dataset; returns its arrays by name.
 pub fn fit_baseline(method: Method, data: &Dataset) -> Result<HashMap<String, Tensor>> {
     let popularity = Popularity::fit(data);
     let mut arrays = HashMap::from([("popularity".to_owned(), array(popularity.counts())?)]);
@@ -28,7 +28,7 @@ fn array<T: WithDType>(values: &[T]) -> Result<Tensor> {
     Ok(Tensor::from_slice(values, values.len(), &Device::Cpu)?)
 }
 
-/// The baseline saved in a checkpoint.
+/// Loads the baseline stored in a checkpoint.
 pub(crate) fn load_baseline(method: Method, saved: &Checkpoint) -> Result<Box<dyn Baseline>> {
     let arrays = saved.load_arrays()?;
     let get = |name: &str| {

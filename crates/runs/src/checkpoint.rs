@@ -1,8 +1,9 @@
-//! Checkpoints: weights, Adam's moments and the place in training, whole or absent.
+//! Checkpoints: weights, Adam's moments and the progress of a training.
 //!
-//! Randomness needs no state (it is a function of seed and step), so the step is the whole cursor. A checkpoint is a
-//! directory written aside, its manifest with the checksums last, synced, and put in place in one step. Nothing is saved that
-//! is not finite: the last good checkpoint outlives a training that diverges.
+//! Randomness needs no state, since it is a function of the seed and the training step. A checkpoint
+//! is a directory that is written under a temporary name, its manifest with the checksums last,
+//! synced, and renamed into place. Values that are not finite are never saved, so that the last good
+//! checkpoint survives a divergence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,10 +24,10 @@ const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 
-/// How far training has come.
+/// Progress of a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Steps taken.
+    /// Training steps taken.
     pub step: u64,
     /// Seconds trained, over all starts.
     pub seconds: f64,
@@ -60,25 +61,26 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// At this directory, there or not.
+    /// The checkpoint in a directory, which may not exist yet.
     pub fn at(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// Where it lies.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether one is there.
+    /// Whether the directory contains a checkpoint.
     pub fn exists(&self) -> bool {
         self.dir.join(MANIFEST).exists()
     }
 
-    /// Saves weights, and the moments if training is to go on from here; returns the hash of the weights.
+    /// Saves the weights, and the moments if training may resume from here; returns the hash of the
+    /// weights.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if one of them is not finite: the older checkpoint stays.
+    /// Divergence if a value is not finite: the previous checkpoint stays.
     pub fn save(&self, model: &Model, progress: &Progress, with_moments: bool) -> Result<String> {
         model.check(progress.step)?;
         let mut tensors = vec![(WEIGHTS, named(model, "", |s| &s.param)?)];
@@ -90,7 +92,7 @@ impl Checkpoint {
         self.write(tensors, progress)
     }
 
-    /// Saves the arrays of a baseline in the place of weights; returns their hash.
+    /// Saves the arrays of a baseline as the weights; returns their hash.
     pub fn save_arrays(&self, arrays: HashMap<String, Tensor>) -> Result<String> {
         self.write(vec![(WEIGHTS, arrays)], &Progress::default())
     }
@@ -122,8 +124,8 @@ impl Checkpoint {
         Ok(weights)
     }
 
-    /// Reads the manifest and every file, by checksum. A run in training may put a newer checkpoint in the place of one that
-    /// is being read: then the newer one is read.
+    /// Reads the manifest and every file, and verifies the checksums. If a training replaces the
+    /// checkpoint meanwhile, the newer one is read.
     fn read(&self) -> Result<(Manifest, Saved)> {
         let mut json = self.manifest()?;
         loop {
@@ -168,7 +170,7 @@ impl Checkpoint {
             .filter(|f| [WEIGHTS, MOMENTS].contains(&f.name.as_str()))
         {
             let path = self.dir.join(&entry.name);
-            // A file of another length is not read: there is no bound on what it may be.
+            // A file of another length is not read, since its size has no bound.
             let length = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
             let bytes = if length == entry.bytes {
                 std::fs::read(&path).map_err(Error::io(&path))?
@@ -187,7 +189,7 @@ impl Checkpoint {
         Ok((manifest, Saved { version, files }))
     }
 
-    /// Loads the weights into a model of the same shape, and its moments if there are any.
+    /// Loads the weights into a model of the same shape, and the moments if they were saved.
     pub fn load(&self, model: &Model) -> Result<Progress> {
         let (manifest, saved) = self.read()?;
         self.fill(model, &saved, (WEIGHTS, ""), |p| &p.param)?;
@@ -229,7 +231,7 @@ impl Checkpoint {
         }
     }
 
-    /// A file that has its checksum and is no safetensors file of a model.
+    /// The error for a file with the right checksum that is not a safetensors file.
     fn unread(&self, file: &str, why: &candle_core::Error) -> Error {
         let why = why.to_string();
         let first = why.lines().next().unwrap_or_default();
@@ -323,7 +325,7 @@ mod tests {
     use super::{Checkpoint, MANIFEST, MOMENTS, Progress, WEIGHTS};
 
     #[test]
-    fn what_is_not_finite_is_never_saved() {
+    fn non_finite_values_are_never_saved() {
         let dir = tempfile::tempdir().unwrap();
         let plan = ModelSpec {
             dim: 4,

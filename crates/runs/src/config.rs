@@ -1,4 +1,4 @@
-//! Everything that shapes a run: `config.toml`.
+//! Settings of a run: `config.toml`.
 
 use std::path::PathBuf;
 
@@ -16,50 +16,51 @@ use crate::method::Method;
 pub struct Config {
     /// The prepared dataset.
     pub data: PathBuf,
-    /// What is trained on top of the encoder.
+    /// Training method or baseline.
     pub method: Method,
     /// The seed of initial values, draws, dropout and prompts.
     pub seed: u64,
     /// Passes over the training rows; the run ends after `epochs * floor(rows / batch_size)` steps.
     pub epochs: u64,
-    /// ModelDims the run earlier.
+    /// Upper bound on the training steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
-    /// Rows drawn at each step.
+    /// Batch size: examples drawn at each training step.
     pub batch_size: usize,
     /// Adam's learning rate; by default .01 on RC15 and .005 elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Steps between validations.
     pub eval_every: u64,
-    /// Validations without a better one after which the run ends.
+    /// Early stopping: validations without improvement after which training ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
     /// Leaves out the examples whose state is empty.
     pub skip_first: bool,
-    /// Rounds what the output layer of the cross-entropy multiplies in training to bfloat16; it is summed, updated and ranked in
-    /// fp32, as SQN's and SAC's Q layer is. On a CPU only; quicker on one that has AVX-512 BF16, slower on others.
+    /// Rounds the factors of the output layer's matrix products to bfloat16 in training; sums, updates
+    /// and ranking stay in fp32, as does the Q layer. CPU only: faster with AVX-512 BF16, slower
+    /// without.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bf16_head: bool,
     /// Discount of the returns.
     pub lambda: f64,
     /// Convention of that discount.
     pub discount: Discount,
-    /// The sessions the mean return of each step is taken over.
+    /// The sessions over which the mean return of each time step is computed.
     pub mean_over: ReturnStatsSplit,
     /// Discount of SQN's and SAC's Q-values.
     pub gamma: f64,
-    /// Steps of SAC before the cross-entropy is multiplied by the Q-value; by default the protocol's for the encoder and the
-    /// dataset.
+    /// Training steps of SAC before the cross-entropy is multiplied by the Q-value; the default depends
+    /// on the encoder and the dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<u64>,
-    /// Factor on the mean return asked for at validation.
+    /// Target return at validation, relative to the mean return.
     pub mu: f64,
     /// Deviation of that factor.
     pub eps: f64,
-    /// What an event is worth.
+    /// Reward of each kind of event.
     pub rewards: Rewards,
-    /// The shape of the model.
+    /// Hyperparameters of the model.
     pub model: ModelConfig,
 }
 
@@ -91,7 +92,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses settings that mean nothing.
+    /// Fails with [`Error::Config`] if a setting is invalid.
     pub fn check(&self) -> Result<()> {
         let rule = |ok: bool, what: &str| {
             if ok {
@@ -159,7 +160,7 @@ impl Config {
         )
     }
 
-    /// How returns are counted.
+    /// Definition of the return.
     pub fn return_rule(&self) -> ReturnRule {
         ReturnRule {
             rewards: self.rewards,
@@ -168,7 +169,7 @@ impl Config {
         }
     }
 
-    /// What validation asks for.
+    /// Target return of validation.
     pub fn goal(&self) -> TargetReturn {
         TargetReturn::Relative {
             mu: self.mu,

@@ -1,4 +1,4 @@
-//! A trained model on a split: every event a case, every item ranked.
+//! Evaluation of a trained model on a split: every event is a case, ranked among all items.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::recommender::Recommender;
 use crate::run_dir::Run;
 
-/// What a model said of each case.
+/// Rank and recommendations of every case.
 pub struct Cases {
     /// Kind and rank of each event.
     pub cases: Vec<Case>,
@@ -22,7 +22,7 @@ pub struct Cases {
     pub top: Vec<u32>,
 }
 
-/// ProcessGroup the target of every row under a prompt, and keeps the `k` best items.
+/// Ranks the target of every example under a prompt, and keeps the `k` best items.
 pub fn cases(
     run: &Run,
     model: &Recommender,
@@ -32,10 +32,10 @@ pub fn cases(
     k: usize,
 ) -> Result<Cases> {
     let all = cases_unless(&AtomicBool::new(false), run, model, rows, ask, batch, k)?;
-    Ok(all.expect("nobody asks it to stop"))
+    Ok(all.expect("the flag is never set"))
 }
 
-/// The same, looking up after each batch: nothing if it was asked to stop.
+/// As [`cases`], but `None` if `stop` becomes true between two batches.
 pub fn cases_unless(
     stop: &AtomicBool,
     run: &Run,
@@ -75,7 +75,8 @@ pub fn cases_unless(
     }))
 }
 
-/// When the rows are asked about: each by itself, or as parts of their sessions.
+/// Prompt positions of the examples: each by itself, or within its session if the prompt is
+/// sequence-wise.
 fn moments(
     run: &Run,
     rows: &SplitExamples<'_>,
@@ -100,10 +101,10 @@ fn moments(
     range.zip(steps).zip(given).map(at).collect()
 }
 
-/// The cases of a split, as the run counts them.
+/// The cases of a split under the run's settings.
 ///
 /// # Errors
-/// If there are none.
+/// [`Error::EmptySplit`] if there are none.
 pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamples<'a>> {
     let rows = SplitExamples::new(data, split, run.config().skip_first);
     if rows.is_empty() {
@@ -115,8 +116,8 @@ pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamp
     Ok(rows)
 }
 
-/// Evaluates the run's best weights on a split under a prompt; gives the cases too. `mu` and `eps` of the report are those of
-/// a relative prompt.
+/// Evaluates a model on a split under a prompt. `mu` and `eps` of the report are those of a relative
+/// prompt.
 pub fn evaluate(
     run: &Run,
     model: &Recommender,
@@ -134,7 +135,7 @@ pub fn evaluate(
     Ok((report, said))
 }
 
-/// The metrics of what was said of a split's cases; `ask` is what a model that is fed a prompt was asked.
+/// The metrics of a split's cases; `ask` is the prompt, `None` for a model without one.
 pub fn report(
     run: &Run,
     data: &Dataset,

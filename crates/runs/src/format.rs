@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 
 pub(crate) const CONFIG: &str = "config.toml";
 pub(crate) const ITEMS: &str = "items.safetensors";
-/// Bytes of `config.toml` and of `returns.json`; they have some thousand.
+/// Upper bound on the bytes of `config.toml` and of `returns.json`, which have a few thousand.
 pub(crate) const MAX_TEXT: u64 = 1 << 20;
-/// Bytes of a manifest; it has some hundred.
+/// Upper bound on the bytes of a manifest, which has a few hundred.
 pub(crate) const MAX_JSON: u64 = 1 << 20;
 
-/// Refuses a manifest of another format, or of another version of it, and says what to do.
+/// Fails with a hint if a manifest has another format or version.
 pub(crate) fn check_format(
     path: &Path,
     manifest: &serde_json::Value,

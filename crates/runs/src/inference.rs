@@ -1,7 +1,7 @@
-//! A recommender in service: it is asked and never trained, so its output layer is laid out for small batches, once.
+//! Inference for serving: the output layer is transposed once into a layout for small batches.
 //!
-//! On a CPU the lists come from that layout, bit for bit those of [`Recommender::rank`]; elsewhere, and from baselines, they are
-//! its longer lists with what was not wanted taken out.
+//! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On other
+//! devices, and for baselines, longer lists of [`Recommender::rank`] are filtered.
 
 use prl_core::Prompts;
 use prl_dataset::Windows;
@@ -10,14 +10,14 @@ use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedI
 use crate::error::Result;
 use crate::recommender::Recommender;
 
-/// A recommender in service.
+/// A recommender prepared for serving.
 pub struct InferenceModel {
     recommender: Recommender,
     catalogue: Option<TransposedItemMatrix<f32>>,
 }
 
 impl InferenceModel {
-    /// Puts a recommender in service; on a CPU this keeps a second copy of its output layer.
+    /// Prepares a recommender; on a CPU this makes a second copy of its output layer.
     pub fn new(recommender: Recommender) -> Result<Self> {
         let catalogue = match &recommender {
             Recommender::Neural(model) => model.catalogue()?,
@@ -29,7 +29,7 @@ impl InferenceModel {
         })
     }
 
-    /// Whether it is fed a prompt.
+    /// Whether its scores depend on a prompt.
     pub fn is_prompted(&self) -> bool {
         self.recommender.is_prompted()
     }
@@ -56,37 +56,34 @@ impl InferenceModel {
         prompts: &Prompts,
         wanted: &[TopKRequest<'_>],
     ) -> Result<Vec<TopK<f32>>> {
-        let room = |wanted: &TopKRequest<'_>| match wanted.filter {
-            ItemFilter::Exclude(items) => wanted.k + items.len(),
-            ItemFilter::Allow(_) => 0,
-        };
-        let k = wanted.iter().map(room).max().unwrap_or(0);
+        // Excluded items may fill the head of a list.
+        let mut k = 0;
+        for wanted in wanted {
+            if let ItemFilter::Exclude(items) = wanted.filter {
+                k = k.max(wanted.k + items.len());
+            }
+        }
         let ranking = self.recommender.rank(windows, prompts, None, k)?;
-        let one = |((b, all), wanted): ((usize, TopK<f32>), &TopKRequest<'_>)| match wanted.filter {
-            ItemFilter::Exclude(items) => {
-                let may = |item: &u32| items.binary_search(item).is_err();
-                Ok(all
-                    .into_iter()
-                    .filter(|(item, _)| may(item))
-                    .take(wanted.k)
-                    .collect())
-            }
-            ItemFilter::Allow(items) => {
-                let (window, prompt) = row(windows, prompts, b);
-                let scores = self.recommender.scores(&window, &prompt, items)?;
-                let mut top: TopK<f32> = items.iter().copied().zip(scores).collect();
-                top.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                top.truncate(wanted.k);
-                Ok(top)
-            }
-        };
-        ranking
-            .top
-            .into_iter()
-            .enumerate()
-            .zip(wanted)
-            .map(one)
-            .collect()
+        let mut tops = Vec::with_capacity(wanted.len());
+        for (b, (mut candidates, wanted)) in ranking.top.into_iter().zip(wanted).enumerate() {
+            let top = match wanted.filter {
+                ItemFilter::Exclude(items) => {
+                    candidates.retain(|(item, _)| items.binary_search(item).is_err());
+                    candidates.truncate(wanted.k);
+                    candidates
+                }
+                ItemFilter::Allow(items) => {
+                    let (window, prompt) = row(windows, prompts, b);
+                    let scores = self.recommender.scores(&window, &prompt, items)?;
+                    let mut top: TopK<f32> = items.iter().copied().zip(scores).collect();
+                    top.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                    top.truncate(wanted.k);
+                    top
+                }
+            };
+            tops.push(top);
+        }
+        Ok(tops)
     }
 }
 
@@ -114,7 +111,7 @@ mod tests {
     use prl_model::{Model, ModelConfig, ModelSpec};
 
     #[test]
-    fn the_layout_and_the_filtered_lists_are_one() {
+    fn transposed_layout_matches_the_filtered_lists() {
         let items = 150_u32;
         let plan = ModelSpec {
             dim: 8,

@@ -3,6 +3,20 @@
 //! A run directory holds the settings, the item ids, the mean returns of the training sessions,
 //! checkpoints and a manifest: everything that a recommendation needs. The prepared dataset is
 //! needed for evaluation only.
+//!
+//! ```no_run
+//! use prl_core::Ask;
+//! use prl_runs::{Device, Event, Run};
+//!
+//! # fn main() -> prl_runs::Result<()> {
+//! let run = Run::open("runs/prl".as_ref())?;
+//! let model = run.load(&Device::Cpu)?;
+//! let session = [Event::click("item-7"), Event::click("item-3")];
+//! let list = run.recommend(&model, &session, Ask::default(), 10)?;
+//! println!("{:?}", list.items);
+//! # Ok(())
+//! # }
+//! ```
 
 mod baseline;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! `manifest.json` of a run: what was trained, on what, how it ended. Written last.
+//! `manifest.json` of a complete run. Written last.
 
 use candle_core::Device;
 use prl_dataset::Dataset;
@@ -23,9 +23,9 @@ pub struct RunManifest {
     pub format_version: u32,
     /// The model's name: the first 12 digits of its weights' SHA-256.
     pub model: String,
-    /// Hash of the dataset it learned from.
+    /// Hash of the dataset it was trained on.
     pub dataset: String,
-    /// Whether that dataset was made up.
+    /// Whether the dataset is synthetic.
     pub synthetic: bool,
     /// The encoder, if there is one.
     pub encoder: Option<String>,
@@ -39,11 +39,11 @@ pub struct RunManifest {
     pub best_step: u64,
     /// Seconds of training, validations included.
     pub seconds: f64,
-    /// What it ran on.
+    /// Machine of the training.
     pub machine: Machine,
 }
 
-/// What a run ran on.
+/// Hardware and software of a training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// Model name of the processor.
@@ -87,7 +87,7 @@ impl Run {
         Ok(Some(serde_json::from_value(value).map_err(damaged)?))
     }
 
-    /// Writes the manifest: the run is finished.
+    /// Writes the manifest, which completes the run.
     pub fn finish(
         &self,
         weights: &str,

@@ -1,17 +1,17 @@
-//! The methods: what is trained on top of an encoder, or instead of one.
+//! Training methods and baselines.
 
 use prl_core::{LossWeight, TokenMixer};
 use serde::{Deserialize, Serialize};
 
-/// What is trained on top of the encoder, or instead of one.
+/// Training method, or baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Cross-entropy on the encoder's state.
     Normal,
-    /// Cross-entropy with double Q-learning beside it.
+    /// SQN: cross-entropy plus double Q-learning (Xin et al., SIGIR '20).
     Sqn,
-    /// The same, the cross-entropy multiplied by the Q-value.
+    /// SAC, self-supervised actor-critic: SQN with the cross-entropy multiplied by the Q-value.
     Sac,
     /// Prompt-based reinforcement learning.
     #[default]
@@ -24,13 +24,13 @@ pub enum Method {
     PrlWo,
     /// PRL weighted by the return.
     PrlCumu,
-    /// PRL's dropout, layer norm and weights, without a prompt: the control.
+    /// PRL's dropout, layer norm and loss weights without a prompt (ablation control).
     PrlControl,
-    /// The popular items.
+    /// Items by popularity.
     Popularity,
-    /// The session's own items, latest first.
+    /// The session's own items, most recent first.
     LastItems,
-    /// What similar sessions went on with: VMIS-kNN.
+    /// Next items of similar sessions: VMIS-kNN.
     SessionKnn,
 }
 
@@ -69,7 +69,7 @@ impl Method {
         }
     }
 
-    /// Whether an encoder is trained at all.
+    /// Whether a neural model is trained.
     pub fn is_neural(self) -> bool {
         !matches!(
             self,
@@ -77,12 +77,12 @@ impl Method {
         )
     }
 
-    /// Whether two networks learn Q-values beside the cross-entropy.
+    /// Whether two networks with Q layers are trained: SQN and SAC.
     pub fn is_double(self) -> bool {
         matches!(self, Method::Sqn | Method::Sac)
     }
 
-    /// How the prompt is mixed in, if there is a prompt block.
+    /// Token mixer of the prompt block, if the method has one.
     pub fn mixing(self) -> Option<TokenMixer> {
         match self {
             Method::Prl | Method::PrlWo | Method::PrlCumu => Some(TokenMixer::Attention),
@@ -93,7 +93,7 @@ impl Method {
         }
     }
 
-    /// How the loss is weighted.
+    /// Weighting of the loss.
     pub fn weighting(self) -> LossWeight {
         match self {
             Method::Prl | Method::PrlMean | Method::PrlMlp | Method::PrlControl => {

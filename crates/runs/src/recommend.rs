@@ -13,7 +13,7 @@ use crate::run_dir::Run;
 pub struct Event<Id> {
     /// Its raw item id.
     pub item: Id,
-    /// What the user did; it counts under sequence-wise prompting.
+    /// Its kind, whose reward counts with a sequence-wise prompt.
     pub kind: Kind,
 }
 
@@ -32,49 +32,50 @@ impl<Id> Event<Id> {
 pub struct Recommendation {
     /// Its raw id.
     pub item: String,
-    /// The model's score: a logit, comparable within one answer.
+    /// The model's score: a logit, comparable within one list.
     pub score: f32,
 }
 
-/// The answer to one session.
+/// Recommendations for one session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recommendations {
     /// Best first.
     pub items: Vec<Recommendation>,
-    /// Raw ids of the session that the model has never seen; they were skipped.
+    /// Raw ids of the session that are not in the catalogue; they were skipped.
     pub unknown_items: Vec<String>,
-    /// What was asked, and what the model was fed; absent for a model without a prompt.
+    /// The prompt; absent for a model without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptUsed>,
 }
 
-/// The prompt of an answer.
+/// The prompt of a recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PromptUsed {
-    /// What was asked.
+    /// The request.
     #[serde(flatten)]
     pub ask: PromptSpec,
-    /// The step: events of the session so far.
+    /// The time step: number of events so far.
     pub step: u32,
-    /// The return that was fed, in the model's unit.
+    /// The target return that was fed, in the model's unit.
     pub value: f64,
     /// Mean return of the training sessions from this step on.
     pub mean_return: f64,
 }
 
-/// A session as the model knows it, and the prompt for what comes next.
+/// A session in item indices, and the prompt for its next item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionState {
-    /// Indices of the items that the model knows, oldest first.
+    /// Indices of the items in the catalogue, oldest first.
     pub item_indices: Vec<u32>,
-    /// Raw ids of the others.
+    /// Raw ids that are not in the catalogue.
     pub unknown_items: Vec<String>,
-    /// What is asked, and what the model is to be fed.
+    /// The prompt to feed.
     pub prompt: PromptUsed,
 }
 
 impl Run {
-    /// The state after a session, oldest event first. Unknown ids are named and skipped; `case` numbers the draw of eps.
+    /// The state after a session, oldest event first. Unknown ids are listed and skipped; `case` seeds
+    /// the draw of eps.
     pub fn state(
         &self,
         session: &[Event<impl AsRef<str>>],
@@ -115,7 +116,7 @@ impl Run {
         }
     }
 
-    /// Ranked indices by their raw ids.
+    /// Ranked items with their raw ids.
     pub fn name(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
         let name = |&(i, score): &(u32, f32)| {
             Some(Recommendation {
@@ -126,8 +127,8 @@ impl Run {
         top.iter().filter_map(name).collect()
     }
 
-    /// The `k` best items after a session, oldest event first. Unknown ids are named and skipped; an empty session is answered
-    /// from the empty state.
+    /// The `k` best items after a session, oldest event first. Unknown ids are listed and skipped; an
+    /// empty session is the empty state.
     pub fn recommend(
         &self,
         model: &Recommender,

@@ -1,4 +1,4 @@
-//! A recommender, ready to be asked: a trained model or a baseline behind one face.
+//! A recommender: a trained model or a baseline.
 
 use prl_baselines::Baseline;
 use prl_core::Prompts;
@@ -10,16 +10,16 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 
-/// A recommender, ready to be asked.
+/// A trained model or a baseline.
 pub enum Recommender {
-    /// An encoder with its ends.
+    /// A neural model.
     Neural(Box<Model>),
     /// A baseline.
     Baseline(Box<dyn Baseline>),
 }
 
 impl Recommender {
-    /// ProcessGroup of the targets (if given) and the `k` best items for each window.
+    /// Ranks of the targets, if given, and the `k` best items for each window.
     pub fn rank(
         &self,
         windows: &Windows,
@@ -33,8 +33,8 @@ impl Recommender {
         }
     }
 
-    /// The score of each of `items` for one window under its prompt, on a CPU bit for bit as [`rank`](Self::rank)
-    /// computes it.
+    /// The score of each of `items` for one window under its prompt; on a CPU, the same bits as in
+    /// [`rank`](Self::rank).
     pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
         match self {
             Recommender::Neural(model) => Ok(model.scores(window, prompt, items)?),
@@ -45,13 +45,13 @@ impl Recommender {
         }
     }
 
-    /// Whether it is fed a prompt.
+    /// Whether its scores depend on a prompt.
     pub fn is_prompted(&self) -> bool {
         matches!(self, Recommender::Neural(model) if model.is_prompted())
     }
 }
 
-/// The items of window `b`. An empty window has length 1 and holds the pad, which no baseline knows.
+/// The items of window `b`, without the pad that an empty window contains.
 fn history(windows: &Windows, b: usize) -> &[u32] {
     let items = &windows.items[b * windows.window_len..][..windows.lengths[b] as usize];
     if windows.time_steps[b] == 0 {

@@ -1,4 +1,4 @@
-//! `returns.json`: what is known of the dataset without having it, and what the files beside it must be.
+//! `returns.json`: return statistics of the dataset, and the checksums of the files beside it.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use crate::format::{CONFIG, ITEMS, MAX_TEXT};
 
 const NAME: &str = "returns.json";
 
-/// What `returns.json` holds.
+/// Contents of `returns.json`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Returns {
     /// Hash of the dataset.
     pub(crate) dataset: String,
-    /// The returns of each step in training.
+    /// The returns of the training sessions by time step.
     pub(crate) table: ReturnTable,
-    /// Settings and items. The first runs have none.
+    /// Settings and items; empty in the first runs.
     #[serde(default)]
     files: Vec<FileEntry>,
-    /// SHA-256 of all this with an empty string here; the first runs have that.
+    /// SHA-256 of the contents with an empty string here; empty in the first runs.
     #[serde(default)]
     check: String,
 }
@@ -48,7 +48,7 @@ impl Returns {
         )?)
     }
 
-    /// Reads it, and checks it and the files beside it.
+    /// Reads it, and verifies its checksum and those of the files beside it.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(NAME);
         let damaged = |what: &str| Error::run(&path, format!("{what}; train the run again"));
@@ -60,7 +60,7 @@ impl Returns {
             return Err(damaged("not what was saved (checksum)"));
         }
         if !read.table.has_valid_shape() {
-            return Err(damaged("the table of returns is not whole"));
+            return Err(damaged("the table of returns is incomplete"));
         }
         for entry in read
             .files
@@ -78,7 +78,7 @@ impl Returns {
         Ok(read)
     }
 
-    /// The same with its checksum.
+    /// Sets the checksum.
     fn sealed(mut self) -> serde_json::Result<Self> {
         self.check.clear();
         self.check = sha256_hex(&serde_json::to_vec(&self)?);

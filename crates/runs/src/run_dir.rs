@@ -1,8 +1,8 @@
-//! A run directory: what was trained, on what, and how it went.
+//! A run directory: settings, items, metrics and weights of one training.
 //!
-//! `config.toml`, `items.safetensors` and `returns.json` are written at the start, `metrics.jsonl` grows, `checkpoint/` is
-//! where training would go on, `best/` is what is used, and `manifest.json` is written last: a run that has one is whole.
-//! The directory holds all it takes to recommend; the prepared dataset is needed for evaluation only.
+//! `config.toml`, `items.safetensors` and `returns.json` are written at the start, `metrics.jsonl`
+//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation, and
+//! `manifest.json` is written last: a run with a manifest is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Puts right what a killed process may have left in `dir`. For whoever holds its lock.
+    /// Completes or removes what a killed process left in `dir`. The caller must hold its lock.
     pub fn recover_run_dir(dir: &Path) -> Result<()> {
         for checkpoint in [BEST, CHECKPOINT] {
             finish_interrupted_rename(&dir.join(checkpoint))?;
@@ -45,7 +45,8 @@ impl Run {
         Ok(())
     }
 
-    /// Starts a run in `dir`, which is there and must hold none. What it needs comes first, its settings last.
+    /// Creates a run in the existing directory `dir`, which must not contain one. The settings are
+    /// written last.
     pub fn create(dir: &Path, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
         if dir.join(CONFIG).exists() {
@@ -98,7 +99,7 @@ impl Run {
         })
     }
 
-    /// Where it lies.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -113,17 +114,17 @@ impl Run {
         &self.items
     }
 
-    /// The returns of each step in training.
+    /// The returns of the training sessions by time step.
     pub fn returns(&self) -> &ReturnTable {
         &self.returns
     }
 
-    /// Hash of the dataset it learns from.
+    /// Hash of the dataset it is trained on.
     pub fn dataset(&self) -> &str {
         &self.dataset
     }
 
-    /// Opens the dataset the run was trained on, or the same one at another place.
+    /// Opens the dataset that the run was trained on, at its recorded path or `elsewhere`.
     pub fn data(&self, elsewhere: Option<&Path>) -> Result<Dataset> {
         let path = elsewhere.unwrap_or(&self.config.data);
         let data = Dataset::open(path)?;
@@ -138,7 +139,7 @@ impl Run {
         Ok(data)
     }
 
-    /// The prompts at some moments under what is asked.
+    /// The prompts at some positions.
     pub fn prompts(&self, ask: PromptSpec, moments: &[PromptPosition]) -> Prompts {
         let scale = self.config.model.prompt_scale;
         let prompt =
@@ -149,7 +150,8 @@ impl Run {
         }
     }
 
-    /// What a reward counts in a return from a session's start at step `t`, over what it counts in one from that step.
+    /// Discount of time step `t` relative to the session's start: converts returns from `t` on to
+    /// returns from the start.
     pub fn decay(&self, t: u32) -> f64 {
         match self.config.discount {
             Discount::Relative if self.config.lambda > 0.0 => self.config.lambda.powi(t as i32),
@@ -157,12 +159,12 @@ impl Run {
         }
     }
 
-    /// The prompt of the settings: what validation asks for.
+    /// The prompt of validation, from the settings.
     pub fn ask(&self) -> PromptSpec {
         self.config.goal().into()
     }
 
-    /// A model of the run's shape with its initial values.
+    /// An untrained model with the run's settings.
     pub fn fresh_model(&self, device: &Device) -> Result<Model> {
         let Config {
             model,
@@ -211,7 +213,7 @@ impl Run {
     }
 }
 
-/// The table of returns as the prompts know it.
+/// The table of returns as the prompt's statistics.
 struct Table<'a>(&'a ReturnTable);
 
 impl StepReturns for Table<'_> {

@@ -1,4 +1,4 @@
-//! The batches of training: rows drawn, windows cut and returns looked up, as each step wants them.
+//! Training batches: seeded draws of examples with their windows, rewards and returns.
 
 use std::ops::RangeInclusive;
 use std::sync::mpsc::sync_channel;
@@ -10,7 +10,7 @@ use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 use prl_model::{ProcessGroup, SingleProcess, TrainingBatch, Transitions};
 use prl_runs::{Config, Method};
 
-/// The training rows of a dataset under some settings. What a step sees is a function of the seed and the step alone.
+/// Batches of a dataset's training split; a batch is a function of the seed and the training step.
 pub struct Batches<'a> {
     rows: SplitExamples<'a>,
     config: &'a Config,
@@ -19,7 +19,7 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// The training split's, prompted in the unit of `returns`.
+    /// Batches whose prompts are in the unit of `returns`.
     pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
         Self {
             rows: SplitExamples::new(data, Split::Train, config.skip_first),
@@ -29,17 +29,17 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// This rank's share of the same batches: the shares of all ranks, in their order, are what one rank alone would get.
+    /// Restricts each batch to this process's share; the shares of all ranks in order are the batch.
     pub fn with_process_group(self, group: &'a dyn ProcessGroup) -> Self {
         Self { group, ..self }
     }
 
-    /// The number of rows.
+    /// Number of examples.
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// Steps that make one pass over the rows.
+    /// Training steps of one pass over the examples.
     pub fn per_epoch(&self) -> u64 {
         (self.rows.len() / self.config.batch_size).max(1) as u64
     }
@@ -95,12 +95,12 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Batches that are cut before the step that wants them.
+/// Batches prepared ahead of the training step that uses them.
 const AHEAD: usize = 2;
 
-/// The batches of some steps, each with its step, cut on a thread of its own while earlier ones are trained on. The thread
-/// ends with the steps, or when nobody listens any more.
-pub(crate) fn ahead<'scope>(
+/// Prefetches the batches of some steps on a thread; yields each with its step. The thread ends after
+/// the last step or when the receiver is dropped.
+pub(crate) fn prefetch<'scope>(
     scope: &'scope Scope<'scope, '_>,
     batches: &'scope Batches<'_>,
     steps: RangeInclusive<u64>,

@@ -2,6 +2,28 @@
 //!
 //! All randomness is a function of the seed and the training step, so that a resumed training has
 //! the same bits as an uninterrupted one.
+//!
+//! ```no_run
+//! use prl_runs::Config;
+//! use prl_train::{Evaluation, Observer, Trainer};
+//!
+//! struct Print;
+//!
+//! impl Observer for Print {
+//!     fn evaluated(&mut self, evaluation: &Evaluation, is_best: bool) {
+//!         println!("step {}, best: {is_best}", evaluation.step);
+//!     }
+//! }
+//!
+//! # fn main() -> prl_runs::Result<()> {
+//! let config = Config {
+//!     data: "datasets/prepared/rr".into(),
+//!     ..Config::default()
+//! };
+//! Trainer::new(&config, "runs/prl".as_ref()).run(&mut Print)?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod batches;
 mod network_schedule;

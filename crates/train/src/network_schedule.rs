@@ -1,9 +1,9 @@
-//! The network that each training step updates.
+//! Schedule of the two networks of SQN and SAC.
 
 use prl_model::MainNetwork;
 use rand::RngCore;
 
-/// Deals the turns. Who is main at a step is a function of the seed and the step alone.
+/// The main network of each training step: a function of the seed and the step.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkSchedule {
     seed: u64,
@@ -12,18 +12,20 @@ pub(crate) struct NetworkSchedule {
 }
 
 impl NetworkSchedule {
-    /// After so many steps.
+    /// The schedule after `steps` training steps.
     pub(crate) fn after(steps: u64, seed: u64, is_double: bool) -> Self {
         let mut turns = Self {
             seed,
             is_double,
             optimizer_steps: [0; 2],
         };
-        (1..=steps).for_each(|step| _ = turns.next(step));
+        for step in 1..=steps {
+            turns.next(step);
+        }
         turns
     }
 
-    /// The turn of `step`; steps must be dealt in order.
+    /// The main network of `step`; steps must be taken in order.
     pub(crate) fn next(&mut self, step: u64) -> MainNetwork {
         let draw = || prl_seed::stream(self.seed, "main", step).next_u32() as usize % 2;
         let main = if self.is_double { draw() } else { 0 };
@@ -41,7 +43,7 @@ mod tests {
     use super::{MainNetwork, NetworkSchedule};
 
     #[test]
-    fn turns_are_fair_repeat_and_go_on_after_any_step() {
+    fn schedule_is_balanced_and_resumes_after_any_step() {
         let deal = |turns: &mut NetworkSchedule, steps: std::ops::RangeInclusive<u64>| {
             steps
                 .map(|step| turns.next(step))

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Steps taken.
+    /// Training steps taken.
     pub step: u64,
-    /// The same, in passes over the training rows.
+    /// Passes over the training examples so far.
     pub epoch: f64,
     /// Mean training loss since the last validation; absent for a baseline.
     pub loss: Option<f64>,

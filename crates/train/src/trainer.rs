@@ -23,25 +23,6 @@ use crate::observer::{Evaluation, Observer, Outcome};
 use training_loop::TrainingLoop;
 
 /// One training, from a prepared dataset to a finished run directory.
-///
-/// ```no_run
-/// use prl_runs::Config;
-/// use prl_train::{Outcome, Trainer};
-/// # struct Quiet;
-/// # impl prl_train::Observer for Quiet {}
-///
-/// # fn main() -> prl_runs::Result<()> {
-/// let config = Config {
-///     data: "datasets/prepared/rr".into(),
-///     ..Config::default()
-/// };
-/// let trainer = Trainer::new(&config, "runs/prl".as_ref()).resume(true);
-/// if let Outcome::Finished(manifest) = trainer.run(&mut Quiet)? {
-///     println!("best validation at step {}", manifest.best_step);
-/// }
-/// # Ok(())
-/// # }
-/// ```
 pub struct Trainer<'a> {
     config: &'a Config,
     dir: &'a Path,
@@ -103,10 +84,9 @@ impl<'a> Trainer<'a> {
         self.check()?;
         let data = group.broadcast_result(Dataset::open(&config.data).map_err(Error::from))?;
         // The first process creates the directory; the others open it once it is complete.
-        let first = match group.is_first() {
-            true => Some(lock_and_open(config, self.dir, &data, self.resume)),
-            false => None,
-        };
+        let first = group
+            .is_first()
+            .then(|| lock_and_open(config, self.dir, &data, self.resume));
         let first = group.broadcast_result(first.transpose())?;
         let (_lock, run) = match first {
             Some((lock, run)) => (Some(lock), Ok(run)),

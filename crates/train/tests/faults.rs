@@ -42,7 +42,7 @@ fn saved(dir: &Path) -> Option<u64> {
 
 /// Every operation on the disk, one after the other, fails or is the last one; then the run goes on.
 #[test]
-fn no_failing_operation_costs_a_checkpoint() {
+fn slow_no_failing_operation_loses_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let (mut tried, mut by_kind) = (0, std::collections::BTreeMap::new());
     for (method, faults) in [
@@ -141,7 +141,7 @@ impl Spoiled {
 }
 
 #[test]
-fn files_that_are_not_as_they_were_saved_are_refused_by_name() {
+fn changed_files_are_refused_by_name() {
     let spoiled = Spoiled::new();
     let weights = "best/weights.safetensors";
     assert_eq!(spoiled.says(weights, |_| ()), "loaded");
@@ -184,7 +184,7 @@ fn files_that_are_not_as_they_were_saved_are_refused_by_name() {
 }
 
 #[test]
-fn a_moment_that_was_changed_is_refused_when_the_run_goes_on() {
+fn changed_moments_are_refused_on_resume() {
     let dir = tempfile::tempdir().unwrap();
     let config = small(dir.path(), Method::Prl);
     let out = dir.path().join("run");

@@ -82,7 +82,7 @@ fn same_way(config: &Config, dir: &Path, name: &str) {
 }
 
 #[test]
-fn every_encoder_learns_the_same_under_every_method() {
+fn every_encoder_and_method_matches_the_cpu() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     for method in Method::ALL.into_iter().filter(|method| method.is_neural()) {
@@ -102,7 +102,7 @@ fn every_encoder_learns_the_same_under_every_method() {
 }
 
 #[test]
-fn wide_layers_and_odd_sizes_learn_the_same() {
+fn wide_layers_and_odd_sizes_match_the_cpu() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     for (dim, window, batch_size) in [(1, 4, 1), (33, 7, 3), (300, 5, 10)] {
@@ -119,7 +119,7 @@ fn wide_layers_and_odd_sizes_learn_the_same() {
 }
 
 #[test]
-fn it_repeats_itself_and_goes_on_where_it_stopped() {
+fn training_repeats_and_resumes_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         max_steps: Some(6),
@@ -142,7 +142,7 @@ fn it_repeats_itself_and_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn it_ranks_as_the_cpu_does() {
+fn ranking_matches_the_cpu() {
     let dir = tempfile::tempdir().unwrap();
     let run = finish(
         &Config {
@@ -198,7 +198,7 @@ fn asked() -> (Windows, Prompts) {
 }
 
 #[test]
-fn what_is_no_number_stops_it() {
+fn non_finite_values_stop_the_step() {
     let step = |scale: f64| {
         let (windows, prompts) = asked();
         let examples = TrainingBatch {

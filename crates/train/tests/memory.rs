@@ -29,7 +29,7 @@ impl Observer for Watch {
 }
 
 #[test]
-fn memory_is_flat_over_thirty_epochs() {
+fn slow_memory_stays_flat_over_thirty_epochs() {
     prl_kernels::runtime::prepare();
     let dir = tempfile::tempdir().unwrap();
     let data = ring(dir.path(), 2000);

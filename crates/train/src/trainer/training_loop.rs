@@ -1,4 +1,4 @@
-//! The steps of a training, and what comes between them: validations, checkpoints, and a word among the ranks.
+//! The training loop: steps, validations, checkpoints and early stopping.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,11 @@ use prl_model::{Model, ProcessGroup, StepTimes, TrainingBatch};
 use prl_runs::{Error, Progress, Recommender, Result, Run, RunManifest};
 
 use super::{json_line, validate};
-use crate::batches::{Batches, ahead};
+use crate::batches::{Batches, prefetch};
 use crate::network_schedule::NetworkSchedule;
 use crate::observer::{Evaluation, Observer, Outcome};
 
-/// A model in training.
+/// A model with its optimizer state and progress.
 pub(super) struct TrainingLoop<'a> {
     run: &'a Run,
     data: &'a Dataset,
@@ -32,7 +32,7 @@ pub(super) struct TrainingLoop<'a> {
 }
 
 impl<'a> TrainingLoop<'a> {
-    /// Where the run's checkpoint is, or at its beginning.
+    /// Starts from the run's checkpoint, or from initial values.
     pub(super) fn new(
         run: &'a Run,
         data: &'a Dataset,
@@ -102,7 +102,7 @@ impl<'a> TrainingLoop<'a> {
         Ok(trainer)
     }
 
-    /// Trains to the end, or until it is asked to stop.
+    /// Trains to the end, or until the stop flag is set.
     pub(super) fn run(
         mut self,
         batches: &Batches<'_>,
@@ -111,7 +111,7 @@ impl<'a> TrainingLoop<'a> {
     ) -> Result<Outcome> {
         let steps = self.progress.step + 1..=self.total;
         let outcome =
-            thread::scope(|scope| self.steps(ahead(scope, batches, steps), stop, observer))?;
+            thread::scope(|scope| self.steps(prefetch(scope, batches, steps), stop, observer))?;
         if let Some(interrupted) = outcome {
             return Ok(interrupted);
         }
@@ -135,7 +135,8 @@ impl<'a> TrainingLoop<'a> {
             .finish(&weights, self.data, &self.progress, self.device)
     }
 
-    /// Trains on each step's batch until they end, the run is stale, or it is asked to stop: that outcome alone is returned.
+    /// Takes training steps until the batches end or validation stops improving (`None`), or the stop
+    /// flag is set (the interruption).
     fn steps(
         &mut self,
         batches: impl Iterator<Item = (u64, TrainingBatch)>,
@@ -149,7 +150,7 @@ impl<'a> TrainingLoop<'a> {
             return self.interrupted(&mut clock).map(Some);
         }
         for (t, examples) in batches {
-            // One rank's word counts for all: the first knows what is stale, and a signal may reach any.
+            // The flags are summed, since only the first process validates and a signal may reach any.
             if self.group.total(f64::from(self.is_stale())) > 0.0 {
                 break;
             }
@@ -171,14 +172,14 @@ impl<'a> TrainingLoop<'a> {
         Ok(None)
     }
 
-    /// Whether there are steps behind it that a validation belongs to.
+    /// Whether a validation is due after the current step.
     fn is_due(&self) -> bool {
         let step = self.progress.step;
         let is_end = step.is_multiple_of(self.run.config().eval_every) || step == self.total;
         is_end && self.progress.loss_steps > 0
     }
 
-    /// Leaves a checkpoint where it is.
+    /// Saves a checkpoint at the current step.
     fn interrupted(&mut self, clock: &mut Instant) -> Result<Outcome> {
         self.lap(clock);
         let saved = self.group.is_first().then(|| self.save()).transpose();
@@ -186,7 +187,7 @@ impl<'a> TrainingLoop<'a> {
         Ok(Outcome::Interrupted(self.progress.step))
     }
 
-    /// Has the first rank validate; `false` if it was asked to stop before it was done.
+    /// Validates in the first process; `false` if the stop flag was set meanwhile.
     fn validated(
         &mut self,
         clock: &mut Instant,
@@ -203,7 +204,8 @@ impl<'a> TrainingLoop<'a> {
         Ok(self.group.total(f64::from(is_cut_short)) == 0.0)
     }
 
-    /// Validates, keeps the weights if they are the best so far, and leaves a checkpoint; or `false`, if it was asked to stop.
+    /// Validates, saves the weights if they are the best so far, and saves a checkpoint; `false` if the
+    /// stop flag was set meanwhile.
     fn evaluate(
         &mut self,
         clock: &mut Instant,
@@ -251,7 +253,7 @@ impl<'a> TrainingLoop<'a> {
             .save(self.neural(), &self.progress, true)
     }
 
-    /// Sees that the ranks are still one model.
+    /// Fails if the weights of the processes differ.
     fn compare(&self) -> Result<()> {
         let step = self.progress.step;
         if self.group.is_alone() {
@@ -269,7 +271,7 @@ impl<'a> TrainingLoop<'a> {
         }
     }
 
-    /// Drops the lines of `metrics.jsonl` past the checkpoint: those steps are taken again.
+    /// Drops the lines of `metrics.jsonl` after the checkpoint, whose steps are repeated.
     fn rewind_metrics(&self) -> Result<()> {
         let path = self.run.dir().join("metrics.jsonl");
         let Ok(text) = std::fs::read_to_string(&path) else {

@@ -36,7 +36,7 @@ fn copied(to: &Path) -> PathBuf {
 }
 
 #[test]
-fn version_1_gives_the_numbers_it_gave() {
+fn version_1_gives_the_recorded_numbers() {
     let data = Dataset::open(&fixture().join("data")).unwrap();
     let test = data.manifest().splits["test"];
     assert_eq!(
@@ -79,7 +79,7 @@ fn version_1_gives_the_numbers_it_gave() {
 }
 
 #[test]
-fn what_is_newer_is_refused_with_what_to_do() {
+fn newer_versions_are_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let copy = copied(dir.path());
     let newer = |file: &str| {

@@ -1,13 +1,11 @@
 //! Numbers that are none stop a training, with the step and the cause, and cost no checkpoint that was good.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use crate::common::{Quiet, StopAt, quick, ring};
 use candle_core::{DType, Tensor};
-use common::{Quiet, StopAt, quick, ring};
 use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_fs::FileEntry;
@@ -59,7 +57,7 @@ fn poison(checkpoint: &Path, value: f32) {
 }
 
 #[test]
-fn a_loss_that_is_none_stops_with_its_step_and_leaves_the_checkpoint_before() {
+fn nan_loss_stops_with_its_step_and_keeps_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let (config, out) = (small(dir.path()), dir.path().join("run"));
     let go_on = |observer: &mut dyn Observer, stop: &AtomicBool| {
@@ -104,7 +102,7 @@ fn a_loss_that_is_none_stops_with_its_step_and_leaves_the_checkpoint_before() {
 }
 
 #[test]
-fn a_learning_rate_that_is_too_large_is_told_apart() {
+fn too_large_learning_rate_is_reported_as_divergence() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         lr: Some(1e30),
@@ -146,7 +144,7 @@ fn prompts() -> Prompts {
 }
 
 #[test]
-fn a_gradient_that_is_none_stops_before_it_is_taken() {
+fn non_finite_gradient_stops_before_the_update() {
     let dir = tempfile::tempdir().unwrap();
     let model = model(&small(dir.path()));
     // In double precision the loss is still a number; the gradients, in single, are not.
@@ -166,7 +164,7 @@ fn a_gradient_that_is_none_stops_before_it_is_taken() {
 }
 
 #[test]
-fn scores_that_are_none_rank_nothing() {
+fn non_finite_scores_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let model = model(&small(dir.path()));

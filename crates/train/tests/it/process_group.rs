@@ -1,14 +1,12 @@
 //! Two ranks are one: the weights after some steps, a run that stops and goes on, and what is refused. The ranks are threads.
 
-mod common;
-
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
+use crate::common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use candle_core::DType;
-use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_dataset::Dataset;
 use prl_encoders::EncoderKind;
 use prl_kernels::ops::adam::Adam;
@@ -168,7 +166,7 @@ fn prepared(dir: &Path) -> Config {
 }
 
 #[test]
-fn several_ranks_take_the_steps_of_one() {
+fn several_processes_take_the_steps_of_one() {
     let dir = tempfile::tempdir().unwrap();
     let base = prepared(dir.path());
     for &encoder in EncoderKind::ALL {
@@ -207,7 +205,7 @@ fn several_ranks_take_the_steps_of_one() {
 }
 
 #[test]
-fn a_run_on_two_ranks_stops_at_the_word_of_either_and_goes_on_exactly() {
+fn run_of_two_processes_stops_for_either_and_resumes_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let config = prepared(dir.path());
     // The rank that is asked, and after which step.
@@ -238,7 +236,7 @@ fn a_run_on_two_ranks_stops_at_the_word_of_either_and_goes_on_exactly() {
 }
 
 #[test]
-fn what_one_rank_meets_ends_all_of_them() {
+fn error_of_one_process_ends_all() {
     let dir = tempfile::tempdir().unwrap();
     let config = prepared(dir.path());
     let errors = |config: &Config| {

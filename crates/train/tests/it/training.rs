@@ -1,17 +1,15 @@
-//! Training as a user sees it: it learns, it repeats, it goes on exactly where it stopped, and it refuses what is unfit.
-
-mod common;
+//! Training through the public API: repeatability, resumption, evaluation and refused settings.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
+use crate::common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
 use prl_core::{PromptSpec, ReturnScale, RewardCode, TargetReturn};
 use prl_dataset::{Arrays, Dataset, Kind, Split, write};
 use prl_runs::{Config, Device, Event, Method, Run, evaluate};
 use prl_train::{Outcome, Trainer};
 
-fn finish(config: &Config, dir: &Path) -> Run {
+pub(crate) fn finish(config: &Config, dir: &Path) -> Run {
     let stop = AtomicBool::new(false);
     let outcome = Trainer::new(config, dir)
         .device(&Device::Cpu)
@@ -28,48 +26,7 @@ fn weights(dir: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_model_learns_what_popularity_cannot() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = quick(ring(dir.path(), 600));
-    let click_hr5 = |method: Method, bf16_head: bool| {
-        let out = dir.path().join(format!("{}-{bf16_head}", method.name()));
-        let run = finish(
-            &Config {
-                method,
-                bf16_head,
-                ..config.clone()
-            },
-            &out,
-        );
-        let model = run.load(&Device::Cpu).unwrap();
-        let data = run.data(None).unwrap();
-        evaluate(&run, &model, &data, Split::Test, PromptSpec::default(), 100)
-            .unwrap()
-            .0
-            .scores
-            .click
-            .hr5
-            .unwrap()
-    };
-    let popularity = click_hr5(Method::Popularity, false);
-    let methods = Method::ALL
-        .into_iter()
-        .filter(|m| m.is_neural() || *m == Method::SessionKnn);
-    for (method, bf16_head) in methods
-        .map(|m| (m, false))
-        .chain([(Method::Normal, true), (Method::Prl, true)])
-    {
-        let score = click_hr5(method, bf16_head);
-        assert!(
-            score > 0.4 && score > 3.0 * popularity,
-            "{}, bf16 head {bf16_head}: {score}, popularity {popularity}",
-            method.name()
-        );
-    }
-}
-
-#[test]
-fn one_seed_gives_one_run_and_another_seed_another() {
+fn training_same_seed_same_bits_other_seed_other_bits() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         max_steps: Some(60),
@@ -93,7 +50,7 @@ fn one_seed_gives_one_run_and_another_seed_another() {
 }
 
 #[test]
-fn a_run_resumed_ends_as_one_never_stopped() {
+fn training_resumed_ends_with_the_same_bits() {
     for bf16_head in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
@@ -122,7 +79,7 @@ fn a_run_resumed_ends_as_one_never_stopped() {
 
 /// A checkpoint takes its place in one step, so there is always one, the older or the newer.
 #[test]
-fn a_run_in_training_can_be_read_at_any_moment() {
+fn run_in_training_is_readable_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         max_steps: Some(150),
@@ -145,7 +102,7 @@ fn a_run_in_training_can_be_read_at_any_moment() {
 }
 
 #[test]
-fn metrics_depend_on_neither_batch_nor_threads() {
+fn metrics_do_not_depend_on_batch_size_or_threads() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         max_steps: Some(40),
@@ -229,7 +186,7 @@ fn metrics_do_not_depend_on_the_order_of_sessions() {
 }
 
 #[test]
-fn any_session_gets_an_answer() {
+fn recommend_any_session_returns_k_items() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         max_steps: Some(200),
@@ -269,7 +226,7 @@ fn any_session_gets_an_answer() {
 
 /// Rewards are .2 and 1; the mean return of step 0 is what a session of six events brings.
 #[test]
-fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
+fn sequence_wise_prompt_decreases_by_the_collected_reward() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config {
         max_steps: Some(50),
@@ -320,7 +277,7 @@ fn a_sequence_wise_prompt_goes_down_by_what_the_session_gave() {
 
 /// What each switch of a model changes, seen in the metrics or the weights it trains.
 #[test]
-fn every_switch_changes_the_run() {
+fn every_setting_changes_the_weights() {
     let dir = tempfile::tempdir().unwrap();
     let base = Config {
         max_steps: Some(10),
@@ -379,7 +336,7 @@ fn every_switch_changes_the_run() {
 
 #[cfg(feature = "sasrec")]
 #[test]
-fn the_released_attention_hears_no_prompt() {
+fn released_attention_ignores_the_prompt() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config {
         max_steps: Some(20),
@@ -406,7 +363,7 @@ fn the_released_attention_hears_no_prompt() {
 }
 
 #[test]
-fn what_is_unfit_is_refused_by_name() {
+fn unfit_settings_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         max_steps: Some(20),

@@ -1,0 +1,11 @@
+//! Integration tests of training.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod formats;
+mod golden;
+mod numbers;
+mod process_group;
+mod slow_learning;
+mod training;
