@@ -1,16 +1,18 @@
 //! Tables in delimited text: CSV by column mapping, and RecBole's `.inter`.
 
+use std::path::Path;
+
 use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
-use crate::dropped::Dropped;
+use crate::delimited_reader::{self, Batch, Header, find};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::log::Log;
 use crate::options::Table;
 use crate::records::Dialect;
-use crate::table::{Events, Role, Value};
-use crate::text::{self, Batch, Header, find};
+use crate::table;
+use crate::table_reader::{Events, Role, Value};
 use crate::values::{Cell, Wanted};
 
 /// CSV with a header line. The mapping is there: options without it are refused.
@@ -18,7 +20,6 @@ pub(crate) fn read_csv(
     inputs: &[Input],
     delimiter: char,
     table: &Table,
-    dropped: &mut Dropped,
 ) -> Result<(Log, Vec<SourceFile>)> {
     let delimiter = u8::try_from(delimiter)
         .ok()
@@ -33,17 +34,12 @@ pub(crate) fn read_csv(
             quote: Some(b'"'),
         },
         table,
-        dropped,
         |_, names| Ok(names.to_vec()),
     )
 }
 
 /// RecBole's `.inter`: tabs, no quotes, `name:type` headers.
-pub(crate) fn read_inter(
-    inputs: &[Input],
-    table: &Table,
-    dropped: &mut Dropped,
-) -> Result<(Log, Vec<SourceFile>)> {
+pub(crate) fn read_inter(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
     read(
         inputs,
         Dialect {
@@ -51,7 +47,6 @@ pub(crate) fn read_inter(
             quote: None,
         },
         table,
-        dropped,
         |input, names| {
             let name = |header: &String| match header.split_once(':') {
                 Some((name, _)) => Ok(name.to_owned()),
@@ -71,7 +66,6 @@ fn read(
     inputs: &[Input],
     dialect: Dialect,
     table: &Table,
-    dropped: &mut Dropped,
     names: impl Fn(&Input, &[String]) -> Result<Vec<String>>,
 ) -> Result<(Log, Vec<SourceFile>)> {
     let mut events = Events::default();
@@ -83,7 +77,7 @@ fn read(
             let columns = mapping.get_or_insert_with(|| recbole(&names));
             wanted(input, &names, columns)
         };
-        files.push(text::read(
+        files.push(delimited_reader::read(
             input,
             dialect,
             Header::FirstLine,
@@ -102,7 +96,9 @@ fn read(
         )?);
     }
     let columns = mapping.unwrap_or_else(|| recbole(&[]));
-    Ok((events.finish(inputs, table, &columns, dropped)?, files))
+    let source = inputs.first().map(|input| input.path.as_path());
+    let log = events.finish(source.unwrap_or(Path::new("")), table, &columns)?;
+    Ok((table::steps(log, table)?, files))
 }
 
 /// RecBole's names: sessions where there are some, else users.
@@ -126,7 +122,7 @@ fn wanted(input: &Input, names: &[String], columns: &Columns) -> Result<Vec<Want
     let column = |role: &Role| {
         let name = role.column(columns);
         Ok(Wanted {
-            field: find(input, names, name, mend)?,
+            field: find(&input.path, names, name, mend)?,
             name: name.to_owned(),
             cell: Cell::Optional,
         })

@@ -84,6 +84,9 @@ pub enum Error {
         /// Rows dropped, by reason.
         dropped: Vec<(String, u64)>,
     },
+    /// A polars frame could not be computed.
+    #[error("the frame could not be computed: {0}")]
+    Frame(#[from] polars::prelude::PolarsError),
     /// The dataset could not be written.
     #[error(transparent)]
     Write(#[from] prl_dataset::Error),

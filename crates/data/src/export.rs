@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
-use prl_dataset::{Arrays, Kind};
+use prl_dataset::Arrays;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::ids::Ids;
+use crate::log::{ITEM, SESSION};
 
 /// A Parquet file that is written but not yet in its place; dropped, it is gone.
 pub(crate) struct Staged {
@@ -15,13 +15,13 @@ pub(crate) struct Staged {
     path: PathBuf,
 }
 
-/// Writes the events aside. `sessions` holds each event's rank in `session_ids`. The temporary file lies where one rename
-/// brings it to `path`, which may be inside the dataset's directory `out` that does not exist yet.
+/// Writes the events to a temporary file, from which one rename brings them to `path`; that may be
+/// inside the dataset's directory `out`, which need not exist yet.
 pub(crate) fn stage(
     path: &Path,
     out: &Path,
-    (session_ids, sessions): (&Ids, &[u32]),
-    item_ids: &Ids,
+    events: &DataFrame,
+    item_ids: &Column,
     arrays: &Arrays,
 ) -> Result<Staged> {
     let dir = if path.starts_with(out) {
@@ -36,7 +36,7 @@ pub(crate) fn stage(
         .tempfile_in(&dir)
         .map_err(Error::io(&dir))?;
     let write = || -> PolarsResult<()> {
-        let mut frame = frame((session_ids, sessions), item_ids, arrays)?;
+        let mut frame = frame(events, item_ids, arrays)?;
         ParquetWriter::new(file.as_file())
             .with_compression(ParquetCompression::Zstd(None))
             .finish(&mut frame)?;
@@ -80,46 +80,35 @@ fn builder<'a, 'b>() -> tempfile::Builder<'a, 'b> {
     tempfile::Builder::new()
 }
 
-fn frame(
-    (session_ids, sessions): (&Ids, &[u32]),
-    item_ids: &Ids,
-    arrays: &Arrays,
-) -> PolarsResult<DataFrame> {
-    let kind = |&kind: &Kind| match kind {
-        Kind::Click => "click",
-        Kind::Purchase => "purchase",
-    };
-    let times = Column::new("time".into(), &arrays.times)
-        .cast(&DataType::Datetime(TimeUnit::Milliseconds, None))?;
-    DataFrame::new(
-        arrays.times.len(),
-        vec![
-            raw("session", session_ids, sessions),
-            raw("item", item_ids, &arrays.items),
-            Column::new(
-                "kind".into(),
-                arrays.kinds.iter().map(kind).collect::<Vec<_>>(),
-            ),
-            times,
-            Column::new(
-                "split".into(),
-                arrays.splits.iter().map(|s| s.name()).collect::<Vec<_>>(),
-            ),
-        ],
-    )
+/// Columns `session, item, kind, time, split`, with raw ids.
+fn frame(events: &DataFrame, item_ids: &Column, arrays: &Arrays) -> PolarsResult<DataFrame> {
+    let mut kinds = Vec::with_capacity(arrays.kinds.len());
+    for kind in &arrays.kinds {
+        kinds.push(kind.name());
+    }
+    let mut splits = Vec::with_capacity(arrays.splits.len());
+    for split in &arrays.splits {
+        splits.push(split.name());
+    }
+    let times = Column::new("time".into(), &arrays.times);
+    let items = item_ids.take(events.column(ITEM)?.idx()?)?;
+    let columns = vec![
+        raw("session", events.column(SESSION)?)?,
+        raw("item", &items)?,
+        Column::new("kind".into(), kinds),
+        times.cast(&DataType::Datetime(TimeUnit::Milliseconds, None))?,
+        Column::new("split".into(), splits),
+    ];
+    let mut frame = DataFrame::new(arrays.times.len(), columns)?;
+    frame.rechunk_mut();
+    Ok(frame)
 }
 
-/// Raw ids in their own type.
-fn raw(name: &str, ids: &Ids, ranks: &[u32]) -> Column {
-    let at = |rank: &u32| *rank as usize;
-    match ids {
-        Ids::Numbers(n) => Column::new(
-            name.into(),
-            ranks.iter().map(|r| n[at(r)]).collect::<Vec<_>>(),
-        ),
-        Ids::Texts(t) => Column::new(
-            name.into(),
-            ranks.iter().map(|r| &*t[at(r)]).collect::<Vec<_>>(),
-        ),
-    }
+/// Raw ids as numbers, or as text.
+fn raw(name: &str, ids: &Column) -> PolarsResult<Column> {
+    let ids = match ids.dtype() {
+        DataType::UInt64 => ids.clone(),
+        _ => ids.cast(&DataType::String)?,
+    };
+    Ok(ids.with_name(name.into()))
 }

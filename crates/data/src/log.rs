@@ -1,172 +1,150 @@
-//! The events of a raw log as plain columns, and the plain passes over them. Rows stand in file order until
-//! [`Log::order`] puts them in the one total order: session, time, file order.
+//! A log as a polars frame, and the steps of the protocol that every source shares.
+//!
+//! The frame has one row per event, in the order of the files, and the columns [`SESSION`],
+//! [`ITEM`], [`KIND`] and [`TIME`]. A step is a named expression; [`Log::keep`] applies one and
+//! counts the rows that it drops.
 
+use polars::prelude::*;
 use prl_dataset::{Counts, Kind};
 
-use crate::ids::{IdColumn, Ids};
+use crate::dropped::{Dropped, Reason};
+use crate::error::{Error, Result};
+use crate::ids::IdColumn;
 
-/// A log: one entry per event in each of the four columns.
-#[derive(Clone, Debug)]
-pub(crate) struct Log {
-    /// Rank of the session id in `session_ids`.
-    pub sessions: Vec<u32>,
-    /// Rank of the item id in `item_ids`.
-    pub items: Vec<u32>,
-    /// Click or purchase.
-    pub kinds: Vec<Kind>,
-    /// Nanoseconds since 1970, UTC: what public logs in any unit order by.
+/// Raw session id: `UInt64`, or an `Enum` of the sorted ids where they are not whole numbers.
+pub(crate) const SESSION: &str = "session";
+/// Raw item id, as [`SESSION`].
+pub(crate) const ITEM: &str = "item";
+/// [`CLICK`] or [`PURCHASE`], `UInt8`.
+pub(crate) const KIND: &str = "kind";
+/// Nanoseconds since 1970, UTC, `Int64`: the finest unit of the logs, since order depends on it.
+pub(crate) const TIME: &str = "time";
+/// Position of an item among the kept items, sorted by raw id.
+const ITEM_INDEX: &str = "item_index";
+
+/// [`KIND`] of a click.
+pub(crate) const CLICK: u8 = Kind::Click as u8;
+/// [`KIND`] of a purchase.
+pub(crate) const PURCHASE: u8 = Kind::Purchase as u8;
+
+/// The columns of a log while its files are read.
+#[derive(Debug, Default)]
+pub(crate) struct EventColumns {
+    pub sessions: IdColumn,
+    pub items: IdColumn,
+    pub kinds: Vec<u8>,
     pub times: Vec<i64>,
-    /// Sorted raw session ids.
-    pub session_ids: Ids,
-    /// Sorted raw item ids.
-    pub item_ids: Ids,
+}
+
+/// The events that are left after the steps so far, and the number of rows that each step dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    pub events: DataFrame,
+    pub dropped: Dropped,
 }
 
 impl Log {
-    pub(crate) fn new(
-        sessions: IdColumn,
-        items: IdColumn,
-        kinds: Vec<Kind>,
-        times: Vec<i64>,
-    ) -> Self {
-        let (session_ids, sessions) = sessions.finish();
-        let (item_ids, items) = items.finish();
-        Self {
+    /// A log of the events read, with `extra` columns that a step of its source needs.
+    pub(crate) fn new(columns: EventColumns, extra: Vec<Column>) -> Result<Self> {
+        let rows = columns.kinds.len();
+        if rows >= IdxSize::MAX as usize {
+            let why = format!(
+                "a log of {rows} events; at most {} can be held",
+                IdxSize::MAX - 1
+            );
+            return Err(Error::Options(why));
+        }
+        let mut all = vec![
+            columns.sessions.finish(SESSION)?,
+            columns.items.finish(ITEM)?,
+            Column::new(KIND.into(), columns.kinds),
+            Column::new(TIME.into(), columns.times),
+        ];
+        all.extend(extra);
+        Ok(Self {
+            events: DataFrame::new(rows, all)?,
+            dropped: Dropped::default(),
+        })
+    }
+
+    /// Keeps the events for which `condition` holds and counts the others as dropped for `reason`.
+    pub(crate) fn keep(&mut self, condition: Expr, reason: Reason) -> Result<()> {
+        let before = self.events.height();
+        let events = std::mem::take(&mut self.events);
+        self.events = events.lazy().filter(condition).collect()?;
+        self.dropped
+            .add(reason, (before - self.events.height()) as u64);
+        Ok(())
+    }
+
+    /// Replaces the raw id in [`ITEM`] by the item's index; returns the raw ids in index order.
+    ///
+    /// "re-index items by sorted raw id" (protocol, section 1, RetailRocket 4 and RC15 3).
+    pub(crate) fn reindex_items(&mut self) -> Result<Column> {
+        let events = std::mem::take(&mut self.events);
+        let items = events
+            .clone()
+            .lazy()
+            .select([col(ITEM).unique().sort(SortOptions::default())])
+            .with_row_index(ITEM_INDEX, None)
+            .collect()?;
+        let mut left_join = JoinArgs::new(JoinType::Left);
+        left_join.maintain_order = MaintainOrderJoin::Left;
+        self.events = events
+            .lazy()
+            .join(items.clone().lazy(), [col(ITEM)], [col(ITEM)], left_join)
+            .select([
+                col(SESSION),
+                col(ITEM_INDEX).alias(ITEM),
+                col(KIND),
+                col(TIME),
+            ])
+            .collect()?;
+        Ok(items.column(ITEM)?.clone())
+    }
+
+    /// Brings the events into the one total order.
+    ///
+    /// "sort by (session, timestamp), stable: file order breaks ties" (protocol, section 1,
+    /// RetailRocket 4 and RC15 4).
+    pub(crate) fn order(&mut self) -> Result<()> {
+        let stable = SortMultipleOptions::default().with_maintain_order(true);
+        let events = std::mem::take(&mut self.events);
+        self.events = events.lazy().sort([SESSION, TIME], stable).collect()?;
+        Ok(())
+    }
+
+    /// Table 1 of the paper, of the events as they are.
+    pub(crate) fn counts(&self) -> Result<Counts> {
+        let events = self.events.clone().lazy();
+        let row = events
+            .select([
+                col(SESSION).n_unique(),
+                col(ITEM).n_unique(),
+                is_kind(CLICK).sum().alias("clicks"),
+                is_kind(PURCHASE).sum().alias("purchases"),
+            ])
+            .collect()?;
+        let mut counts = [0; 4];
+        for (count, column) in counts.iter_mut().zip(row.columns()) {
+            *count = column.get(0)?.extract().unwrap_or(0);
+        }
+        let [sessions, items, clicks, purchases] = counts;
+        Ok(Counts {
             sessions,
             items,
-            kinds,
-            times,
-            session_ids,
-            item_ids,
-        }
-    }
-
-    /// Adds an event of a known session and item at the end.
-    pub(crate) fn push(&mut self, session: u32, item: u32, kind: Kind, time: i64) {
-        self.sessions.push(session);
-        self.items.push(item);
-        self.kinds.push(kind);
-        self.times.push(time);
-    }
-
-    /// The number of events.
-    pub(crate) fn len(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// Events per session rank.
-    pub(crate) fn session_sizes(&self) -> Vec<u32> {
-        count(&self.sessions, self.session_ids.len())
-    }
-
-    /// Events per item rank.
-    pub(crate) fn item_sizes(&self) -> Vec<u32> {
-        count(&self.items, self.item_ids.len())
-    }
-
-    /// Table 1 of the events as they are.
-    pub(crate) fn counts(&self) -> Counts {
-        let present = |sizes: Vec<u32>| sizes.iter().filter(|&&n| n > 0).count() as u64;
-        let purchases = self.kinds.iter().filter(|&&k| k == Kind::Purchase).count() as u64;
-        Counts {
-            sessions: present(self.session_sizes()),
-            items: present(self.item_sizes()),
-            clicks: self.len() as u64 - purchases,
+            clicks,
             purchases,
-        }
-    }
-
-    /// Keeps the events for which `keep(session, item)`; returns how many were dropped.
-    pub(crate) fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) -> u64 {
-        let kept: Vec<bool> = self
-            .sessions
-            .iter()
-            .zip(&self.items)
-            .map(|(&s, &i)| keep(s, i))
-            .collect();
-        let before = self.len();
-        retain(&mut self.sessions, &kept);
-        retain(&mut self.items, &kept);
-        retain(&mut self.kinds, &kept);
-        retain(&mut self.times, &kept);
-        (before - self.len()) as u64
-    }
-
-    /// Drops the events of sessions of fewer than `least` events, in one pass.
-    pub(crate) fn drop_short_sessions(&mut self, least: usize) -> u64 {
-        let sizes = self.session_sizes();
-        self.retain(|session, _| sizes[session as usize] as usize >= least)
-    }
-
-    /// Drops the events of sessions of more than `most` events.
-    pub(crate) fn drop_long_sessions(&mut self, most: usize) -> u64 {
-        let sizes = self.session_sizes();
-        self.retain(|session, _| sizes[session as usize] as usize <= most)
-    }
-
-    /// Drops the events of items of fewer than `least` events, in one pass.
-    pub(crate) fn drop_rare_items(&mut self, least: usize) -> u64 {
-        let sizes = self.item_sizes();
-        self.retain(|_, item| sizes[item as usize] as usize >= least)
-    }
-
-    /// Forgets the ids that no event carries; the others keep their order.
-    pub(crate) fn reindex_items(&mut self) {
-        let sizes = self.item_sizes();
-        let rank = sizes.iter().scan(0, |next, &n| {
-            let rank = *next;
-            *next += u32::from(n > 0);
-            Some(rank)
-        });
-        let rank: Vec<u32> = rank.collect();
-        self.items
-            .iter_mut()
-            .for_each(|item| *item = rank[*item as usize]);
-        self.item_ids.retain(|i| sizes[i] > 0);
-    }
-
-    /// Sorts by session, then time, then the order so far.
-    pub(crate) fn order(&mut self) {
-        let mut ends = self.session_offsets();
-        ends.rotate_left(1);
-        let mut order = vec![0_usize; self.len()];
-        for (row, &session) in self.sessions.iter().enumerate().rev() {
-            ends[session as usize] -= 1;
-            order[ends[session as usize]] = row;
-        }
-        let times = &self.times;
-        for session in order.chunk_by_mut(|&a, &b| self.sessions[a] == self.sessions[b]) {
-            session.sort_by_key(|&row| times[row]);
-        }
-        gather(&mut self.sessions, &order);
-        gather(&mut self.items, &order);
-        gather(&mut self.kinds, &order);
-        gather(&mut self.times, &order);
-    }
-
-    /// Where each session rank begins once the events are in order; one more entry at the end. A rank without events has
-    /// an empty range.
-    fn session_offsets(&self) -> Vec<usize> {
-        let mut end = 0;
-        let ends = self.session_sizes().into_iter().map(|n| {
-            end += n as usize;
-            end
-        });
-        std::iter::once(0).chain(ends).collect()
+        })
     }
 }
 
-fn count(ranks: &[u32], n: usize) -> Vec<u32> {
-    let mut counts = vec![0; n];
-    ranks.iter().for_each(|&r| counts[r as usize] += 1);
-    counts
+/// The number of events that have this event's value of `column`.
+pub(crate) fn events_per(column: &str) -> Result<Expr> {
+    Ok(len().over([col(column)])?)
 }
 
-fn retain<T: Copy>(column: &mut Vec<T>, kept: &[bool]) {
-    let mut kept = kept.iter();
-    column.retain(|_| kept.next() == Some(&true));
-}
-
-fn gather<T: Copy>(column: &mut Vec<T>, order: &[usize]) {
-    *column = order.iter().map(|&row| column[row]).collect();
+/// Whether the event is of a kind: [`CLICK`] or [`PURCHASE`].
+pub(crate) fn is_kind(kind: u8) -> Expr {
+    col(KIND).eq(lit(kind))
 }

@@ -61,6 +61,7 @@ impl Options {
             Source::Csv { table, .. } | Source::Parquet { table, .. } => {
                 table.mapping().and_then(|_| table.check())
             }
+            Source::Frame { table } => table.mapping().and_then(|_| table.check()),
             Source::Inter { table, .. } => table.check(),
             Source::Rc15 { sample: 0, .. } => Err(Error::Options(
                 "a sample of 0 sessions leaves nothing".into(),
@@ -121,6 +122,12 @@ pub enum Source {
         #[serde(flatten)]
         table: Table,
     },
+    /// A polars frame, given to [`prepare_frame()`](crate::prepare_frame()).
+    Frame {
+        /// What the columns mean.
+        #[serde(flatten)]
+        table: Table,
+    },
 }
 
 impl Source {
@@ -135,6 +142,7 @@ impl Source {
             Source::Csv { .. } => "csv",
             Source::Parquet { .. } => "parquet",
             Source::Inter { .. } => "inter",
+            Source::Frame { .. } => "frame",
         }
     }
 }

@@ -1,58 +1,98 @@
-//! The one way from a raw log to a prepared dataset: read, count, filter by length, split, write.
+//! The one way from a raw log to a prepared dataset: read, apply the steps, split, write.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 
-use prl_dataset::{Arrays, DatasetCounts, ItemMap, Manifest, ManifestInput, SourceFile};
+use polars::prelude::*;
+use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, Manifest, ManifestInput, SourceFile};
 
-use crate::dropped::{Dropped, Reason};
+use crate::dropped::Reason;
 use crate::error::{Error, Result};
-use crate::export::{self, Staged, parent};
+use crate::export::{self, parent};
 use crate::input::{self, Input};
-use crate::log::Log;
+use crate::log::{ITEM, KIND, Log, PURCHASE, SESSION, TIME, events_per};
 use crate::options::{Options, Source};
-use crate::split::splits;
-use crate::{delimited, parquet, rc15, retailrocket};
+use crate::split::{session_sizes, sessions, splits};
+use crate::{delimited, frame, parquet, rc15, retailrocket};
 
-/// Prepares the dataset that `options` describe and writes it to the directory `out`, whole or not at all. Equal inputs
-/// and options give equal bytes. The manifest that is returned is also beside the arrays.
+/// Prepares the dataset that `options` describe and writes it to the directory `out`, atomically.
+/// Equal inputs and options give equal bytes. The returned manifest is also written beside the
+/// arrays.
 ///
 /// # Errors
-/// [`Error`] names what is wrong with the options, the raw log (by file, line and column) or the machine.
+/// [`Error`] names what is wrong with the options, the raw log (by file, line and column) or the
+/// machine.
 pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
     options.check()?;
-    let mut dropped = Dropped::default();
-    let (mut log, files) = read(options, out, &mut dropped)?;
-    let rows = files.iter().map(|f| f.rows).sum();
-    log.reindex_items();
-    log.order();
-    let before = log.counts();
-    if let Some(most) = options.max_length {
-        dropped.add(Reason::LongSession, log.drop_long_sessions(most));
+    let (log, files) = read(options, out)?;
+    let rows = files.iter().map(|file| file.rows).sum();
+    let origin = prl_dataset::Source {
+        kind: options.source.name().into(),
+        synthetic: paths(&options.source).into_iter().any(input::is_synthetic),
+        files,
+    };
+    finish(options, log, rows, origin, out)
+}
+
+/// Prepares the dataset of a frame that the program holds: one row per event, columns as
+/// [`Source::Frame`] maps them, ties of time broken by the order of the rows. Only the mapped
+/// columns are computed. The manifest lists no source file.
+///
+/// # Errors
+/// [`Error::Options`] if the source of `options` is not [`Source::Frame`]; [`Error::Frame`] if the
+/// frame cannot be computed; otherwise as [`prepare()`], with rows counted from 1.
+pub fn prepare_frame(frame: LazyFrame, options: &Options, out: &Path) -> Result<Manifest> {
+    options.check()?;
+    let Source::Frame { table } = &options.source else {
+        let why = format!(
+            "a frame is prepared with the source \"frame\", not {:?}",
+            options.source.name()
+        );
+        return Err(Error::Options(why));
+    };
+    let (log, rows) = frame::read(frame, table)?;
+    let origin = prl_dataset::Source {
+        kind: options.source.name().into(),
+        synthetic: false,
+        files: Vec::new(),
+    };
+    finish(options, log, rows, origin, out)
+}
+
+/// The steps that every log shares, the split, and the files.
+fn finish(
+    options: &Options,
+    mut log: Log,
+    rows: u64,
+    origin: prl_dataset::Source,
+    out: &Path,
+) -> Result<Manifest> {
+    let item_ids = log.reindex_items()?;
+    log.order()?;
+    let before = log.counts()?;
+    // "drop sessions of more than 50 events for every method, after the counts of Table 1 are
+    // taken" (protocol, section 1, Length <= 50).
+    if let Some(max) = options.max_length {
+        let is_short = events_per(SESSION)?.lt_eq(lit(max as u64));
+        log.keep(is_short, Reason::LongSession)?;
     }
-    let after = log.counts();
+    let after = log.counts()?;
+    let Log { events, dropped } = log;
     let dropped = dropped.into_map();
-    if log.len() == 0 {
+    if events.height() == 0 {
         return Err(Error::NothingLeft {
             rows,
             dropped: dropped.into_iter().collect(),
         });
     }
-    let items = ItemMap::new((0..log.item_ids.len() as u32).map(|i| log.item_ids.raw(i)))?;
-    let arrays = arrays(options, &mut log);
-    let sessions = (&log.session_ids, log.sessions.as_slice());
-    let export = options
-        .parquet
-        .as_ref()
-        .map(|path| export::stage(path, out, sessions, &log.item_ids, &arrays));
-    let export = export.transpose()?;
+    let items = ItemMap::new(raw_ids(&item_ids)?)?;
+    let arrays = arrays(options, &events)?;
+    let export = match &options.parquet {
+        Some(path) => Some(export::stage(path, out, &events, &item_ids, &arrays)?),
+        None => None,
+    };
     let draft = ManifestInput {
-        source: prl_dataset::Source {
-            kind: options.source.name().into(),
-            synthetic: paths(&options.source).into_iter().any(input::is_synthetic),
-            files,
-        },
+        source: origin,
         options: described(options),
         seed: options.seed,
         counts: DatasetCounts {
@@ -62,7 +102,9 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
         },
     };
     let manifest = prl_dataset::write(out, &arrays, &items, draft)?;
-    export.map_or(Ok(()), Staged::publish)?;
+    if let Some(export) = export {
+        export.publish()?;
+    }
     Ok(manifest)
 }
 
@@ -70,72 +112,93 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
 fn paths(source: &Source) -> Vec<&Path> {
     match source {
         Source::Rc15 { clicks, buys, .. } => vec![clicks, buys],
-        Source::RetailRocket { input } => vec![input],
-        Source::Csv { input, .. } | Source::Parquet { input, .. } | Source::Inter { input, .. } => {
-            vec![input]
-        }
+        Source::RetailRocket { input }
+        | Source::Csv { input, .. }
+        | Source::Parquet { input, .. }
+        | Source::Inter { input, .. } => vec![input],
+        Source::Frame { .. } => Vec::new(),
     }
 }
 
-/// The log by the source's own steps, and what was read. What does not fit memory waits beside `out`.
-fn read(options: &Options, out: &Path, dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile>)> {
+/// The log by the source's own steps, and the files read. Clicks that do not fit memory wait beside
+/// `out`.
+fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     let extensions: &[&str] = match options.source {
         Source::Parquet { .. } => &["parquet", "pq"],
         Source::Inter { .. } => &["inter"],
         _ => &["csv", "tsv", "txt", "dat"],
     };
-    let list = |path: &Path| input::files(path, extensions, options.max_unpacked);
-    let inputs: Vec<Vec<Input>> = paths(&options.source)
-        .into_iter()
-        .map(list)
-        .collect::<Result<_>>()?;
+    let mut inputs: Vec<Vec<Input>> = Vec::new();
+    for path in paths(&options.source) {
+        inputs.push(input::files(path, extensions, options.max_unpacked)?);
+    }
     let all: Vec<&Input> = inputs.iter().flatten().collect();
     input::refuse_same_paths(&all)?;
     let (log, files) = match &options.source {
-        Source::RetailRocket { .. } => retailrocket::read(&inputs[0], dropped)?,
-        Source::Rc15 { sample, .. } => rc15::read(
-            &inputs[0],
-            &inputs[1],
-            (*sample, options.seed),
-            &parent(out),
-            dropped,
-        )?,
+        Source::RetailRocket { .. } => retailrocket::read(&inputs[0])?,
+        Source::Rc15 { sample, .. } => {
+            let sample = (*sample, options.seed);
+            rc15::read(&inputs[0], &inputs[1], sample, &parent(out))?
+        }
         Source::Csv {
             delimiter, table, ..
-        } => delimited::read_csv(&inputs[0], *delimiter, table, dropped)?,
-        Source::Parquet { table, .. } => parquet::read(&inputs[0], table, dropped)?,
-        Source::Inter { table, .. } => delimited::read_inter(&inputs[0], table, dropped)?,
+        } => delimited::read_csv(&inputs[0], *delimiter, table)?,
+        Source::Parquet { table, .. } => parquet::read(&inputs[0], table)?,
+        Source::Inter { table, .. } => delimited::read_inter(&inputs[0], table)?,
+        Source::Frame { .. } => {
+            return Err(Error::Options(
+                "a frame has no file to read; prepare it with prepare_frame".into(),
+            ));
+        }
     };
     input::refuse_same_bytes(&all, &files)?;
-    let short = all
-        .iter()
-        .zip(&files)
-        .filter_map(|(input, file)| input::shorter_than_public(input, file.rows));
-    short.for_each(|warning| tracing::warn!("{warning}"));
+    for (input, file) in all.iter().zip(&files) {
+        if let Some(warning) = input::shorter_than_public(input, file.rows) {
+            tracing::warn!("{warning}");
+        }
+    }
     Ok((log, files))
 }
 
-/// The events as the dataset holds them, moved out of the log; its sessions stay.
-fn arrays(options: &Options, log: &mut Log) -> Arrays {
-    let mut sessions: Vec<Range<usize>> = Vec::new();
-    let mut start = 0;
-    for session in log.sessions.chunk_by(|a, b| a == b) {
-        sessions.push(start..start + session.len());
-        start += session.len();
+/// Raw ids as text.
+pub(crate) fn raw_ids(ids: &Column) -> Result<Vec<String>> {
+    let texts = ids.cast(&DataType::String)?;
+    let mut raw = Vec::with_capacity(texts.len());
+    for id in texts.str()?.iter().flatten() {
+        raw.push(id.to_owned());
     }
-    let splits = splits(options, &sessions, &log.times);
-    Arrays {
-        offsets: std::iter::once(0)
-            .chain(sessions.iter().map(|s| s.end as u64))
-            .collect(),
-        items: std::mem::take(&mut log.items),
-        kinds: std::mem::take(&mut log.kinds),
-        times: std::mem::take(&mut log.times)
-            .into_iter()
-            .map(|t| t.div_euclid(1_000_000))
-            .collect(),
+    Ok(raw)
+}
+
+/// The arrays of the dataset from ordered events.
+fn arrays(options: &Options, events: &DataFrame) -> Result<Arrays> {
+    let sessions = sessions(events)?;
+    let splits = splits(options, events, &sessions)?;
+    let mut offsets = vec![0];
+    let mut end = 0;
+    for size in session_sizes(&sessions)?.into_no_null_iter() {
+        end += u64::from(size);
+        offsets.push(end);
+    }
+    let mut kinds = Vec::with_capacity(events.height());
+    for kind in events.column(KIND)?.u8()?.into_no_null_iter() {
+        kinds.push(if kind == PURCHASE {
+            Kind::Purchase
+        } else {
+            Kind::Click
+        });
+    }
+    let mut times = Vec::with_capacity(events.height());
+    for nanos in events.column(TIME)?.i64()?.into_no_null_iter() {
+        times.push(nanos.div_euclid(1_000_000));
+    }
+    Ok(Arrays {
+        offsets,
+        items: events.column(ITEM)?.u32()?.into_no_null_iter().collect(),
+        kinds,
+        times,
         splits,
-    }
+    })
 }
 
 /// The options as the manifest lists them.

@@ -1,22 +1,66 @@
-//! RC15, the RecSys Challenge 2015, by the steps of the SQN code: a seeded sample of the sessions with more than two
-//! clicks, and their buys as extra events.
+//! RC15, the RecSys Challenge 2015: the steps of the protocol (section 1), and the reader, which
+//! samples the sessions while it streams.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use prl_dataset::{Kind, SourceFile};
+use polars::prelude::*;
+use prl_dataset::SourceFile;
 use rand::seq::index;
 
+use crate::delimited_reader::{self, Batch, Header};
 use crate::dropped::{Dropped, Reason};
 use crate::error::Result;
 use crate::ids::IdColumn;
 use crate::input::Input;
-use crate::log::Log;
+use crate::log::{CLICK, EventColumns, ITEM, Log, PURCHASE, is_kind};
 use crate::records::Dialect;
 use crate::spool::{BLOCK, Row, Spool};
-use crate::text::{self, Batch, Header};
 use crate::times::from_iso;
 use crate::values::{Cell, Wanted};
+
+/// The log after the steps of its own: the clicks of the sampled sessions, then their buys, each
+/// in file order. All clicks wait on the disk of `dir`; memory holds a part of them, and the
+/// sample.
+pub(crate) fn read(
+    clicks: &[Input],
+    buys: &[Input],
+    (sample, seed): (usize, u64),
+    dir: &Path,
+) -> Result<(Log, Vec<SourceFile>)> {
+    let mut dropped = Dropped::default();
+    let mut files = Vec::with_capacity(clicks.len() + buys.len());
+    let mut spool = Spool::new(dir)?;
+    for input in clicks {
+        files.push(read_rows(input, CLICKS, |rows| spool.push(&rows))?);
+    }
+    // 1. "keep sessions with > 2 clicks (no upper bound, no item filter)"
+    // 2. "sample 200,000 sessions without replacement"
+    // Both in the reader, part by part: the clicks of all sessions need not fit memory.
+    let mut sampled = sampled_clicks(spool, (sample, seed), &mut dropped)?;
+    // 4. "take all buys of those sessions [..]; append them after the clicks"
+    for input in buys {
+        let append = |rows: Vec<Row>| {
+            dropped.add(Reason::NotSampled, sampled.append_buys(&rows));
+            Ok(())
+        };
+        files.push(read_rows(input, BUYS, append)?);
+    }
+    let mut log = sampled.into_log()?;
+    log.dropped = dropped;
+    Ok((steps(log)?, files))
+}
+
+/// The steps from the sampled sessions on (protocol, section 1, RC15).
+fn steps(mut log: Log) -> Result<Log> {
+    // 3. "re-index the items of the sampled clicks by sorted raw id", 4. "take all buys [..] (same
+    //    index)": a buy of an item that no sampled session clicked has no index.
+    let is_clicked = is_kind(CLICK).any(true).over([col(ITEM)])?;
+    log.keep(is_clicked, Reason::BuyOfUnclickedItem)?;
+    // 3., 4. "sort by (session, timestamp), stable, so clicks come before buys at equal times":
+    //    `Log::reindex_items`, `Log::order`.
+    Ok(log)
+}
 
 const DIALECT: Dialect = Dialect {
     delimiter: b',',
@@ -27,39 +71,46 @@ const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "q
 /// Sessions of fewer clicks are left out.
 const LEAST_CLICKS: usize = 3;
 
-/// The log after the steps: the sampled sessions' clicks, then their buys, each session's in file order. All clicks wait on
-/// the disk of `dir`; memory holds a part of them, and what is sampled.
-pub(crate) fn read(
-    clicks: &[Input],
-    buys: &[Input],
-    (sample, seed): (usize, u64),
-    dir: &Path,
-    dropped: &mut Dropped,
-) -> Result<(Log, Vec<SourceFile>)> {
-    let mut spool = Spool::new(dir)?;
-    let spooled = clicks
-        .iter()
-        .map(|input| read_rows(input, CLICKS, |rows| spool.push(&rows)));
-    let mut files = spooled.collect::<Result<Vec<_>>>()?;
-    let mut log = sampled_clicks(spool, (sample, seed), dropped)?;
-    for input in buys {
-        files.push(read_rows(input, BUYS, |rows| {
-            for row in rows {
-                match (
-                    log.session_ids.rank_of(row.session),
-                    log.item_ids.rank_of(row.item),
-                ) {
-                    (None, _) => dropped.add(Reason::NotSampled, 1),
-                    (_, None) => dropped.add(Reason::BuyOfUnclickedItem, 1),
-                    (Some(session), Some(item)) => {
-                        log.push(session, item, Kind::Purchase, row.time)
-                    }
-                }
-            }
-            Ok(())
-        })?);
+/// The events of the sampled sessions.
+struct Sampled {
+    /// Sorted ids of the sampled sessions.
+    session_ids: Vec<u64>,
+    sessions: Vec<u64>,
+    items: Vec<u64>,
+    kinds: Vec<u8>,
+    times: Vec<i64>,
+}
+
+impl Sampled {
+    fn push(&mut self, row: &Row, kind: u8) {
+        self.sessions.push(row.session);
+        self.items.push(row.item);
+        self.kinds.push(kind);
+        self.times.push(row.time);
     }
-    Ok((log, files))
+
+    /// Adds the buys of sampled sessions; returns the number of the others.
+    fn append_buys(&mut self, rows: &[Row]) -> u64 {
+        let mut others = 0;
+        for row in rows {
+            if self.session_ids.binary_search(&row.session).is_ok() {
+                self.push(row, PURCHASE);
+            } else {
+                others += 1;
+            }
+        }
+        others
+    }
+
+    fn into_log(self) -> Result<Log> {
+        let columns = EventColumns {
+            sessions: IdColumn::from_numbers(self.sessions),
+            items: IdColumn::from_numbers(self.items),
+            kinds: self.kinds,
+            times: self.times,
+        };
+        Log::new(columns, Vec::new())
+    }
 }
 
 /// The clicks of a sample of the sessions that have enough of them. A session's place among those is the number of them in
@@ -68,7 +119,7 @@ fn sampled_clicks(
     mut spool: Spool,
     (sample, seed): (usize, u64),
     dropped: &mut Dropped,
-) -> Result<Log> {
+) -> Result<Sampled> {
     let (mut blocks, mut clicks, mut long_enough) = (BTreeMap::<u64, usize>::new(), 0, 0);
     let count = |rows: &[Row]| {
         let (sessions, kept) = long_sessions(rows);
@@ -91,8 +142,13 @@ fn sampled_clicks(
     }
     let sampled = sample_sessions(next, sample, seed);
 
-    let (mut sessions, mut items, mut times) =
-        (IdColumn::default(), IdColumn::default(), Vec::new());
+    let mut taken = Sampled {
+        session_ids: Vec::new(),
+        sessions: Vec::new(),
+        items: Vec::new(),
+        kinds: Vec::new(),
+        times: Vec::new(),
+    };
     let sampled_rows = |rows: &[Row]| {
         let (long, _) = long_sessions(rows);
         let blocks_here = long.chunk_by(|a, b| a / BLOCK == b / BLOCK);
@@ -103,24 +159,25 @@ fn sampled_clicks(
             .filter(|(_, place)| sampled[*place])
             .map(|(session, _)| *session)
             .collect();
+        let mut kept = Vec::new();
         // The clicks of a session mostly stand together.
-        let runs = rows.chunk_by(|a, b| a.session == b.session);
-        runs.filter(|run| wanted.binary_search(&run[0].session).is_ok())
-            .flatten()
-            .copied()
-            .collect::<Vec<_>>()
+        for run in rows.chunk_by(|a, b| a.session == b.session) {
+            if wanted.binary_search(&run[0].session).is_ok() {
+                kept.extend_from_slice(run);
+            }
+        }
+        (wanted, kept)
     };
-    spool.for_each_part(sampled_rows, |rows| {
-        for row in rows {
-            sessions.push_number(row.session);
-            items.push_number(row.item);
-            times.push(row.time);
+    spool.for_each_part(sampled_rows, |(wanted, rows)| {
+        taken.session_ids.extend(wanted);
+        for row in &rows {
+            taken.push(row, CLICK);
         }
     })?;
+    taken.session_ids.sort_unstable();
     dropped.add(Reason::ShortSession, (clicks - long_enough) as u64);
-    dropped.add(Reason::NotSampled, (long_enough - times.len()) as u64);
-    let kinds = vec![Kind::Click; times.len()];
-    Ok(Log::new(sessions, items, kinds, times))
+    dropped.add(Reason::NotSampled, (long_enough - taken.times.len()) as u64);
+    Ok(taken)
 }
 
 /// The sessions of enough clicks, sorted, and how many clicks they have.
@@ -170,7 +227,7 @@ fn read_rows(
             });
         rows.collect::<Result<Vec<_>>>()
     };
-    text::read(input, DIALECT, header, choose, rows, take)
+    delimited_reader::read(input, DIALECT, header, choose, rows, take)
 }
 
 /// Which of `there` sessions are sampled: `sample` of them, without replacement.

@@ -1,7 +1,5 @@
-//! The records of delimited text, strictly: where each begins, on which line, and what is malformed about it.
-//!
-//! Polars reads the values; it forgives short rows, stray quotes and bytes that are not text. So the shape of every
-//! record is checked here first, which also gives the exact line of whatever is wrong later.
+//! The records and fields of delimited text, read strictly: a short row, a stray quote or a byte
+//! that is not text is an error with its line.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,13 +25,22 @@ pub(crate) struct Record {
     pub fields: usize,
 }
 
+/// One field of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// Its bytes, quotes included.
+    pub bytes: Range<usize>,
+    pub is_quoted: bool,
+}
+
 /// The records of a text whose line ends are `\n`; blank lines are none. Fails with a line and what is wrong there.
 pub(crate) struct Records<'a> {
     text: &'a [u8],
     at: usize,
     line: u64,
-    has_blank_lines: bool,
     dialect: Dialect,
+    /// The fields of the latest record.
+    fields: Vec<Field>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -50,8 +57,8 @@ impl<'a> Records<'a> {
             text,
             at: 0,
             line: 0,
-            has_blank_lines: false,
             dialect,
+            fields: Vec::new(),
         }
     }
 
@@ -60,11 +67,28 @@ impl<'a> Records<'a> {
         self.line
     }
 
+    /// The fields of the latest record.
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    fn end_field(&mut self, end: usize, place: Place) {
+        let start = self
+            .fields
+            .last()
+            .map_or(self.at, |last| last.bytes.end + 1);
+        self.fields.push(Field {
+            bytes: start..end,
+            is_quoted: place == Place::Closed,
+        });
+    }
+
     fn record(&mut self) -> std::result::Result<Record, (u64, &'static str)> {
         // NUL never occurs in checked text, so it can stand for "no quote".
         let (delimiter, quote) = (self.dialect.delimiter, self.dialect.quote.unwrap_or(0));
         let (start, line) = (self.at, self.line);
-        let (mut place, mut fields) = (Place::Start, 1);
+        let mut place = Place::Start;
+        self.fields.clear();
         for (i, &byte) in self.text[start..].iter().enumerate() {
             place = match place {
                 Place::Quoted if byte == quote => Place::Closed,
@@ -75,16 +99,17 @@ impl<'a> Records<'a> {
                 Place::Closed if byte == quote => Place::Quoted,
                 Place::Start if byte == quote => Place::Quoted,
                 _ if byte == delimiter => {
-                    fields += 1;
+                    self.end_field(start + i, place);
                     Place::Start
                 }
                 _ if byte == b'\n' => {
+                    self.end_field(start + i, place);
                     self.at = start + i + 1;
                     self.line += 1;
                     return Ok(Record {
                         bytes: start..start + i,
                         line,
-                        fields,
+                        fields: self.fields.len(),
                     });
                 }
                 Place::Closed => {
@@ -102,6 +127,7 @@ impl<'a> Records<'a> {
                 _ => Place::Bare,
             };
         }
+        self.end_field(self.text.len(), place);
         self.at = self.text.len();
         self.line += 1;
         match place {
@@ -109,7 +135,7 @@ impl<'a> Records<'a> {
             _ => Ok(Record {
                 bytes: start..self.text.len(),
                 line,
-                fields,
+                fields: self.fields.len(),
             }),
         }
     }
@@ -122,44 +148,9 @@ impl Iterator for Records<'_> {
         while self.text.get(self.at) == Some(&b'\n') {
             self.at += 1;
             self.line += 1;
-            self.has_blank_lines = true;
         }
         (self.at < self.text.len()).then(|| self.record())
     }
-}
-
-/// What a chunk of text holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// Records.
-    pub records: u64,
-    /// Whether some lines are blank.
-    pub has_blank_lines: bool,
-}
-
-/// Checks that `text`, which begins on `first_line` of the file, is records of `fields` fields each.
-pub(crate) fn check(
-    input: &Input,
-    text: &[u8],
-    first_line: u64,
-    dialect: Dialect,
-    fields: usize,
-) -> Result<Extent> {
-    let mut records = Records::new(text, dialect);
-    let mut count = 0;
-    for record in records.by_ref() {
-        let record =
-            record.map_err(|(line, what)| Error::line(&input.path, first_line + line, what))?;
-        if record.fields != fields {
-            let what = format!("{} fields where {fields} are due", record.fields);
-            return Err(Error::line(&input.path, first_line + record.line, what));
-        }
-        count += 1;
-    }
-    Ok(Extent {
-        records: count,
-        has_blank_lines: records.has_blank_lines,
-    })
 }
 
 /// The text of bytes that are UTF-8 without NUL, its line ends turned into `\n`.

@@ -1,16 +1,40 @@
-//! RetailRocket's `events.csv`, by the steps of the SQN code: purchases are what was added to the cart.
+//! RetailRocket's `events.csv`: the steps of the protocol (section 1), and the reader.
 
-use prl_dataset::{Kind, SourceFile};
+use polars::prelude::*;
+use prl_dataset::SourceFile;
 
-use crate::dropped::{Dropped, Reason};
+use crate::delimited_reader::{self, Batch, Header};
+use crate::dropped::Reason;
 use crate::error::Result;
 use crate::ids::IdColumn;
 use crate::input::Input;
-use crate::log::Log;
+use crate::log::{CLICK, EventColumns, ITEM, Log, PURCHASE, SESSION, events_per};
 use crate::records::Dialect;
-use crate::text::{self, Batch, Header};
 use crate::times::from_millis;
 use crate::values::{Cell, Wanted};
+
+/// Whether the row has a `transactionid`, `Boolean`.
+const HAS_TRANSACTION: &str = "has_transaction";
+
+/// The log after the steps of its own, in file order. Re-indexing and order (step 4) are those of
+/// every log.
+pub(crate) fn read(inputs: &[Input]) -> Result<(Log, Vec<SourceFile>)> {
+    let (rows, files) = read_rows(inputs)?;
+    Ok((steps(rows.into_log()?)?, files))
+}
+
+/// "in this order, each filter one pass, not iterated" (protocol, section 1, RetailRocket).
+fn steps(mut log: Log) -> Result<Log> {
+    // 1. "drop rows that have a transactionid (views and addtocarts stay)"
+    log.keep(col(HAS_TRANSACTION).not(), Reason::Transaction)?;
+    // 2. "session = visitorid (no time gap); drop visitors with <= 2 events"
+    log.keep(events_per(SESSION)?.gt(lit(2)), Reason::ShortSession)?;
+    // 3. "then drop items with <= 2 events (so sessions of 1-2 events can remain)"
+    log.keep(events_per(ITEM)?.gt(lit(2)), Reason::RareItem)?;
+    // 4. "purchase = addtocart, click = view": the reader's codes. "re-index items by sorted raw
+    //    id; sort by (session, timestamp), stable": `Log::reindex_items`, `Log::order`.
+    Ok(log)
+}
 
 const DIALECT: Dialect = Dialect {
     delimiter: b',',
@@ -24,70 +48,98 @@ const COLUMNS: [(&str, Cell); 5] = [
     ("transactionid", Cell::Optional),
 ];
 const KINDS: &str = "view, addtocart or, with a transactionid, transaction";
+const HINT: &str = "RetailRocket's header is timestamp,visitorid,event,itemid,transactionid";
 
-/// The log after the steps, in file order.
-pub(crate) fn read(inputs: &[Input], dropped: &mut Dropped) -> Result<(Log, Vec<SourceFile>)> {
-    let mut events = Events::default();
+/// The rows of files, or of a part of one.
+#[derive(Default)]
+struct Rows {
+    visitors: Vec<u64>,
+    items: Vec<u64>,
+    kinds: Vec<u8>,
+    times: Vec<i64>,
+    transactions: Vec<bool>,
+}
+
+fn read_rows(inputs: &[Input]) -> Result<(Rows, Vec<SourceFile>)> {
+    let mut rows = Rows::default();
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let choose = |names: &[String]| {
-            let mend = "RetailRocket's header is timestamp,visitorid,event,itemid,transactionid";
-            let wanted = COLUMNS.map(|(name, cell)| {
-                Ok(Wanted {
-                    field: text::find(input, names, name, mend)?,
-                    name: name.into(),
-                    cell,
-                })
-            });
-            wanted.into_iter().collect()
+        let choose = |names: &[String]| wanted(input, names);
+        let append = |part| {
+            rows.append(part);
+            Ok(())
         };
-        files.push(text::read(
+        files.push(delimited_reader::read(
             input,
             DIALECT,
             Header::FirstLine,
             choose,
-            Ok,
-            |batch| events.take(&batch),
+            Rows::from_batch,
+            append,
         )?);
     }
-    dropped.add(Reason::Transaction, events.transactions);
-    let mut log = Log::new(events.sessions, events.items, events.kinds, events.times);
-    dropped.add(Reason::ShortSession, log.drop_short_sessions(3));
-    dropped.add(Reason::RareItem, log.drop_rare_items(3));
-    Ok((log, files))
+    Ok((rows, files))
 }
 
-#[derive(Default)]
-struct Events {
-    sessions: IdColumn,
-    items: IdColumn,
-    kinds: Vec<Kind>,
-    times: Vec<i64>,
-    transactions: u64,
+fn wanted(input: &Input, names: &[String]) -> Result<Vec<Wanted>> {
+    let mut wanted = Vec::with_capacity(COLUMNS.len());
+    for (name, cell) in COLUMNS {
+        wanted.push(Wanted {
+            field: delimited_reader::find(&input.path, names, name, HINT)?,
+            name: name.into(),
+            cell,
+        });
+    }
+    Ok(wanted)
 }
 
-impl Events {
-    fn take(&mut self, batch: &Batch) -> Result<()> {
-        let ids = batch.unsigned(1)?.zip(batch.unsigned(3)?);
+impl Rows {
+    fn from_batch(batch: Batch) -> Result<Self> {
+        let mut kinds = Vec::with_capacity(batch.rows());
+        let mut times = Vec::with_capacity(batch.rows());
+        let mut transactions = Vec::with_capacity(batch.rows());
         let texts = batch.texts(2)?.zip(batch.texts(4)?);
-        for (row, ((time, (visitor, item)), (event, transaction))) in
-            batch.integers(0)?.zip(ids).zip(texts).enumerate()
-        {
-            if transaction.is_some_and(|t| !t.is_empty()) {
-                self.transactions += 1;
-                continue;
-            }
-            let kind = match event {
-                Some("view") => Kind::Click,
-                Some("addtocart") => Kind::Purchase,
+        for (row, (millis, (event, transaction))) in batch.integers(0)?.zip(texts).enumerate() {
+            let has_transaction = transaction.is_some_and(|id| !id.is_empty());
+            kinds.push(match event {
+                Some("view") => CLICK,
+                Some("addtocart") => PURCHASE,
+                // Dropped by the first step, so that its kind never counts.
+                _ if has_transaction => CLICK,
                 _ => return Err(batch.fault(row, 2, KINDS)),
-            };
-            let time = from_millis(time).map_err(|expected| batch.fault(row, 0, expected))?;
-            self.sessions.push_number(visitor);
-            self.items.push_number(item);
-            self.kinds.push(kind);
-            self.times.push(time);
+            });
+            times.push(match from_millis(millis) {
+                Ok(nanos) => nanos,
+                Err(_) if has_transaction => 0,
+                Err(expected) => return Err(batch.fault(row, 0, expected)),
+            });
+            transactions.push(has_transaction);
         }
-        Ok(())
+        Ok(Self {
+            visitors: batch.unsigned(1)?.collect(),
+            items: batch.unsigned(3)?.collect(),
+            kinds,
+            times,
+            transactions,
+        })
+    }
+
+    fn append(&mut self, part: Rows) {
+        self.visitors.extend(part.visitors);
+        self.items.extend(part.items);
+        self.kinds.extend(part.kinds);
+        self.times.extend(part.times);
+        self.transactions.extend(part.transactions);
+    }
+
+    fn into_log(self) -> Result<Log> {
+        let columns = EventColumns {
+            sessions: IdColumn::from_numbers(self.visitors),
+            items: IdColumn::from_numbers(self.items),
+            kinds: self.kinds,
+            times: self.times,
+        };
+        let transactions = Column::new(HAS_TRANSACTION.into(), self.transactions);
+        Log::new(columns, vec![transactions])
     }
 }

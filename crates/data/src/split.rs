@@ -1,51 +1,134 @@
-//! Which events are learned from, which choose the checkpoint, which are looked at once.
+//! The division into training, validation and test.
+//!
+//! "sessions shuffled, 80/10/10, events keep their order. [..] Other splits as switches: global
+//! time split, and leave-last-out" (protocol, section 1, Split).
 
-use std::ops::Range;
-
+use polars::prelude::*;
 use prl_dataset::Split;
 use rand::seq::SliceRandom;
 
+use crate::error::Result;
+use crate::log::{SESSION, TIME, events_per};
 use crate::options::{Options, SplitRule};
 
-/// The split of every event. `sessions` are consecutive ranges of `times`, in dataset order.
-pub(crate) fn splits(options: &Options, sessions: &[Range<usize>], times: &[i64]) -> Vec<Split> {
-    let mut splits = vec![Split::Train; times.len()];
-    match options.split {
-        SplitRule::Random => {
-            let mut order: Vec<usize> = (0..sessions.len()).collect();
-            order.shuffle(&mut prl_seed::stream(options.seed, "split", 0));
-            whole_sessions(options, sessions, &order, &mut splits);
-        }
-        SplitRule::Time => {
-            let mut order: Vec<usize> = (0..sessions.len()).collect();
-            order.sort_by_key(|&s| times[sessions[s].end - 1]);
-            whole_sessions(options, sessions, &order, &mut splits);
-        }
-        SplitRule::LeaveLastOut => {
-            for session in sessions.iter().filter(|s| s.len() >= 3) {
-                splits[session.end - 2] = Split::Val;
-                splits[session.end - 1] = Split::Test;
-            }
-        }
-    }
-    splits
+/// The split of an event or a session, `UInt8`.
+const SPLIT: &str = "split";
+/// The number of events of a session.
+const EVENTS: &str = "events";
+/// Position of a session in the dataset.
+const SESSION_INDEX: &str = "session_index";
+/// Position of a session in the order by which sessions are given to the splits.
+const PLACE: &str = "place";
+
+/// The sessions of ordered events, in their order: [`SESSION`], [`EVENTS`] and the [`TIME`] of the
+/// last event.
+pub(crate) fn sessions(events: &DataFrame) -> Result<DataFrame> {
+    let sessions = events.clone().lazy().group_by_stable([col(SESSION)]);
+    Ok(sessions
+        .agg([len().alias(EVENTS), col(TIME).last()])
+        .collect()?)
 }
 
-/// Training takes the sessions first in `order`, then validation, then test; the shares of the latter two are rounded down.
-fn whole_sessions(
+/// The number of events of each session.
+pub(crate) fn session_sizes(sessions: &DataFrame) -> Result<&IdxCa> {
+    Ok(sessions.column(EVENTS)?.idx()?)
+}
+
+/// The split of every event.
+pub(crate) fn splits(
     options: &Options,
-    sessions: &[Range<usize>],
-    order: &[usize],
-    splits: &mut [Split],
-) {
-    // A product that is whole but for its last bit counts as whole.
-    let share = |fraction: f64| (order.len() as f64 * fraction + 1e-9) as usize;
-    let (val, test) = (share(options.val_fraction), share(options.test_fraction));
-    let train = order.len() - val - test;
-    for (&s, split) in order[train..]
-        .iter()
-        .zip(std::iter::repeat_n(Split::Val, val).chain(std::iter::repeat(Split::Test)))
-    {
-        splits[sessions[s].clone()].fill(split);
+    events: &DataFrame,
+    sessions: &DataFrame,
+) -> Result<Vec<Split>> {
+    let codes = match options.split {
+        SplitRule::LeaveLastOut => last_events(events)?,
+        SplitRule::Random => whole_sessions(options, sessions, shuffled(options, sessions))?,
+        SplitRule::Time => whole_sessions(options, sessions, by_last_time(sessions)?)?,
+    };
+    let mut splits = Vec::with_capacity(events.height());
+    for code in codes.u8()?.into_no_null_iter() {
+        splits.push(Split::ALL[usize::from(code)]);
     }
+    Ok(splits)
+}
+
+/// Of every session of three events or more, the last event is test and the one before it
+/// validation.
+fn last_events(events: &DataFrame) -> Result<Column> {
+    let is_last = || same_session_as(1).not();
+    let is_second_last = same_session_as(1).and(same_session_as(2).not());
+    let has_three = || events_per(SESSION).map(|events| events.gt_eq(lit(3)));
+    let split = when(has_three()?.and(is_last()))
+        .then(code(Split::Test))
+        .when(has_three()?.and(is_second_last))
+        .then(code(Split::Val))
+        .otherwise(code(Split::Train));
+    let splits = events
+        .clone()
+        .lazy()
+        .select([split.alias(SPLIT)])
+        .collect()?;
+    Ok(splits.column(SPLIT)?.clone())
+}
+
+/// Whether the event `n` rows further down is of the same session.
+fn same_session_as(n: i64) -> Expr {
+    let later = col(SESSION).shift(lit(-n));
+    col(SESSION).eq(later).fill_null(lit(false))
+}
+
+/// The session indices in an order drawn from the seed.
+fn shuffled(options: &Options, sessions: &DataFrame) -> Column {
+    let mut order: Vec<IdxSize> = (0..sessions.height() as IdxSize).collect();
+    order.shuffle(&mut prl_seed::stream(options.seed, "split", 0));
+    Column::new(SESSION_INDEX.into(), order)
+}
+
+/// The session indices by the time of the last event; the order of the dataset breaks ties.
+fn by_last_time(sessions: &DataFrame) -> Result<Column> {
+    let sorted = sessions
+        .clone()
+        .lazy()
+        .with_row_index(SESSION_INDEX, None)
+        .sort(
+            [TIME],
+            SortMultipleOptions::default().with_maintain_order(true),
+        )
+        .select([col(SESSION_INDEX)])
+        .collect()?;
+    Ok(sorted.column(SESSION_INDEX)?.clone())
+}
+
+/// Training takes the sessions that come first in `order`, then validation, then test; the shares
+/// of the latter two are rounded down. Returns the split of every event.
+fn whole_sessions(options: &Options, sessions: &DataFrame, order: Column) -> Result<Column> {
+    let n = order.len();
+    // 0.1 x 30 is 2.9999999999999996: a product that is whole but for its last bit counts as whole.
+    let share = |fraction: f64| (n as f64 * fraction + 1e-9) as usize;
+    let (val, test) = (share(options.val_fraction), share(options.test_fraction));
+    let first_val = lit((n - val - test) as u64);
+    let first_test = lit((n - test) as u64);
+    let split = when(col(PLACE).lt(first_val))
+        .then(code(Split::Train))
+        .when(col(PLACE).lt(first_test))
+        .then(code(Split::Val))
+        .otherwise(code(Split::Test));
+    let of_sessions = DataFrame::new(n, vec![order])?
+        .lazy()
+        .with_row_index(PLACE, None)
+        .select([col(SESSION_INDEX), split.alias(SPLIT)])
+        .sort([SESSION_INDEX], SortMultipleOptions::default())
+        .collect()?;
+    let sizes = session_sizes(sessions)?;
+    let mut of_events: Vec<u8> = Vec::new();
+    for (split, events) in of_sessions.column(SPLIT)?.u8()?.iter().zip(sizes.iter()) {
+        let last = of_events.len() + events.unwrap_or(0) as usize;
+        of_events.resize(last, split.unwrap_or(0));
+    }
+    Ok(Column::new(SPLIT.into(), of_events))
+}
+
+/// A split as it stands in a column.
+fn code(split: Split) -> Expr {
+    lit(split as u8)
 }

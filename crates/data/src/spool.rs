@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::in_order::in_order;
+use crate::ordered_parallel::ordered_parallel;
 
 /// Consecutive session ids that share a block.
 pub(crate) const BLOCK: u64 = if cfg!(test) { 2 } else { 1 << 12 };
@@ -102,7 +102,7 @@ impl Spool {
         let dir = &self.dir;
         let read =
             |part: &mut BufWriter<File>| read(part).map(|rows| work(&rows)).map_err(Error::io(dir));
-        in_order(self.parts.iter_mut().map(Ok), read, |done| {
+        ordered_parallel(self.parts.iter_mut().map(Ok), read, |done| {
             take(done);
             Ok(())
         })

@@ -1,251 +1,27 @@
-//! Events of any table: ids of whatever kind, times of whatever form, several event kinds. Text and Parquet both end here.
+//! Any table of events: CSV, Parquet, `.inter` and frames. The steps that its options ask for.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use polars::prelude::*;
 
-use prl_dataset::Kind;
-
-use crate::columns::Columns;
-use crate::dropped::{Dropped, Reason};
-use crate::error::{Error, Result};
-use crate::ids::IdColumn;
-use crate::input::Input;
-use crate::log::Log;
+use crate::dropped::Reason;
+use crate::error::Result;
+use crate::log::{ITEM, Log, SESSION, events_per};
 use crate::options::Table;
-use crate::times::TimeColumn;
 
-/// What a column of a table holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    Session,
-    Time,
-    Item,
-    Event,
-}
-
-impl Role {
-    /// The column that holds it.
-    pub(crate) fn column(self, columns: &Columns) -> &str {
-        match self {
-            Role::Session => &columns.session,
-            Role::Time => &columns.time,
-            Role::Item => &columns.item,
-            Role::Event => columns.event.as_deref().unwrap_or_default(),
-        }
+/// The filters of a table, in the order of RetailRocket's, each one pass (protocol, section 1).
+///
+/// Rows of other event kinds are dropped before, in the reader: their ids and times may be missing.
+pub(crate) fn steps(mut log: Log, table: &Table) -> Result<Log> {
+    // "drop visitors with <= 2 events": a minimum of 3. Every session has one event.
+    if table.min_session_events > 1 {
+        let is_long = events_per(SESSION)?.gt_eq(lit(table.min_session_events as u64));
+        log.keep(is_long, Reason::ShortSession)?;
     }
-
-    /// The roles that a mapping gives to columns.
-    pub(crate) fn all(columns: &Columns) -> &'static [Role] {
-        match columns.event {
-            Some(_) => &[Role::Session, Role::Time, Role::Item, Role::Event],
-            None => &[Role::Session, Role::Time, Role::Item],
-        }
+    // "then drop items with <= 2 events (so sessions of 1-2 events can remain)"
+    if table.min_item_events > 1 {
+        let is_frequent = events_per(ITEM)?.gt_eq(lit(table.min_item_events as u64));
+        log.keep(is_frequent, Reason::RareItem)?;
     }
-}
-
-/// A value that cannot be taken: its row in the batch, its column, what was expected.
-pub(crate) type Fault = (usize, Role, &'static str);
-
-/// The value of a cell.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    Missing,
-    Text(&'a str),
-    Whole(i64),
-    /// Above the range of [`Value::Whole`].
-    Large(u64),
-    Real(f64),
-    /// A time in nanoseconds.
-    Nanos(i64),
-}
-
-/// The events of a table being read.
-#[derive(Default)]
-pub(crate) struct Events {
-    sessions: IdColumn,
-    items: IdColumn,
-    times: TimeColumn,
-    kinds: Vec<Kind>,
-    /// Rows of kinds that nobody named.
-    others: BTreeMap<String, u64>,
-    /// The first id above 64 bits, in case its column turns out to be numbers.
-    overflow: [Option<Error>; 2],
-}
-
-impl Events {
-    /// Takes a batch of rows, whose values `values` gives by role. Without an event column every event is a click. Of
-    /// several faults the first row's is returned, as the error that `error` makes of it.
-    pub(crate) fn take<'a, I: Iterator<Item = Value<'a>>>(
-        &mut self,
-        table: &Table,
-        rows: usize,
-        mut values: impl FnMut(Role) -> Result<I>,
-        error: impl Fn(Fault) -> Error,
-    ) -> Result<()> {
-        let kept = match table.columns.as_ref().is_some_and(|c| c.event.is_some()) {
-            true => self.take_kinds(table, values(Role::Event)?),
-            false => {
-                self.kinds.resize(self.kinds.len() + rows, Kind::Click);
-                vec![true; rows]
-            }
-        };
-        let (sessions_before, items_before) = (self.sessions.len(), self.items.len());
-        let mut faults = Vec::new();
-        faults.extend(take_ids(
-            &mut self.sessions,
-            Role::Session,
-            values(Role::Session)?,
-            &kept,
-        ));
-        faults.extend(take_ids(
-            &mut self.items,
-            Role::Item,
-            values(Role::Item)?,
-            &kept,
-        ));
-        faults.extend(take_times(&mut self.times, values(Role::Time)?, &kept));
-        if let Some(fault) = faults.into_iter().min() {
-            return Err(error(fault));
-        }
-        let ids = [
-            (&self.sessions, Role::Session, sessions_before),
-            (&self.items, Role::Item, items_before),
-        ];
-        for ((column, role, before), first) in ids.into_iter().zip(&mut self.overflow) {
-            let row = || nth_kept(&kept, column.overflow()?.checked_sub(before)?);
-            if first.is_none()
-                && let Some(row) = row()
-            {
-                *first = Some(error((row, role, "an id of at most 18446744073709551615")));
-            }
-        }
-        Ok(())
-    }
-
-    /// The kinds of the rows that are events; returns which those are.
-    fn take_kinds<'a>(
-        &mut self,
-        table: &Table,
-        values: impl Iterator<Item = Value<'a>>,
-    ) -> Vec<bool> {
-        let mut is_event = |value: Value<'_>| {
-            let name: Cow<'_, str> = match value {
-                Value::Text(name) => name.into(),
-                Value::Missing => "".into(),
-                Value::Whole(n) | Value::Nanos(n) => n.to_string().into(),
-                Value::Large(n) => n.to_string().into(),
-                Value::Real(x) => x.to_string().into(),
-            };
-            let name = name.as_ref();
-            let named = |kinds: &[String]| kinds.iter().any(|k| k == name);
-            if named(&table.click) {
-                self.kinds.push(Kind::Click);
-            } else if named(&table.purchase) {
-                self.kinds.push(Kind::Purchase);
-            } else if let Some(n) = self.others.get_mut(name) {
-                *n += 1;
-                return false;
-            } else {
-                self.others.insert(name.to_owned(), 1);
-                return false;
-            }
-            true
-        };
-        values.map(&mut is_event).collect()
-    }
-
-    /// The log, in file order, after the table's filters. `inputs` are named in errors.
-    pub(crate) fn finish(
-        self,
-        inputs: &[Input],
-        table: &Table,
-        columns: &Columns,
-        dropped: &mut Dropped,
-    ) -> Result<Log> {
-        let others: u64 = self.others.values().sum();
-        if others > 0 && !table.drop_other_events {
-            let mut kinds: Vec<(String, u64)> = self.others.into_iter().collect();
-            kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            return Err(Error::Kinds {
-                column: Role::Event.column(columns).to_owned(),
-                kinds,
-            });
-        }
-        dropped.add(Reason::OtherEvent, others);
-        for (column, overflow) in [&self.sessions, &self.items].into_iter().zip(self.overflow) {
-            if let Some(error) = overflow.filter(|_| column.overflow().is_some()) {
-                return Err(error);
-            }
-        }
-        let times = self.times.finish(table.time_unit).map_err(|what| {
-            let path = inputs
-                .first()
-                .map_or_else(Default::default, |i| i.path.clone());
-            Error::File {
-                path,
-                what: format!("column {:?}: {what}", columns.time),
-            }
-        })?;
-        let mut log = Log::new(self.sessions, self.items, self.kinds, times);
-        dropped.add(
-            Reason::ShortSession,
-            log.drop_short_sessions(table.min_session_events),
-        );
-        dropped.add(Reason::RareItem, log.drop_rare_items(table.min_item_events));
-        Ok(log)
-    }
-}
-
-fn take_ids<'a>(
-    column: &mut IdColumn,
-    role: Role,
-    values: impl Iterator<Item = Value<'a>>,
-    kept: &[bool],
-) -> Option<Fault> {
-    for (row, (value, _)) in values.zip(kept).enumerate().filter(|(_, (_, kept))| **kept) {
-        let taken = match value {
-            Value::Text(id) => column.push(id),
-            Value::Large(id) => column.push(&id.to_string()),
-            Value::Whole(id) => match u64::try_from(id) {
-                Ok(id) => {
-                    column.push_number(id);
-                    Ok(())
-                }
-                Err(_) => column.push(&id.to_string()),
-            },
-            Value::Missing | Value::Real(_) | Value::Nanos(_) => Err("an id"),
-        };
-        if let Err(expected) = taken {
-            return Some((row, role, expected));
-        }
-    }
-    None
-}
-
-fn take_times<'a>(
-    column: &mut TimeColumn,
-    values: impl Iterator<Item = Value<'a>>,
-    kept: &[bool],
-) -> Option<Fault> {
-    for (row, (value, _)) in values.zip(kept).enumerate().filter(|(_, (_, kept))| **kept) {
-        let taken = match value {
-            Value::Text(time) => column.push(time),
-            Value::Whole(time) => column.push_whole(time),
-            Value::Real(time) => column.push_real(time),
-            Value::Nanos(time) => column.push_nanos(time),
-            Value::Missing | Value::Large(_) => Err("a time"),
-        };
-        if let Err(expected) = taken {
-            return Some((row, Role::Time, expected));
-        }
-    }
-    None
-}
-
-fn nth_kept(kept: &[bool], n: usize) -> Option<usize> {
-    kept.iter()
-        .enumerate()
-        .filter(|(_, kept)| **kept)
-        .nth(n)
-        .map(|(row, _)| row)
+    // "re-index items by sorted raw id; sort by (session, timestamp), stable": `Log::reindex_items`,
+    // `Log::order`.
+    Ok(log)
 }

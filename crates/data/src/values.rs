@@ -14,16 +14,6 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// Whether a value, as it is written, is one of these.
-    pub(crate) fn accepts(self, value: &str) -> bool {
-        match self {
-            Cell::Unsigned => value.trim_start().parse::<u64>().is_ok(),
-            Cell::Integer => value.trim_start().parse::<i64>().is_ok(),
-            Cell::Text => !value.is_empty(),
-            Cell::Optional => true,
-        }
-    }
-
     /// What is due, for messages.
     pub(crate) fn expected(self) -> &'static str {
         match self {

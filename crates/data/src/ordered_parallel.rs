@@ -11,7 +11,7 @@ const MOST_WORKERS: usize = 4;
 
 /// Does `work` on every item of `source`, which runs on a thread of its own, and hands the results to `take` in the order
 /// of the items. The first error in that order ends everything. A few items are under way at a time, whatever their number.
-pub(crate) fn in_order<I: Send, T: Send>(
+pub(crate) fn ordered_parallel<I: Send, T: Send>(
     source: impl Iterator<Item = Result<I>> + Send,
     work: impl Fn(I) -> Result<T> + Sync,
     mut take: impl FnMut(T) -> Result<()>,
@@ -67,7 +67,7 @@ mod tests {
             thread::sleep(Duration::from_micros(i * 7919 % 50));
             Ok(i * i)
         };
-        in_order((0..500).map(Ok), slow_at_times, |square| {
+        ordered_parallel((0..500).map(Ok), slow_at_times, |square| {
             taken.push(square);
             Ok(())
         })
@@ -79,7 +79,7 @@ mod tests {
     fn the_first_error_ends_an_endless_source_wherever_it_arises() {
         let first = |source: &(dyn Fn(u64) -> Result<u64> + Sync),
                      work: &(dyn Fn(u64) -> Result<u64> + Sync)| {
-            let ended = in_order((0..).map(source), work, |i| {
+            let ended = ordered_parallel((0..).map(source), work, |i| {
                 if i == 70 { refuse(i).map(drop) } else { Ok(()) }
             });
             ended.unwrap_err().to_string()

@@ -1,17 +1,19 @@
 //! Delimited text as typed columns, a chunk at a time, several chunks at once.
 
 use std::iter::once;
+use std::path::Path;
 use std::sync::Arc;
 
 use prl_dataset::SourceFile;
 
 use crate::chunks::{CHUNK, Chunk, Chunks};
-use crate::error::{Error, Place, Result};
-use crate::in_order::in_order;
+use crate::error::{Error, Result};
 use crate::input::Input;
+use crate::layout::Layout;
+use crate::ordered_parallel::ordered_parallel;
 use crate::records::{Dialect, Records, cells, normalise};
 use crate::values::{Span, Values, Wanted};
-use crate::{plain, strict};
+use crate::{csv_fast_path, csv_general};
 
 /// Where the names of the fields come from.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +22,6 @@ pub(crate) enum Header {
     FirstLine,
     /// The format itself; the file has no header.
     Fixed(&'static [&'static str]),
-}
-
-/// What is the same for all chunks of a file.
-pub(crate) struct Layout {
-    pub input: Input,
-    pub dialect: Dialect,
-    /// How many fields each record has.
-    pub fields: usize,
-    pub wanted: Vec<Wanted>,
 }
 
 /// The wanted columns of one chunk.
@@ -49,9 +42,9 @@ impl Batch {
             layout.clone(),
         );
         let (columns, values) =
-            match plain::read(&text, layout.dialect, layout.fields, &layout.wanted) {
+            match csv_fast_path::read(&text, layout.dialect, layout.fields, &layout.wanted) {
                 Some(columns) => (columns, None),
-                None => strict::read(&layout, &text, first_line)
+                None => csv_general::read(&layout, &text, first_line)
                     .map(|(columns, values)| (columns, Some(values)))?,
             };
         Ok(Self {
@@ -100,45 +93,6 @@ impl Batch {
     }
 }
 
-impl Layout {
-    /// The error of the value in row `row` of column `i` of a text, which begins on `first_line`.
-    pub(crate) fn fault(
-        &self,
-        text: &str,
-        first_line: u64,
-        row: usize,
-        i: usize,
-        expected: String,
-    ) -> Error {
-        let Wanted { field, name, .. } = &self.wanted[i];
-        let Some(Ok(record)) = Records::new(text.as_bytes(), self.dialect).nth(row) else {
-            return self.unread(&format!("row {row} does not exist"));
-        };
-        let found = cells(&text[record.bytes], self.dialect)
-            .swap_remove(*field)
-            .into_owned();
-        let (path, place) = (
-            self.input.path.clone(),
-            Place::Line(first_line + record.line),
-        );
-        Error::Cell {
-            path,
-            place,
-            column: name.clone(),
-            found,
-            expected,
-        }
-    }
-
-    /// The error of a text that polars does not read, though its shape is right.
-    pub(crate) fn unread(&self, why: &dyn std::fmt::Display) -> Error {
-        Error::file(
-            &self.input.path,
-            format!("could not be read as delimited text: {why}"),
-        )
-    }
-}
-
 /// Reads a file: `choose` names the wanted columns given the names of all fields. `work` gets them chunk by chunk, on several
 /// threads; `take` gets what it returns, in the order of the file. Every column chosen as anything but
 /// [`Cell::Optional`](crate::values::Cell::Optional) is without missing values.
@@ -166,7 +120,7 @@ pub(crate) fn read<T: Send>(
         let batch = Batch::read(chunk, &layout)?;
         Ok((batch.rows() as u64, work(batch)?))
     };
-    in_order(once(Ok(first)).chain(&mut chunks), work, |(read, done)| {
+    ordered_parallel(once(Ok(first)).chain(&mut chunks), work, |(read, done)| {
         rows += read;
         take(done)
     })?;
@@ -247,7 +201,7 @@ fn refuse_other_formats(
 
 /// The place of a named column, and an error that names the columns there are.
 pub(crate) fn find(
-    input: &Input,
+    source: &Path,
     names: &[String],
     name: &str,
     mend: &'static str,
@@ -260,12 +214,12 @@ pub(crate) fn find(
     match (places.next(), places.next()) {
         (Some(i), None) => Ok(i),
         (Some(_), Some(_)) => Err(Error::line(
-            &input.path,
+            source,
             1,
             format!("two columns are named {name:?}; rename one"),
         )),
         (None, _) => {
-            let (path, column, found) = (input.path.clone(), name.to_owned(), names.to_vec());
+            let (path, column, found) = (source.to_owned(), name.to_owned(), names.to_vec());
             Err(Error::MissingColumn {
                 path,
                 column,
@@ -334,8 +288,8 @@ mod tests {
                 write!(text, "{skipped};{unsigned};{any};{integer};{optional}{end}").unwrap();
             }
             let layout = layout();
-            let columns = plain::read(&text, layout.dialect, layout.fields, &layout.wanted).unwrap();
-            let (strictly, values) = strict::read(&layout, &text, 1).unwrap();
+            let columns = csv_fast_path::read(&text, layout.dialect, layout.fields, &layout.wanted).unwrap();
+            let (strictly, values) = csv_general::read(&layout, &text, 1).unwrap();
             prop_assert_eq!(shown(&columns, &text), shown(&strictly, &values));
         }
     }

@@ -1,5 +1,5 @@
 //! Delimited text of the plainest kind, read in one pass: nothing quoted, no line blank, numbers of nothing but digits.
-//! Most logs are all of it. Of any other text nothing is read here: [`strict`](crate::strict) reads it, or says what is
+//! Most logs are all of it. Of any other text nothing is read here: [`csv_general`](crate::csv_general) reads it, or says what is
 //! wrong with it.
 
 use crate::records::Dialect;
