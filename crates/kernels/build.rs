@@ -1,5 +1,5 @@
-//! Compiles the GPU's kernels to PTX, which the driver makes code of where it runs. Needs `nvcc`;
-//! without the feature `cuda` there is nothing to do.
+//! Compiles the CUDA kernels to PTX, which the driver compiles at run time. Needs `nvcc`; does
+//! nothing without the feature `cuda`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +31,7 @@ fn compile(source: &Path, out: &Path) {
         .map(PathBuf::from)
         .or(home)
         .unwrap_or_else(|| "nvcc".into());
-    // What an older GPU can run, a newer one can.
+    // PTX is forward compatible: a newer GPU runs code for an older one.
     let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "80".into());
     let ptx = out
         .join(source.file_name().expect("a source has a name"))

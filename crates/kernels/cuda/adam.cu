@@ -1,10 +1,9 @@
-// Adam, dense and in one pass; and whether numbers are finite. Both go over several tensors in one
-// launch.
+// Dense Adam in one pass, and a finite check; each over several tensors in one launch.
 #include "adam.cuh"
 #include "block.cuh"
 
-// Of the tensors that the grid's blocks are dealt to, the one of this block: its first block is the
-// last that is not after it. All threads look at once.
+// Finds this block's tensor: the last one whose first block is not after this block. All threads
+// search in parallel.
 template <class Tensor> __device__ inline Tensor dealt(const Tensor *tensors, unsigned n) {
     __shared__ unsigned own;
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
@@ -20,12 +19,12 @@ struct Slot {
     const float *grad;
 };
 
-// A block 1024 elements of a tensor, 256 threads. Nothing is done if there is a word `strange` and
-// it is not zero.
+// One block per 1024 elements of a tensor, 256 threads. Does nothing if the flag `non_finite` is
+// given and set.
 extern "C" __global__ void adam(
-    const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps, const unsigned *strange
+    const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps, const unsigned *non_finite
 ) {
-    if (strange && *strange) return;
+    if (non_finite && *non_finite) return;
     const Slot slot = dealt(slots, n);
     const size_t start = (blockIdx.x - slot.block) * 1024 + threadIdx.x;
 #pragma unroll
@@ -44,7 +43,7 @@ struct Numbers {
     const float *numbers;
 };
 
-// A block 1024 elements of a tensor, 256 threads: `found` becomes 1 if one of all is NaN or
+// One block per 1024 elements of a tensor, 256 threads: sets `found` to 1 if an element is NaN or
 // infinite.
 extern "C" __global__ void find_non_finite(const Numbers *tensors, unsigned n, unsigned *found) {
     const Numbers tensor = dealt(tensors, n);

@@ -1,4 +1,4 @@
-// Adam's step of one number.
+// Adam update of one parameter.
 #pragma once
 
 #include <cfloat>
@@ -7,8 +7,8 @@ struct Factors {
     float beta1, beta2, rate, root, eps;
 };
 
-// What a parameter becomes under a gradient; its moments change in place. The root and the quotient
-// are within a few units in the last place, without the branches that correct rounding takes.
+// Returns the updated parameter; updates its moments in place. Square root and division are
+// approximate to a few ulps, which avoids the branches of correct rounding.
 __device__ inline float adam_step(float param, float g, float &first, float &second, Factors by) {
     first = by.beta1 * first + (1.0f - by.beta1) * g;
     second = by.beta2 * second + (1.0f - by.beta2) * g * g;

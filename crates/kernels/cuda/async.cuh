@@ -1,7 +1,7 @@
-// Copies from the GPU's memory to that of a block which go on while the thread does.
+// Asynchronous copies from global to shared memory (cp.async).
 #pragma once
 
-// Begins to copy the first `bytes` of BYTES, aligned to BYTES, and to fill the rest with zeros.
+// Starts copying the first `bytes` of BYTES, aligned to BYTES; the rest is zero-filled.
 template <unsigned BYTES> __device__ inline void copy_later(void *to, const void *from, unsigned bytes) {
 #if __CUDA_ARCH__ >= 800
     const unsigned place = (unsigned)__cvta_generic_to_shared(to);
@@ -18,7 +18,7 @@ template <unsigned BYTES> __device__ inline void copy_later(void *to, const void
 #endif
 }
 
-// Waits for all the copies that this thread began.
+// Waits for all copies started by this thread.
 __device__ inline void await_copies() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_all;" ::: "memory");

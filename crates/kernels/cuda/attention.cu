@@ -1,12 +1,12 @@
-// Attention of one head inside windows. A block a window; `windows` holds for each: its first query
-// and their number, its first key and their number, its first weight.
+// Single-head attention within windows, one block per window. `windows` holds per window: first
+// query, queries, first key, keys, first weight.
 #include "block.cuh"
 
 struct Window {
     unsigned query, queries, key, keys, weight;
 };
 
-// The dot product of two vectors, told to all of a warp that shares it.
+// Dot product of two vectors, broadcast to the warp that computes it.
 __device__ inline float warp_dot(const float *a, const float *b, unsigned width) {
     float sum = 0.0f;
     for (unsigned c = threadIdx.x % 32; c < width; c += 32) sum += a[c] * b[c];
@@ -15,10 +15,10 @@ __device__ inline float warp_dot(const float *a, const float *b, unsigned width)
     return sum;
 }
 
-// `dots[j]` becomes x's dot product with row j of some, times `factor`: a warp a row.
+// Sets `dots[j]` to `factor` times the dot product of x and row j; one warp per row.
 __device__ inline void dots(float *dots, const float *x, const float *rows, unsigned n, unsigned width, float factor) {
     const unsigned warps = blockDim.x / 32;
-    // All warps go round together: where the last has no row, it takes the first's again.
+    // All warps iterate equally often: a warp without a row repeats the first.
     for (unsigned start = 0; start < n; start += warps) {
         const unsigned j = start + threadIdx.x / 32;
         const float dot = warp_dot(x, rows + (size_t)(j < n ? j : 0) * width, width);
@@ -27,14 +27,14 @@ __device__ inline void dots(float *dots, const float *x, const float *rows, unsi
     __syncthreads();
 }
 
-// The softmax of query i's scores of the keys that it sees, into `weights`. Returns their number.
+// Writes the softmax of query i's scores over its visible keys to `weights`. Returns their number.
 __device__ inline unsigned softmax(
     const float *q, const float *k, const Window &window, unsigned i, unsigned causal, unsigned width, float *weights
 ) {
     const unsigned seen = causal ? min(window.keys, i + 1) : window.keys;
     const float *query = q + (size_t)(window.query + i) * width;
     dots(weights, query, k + (size_t)window.key * width, seen, width, 1.0f / sqrtf((float)width));
-    // A window's keys are few: each thread goes over all of them.
+    // A window has few keys, so each thread loops over all of them.
     float top = -INFINITY, sum = 0.0f;
     for (unsigned j = 0; j < seen; j++) top = fmaxf(top, weights[j]);
     __syncthreads();
@@ -47,8 +47,8 @@ __device__ inline unsigned softmax(
     return seen;
 }
 
-// `factors` multiply the weights, if there are any. Shared: a float for each key of the longest
-// window.
+// `factors` are optional dropout factors of the weights. Shared memory: one float per key of the
+// longest window.
 extern "C" __global__ void attention(
     float *__restrict__ y, const float *__restrict__ q, const float *__restrict__ k, const float *__restrict__ v,
     const float *__restrict__ factors, const Window *__restrict__ windows, unsigned width, unsigned causal
@@ -71,7 +71,7 @@ extern "C" __global__ void attention(
     }
 }
 
-// The backward pass. Shared: two floats for each key of the longest window.
+// The backward pass. Shared memory: two floats per key of the longest window.
 extern "C" __global__ void attention_backward(
     float *__restrict__ dq, float *__restrict__ dk, float *__restrict__ dv, const float *__restrict__ q,
     const float *__restrict__ k, const float *__restrict__ v, const float *__restrict__ factors,
@@ -94,8 +94,8 @@ extern "C" __global__ void attention_backward(
             dscores[j] = weights[j] * (dweight - along) * root;
         }
         __syncthreads();
-        // A thread keeps to its columns, so that nothing is added to from two sides; the first
-        // query begins the sums.
+        // Each thread owns its columns, so no atomics are needed; the first query initialises the
+        // sums.
         for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
             const float own = q[query + c], given = grad[query + c];
             float sum = 0.0f;

@@ -1,9 +1,8 @@
-// What the kernels share: a sigmoid; sums and maxima over a block, in an order that does not change
-// from run to run.
+// Helpers of all kernels: sigmoid, and deterministic block-wide sums and maxima.
 #pragma once
 
-// Memory of the block that the launch gives the size of, and a barrier of its own number for some
-// warps of a block, so many threads. A CPU that stands in for a GPU has its own.
+// Dynamic shared memory, and a named barrier for a subset of a block's warps. The CPU emulator
+// defines its own.
 #ifndef SHARED
 #define SHARED(name) extern __shared__ __align__(16) float name[]
 __device__ inline void meet(unsigned barrier, unsigned threads) {
@@ -15,8 +14,8 @@ __device__ inline float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
-// The sum of a number of each thread, told to all of them. blockDim.x is a power of two, `cells`
-// has that many.
+// Sum over the block, returned to all threads. blockDim.x must be a power of two, the length of
+// `cells`.
 __device__ inline float block_sum(float x, float *cells) {
     cells[threadIdx.x] = x;
     __syncthreads();
@@ -29,7 +28,7 @@ __device__ inline float block_sum(float x, float *cells) {
     return sum;
 }
 
-// The largest, in the same way.
+// Maximum over the block, likewise.
 __device__ inline float block_max(float x, float *cells) {
     cells[threadIdx.x] = x;
     __syncthreads();
@@ -42,7 +41,7 @@ __device__ inline float block_max(float x, float *cells) {
     return top;
 }
 
-// The element of this thread, where each has one.
+// Global element index of this thread.
 __device__ inline size_t element() {
     return (size_t)blockIdx.x * blockDim.x + threadIdx.x;
 }

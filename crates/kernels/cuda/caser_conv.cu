@@ -1,11 +1,11 @@
-// Caser's filters over a window, horizontal and vertical.
+// Horizontal and vertical convolutions of Caser.
 #include "caser_conv.cuh"
 
-// Of a window of any length; `caser_conv_short` does the same to a short one. A block a window of x
-// [B, length, width]: for each height and filter the best score over the positions, and where that
-// is (`best` [B, heights filters]), then the vertical filter of each column: y [B, heights filters
-// + width], cut at zero. Shared: a float for each of `chunk` positions and each filter, and one for
-// each filter.
+// Windows of any length (`caser_conv_short` handles short ones). One block per window of x [B,
+// length, width]: for each height and filter the maximum over positions and its position (`best`
+// [B, heights filters]), then the vertical filter of each column: y [B, heights filters + width]
+// after the ReLU. Shared memory: one float per filter and each of `chunk` positions, and one per
+// filter.
 extern "C" __global__ void caser_conv(
     float *y, unsigned *best, const float *x, const float *horizontal, const float *vertical, const Height *heights,
     const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters, unsigned chunk
@@ -55,13 +55,13 @@ extern "C" __global__ void caser_conv(
     }
 }
 
-// Rows of a window that a thread multiplies by a tap at once.
+// Rows of a window that a thread multiplies by a tap at a time.
 constexpr unsigned ROWS = 5;
 
-// As `filters`, of a window that fits what a block shares: every tap meets every row before a
-// filter's taps are added up, and the columns of a row are split into `parts`. Shared: the window,
-// its rows padded to fours and they to fives; a float for each part, tap, row and filter, and one
-// for each height, row and filter.
+// As `caser_conv`, for a window that fits in shared memory: all products of taps and rows are
+// computed before a filter's taps are summed, and the columns of a row are split into `parts`.
+// Shared memory: the window, padded to a multiple of 4 columns and 5 rows; one float per part, tap,
+// row and filter, and one per height, row and filter.
 extern "C" __global__ void __launch_bounds__(1024) caser_conv_short(
     float *y, unsigned *best, const float *x, const float *horizontal, const float *vertical, const Height *heights,
     const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters, unsigned taps,

@@ -1,6 +1,6 @@
-// What the kernels of Caser's filters share. `heights` holds for each height the height itself, the
-// row of `horizontal` [.., filters] where its filters begin, and the row of its biases. A tap is a
-// row of a filter: `width` rows of `horizontal`; those of all heights lie one after the other.
+// Helpers of the Caser kernels. `heights` holds per height: the height, the row of `horizontal`
+// [.., filters] where its filters begin, and the row of its biases. A tap is a row of a filter:
+// `width` rows of `horizontal`; the taps of all heights are consecutive.
 #pragma once
 #include "block.cuh"
 

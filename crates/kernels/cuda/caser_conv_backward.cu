@@ -1,9 +1,10 @@
-// The backward pass through Caser's filters.
+// Backward pass of Caser's convolutions.
 #include "caser_conv.cuh"
 
-// A block a window, 256 threads: the gradient of x, that of y gated by the ReLU, and the window's
-// part of the gradient of the vertical filter and of its bias [B, length + 1]. Four threads share a
-// column, each with a quarter of the filters, and hold its sums at so many positions at a time.
+// One block per window, 256 threads: the gradient of x, the gradient of y after the ReLU's backward
+// pass, and the window's part of the gradient of the vertical filter and its bias [B, length + 1].
+// Four threads share a column, each with a quarter of the filters, and accumulate a fixed number of
+// positions at a time.
 extern "C" __global__ void caser_conv_backward(
     float *dx, float *gated, float *dvertical, const float *y, const float *grad, const unsigned *best, const float *x,
     const float *horizontal, const float *vertical, const Height *heights, const unsigned *lengths, unsigned length,
@@ -37,7 +38,8 @@ extern "C" __global__ void caser_conv_backward(
 #pragma unroll
                         for (unsigned i = 0; i < AHEAD; i++) {
                             const unsigned filter = min(f + i * LANES, n_filters - 1), own = h * n_filters + filter;
-                            // What lies before these positions is past their end as well.
+                            // Unsigned wrap-around: positions before the range compare as past its
+                            // end.
                             at[i] = bests[own] + j - start;
                             terms[i] = given[own] * taps[filter];
                         }
@@ -60,7 +62,7 @@ extern "C" __global__ void caser_conv_backward(
             __syncthreads();
         }
     }
-    // A warp a position, the bias last.
+    // One warp per position, the bias last.
     for (unsigned t = threadIdx.x / 32; t <= length; t += THREADS / 32) {
         float sum = 0.0f;
         for (unsigned c = threadIdx.x % 32; c < width; c += 32) {
@@ -71,9 +73,9 @@ extern "C" __global__ void caser_conv_backward(
     }
 }
 
-// The gradient of the horizontal filters and their biases, from that of y, gated. A block is 32
-// columns of a filter's tap times 16 threads that share the windows: blockIdx.x counts filters,
-// blockIdx.y the taps of all heights.
+// Gradient of the horizontal filters and biases, from the gated gradient of y. A block handles 32
+// columns of a filter's tap with 16 threads that split the windows: blockIdx.x is the filter,
+// blockIdx.y the tap over all heights.
 extern "C" __global__ void __launch_bounds__(512, 3) caser_conv_filter_grad(
     float *dhorizontal, const float *gated, const unsigned *best, const float *x, const Height *heights,
     const unsigned *lengths, unsigned batch, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters
@@ -84,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(512, 3) caser_conv_filter_grad(
     while (j >= heights[h].height) j -= heights[h++].height;
     const unsigned f = blockIdx.x, across = n_heights * n_filters, own = h * n_filters + f;
     const unsigned c = blockIdx.z * 32 + threadIdx.x;
-    // Every read is of something that is there, so that none waits for a condition.
+    // Out-of-range reads are clamped to valid addresses, so that no load depends on a condition.
     const float *column = x + min(c, width - 1);
     float sum = 0.0f, bias = 0.0f;
     for (unsigned start = threadIdx.y; start < batch; start += SHARES * AHEAD) {

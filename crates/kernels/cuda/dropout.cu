@@ -1,8 +1,7 @@
-// Factors of dropout.
+// Dropout.
 #include "dropout.cuh"
 
-// out [n] = x times the factors, or the factors if there is no x. A block of threads has the
-// elements of 2048 draws.
+// out [n] = x times the factors, or the factors if x is null. One block of threads per 2048 draws.
 extern "C" __global__ void dropout(float *__restrict__ out, const float *__restrict__ x, unsigned n, MASK_PARAMETERS) {
     __shared__ unsigned kept[64];
     const Mask mask = MASK_GIVEN;

@@ -1,4 +1,4 @@
-// Dropout by ChaCha8 (Bernstein, 2008), the generator that the CPU draws masks from: the same bits.
+// Dropout by ChaCha8 (Bernstein, 2008), the generator of the CPU implementation: equal bits.
 #pragma once
 
 #include "block.cuh"
@@ -19,8 +19,7 @@ struct Stream {
     unsigned key[8], low, high;
 };
 
-// Of the 32 draws of 16 bits in the stream's block of this number, a bit for each that is not below
-// `bar`.
+// Bit mask over the 32 draws of 16 bits of a ChaCha block: set if the draw is not below `bar`.
 __device__ inline unsigned kept_of_32(unsigned long long block, const Stream &stream, unsigned bar) {
     const unsigned *key = stream.key;
     const unsigned begun[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u, key[0], key[1], key[2], key[3], key[4], key[5],
@@ -48,8 +47,8 @@ __device__ inline unsigned kept_of_32(unsigned long long block, const Stream &st
     return bits;
 }
 
-// The factors of some elements: zero where a draw of 16 bits is below `bar`, else `keep`. The draws
-// of the first element follow `before` others.
+// The factors of some elements: zero where a draw of 16 bits is below `bar`, else `keep`. The first
+// element uses draw number `before`.
 struct Mask {
     Stream stream;
     unsigned before, bar;
@@ -72,7 +71,7 @@ struct Mask {
     }
 };
 
-// A mask as kernels are given it.
+// Kernel parameters of a mask.
 #define MASK_PARAMETERS                                                                                                      \
     unsigned before, unsigned stream_low, unsigned stream_high, unsigned bar, float keep, unsigned k0, unsigned k1, unsigned k2, \
         unsigned k3, unsigned k4, unsigned k5, unsigned k6, unsigned k7

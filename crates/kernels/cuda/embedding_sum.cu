@@ -1,4 +1,4 @@
-// Rows that are sums of weighted rows of tables, dropped out; and the gradients of the tables.
+// Weighted sums of embedding rows with dropout, and the gradients of the tables.
 #include "dropout.cuh"
 
 constexpr unsigned NONE = 0xffffffff;
@@ -19,8 +19,7 @@ struct Part {
     }
 };
 
-// The sum of up to three parts, times the factors of a mask. A block of threads has the elements of
-// 2048 draws.
+// Sum of up to three tables, times the dropout factors. One block of threads per 2048 draws.
 extern "C" __global__ void embedding_sum(
     float *__restrict__ out, const float *table_a, const unsigned *words_a, const float *table_b, const unsigned *words_b,
     const float *table_c, const unsigned *words_c, unsigned n, unsigned width, MASK_PARAMETERS
@@ -52,7 +51,7 @@ extern "C" __global__ void embedding_sum_backward(
     const unsigned begin = starts[row], end = starts[row + 1], column = blockIdx.y * 32 + threadIdx.x;
     float sum = 0.0f;
     for (unsigned i = begin + threadIdx.y; i < end && column < width; i += 64) {
-        // Eight are on their way at a time; they are added in their order.
+        // Eight loads are in flight at a time; additions keep their order.
         float met[8], weight[8];
 #pragma unroll
         for (unsigned j = 0; j < 8; j++) {

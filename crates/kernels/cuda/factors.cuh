@@ -1,5 +1,5 @@
-// What both sides of a product share, whose rows may be those that a convolution's taps meet: where
-// taps look, and how numbers of a matrix's edge are read.
+// Shared by products and weight gradients: the rows that a convolution's taps read, and loads at
+// the edge of a matrix.
 #pragma once
 
 // Rows of some windows, made of those of the same windows that are given: every so many-th, from
@@ -32,7 +32,7 @@ struct Kept {
     }
 };
 
-// How far from the newest a tap lies, in rows.
+// Distance of a tap from the newest row.
 template <unsigned TAPS> __device__ inline unsigned distance_of(unsigned tap, unsigned dilation) {
     return (TAPS - 1 - tap) * dilation;
 }
@@ -47,7 +47,7 @@ __device__ inline bool are_aligned(const float *a, const float *b, unsigned widt
     return ((size_t)a | (size_t)b | width * sizeof(float)) % sizeof(float4) == 0;
 }
 
-// Four numbers of a row from the i-th on, zeros where it is null or has ended.
+// Loads four floats of a row at i; zero past its end or if the row is null.
 template <bool ALIGNED> __device__ inline float4 four(const float *row, unsigned i, unsigned width) {
     float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (row && i < width) {
@@ -60,14 +60,14 @@ template <bool ALIGNED> __device__ inline float4 four(const float *row, unsigned
     return x;
 }
 
-// Of a gradient what a ReLU lets through, where it put out more than zero.
+// ReLU backward: the gradient where the output was positive, else zero.
 __device__ inline float4 gated(float4 grad, float4 y) {
     return make_float4(
         y.x > 0.0f ? grad.x : 0.0f, y.y > 0.0f ? grad.y : 0.0f, y.z > 0.0f ? grad.z : 0.0f, y.w > 0.0f ? grad.w : 0.0f
     );
 }
 
-// Writes four numbers of a row from the i-th on, as far as it goes.
+// Stores four floats of a row at i, up to its end.
 template <bool ALIGNED> __device__ inline void put_four(float *row, unsigned i, unsigned width, float4 x) {
     if (ALIGNED && i < width) *reinterpret_cast<float4 *>(row + i) = x;
     if (ALIGNED) return;
@@ -77,7 +77,7 @@ template <bool ALIGNED> __device__ inline void put_four(float *row, unsigned i, 
     if (i + 3 < width) row[i + 3] = x.w;
 }
 
-// Adds the products of four numbers with four.
+// Adds the outer product of two float4.
 __device__ inline void add_products(float (&sums)[4][4], float4 a, float4 b) {
     const float left[4] = {a.x, a.y, a.z, a.w}, right[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll

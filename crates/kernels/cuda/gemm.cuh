@@ -1,12 +1,12 @@
-// A product with rows of x, or with those that a convolution's taps meet, whose factors are read
-// where they lie. A block makes a tile of it, whole rows of the tile at the end.
+// Matrix product over rows of x, or over the rows that a convolution's taps read, without an
+// unfold. A block computes a tile.
 #pragma once
 
 #include "factors.cuh"
 #include "layer_norm.cuh"
 
-// A block makes ROWS rows of COLUMNS numbers. PARTS groups of threads share the columns of x, 4 x 4
-// sums a thread.
+// A block computes ROWS x COLUMNS outputs. PARTS groups of threads split the columns of x; 4 x 4
+// accumulators per thread.
 constexpr unsigned ROWS = 16, COLUMNS = 64, PARTS = 4, THREADS = ROWS * COLUMNS / 16 * PARTS;
 static_assert(THREADS == ROWS * LANES, "a row has its lanes");
 
@@ -46,8 +46,7 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
     // Of the float4s of each factor, those that a thread brings.
     static constexpr unsigned OF_X = (ROWS * FACTORS / 4 + THREADS - 1) / THREADS, OF_WEIGHTS = FACTORS * COLUMNS / 4 / THREADS;
 
-    // The factors, and then the parts of the sums. Four numbers behind each row keep the banks of
-    // neighbours apart.
+    // The operands, then the partial sums. Four floats of padding per row avoid bank conflicts.
     union alignas(sizeof(float4)) Shared {
         struct {
             float x[ROWS][FACTORS + 4], weights[FACTORS][COLUMNS + 4];
@@ -70,7 +69,7 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         const float *rows[OF_X], *gates[OF_X];
 #pragma unroll
         for (unsigned j = 0; j < OF_X; j++) {
-            // A row that is not there is read as the last, and goes nowhere.
+            // An absent row reads the last row and is not stored.
             const unsigned i = (threadIdx.x + j * THREADS) * 4, row = min(tile.x * ROWS + i / FACTORS, f.n - 1);
             rows[j] = i < ROWS * FACTORS ? f.row_of<TAPS, AHEAD>(row, i % FACTORS / DEPTH) : nullptr;
             gates[j] = rows[j] && f.gates ? f.gates + (rows[j] - f.x) : nullptr;
@@ -119,7 +118,7 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         for (unsigned from = 0; from < f.inputs; from += DEPTH) {
             store();
             __syncthreads();
-            // The next are on their way while these are multiplied.
+            // Prefetch the next operands during the multiplication.
             if (from + DEPTH < f.inputs) bring(from + DEPTH);
 #pragma unroll SHARE / 8
             for (unsigned i = 0; i < SHARE; i += 4) {

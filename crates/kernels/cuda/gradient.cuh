@@ -1,11 +1,11 @@
-// The gradients of the weights that rows of x were multiplied by, or those that a convolution's
-// taps met, and behind them of as many vectors as there are taps: a part of the rows at a time.
+// Weight gradients of a product or a convolution, followed by one vector gradient per tap, over a
+// part of the rows at a time.
 #pragma once
 
 #include "factors.cuh"
 
-// A block makes SIDE x SIDE numbers from TURN rows at a time, 4 x 4 sums a thread: LINES lines of
-// FOURS threads, each of which brings BROUGHT float4s of each factor.
+// A block computes SIDE x SIDE outputs from TURN rows at a time, with 4 x 4 accumulators per
+// thread: LINES lines of FOURS threads, each loading BROUGHT float4s per operand.
 constexpr unsigned SIDE = 64, TURN = 32, FOURS = SIDE / 4, LINES = SIDE / 4, BROUGHT = TURN / LINES;
 
 // x [n, inputs]; and of each row its shares in the gradients of as many vectors as there are taps,
@@ -22,7 +22,7 @@ struct Given {
     }
 };
 
-// The factors of some rows.
+// Operands of some rows.
 struct Turn {
     float4 x[TURN][FOURS], grad[TURN][FOURS];
 };
@@ -31,7 +31,7 @@ __device__ inline float4 sum(float4 a, float4 b) {
     return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
-// How many tiles a tap has.
+// Number of tiles of a tap.
 __device__ inline uint2 tiles_of_tap(const Given &given) {
     return make_uint2((given.outputs + SIDE - 1) / SIDE, (given.inputs + SIDE - 1) / SIDE);
 }
@@ -47,7 +47,7 @@ __device__ inline void tile_of_part(
     float4 x[BROUGHT], grad[BROUGHT], gate[BROUGHT], share[BROUGHT];
     const unsigned distance = distance_of<TAPS>(tap, given.dilation);
     uint2 places[BROUGHT];
-    // Of each row, its place in x: asked for in time, for rows of x wait for it.
+    // Index of each row in x, loaded early because the loads of x depend on it.
     const auto locate = [&](unsigned from) {
 #pragma unroll
         for (unsigned j = 0; j < BROUGHT; j++) {
@@ -83,7 +83,7 @@ __device__ inline void tile_of_part(
             of_shares = sum(of_shares, TAPS > 1 ? share[j] : grad[j]);
         }
         __syncthreads();
-        // The next are on their way while these are multiplied.
+        // Prefetch the next operands during the multiplication.
         if (from + TURN < end) bring(from + TURN);
 #pragma unroll 8
         for (unsigned k = 0; k < TURN; k++) add_products(sums, shared.x[k][line], shared.grad[k][four_of]);

@@ -1,12 +1,12 @@
-// The recurrent half of a GRU: a block a window, a thread some units, every step in one launch.
-// What meets the input is a product before it and three after it. Of any width; up to 128 units
-// have kernels of their own (gru_narrow.cu).
+// Recurrent part of a GRU: one block per window, some units per thread, all time steps in one
+// launch. Input products are separate (one before, three after). Any hidden size; up to 128 units
+// use gru_narrow.cu.
 #include "block.cuh"
 
-// `inputs` [B, L, 3 d]: the input's part of update gate, reset gate and candidate, without the bias
-// [3 d]. `by_state` [d, 3 d]. Writes the gates [B, L, 3 d], the states before each position and the
+// `inputs` [B, L, 3 d]: input part of update gate, reset gate and candidate, without the bias [3
+// d]. `by_state` [d, 3 d]. Writes the gates [B, L, 3 d], the states before each position and the
 // reset ones [B, L, d], zero past a window's length, and the states after the last position [B, d].
-// Shared: 2 d floats.
+// Shared memory: 2 d floats.
 extern "C" __global__ void gru(
     float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
     const unsigned *lengths, unsigned length, unsigned d
@@ -53,7 +53,7 @@ extern "C" __global__ void gru(
 
 // The backward pass: the gradients before the gates' nonlinearities [B, L, 3 d], zero past a
 // window's length, and their sums over each window [B, 3 d]. `across` [3 d, d] is `by_state`
-// transposed. Shared: 4 d floats.
+// transposed. Shared memory: 4 d floats.
 extern "C" __global__ void gru_backward(
     float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *across,
     const unsigned *lengths, unsigned length, unsigned d

@@ -1,11 +1,10 @@
-// The recurrent half of a GRU of up to 128 units, whose weights stay in registers from a window's
-// first position to its last. A block is a window; four lanes of a warp are a unit, each with a
-// quarter of the unit's weights: of every sixteen, four. All four know the unit's sums, and each
-// writes one of the arrays.
+// Recurrent part of a GRU of up to 128 units, with the weights in registers for all time steps. One
+// block per window; four lanes of a warp per unit, each with a quarter of the unit's weights (four
+// of every sixteen). All four hold the unit's sums; each writes one of the output arrays.
 #include "block.cuh"
 
-// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them. Every
-// read is of one of them, so that none waits for a condition.
+// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them. Reads
+// are clamped to valid addresses, so that no load depends on a condition.
 template <unsigned QUADS>
 __device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane) {
     const bool is_aligned = stride == 1 && d % 4 == 0 && (size_t)from % sizeof(float4) == 0;
@@ -55,7 +54,7 @@ __device__ inline float &at(float4 *x, unsigned j) {
     return reinterpret_cast<float *>(x)[j];
 }
 
-// As `gru` does it.
+// Same interface as `gru`.
 template <unsigned QUADS>
 __device__ inline void there(
     float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
@@ -64,12 +63,10 @@ __device__ inline void there(
     __shared__ float4 own[4 * QUADS], gated[4 * QUADS];
     const unsigned lane = threadIdx.x % 4, j = threadIdx.x / 4, count = lengths[blockIdx.x];
     const size_t first = (size_t)blockIdx.x * length;
-    // The last warp's threads may be more than the units: they do what the last unit does, and keep
-    // it to themselves.
+    // Surplus threads of the last warp duplicate the last unit and do not write.
     const unsigned unit = min(j, d - 1);
     const bool is_unit = j < d, has_input = is_unit && lane < 3;
-    // Update gate, reset gate and candidate meet the input in the first, the second and the third
-    // lane.
+    // Lanes 0, 1 and 2 add the input of update gate, reset gate and candidate.
     const float *input = inputs + first * 3 * d + lane * d + j;
     const float offset = has_input ? bias[lane * d + j] : 0.0f;
     float next = has_input && count > 0 ? *input : 0.0f;
@@ -111,7 +108,7 @@ __device__ inline void there(
     if (lane == 0) state[(size_t)blockIdx.x * d + j] = s;
 }
 
-// As `gru_back` does it, but for the weights, which come as they are.
+// Same interface as `gru_backward`, but with the weights not transposed.
 template <unsigned QUADS>
 __device__ inline void back(
     float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *by_state,
@@ -148,7 +145,7 @@ __device__ inline void back(
         if (is_unit && lane == 0) at(dupdate, j) = dz;
         if (is_unit && lane == 1) at(dcandidate, j) = dc;
         __syncthreads();
-        // The position before this one is on its way.
+        // Prefetch of the previous position.
         read(max(t, 1u) - 1);
         const float part = dot(dupdate, update, lane), dreset = over_lanes(dot(dcandidate, candidate, lane));
         const float dg = dreset * through;

@@ -1,9 +1,9 @@
-// Layer norm of the rows of a matrix.
+// Layer norm over the rows of a matrix.
 #include "block.cuh"
 #include "layer_norm.cuh"
 
-// LANES threads a row of x [n, width], to which a bias is added first unless it is null. With
-// `relu` what is below zero is cut; `base` is added behind that unless it is null.
+// LANES threads per row of x [n, width]. A bias (optional) is added before the norm; a ReLU
+// (optional) and `base` (optional) follow it.
 extern "C" __global__ void layer_norm(
     float *y, const float *x, const float *bias, const float *scale, const float *shift, const float *base, float eps, unsigned n,
     unsigned width, unsigned relu

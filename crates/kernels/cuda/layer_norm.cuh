@@ -1,9 +1,9 @@
-// Layer norm of a row that some threads of a warp share, alone or with the ReLU and the residual
-// connection behind it.
+// Layer norm of a row shared by some threads of a warp, optionally with ReLU and residual
+// connection.
 #pragma once
 
-// Threads that share a row. All of a warp's call what follows together; a row that is not there is
-// one of width zero.
+// Threads per row. All threads of a warp must call these functions together; an absent row has
+// width zero.
 constexpr unsigned LANES = 16;
 
 // Scale and shift, a bias that is added before unless it is null, and whether what is below zero is
@@ -14,13 +14,13 @@ struct Norm {
     unsigned relu;
 };
 
-// The sum of a number of each of the threads that share a row, told to all of them.
+// The sum of a number of each of the threads that share a row, broadcast to all of them.
 __device__ inline float row_sum(float x) {
     for (unsigned mask = LANES / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffff, x, mask);
     return x;
 }
 
-// A row with its mean and 1 / its standard deviation. Each thread sees every LANES-th number.
+// A row with its mean and 1 / its standard deviation. Each thread handles every LANES-th element.
 struct Row {
     const float *x;
     unsigned width;
@@ -55,7 +55,7 @@ struct Row {
     }
 };
 
-// What a row becomes; `base` is added to that unless it is null.
+// Output of a row; `base` (optional) is added.
 __device__ inline void norm_there(float *__restrict__ y, const Row &row, const float *__restrict__ base) {
 #pragma unroll 4
     for (unsigned i = threadIdx.x % LANES; i < row.width; i += LANES) {

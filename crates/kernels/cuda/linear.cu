@@ -1,5 +1,4 @@
-// A linear layer: a launch in the forward pass, and one back, from which parts of sums over rows
-// remain.
+// Linear layer: one launch forward, one backward that leaves partial sums over rows.
 #include "gradient.cuh"
 #include "gemm.cuh"
 
@@ -14,7 +13,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void linear(
 ) {
     __shared__ Rows::Shared shared;
     const unsigned column = blockIdx.y * COLUMNS, lane = threadIdx.x % LANES;
-    // On its way before it is needed.
+    // Prefetch.
     float biases[COLUMNS / LANES];
 #pragma unroll
     for (unsigned j = 0; j < COLUMNS / LANES; j++) biases[j] = bias[min(column + lane + j * LANES, outputs - 1)];

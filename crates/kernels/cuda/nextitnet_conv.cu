@@ -1,5 +1,5 @@
-// A dilated causal convolution of three taps, as one product; and what follows it in NextItNet's
-// residual block, where a block of threads holds whole rows. Kernels that read `kept` add to each
+// Dilated causal convolution of kernel size 3 as one product, with the fused norm, ReLU and
+// residual of NextItNet's block where a tile holds whole rows. Kernels that read `kept` add to each
 // row of theirs its own of `base`, if `base` is not null and has one: `kept_given` and `kept_made`
 // are the tables of the block's rows, first and last, of which it keeps every so many-th.
 #include "layer_norm.cuh"

@@ -1,4 +1,4 @@
-// The gradients of a residual block's parameters, a part of the rows at a time.
+// Parameter gradients of a residual block, over a part of the rows at a time.
 #include "gradient.cuh"
 
 constexpr unsigned TAPS = 3;
@@ -13,7 +13,7 @@ extern "C" __global__ void taps_gradient(
     unsigned every_one, unsigned every_two, unsigned dilation_one, unsigned dilation_two, unsigned width, unsigned rows
 ) {
     __shared__ Turn shared;
-    // Chosen field by field: a choice between two structures would lie in memory.
+    // Selected field by field: selecting between two structs would spill them to local memory.
     const bool is_two = blockIdx.z > 0;
     const Kept kept = {is_two ? between : given, is_two ? made : between, windows, is_two ? every_two : every_one};
     const Given half = {

@@ -1,9 +1,8 @@
-// Products of matrices in the memory of a block: a thread keeps 8 x 8 sums, of which each step adds
-// to all.
+// Matrix products from shared memory with 8 x 8 accumulators per thread.
 #pragma once
 
-// The place of a lane among 4 x 8. Lanes that differ in the lowest bit share the one of eight, in
-// the next the one of four: so a wide load serves half a warp at a time.
+// Position of a lane in a 4 x 8 grid. Lanes that differ in the lowest bit share the index of eight,
+// in the next bit the index of four, so that a wide load serves half a warp at a time.
 __device__ inline unsigned one_of_four() {
     return (threadIdx.x & 1) | (threadIdx.x >> 1 & 2);
 }
@@ -19,7 +18,7 @@ __device__ inline float4 four(const float *of) {
     return make_float4(of[0], of[1], of[2], of[3]);
 }
 
-// The eight numbers of two fours.
+// The eight floats of two float4.
 struct Eight {
     float x[8];
 

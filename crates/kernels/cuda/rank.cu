@@ -1,14 +1,14 @@
-// Ranks of targets and the best items, from the scores of a catalogue.
+// Ranks of targets and top-k items from the scores of all items.
 #include "block.cuh"
 
 constexpr unsigned THREADS = 1024, WARP = 32;
 
-// The better of two candidates: the higher score, of equal ones the first item.
+// The better of two candidates: higher score, then lower item.
 __device__ inline bool is_better(float a, unsigned item_a, float b, unsigned item_b) {
     return a > b || (a == b && item_a < item_b);
 }
 
-// Words that are ordered as numbers are, and the number of such a word.
+// Order-preserving map of floats to words, and its inverse.
 __device__ inline unsigned ordered(float x) {
     const unsigned bits = __float_as_uint(x);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
@@ -31,8 +31,7 @@ __device__ inline float reached_by(unsigned k, float own) {
     return unordered(least);
 }
 
-// The `k` best items, in as many rounds over the row: each finds the best that comes after the one
-// found before.
+// Top `k` in k rounds over the row: each finds the next best after the previous one.
 __device__ void by_rounds(
     const float *row, const float *bias, unsigned items, unsigned k, float *cells, unsigned *places, unsigned *best_items
 ) {
@@ -70,10 +69,10 @@ __device__ void by_rounds(
     }
 }
 
-// A block a row of `scores` [B, items], without the bias; 1024 threads, and `k` no more than those
-// or the items. Writes for each row 2 + 2 k words: 1 if a score is not finite, and then nothing
-// else; how many items score no lower than the target (where there are targets); the `k` best
-// items, and their scores.
+// One block per row of `scores` [B, items], without the bias; 1024 threads, and `k` no more than
+// those or the items. Writes for each row 2 + 2 k words: 1 if a score is not finite, and then
+// nothing else; how many items score no lower than the target (where there are targets); the `k`
+// best items, and their scores.
 //
 // The row is read once. Each thread keeps the best score of its items, every 1024th. What `k` of
 // those scores reach, the `k` best items do, and only such a thread can have one of them: so only
@@ -133,7 +132,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) rank(
         }
     }
     __syncthreads();
-    // Many equal scores, or the best of all far apart by just the number of threads.
+    // Fallback for many equal scores, or top items that share a thread.
     if (n > THREADS) return by_rounds(row, bias, items, k, cells, places, found + 2);
     if (t >= n) return;
     unsigned better = 0;

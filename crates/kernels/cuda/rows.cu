@@ -1,4 +1,4 @@
-// Rows taken, put and added; elements added and gated; sums of columns; a transpose.
+// Row gather, scatter and add; element-wise add and ReLU backward; column sums; transpose.
 #include "block.cuh"
 
 // A thread an element of the result: row `rows[i]` of x becomes row i.

@@ -1,7 +1,7 @@
-// A softmax in one pass.
+// Online softmax (one pass).
 #pragma once
 
-// The sum of exp(x - the largest x so far).
+// Running maximum and sum of exp(x - maximum).
 struct Softmax {
     float top = -INFINITY, sum = 0.0f;
 
@@ -13,13 +13,13 @@ struct Softmax {
             sum *= expf(top - most);
             top = most;
         }
-        // Nothing but minus infinity so far has a sum of zero.
+        // If all inputs so far are -inf, the sum is zero.
         const float base = top == -INFINITY ? 0.0f : top;
 #pragma unroll
         for (unsigned j = 0; j < N; j++) sum += expf(x[j] - base);
     }
 
-    // What the sum is beside a maximum that is no smaller.
+    // The sum rescaled to a maximum that is not smaller.
     __device__ float beside(float all) const { return sum == 0.0f ? 0.0f : sum * expf(top - all); }
 
     __device__ void add(Softmax other) {

@@ -10,10 +10,10 @@ __device__ inline float4 four_of(const float *bias, bool is_aligned) {
 
 // A block a row of `scores` [B, items], without the bias, whose rows are `stride` apart, a multiple
 // of four; 512 threads. Writes log sum exp(score + bias) of each row, and scale x cross-entropy of
-// its target; `strange` becomes 1 if that is no number.
+// its target; `non_finite` becomes 1 if that is no number.
 extern "C" __global__ void __launch_bounds__(512, 2) head_losses(
     const float *scores, const float *bias, const unsigned *targets, const float *scales, float *logs, float *losses,
-    unsigned *strange, unsigned items, unsigned stride
+    unsigned *non_finite, unsigned items, unsigned stride
 ) {
     __shared__ float cells[512];
     const unsigned b = blockIdx.x;
@@ -56,6 +56,6 @@ extern "C" __global__ void __launch_bounds__(512, 2) head_losses(
         const float log = logf(total) + all;
         logs[b] = log;
         losses[b] = scales[b] * (log - (row[target] + bias[target]));
-        if (!isfinite(losses[b])) *strange = 1;
+        if (!isfinite(losses[b])) *non_finite = 1;
     }
 }

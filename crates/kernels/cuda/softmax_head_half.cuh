@@ -1,5 +1,4 @@
-// What both halves of a block have that steps the output layer: its sizes, its memory and what
-// comes into it.
+// Shared by both halves of a block of the output layer's update: sizes, shared memory and loads.
 #pragma once
 
 #include "adam.cuh"
@@ -32,7 +31,7 @@ template <unsigned ROWS> struct Shared {
     float bias[2][TILE];
     float sums[2][WARPS][TILE];
 };
-// As the host counts it.
+// Must equal the host's computation.
 static_assert(sizeof(Shared<256>) == 4 * (256 * 166 + 4160 + 4 * 2048), "");
 static_assert(sizeof(Shared<32>) == 4 * (32 * 166 + 4160 + 2048), "");
 
@@ -86,7 +85,7 @@ template <unsigned ROWS> struct Half {
         return step.first_item(tile) + item < step.items && step.first_column() + column < step.width;
     }
 
-    // Both halves wait for each other.
+    // Barrier of both halves.
     __device__ void meet_other() const { meet(0, 2 * ROWS); }
 
     // Begins to bring what stays: of the hidden vectors, some, by both halves.

@@ -1,5 +1,4 @@
-// The half of a block that makes the gradients of the scores, and out of them that of the hidden
-// vectors.
+// Half of a block that computes the score gradients and from them the hidden gradient.
 #pragma once
 
 #include "softmax_head_half.cuh"

@@ -141,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
 // A block a row, 64 threads: what `head_losses` writes, out of the row's `ends` [B, n].
 extern "C" __global__ void head_losses_of(
     const Softmax *ends, const float *scores, const float *bias, const unsigned *targets, const float *scales, float *logs,
-    float *losses, unsigned *strange, unsigned n, unsigned stride
+    float *losses, unsigned *non_finite, unsigned n, unsigned stride
 ) {
     __shared__ float cells[64];
     const unsigned b = blockIdx.x;
@@ -153,6 +153,6 @@ extern "C" __global__ void head_losses_of(
         const float log = logf(total) + all;
         logs[b] = log;
         losses[b] = scales[b] * (log - (scores[(size_t)b * stride + target] + bias[target]));
-        if (!isfinite(losses[b])) *strange = 1;
+        if (!isfinite(losses[b])) *non_finite = 1;
     }
 }

@@ -1,11 +1,11 @@
-// The backward pass through the output layer, with Adam's step on it: the gradients of the scores
-// never leave a block.
+// Backward pass of the output layer fused with the Adam update: the gradients of the scores stay in
+// shared memory.
 #include "softmax_head_hidden.cuh"
 #include "softmax_head_weights.cuh"
 
-// The first half of a block's threads makes the gradients of the scores of the next tile and the
-// gradient of the hidden vectors of this one; meanwhile the second makes that of the tile's
-// weights, and steps.
+// The first half of a block's threads computes the score gradients of the next tile and the hidden
+// gradient of this one; meanwhile the second half computes the weight gradient of this tile and
+// applies Adam.
 template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
     SHARED(memory);
     Shared<ROWS> &room = *reinterpret_cast<Shared<ROWS> *>(memory);
@@ -19,15 +19,15 @@ template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
 // A block some tiles of items and 64 columns, under up to ROWS rows of the batch from `start` on;
 // twice as many threads. Takes Adam's step on these rows of the weight, if the batch ends with
 // them. `parts` [chunks, gridDim.y, ROWS, 64] become the blocks' parts of the gradient of the
-// hidden vectors, `bias_sum` that of the bias so far. Nothing is done if `strange` is not zero.
+// hidden vectors, `bias_sum` that of the bias so far. Does nothing if `non_finite` is set.
 #define HEAD_STEP(ROWS)                                                                                                       \
     extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) head_step_##ROWS(                                      \
         const float *scores, const float *hidden, const unsigned *targets, const float *scales, const float *logs,            \
         const float *bias, float *weight, float *first, float *second, float *weight_sum, float *bias_sum, float *parts,      \
         unsigned start, unsigned batch, unsigned items, unsigned stride, unsigned width, unsigned tiles, float beta1,         \
-        float beta2, float rate, float root, float eps, const unsigned *strange                                               \
+        float beta2, float rate, float root, float eps, const unsigned *non_finite                                               \
     ) {                                                                                                                       \
-        if (*strange) return;                                                                                                 \
+        if (*non_finite) return;                                                                                                 \
         head_step<ROWS>({scores, hidden, targets, scales, logs, bias, weight, first, second, weight_sum, bias_sum, parts,     \
                          start, batch, items, stride, width, tiles, {beta1, beta2, rate, root, eps}});                        \
     }
@@ -42,9 +42,9 @@ HEAD_STEP(32)
 extern "C" __global__ void head_step_end(
     const float *parts, float *hidden, unsigned start, unsigned rows, unsigned width, unsigned chunks, float *bias,
     float *first, float *second, const float *grads, unsigned n, float beta1, float beta2, float rate, float root, float eps,
-    const unsigned *strange
+    const unsigned *non_finite
 ) {
-    if (*strange) return;
+    if (*non_finite) return;
     __shared__ float sums[4][COLUMNS];
     const unsigned column = threadIdx.x % COLUMNS, share = threadIdx.x / COLUMNS;
     float sum = 0.0f;

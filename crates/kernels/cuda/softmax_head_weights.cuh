@@ -1,4 +1,4 @@
-// The half of a block that makes the gradient of the weights out of those of the scores, and steps.
+// Half of a block that computes the weight gradient from the score gradients and applies Adam.
 #pragma once
 
 #include "softmax_head_half.cuh"

@@ -1,5 +1,6 @@
 //! Differentiable fused operations: their candle wrapper and a tape for the backward pass.
 
+mod apply;
 mod backward_from;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;

@@ -5,6 +5,7 @@ mod allocator;
 mod arg;
 mod finite_check;
 mod multi_tensor;
+pub(crate) mod row_ops;
 pub(crate) mod tile;
 
 use std::cell::RefCell;
@@ -68,7 +69,7 @@ modules! {
 }
 
 /// A CUDA device.
-pub(crate) struct Gpu(CudaDevice);
+pub(crate) struct Gpu(pub(crate) CudaDevice);
 
 impl Gpu {
     /// The device of a tensor.
@@ -92,7 +93,7 @@ impl Gpu {
     }
 
     /// Allocates an uninitialised slice that a tensor can own.
-    fn owned(&self, n: usize) -> Result<CudaSlice<f32>> {
+    pub(crate) fn owned(&self, n: usize) -> Result<CudaSlice<f32>> {
         // SAFETY: every caller hands it to an operation that sets all of it before anything reads
         // it.
         unsafe { self.0.alloc(n.max(1)) }
@@ -382,7 +383,7 @@ pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
     let Some(first) = tensors.first() else {
         return Ok(true);
     };
-    let watch = FiniteCheck::new(first.device(), 0)?;
-    watch.track(tensors)?;
-    Ok(watch.read()?.1)
+    let check = FiniteCheck::new(first.device(), 0)?;
+    check.track(tensors)?;
+    Ok(check.read()?.1)
 }

@@ -4,4 +4,5 @@ pub mod bf16;
 pub(crate) mod element;
 pub mod gemm;
 pub mod operand;
+pub mod product;
 pub(crate) mod slices;

@@ -13,7 +13,7 @@ pub fn with<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> R
         bail!("this kernel runs on a CPU tensor only")
     };
     let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("this kernel needs a contiguous tensor")
+        bail!("this kernel needs a contiguous tensor; call contiguous() first")
     };
     f(&storage.as_slice::<T>()?[start..end])
 }
@@ -75,7 +75,7 @@ impl<T: MutableStorage, R, F: FnOnce(&mut [T]) -> Result<R>> InplaceOp1 for InPl
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let (Some((start, end)), Some(f)) = (layout.contiguous_offsets(), self.f.take()) else {
-            bail!("this kernel needs a contiguous tensor");
+            bail!("this kernel needs a contiguous tensor; call contiguous() first");
         };
         let Some(v) = T::vector(storage) else {
             bail!("this kernel needs a tensor of type {:?}", T::DTYPE)

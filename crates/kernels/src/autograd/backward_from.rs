@@ -13,7 +13,11 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 /// If the gradient's shape differs from that of `x`.
 pub(crate) fn backward(x: &Tensor, grad: &Tensor) -> Result<GradStore> {
     if x.shape() != grad.shape() {
-        bail!("a gradient of {:?} for {:?}", grad.shape(), x.shape());
+        bail!(
+            "gradient shape {:?} does not match tensor shape {:?}",
+            grad.shape(),
+            x.shape()
+        );
     }
     x.apply_op1(GradientSeed(grad.detach()))?.backward()
 }

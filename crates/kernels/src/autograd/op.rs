@@ -1,6 +1,9 @@
 //! Fused operations as candle custom operations: slices in, a vector out, an explicit backward
 //! pass.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
@@ -14,7 +17,6 @@ use candle_core::{
 use crate::Real;
 #[cfg(feature = "cuda")]
 use crate::autograd::cuda::CudaOp;
-use crate::autograd::tape;
 
 /// Empty without the feature `cuda`.
 #[cfg(not(feature = "cuda"))]
@@ -157,7 +159,9 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
 fn cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
         Storage::Cpu(storage) => Ok(storage),
-        _ => bail!("a fused operation runs on CPU tensors only"),
+        _ => bail!(
+            "a fused operation got a tensor that is not on the CPU; all arguments must be on one device"
+        ),
     }
 }
 
@@ -165,7 +169,7 @@ fn cpu(storage: &Storage) -> Result<&CpuStorage> {
 fn gpu(storage: &Storage) -> Result<&CudaStorage> {
     match storage {
         Storage::Cuda(storage) => Ok(storage),
-        _ => bail!("a fused operation on one tensor of a GPU, and another elsewhere"),
+        _ => bail!("a fused operation needs all tensors on the same GPU"),
     }
 }
 
@@ -173,31 +177,15 @@ fn gpu(storage: &Storage) -> Result<&CudaStorage> {
 fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
-        None => bail!("a fused operation needs contiguous tensors"),
+        None => bail!("a fused operation needs contiguous tensors; call contiguous() first"),
     }
-}
-
-fn contiguous<const N: usize>(args: [&Tensor; N]) -> Result<[Tensor; N]> {
-    all(args.into_iter().map(Tensor::contiguous))
 }
 
 /// Collects N results into an array.
 pub(crate) fn all<A, const N: usize>(results: impl Iterator<Item = Result<A>>) -> Result<[A; N]> {
     let all = results.collect::<Result<Vec<A>>>()?;
     all.try_into()
-        .or_else(|all: Vec<A>| bail!("{} results in the place of {N}", all.len()))
-}
-
-impl<F: FusedOp<1>> Op<F, 1> {
-    /// The differentiable result: recorded on the open tape, else on candle's graph.
-    pub(crate) fn of(self, args: [&Tensor; 1]) -> Result<Tensor> {
-        let args = contiguous(args)?;
-        if tape::is_open() {
-            return tape::run(self, args);
-        }
-        let [x] = args;
-        x.apply_op1(self)
-    }
+        .or_else(|all: Vec<A>| bail!("got {} results; expected {N}", all.len()))
 }
 
 impl<F: FusedOp<1>> CustomOp1 for Op<F, 1> {
@@ -216,18 +204,6 @@ impl<F: FusedOp<1>> CustomOp1 for Op<F, 1> {
 
     fn bwd(&self, a: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         self.backward([a], out, grad).map(|[a]| Some(a))
-    }
-}
-
-impl<F: FusedOp<2>> Op<F, 2> {
-    /// The differentiable result: recorded on the open tape, else on candle's graph.
-    pub(crate) fn of(self, args: [&Tensor; 2]) -> Result<Tensor> {
-        let args = contiguous(args)?;
-        if tape::is_open() {
-            return tape::run(self, args);
-        }
-        let [x, y] = args;
-        x.apply_op2(&y, self)
     }
 }
 
@@ -266,18 +242,6 @@ impl<F: FusedOp<2>> CustomOp2 for Op<F, 2> {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         self.backward([a, b], out, grad)
             .map(|[a, b]| (Some(a), Some(b)))
-    }
-}
-
-impl<F: FusedOp<3>> Op<F, 3> {
-    /// The differentiable result: recorded on the open tape, else on candle's graph.
-    pub(crate) fn of(self, args: [&Tensor; 3]) -> Result<Tensor> {
-        let args = contiguous(args)?;
-        if tape::is_open() {
-            return tape::run(self, args);
-        }
-        let [x, y, z] = args;
-        x.apply_op3(&y, &z, self)
     }
 }
 

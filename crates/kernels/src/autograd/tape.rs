@@ -127,7 +127,11 @@ impl Gradients {
     /// Accumulates a gradient of `x`.
     fn give(&mut self, x: &Tensor, grad: Tensor) -> Result<()> {
         if x.shape() != grad.shape() {
-            bail!("a gradient of {:?} for {:?}", grad.shape(), x.shape());
+            bail!(
+                "gradient shape {:?} does not match tensor shape {:?}",
+                grad.shape(),
+                x.shape()
+            );
         }
         if x.is_variable() {
             return self.add(x.id(), grad);

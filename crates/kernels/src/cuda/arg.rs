@@ -78,7 +78,7 @@ pub(crate) fn view<T>(of: &impl OnDevice<T>) -> View<'_, T> {
 /// The elements of a contiguous tensor in a storage.
 pub(crate) fn part<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a>> {
     let Some((start, _)) = layout.contiguous_offsets() else {
-        bail!("a fused operation needs contiguous tensors")
+        bail!("a fused operation needs contiguous tensors; call contiguous() first")
     };
     let len = layout.shape().elem_count();
     Ok(view(f32::as_cuda_slice(storage)?).from(start).first(len))
@@ -178,7 +178,7 @@ pub(crate) fn with<const N: usize, R>(
     let views = guards.iter().map(|(storage, layout)| match &**storage {
         Storage::Cuda(storage) => part(storage, layout),
         _ => bail!(
-            "a tensor of {:?} among those of a GPU",
+            "expected a tensor on the GPU, got one on {:?}",
             storage.device().location()
         ),
     });

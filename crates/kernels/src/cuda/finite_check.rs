@@ -34,7 +34,10 @@ impl FiniteCheck {
     pub(crate) fn losses(&self, batch: usize) -> Result<View<'_>> {
         let losses = view(&self.words).from(1);
         if losses.len != batch {
-            bail!("a watch over {} losses in the place of {batch}", losses.len);
+            bail!(
+                "finite check has room for {} losses; the batch has {batch}",
+                losses.len
+            );
         }
         Ok(losses)
     }

@@ -69,7 +69,7 @@ pub fn attention(
     let keys = [layout.k_offsets.rows(), width];
     if rows != layout.q_offsets.rows() || k.dims() != keys || v.dims() != keys {
         bail!(
-            "attention: q {:?}, k {:?} and v {:?} do not fit the layout",
+            "attention: q {:?}, k {:?} and v {:?} do not match the layout",
             q.shape(),
             k.shape(),
             v.shape()
@@ -78,11 +78,13 @@ pub fn attention(
     if layout.q_offsets.windows() != layout.k_offsets.windows()
         || layout.sizes().any(|[q, k]| q > 0 && k == 0)
     {
-        bail!("attention: a window has queries and no keys");
+        bail!(
+            "attention: every window with queries needs keys, and q and k the same number of windows"
+        );
     }
     if mask.is_some_and(|mask| mask.elements() != layout.num_scores()) {
         bail!(
-            "attention: {} weights need as many factors",
+            "attention: the dropout mask must have {} elements, one per score",
             layout.num_scores()
         );
     }

@@ -39,17 +39,19 @@ pub fn caser_conv(
         || vertical.dims() != [length + 1]
     {
         bail!(
-            "filters: x {:?}, {:?} and {:?} do not fit",
+            "caser_conv: x {:?}, horizontal {:?} and vertical {:?} do not match",
             x.shape(),
             horizontal.shape(),
             vertical.shape()
         );
     }
     if width == 0 || filters == 0 || heights.iter().any(|&h| h == 0 || h > length) {
-        bail!("{filters} filters of heights {heights:?} over a window of {length} x {width}");
+        bail!(
+            "caser_conv: {filters} filters of heights {heights:?} do not fit a window of {length} x {width}"
+        );
     }
     if lengths.len() != batch || lengths.iter().any(|&n| n as usize > length) {
-        bail!("filters: {batch} windows need as many lengths up to {length}");
+        bail!("caser_conv: {batch} windows need as many lengths in 0..={length}");
     }
     let op = CaserConv {
         lengths: lengths.to_vec(),
@@ -259,7 +261,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: `dx` starts at zero. Returns its part of the gradients of the horizontal
+/// Backward pass of a block: `dx` starts at zero. Returns its part of the gradients of the horizontal
 /// filters, transposed, and of the vertical one.
 struct Backward<'a, T> {
     filters: &'a CaserConv,

@@ -60,7 +60,7 @@ impl DropoutMask {
 pub fn dropout(x: &Tensor, mask: DropoutMask) -> Result<Tensor> {
     if mask.n != x.elem_count() {
         bail!(
-            "dropout: {} elements and a mask of {}",
+            "dropout: {} elements, but a mask of {}",
             x.elem_count(),
             mask.n
         );

@@ -65,7 +65,7 @@ impl WeightedTable<'_> {
 /// If there are not two or three tables, or sizes do not match.
 pub fn embedding_sum(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -> Result<Tensor> {
     let Some(first) = parts.first() else {
-        bail!("a blend of nothing")
+        bail!("embedding_sum: no tables; expected two or three")
     };
     let (n, width) = (first.rows(), first.width());
     let beyond = |part: &WeightedTable<'_>| match &part.rows {
@@ -79,29 +79,31 @@ pub fn embedding_sum(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -
         .iter()
         .any(|part| part.rows() != n || part.width() != width || beyond(part))
     {
-        bail!("blend: the tables' shares are not {n} rows of width {width}, or lie beyond them");
+        bail!(
+            "embedding_sum: every table must give {n} rows of width {width}, with indices in range"
+        );
     }
     if mask
         .as_ref()
         .is_some_and(|mask| mask.elements() != n * width)
     {
-        bail!("blend: a mask of another size than {n} x {width}");
+        bail!("embedding_sum: the dropout mask must have {n} x {width} elements");
     }
     let (tables, shares): (Vec<&Tensor>, Vec<RowWeights>) = parts
         .into_iter()
         .map(|part| (part.table, part.rows))
         .unzip();
-    let blend = EmbeddingSum {
+    let sum = EmbeddingSum {
         shares,
         mask,
         n,
         width,
     };
     match tables[..] {
-        [a, b] => Op::<_, 2>::new(blend, (n, width)).of([a, b]),
-        [a, b, c] => Op::<_, 3>::new(blend, (n, width)).of([a, b, c]),
+        [a, b] => Op::<_, 2>::new(sum, (n, width)).of([a, b]),
+        [a, b, c] => Op::<_, 3>::new(sum, (n, width)).of([a, b, c]),
         _ => bail!(
-            "a blend of {} tables; two or three are possible",
+            "embedding_sum: {} tables; expected two or three",
             tables.len()
         ),
     }

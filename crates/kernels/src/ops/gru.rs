@@ -42,7 +42,7 @@ pub fn gru(x: &Tensor, kernel: &Tensor, lengths: &[u32]) -> Result<Tensor> {
     };
     if rows != input + sizes.width + 1 || columns % 3 != 0 || lengths.len() != batch {
         bail!(
-            "gru: x {:?}, kernel {:?} and {} lengths do not fit",
+            "gru: x {:?}, kernel {:?} and {} lengths do not match",
             x.shape(),
             kernel.shape(),
             lengths.len()
@@ -236,7 +236,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: fills `dx` and returns its part of the kernel's gradient.
+/// Backward pass of a block: fills `dx` and returns its part of the kernel's gradient.
 struct Backward<'a, T> {
     sizes: Sizes,
     x: &'a [T],

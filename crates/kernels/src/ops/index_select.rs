@@ -31,7 +31,7 @@ pub fn scatter_rows(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
     let (from, width) = x.dims2()?;
     check(rows, n)?;
     if rows.len() != from {
-        bail!("scatter_rows: {from} rows to {} places", rows.len());
+        bail!("scatter_rows: {from} rows, but {} indices", rows.len());
     }
     Op::new(
         ScatterRows(Rows {
@@ -46,24 +46,24 @@ pub fn scatter_rows(x: &Tensor, rows: &[u32], n: usize) -> Result<Tensor> {
 
 fn check(rows: &[u32], n: usize) -> Result<()> {
     match rows.iter().find(|&&row| row as usize >= n) {
-        Some(row) => bail!("row {row} of {n}"),
+        Some(row) => bail!("index_select: row {row} is out of range; there are {n} rows"),
         None => Ok(()),
     }
 }
 
 /// Row indices into a matrix of `n` rows.
-pub(crate) struct Rows {
-    pub(crate) rows: Vec<u32>,
-    pub(crate) n: usize,
-    pub(crate) width: usize,
+struct Rows {
+    rows: Vec<u32>,
+    n: usize,
+    width: usize,
 }
 
 impl Rows {
-    fn take<T: Real>(&self, x: &[T]) -> Vec<T> {
+    fn gather_cpu<T: Real>(&self, x: &[T]) -> Vec<T> {
         crate::ops::embedding::gather(x, self.width, &self.rows)
     }
 
-    fn put<T: Real>(&self, x: &[T]) -> Vec<T> {
+    fn scatter_cpu<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut out = vec![T::zero(); self.n * self.width];
         for (&row, x) in self.rows.iter().zip(x.chunks_exact(self.width.max(1))) {
             out[row as usize * self.width..][..self.width].copy_from_slice(x);
@@ -79,11 +79,11 @@ impl FusedOp<1> for IndexSelect {
     type Saved<T: Real> = ();
 
     fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, ()) {
-        (self.0.take(x), ())
+        (self.0.gather_cpu(x), ())
     }
 
     fn backward<T: Real>(&self, _: [&[T]; 1], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 1] {
-        [self.0.put(grad)]
+        [self.0.scatter_cpu(grad)]
     }
 }
 
@@ -94,18 +94,18 @@ impl FusedOp<1> for ScatterRows {
     type Saved<T: Real> = ();
 
     fn forward<T: Real>(&self, [x]: [&[T]; 1]) -> (Vec<T>, ()) {
-        (self.0.put(x), ())
+        (self.0.scatter_cpu(x), ())
     }
 
     fn backward<T: Real>(&self, _: [&[T]; 1], _: &(), _: &[T], grad: &[T]) -> [Vec<T>; 1] {
-        [self.0.take(grad)]
+        [self.0.gather_cpu(grad)]
     }
 }
 
 /// `x + y` of one shape. Runs where [`runs_on`](crate::runs_on) is true.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     if x.shape() != y.shape() {
-        bail!("add: {:?} and {:?}", x.shape(), y.shape());
+        bail!("add: shapes {:?} and {:?} differ", x.shape(), y.shape());
     }
     Op::new(Add, x.shape()).of([x, y])
 }

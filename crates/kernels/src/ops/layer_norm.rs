@@ -22,7 +22,7 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Resul
     let width = x.dims().last().copied().unwrap_or(0);
     if scale.dims() != [width] || shift.dims() != [width] || width == 0 {
         bail!(
-            "layer norm: x {:?}, scale {:?} and shift {:?} do not fit",
+            "layer norm: x {:?}, scale {:?} and shift {:?} do not match",
             x.shape(),
             scale.shape(),
             shift.shape()
@@ -186,7 +186,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: `dx` holds the result's gradient and receives that of x. Returns the block's
+/// Backward pass of a block: `dx` holds the result's gradient and receives that of x. Returns the block's
 /// share of the gradients of scale and shift.
 struct Backward<'a, T> {
     eps: T,

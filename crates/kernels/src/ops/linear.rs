@@ -22,7 +22,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<
     let mut shape = x.dims().to_vec();
     if shape.pop() != Some(inputs) || bias.dims() != [outputs] || inputs == 0 || outputs == 0 {
         bail!(
-            "linear: x {:?}, weight {:?} and bias {:?} do not fit",
+            "linear: x {:?}, weight {:?} and bias {:?} do not match",
             x.shape(),
             weight.shape(),
             bias.shape()
@@ -139,7 +139,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// A block's way back: fills `dx` and returns its part of the gradients of weight and bias,
+/// Backward pass of a block: fills `dx` and returns its part of the gradients of weight and bias,
 /// `[inputs + 1, outputs]`.
 struct Backward<'a, T> {
     linear: Linear,

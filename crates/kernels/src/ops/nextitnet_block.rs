@@ -13,14 +13,12 @@ mod cuda;
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
 
-use self::conv::{ConvLayer, Rows};
+use self::conv::{ConvLayer, Rows, TAPS};
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::packed::SeqOffsets;
 use crate::simd::slices::{add, cut, each, sum_all, transpose};
 
-/// Kernel size of a convolution.
-const TAPS: usize = 3;
 /// Windows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 16;
 
@@ -66,14 +64,14 @@ pub fn nextitnet_block(
     let (rows, width) = x.dims2()?;
     if width == 0 || rows != spans.rows() || kernel.dims() != [2 * (TAPS * width + 3), width] {
         bail!(
-            "residual block: x {:?}, kernel {:?}, {} rows do not fit",
+            "nextitnet_block: x {:?}, kernel {:?} and {} packed rows do not match",
             x.shape(),
             kernel.shape(),
             spans.rows()
         );
     }
     if convolutions.iter().any(|c| c.stride == 0) {
-        bail!("residual block: a convolution makes every zeroth row; 1 makes all");
+        bail!("nextitnet_block: a stride is 0; expected at least 1 (1 computes all rows)");
     }
     // A stride beyond the number of rows leaves the last row of a window.
     let convolutions = convolutions.map(|c| CausalConv {

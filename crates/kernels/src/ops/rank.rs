@@ -22,7 +22,7 @@ const GROUP: usize = 12;
 
 /// A NaN or infinite score in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a score of row {row} of the batch is not finite, so it has no rank")]
+#[error("ranking failed: a score of row {row} of the batch is NaN or infinite; check the weights")]
 pub struct NonFiniteScore {
     /// The first such row.
     pub row: usize,

@@ -21,16 +21,13 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 pub use self::backward::{Sink, backward};
-use self::exp_buffer::ExpBuffer;
-use crate::simd::gemm::{Element, PANEL, Packed};
+use self::exp_buffer::{BLOCK, ExpBuffer, TILE};
+use crate::simd::element::Element;
+use crate::simd::gemm::{PANEL, Packed};
 use crate::simd::operand::GemmOperand;
 use crate::simd::slices::{load, settle, store, stream};
 use crate::{CHUNKS, Real};
 
-/// Items per tile: 16 groups of the product kernel's 6 rows.
-const TILE: usize = 96;
-/// Scores of a tile for a panel of hidden vectors.
-const BLOCK: usize = TILE * PANEL;
 /// Sums of exponentials beyond this are recomputed relative to the largest score. Well inside the
 /// range of `f32`.
 const MOST: f64 = 1e26;

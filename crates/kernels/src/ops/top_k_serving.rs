@@ -94,7 +94,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             if let ItemFilter::Allow(items) = wanted.filter {
                 let hidden = &hidden[row * self.width..][..self.width];
                 tops[row] = Arch::new().dispatch(Few {
-                    catalogue: self,
+                    matrix: self,
                     hidden,
                     items,
                 });
@@ -129,7 +129,7 @@ impl<T: Real> TransposedItemMatrix<T> {
         let sweep = |first: usize| {
             let panels = first..(first + size).min(panels);
             Arch::new().dispatch(Sweep {
-                catalogue: self,
+                matrix: self,
                 panels,
                 hidden: &chosen,
                 rows,
@@ -208,7 +208,7 @@ struct Part<T> {
 
 /// Sweep over some panels for some rows.
 struct Sweep<'a, T> {
-    catalogue: &'a TransposedItemMatrix<T>,
+    matrix: &'a TransposedItemMatrix<T>,
     panels: std::ops::Range<usize>,
     hidden: &'a [T],
     rows: &'a [Row<'a>],
@@ -220,7 +220,7 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Part<T> {
         let Self {
-            catalogue,
+            matrix,
             panels,
             hidden,
             rows,
@@ -231,9 +231,9 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
         let lanes = T::lanes::<S>();
         let mut marks = vec![T::zero(); rows.len() * lanes];
         for panel in panels {
-            catalogue.score(simd, panel, hidden, &mut scores);
+            matrix.score(simd, panel, hidden, &mut scores);
             let first = panel * PANEL;
-            let there = PANEL.min(catalogue.items - first);
+            let there = PANEL.min(matrix.items - first);
             for ((scores, kept), mark) in scores
                 .chunks_exact(PANEL)
                 .zip(&mut kept)
@@ -310,7 +310,7 @@ impl<'a, T: Real> Kept<'a, T> {
 
 /// Scores of some items under one hidden vector: scores each panel that contains one.
 struct Few<'a, T> {
-    catalogue: &'a TransposedItemMatrix<T>,
+    matrix: &'a TransposedItemMatrix<T>,
     hidden: &'a [T],
     items: &'a [u32],
 }
@@ -326,7 +326,7 @@ impl<T: Real> WithSimd for Few<'_, T> {
             .items
             .chunk_by(|a, b| *a as usize / PANEL == *b as usize / PANEL)
         {
-            self.catalogue
+            self.matrix
                 .score(simd, items[0] as usize / PANEL, self.hidden, &mut scores);
             all.extend(
                 items

@@ -8,8 +8,9 @@ use bytemuck::{Pod, Zeroable};
 use pulp::Simd;
 
 use crate::Real;
-use crate::simd::gemm::{Element, Product};
+use crate::simd::element::Element;
 use crate::simd::operand::GemmOperand;
+use crate::simd::product::Product;
 
 /// Two bfloat16 values, the first in the lower half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -87,7 +88,8 @@ mod native {
     use pulp::{Simd, WithSimd};
 
     use super::Bf16Pair;
-    use crate::simd::gemm::{Element, Product};
+    use crate::simd::element::Element;
+    use crate::simd::product::Product;
 
     #[derive(Clone, Copy, Pod, Zeroable)]
     #[repr(transparent)]

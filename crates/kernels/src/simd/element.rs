@@ -61,6 +61,34 @@ pub trait Real:
     fn store_part<S: Simd>(simd: S, to: &mut [Self], v: Self::Vector<S>);
 }
 
+/// Operand type of a product, of the size of its accumulator.
+pub trait Element: Pod + Send + Sync {
+    /// Accumulator type.
+    type Sum: Real;
+
+    /// The products of `a` and `b`, added to `sum`.
+    fn accumulate<S: Simd>(
+        simd: S,
+        a: <Self::Sum as Real>::Vector<S>,
+        b: <Self::Sum as Real>::Vector<S>,
+        sum: <Self::Sum as Real>::Vector<S>,
+    ) -> <Self::Sum as Real>::Vector<S>;
+}
+
+impl<T: Real> Element for T {
+    type Sum = T;
+
+    #[inline(always)]
+    fn accumulate<S: Simd>(
+        simd: S,
+        a: T::Vector<S>,
+        b: T::Vector<S>,
+        sum: T::Vector<S>,
+    ) -> T::Vector<S> {
+        T::vmul_add(simd, a, b, sum)
+    }
+}
+
 macro_rules! real {
     ($t:ident, $v:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fma:ident, $max:ident, $sqrt:ident,
      $sum:ident, $ge:ident, $gt:ident, $select:ident, $mask:ident, $lanes:ident, $load:ident, $store:ident, $exp:path) => {

@@ -3,7 +3,8 @@
 use pulp::{Scalar, Simd};
 
 use crate::Real;
-use crate::simd::gemm::{Element, Product};
+use crate::simd::element::Element;
+use crate::simd::product::Product;
 use crate::simd::slices::{load, store};
 
 /// A register of operands.

@@ -152,7 +152,7 @@ pub(crate) fn store<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
 }
 
 /// Writes a vector to the front of a slice with a non-temporal store where available, for data that
-/// is read much later. Call Call Call Call [`settle`] before another thread reads it.
+/// is read much later. Call Call Call Call Call Call [`settle`] before another thread reads it.
 #[inline(always)]
 pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
     #[cfg(target_arch = "x86_64")]

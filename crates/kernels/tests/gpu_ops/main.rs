@@ -158,7 +158,7 @@ fn attention_matches_cpu() {
             k_offsets: keys.clone(),
             causal: false,
         };
-        for pattern in [
+        for layout in [
             one,
             AttentionLayout {
                 q_offsets: keys.clone(),
@@ -167,14 +167,14 @@ fn attention_matches_cpu() {
             },
         ] {
             let args = [
-                values(&[pattern.queries.rows(), width], 1),
-                values(&[pattern.keys.rows(), width], 2),
-                values(&[pattern.keys.rows(), width], 3),
+                values(&[layout.q_offsets.rows(), width], 1),
+                values(&[layout.k_offsets.rows(), width], 2),
+                values(&[layout.k_offsets.rows(), width], 3),
             ];
             let mask = DropoutMask::new(prl_seed::stream(1, "mask", 0), layout.num_scores(), 0.4);
             for mask in [None, Some(&mask)] {
                 same("attention", &args, |a| {
-                    attention(a[0], a[1], a[2], &pattern, mask)
+                    attention(a[0], a[1], a[2], &layout, mask)
                 });
             }
         }
@@ -257,8 +257,8 @@ fn nextitnet_block_matches_cpu() {
         let spans = SeqOffsets::new((0..windows).map(|b| 1 + b * 3 % 8));
         let [one, two] = [one, two].map(|(every, most)| CausalConv {
             dilation,
-            every,
-            most,
+            stride: every,
+            max_rows: most,
         });
         let convolutions = [
             one,

@@ -14,7 +14,7 @@ use crate::cuda::{Arg, FiniteCheck, Gpu, MultiTensorLaunch, address_of};
 pub fn update(
     step: AdamFactors<f32>,
     slots: &[[&Tensor; 4]],
-    watch: Option<&FiniteCheck>,
+    check: Option<&FiniteCheck>,
 ) -> Result<()> {
     let Some([first, ..]) = slots.first() else {
         return Ok(());
@@ -26,7 +26,7 @@ pub fn update(
         .find(|slot| slot.iter().any(|t| t.elem_count() != slot[0].elem_count()))
     {
         bail!(
-            "adam: parameter, moments and gradient of {:?} elements",
+            "adam: parameter, moments and gradient must have equal sizes, got {:?}",
             slot.map(Tensor::elem_count)
         );
     }
@@ -41,7 +41,7 @@ pub fn update(
     }
     let args = [
         factors(step).as_slice(),
-        &[watch.map(FiniteCheck::word).into()],
+        &[check.map(FiniteCheck::word).into()],
     ]
     .concat();
     MultiTensorLaunch::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &args)

@@ -6,11 +6,11 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::CaserConv;
 use crate::autograd::cuda::CudaOp;
+use crate::cuda::row_ops::column_sums;
 use crate::cuda::{
     Arg, CASER_CONV, CASER_CONV_BACKWARD, DeviceBuffer, DeviceF32, Gpu, SHARED, THREADS, View,
     blocks, view,
 };
-use crate::ops::index_select::cuda::column_sums;
 
 /// Positions scored at a time by a block.
 const CHUNK: usize = 32;

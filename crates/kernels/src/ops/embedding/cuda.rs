@@ -2,9 +2,8 @@
 
 use candle_core::{Result, Shape, Tensor, bail};
 
+use crate::cuda::row_ops::{Added, Groups, gather_rows};
 use crate::cuda::{Gpu, view, with};
-use crate::ops::index_select::Rows;
-use crate::ops::index_select::cuda::{Added, Groups};
 
 /// Rows of a contiguous `f32` table `[n, width]`, as a variable of this shape.
 ///
@@ -13,22 +12,14 @@ use crate::ops::index_select::cuda::{Added, Groups};
 pub fn gather(table: &Tensor, ids: &[u32], shape: impl Into<Shape>) -> Result<Tensor> {
     let (n, width) = table.dims2()?;
     if let Some(id) = ids.iter().find(|&&id| id as usize >= n) {
-        bail!("row {id} of {n}");
+        bail!("embedding: row {id} is out of range; the table has {n} rows");
     }
     let gpu = Gpu::of(table)?;
-    let rows = Rows {
-        rows: ids.to_vec(),
-        n,
-        width,
-    };
+    let len = ids.len() * width;
     with([table], |[table]| {
         gpu.variable(shape, |to| {
-            rows.take_to(
-                &gpu,
-                table,
-                &gpu.copy_in(ids)?,
-                to.first(rows.rows.len() * width),
-            )
+            let rows = gpu.copy_in(ids)?;
+            gather_rows(&gpu, table, view(&rows), width, to.first(len))
         })
     })
 }

@@ -22,14 +22,14 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    fn new(gpu: &Gpu, blend: &EmbeddingSum, tables: &[View<'_>]) -> Result<Self> {
+    fn new(gpu: &Gpu, sum: &EmbeddingSum, tables: &[View<'_>]) -> Result<Self> {
         let (mut words, mut places) = (Vec::new(), Vec::new());
-        for (shares, table) in blend.shares.iter().zip(tables) {
+        for (shares, table) in sum.shares.iter().zip(tables) {
             places.push(match shares {
                 RowWeights::Identity => None,
                 RowWeights::Gathered(shares) => {
                     let place = words.len();
-                    tell(&mut words, shares, table.len / blend.width.max(1));
+                    tell(&mut words, shares, table.len / sum.width.max(1));
                     Some(place)
                 }
             });

@@ -6,11 +6,11 @@ use candle_core::{Result, bail};
 
 use super::{Gru, Sizes};
 use crate::autograd::cuda::CudaOp;
+use crate::cuda::row_ops::{column_sums, transpose};
 use crate::cuda::{
     DeviceBuffer, DeviceF32, GRU, GRU_NARROW, Gpu, Module, SHARED, View, blocks, rows, threads,
     view,
 };
-use crate::ops::index_select::cuda::{column_sums, transpose};
 
 /// Largest hidden size whose recurrent weights fit in registers, and threads per unit.
 const NARROW: usize = 128;
@@ -48,7 +48,7 @@ impl Gru {
         }
         if shared * width > SHARED {
             bail!(
-                "gru: a width of {width} is more than a block of a GPU has room for: {} at most",
+                "gru: hidden size {width} exceeds the shared memory of a GPU block; at most {} is supported",
                 SHARED / 4
             );
         }

@@ -4,8 +4,8 @@ use candle_core::Result;
 
 use super::LayerNorm;
 use crate::autograd::cuda::CudaOp;
+use crate::cuda::row_ops::split_column_sums;
 use crate::cuda::{Arg, DeviceF32, Gpu, LAYER_NORM, View, each, view};
-use crate::ops::index_select::cuda::split_column_sums;
 
 /// Threads per row.
 const LANES: usize = 16;

@@ -8,9 +8,9 @@ use candle_core::Result;
 
 use super::Linear;
 use crate::autograd::cuda::CudaOp;
+use crate::cuda::row_ops::split_column_sums;
 use crate::cuda::tile::{Parts, THREADS, of_product};
 use crate::cuda::{DeviceF32, Gpu, LINEAR, View, blocks, view};
-use crate::ops::index_select::cuda::split_column_sums;
 
 /// Above this width cuBLAS is faster: it keeps more accumulators per thread.
 const NARROW: usize = 512;

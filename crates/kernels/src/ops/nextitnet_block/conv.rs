@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::TAPS;
 use crate::Real;
 use crate::ops::layer_norm::{affine, back, centre, normalise};
 use crate::simd::gemm::{Run, Strided, multiply_add, multiply_runs};
 use crate::simd::slices::add;
+
+/// Kernel size of a convolution.
+pub(super) const TAPS: usize = 3;
 
 /// Mapping from input rows to output rows of some windows.
 #[derive(Clone, Copy)]

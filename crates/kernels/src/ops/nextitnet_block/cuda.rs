@@ -5,11 +5,12 @@
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
-use super::{NextItNetBlock, TAPS};
+use super::NextItNetBlock;
+use super::conv::TAPS;
 use crate::autograd::cuda::CudaOp;
+use crate::cuda::row_ops::column_sums;
 use crate::cuda::tile::{COLUMNS, Parts, THREADS, of_product};
 use crate::cuda::{Arg, DeviceF32, Gpu, NEXTITNET_CONV, NEXTITNET_TAPS, View, each, view};
-use crate::ops::index_select::cuda::column_sums;
 use crate::ops::layer_norm::cuda::Norm;
 use crate::packed::SeqOffsets;
 use crate::packed::cuda::Table;

@@ -27,7 +27,7 @@ pub fn rank(
     let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, layer.bias.elem_count());
     if targets.is_some_and(|t| t.len() != batch || t.iter().any(|&target| target as usize >= items))
     {
-        bail!("rank: {batch} rows over {items} items need as many targets among them");
+        bail!("rank: {batch} rows need as many targets, each below {items}");
     }
     let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden, items)?);
     let k = if asked <= MOST { asked } else { 0 };

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::{BLOCK, Softmax, TILE, exponentials};
 use crate::ops::adam::{self, AdamSlices};
-use crate::simd::gemm::{Element, PANEL, Strided, multiply_add};
+use crate::simd::element::Element;
+use crate::simd::gemm::{PANEL, Strided, multiply_add};
 use crate::simd::operand::GemmOperand;
 use crate::simd::slices::{load, store};
 use crate::{CHUNKS, Real};

@@ -58,7 +58,7 @@ impl CudaOutputLayer<'_> {
         let ((batch, width), items) = (hidden.dims2()?, self.bias.elem_count());
         if self.weight.dims() != [items, width] {
             bail!(
-                "head: weight {:?}, {items} items and hidden vectors {:?}",
+                "softmax_head: weight {:?}, {items} items and hidden vectors {:?} do not match",
                 self.weight.shape(),
                 hidden.shape()
             );
@@ -76,7 +76,7 @@ impl CudaOutputLayer<'_> {
         hidden: &Tensor,
         targets: &[u32],
         scales: &[f64],
-        watch: &FiniteCheck,
+        check: &FiniteCheck,
     ) -> Result<Losses> {
         let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, self.bias.elem_count());
         if targets.len() != batch
@@ -84,14 +84,14 @@ impl CudaOutputLayer<'_> {
             || targets.iter().any(|&target| target as usize >= items)
         {
             bail!(
-                "head: {} targets and {} scales for {batch} rows over {items} items",
+                "softmax_head: {} targets and {} scales for {batch} rows; targets must be below {items}",
                 targets.len(),
                 scales.len()
             );
         }
         let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
         let (targets, scales) = (gpu.copy_in(targets)?, gpu.copy_in(&scales)?);
-        let (logs, losses) = (gpu.alloc(batch)?, watch.losses(batch)?);
+        let (logs, losses) = (gpu.alloc(batch)?, check.losses(batch)?);
         let scored = self.scored(&gpu, hidden)?;
         let scores = with([self.bias], |[bias]| {
             let rows = [
@@ -99,7 +99,7 @@ impl CudaOutputLayer<'_> {
                 (&scales).into(),
                 (&logs).into(),
                 losses.into(),
-                watch.word().into(),
+                check.word().into(),
             ];
             let [items, stride] = [items, stride(items)].map(|size| Arg::Word(size as u32));
             if let Some(Scored { scores, ends, n }) = scored {

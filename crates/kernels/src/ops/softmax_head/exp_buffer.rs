@@ -6,10 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use super::{BLOCK, TILE};
 use crate::CHUNKS;
+use crate::simd::gemm::PANEL;
 use crate::simd::operand::GemmOperand;
 
+/// Items per tile: 16 groups of the product kernel's 6 rows.
+pub(super) const TILE: usize = 96;
+/// Scores of a tile for a panel of hidden vectors.
+pub(super) const BLOCK: usize = TILE * PANEL;
 /// Capacity in bytes: 80,000 items for a batch of 256, 160,000 in bfloat16. Small in unit tests, so
 /// that they exceed it.
 const ROOM: usize = if cfg!(test) { 1 << 20 } else { 80 << 20 };

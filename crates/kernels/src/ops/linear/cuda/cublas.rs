@@ -3,8 +3,8 @@
 use candle_core::Result;
 
 use super::Linear;
+use crate::cuda::row_ops::{column_sums, gate};
 use crate::cuda::{Gpu, ROWS, View, each, rows, view};
-use crate::ops::index_select::cuda::{column_sums, gate};
 
 impl Linear {
     /// Writes y.

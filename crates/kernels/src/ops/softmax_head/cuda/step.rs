@@ -41,7 +41,7 @@ impl CudaOutputLayer<'_> {
         bias: Moments<'_>,
         hidden: &Tensor,
         losses: Losses,
-        watch: &FiniteCheck,
+        check: &FiniteCheck,
     ) -> Result<Tensor> {
         let (gpu, (batch, width), items) =
             (Gpu::of(hidden)?, hidden.dims2()?, self.bias.elem_count());
@@ -49,7 +49,7 @@ impl CudaOutputLayer<'_> {
             || bias.iter().any(|m| m.elem_count() != items)
         {
             bail!(
-                "head: weight {:?} and moments {:?} and {:?}",
+                "softmax_head: weight {:?} and moments {:?} and {:?} do not match",
                 self.weight.shape(),
                 weight[0].shape(),
                 bias[0].shape()
@@ -62,7 +62,7 @@ impl CudaOutputLayer<'_> {
             .find(|(rows, _)| *rows >= batch)
             .or(there.next_back())
         else {
-            bail!("head: blocks of this GPU share {room} numbers, which is too few")
+            bail!("softmax_head: {room} floats of shared memory per block are too few on this GPU")
         };
         let slabs = width.div_ceil(COLUMNS);
         // Fewer rows per block allow more resident blocks, with the same number of threads.
@@ -75,7 +75,7 @@ impl CudaOutputLayer<'_> {
         let (bias_sum, to) = (gpu.alloc(items)?, gpu.alloc(batch * width)?);
         let (sums, factors) = (
             [&weight_sum, &bias_sum, &parts].map(Arg::from),
-            [factors(step).as_slice(), &[watch.word().into()]].concat(),
+            [factors(step).as_slice(), &[check.word().into()]].concat(),
         );
         let all = [
             hidden,
