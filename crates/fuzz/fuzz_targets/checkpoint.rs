@@ -1,4 +1,4 @@
-//! `prl_fuzz::checkpoint` under libFuzzer.
+//! libFuzzer target of `prl_fuzz::checkpoint`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| prl_fuzz::or_abort(prl_fuzz::checkpoint, input));

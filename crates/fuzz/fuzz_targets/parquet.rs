@@ -1,4 +1,4 @@
-//! `prl_fuzz::parquet` under libFuzzer.
+//! libFuzzer target of `prl_fuzz::parquet`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| prl_fuzz::or_abort(prl_fuzz::parquet, input));

@@ -1,5 +1,5 @@
-//! Files made by hand to break a reader, each with what the reader must say of it: `attacks/expected.toml` holds, for a target
-//! and a file, a part of the error, or `accepted`.
+//! Hand-made malformed files with the expected result of each: `attacks/expected.toml` holds, by
+//! target and file, a part of the error message, or `accepted`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,23 +8,23 @@ use std::path::{Path, PathBuf};
 
 use crate::Target;
 
-/// One such file.
+/// Malformed file with its expected result.
 pub struct Attack {
     path: PathBuf,
-    /// Its bytes.
+    /// Content of the file.
     pub input: Vec<u8>,
     expected: String,
 }
 
-/// The attacks on a target.
+/// Attacks on a target, by file name.
 ///
 /// # Errors
-/// If a file has no expectation, or an expectation no file.
+/// A message if a file has no expectation, or an expectation no file.
 pub fn all(target: &str) -> Result<Vec<Attack>, String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("attacks");
-    let text = fs::read_to_string(dir.join("expected.toml")).map_err(crate::said)?;
+    let text = fs::read_to_string(dir.join("expected.toml")).map_err(crate::message)?;
     let mut expected: BTreeMap<String, BTreeMap<String, String>> =
-        toml::from_str(&text).map_err(crate::said)?;
+        toml::from_str(&text).map_err(crate::message)?;
     let mut expected = expected.remove(target).unwrap_or_default();
     let mut attacks = Vec::new();
     for path in paths(&dir.join(target)) {
@@ -35,55 +35,57 @@ pub fn all(target: &str) -> Result<Vec<Attack>, String> {
             .into_owned();
         let expected = expected
             .remove(&name)
-            .ok_or(format!("{target}/{name}: expected.toml does not name it"))?;
+            .ok_or(format!("{target}/{name}: not listed in expected.toml"))?;
         attacks.push(Attack {
-            input: fs::read(&path).map_err(crate::said)?,
+            input: fs::read(&path).map_err(crate::message)?,
             path,
             expected,
         });
     }
     match expected.keys().next() {
         Some(name) => Err(format!(
-            "{target}/{name}: named in expected.toml, and not there"
+            "{target}/{name}: listed in expected.toml, but the file is missing"
         )),
         None => Ok(attacks),
     }
 }
 
 impl Attack {
-    /// Whether the target says what it should.
+    /// Runs the target and compares its result with the expectation.
     ///
     /// # Errors
-    /// What it said instead.
+    /// A message with the expected and the actual result if they differ.
     pub fn check(&self, target: Target) -> Result<(), String> {
-        let said = match catch_unwind(|| target(&self.input)) {
+        let result = match catch_unwind(|| target(&self.input)) {
             Ok(Ok(())) => "accepted".to_owned(),
             Ok(Err(error)) => error,
             Err(_) => "a panic".to_owned(),
         };
+        if result.contains(&self.expected) {
+            return Ok(());
+        }
         let path = self.path.display();
-        let as_expected = said.contains(&self.expected);
-        as_expected
-            .then_some(())
-            .ok_or_else(|| format!("{path}: expected {:?}, said {said:?}", self.expected))
+        Err(format!(
+            "{path}: expected {:?}, got {result:?}",
+            self.expected
+        ))
     }
 }
 
-/// The files of a folder, in the order of their names; none if it is not there.
+/// Contents of the files of a directory, by file name; empty if it does not exist.
 pub fn files(dir: &Path) -> Vec<Vec<u8>> {
-    paths(dir)
-        .iter()
-        .filter_map(|path| fs::read(path).ok())
-        .collect()
+    let mut files = Vec::new();
+    for path in paths(dir) {
+        files.extend(fs::read(path));
+    }
+    files
 }
 
 fn paths(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut paths = Vec::new();
+    if let Ok(entries) = fs::read_dir(dir) {
+        paths.extend(entries.flatten().map(|entry| entry.path()));
+    }
     paths.sort();
     paths
 }

@@ -1,4 +1,5 @@
-//! Bodies of requests, sent to a server on the loopback address. It may refuse them (4xx); it may not fail (5xx) or hang up.
+//! HTTP target: request bodies sent to a server on the loopback address, which may reject them
+//! (4xx) but may not fail (5xx) or close the connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,22 +17,23 @@ const PATHS: [&str; 4] = [
     "/v1/sessions/a/recommend",
 ];
 
-/// What begins the kept session.
+/// Body of the request that starts the stored session.
 const BEGIN: &[u8] = b"{\"events\": [{\"item\": \"item-1\"}]}";
 
-/// A body, to the path that its first byte says.
+/// Sends a body to the path that the first byte selects.
 pub fn http(input: &[u8]) -> Result<(), String> {
     static CONNECTION: Mutex<Option<BufReader<TcpStream>>> = Mutex::new(None);
     let Some((&which, body)) = input.split_first() else {
         return Ok(());
     };
-    let mut kept = CONNECTION.lock().unwrap_or_else(|e| e.into_inner());
-    let mut connection = kept
+    let mut shared = CONNECTION.lock().unwrap_or_else(|e| e.into_inner());
+    let mut connection = shared
         .take()
         .unwrap_or_else(|| BufReader::new(TcpStream::connect(server()).unwrap()));
-    let (status, is_kept, answer) = ask(&mut connection, PATHS[which as usize % PATHS.len()], body);
+    let (status, is_kept, answer) =
+        post(&mut connection, PATHS[which as usize % PATHS.len()], body);
     assert!(status < 500, "status {status}");
-    *kept = is_kept.then_some(connection);
+    *shared = is_kept.then_some(connection);
     if status < 300 {
         Ok(())
     } else {
@@ -49,7 +51,7 @@ fn server() -> SocketAddr {
         let server = Server::start(options).unwrap();
         let addr = server.addr();
         std::thread::spawn(move || server.wait());
-        while ask(
+        while post(
             &mut BufReader::new(TcpStream::connect(addr).unwrap()),
             "/v1/recommend",
             b"{\"items\":[]}",
@@ -58,19 +60,19 @@ fn server() -> SocketAddr {
         {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // The kept session is there whatever is asked first.
-        let begun = ask(
+        // The stored session exists from the first fuzzed request on.
+        let started = post(
             &mut BufReader::new(TcpStream::connect(addr).unwrap()),
             PATHS[2],
             BEGIN,
         );
-        assert!(begun.0 < 300, "{begun:?}");
+        assert!(started.0 < 300, "{started:?}");
         addr
     })
 }
 
-/// The status of the answer, whether the connection is kept, and the answer.
-fn ask(connection: &mut BufReader<TcpStream>, path: &str, body: &[u8]) -> (u16, bool, String) {
+/// Sends a request; returns the status, whether the connection stays open, and the response body.
+fn post(connection: &mut BufReader<TcpStream>, path: &str, body: &[u8]) -> (u16, bool, String) {
     connection
         .get_ref()
         .set_read_timeout(Some(Duration::from_secs(30)))
@@ -79,7 +81,8 @@ fn ask(connection: &mut BufReader<TcpStream>, path: &str, body: &[u8]) -> (u16, 
         "POST {path} HTTP/1.1\r\nhost: fuzz\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    // In one piece, or the system waits for more; and a server that refuses a body by its length need not read it.
+    // One write, so that the system does not delay a second packet. A write error is ignored: a
+    // server that rejects a body by its length need not read it.
     _ = connection
         .get_mut()
         .write_all(&[head.as_bytes(), body].concat());

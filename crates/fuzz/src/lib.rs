@@ -1,5 +1,12 @@
-//! Every reader of what comes from outside, as a function of bytes. It may refuse them with an error; it may not panic, hang
-//! or take memory without bound. The same functions run under libFuzzer and in the smoke of `cargo xtask reliability`.
+//! Fuzz targets: every parser of external input as a function of bytes.
+//!
+//! A target may reject its input with an error; it may not panic, hang or allocate without bound.
+//! The same functions run under libFuzzer and in the smoke test of `cargo xtask reliability`.
+//!
+//! ```
+//! assert!(prl_fuzz::config(b"batch_size = 32").is_ok());
+//! assert!(prl_fuzz::config(b"batch_size = ").is_err());
+//! ```
 
 pub mod attacks;
 mod http;
@@ -13,10 +20,10 @@ pub use http::http;
 pub use raw::{csv, inter, parquet, rc15, retailrocket};
 pub use saved::{checkpoint, config, dataset, seeds};
 
-/// A reader of bytes, which says why it refuses them.
+/// Fuzz target: parses the bytes, or returns the error message of the rejection.
 pub type Target = fn(&[u8]) -> Result<(), String>;
 
-/// Every reader, by name.
+/// All targets, by name.
 pub const TARGETS: [(&str, Target); 9] = [
     ("retailrocket", retailrocket),
     ("rc15", rc15),
@@ -29,13 +36,14 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("http", http),
 ];
 
-/// Others are made from those inputs that take no longer.
+/// Maximum run time of an input that mutations start from.
 pub const QUICK: Duration = Duration::from_millis(200);
 
-/// What the last panic said, and where.
+/// Message and location of the last panic.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Lets panics that a reader catches itself (polars panics on some damaged Parquet) be silent; others end the target anyway.
+/// Installs a silent panic hook: panics that a parser catches itself (polars panics on some corrupt
+/// Parquet files) are not printed; all others end the target anyway.
 pub fn quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -45,7 +53,7 @@ pub fn quiet() {
     });
 }
 
-/// What the last panic said, and where.
+/// Message and location of the last panic.
 pub fn last_panic() -> String {
     LAST_PANIC
         .lock()
@@ -53,42 +61,41 @@ pub fn last_panic() -> String {
         .clone()
 }
 
-/// What libFuzzer calls: a panic that the target does not catch itself is said, and ends the process.
+/// Entry point for libFuzzer: prints an uncaught panic and aborts the process.
 pub fn or_abort(target: Target, input: &[u8]) {
     quiet();
     if std::panic::catch_unwind(|| target(input)).is_err() {
-        // libFuzzer repeats lines with this word of the processes that it runs.
+        // With -fork, libFuzzer forwards only lines of its child processes that contain this word.
         eprintln!("ERROR: {}", last_panic());
         std::process::abort();
     }
 }
 
-/// A directory of this process: in `TMPDIR` if that is set, or else in memory where the system has such a place.
+/// Temporary directory of this process: in `TMPDIR` if set, else in `/dev/shm` if it exists.
 fn scratch() -> std::path::PathBuf {
     static DIR: OnceLock<std::path::PathBuf> = OnceLock::new();
-    let new = || {
-        let memory = std::path::Path::new("/dev/shm");
-        let is_chosen = std::env::var_os("TMPDIR").is_some();
-        let parent = if memory.is_dir() && !is_chosen {
-            memory.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
-        tempfile::Builder::new()
-            .prefix("prl-fuzz-")
-            .tempdir_in(parent)
-            .unwrap()
-            .keep()
-    };
-    DIR.get_or_init(new).clone()
+    DIR.get_or_init(create_scratch).clone()
 }
 
-/// The message of an error.
-fn said(error: impl std::fmt::Display) -> String {
+fn create_scratch() -> std::path::PathBuf {
+    let memory = std::path::Path::new("/dev/shm");
+    let is_chosen = std::env::var_os("TMPDIR").is_some();
+    let parent = if memory.is_dir() && !is_chosen {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("prl-fuzz-");
+    builder.tempdir_in(parent).unwrap().keep()
+}
+
+/// Message of an error.
+fn message(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Removes what the targets wrote.
+/// Removes the temporary directory of the targets.
 pub fn clean() {
     _ = std::fs::remove_dir_all(scratch());
 }

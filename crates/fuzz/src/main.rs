@@ -1,7 +1,9 @@
-//! The smoke: every target on its corpus and its attacks, then for some seconds on inputs made from them, on stable Rust.
-//! Equal seeds try equal inputs. One line of JSON a target: `{"target", "inputs", "found", "slowest_ms", "peak_mb"}`.
+//! Smoke test of the fuzz targets on stable Rust: every target on its corpus and attacks, then for
+//! some seconds on mutated inputs. Equal seeds give equal inputs. Prints one line of JSON for each
+//! target: `{"target", "inputs", "found", "slowest_ms", "peak_mb"}`.
 //!
-//! `smoke [SECONDS [SEED [TARGET..]]]`; what ends a target is kept in a folder `found` where it is run.
+//! Usage: `smoke [SECONDS [SEED [TARGET..]]]`. Inputs that crash or stall a target are written to
+//! `found/` in the working directory.
 
 mod mutate;
 
@@ -14,9 +16,9 @@ use prl_fuzz::{QUICK, TARGETS, Target, attacks, clean, last_panic, quiet, seeds}
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A longer input is no better.
-const MOST: usize = 1 << 16;
-/// An input that takes longer is found.
+/// Maximum length of a mutated input.
+const MAX_LEN: usize = 1 << 16;
+/// Run time from which an input counts as a finding.
 const SLOW: Duration = Duration::from_secs(10);
 
 struct Tally {
@@ -36,10 +38,10 @@ fn main() {
     let chosen: Vec<String> = args.collect();
     quiet();
     let mut found = 0;
-    for (name, target) in TARGETS
-        .into_iter()
-        .filter(|(name, _)| chosen.is_empty() || chosen.iter().any(|c| c == name))
-    {
+    for (name, target) in TARGETS {
+        if !chosen.is_empty() && !chosen.iter().any(|chosen| chosen == name) {
+            continue;
+        }
         let tally = smoke(name, target, Duration::from_secs_f64(seconds), seed);
         found += tally.found;
         println!(
@@ -55,7 +57,7 @@ fn main() {
 }
 
 fn smoke(name: &str, target: Target, time: Duration, seed: u64) -> Tally {
-    let attacks = attacks::all(name).expect("the attacks and what they should be told");
+    let attacks = attacks::all(name).expect("attacks match expected.toml");
     let mut inputs = attacks::files(
         &Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("corpus")
@@ -85,8 +87,8 @@ fn smoke(name: &str, target: Target, time: Duration, seed: u64) -> Tally {
     while begun.elapsed() < time && tally.found < 10 {
         let mut pick = || &inputs[rng.random_range(0..inputs.len())];
         let (one, other) = (pick(), pick());
-        let one = &one[..one.len().min(MOST)];
-        let input = mutate::mutate(&mut rng, one, &other[..other.len().min(MOST)], MOST);
+        let one = &one[..one.len().min(MAX_LEN)];
+        let input = mutate::mutate(&mut rng, one, &other[..other.len().min(MAX_LEN)], MAX_LEN);
         attempt(name, target, &input, &mut tally);
     }
     tally
@@ -94,7 +96,8 @@ fn smoke(name: &str, target: Target, time: Duration, seed: u64) -> Tally {
 
 fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) -> Duration {
     let begun = Instant::now();
-    // What ends the whole process (memory, the stack) leaves its input behind.
+    // The input is written first: a crash of the whole process (out of memory, stack overflow)
+    // leaves it on disk.
     let current = Path::new("found").join(format!("{name}-last"));
     if tally.inputs == 0 {
         fs::create_dir_all("found").expect("found/ can be made");
@@ -119,7 +122,7 @@ fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) -> Durat
     took
 }
 
-/// The most memory that this process has had.
+/// Peak resident memory of this process in MB.
 fn peak_mb() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kb = status.lines().find_map(|line| {

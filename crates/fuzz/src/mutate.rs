@@ -1,9 +1,9 @@
-//! Inputs made from others: what a fuzzer without coverage can do.
+//! Random mutations of inputs, without coverage feedback.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-/// Pieces that readers trip over.
+/// Byte strings that are often mishandled by parsers.
 const PIECES: [&[u8]; 34] = [
     b"\0",
     b"\xef\xbb\xbf",
@@ -41,8 +41,8 @@ const PIECES: [&[u8]; 34] = [
     b"\xe2\x80\x8b",
 ];
 
-/// An input made from `one` of the inputs, and perhaps from `other`.
-pub fn mutate(rng: &mut impl Rng, one: &[u8], other: &[u8], most: usize) -> Vec<u8> {
+/// Mutates `one`, possibly inserting parts of `other`; the result has at most `max_len` bytes.
+pub fn mutate(rng: &mut impl Rng, one: &[u8], other: &[u8], max_len: usize) -> Vec<u8> {
     let mut bytes = one.to_vec();
     for _ in 0..1 << rng.random_range(0..4) {
         let at = rng.random_range(0..=bytes.len());
@@ -78,6 +78,6 @@ pub fn mutate(rng: &mut impl Rng, one: &[u8], other: &[u8], most: usize) -> Vec<
             _ => {}
         }
     }
-    bytes.truncate(most);
+    bytes.truncate(max_len);
     bytes
 }

@@ -1,4 +1,4 @@
-//! Raw logs of every format. What is accepted must make a dataset that opens.
+//! Targets for raw logs of every format. Accepted input must give a dataset that opens.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use prl_data::{Options, Source, Table, prepare};
 use prl_dataset::Dataset;
 
-use crate::{said, scratch};
+use crate::{message, scratch};
 
-/// Far above what the inputs unpack to, far below what would hurt.
-const MOST: u64 = 64 << 20;
+/// Limit of decompressed input in bytes: far above the size of valid inputs, far below memory.
+const MAX_UNPACKED: u64 = 64 << 20;
 
 fn written(name: &str, input: &[u8]) -> PathBuf {
     let path = scratch().join(name);
@@ -20,10 +20,10 @@ fn written(name: &str, input: &[u8]) -> PathBuf {
 fn check(source: Source) -> Result<(), String> {
     let out = scratch().join("raw-out");
     let options = Options {
-        max_unpacked: MOST,
+        max_unpacked: MAX_UNPACKED,
         ..Options::new(source)
     };
-    prepare(&options, &out).map_err(said)?;
+    prepare(&options, &out).map_err(message)?;
     Dataset::open(&out).unwrap();
     Ok(())
 }
@@ -44,14 +44,14 @@ fn table(is_typed: bool) -> Table {
     }
 }
 
-/// RetailRocket's `events.csv`.
+/// `events.csv` of RetailRocket.
 pub fn retailrocket(input: &[u8]) -> Result<(), String> {
     check(Source::RetailRocket {
         input: written("events.csv", input),
     })
 }
 
-/// RC15's two files, a byte that no text holds between them.
+/// Both files of RC15, separated by the byte 0xff, which does not occur in UTF-8.
 pub fn rc15(input: &[u8]) -> Result<(), String> {
     let cut = input.iter().position(|&b| b == 0xff).unwrap_or(input.len());
     let (clicks, buys) = (&input[..cut], input.get(cut + 1..).unwrap_or_default());
@@ -62,7 +62,7 @@ pub fn rc15(input: &[u8]) -> Result<(), String> {
     })
 }
 
-/// CSV by columns, with an event column if it names one.
+/// CSV with named columns, with an event column if the header ends in `e`.
 pub fn csv(input: &[u8]) -> Result<(), String> {
     let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
     let table = table(head.ends_with(b"e"));
@@ -73,7 +73,7 @@ pub fn csv(input: &[u8]) -> Result<(), String> {
     })
 }
 
-/// RecBole's `.inter`.
+/// `.inter` file of RecBole.
 pub fn inter(input: &[u8]) -> Result<(), String> {
     check(Source::Inter {
         input: written("log.inter", input),
@@ -81,8 +81,9 @@ pub fn inter(input: &[u8]) -> Result<(), String> {
     })
 }
 
-/// Parquet, with the columns that `prl prepare --parquet` writes. What the file says inside its pages is believed by polars, so
-/// `prl` reads it in a process of its own: where `PRL_BIN` names that binary, it is what is tried.
+/// Parquet with the columns that `prl prepare --parquet` writes. Polars trusts run lengths inside
+/// pages, so `prl` reads Parquet in a child process; if `PRL_BIN` names that binary, it is the
+/// target.
 pub fn parquet(input: &[u8]) -> Result<(), String> {
     let (path, columns) = (
         written("log.parquet", input),
@@ -108,11 +109,11 @@ pub fn parquet(input: &[u8]) -> Result<(), String> {
             .arg(scratch().join("raw-out"))
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         return match output.status.code() {
             Some(0) => Ok(()),
-            Some(3) => Err(said),
-            _ => panic!("{}: {said}", output.status),
+            Some(3) => Err(stderr),
+            _ => panic!("{}: {stderr}", output.status),
         };
     }
     let columns = Some(columns.parse().unwrap());

@@ -1,4 +1,5 @@
-//! Prepared datasets, run directories and settings, as somebody else may have made them: the checksums fit, the rest need not.
+//! Targets for prepared datasets, run directories and settings from untrusted sources: checksums
+//! are valid, everything else is arbitrary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use prl_runs::{Config, Device, Event, Run};
 use prl_train::{Observer, Trainer};
 use serde_json::{Value, json};
 
-use crate::{said, scratch};
+use crate::{message, scratch};
 
 const ITEMS: u32 = 12;
 const DATASET: [&str; 3] = ["manifest.json", "events.safetensors", "items.safetensors"];
@@ -24,7 +25,7 @@ const BEST: [&str; 2] = ["best/manifest.json", "best/weights.safetensors"];
 struct Quiet;
 impl Observer for Quiet {}
 
-/// A dataset of a few sessions.
+/// Small valid dataset.
 fn small_dataset() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
@@ -57,18 +58,18 @@ fn small_dataset() -> &'static Path {
             synthetic: true,
             files: Vec::new(),
         };
-        let draft = ManifestInput {
+        let input = ManifestInput {
             source,
             options: Default::default(),
             seed: 0,
             counts: DatasetCounts::default(),
         };
-        write(&out, &arrays, &items, draft).unwrap();
+        write(&out, &arrays, &items, input).unwrap();
         out
     })
 }
 
-/// A run of a few steps.
+/// Small valid run of a few training steps.
 pub(crate) fn small_run() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
@@ -91,7 +92,8 @@ pub(crate) fn small_run() -> &'static Path {
     })
 }
 
-/// Replaces the file that `which` names by its first byte, and mends the manifest so that its checksum fits.
+/// Replaces the file that the first byte of `input` selects by the rest, and updates its checksum
+/// in the manifest.
 fn replace<'a>(dir: &Path, files: &[&'a str], manifest: &str, input: &[u8]) -> Option<&'a str> {
     let (&which, rest) = input.split_first()?;
     let name = files[which as usize % files.len()];
@@ -105,7 +107,7 @@ fn replace<'a>(dir: &Path, files: &[&'a str], manifest: &str, input: &[u8]) -> O
             *entry = json!(FileEntry::new(base, rest));
         }
     }
-    // Without this the first difference would be the last thing looked at.
+    // Without this field, verification would stop at the first difference.
     object.insert("check".into(), json!(""));
     if name != manifest {
         fs::write(path, value.to_string()).ok()?;
@@ -113,7 +115,7 @@ fn replace<'a>(dir: &Path, files: &[&'a str], manifest: &str, input: &[u8]) -> O
     Some(name)
 }
 
-/// Copies a directory's files of one level and of one below.
+/// Copies a directory recursively.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -126,16 +128,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// One file of a prepared dataset: its first byte says which.
+/// One file of a prepared dataset, selected by the first byte.
 pub fn dataset(input: &[u8]) -> Result<(), String> {
     let dir = scratch().join("dataset-spoiled");
     copy(small_dataset(), &dir);
     replace(&dir, &DATASET, "manifest.json", input);
-    Audit::new(&Dataset::open(&dir).map_err(said)?);
+    Audit::new(&Dataset::open(&dir).map_err(message)?);
     Ok(())
 }
 
-/// One file of a run directory: its first byte says which. A run that opens must answer.
+/// One file of a run directory, selected by the first byte. A run that opens must recommend.
 pub fn checkpoint(input: &[u8]) -> Result<(), String> {
     let dir = scratch().join("run-spoiled");
     copy(small_run(), &dir);
@@ -149,39 +151,39 @@ pub fn checkpoint(input: &[u8]) -> Result<(), String> {
         0 => replace(&dir, &RUN, "returns.json", &input),
         _ => replace(&dir, &BEST, "best/manifest.json", &input),
     };
-    let run = Run::open(&dir).map_err(said)?;
+    let run = Run::open(&dir).map_err(message)?;
     let model = &run.config().model;
-    // A model of the largest settings is refused by nobody, and takes its time.
+    // The largest valid model sizes are slow to build: skip them.
     if model.dim * model.window > 1 << 14 {
         return Ok(());
     }
-    let model = run.load(&Device::Cpu).map_err(said)?;
+    let model = run.load(&Device::Cpu).map_err(message)?;
     let session = [
         Event::click("item-1"),
         Event::click("item-2"),
         Event::click("?"),
     ];
     run.recommend(&model, &session, PromptSpec::default(), 5)
-        .map_err(said)?;
+        .map_err(message)?;
     run.recommend(&model, &session[..0], run.ask(), 5)
-        .map_err(said)?;
+        .map_err(message)?;
     Ok(())
 }
 
-/// Settings: those that are accepted come back from their own text as they were.
+/// Training settings. Accepted settings must survive a round trip through their own TOML.
 pub fn config(input: &[u8]) -> Result<(), String> {
-    let text = std::str::from_utf8(input).map_err(said)?;
+    let text = std::str::from_utf8(input).map_err(message)?;
     let config: Config = text
         .parse::<toml::Table>()
         .and_then(toml::Table::try_into)
-        .map_err(said)?;
-    config.check().map_err(said)?;
+        .map_err(message)?;
+    config.check().map_err(message)?;
     let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
     assert_eq!(config, again);
     Ok(())
 }
 
-/// Inputs of [`dataset`] and [`checkpoint`] that change nothing: what others are made from.
+/// Valid inputs of [`dataset`] and [`checkpoint`], as a start for mutations.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let (dir, files) = match target {
         "dataset" => (small_dataset(), [&DATASET[..], &[]]),

@@ -1,4 +1,5 @@
-//! What libFuzzer begins with: `seeds TARGET DIR` writes the corpus of a target, what only code can make, and its quick attacks.
+//! Seed corpus for libFuzzer: `seeds TARGET DIR` writes the corpus of a target, its generated seeds
+//! and its fast attacks.
 
 use std::error::Error;
 use std::fs;
@@ -16,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (_, target) = TARGETS
         .into_iter()
         .find(|(own, _)| *own == name)
-        .ok_or("TARGET is none of the targets")?;
+        .ok_or("unknown TARGET")?;
     quiet();
     let mut inputs = attacks::files(
         &Path::new(env!("CARGO_MANIFEST_DIR"))

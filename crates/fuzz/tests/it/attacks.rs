@@ -1,9 +1,9 @@
-//! Every file made to break a reader is told what it should be told, and breaks nothing.
+//! Every malformed file gives its expected result.
 
 use prl_fuzz::{TARGETS, attacks, clean, quiet};
 
 #[test]
-fn every_attack_is_told_what_it_should_be() {
+fn attacks_give_their_expected_results() {
     quiet();
     let (mut tried, mut wrong) = (0, Vec::new());
     for (name, target) in TARGETS {
@@ -13,8 +13,10 @@ fn every_attack_is_told_what_it_should_be() {
         }
     }
     clean();
-    // Panics are silent here, so what is wrong is said before this test's own.
-    wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
+    // The panic hook is silent: differences are printed before the assertion fails.
+    for difference in &wrong {
+        eprintln!("{difference}");
+    }
     assert!(
         tried > 80 && wrong.is_empty(),
         "{tried} tried, {} wrong",
