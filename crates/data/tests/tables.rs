@@ -4,6 +4,8 @@ mod common;
 
 use common::*;
 use polars::prelude::*;
+use polars_io::parquet::read::ParquetReader;
+use polars_io::SerReader;
 use prl_data::{Options, Source, SplitRule, Table, TimeUnit as Unit};
 use prl_dataset::{Dataset, Kind};
 
