@@ -26,6 +26,10 @@
 //! # }
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
+
 mod loss_weight;
 mod prompt;
 mod prompt_block;

@@ -78,8 +78,7 @@ impl Caser {
             let first = c.detach().contiguous()?.argmax_keepdim(2)?;
             state.push(c.contiguous()?.gather(&first, 2)?.squeeze(2)?); // Eq. 5
         }
-        let v = relu(&conv_v(&self.conv_v, &image)?)?; // Eq. 7: [B, d]
-        state.push(v);
+        state.push(relu(&self.conv_v.forward(&image)?.flatten_from(1)?)?); // Eq. 7: [B, d]
         Tensor::cat(&state, D::Minus1) // Eq. 9
     }
 
@@ -158,10 +157,6 @@ impl Conv {
         let ys = image.conv2d(&self.weight.contiguous()?, 0, 1, 1, 1)?;
         ys.broadcast_add(&bias)
     }
-}
-
-fn conv_v(conv: &Conv, image: &Tensor) -> Result<Tensor> {
-    conv.forward(image)?.flatten_from(1)
 }
 
 impl SessionEncoder for Caser {

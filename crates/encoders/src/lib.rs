@@ -33,6 +33,10 @@
 //! # }
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
+
 #[cfg(feature = "caser")]
 mod caser;
 #[cfg(feature = "gru")]

@@ -4,9 +4,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::ops::embedding::{gather, sum_by_row};
 use prl_kernels::storage::with;
-use prl_nn::{Init, format1_name};
+use prl_nn::{Backend, Init, format1_name};
 
-use crate::backend::Backend;
 use crate::dtype::by_dtype;
 use crate::param::{AdamParam, AdamStep};
 

@@ -5,8 +5,8 @@ use num_traits::Float;
 use prl_kernels::Real;
 use prl_kernels::storage::with;
 
-use crate::backend::Backend;
 use crate::dtype::by_dtype;
+use prl_nn::Backend;
 
 /// Whether no element is NaN or infinite.
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use crate::backend::Backend;
+use prl_nn::Backend;
 
 /// Loss of a step and whether it and the gradients are finite, accumulated on the GPU.
 ///

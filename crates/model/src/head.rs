@@ -24,9 +24,8 @@ mod reference;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
-use prl_nn::{Init, PackedParam, format1_name};
+use prl_nn::{Backend, Init, PackedParam, format1_name};
 
-use crate::backend::Backend;
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::ProcessGroup;
 

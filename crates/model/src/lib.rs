@@ -53,7 +53,6 @@
 //! # }
 //! ```
 
-mod backend;
 mod config;
 mod device;
 mod dtype;

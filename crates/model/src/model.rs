@@ -291,6 +291,11 @@ impl Model {
         Ok(self.networks[0].head.catalogue()?)
     }
 
+    /// The encoder's states `[B, width]`, before any prompt block.
+    pub fn states(&self, windows: &Windows) -> Result<Tensor> {
+        self.networks[0].states(windows)
+    }
+
     /// Calls `f` with the hidden vectors `[B, width]`, on a CPU.
     pub fn with_hidden<R>(
         &self,

@@ -35,7 +35,7 @@ pub(crate) struct Network {
     pub(crate) head: Head,
     /// Q(s, a) of the items as actions; for Q-learning only.
     pub(crate) critic: Option<Head>,
-    /// Parameters of encoder and prompt block.
+    /// Parameters of the encoder and the prompt block.
     backbone: Vec<AdamParam>,
 }
 
@@ -120,6 +120,16 @@ impl Network {
             .rows(&windows.items, windows.window_len)?
             .detach();
         Ok(self.encode(&x, windows, prompts, pass)?.detach())
+    }
+
+    /// The encoder's states of a batch at inference: `[B, width]`.
+    pub(crate) fn states(&self, windows: &Windows) -> Result<Tensor> {
+        let xs = self.embedding.rows(&windows.items, windows.window_len)?;
+        let batch = PaddedBatch {
+            xs: &xs.detach(),
+            lengths: &windows.lengths,
+        };
+        Ok(self.encoder.encode(&batch, &ForwardCtx::infer())?.detach())
     }
 
     fn encode(

@@ -4,11 +4,10 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::Real;
 use prl_kernels::ops::adam::{Adam, AdamFactors, AdamSlices, update, update_rows};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
-use prl_nn::PackedParam;
 
-use crate::backend::Backend;
 use crate::dtype::by_dtype;
 use crate::finite_check::FiniteCheck;
+use prl_nn::{Backend, PackedParam};
 
 /// One Adam update: constants, time step and the finite check of the training step.
 #[derive(Clone, Copy)]

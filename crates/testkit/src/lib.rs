@@ -3,6 +3,10 @@
 //!
 //! A dev-dependency only. Every helper panics with the place of the first difference.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
+
 use std::collections::HashMap;
 use std::path::Path;
 

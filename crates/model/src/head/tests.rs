@@ -78,7 +78,7 @@ fn cross_entropy_step_fused_matches_reference() {
 #[test]
 fn chosen_score_step_fused_matches_reference() {
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
-        let q_head = || Head::new(40, 6, dtype, &Device::Cpu, 3, "critic").unwrap();
+        let q_head = || Head::new(40, 6, dtype, &Device::Cpu, 3, "q_head").unwrap();
         let (fused, plain) = (q_head(), q_head());
         let hidden = hidden((5, 6), dtype);
         let (items, grads) = ([7, 39, 7, 0, 12], [0.5, -1.0, 0.25, 0.0, 2.0]);
@@ -104,7 +104,7 @@ fn chosen_score_step_fused_matches_reference() {
 
 #[test]
 fn best_item_has_the_highest_score() {
-    let head = Head::new(40, 6, DType::F64, &Device::Cpu, 3, "critic").unwrap();
+    let head = Head::new(40, 6, DType::F64, &Device::Cpu, 3, "q_head").unwrap();
     let hidden = hidden((5, 6), DType::F64);
     let best = head.best(&hidden).unwrap().unwrap();
     for (b, &item) in (0..).zip(&best) {
