@@ -15,8 +15,6 @@ mod output;
 #[cfg(feature = "data")]
 mod prepare;
 mod recommend;
-#[cfg(feature = "data")]
-mod reexec;
 mod remote;
 #[cfg(feature = "serve")]
 mod serve;

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare};
+use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare, reexec_guard};
 use prl_dataset::Counts;
 
 use crate::exit::Usage;
 use crate::output::outln;
-use crate::reexec;
 
 /// Convert a raw log to a prepared dataset: filtered, indexed and split
 #[derive(clap::Args)]
@@ -112,9 +111,7 @@ enum Unit {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let (out, json) = (args.out.clone(), args.json);
     let options = options(args)?;
-    if let Source::Parquet { input, .. } = &options.source {
-        reexec::run_in_child(input)?;
-    }
+    reexec_guard(&options)?;
     let manifest = prepare(&options, &out)?;
     if json {
         outln!("{}", serde_json::to_string(&manifest)?)?;

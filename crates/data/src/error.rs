@@ -84,6 +84,14 @@ pub enum Error {
         /// Rows dropped, by reason.
         dropped: Vec<(String, u64)>,
     },
+    /// The child process that read the log was ended from outside.
+    #[error("{}: reading was ended by {status}", path.display())]
+    Interrupted {
+        /// The file or directory.
+        path: PathBuf,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
     /// A polars frame could not be computed.
     #[error("the frame could not be computed: {0}")]
     Frame(#[from] polars::prelude::PolarsError),
@@ -115,7 +123,7 @@ impl Error {
     pub fn is_bad_input(&self) -> bool {
         match self {
             Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            Error::Options(_) | Error::Write(_) => false,
+            Error::Options(_) | Error::Write(_) | Error::Interrupted { .. } => false,
             _ => true,
         }
     }

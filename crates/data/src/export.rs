@@ -107,8 +107,8 @@ fn frame(events: &DataFrame, item_ids: &Column, arrays: &Arrays) -> PolarsResult
 /// Raw ids as numbers, or as text.
 fn raw(name: &str, ids: &Column) -> PolarsResult<Column> {
     let ids = match ids.dtype() {
-        DataType::UInt64 => ids.clone(),
-        _ => ids.cast(&DataType::String)?,
+        DataType::Enum(..) => ids.cast(&DataType::String)?,
+        _ => ids.cast(&DataType::UInt64)?,
     };
     Ok(ids.with_name(name.into()))
 }

@@ -75,12 +75,22 @@ impl IdColumn {
             .and_then(|t| t.overflow)
     }
 
-    /// The ids taken: `UInt64`, or an `Enum` whose categories are the distinct ids, sorted.
+    /// The ids taken: `UInt32` or `UInt64`, or an `Enum` whose categories are the distinct ids,
+    /// sorted.
     pub(crate) fn finish(self, name: &str) -> PolarsResult<Column> {
-        match self.texts {
-            None => Ok(Column::new(name.into(), self.numbers)),
-            Some(texts) => texts.finish(name),
+        if let Some(texts) = self.texts {
+            return texts.finish(name);
         }
+        let max = self.numbers.iter().copied().max().unwrap_or(0);
+        if max > u64::from(u32::MAX) {
+            return Ok(Column::new(name.into(), self.numbers));
+        }
+        // Half the memory, and every step over the column takes less time.
+        let mut narrow = Vec::with_capacity(self.numbers.len());
+        for number in self.numbers {
+            narrow.push(number as u32);
+        }
+        Ok(Column::new(name.into(), narrow))
     }
 }
 
@@ -125,12 +135,122 @@ impl Texts {
             *code = rank[*code as usize];
         }
         let categories = FrozenCategories::new(ids.iter().map(|(id, _)| &**id))?;
-        // Polars casts only from the integer type that the number of categories calls for.
-        let physical = categories.physical().dtype();
-        Column::new(name.into(), codes)
-            .cast(&physical)?
-            .cast(&DataType::from_frozen_categories(categories))
+        let dtype = DataType::from_frozen_categories(categories);
+        enum_column(&Column::new(name.into(), codes), &dtype)
     }
+}
+
+/// Positions of categories as a column of their `Enum`.
+fn enum_column(codes: &Column, dtype: &DataType) -> PolarsResult<Column> {
+    let dtype = dtype.clone();
+    let column = match dtype.cat_physical()? {
+        CategoricalPhysical::U8 => {
+            let codes = codes.cast(&DataType::UInt8)?.u8()?.clone();
+            CategoricalChunked::<Categorical8Type>::from_cats_and_dtype(codes, dtype).into_column()
+        }
+        CategoricalPhysical::U16 => {
+            let codes = codes.cast(&DataType::UInt16)?.u16()?.clone();
+            CategoricalChunked::<Categorical16Type>::from_cats_and_dtype(codes, dtype).into_column()
+        }
+        CategoricalPhysical::U32 => {
+            let codes = codes.cast(&DataType::UInt32)?.u32()?.clone();
+            CategoricalChunked::<Categorical32Type>::from_cats_and_dtype(codes, dtype).into_column()
+        }
+    };
+    Ok(column)
+}
+
+/// The number of rows that hold each row's id, `UInt32`.
+pub(crate) fn counts_per_id(ids: &Column) -> PolarsResult<Column> {
+    let (distinct, mut ranks) = rank(ids)?;
+    let mut counts = vec![0_u32; distinct.len()];
+    for &rank in &ranks {
+        counts[rank as usize] += 1;
+    }
+    for rank in &mut ranks {
+        *rank = counts[*rank as usize];
+    }
+    Ok(Column::new(ids.name().clone(), ranks))
+}
+
+/// The distinct ids, sorted, and the position of each row's id among them, `UInt32`.
+pub(crate) fn ranks(ids: &Column) -> PolarsResult<(Column, Column)> {
+    let (distinct, ranks) = rank(ids)?;
+    let distinct = Column::new(ids.name().clone(), distinct);
+    let distinct = match ids.dtype() {
+        DataType::Enum(..) => enum_column(&distinct, ids.dtype())?,
+        number => distinct.cast(number)?,
+    };
+    Ok((distinct, Column::new(ids.name().clone(), ranks)))
+}
+
+/// The row indices by session, then time, then row: `sort([session, time])` with its order kept, by
+/// counting. Polars' own encodes both columns into rows, which takes twice the memory of the log.
+pub(crate) fn total_order(sessions: &Column, times: &Column) -> PolarsResult<IdxCa> {
+    let (distinct, ranks) = rank(sessions)?;
+    let times = times.i64()?.rechunk();
+    let times = times.cont_slice()?;
+    let mut ends = vec![0_u32; distinct.len()];
+    for &rank in &ranks {
+        ends[rank as usize] += 1;
+    }
+    let mut end = 0;
+    for count in &mut ends {
+        end += *count;
+        *count = end;
+    }
+    let mut order = vec![0; ranks.len()];
+    for (row, &rank) in ranks.iter().enumerate().rev() {
+        ends[rank as usize] -= 1;
+        order[ends[rank as usize] as usize] = row as IdxSize;
+    }
+    for session in order.chunk_by_mut(|&a, &b| ranks[a as usize] == ranks[b as usize]) {
+        session.sort_by_key(|&row| times[row as usize]);
+    }
+    Ok(IdxCa::from_vec("order".into(), order))
+}
+
+/// The distinct ids as numbers, sorted, and the position of each row's id among them. Categories of
+/// an `Enum` are sorted, so that their positions stand for them.
+fn rank(ids: &Column) -> PolarsResult<(Vec<u64>, Vec<u32>)> {
+    let ids = ids.to_physical_repr();
+    if let Ok(numbers) = ids.u64() {
+        return Ok(rank_numbers(numbers.rechunk().cont_slice()?));
+    }
+    let numbers = ids.cast(&DataType::UInt32)?;
+    Ok(rank_numbers(numbers.u32()?.rechunk().cont_slice()?))
+}
+
+/// The distinct numbers, sorted, and the position of each number among them.
+fn rank_numbers<T: Copy + Ord + Into<u64>>(numbers: &[T]) -> (Vec<u64>, Vec<u32>) {
+    let max = numbers.iter().copied().max().map_or(0, T::into);
+    let mut ranks = Vec::with_capacity(numbers.len());
+    // Ids that lie close together, as counters do, are ranked by a table: some ten times faster
+    // than by sorting.
+    if max < (8 * numbers.len() as u64).max(1 << 16) {
+        let mut table = vec![0_u32; max as usize + 1];
+        for &number in numbers {
+            table[number.into() as usize] = 1;
+        }
+        let mut distinct = Vec::new();
+        for (number, rank) in table.iter_mut().enumerate() {
+            if *rank == 1 {
+                *rank = distinct.len() as u32;
+                distinct.push(number as u64);
+            }
+        }
+        for &number in numbers {
+            ranks.push(table[number.into() as usize]);
+        }
+        return (distinct, ranks);
+    }
+    let mut distinct = numbers.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    for number in numbers {
+        ranks.push(distinct.partition_point(|id| id < number) as u32);
+    }
+    (distinct.into_iter().map(T::into).collect(), ranks)
 }
 
 /// A whole number in the one way that `u64` prints it, of any size.
@@ -181,5 +301,29 @@ mod tests {
         assert_eq!(overflows(&["1", "18446744073709551616", "x"]), None);
         assert_eq!(overflows(&["x", "18446744073709551616"]), None);
         assert_eq!(overflows(&["18446744073709551615"]), None);
+    }
+
+    #[test]
+    fn ranks_of_close_and_of_distant_numbers_agree() {
+        let near: Vec<u64> = (0..500).map(|i| (i * 7919) % 1009).collect();
+        let far: Vec<u64> = near.iter().map(|n| n << 40).collect();
+        assert_eq!(rank_numbers(&near).1, rank_numbers(&far).1);
+    }
+
+    #[test]
+    fn counts_per_id_match_polars_window() {
+        let ids: Vec<u64> = (0..500).map(|i| (i * 7919) % 37).collect();
+        let column = Column::new("id".into(), ids);
+        let counts = counts_per_id(&column).unwrap();
+        let frame = DataFrame::new(500, vec![column]).unwrap().lazy();
+        let window = frame.select([len().over([col("id")]).unwrap()]).collect();
+        assert_eq!(
+            window.unwrap().columns()[0]
+                .as_materialized_series()
+                .u32()
+                .unwrap()
+                .to_vec_null_aware(),
+            counts.u32().unwrap().to_vec_null_aware()
+        );
     }
 }

@@ -1,12 +1,39 @@
-//! From a raw log to a prepared dataset.
+//! Preparation of a raw log: filters, item index, order and splits by the protocol of the paper.
 //!
-//! [`prepare()`] reads RetailRocket, RC15, any CSV or Parquet table or a RecBole `.inter` file, filters and indexes it by the
-//! protocol, splits it and writes what [`prl_dataset`] reads. The one design decision here is that **a file is read once,
-//! as a stream of chunks**: unpacked, hashed, checked and parsed on the way into compact columns, a few chunks at once, so
-//! memory is bounded by the events that are kept and not by the file, and whatever is wrong is known by its line. RC15's
-//! clicks, of which few are kept, wait in temporary files beside the dataset.
+//! [`prepare()`] reads RetailRocket, RC15, CSV, Parquet or RecBole's `.inter` files and writes the
+//! dataset that [`prl_dataset`] reads; [`prepare_frame()`] does so for a polars frame:
 //!
-//! This is the only crate that compiles polars.
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use polars::prelude::*;
+//! use prl_data::{Options, Source, Table, prepare_frame};
+//!
+//! let log = df!(
+//!     "visitor" => [7_i64, 7, 7, 9, 9],
+//!     "at" => [1396867860_i64, 1396867861, 1396867862, 1396867860, 1396867865],
+//!     "sku" => ["a", "b", "a", "b", "c"],
+//! )?;
+//! let table = Table {
+//!     columns: Some("session=visitor,time=at,item=sku".parse()?),
+//!     ..Table::default()
+//! };
+//! let options = Options::new(Source::Frame { table });
+//! let out = std::env::temp_dir().join(format!("prl-data-example-{}", std::process::id()));
+//! let manifest = prepare_frame(log.lazy(), &options, &out)?;
+//! assert_eq!(manifest.input.counts.after_length_filter.sessions, 2);
+//! # std::fs::remove_dir_all(out)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A file is read once, as a stream of chunks: unpacked, hashed, checked and parsed into columns, a
+//! few chunks at once. Memory is bounded by the events that are kept, and errors name the line. The
+//! clicks of RC15, of which few are kept, wait in temporary files beside the dataset. After the
+//! readers a log is a polars frame, and each step of the protocol is an expression over it: see
+//! `retailrocket.rs`, `rc15.rs` and `table.rs`, and for the steps that all sources share `log.rs`
+//! and `split.rs`.
+//!
+//! This is the only crate that depends on polars.
 
 mod chunks;
 mod columns;
@@ -29,6 +56,7 @@ mod parquet;
 mod prepare;
 mod rc15;
 mod records;
+mod reexec;
 mod retailrocket;
 mod split;
 mod spool;
@@ -44,3 +72,4 @@ pub use columns::Columns;
 pub use error::{Error, Place, Result};
 pub use options::{Options, Source, SplitRule, Table, TimeUnit};
 pub use prepare::{prepare, prepare_frame};
+pub use reexec::reexec_guard;

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use polars::prelude::*;
-use polars_io::parquet::read::ParquetReader;
 use polars_io::SerReader;
+use polars_io::parquet::read::ParquetReader;
 use prl_dataset::SourceFile;
 
 use crate::columns::Columns;

@@ -73,7 +73,7 @@ fn finish(
     // "drop sessions of more than 50 events for every method, after the counts of Table 1 are
     // taken" (protocol, section 1, Length <= 50).
     if let Some(max) = options.max_length {
-        let is_short = events_per(SESSION)?.lt_eq(lit(max as u64));
+        let is_short = events_per(SESSION).lt_eq(lit(max as u64));
         log.keep(is_short, Reason::LongSession)?;
     }
     let after = log.counts()?;
@@ -101,6 +101,8 @@ fn finish(
             dropped,
         },
     };
+    // The arrays hold it all; writing them needs as much memory again.
+    drop(events);
     let manifest = prl_dataset::write(out, &arrays, &items, draft)?;
     if let Some(export) = export {
         export.publish()?;

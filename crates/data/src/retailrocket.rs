@@ -28,9 +28,9 @@ fn steps(mut log: Log) -> Result<Log> {
     // 1. "drop rows that have a transactionid (views and addtocarts stay)"
     log.keep(col(HAS_TRANSACTION).not(), Reason::Transaction)?;
     // 2. "session = visitorid (no time gap); drop visitors with <= 2 events"
-    log.keep(events_per(SESSION)?.gt(lit(2)), Reason::ShortSession)?;
+    log.keep(events_per(SESSION).gt(lit(2)), Reason::ShortSession)?;
     // 3. "then drop items with <= 2 events (so sessions of 1-2 events can remain)"
-    log.keep(events_per(ITEM)?.gt(lit(2)), Reason::RareItem)?;
+    log.keep(events_per(ITEM).gt(lit(2)), Reason::RareItem)?;
     // 4. "purchase = addtocart, click = view": the reader's codes. "re-index items by sorted raw
     //    id; sort by (session, timestamp), stable": `Log::reindex_items`, `Log::order`.
     Ok(log)

@@ -57,10 +57,10 @@ pub(crate) fn splits(
 fn last_events(events: &DataFrame) -> Result<Column> {
     let is_last = || same_session_as(1).not();
     let is_second_last = same_session_as(1).and(same_session_as(2).not());
-    let has_three = || events_per(SESSION).map(|events| events.gt_eq(lit(3)));
-    let split = when(has_three()?.and(is_last()))
+    let has_three = || events_per(SESSION).gt_eq(lit(3));
+    let split = when(has_three().and(is_last()))
         .then(code(Split::Test))
-        .when(has_three()?.and(is_second_last))
+        .when(has_three().and(is_second_last))
         .then(code(Split::Val))
         .otherwise(code(Split::Train));
     let splits = events
@@ -130,5 +130,5 @@ fn whole_sessions(options: &Options, sessions: &DataFrame, order: Column) -> Res
 
 /// A split as it stands in a column.
 fn code(split: Split) -> Expr {
-    lit(split as u8)
+    lit(split as u8).cast(DataType::UInt8)
 }

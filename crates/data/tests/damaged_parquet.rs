@@ -1,5 +1,6 @@
 //! Damage in a Parquet file. Alone in its file, for it silences the messages of panics.
 
+#[path = "it/common.rs"]
 mod common;
 
 use common::*;

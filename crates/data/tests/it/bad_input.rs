@@ -1,8 +1,6 @@
 //! What is wrong with a raw log is named with its place and the mend; nothing is left behind, nothing panics.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use prl_data::{Error, Options, Source, Table};
 
 const HEADER: &str = "timestamp,visitorid,event,itemid,transactionid\n";

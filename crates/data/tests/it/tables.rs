@@ -1,12 +1,10 @@
 //! One log in every form it may come in: the same dataset each time.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use polars::prelude::*;
-use polars_io::parquet::read::ParquetReader;
 use polars_io::SerReader;
-use prl_data::{Options, Source, SplitRule, Table, TimeUnit as Unit};
+use polars_io::parquet::read::ParquetReader;
+use prl_data::{Error, Options, Source, SplitRule, Table, TimeUnit as Unit, prepare_frame};
 use prl_dataset::{Dataset, Kind};
 
 /// Two sessions in file order; times tie, and a purchase stands before a click of the same time.
@@ -526,4 +524,38 @@ fn a_named_time_unit_overrides_the_guess() {
         folder.prepare(&csv(input, table)).1,
         [[("a".into(), 5, Kind::Click)]]
     );
+}
+
+#[test]
+fn frame_gives_the_dataset_of_the_file_it_was_read_from() {
+    let folder = Folder::new();
+    let input = write_parquet(
+        &folder,
+        "a.parquet",
+        &DataType::String,
+        &DataType::Int64,
+        100,
+    );
+    let frame = ParquetReader::new(std::fs::File::open(&input).unwrap())
+        .finish()
+        .unwrap();
+    folder.prepare(&parquet(input, table_with_events()));
+    let table = table_with_events();
+    let options = Options::new(Source::Frame { table });
+    let out = folder.path("from-frame");
+    let manifest = prepare_frame(frame.clone().lazy(), &options, &out).unwrap();
+    for file in ["events.safetensors", "items.safetensors"] {
+        let from_file = std::fs::read(folder.path("out").join(file)).unwrap();
+        assert_eq!(std::fs::read(out.join(file)).unwrap(), from_file, "{file}");
+    }
+    assert_eq!(manifest.input.source.kind, "frame");
+    Dataset::open(&out).unwrap();
+
+    let refused = |frame: LazyFrame| prepare_frame(frame, &options, &out).unwrap_err();
+    let renamed = frame.clone().lazy().rename(["i"], ["x"], true);
+    assert!(refused(renamed).to_string().contains("no column \"i\""));
+    let failing = frame
+        .lazy()
+        .with_column(col("e").strict_cast(DataType::Int64).alias("i"));
+    assert!(matches!(refused(failing), Error::Frame(_)));
 }

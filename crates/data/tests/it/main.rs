@@ -1,0 +1,6 @@
+//! Raw logs from the reader to the prepared dataset.
+
+mod bad_input;
+mod common;
+mod slice;
+mod tables;
