@@ -54,24 +54,22 @@ impl<'a> Batches<'a> {
             .method
             .is_double()
             .then(|| self.rows.next_states(rows.iter().copied(), window));
-        let batch = self
-            .rows
-            .batch(rows.iter().copied(), window, Some(config.return_rule()));
-        let rewards: Vec<f64> = batch
-            .kinds
-            .iter()
-            .map(|&kind| config.rewards.of(kind))
-            .collect();
-        let prompt =
-            |(&r, &t): (&f64, &u32)| config.model.prompt_scale.prompt(r, self.returns.mean_at(t));
-        let returns: Vec<f64> = batch
-            .returns
-            .iter()
-            .zip(&batch.windows.time_steps)
-            .map(prompt)
-            .collect();
-        let weight = |(&reward, &r)| config.method.weighting().of(reward, r) / drawn.len() as f64;
-        let loss_weights = rewards.iter().zip(&returns).map(weight).collect();
+        let rule = Some(config.return_rule());
+        let batch = self.rows.batch(rows.iter().copied(), window, rule);
+        let n = batch.targets.len();
+        let mut rewards = Vec::with_capacity(n);
+        let mut returns = Vec::with_capacity(n);
+        let mut loss_weights = Vec::with_capacity(n);
+        for b in 0..n {
+            let reward = config.rewards.of(batch.kinds[b]);
+            let mean = self.returns.mean_at(batch.windows.time_steps[b]);
+            let prompt = config.model.prompt_scale.prompt(batch.returns[b], mean);
+            let weight = config.method.weighting().of(reward, prompt);
+            rewards.push(reward);
+            returns.push(prompt);
+            // The mean is over the whole batch, not over this process's share.
+            loss_weights.push(weight / drawn.len() as f64);
+        }
         let critic = (config.method == Method::Sac).then_some(Critic {
             warm_up: config.warm_up.unwrap_or(0),
         });
