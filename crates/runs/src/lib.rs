@@ -5,14 +5,14 @@
 //! needed for evaluation only.
 //!
 //! ```no_run
-//! use prl_core::Ask;
+//! use prl_core::PromptSpec;
 //! use prl_runs::{Device, Event, Run};
 //!
 //! # fn main() -> prl_runs::Result<()> {
 //! let run = Run::open("runs/prl".as_ref())?;
 //! let model = run.load(&Device::Cpu)?;
 //! let session = [Event::click("item-7"), Event::click("item-3")];
-//! let list = run.recommend(&model, &session, Ask::default(), 10)?;
+//! let list = run.recommend(&model, &session, PromptSpec::default(), 10)?;
 //! println!("{:?}", list.items);
 //! # Ok(())
 //! # }
