@@ -152,7 +152,7 @@ pub(crate) fn store<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
 }
 
 /// Writes a vector to the front of a slice with a non-temporal store where available, for data that
-/// is read much later. Call Call Call Call Call Call [`settle`] before another thread reads it.
+/// is read much later. Call [`settle`] before another thread reads it.
 #[inline(always)]
 pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
     #[cfg(target_arch = "x86_64")]
@@ -161,24 +161,16 @@ pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
         let place = to[..T::lanes::<S>()].as_mut_ptr().cast::<f32>();
         if place.addr().is_multiple_of(size_of_val(&v)) {
             match size_of_val(&v) {
-                // SAFETY: the slice has room for a vector and begins at a multiple of its size; a
-                // register of 64 bytes is one of AVX-512, which `S` then vouches for.
                 64 => {
-                    return unsafe {
-                        _mm512_stream_ps(
-                            place,
-                            bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v)),
-                        )
-                    };
+                    let register = bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v));
+                    // SAFETY: the slice has room for a vector and begins at a multiple of its size; a
+                    // register of 64 bytes is one of AVX-512, which `S` then vouches for.
+                    return unsafe { _mm512_stream_ps(place, register) };
                 }
-                // SAFETY: the same; a register of 32 bytes is one of AVX.
                 32 => {
-                    return unsafe {
-                        _mm256_stream_ps(
-                            place,
-                            bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v)),
-                        )
-                    };
+                    let register = bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v));
+                    // SAFETY: as above; a register of 32 bytes is one of AVX.
+                    return unsafe { _mm256_stream_ps(place, register) };
                 }
                 _ => {}
             }
