@@ -9,7 +9,7 @@
 //! dL/dW = sum_b dL/ds_b h_b^T    dL/dc = sum_b dL/ds_b    dL/dh_b = W^T dL/ds_b
 //! ```
 //!
-//! [`reference`] computes this with candle's operations. [`cpu`] and `cuda` are the fused paths:
+//! [`mod@reference`] computes this with candle's operations. [`cpu`] and `cuda` are the fused paths:
 //! they never store the `[B, items]` scores and update `W` while its gradient is computed. A model
 //! chooses between them once, by its [`Backend`].
 //!
