@@ -1,4 +1,4 @@
-//! Rows a second that are cut into batches of a prepared dataset, one JSON object a method.
+//! Batch assembly throughput on a prepared dataset, in rows per second: one JSON object per method.
 //!
 //! `cargo run --release -p prl-train --example batch_speed -- --data datasets/prepared/rr`
 

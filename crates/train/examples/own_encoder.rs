@@ -1,8 +1,8 @@
-//! An encoder of one's own, made of a layer of candle-nn, trained under plain cross-entropy and under
-//! PRL without a change to any crate.
+//! A user-defined encoder built from a candle-nn layer and trained with plain cross-entropy and
+//! with PRL, without changes to the crates.
 //!
-//! `cargo run --release -p prl-train --example own_encoder -- --data DIR`, DIR being the output of
-//! `prl prepare`.
+//! `cargo run --release -p prl-train --example own_encoder -- --data DIR`, where DIR is the output
+//! of `prl prepare`.
 
 use std::path::PathBuf;
 
@@ -87,7 +87,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Share of the test events that are among the 20 best items, for a target of twice the mean return.
+/// HR@20 on the test events, with a target return of twice the mean return.
 fn hit_rate(model: &Model, data: &Dataset, window: usize) -> anyhow::Result<f64> {
     let examples = SplitExamples::new(data, Split::Test, false);
     let mut hits = 0;

@@ -1,8 +1,10 @@
-//! Milliseconds of a training step and evaluated events a second, at the two catalogue sizes of the paper.
+//! Milliseconds per training step and evaluated events per second, at the two catalogue sizes of
+//! the paper.
 //!
-//! `cargo run --release -p prl-train --example step_speed -- --threads 2`; `--json` prints one object a line, in which
-//! GFLOP/s count what the mathematics needs: three products of batch x width x items for the output layer's step, one for
-//! ranking. `product_gflops` is a plain product of this process, by candle, which takes RAYON_NUM_THREADS threads.
+//! `cargo run --release -p prl-train --example step_speed -- --threads 2`; `--json` prints one
+//! object per line. Its GFLOP/s count the required operations only: three products of batch x width
+//! x items for a step of the output layer, one product for ranking. `product_gflops` is the rate of
+//! a plain candle matrix product in this process, on RAYON_NUM_THREADS threads.
 
 use std::time::{Duration, Instant};
 
@@ -133,7 +135,8 @@ fn measure(
         dtype: DType::F32,
     };
     let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
-    // All of them first: a GPU is still at work when a step is over, and must not be ahead of the next by a batch's time.
+    // All batches are made first: a GPU runs asynchronously, so making a batch between two steps
+    // would overlap with the GPU's work and hide its time.
     let batches: Vec<TrainingBatch> = (1..=args.steps + 3)
         .map(|t| batch(items, args.window, t, method))
         .collect();
@@ -154,7 +157,7 @@ fn measure(
                 ..MainNetwork::single(t)
             };
             model.step(Adam::new(0.005), turn, examples, &mut step_times)?;
-            // The first steps warm the caches and the allocator up.
+            // The first steps warm up the caches and the allocator.
             if t > 3 {
                 steps.push(start.elapsed());
                 times = add(times, step_times);
@@ -164,7 +167,7 @@ fn measure(
     };
     let (mut steps, mut times) = series(false)?;
     if !device.is_cpu() {
-        // A GPU's parts are told apart by waiting for it, which takes its own time.
+        // The parts of a GPU step are timed with a synchronisation after each, which adds time.
         times = series(true)?.1;
     }
     steps.sort_unstable();
@@ -186,7 +189,7 @@ fn measure(
     }))
 }
 
-/// Events ranked a second, the 20 best kept; the median of some batches.
+/// Events ranked per second with the top 20 items kept; the median over `args.steps` batches.
 fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
     let TrainingBatch {
         windows,
@@ -215,7 +218,7 @@ fn add(a: StepTimes, b: StepTimes) -> StepTimes {
     }
 }
 
-/// GFLOP/s of a plain square product in fp32, the best of some: what this machine can do.
+/// GFLOP/s of a plain square fp32 product, the best of 20: the reference rate of this machine.
 fn product_gflops(device: &Device) -> anyhow::Result<f64> {
     const SIDE: usize = 1536;
     let matrix = || Tensor::rand(-1f32, 1f32, (SIDE, SIDE), device);
@@ -231,7 +234,7 @@ fn product_gflops(device: &Device) -> anyhow::Result<f64> {
     Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
 }
 
-/// Most memory of a GPU in use so far.
+/// Peak GPU memory of this process so far, in MiB; `None` without a GPU.
 fn peak_device_mb(device: &Device) -> anyhow::Result<Option<f64>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -241,7 +244,7 @@ fn peak_device_mb(device: &Device) -> anyhow::Result<Option<f64>> {
     Ok(None)
 }
 
-/// Full windows of Zipf-like items: the heaviest batch there is.
+/// A batch of full windows of Zipf-like items: the largest workload for this window length.
 fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
     let mut rng = prl_seed::stream(1, "bench", t);
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
@@ -284,7 +287,7 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
     }
 }
 
-/// Largest resident memory of this process so far.
+/// Peak resident memory of this process so far, in MiB.
 fn peak_rss_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;

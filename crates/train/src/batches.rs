@@ -29,7 +29,8 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// Restricts each batch to this process's share; the shares of all ranks in order are the batch.
+    /// Restricts each batch to this process's share; the shares of all ranks in order are the
+    /// batch.
     pub fn with_process_group(self, group: &'a dyn ProcessGroup) -> Self {
         Self { group, ..self }
     }
@@ -96,8 +97,8 @@ impl<'a> Batches<'a> {
 /// Batches prepared ahead of the training step that uses them.
 const AHEAD: usize = 2;
 
-/// Prefetches the batches of some steps on a thread; yields each with its step. The thread ends after
-/// the last step or when the receiver is dropped.
+/// Prefetches the batches of some steps on a thread; yields each with its step. The thread ends
+/// after the last step or when the receiver is dropped.
 pub(crate) fn prefetch<'scope>(
     scope: &'scope Scope<'scope, '_>,
     batches: &'scope Batches<'_>,

@@ -1,7 +1,7 @@
 //! Training of session recommenders: a prepared dataset in, a run directory out.
 //!
-//! All randomness is a function of the seed and the training step, so that a resumed training has
-//! the same bits as an uninterrupted one.
+//! All randomness is a function of the seed and the training step, so a resumed training is bitwise
+//! equal to an uninterrupted one.
 //!
 //! ```no_run
 //! use prl_runs::Config;

@@ -1,4 +1,4 @@
-//! Progress of a training as its caller sees it.
+//! Progress of a training run: observer callbacks, validation records and the outcome.
 
 use prl_eval::Scores;
 use prl_runs::RunManifest;

@@ -1,5 +1,5 @@
-//! One training from a dataset to a finished run: checks, creation or resumption of the run directory,
-//! and the fit of a baseline.
+//! One training from a dataset to a finished run: checks, creation or resumption of the run
+//! directory, and the fit of a baseline.
 
 mod training_loop;
 

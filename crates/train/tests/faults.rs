@@ -1,5 +1,5 @@
-//! What a training leaves when the disk fails: a checkpoint that loads, a loud error, and a run that goes on as if nothing
-//! had happened; and what is done about files that are not as they were saved.
+//! Disk faults: a failed write leaves a loadable checkpoint and an error, and the resumed run
+//! equals an uninterrupted one. Damaged files are rejected.
 
 mod common;
 
@@ -34,13 +34,14 @@ fn small(dir: &Path, method: Method) -> Config {
     config
 }
 
-/// The step of the checkpoint in a run, if there is one.
+/// The step of a run's checkpoint; `None` if there is none.
 fn saved(dir: &Path) -> Option<u64> {
     let json = fs::read(dir.join("checkpoint/manifest.json")).ok()?;
     serde_json::from_slice::<serde_json::Value>(&json).unwrap()["progress"]["step"].as_u64()
 }
 
-/// Every operation on the disk, one after the other, fails or is the last one; then the run goes on.
+/// Fault injection at every disk operation in turn: the operation fails or the process ends after
+/// it, then the run resumes.
 #[test]
 fn slow_no_failing_operation_loses_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +109,7 @@ fn slow_no_failing_operation_loses_a_checkpoint() {
     );
 }
 
-/// A finished run, and ways to spoil it.
+/// A finished run and operations that damage its files.
 struct Spoiled {
     _dir: tempfile::TempDir,
     run: PathBuf,
@@ -125,7 +126,7 @@ impl Spoiled {
         }
     }
 
-    /// What opening and loading the run says after `spoil` changed one of its files.
+    /// The error of opening and loading the run after `spoil` changed one of its files.
     fn says(&self, file: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> String {
         let path = self.run.join(file);
         let before = fs::read(&path).unwrap();

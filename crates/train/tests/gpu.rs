@@ -1,4 +1,5 @@
-//! A GPU against the CPU. Needs one, or the CUDA emulator (`cargo xtask cuda-emulator`).
+//! Training on a GPU compared with the CPU. Needs a GPU or the CUDA emulator
+//! (`cargo xtask cuda-emulator`).
 
 mod common;
 
@@ -40,7 +41,7 @@ fn finish(config: &Config, dir: &Path, device: &Device) -> Run {
     Run::open(dir).unwrap()
 }
 
-/// The first moments of a run's end: sums of its gradients.
+/// Adam's first moments at the end of a run: weighted sums of its gradients.
 fn moments(run: &Path) -> HashMap<String, Vec<f32>> {
     let saved =
         safetensors::load(run.join("checkpoint/moments.safetensors"), &Device::Cpu).unwrap();
@@ -56,7 +57,7 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// That both devices went the same way.
+/// Asserts that training on both devices gave the same results within tolerance.
 fn same_way(config: &Config, dir: &Path, name: &str) {
     let [a, b] = [Device::Cpu, gpu()].map(|device| {
         let out = dir.join(format!("{name} {}", device.is_cuda()));

@@ -1,4 +1,5 @@
-//! Resident memory is flat from the second epoch of training to the thirtieth. Alone in its process, whose memory it reads.
+//! Resident memory is constant from epoch 2 to epoch 30 of training. The test has a process of its
+//! own because it reads the memory of the whole process.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -9,7 +10,7 @@ use common::{quick, ring};
 use prl_runs::{Config, Device, Method};
 use prl_train::{Evaluation, Observer, Trainer};
 
-/// Growth that is the allocator's own.
+/// Tolerated growth in KB, due to the allocator.
 const SLACK_KB: u64 = 4 << 10;
 
 /// Resident memory in KB at the end of each epoch.

@@ -32,7 +32,7 @@ pub(super) struct TrainingLoop<'a> {
 }
 
 impl<'a> TrainingLoop<'a> {
-    /// Starts from the run's checkpoint, or from initial values.
+    /// Training loop at the run's checkpoint, or at step 0 with initial values if there is none.
     pub(super) fn new(
         run: &'a Run,
         data: &'a Dataset,
@@ -135,8 +135,8 @@ impl<'a> TrainingLoop<'a> {
             .finish(&weights, self.data, &self.progress, self.device)
     }
 
-    /// Takes training steps until the batches end or validation stops improving (`None`), or the stop
-    /// flag is set (the interruption).
+    /// Takes training steps; returns `None` when the batches end or validation stops improving, and
+    /// the interruption when the stop flag is set.
     fn steps(
         &mut self,
         batches: impl Iterator<Item = (u64, TrainingBatch)>,
@@ -145,12 +145,13 @@ impl<'a> TrainingLoop<'a> {
     ) -> Result<Option<Outcome>> {
         self.compare()?;
         let mut clock = Instant::now();
-        // A run that was stopped in a validation makes it first.
+        // A run that was stopped during a validation repeats the validation first.
         if self.is_due() && !self.validated(&mut clock, stop, observer)? {
             return self.interrupted(&mut clock).map(Some);
         }
         for (t, examples) in batches {
-            // The flags are summed, since only the first process validates and a signal may reach any.
+            // The flags are summed over the group: only the first process validates, and a signal
+            // may reach any process.
             if self.group.total(f64::from(self.is_stale())) > 0.0 {
                 break;
             }
@@ -204,8 +205,8 @@ impl<'a> TrainingLoop<'a> {
         Ok(self.group.total(f64::from(is_cut_short)) == 0.0)
     }
 
-    /// Validates, saves the weights if they are the best so far, and saves a checkpoint; `false` if the
-    /// stop flag was set meanwhile.
+    /// Validates, saves the weights if they are the best so far, and saves a checkpoint; `false` if
+    /// the stop flag was set meanwhile.
     fn evaluate(
         &mut self,
         clock: &mut Instant,
@@ -216,7 +217,7 @@ impl<'a> TrainingLoop<'a> {
         let Some(val) = val.map_err(|e| e.at_step(self.progress.step, "in validation"))? else {
             return Ok(false);
         };
-        // A split without purchases is judged by its clicks.
+        // A split without purchases is scored by its clicks.
         let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
         let step = self.progress.step;
         let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
@@ -271,7 +272,7 @@ impl<'a> TrainingLoop<'a> {
         }
     }
 
-    /// Drops the lines of `metrics.jsonl` after the checkpoint, whose steps are repeated.
+    /// Removes the lines of `metrics.jsonl` after the checkpoint, since their steps are repeated.
     fn rewind_metrics(&self) -> Result<()> {
         let path = self.run.dir().join("metrics.jsonl");
         let Ok(text) = std::fs::read_to_string(&path) else {

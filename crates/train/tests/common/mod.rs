@@ -1,4 +1,4 @@
-//! A small learnable log: item i is followed by i + 1, and sometimes by anything.
+//! A small learnable log: item i is followed by i + 1, and sometimes by a random item.
 #![allow(dead_code, reason = "no file of tests uses all of it")]
 
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use prl_runs::Config;
 use prl_train::Observer;
 use rand::Rng;
 
-/// Hears nothing.
+/// An observer that ignores every event.
 pub struct Quiet;
 impl Observer for Quiet {}
 
-/// Asks to stop in a step.
+/// An observer that sets the stop flag at a given step.
 pub struct StopAt<'a>(pub u64, pub &'a AtomicBool);
 impl Observer for StopAt<'_> {
     fn step(&mut self, step: u64, _: u64, _: f64) {
@@ -24,7 +24,8 @@ impl Observer for StopAt<'_> {
 /// Items of the log.
 pub const ITEMS: u32 = 60;
 
-/// Writes the log as a prepared dataset of `sessions` sessions of 6 events and returns its directory.
+/// Writes the log as a prepared dataset of `sessions` sessions of 6 events and returns its
+/// directory.
 pub fn ring(dir: &Path, sessions: usize) -> PathBuf {
     let mut rng = prl_seed::stream(11, "ring", 0);
     let mut arrays = Arrays {
@@ -71,7 +72,7 @@ pub fn ring(dir: &Path, sessions: usize) -> PathBuf {
     out
 }
 
-/// Settings that train on it in a second or two.
+/// Settings that train on the log in one or two seconds.
 pub fn quick(data: PathBuf) -> Config {
     let mut config = Config {
         data,
@@ -86,7 +87,8 @@ pub fn quick(data: PathBuf) -> Config {
     config
 }
 
-/// Asserts that two runs ended alike, to the bit: weights, moments, metrics (their times apart), and what is used.
+/// Asserts that two finished runs are bitwise equal: weights, moments, metrics (without times) and
+/// the best checkpoint.
 pub fn same_end(a: &Path, b: &Path) {
     for file in ["best/weights", "checkpoint/weights", "checkpoint/moments"] {
         let [a, b] =
@@ -96,7 +98,7 @@ pub fn same_end(a: &Path, b: &Path) {
     assert_eq!(metrics(a), metrics(b));
 }
 
-/// Everything a run measured, times apart.
+/// The metrics of a run without the times.
 pub fn metrics(run: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {

@@ -1,5 +1,5 @@
-//! Version 1 of every format, as it was first written: it opens, and gives the numbers it gave then. What is newer is refused,
-//! with what to do.
+//! Format compatibility: version 1 of every format is read and gives its original numbers; a newer
+//! version is rejected with a hint.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use prl_dataset::{Dataset, Split};
 use prl_runs::{Device, Event, Run, evaluate};
 
-/// What this version's programs said of the fixture when they wrote it: `prl synth --like tiny --sessions 200`, prepared;
-/// `prl train --method prl --encoder gru --dim 4 --window 5 --batch-size 16 --max-steps 60 --eval-every 20`, evaluated.
+/// Scores of the fixture, recorded when the version 1 programs wrote it: the prepared output of
+/// `prl synth --like tiny --sessions 200`, then `prl train --method prl --encoder gru --dim 4
+/// --window 5 --batch-size 16 --max-steps 60 --eval-every 20`, evaluated.
 const DATASET: &str = "7376786c0b630f9e";
 const MODEL: &str = "d271ec20569b";
 const HR20: f64 = 0.6585365853658537;
@@ -19,7 +20,7 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
 }
 
-/// The fixture where it may be changed.
+/// A writable copy of the fixture.
 fn copied(to: &Path) -> PathBuf {
     for dir in ["data", "run/best", "run/checkpoint", "run"] {
         fs::create_dir_all(to.join(dir)).unwrap();

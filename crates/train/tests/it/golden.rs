@@ -1,4 +1,4 @@
-//! Whole training steps against PyTorch: embedding, GRU, prompt block, heads, losses and Adam together.
+//! Full training steps compared with PyTorch: embedding, GRU, prompt block, heads, losses and Adam.
 #![cfg(feature = "gru")]
 
 use candle_core::{DType, Device, Tensor};
@@ -15,7 +15,8 @@ fn fill(n: usize, phase: f64, offset: f64) -> Vec<f64> {
         .collect()
 }
 
-/// The GRU's kernel from the script's nine parameters: gates z, g, s with W, U, b each, the first at this phase.
+/// The packed GRU kernel from the script's nine parameters: W, U and b for each of the gates z, g
+/// and s, starting at phase `phase`.
 fn gru_kernel(phase: f64) -> Vec<f64> {
     let part = |rows: usize, which: usize| {
         let gates: Vec<Vec<f64>> = (0..3)
@@ -49,7 +50,8 @@ const BLOCK: [&str; 12] = [
     "norm_out.shift",
 ];
 
-/// The values of a parameter of `n` elements: the i-th of the script, from 1, has phase i / 10, in a second network 3 more.
+/// The values of a parameter of `n` elements. The script's i-th parameter, from 1, has phase i /
+/// 10; a second network adds 3.
 fn values(name: &str, n: usize) -> Vec<f64> {
     let (name, offset) = name
         .strip_prefix("second.")
@@ -99,7 +101,7 @@ fn model(block: Option<PromptBlockConfig>, is_double: bool) -> Model {
     model
 }
 
-/// The script's batch, weighted alike.
+/// The script's batch with uniform loss weights.
 fn batch() -> TrainingBatch {
     let windows = Windows {
         window_len: 5,
@@ -122,7 +124,8 @@ fn batch() -> TrainingBatch {
 
 const REWARDS: [f64; 4] = [0.2, 1.0, 0.2, 1.0];
 
-/// Compares the losses of the steps with those of a method in `golden/training_step.py`.
+/// Compares the losses of the steps with the golden losses of a method, from
+/// `golden/training_step.py`.
 fn check(method: &str, model: &Model, turns: &[MainNetwork], batch: &TrainingBatch) {
     let golden = golden(env!("CARGO_MANIFEST_DIR"), "training_step");
     let mut losses = Vec::new();

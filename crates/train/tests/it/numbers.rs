@@ -1,4 +1,5 @@
-//! Numbers that are none stop a training, with the step and the cause, and cost no checkpoint that was good.
+//! Non-finite values stop a training with an error that names the step and the cause; the last good
+//! checkpoint is kept.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ fn diverged(error: Error, what: &str) -> u64 {
     step
 }
 
-/// Gives every weight of a saved model this value, with checksums that fit.
+/// Sets every weight of a saved model to `value` and updates the checksums.
 fn poison(checkpoint: &Path, value: f32) {
     let path = checkpoint.join("weights.safetensors");
     let mut bytes = fs::read(&path).unwrap();

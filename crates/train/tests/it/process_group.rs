@@ -1,4 +1,5 @@
-//! Two ranks are one: the weights after some steps, a run that stops and goes on, and what is refused. The ranks are threads.
+//! Data-parallel training with threads as ranks: two ranks give the weights of one, a stopped run
+//! resumes, and invalid settings are rejected.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -14,13 +15,13 @@ use prl_model::{Buffer, MainNetwork, Model, ModelSpec, ProcessGroup, SingleProce
 use prl_runs::{Config, Device, Error, Method, Run};
 use prl_train::{Batches, Outcome, Trainer};
 
-/// Where the threads meet.
+/// Rendezvous of the rank threads.
 struct Meeting {
     barrier: Barrier,
     brought: Mutex<Vec<Vec<u8>>>,
 }
 
-/// A thread as a rank.
+/// A process group rank that is a thread.
 struct Thread {
     rank: usize,
     meeting: Arc<Meeting>,
@@ -64,7 +65,7 @@ impl Thread {
     }
 }
 
-/// What `work` comes to on each of `size` ranks.
+/// Results of `work` on each of `size` ranks.
 fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn ProcessGroup>) -> R + Sync) -> Vec<R> {
     let meeting = Arc::new(Meeting {
         barrier: Barrier::new(size),
@@ -83,7 +84,7 @@ fn on_ranks<R: Send>(size: usize, work: impl Fn(Arc<dyn ProcessGroup>) -> R + Sy
     })
 }
 
-/// Losses and weights after six steps, as one of the ranks.
+/// Losses and weights of one rank after six steps.
 fn six_steps(
     config: &Config,
     dtype: DType,
@@ -133,7 +134,8 @@ fn six_steps(
     )
 }
 
-/// A softmax does not see the bias of its keys: its gradient is zero but for rounding, of which Adam makes whole steps.
+/// Whether a parameter is the key bias of an attention layer. A softmax is invariant to it, so its
+/// gradient is rounding error only, which Adam scales to full steps.
 fn is_noise(name: &str) -> bool {
     name.ends_with("k_proj.bias")
 }
@@ -146,7 +148,7 @@ fn furthest(a: &[f64], b: &[f64]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// A dataset, and a run beside it that has counted its returns.
+/// A dataset, and a run on it with saved return statistics.
 fn prepared(dir: &Path) -> Config {
     let config = Config {
         max_steps: Some(60),

@@ -1,4 +1,5 @@
-//! Every neural method and session kNN learn a synthetic log that popularity cannot predict.
+//! Training quality: every neural method and session kNN learn a synthetic log that popularity
+//! cannot predict.
 
 use std::path::Path;
 

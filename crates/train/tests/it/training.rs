@@ -77,7 +77,7 @@ fn training_resumed_ends_with_the_same_bits() {
     }
 }
 
-/// A checkpoint takes its place in one step, so there is always one, the older or the newer.
+/// Checkpoint replacement is atomic: the old or the new checkpoint exists at any time.
 #[test]
 fn run_in_training_is_readable_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ fn metrics_do_not_depend_on_batch_size_or_threads() {
     }
 }
 
-/// The same log with its sessions the other way round.
+/// A copy of the log with its sessions in reverse order.
 fn turned(data: &Dataset, out: &Path) -> Dataset {
     let mut arrays = Arrays {
         offsets: vec![0],
@@ -224,7 +224,8 @@ fn recommend_any_session_returns_k_items() {
     assert_eq!(all.items.len(), ITEMS as usize);
 }
 
-/// Rewards are .2 and 1; the mean return of step 0 is what a session of six events brings.
+/// Return statistics with rewards 0.2 and 1: the mean return of step 0 is that of a session of six
+/// events.
 #[test]
 fn sequence_wise_prompt_decreases_by_the_collected_reward() {
     let dir = tempfile::tempdir().unwrap();
@@ -275,7 +276,7 @@ fn sequence_wise_prompt_decreases_by_the_collected_reward() {
     );
 }
 
-/// What each switch of a model changes, seen in the metrics or the weights it trains.
+/// Effect of each model setting on the metrics or the trained weights.
 #[test]
 fn every_setting_changes_the_weights() {
     let dir = tempfile::tempdir().unwrap();
