@@ -40,10 +40,10 @@ pub(crate) fn find_non_finite(tensors: &[&Tensor]) -> Result<Option<usize>> {
         .iter()
         .all(|t| Backend::new(t.device(), t.dtype()) == Backend::Cuda)
     {
-        let contiguous = tensors
-            .iter()
-            .map(|tensor| tensor.contiguous())
-            .collect::<Result<Vec<_>>>()?;
+        let mut contiguous = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            contiguous.push(tensor.contiguous()?);
+        }
         if prl_kernels::cuda::are_finite(&contiguous.iter().collect::<Vec<_>>())? {
             return Ok(None);
         }
@@ -61,8 +61,11 @@ pub(crate) fn find_non_finite(tensors: &[&Tensor]) -> Result<Option<usize>> {
 pub(crate) fn sum_of_bits(tensor: &Tensor) -> Result<u64> {
     let tensor = tensor.contiguous()?;
     by_dtype!(tensor.dtype(), T => with(&tensor, |x: &[T]| {
-        let bits = |x: &T| x.double().to_bits();
-        Ok((1_u64..).zip(x).fold(0, |sum: u64, (place, x)| sum.wrapping_add(place.wrapping_mul(bits(x)))))
+        let mut sum = 0_u64;
+        for (place, x) in (1_u64..).zip(x) {
+            sum = sum.wrapping_add(place.wrapping_mul(x.double().to_bits()));
+        }
+        Ok(sum)
     }))
 }
 

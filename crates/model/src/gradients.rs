@@ -41,11 +41,10 @@ impl Gradients<'_> {
         if group.is_alone() {
             return Ok(self);
         }
-        let grads: Vec<Tensor> = self
-            .backbone
-            .iter()
-            .map(|(.., grad)| grad.clone())
-            .collect();
+        let mut grads = Vec::with_capacity(self.backbone.len());
+        for (.., grad) in &self.backbone {
+            grads.push(grad.clone());
+        }
         let sums = if grads.is_empty() {
             grads
         } else {

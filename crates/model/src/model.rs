@@ -110,25 +110,20 @@ impl Model {
             seed,
             dtype,
         } = *plan;
-        let network = |seed| {
-            Network::new(
-                &encoder,
-                block,
-                is_double,
-                &ModelDims {
-                    dim,
-                    items,
-                    seed,
-                    dtype,
-                    device,
-                },
-            )
-        };
-        let mut networks = vec![network(seed)?];
+        let mut seeds = vec![seed];
         if is_double {
-            networks.push(network(
-                prl_seed::stream(seed, "second network", 0).next_u64(),
-            )?);
+            seeds.push(prl_seed::stream(seed, "second network", 0).next_u64());
+        }
+        let mut networks = Vec::with_capacity(seeds.len());
+        for network_seed in seeds {
+            let dims = ModelDims {
+                dim,
+                items,
+                seed: network_seed,
+                dtype,
+                device,
+            };
+            networks.push(Network::new(&encoder, block, is_double, &dims)?);
         }
         Ok(Self {
             networks,
@@ -279,11 +274,14 @@ impl Model {
         let hidden = network.hidden(window, prompt, &ForwardCtx::infer())?;
         let repeated = hidden.broadcast_as((items.len(), hidden.dim(1)?))?;
         let scores = network.head.scores(&repeated, items)?;
-        if scores.iter().all(|s| s.is_finite()) {
-            Ok(scores.into_iter().map(|s| s as f32).collect())
-        } else {
-            Err(NonFiniteScore { row: 0 }.into())
+        let mut narrowed = Vec::with_capacity(scores.len());
+        for score in scores {
+            if !score.is_finite() {
+                return Err(NonFiniteScore { row: 0 }.into());
+            }
+            narrowed.push(score as f32);
         }
+        Ok(narrowed)
     }
 
     /// The output layer in the layout for small batches; `None` unless it is `f32` on a CPU.
@@ -342,8 +340,13 @@ impl Model {
 
     /// Every parameter with its moments, and the prefix of its names: `second.` in a second network.
     pub fn adam_params(&self) -> impl Iterator<Item = (&'static str, &AdamParam)> {
-        let prefixed = self.networks.iter().zip(["", "second."]);
-        prefixed.flat_map(|(network, prefix)| network.adam_params().map(move |p| (prefix, p)))
+        let mut params = Vec::new();
+        for (network, prefix) in self.networks.iter().zip(["", "second."]) {
+            for param in network.adam_params() {
+                params.push((prefix, param));
+            }
+        }
+        params.into_iter()
     }
 
     /// Every variable with its name. Several named tensors may share one variable, in the layout

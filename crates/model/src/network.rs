@@ -68,18 +68,25 @@ impl Network {
         let vb = vars.var_builder(dtype, device);
         let encoder = encoder(vb.pp("encoder"))?;
         let width = encoder.width();
-        let block = block
-            .map(|config| PromptBlock::new(config, width, vb.pp("prompt")))
-            .transpose()?;
+        let block = match block {
+            Some(config) => Some(PromptBlock::new(config, width, vb.pp("prompt"))?),
+            None => None,
+        };
         let mut backbone = Vec::new();
         for param in vars.params() {
             backbone.push(AdamParam::new(param)?);
         }
-        let head = |name: &str| Head::new(items, width, dtype, device, seed, name);
+        let embedding = Embedding::new(items, dim, dtype, device, seed)?;
+        let head = Head::new(items, width, dtype, device, seed, "head")?;
+        let critic = if has_critic {
+            Some(Head::new(items, width, dtype, device, seed, "q_head")?)
+        } else {
+            None
+        };
         Ok(Self {
-            embedding: Embedding::new(items, dim, dtype, device, seed)?,
-            head: head("head")?,
-            critic: has_critic.then(|| head("q_head")).transpose()?,
+            embedding,
+            head,
+            critic,
             backbone,
             encoder,
             block,
@@ -194,11 +201,10 @@ impl Network {
         if !adam.check.track(&tensors)? {
             grads.check(step)?;
         }
-        let backbone: Vec<_> = grads
-            .backbone
-            .iter()
-            .map(|(_, slot, grad)| (*slot, grad.clone()))
-            .collect();
+        let mut backbone = Vec::with_capacity(grads.backbone.len());
+        for (_, param, grad) in &grads.backbone {
+            backbone.push((*param, grad.clone()));
+        }
         AdamParam::step_all(adam, &backbone)?;
         if let Some((ids, grad)) = &grads.rows {
             self.embedding.step(adam, ids, grad)?;
@@ -208,12 +214,10 @@ impl Network {
 
     /// Every parameter with its moments.
     pub(crate) fn adam_params(&self) -> impl Iterator<Item = &AdamParam> {
-        let heads = [Some(&self.head), self.critic.as_ref()]
-            .into_iter()
-            .flatten();
-        let heads = heads.flat_map(|head| [&head.bias, &head.weight]);
-        std::iter::once(&self.embedding.table)
-            .chain(heads)
-            .chain(&self.backbone)
+        let mut ends = vec![&self.embedding.table, &self.head.bias, &self.head.weight];
+        if let Some(critic) = &self.critic {
+            ends.extend([&critic.bias, &critic.weight]);
+        }
+        ends.into_iter().chain(&self.backbone)
     }
 }

@@ -43,10 +43,11 @@ impl AdamParam {
     /// A parameter whose moments are zero.
     pub(crate) fn new(packing: PackedParam) -> Result<Self> {
         let param = packing.var().clone();
-        let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
+        let first = Var::zeros(param.shape(), param.dtype(), param.device())?;
+        let second = Var::zeros(param.shape(), param.dtype(), param.device())?;
         Ok(Self {
-            first: zeros()?,
-            second: zeros()?,
+            first,
+            second,
             packing,
             param,
         })
@@ -99,10 +100,10 @@ impl AdamParam {
     pub(crate) fn step_all(adam: AdamStep<'_>, params: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
         if params.iter().all(|(p, _)| p.backend() == Backend::Cuda) {
-            let grads = params
-                .iter()
-                .map(|(_, grad)| grad.contiguous())
-                .collect::<Result<Vec<_>>>()?;
+            let mut grads = Vec::with_capacity(params.len());
+            for (_, grad) in params {
+                grads.push(grad.contiguous()?);
+            }
             let mut all = Vec::with_capacity(params.len());
             for ((p, _), grad) in params.iter().zip(&grads) {
                 all.push([&*p.param, &*p.first, &*p.second, grad]);

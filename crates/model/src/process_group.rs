@@ -67,21 +67,20 @@ impl dyn ProcessGroup + '_ {
 
     /// Fails for what trains in one process only: SQN, SAC, and a GPU.
     pub fn check(&self, is_double: bool, device: &Device) -> crate::Result<()> {
-        let rule = |ok: bool, what: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::Config(what.into()))
-            }
-        };
-        rule(
-            self.is_alone() || !is_double,
-            "sqn and sac train on one rank only; leave --mpi out",
-        )?;
-        rule(
-            self.is_alone() || device.is_cpu(),
-            "several ranks train on CPUs only; use --device cpu",
-        )
+        if self.is_alone() {
+            return Ok(());
+        }
+        if is_double {
+            return Err(Error::Config(
+                "sqn and sac train on one rank only; leave --mpi out".into(),
+            ));
+        }
+        if !device.is_cpu() {
+            return Err(Error::Config(
+                "several ranks train on CPUs only; use --device cpu".into(),
+            ));
+        }
+        Ok(())
     }
 
     /// Whether this process writes the run and validates.
@@ -97,10 +96,11 @@ impl dyn ProcessGroup + '_ {
 
     /// Number of elements that the lower ranks hold of a tensor with `n` elements here.
     pub fn before(&self, n: usize) -> usize {
-        gather(self, &[n as u64])[..self.rank()]
-            .iter()
-            .map(|&n| n as usize)
-            .sum()
+        let mut before = 0;
+        for &n in &gather(self, &[n as u64])[..self.rank()] {
+            before += n as usize;
+        }
+        before
     }
 
     /// The sum of one number over the processes.

@@ -32,21 +32,15 @@ fn array<T: WithDType>(values: &[T]) -> Result<Tensor> {
 pub(crate) fn load_baseline(method: Method, saved: &Checkpoint) -> Result<Box<dyn Baseline>> {
     let arrays = saved.load_arrays()?;
     let get = |name: &str| {
-        let missing = || {
-            Error::run(
-                saved.dir(),
-                format!("the array {name} of a baseline is missing; train the run again"),
-            )
-        };
-        arrays.get(name).ok_or_else(missing)
+        let what = format!("the array {name} of a baseline is missing; train the run again");
+        arrays.get(name).ok_or(Error::run(saved.dir(), what))
     };
     let popularity = get("popularity")?.to_vec1::<u32>()?;
     if method == Method::SessionKnn {
-        let offsets = get("offsets")?
-            .to_vec1::<i64>()?
-            .into_iter()
-            .map(|n| n as u64)
-            .collect();
+        let mut offsets = Vec::new();
+        for n in get("offsets")?.to_vec1::<i64>()? {
+            offsets.push(n as u64);
+        }
         let arrays = KnnArrays {
             offsets,
             items: get("items")?.to_vec1()?,

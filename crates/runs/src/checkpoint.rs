@@ -55,6 +55,24 @@ struct Saved {
     files: BTreeMap<String, Vec<u8>>,
 }
 
+/// One of the three variables of a parameter.
+#[derive(Clone, Copy)]
+enum Part {
+    Param,
+    First,
+    Second,
+}
+
+impl Part {
+    fn of(self, param: &AdamParam) -> &Var {
+        match self {
+            Self::Param => &param.param,
+            Self::First => &param.first,
+            Self::Second => &param.second,
+        }
+    }
+}
+
 /// A checkpoint's directory.
 pub struct Checkpoint {
     dir: PathBuf,
@@ -83,10 +101,10 @@ impl Checkpoint {
     /// Divergence if a value is not finite: the previous checkpoint stays.
     pub fn save(&self, model: &Model, progress: &Progress, with_moments: bool) -> Result<String> {
         model.check(progress.step)?;
-        let mut tensors = vec![(WEIGHTS, named(model, "", |s| &s.param)?)];
+        let mut tensors = vec![(WEIGHTS, named(model, "", Part::Param)?)];
         if with_moments {
-            let mut moments = named(model, "first.", |s| &s.first)?;
-            moments.extend(named(model, "second.", |s| &s.second)?);
+            let mut moments = named(model, "first.", Part::First)?;
+            moments.extend(named(model, "second.", Part::Second)?);
             tensors.push((MOMENTS, moments));
         }
         self.write(tensors, progress)
@@ -103,13 +121,10 @@ impl Checkpoint {
         progress: &Progress,
     ) -> Result<String> {
         let staged = StagedDir::create(&self.dir)?;
-        let write = |(name, tensors): (&str, HashMap<String, Tensor>)| {
-            Ok(staged.write_tensors(name, tensors)?)
-        };
-        let files = tensors
-            .into_iter()
-            .map(write)
-            .collect::<Result<Vec<FileEntry>>>()?;
+        let mut files = Vec::with_capacity(tensors.len());
+        for (name, tensors) in tensors {
+            files.push(staged.write_tensors(name, tensors)?);
+        }
         let weights = files[0].sha256.clone();
         let manifest = Manifest {
             format: FORMAT.into(),
@@ -164,11 +179,10 @@ impl Checkpoint {
         let manifest: Manifest = serde_json::from_value(value)
             .map_err(|e| Error::run(&path, format!("{e}; train the run again")))?;
         let mut files = BTreeMap::new();
-        for entry in manifest
-            .files
-            .iter()
-            .filter(|f| [WEIGHTS, MOMENTS].contains(&f.name.as_str()))
-        {
+        for entry in &manifest.files {
+            if ![WEIGHTS, MOMENTS].contains(&entry.name.as_str()) {
+                continue;
+            }
             let path = self.dir.join(&entry.name);
             // A file of another length is not read, since its size has no bound.
             let length = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -192,10 +206,10 @@ impl Checkpoint {
     /// Loads the weights into a model of the same shape, and the moments if they were saved.
     pub fn load(&self, model: &Model) -> Result<Progress> {
         let (manifest, saved) = self.read()?;
-        self.fill(model, &saved, (WEIGHTS, ""), |p| &p.param)?;
+        self.fill(model, &saved, (WEIGHTS, ""), Part::Param)?;
         if saved.files.contains_key(MOMENTS) {
-            self.fill(model, &saved, (MOMENTS, "first."), |p| &p.first)?;
-            self.fill(model, &saved, (MOMENTS, "second."), |p| &p.second)?;
+            self.fill(model, &saved, (MOMENTS, "first."), Part::First)?;
+            self.fill(model, &saved, (MOMENTS, "second."), Part::Second)?;
         }
         Ok(manifest.progress)
     }
@@ -203,10 +217,15 @@ impl Checkpoint {
     /// SHA-256 of the weights.
     pub fn hash(&self) -> Result<String> {
         let (manifest, _) = self.read()?;
-        let weights = manifest.files.into_iter().find(|f| f.name == WEIGHTS);
-        weights
-            .map(|f| f.sha256)
-            .ok_or_else(|| Error::run(&self.dir, "holds no weights; train the run again"))
+        for file in manifest.files {
+            if file.name == WEIGHTS {
+                return Ok(file.sha256);
+            }
+        }
+        Err(Error::run(
+            &self.dir,
+            "holds no weights; train the run again",
+        ))
     }
 
     /// Loads the arrays of a baseline.
@@ -247,11 +266,11 @@ impl Checkpoint {
         model: &Model,
         saved: &Saved,
         (file, kind): (&str, &str),
-        which: impl Fn(&AdamParam) -> &Var,
+        part: Part,
     ) -> Result<()> {
         let tensors = self.tensors(&saved.files, file, model.device())?;
         for (network, param) in model.adam_params() {
-            let (packing, var) = (&param.packing, which(param));
+            let (packing, var) = (&param.packing, part.of(param));
             let prefix = format!("{kind}{network}");
             let packed = if saved.version == 1 {
                 let name = format!("{prefix}{}", packing.format1_name());
@@ -292,14 +311,14 @@ impl Checkpoint {
 }
 
 /// The named tensors in one variable of every parameter, on the CPU, each name after `kind`.
-fn named(
-    model: &Model,
-    kind: &str,
-    which: impl Fn(&AdamParam) -> &Var,
-) -> Result<HashMap<String, Tensor>> {
+fn named(model: &Model, kind: &str, part: Part) -> Result<HashMap<String, Tensor>> {
     let mut named = HashMap::new();
     for (network, param) in model.adam_params() {
-        let packed = which(param).as_tensor().detach().to_device(&Device::Cpu)?;
+        let packed = part
+            .of(param)
+            .as_tensor()
+            .detach()
+            .to_device(&Device::Cpu)?;
         for (name, tensor) in param.packing.unpack(&packed)? {
             named.insert(format!("{kind}{network}{name}"), tensor);
         }

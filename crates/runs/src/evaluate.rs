@@ -59,14 +59,12 @@ pub fn cases_unless(
         let moments = moments(run, rows, range, &batch.windows.time_steps, ask, &sessions);
         let prompts = run.prompts(ask, &moments);
         let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), k)?;
-        cases.extend(
-            batch
-                .kinds
-                .iter()
-                .zip(ranking.ranks)
-                .map(|(&kind, rank)| Case { kind, rank }),
-        );
-        top.extend(ranking.top.into_iter().flatten().map(|(item, _)| item));
+        for (&kind, rank) in batch.kinds.iter().zip(ranking.ranks) {
+            cases.push(Case { kind, rank });
+        }
+        for (item, _) in ranking.top.into_iter().flatten() {
+            top.push(item);
+        }
     }
     Ok(Some(Cases {
         cases,
@@ -85,20 +83,23 @@ fn moments(
     ask: PromptSpec,
     sessions: &[u32],
 ) -> Vec<PromptPosition> {
+    let mut positions = Vec::with_capacity(steps.len());
     if !ask.sequence_wise {
-        return range
-            .zip(steps)
-            .map(|(row, &step)| PromptPosition::at(step, row as u64))
-            .collect();
+        for (row, &step) in range.zip(steps) {
+            positions.push(PromptPosition::at(step, row as u64));
+        }
+        return positions;
     }
     let given = rows.returns_so_far(range.clone(), run.config().return_rule());
-    let at = |((row, &step), given)| PromptPosition {
-        step,
-        return_so_far: given,
-        discount_to_step: run.decay(step),
-        case: u64::from(sessions[row]),
-    };
-    range.zip(steps).zip(given).map(at).collect()
+    for ((row, &step), return_so_far) in range.zip(steps).zip(given) {
+        positions.push(PromptPosition {
+            step,
+            return_so_far,
+            discount_to_step: run.decay(step),
+            case: u64::from(sessions[row]),
+        });
+    }
+    positions
 }
 
 /// The cases of a split under the run's settings.

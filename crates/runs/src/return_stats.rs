@@ -62,11 +62,10 @@ impl Returns {
         if !read.table.has_valid_shape() {
             return Err(damaged("the table of returns is incomplete"));
         }
-        for entry in read
-            .files
-            .iter()
-            .filter(|entry| [CONFIG, ITEMS].contains(&entry.name.as_str()))
-        {
+        for entry in &read.files {
+            if ![CONFIG, ITEMS].contains(&entry.name.as_str()) {
+                continue;
+            }
             let path = dir.join(&entry.name);
             if sha256_hex(&read_at_most(&path, entry.bytes)?) != entry.sha256 {
                 return Err(Error::run(

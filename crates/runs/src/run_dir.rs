@@ -55,12 +55,10 @@ impl Run {
                 "already holds a run; go on with --resume, or name another --out",
             ));
         }
-        let mean_over: Vec<SplitExamples<'_>> = config
-            .mean_over
-            .splits()
-            .iter()
-            .map(|&s| SplitExamples::new(data, s, config.skip_first))
-            .collect();
+        let mut mean_over = Vec::new();
+        for &split in config.mean_over.splits() {
+            mean_over.push(SplitExamples::new(data, split, config.skip_first));
+        }
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
         let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
         let files = vec![
@@ -142,12 +140,13 @@ impl Run {
     /// The prompts at some positions.
     pub fn prompts(&self, ask: PromptSpec, moments: &[PromptPosition]) -> Prompts {
         let scale = self.config.model.prompt_scale;
-        let prompt =
-            |&at: &PromptPosition| ask.prompt(scale, &Table(&self.returns), at, self.config.seed);
-        Prompts {
-            returns: moments.iter().map(prompt).collect(),
-            steps: moments.iter().map(|at| at.step).collect(),
+        let mut returns = Vec::with_capacity(moments.len());
+        let mut steps = Vec::with_capacity(moments.len());
+        for &at in moments {
+            returns.push(ask.prompt(scale, &Table(&self.returns), at, self.config.seed));
+            steps.push(at.step);
         }
+        Prompts { returns, steps }
     }
 
     /// Discount of time step `t` relative to the session's start: converts returns from `t` on to

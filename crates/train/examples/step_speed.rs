@@ -62,15 +62,17 @@ fn main() -> anyhow::Result<()> {
         .num_threads(args.threads)
         .build_global()?;
     let device = prl_model::device(&args.device)?;
-    let wanted = |encoder: &&EncoderKind| {
-        args.encoders.is_empty() || args.encoders.iter().any(|e| e == encoder.name())
-    };
-    let methods: Vec<Method> = Method::ALL
-        .into_iter()
-        .filter(|m| m.is_neural() && args.methods.iter().any(|name| name == m.name()))
-        .collect();
+    let mut methods = Vec::new();
+    for method in Method::ALL {
+        if method.is_neural() && args.methods.contains(&method.name().to_owned()) {
+            methods.push(method);
+        }
+    }
     for &items in &args.items {
-        for &encoder in EncoderKind::ALL.iter().filter(wanted) {
+        for &encoder in EncoderKind::ALL {
+            if !args.encoders.is_empty() && !args.encoders.contains(&encoder.name().to_owned()) {
+                continue;
+            }
             for &method in &methods {
                 let line = measure(&args, encoder, method, items, &device)?;
                 println!(
@@ -137,9 +139,10 @@ fn measure(
     let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
     // All batches are made first: a GPU runs asynchronously, so making a batch between two steps
     // would overlap with the GPU's work and hide its time.
-    let batches: Vec<TrainingBatch> = (1..=args.steps + 3)
-        .map(|t| batch(items, args.window, t, method))
-        .collect();
+    let mut batches = Vec::new();
+    for t in 1..=args.steps + 3 {
+        batches.push(batch(items, args.window, t, method));
+    }
     let series = |is_exact: bool| -> anyhow::Result<(Vec<Duration>, StepTimes)> {
         let (mut steps, mut times) = (Vec::new(), StepTimes::default());
         for (t, examples) in (1..).zip(&batches) {
@@ -197,13 +200,12 @@ fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
         targets,
         ..
     } = batch(items, args.window, 0, Method::Normal);
-    let lap = |_| {
+    let mut laps = Vec::new();
+    for _ in 0..args.steps {
         let start = Instant::now();
-        model
-            .rank(&windows, &prompts, Some(&targets), 20)
-            .map(|_| start.elapsed())
-    };
-    let mut laps: Vec<Duration> = (0..args.steps).map(lap).collect::<Result<_, _>>()?;
+        model.rank(&windows, &prompts, Some(&targets), 20)?;
+        laps.push(start.elapsed());
+    }
     laps.sort_unstable();
     Ok(BATCH as f64 / laps[laps.len() / 2].as_secs_f64())
 }
@@ -221,16 +223,15 @@ fn add(a: StepTimes, b: StepTimes) -> StepTimes {
 /// GFLOP/s of a plain square fp32 product, the best of 20: the reference rate of this machine.
 fn product_gflops(device: &Device) -> anyhow::Result<f64> {
     const SIDE: usize = 1536;
-    let matrix = || Tensor::rand(-1f32, 1f32, (SIDE, SIDE), device);
-    let (a, b) = (matrix()?, matrix()?);
-    let lap = |_| -> anyhow::Result<Duration> {
+    let a = Tensor::rand(-1f32, 1f32, (SIDE, SIDE), device)?;
+    let b = Tensor::rand(-1f32, 1f32, (SIDE, SIDE), device)?;
+    let mut least = Duration::MAX;
+    for _ in 0..20 {
         let start = Instant::now();
         a.matmul(&b)?;
         device.synchronize()?;
-        Ok(start.elapsed())
-    };
-    let laps: Vec<Duration> = (0..20).map(lap).collect::<Result<_, _>>()?;
-    let least = laps.into_iter().min().unwrap_or_default();
+        least = least.min(start.elapsed());
+    }
     Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
 }
 
@@ -250,12 +251,13 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
     let mut windows = || {
         let mut windows = Windows::new(width);
-        (0..BATCH).for_each(|_| {
-            windows.push(
-                &(0..width).map(|_| item()).collect::<Vec<_>>(),
-                items as u32,
-            )
-        });
+        for _ in 0..BATCH {
+            let mut window = Vec::with_capacity(width);
+            for _ in 0..width {
+                window.push(item());
+            }
+            windows.push(&window, items as u32);
+        }
         windows
     };
     let (windows, next) = (

@@ -198,11 +198,11 @@ pub(super) fn rank(
 fn in_f32<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
     let mut top = Vec::with_capacity(ranking.top.len());
     for row in ranking.top {
-        top.push(
-            row.into_iter()
-                .map(|(i, s)| (i, s.double() as f32))
-                .collect(),
-        );
+        let mut narrowed = Vec::with_capacity(row.len());
+        for (item, score) in row {
+            narrowed.push((item, score.double() as f32));
+        }
+        top.push(narrowed);
     }
     Ranking {
         ranks: ranking.ranks,

@@ -64,7 +64,10 @@ impl<'a> TrainingLoop<'a> {
             )));
         }
         let adam = Adam::new(config.lr.unwrap_or(0.005));
-        let parameters: usize = model.parameters().map(|(_, v)| v.elem_count()).sum();
+        let mut parameters = 0;
+        for (_, var) in model.parameters() {
+            parameters += var.elem_count();
+        }
         if group.is_first() {
             let ranks = group.size();
             if run.config().bf16_head && !prl_kernels::simd::bf16::is_native() {
@@ -115,18 +118,22 @@ impl<'a> TrainingLoop<'a> {
         if let Some(interrupted) = outcome {
             return Ok(interrupted);
         }
-        let finished = self.group.is_first().then(|| self.finish()).transpose();
+        let finished = if self.group.is_first() {
+            self.finish().map(Some)
+        } else {
+            Ok(None)
+        };
         let manifest = match self.group.broadcast_result(finished)? {
             Some(manifest) => Some(manifest),
             None => self.run.manifest()?,
         };
-        let missing = || {
-            Error::run(
+        match manifest {
+            Some(manifest) => Ok(Outcome::Finished(Box::new(manifest))),
+            None => Err(Error::run(
                 self.run.dir(),
                 "the first rank's manifest is not seen; share the directory",
-            )
-        };
-        Ok(Outcome::Finished(Box::new(manifest.ok_or_else(missing)?)))
+            )),
+        }
     }
 
     fn finish(&self) -> Result<RunManifest> {
@@ -183,7 +190,11 @@ impl<'a> TrainingLoop<'a> {
     /// Saves a checkpoint at the current step.
     fn interrupted(&mut self, clock: &mut Instant) -> Result<Outcome> {
         self.lap(clock);
-        let saved = self.group.is_first().then(|| self.save()).transpose();
+        let saved = if self.group.is_first() {
+            self.save().map(Some)
+        } else {
+            Ok(None)
+        };
         self.group.broadcast_result(saved)?;
         Ok(Outcome::Interrupted(self.progress.step))
     }
@@ -196,11 +207,11 @@ impl<'a> TrainingLoop<'a> {
         observer: &mut dyn Observer,
     ) -> Result<bool> {
         self.compare()?;
-        let done = self
-            .group
-            .is_first()
-            .then(|| self.evaluate(clock, stop, observer))
-            .transpose();
+        let done = if self.group.is_first() {
+            self.evaluate(clock, stop, observer).map(Some)
+        } else {
+            Ok(None)
+        };
         let is_cut_short = self.group.broadcast_result(done)? == Some(false);
         Ok(self.group.total(f64::from(is_cut_short)) == 0.0)
     }
@@ -263,13 +274,15 @@ impl<'a> TrainingLoop<'a> {
         let prints = self
             .group
             .all_gather(&self.neural().fingerprint()?.to_le_bytes());
-        match prints.iter().position(|print| *print != prints[0]) {
-            Some(rank) => Err(Error::Model(prl_model::Error::Rank {
-                rank,
-                what: format!("its weights at step {step} are not those of rank 0"),
-            })),
-            None => Ok(()),
+        for (rank, print) in prints.iter().enumerate() {
+            if *print != prints[0] {
+                return Err(Error::Model(prl_model::Error::Rank {
+                    rank,
+                    what: format!("its weights at step {step} are not those of rank 0"),
+                }));
+            }
         }
+        Ok(())
     }
 
     /// Removes the lines of `metrics.jsonl` after the checkpoint, since their steps are repeated.
@@ -278,14 +291,16 @@ impl<'a> TrainingLoop<'a> {
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(());
         };
-        let reached = |line: &&str| {
-            serde_json::from_str::<Evaluation>(line).is_ok_and(|e| e.step <= self.progress.step)
-        };
-        let kept: String = text
-            .lines()
-            .filter(reached)
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        let mut kept = String::with_capacity(text.len());
+        for line in text.lines() {
+            let Ok(evaluation) = serde_json::from_str::<Evaluation>(line) else {
+                continue;
+            };
+            if evaluation.step <= self.progress.step {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
         if kept != text {
             write_atomic(&path, kept.as_bytes())?;
         }
@@ -293,10 +308,10 @@ impl<'a> TrainingLoop<'a> {
     }
 
     fn is_stale(&self) -> bool {
-        self.run
-            .config()
-            .patience
-            .is_some_and(|p| self.progress.stale >= p)
+        match self.run.config().patience {
+            Some(patience) => self.progress.stale >= patience,
+            None => false,
+        }
     }
 
     fn lap(&mut self, clock: &mut Instant) {
