@@ -1,31 +1,31 @@
-//! A file in chunks of whole records, so that memory holds a few chunks, whatever the file's size.
+//! Chunks of whole records of a file: memory holds a few chunks, whatever the file's size.
 
 use prl_dataset::SourceFile;
 
 use crate::error::{Error, Result};
 use crate::input::{Input, Stream};
 
-/// Bytes in a chunk; few under unit tests, so that their logs cross many seams.
+/// Bytes in a chunk. Small under unit tests, so that test logs span many chunk boundaries.
 pub(crate) const CHUNK: usize = if cfg!(test) { 256 } else { 4 << 20 };
-/// The longest record; what is longer is no record but a lost quote or another format.
+/// Maximum record length in bytes. A longer record means an unclosed quote or another format.
 const MAX_RECORD: usize = 64 << 20;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Whole records of a file.
 pub(crate) struct Chunk {
-    /// Their bytes.
+    /// Bytes of the records.
     pub text: Vec<u8>,
-    /// The line of the file that they begin on.
+    /// Line number in the file of the first record.
     pub line: u64,
 }
 
-/// The chunks of a file in order, without a byte-order mark.
+/// Iterator over the chunks of a file, in order, without a byte-order mark.
 pub(crate) struct Chunks<'a> {
     input: &'a Input,
     quote: Option<u8>,
     size: usize,
     stream: Stream<'a>,
-    /// What is read of the chunk to come.
+    /// Bytes already read of the next chunk.
     rest: Vec<u8>,
     line: u64,
     is_first: bool,
@@ -48,12 +48,12 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    /// Size and checksum of the file; all chunks must have been taken.
+    /// Returns size and checksum of the file. Call it after the last chunk.
     pub(crate) fn finish(self, rows: u64) -> SourceFile {
         self.stream.finish(rows)
     }
 
-    /// Reads until a record ends; nothing at the end of the file.
+    /// Reads until a record ends; returns `None` at the end of the file.
     fn read(&mut self) -> Result<Option<Chunk>> {
         while !self.ended {
             self.ended = self.stream.read_into(&mut self.rest, self.size)? < self.size;
@@ -101,14 +101,15 @@ impl Iterator for Chunks<'_> {
     }
 }
 
-/// The line ends in a text, summed in bytes as far as bytes go: many times faster.
+/// Number of line ends in a text. Counts are summed in bytes where they fit, which is many times
+/// faster.
 fn lines(text: &[u8]) -> u64 {
     text.chunks(255)
         .map(|part| u64::from(part.iter().map(|&b| u8::from(b == b'\n')).sum::<u8>()))
         .sum()
 }
 
-/// One past the last line end that stands outside quotes; `bytes` begin outside quotes.
+/// Offset after the last line end outside quotes; `bytes` must begin outside quotes.
 fn end_of_records(bytes: &[u8], quote: Option<u8>) -> usize {
     let Some(quote) = quote.filter(|q| bytes.contains(q)) else {
         return bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);

@@ -1,4 +1,4 @@
-//! The mapping from a table's columns to session, time, item and event.
+//! Mapping from a table's columns to session, time, item and event.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,19 +19,19 @@ const FORM: &str = "session=NAME,time=NAME,item=NAME[,event=NAME]";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Columns {
-    /// Session (or user) ids.
+    /// Column of the session (or user) ids.
     pub session: String,
-    /// Times.
+    /// Column of the times.
     pub time: String,
-    /// Item ids.
+    /// Column of the item ids.
     pub item: String,
-    /// Event kinds; without it every event is a click.
+    /// Column of the event kinds; without it every event is a click.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
 }
 
 impl Columns {
-    /// The columns named.
+    /// Names of the mapped columns.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         [&self.session, &self.time, &self.item]
             .into_iter()

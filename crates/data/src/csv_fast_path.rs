@@ -1,14 +1,15 @@
-//! Delimited text of the plainest kind, read in one pass: nothing quoted, no line blank, numbers of nothing but digits.
-//! Most logs are all of it. Of any other text nothing is read here: [`csv_general`](crate::csv_general) reads it, or says what is
-//! wrong with it.
+//! One-pass reader for plain delimited text: no quotes, no blank lines, numbers of digits only.
+//! Most logs are plain. It rejects any other text, which [`csv_general`](crate::csv_general) then
+//! reads or reports as an error.
 
 use crate::records::Dialect;
 use crate::values::{Cell, Span, Values, Wanted};
 
-/// Digits of a number that fits 64 bits with a sign, whichever they are.
+/// Maximum number of digits that always fits a signed 64-bit number.
 const MOST_DIGITS: usize = 18;
 
-/// The wanted columns of records of `fields` fields each, if the text is plain. Texts are spans of `text`.
+/// Reads the selected columns of records of `fields` fields each; returns `None` if the text is not
+/// plain. Texts are spans of `text`.
 pub(crate) fn read(
     text: &str,
     dialect: Dialect,
@@ -40,7 +41,7 @@ pub(crate) fn read(
     Some(columns)
 }
 
-/// What becomes of each field; a field that is wanted twice is not plain.
+/// Type and target column of each selected field; `None` if two columns select the same field.
 fn plan<'a>(
     fields: usize,
     wanted: &[Wanted],
@@ -55,7 +56,7 @@ fn plan<'a>(
     Some(plan)
 }
 
-/// Reads the value that begins at `at`, and returns where it ends.
+/// Reads the value that begins at `at` and returns the offset of its end.
 fn read_cell(
     bytes: &[u8],
     at: usize,
@@ -86,7 +87,7 @@ fn read_cell(
     }
 }
 
-/// The number whose digits begin at `at`, and where they end.
+/// Parses the number whose digits begin at `at`; returns it and the offset of its end.
 fn digits(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     let (mut number, mut end) = (0, at);
     while let Some(digit) = bytes
@@ -103,7 +104,8 @@ fn digits(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     (end > at).then_some((number, end))
 }
 
-/// Where the next delimiter or line end is, or the text's end. Eight bytes at a time: text columns are what takes longest.
+/// Offset of the next delimiter or line end, or of the text's end. Compares eight bytes at a time,
+/// since text columns dominate the reading time.
 fn field_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
     while let Some(word) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*word);
@@ -120,10 +122,10 @@ fn field_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
         .count()
 }
 
-/// One in each byte of a word.
+/// Word with the value 1 in each byte.
 const EACH: u64 = u64::MAX / 255;
 
-/// Marks the high bit of bytes that are zero; the lowest mark is always right, those above it may not be.
+/// Marks the high bit of bytes that are zero. Only the lowest mark is reliable.
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(EACH) & !word & (EACH << 7)
 }

@@ -1,13 +1,13 @@
-//! Delimited text of any kind, read in one pass: quoted values, blank lines, numbers in every
-//! spelling. Whatever is wrong is named by file, line and column.
+//! One-pass reader for any delimited text: quoted values, blank lines, numbers in every spelling.
+//! Errors name file, line and column.
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::records::{Field, Records};
 use crate::values::{Cell, Span, Values, Wanted};
 
-/// Reads the wanted columns of a text that begins on `first_line` of the file; returns them and the
-/// text that their spans refer to.
+/// Reads the selected columns of a text that begins on `first_line` of the file; returns them and
+/// the text that their spans refer to.
 pub(crate) fn read(layout: &Layout, text: &str, first_line: u64) -> Result<(Vec<Values>, String)> {
     let mut columns = Vec::with_capacity(layout.wanted.len());
     for wanted in &layout.wanted {
@@ -38,7 +38,7 @@ pub(crate) fn read(layout: &Layout, text: &str, first_line: u64) -> Result<(Vec<
     Ok((columns, texts))
 }
 
-/// Appends the value of a field to its column; nothing if it is not of the wanted type.
+/// Appends the value of a field to its column; returns `None` if it has another type.
 fn read_value(
     text: &str,
     field: &Field,
@@ -66,7 +66,7 @@ fn read_value(
     Some(())
 }
 
-/// Appends the value of a field: without its quotes, and each doubled quote once.
+/// Appends the value of a field, without its quotes and with doubled quotes reduced to one.
 fn unquote(field: &str, is_quoted: bool, quote: u8, texts: &mut String) {
     if !is_quoted {
         texts.push_str(field);

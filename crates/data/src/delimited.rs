@@ -15,7 +15,7 @@ use crate::table;
 use crate::table_reader::{Events, Role, Value};
 use crate::values::{Cell, Wanted};
 
-/// CSV with a header line. The mapping is there: options without it are refused.
+/// Reads CSV with a header line. Options without a column mapping are rejected earlier.
 pub(crate) fn read_csv(
     inputs: &[Input],
     delimiter: char,
@@ -38,7 +38,7 @@ pub(crate) fn read_csv(
     )
 }
 
-/// RecBole's `.inter`: tabs, no quotes, `name:type` headers.
+/// Reads RecBole's `.inter`: tabs, no quotes, `name:type` headers.
 pub(crate) fn read_inter(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
     read(
         inputs,
@@ -101,7 +101,7 @@ fn read(
     Ok((table::steps(log, table)?, files))
 }
 
-/// RecBole's names: sessions where there are some, else users.
+/// Default mapping for RecBole's names: the session column if it exists, else the user column.
 fn recbole(names: &[String]) -> Columns {
     let session = if names.iter().any(|n| n == "session_id") {
         "session_id"
@@ -116,7 +116,8 @@ fn recbole(names: &[String]) -> Columns {
     }
 }
 
-/// The mapped columns, in the order of their roles. Values may be missing: rows of unnamed event kinds often lack an item.
+/// Mapped columns, in the order of their roles. Values may be missing, since rows of unnamed event
+/// kinds often lack an item.
 fn wanted(input: &Input, names: &[String], columns: &Columns) -> Result<Vec<Wanted>> {
     let mend = "name the right one: session=..,time=..,item=..[,event=..]";
     let column = |role: &Role| {

@@ -1,4 +1,4 @@
-//! Delimited text as typed columns, a chunk at a time, several chunks at once.
+//! Parallel reader of delimited text: typed columns, one batch per chunk.
 
 use std::iter::once;
 use std::path::Path;
@@ -15,20 +15,20 @@ use crate::records::{Dialect, Records, cells, normalise};
 use crate::values::{Span, Values, Wanted};
 use crate::{csv_fast_path, csv_general};
 
-/// Where the names of the fields come from.
+/// Source of the field names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Header {
-    /// The first line.
+    /// First line of the file.
     FirstLine,
-    /// The format itself; the file has no header.
+    /// Names fixed by the format; the file has no header.
     Fixed(&'static [&'static str]),
 }
 
-/// The wanted columns of one chunk.
+/// Selected columns of one chunk.
 pub(crate) struct Batch {
     columns: Vec<Values>,
     text: String,
-    /// What the columns' spans are of, if it is not the text.
+    /// Text that the columns' spans refer to, if it is not the chunk's text.
     values: Option<String>,
     first_line: u64,
     layout: Arc<Layout>,
@@ -56,12 +56,12 @@ impl Batch {
         })
     }
 
-    /// The number of rows.
+    /// Number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.columns.first().map_or(0, Values::len)
     }
 
-    /// Column `i` of the wanted, of whole numbers from 0.
+    /// Selected column `i`, of whole numbers from 0.
     pub(crate) fn unsigned(&self, i: usize) -> Result<impl Iterator<Item = u64> + '_> {
         match &self.columns[i] {
             Values::Unsigned(numbers) => Ok(numbers.iter().copied()),
@@ -69,7 +69,7 @@ impl Batch {
         }
     }
 
-    /// Column `i` of the wanted, of whole numbers.
+    /// Selected column `i`, of whole numbers.
     pub(crate) fn integers(&self, i: usize) -> Result<impl Iterator<Item = i64> + '_> {
         match &self.columns[i] {
             Values::Integers(numbers) => Ok(numbers.iter().copied()),
@@ -77,7 +77,7 @@ impl Batch {
         }
     }
 
-    /// Column `i` of the wanted, of text; an optional value that is missing is `None`.
+    /// Selected column `i`, of text; a missing optional value is `None`.
     pub(crate) fn texts(&self, i: usize) -> Result<impl Iterator<Item = Option<&str>> + '_> {
         let text = self.values.as_deref().unwrap_or(&self.text);
         match &self.columns[i] {
@@ -86,16 +86,16 @@ impl Batch {
         }
     }
 
-    /// The error of the value in row `row` of column `i`.
+    /// Error of the value in row `row` of column `i`.
     pub(crate) fn fault(&self, row: usize, i: usize, expected: impl Into<String>) -> Error {
         self.layout
             .fault(&self.text, self.first_line, row, i, expected.into())
     }
 }
 
-/// Reads a file: `choose` names the wanted columns given the names of all fields. `work` gets them chunk by chunk, on several
-/// threads; `take` gets what it returns, in the order of the file. Every column chosen as anything but
-/// [`Cell::Optional`](crate::values::Cell::Optional) is without missing values.
+/// Reads a file. `choose` selects columns given the names of all fields. `work` receives them chunk
+/// by chunk on several threads; `take` receives its results in the order of the file. Only columns
+/// of [`Cell::Optional`](crate::values::Cell::Optional) have missing values.
 pub(crate) fn read<T: Send>(
     input: &Input,
     dialect: Dialect,
@@ -133,7 +133,7 @@ pub(crate) fn read<T: Send>(
     }
 }
 
-/// The names of the fields; a header line is cut off the chunk, the file's first.
+/// Names of the fields; removes the header line from the first chunk of the file.
 fn names(
     input: &Input,
     dialect: Dialect,
@@ -167,7 +167,7 @@ fn names(
     }
 }
 
-/// A first line of one field is another delimiter or another format.
+/// Rejects a first line of one field: it means another delimiter or another format.
 fn refuse_other_formats(
     input: &Input,
     dialect: Dialect,
@@ -199,7 +199,7 @@ fn refuse_other_formats(
     }
 }
 
-/// The place of a named column, and an error that names the columns there are.
+/// Finds a named column; the error lists the existing columns.
 pub(crate) fn find(
     source: &Path,
     names: &[String],
@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    /// What the rows hold, as text.
+    /// Values of all rows as text.
     fn shown(columns: &[Values], text: &str) -> Vec<String> {
         let shown = |values: &Values| match values {
             Values::Unsigned(numbers) => format!("{numbers:?}"),

@@ -1,23 +1,23 @@
-//! The rows of the source that are left out, counted by reason.
+//! Rows of the source that are left out, counted by reason.
 
 use std::collections::BTreeMap;
 
-/// Why a row is left out.
+/// Reason for leaving out a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// RetailRocket: it is a transaction.
+    /// Transaction rows of RetailRocket.
     Transaction,
-    /// Its session has too few events.
+    /// Too few events in the session.
     ShortSession,
-    /// Its item has too few events.
+    /// Too few events of the item.
     RareItem,
-    /// RC15: its session is not in the sample.
+    /// RC15: session outside the sample.
     NotSampled,
-    /// RC15: a buy of an item that nobody in the sample clicked, so that it has no index.
+    /// RC15: buy of an item without clicks in the sample, so that it has no index.
     BuyOfUnclickedItem,
-    /// It is neither click nor purchase.
+    /// Event kind that is neither click nor purchase.
     OtherEvent,
-    /// Its session has too many events.
+    /// Too many events in the session.
     LongSession,
 }
 
@@ -35,19 +35,19 @@ impl Reason {
     }
 }
 
-/// Rows left out so far.
+/// Number of rows left out so far, by reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dropped(BTreeMap<String, u64>);
 
 impl Dropped {
-    /// Counts `rows` more; a reason that never applied is not listed.
+    /// Counts `rows` more; a reason with zero rows is not listed.
     pub(crate) fn add(&mut self, reason: Reason, rows: u64) {
         if rows > 0 {
             *self.0.entry(reason.name().to_owned()).or_default() += rows;
         }
     }
 
-    /// Rows by reason.
+    /// Returns the rows by reason.
     pub(crate) fn into_map(self) -> BTreeMap<String, u64> {
         self.0
     }

@@ -1,67 +1,67 @@
-//! What can be wrong with a raw log, where, and how to mend it.
+//! Errors of preparing a dataset: the fault, its place and a hint.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The result of preparing a dataset.
+/// Result of preparing a dataset.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A dataset that could not be prepared. Lines count from 1, the header included, as an editor shows them.
+/// Error of preparing a dataset. Lines count from 1, header included, as in an editor.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Options that contradict themselves: a matter of usage, not of data.
+    /// Contradictory options: an error of usage, not of data.
     #[error("{0}")]
     Options(String),
-    /// The operating system refused.
+    /// Failed input or output operation.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file or directory.
+        /// File or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file as a whole is not what it should be.
+    /// Fault of a file as a whole.
     #[error("{}: {what}", path.display())]
     File {
-        /// The file or directory.
+        /// File or directory.
         path: PathBuf,
-        /// What is wrong, and the mend.
+        /// Fault and hint.
         what: String,
     },
-    /// A line is not a record of the table.
+    /// Line that is not a record of the table.
     #[error("{}:{line}: {what}", path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line.
+        /// Number of the line, from 1.
         line: u64,
-        /// What is wrong, and the mend.
+        /// Fault and hint.
         what: String,
     },
-    /// A needed column does not exist.
+    /// Required column that does not exist.
     #[error("{}:1: no column {column:?}; the columns are {}; {mend}", path.display(), names(found))]
     MissingColumn {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The column that is needed.
+        /// Name of the required column.
         column: String,
-        /// The columns there are.
+        /// Names of the existing columns.
         found: Vec<String>,
-        /// What to do.
+        /// Hint.
         mend: &'static str,
     },
-    /// A value is not what its column must hold.
+    /// Value that its column cannot hold.
     #[error("{}{place}: column {column:?}: found {:?}, expected {expected}", path.display(), clip(found))]
     Cell {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where in it.
+        /// Line or row of the value.
         place: Place,
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// What stands there.
+        /// Value found.
         found: String,
-        /// What should, and the mend.
+        /// Expected value and hint.
         expected: String,
     },
     /// Event kinds that are neither clicks nor purchases.
@@ -71,41 +71,41 @@ pub enum Error {
         list(kinds)
     )]
     Kinds {
-        /// The event column.
+        /// Name of the event column.
         column: String,
-        /// The kinds and how many rows carry them, most frequent first.
+        /// Kinds and their numbers of rows, most frequent first.
         kinds: Vec<(String, u64)>,
     },
-    /// Nothing is left to learn from.
+    /// Empty result: no events are left.
     #[error("no session is left of {rows} rows; dropped: {}", list(dropped))]
     NothingLeft {
-        /// Rows read.
+        /// Number of rows read.
         rows: u64,
-        /// Rows dropped, by reason.
+        /// Number of rows dropped, by reason.
         dropped: Vec<(String, u64)>,
     },
-    /// The child process that read the log was ended from outside.
+    /// Child process that read the log, ended from outside.
     #[error("{}: reading was ended by {status}", path.display())]
     Interrupted {
-        /// The file or directory.
+        /// File or directory.
         path: PathBuf,
-        /// How it ended.
+        /// Exit status of the child.
         status: std::process::ExitStatus,
     },
-    /// A polars frame could not be computed.
+    /// Failed computation of a polars frame.
     #[error("the frame could not be computed: {0}")]
     Frame(#[from] polars::prelude::PolarsError),
-    /// The dataset could not be written.
+    /// Failed write of the dataset.
     #[error(transparent)]
     Write(#[from] prl_dataset::Error),
 }
 
-/// A place in a file.
+/// Place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A line of a text file, from 1.
+    /// Line of a text file, from 1.
     Line(u64),
-    /// A row of a Parquet file, from 1.
+    /// Row of a Parquet file, from 1.
     Row(u64),
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for Place {
 }
 
 impl Error {
-    /// Whether the raw data is at fault, not the options or the machine.
+    /// Returns true if the raw data is at fault, rather than the options or the machine.
     pub fn is_bad_input(&self) -> bool {
         match self {
             Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
@@ -149,7 +149,7 @@ impl Error {
     }
 }
 
-/// The beginning of a value: one that lost its end may be the rest of the file.
+/// Beginning of a value: one without its end may be the rest of the file.
 fn clip(value: &str) -> String {
     const MOST: usize = 200;
     match value.char_indices().nth(MOST) {
@@ -170,7 +170,7 @@ fn names(found: &[String]) -> String {
     }
 }
 
-/// At most ten of them: a column of ids mistaken for event kinds has millions.
+/// Lists at most ten entries: a column of ids mistaken for event kinds has millions.
 fn list(counted: &[(String, u64)]) -> String {
     let shown: Vec<String> = counted
         .iter()

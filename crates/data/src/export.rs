@@ -1,4 +1,5 @@
-//! The prepared events as one Parquet file, for other tools: raw ids, one row an event, in dataset order.
+//! Export of the prepared events as one Parquet file for other tools: raw ids, one row per event,
+//! in dataset order.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +10,14 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::log::{ITEM, SESSION};
 
-/// A Parquet file that is written but not yet in its place; dropped, it is gone.
+/// Temporary Parquet file before its rename to the final path. Deleted on drop.
 pub(crate) struct Staged {
     file: NamedTempFile,
     path: PathBuf,
 }
 
-/// Writes the events to a temporary file, from which one rename brings them to `path`; that may be
-/// inside the dataset's directory `out`, which need not exist yet.
+/// Writes the events to a temporary file that one rename moves to `path`. The path may be inside
+/// the dataset's directory `out`, which need not exist yet.
 pub(crate) fn stage(
     path: &Path,
     out: &Path,
@@ -49,7 +50,7 @@ pub(crate) fn stage(
     })
 }
 
-/// The directory a path lies in.
+/// Parent directory of a path.
 pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -57,7 +58,7 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
 }
 
 impl Staged {
-    /// Puts the file in its place.
+    /// Renames the file to its final path.
     pub(crate) fn publish(self) -> Result<()> {
         self.file
             .persist(&self.path)
@@ -70,7 +71,7 @@ impl Staged {
 fn builder<'a, 'b>() -> tempfile::Builder<'a, 'b> {
     use std::os::unix::fs::PermissionsExt;
     let mut builder = tempfile::Builder::new();
-    // As an ordinary file would have it; temporary ones are closed to others.
+    // Permissions of an ordinary file; temporary files are private by default.
     builder.permissions(std::fs::Permissions::from_mode(0o644));
     builder
 }
@@ -80,7 +81,7 @@ fn builder<'a, 'b>() -> tempfile::Builder<'a, 'b> {
     tempfile::Builder::new()
 }
 
-/// Columns `session, item, kind, time, split`, with raw ids.
+/// Builds the columns `session, item, kind, time, split`, with raw ids.
 fn frame(events: &DataFrame, item_ids: &Column, arrays: &Arrays) -> PolarsResult<DataFrame> {
     let mut kinds = Vec::with_capacity(arrays.kinds.len());
     for kind in &arrays.kinds {

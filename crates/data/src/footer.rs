@@ -1,24 +1,26 @@
-//! A Parquet file looked at before anybody believes it: its footer and the heads of its pages say nothing that the file cannot
-//! hold. A reader that sets memory aside for a list of two thousand million, in a file of sixty bytes, ends the program.
+//! Checks of a Parquet file before it is read: the lengths in its footer and page headers must fit
+//! the file. Without them a reader allocates memory for a list of two thousand million elements
+//! from a file of sixty bytes, which aborts the program.
 //!
-//! Field numbers are those of the format (<https://github.com/apache/parquet-format>, parquet.thrift).
+//! Field numbers are the ones of the format (<https://github.com/apache/parquet-format>,
+//! parquet.thrift).
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::thrift::{Value, read};
 
-/// What ends a file: the footer's length and four letters.
+/// Bytes at the end of a file: the footer's length and four letters.
 const TAIL: u64 = 8;
-/// The longest footer; those of logs have some thousand bytes.
+/// Maximum length of the footer; logs have some thousand bytes.
 const MOST_FOOTER: u64 = 64 << 20;
-/// The longest head of a page: it holds the least and the greatest value.
+/// Maximum length of a page header, which holds the minimum and the maximum value.
 const MOST_HEAD: u64 = 1 << 20;
-/// The largest page, unpacked; writers aim at a million bytes.
+/// Maximum size of an uncompressed page; writers aim at a million bytes.
 const MOST_PAGE: i64 = 256 << 20;
 
-/// Whether the file can be read without harm; what is wrong with it otherwise. A footer whose length makes no sense is left to
-/// the reader, which says so.
+/// Checks that the file can be read safely; the inner error describes the fault. A footer with an
+/// invalid length passes, since the reader reports it.
 pub(crate) fn check(file: &mut File) -> io::Result<Result<(), String>> {
     let size = file.seek(SeekFrom::End(0))?;
     let Some(start) = size.checked_sub(TAIL) else {
@@ -50,7 +52,8 @@ pub(crate) fn check(file: &mut File) -> io::Result<Result<(), String>> {
     Ok(Ok(()))
 }
 
-/// Whether the pages of a column in a row group lie before `end`, one after the other, with no more values than it has.
+/// Checks that the pages of a column in a row group lie before `end`, one after the other, with at
+/// most as many values as the column has.
 fn column_is_sound(file: &mut File, end: u64, column: Option<&Value>) -> io::Result<bool> {
     let whole = |id| column.and_then(|column| column.whole(id));
     let (Some(values), Some(size), Some(data)) = (whole(5), whole(7), whole(9)) else {
@@ -73,7 +76,8 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value>) -> io::Res
         let (Some(unpacked), Some(packed)) = (page.whole(2), page.whole(3)) else {
             return Ok(false);
         };
-        // The heads of a data page, a dictionary and a data page of the second version; each counts its values, nulls, rows.
+        // Headers of a data page, a dictionary and a data page v2; each counts its values, nulls,
+        // rows.
         let counts = [5, 7, 8]
             .iter()
             .filter_map(|&id| page.field(id))

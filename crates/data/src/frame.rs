@@ -1,5 +1,4 @@
-//! The rows of a polars frame as the events of a table: a slice of a Parquet file, or a frame that a
-//! program holds.
+//! Events of a table from a polars frame: a slice of a Parquet file, or a frame in memory.
 
 use std::path::Path;
 
@@ -13,12 +12,12 @@ use crate::options::Table;
 use crate::table;
 use crate::table_reader::{Events, Role, Value};
 
-/// How to mend a mapping that names a column which is not there.
+/// Hint for a mapping that names a column that does not exist.
 const HINT: &str = "name the right one: session=..,time=..,item=..[,event=..]";
-/// Stands for the path of a file in errors.
+/// Path shown in errors in place of a file's.
 const FRAME: &str = "frame";
 
-/// The log of a frame that a program holds, in the order of its rows.
+/// Reads the log of a frame in memory, in the order of its rows.
 pub(crate) fn read(mut frame: LazyFrame, table: &Table) -> Result<(Log, u64)> {
     let source = Path::new(FRAME);
     let columns = table.mapping()?;
@@ -32,7 +31,7 @@ pub(crate) fn read(mut frame: LazyFrame, table: &Table) -> Result<(Log, u64)> {
     Ok((table::steps(log, table)?, frame.height() as u64))
 }
 
-/// The columns that the mapping names, for a selection.
+/// Mapped columns, as a selection.
 fn wanted(columns: &Columns) -> Vec<Expr> {
     let mut wanted = Vec::new();
     for role in Role::all(columns) {
@@ -41,7 +40,7 @@ fn wanted(columns: &Columns) -> Vec<Expr> {
     wanted
 }
 
-/// Fails if a mapped column is not there or stands twice.
+/// Fails if a mapped column is missing or duplicated.
 pub(crate) fn check_columns(source: &Path, names: &[String], columns: &Columns) -> Result<()> {
     for role in Role::all(columns) {
         find(source, names, role.column(columns), HINT)?;
@@ -49,7 +48,7 @@ pub(crate) fn check_columns(source: &Path, names: &[String], columns: &Columns) 
     Ok(())
 }
 
-/// Takes the rows of `frame`, before which the source has `start` others.
+/// Appends the rows of `frame`; `start` is the number of rows before it in the source.
 pub(crate) fn take(
     source: &Path,
     frame: &DataFrame,
@@ -76,7 +75,8 @@ pub(crate) fn take(
     )
 }
 
-/// A value for a message. A time is shown as its number: one that is out of range has no other form.
+/// Formats a value for a message. A time is shown as its number, since one out of range has no
+/// other form.
 fn shown(column: &Column, row: usize) -> String {
     column
         .to_physical_repr()
@@ -84,7 +84,7 @@ fn shown(column: &Column, row: usize) -> String {
         .map_or_else(|e| e.to_string(), |value| value.str_value().into_owned())
 }
 
-/// The column, with text in one representation.
+/// Returns the column, with text in one representation.
 fn text_of(source: &Path, frame: &DataFrame, name: &str) -> Result<Column> {
     let column = frame
         .column(name)
@@ -102,7 +102,7 @@ fn text_of(source: &Path, frame: &DataFrame, name: &str) -> Result<Column> {
     Ok(cast.rechunk())
 }
 
-/// The column's values, if its type can play the role.
+/// Values of the column, if its type fits the role.
 fn values<'a>(source: &Path, role: Role, column: &'a Column) -> Result<Vec<Value<'a>>> {
     let refused = || {
         let due = if role == Role::Time {
@@ -147,7 +147,8 @@ fn unsigned<'a>(n: u64) -> Value<'a> {
     i64::try_from(n).map_or(Value::Large(n), Value::Whole)
 }
 
-/// Dates and times with their unit in their type. A zone only says how they are shown: they count from 1970, UTC.
+/// Values of a date or time column, by the unit of its type. A time zone affects display only:
+/// values count from 1970, UTC.
 fn moments<'a>(column: &Column) -> PolarsResult<Vec<Value<'a>>> {
     let nanos = match column.dtype() {
         DataType::Datetime(TimeUnit::Nanoseconds, _) => 1,

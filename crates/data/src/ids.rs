@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-/// A column of raw ids being read.
+/// Column of raw ids during reading.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdColumn {
     numbers: Vec<u64>,
@@ -20,14 +20,14 @@ pub(crate) struct IdColumn {
 struct Texts {
     codes: Vec<u32>,
     index: HashMap<Box<str>, u32>,
-    /// Every id so far is a whole number.
+    /// True while every id is a whole number.
     all_whole: bool,
-    /// How many ids were taken before the first whole number above 64 bits.
+    /// Number of ids before the first whole number above 64 bits.
     overflow: Option<usize>,
 }
 
 impl IdColumn {
-    /// A column of nothing but whole numbers.
+    /// Builds a column of whole numbers.
     pub(crate) fn from_numbers(numbers: Vec<u64>) -> Self {
         Self {
             numbers,
@@ -35,14 +35,14 @@ impl IdColumn {
         }
     }
 
-    /// The ids taken so far.
+    /// Number of ids so far.
     pub(crate) fn len(&self) -> usize {
         self.texts
             .as_ref()
             .map_or(self.numbers.len(), |t| t.codes.len())
     }
 
-    /// Takes a number.
+    /// Appends a number.
     pub(crate) fn push_number(&mut self, id: u64) {
         match &mut self.texts {
             Some(texts) => texts.push(&id.to_string()),
@@ -50,8 +50,8 @@ impl IdColumn {
         }
     }
 
-    /// Takes an id as it is written; the error is what was expected. Whether the column holds numbers is known when all
-    /// are taken.
+    /// Appends an id in its text form; the error describes the expected value. Whether the column
+    /// holds numbers is decided by [`IdColumn::finish`].
     pub(crate) fn push(&mut self, id: &str) -> Result<(), &'static str> {
         if id.is_empty() {
             return Err("an id");
@@ -67,7 +67,7 @@ impl IdColumn {
         Ok(())
     }
 
-    /// In a column of nothing but whole numbers, one of them above `u64`: how many ids were taken before it.
+    /// Number of ids before the first one above `u64`, if all ids are whole numbers.
     pub(crate) fn overflow(&self) -> Option<usize> {
         self.texts
             .as_ref()
@@ -75,8 +75,8 @@ impl IdColumn {
             .and_then(|t| t.overflow)
     }
 
-    /// The ids taken: `UInt32` or `UInt64`, or an `Enum` whose categories are the distinct ids,
-    /// sorted.
+    /// Returns the column: `UInt32` or `UInt64`, or an `Enum` whose categories are the distinct
+    /// ids, sorted.
     pub(crate) fn finish(self, name: &str) -> PolarsResult<Column> {
         if let Some(texts) = self.texts {
             return texts.finish(name);
@@ -160,7 +160,7 @@ fn enum_column(codes: &Column, dtype: &DataType) -> PolarsResult<Column> {
     Ok(column)
 }
 
-/// The number of rows that hold each row's id, `UInt32`.
+/// Number of rows that hold each row's id, `UInt32`.
 pub(crate) fn counts_per_id(ids: &Column) -> PolarsResult<Column> {
     let (distinct, mut ranks) = rank(ids)?;
     let mut counts = vec![0_u32; distinct.len()];
@@ -173,7 +173,7 @@ pub(crate) fn counts_per_id(ids: &Column) -> PolarsResult<Column> {
     Ok(Column::new(ids.name().clone(), ranks))
 }
 
-/// The distinct ids, sorted, and the position of each row's id among them, `UInt32`.
+/// Distinct ids, sorted, and the position of each row's id among them, `UInt32`.
 pub(crate) fn ranks(ids: &Column) -> PolarsResult<(Column, Column)> {
     let (distinct, ranks) = rank(ids)?;
     let distinct = Column::new(ids.name().clone(), distinct);
@@ -184,8 +184,8 @@ pub(crate) fn ranks(ids: &Column) -> PolarsResult<(Column, Column)> {
     Ok((distinct, Column::new(ids.name().clone(), ranks)))
 }
 
-/// The row indices by session, then time, then row: `sort([session, time])` with its order kept, by
-/// counting. Polars' own encodes both columns into rows, which takes twice the memory of the log.
+/// Row indices by session, then time, then row: a stable `sort([session, time])` by counting.
+/// Polars' own sort encodes both columns into rows, which takes twice the memory of the log.
 pub(crate) fn total_order(sessions: &Column, times: &Column) -> PolarsResult<IdxCa> {
     let (distinct, ranks) = rank(sessions)?;
     let times = times.i64()?.rechunk();
@@ -210,8 +210,8 @@ pub(crate) fn total_order(sessions: &Column, times: &Column) -> PolarsResult<Idx
     Ok(IdxCa::from_vec("order".into(), order))
 }
 
-/// The distinct ids as numbers, sorted, and the position of each row's id among them. Categories of
-/// an `Enum` are sorted, so that their positions stand for them.
+/// Distinct ids as numbers, sorted, and the position of each row's id among them. Categories of an
+/// `Enum` are sorted, so that their positions stand for them.
 fn rank(ids: &Column) -> PolarsResult<(Vec<u64>, Vec<u32>)> {
     let ids = ids.to_physical_repr();
     if let Ok(numbers) = ids.u64() {
@@ -221,7 +221,7 @@ fn rank(ids: &Column) -> PolarsResult<(Vec<u64>, Vec<u32>)> {
     Ok(rank_numbers(numbers.u32()?.rechunk().cont_slice()?))
 }
 
-/// The distinct numbers, sorted, and the position of each number among them.
+/// Distinct numbers, sorted, and the position of each number among them.
 fn rank_numbers<T: Copy + Ord + Into<u64>>(numbers: &[T]) -> (Vec<u64>, Vec<u32>) {
     let max = numbers.iter().copied().max().map_or(0, T::into);
     let mut ranks = Vec::with_capacity(numbers.len());
@@ -253,7 +253,7 @@ fn rank_numbers<T: Copy + Ord + Into<u64>>(numbers: &[T]) -> (Vec<u64>, Vec<u32>
     (distinct.into_iter().map(T::into).collect(), ranks)
 }
 
-/// A whole number in the one way that `u64` prints it, of any size.
+/// Returns true for a whole number of any size in the form that `u64` prints.
 fn is_whole(id: &str) -> bool {
     id.bytes().all(|b| b.is_ascii_digit()) && (id == "0" || !id.starts_with('0'))
 }

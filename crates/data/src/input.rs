@@ -1,4 +1,4 @@
-//! Raw files as byte streams: unpacked on the way when they are compressed, hashed as they are stored.
+//! Raw files as byte streams: decompressed while they are read, hashed as they are stored.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,16 +14,16 @@ use crate::error::{Error, Result};
 /// One raw file.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its name in the manifest: without the directory that was asked for.
+    /// Name in the manifest: relative to the directory given in the options.
     pub name: String,
-    /// The most bytes it may unpack to.
+    /// Maximum number of bytes after decompression.
     pub max_unpacked: u64,
 }
 
 impl Input {
-    /// Its name once unpacked.
+    /// File name without the suffix of its compression.
     pub(crate) fn plain_name(&self) -> &str {
         let name = self.name.as_str();
         name.strip_suffix(".gz")
@@ -31,7 +31,7 @@ impl Input {
             .unwrap_or(name)
     }
 
-    /// Opens it for reading.
+    /// Opens the file for reading.
     pub(crate) fn open(&self) -> Result<Stream<'_>> {
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let mut stored = BufReader::with_capacity(
@@ -61,7 +61,7 @@ impl Input {
     }
 }
 
-/// What a file's first bytes say it is.
+/// Compression of a file, detected from its first bytes.
 enum Packing {
     None,
     Gzip,
@@ -83,7 +83,7 @@ impl Packing {
     }
 }
 
-/// A raw file being read.
+/// Byte stream of a raw file.
 pub(crate) struct Stream<'a> {
     input: &'a Input,
     unpacking: Unpacking,
@@ -114,12 +114,12 @@ impl Read for Hashing {
 }
 
 impl Stream<'_> {
-    /// Whether the file is compressed.
+    /// Returns true if the file is compressed.
     pub(crate) fn is_packed(&self) -> bool {
         !matches!(self.unpacking, Unpacking::Plain(_))
     }
 
-    /// Appends up to `most` unpacked bytes to `to`; fewer only at the end.
+    /// Appends up to `most` decompressed bytes to `to`; fewer only at the end.
     pub(crate) fn read_into(&mut self, to: &mut Vec<u8>, most: usize) -> Result<usize> {
         let path = &self.input.path;
         let (read, packed) = match &mut self.unpacking {
@@ -154,7 +154,7 @@ impl Stream<'_> {
         Ok(n)
     }
 
-    /// Size and checksum of the file as stored; the stream must have been read to its end.
+    /// Returns size and checksum of the file as stored. Call it at the end of the stream.
     pub(crate) fn finish(self, rows: u64) -> SourceFile {
         let stored = match self.unpacking {
             Unpacking::Plain(r) => r,
@@ -172,8 +172,9 @@ impl Stream<'_> {
     }
 }
 
-/// The files behind a path: itself, or every file below it with one of the `extensions`, compressed or not, sorted by
-/// name. Names that begin with a dot or an underscore are markers of the programs that write partitions.
+/// Files of a path: the path itself, or every file below it with one of the `extensions`,
+/// compressed or not, sorted by name. Names that begin with a dot or an underscore are skipped:
+/// partition writers use them for markers.
 pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Result<Vec<Input>> {
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
     if !meta.is_dir() {
@@ -237,7 +238,7 @@ fn walk(dir: &Path, prefix: &str, found: &mut Vec<(PathBuf, String)>) -> Result<
             continue;
         }
         let name = format!("{prefix}{base}");
-        // Links to directories are not followed: they can form a ring.
+        // Links to directories are skipped: they can form a cycle.
         if std::fs::symlink_metadata(&path)
             .map_err(Error::io(&path))?
             .is_dir()
@@ -250,7 +251,7 @@ fn walk(dir: &Path, prefix: &str, found: &mut Vec<(PathBuf, String)>) -> Result<
     Ok(())
 }
 
-/// Refuses a file that is given twice by its path, before anything is read.
+/// Rejects a file that is given twice by its path, before anything is read.
 pub(crate) fn refuse_same_paths(inputs: &[&Input]) -> Result<()> {
     let mut seen = HashMap::new();
     for input in inputs {
@@ -266,7 +267,7 @@ pub(crate) fn refuse_same_paths(inputs: &[&Input]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a file that is given twice in two copies.
+/// Rejects a file that is given twice in two copies.
 pub(crate) fn refuse_same_bytes(inputs: &[&Input], read: &[SourceFile]) -> Result<()> {
     for (i, (input, file)) in inputs.iter().zip(read).enumerate() {
         if let Some(j) = read[..i]
@@ -283,7 +284,7 @@ pub(crate) fn refuse_same_bytes(inputs: &[&Input], read: &[SourceFile]) -> Resul
     Ok(())
 }
 
-/// Whether the log was made by `prl synth`, which leaves its mark beside what it writes.
+/// Returns true if `prl synth` made the log; it leaves a marker file beside its output.
 pub(crate) fn is_synthetic(input: &Path) -> bool {
     let dir = if input.is_dir() {
         Some(input)
@@ -293,14 +294,14 @@ pub(crate) fn is_synthetic(input: &Path) -> bool {
     dir.is_some_and(|d| d.join("SYNTHETIC.json").exists())
 }
 
-/// The rows of the public files, by their published names.
+/// Number of rows of the public files, by their published names.
 const PUBLIC_ROWS: [(&str, u64); 3] = [
     ("events.csv", 2_756_101),
     ("yoochoose-clicks.dat", 33_003_944),
     ("yoochoose-buys.dat", 1_150_753),
 ];
 
-/// What to tell somebody whose file has a public file's name but not all its rows.
+/// Warning for a file with the name of a public file but fewer rows.
 pub(crate) fn shorter_than_public(input: &Input, rows: u64) -> Option<String> {
     let (_, full) = PUBLIC_ROWS
         .iter()

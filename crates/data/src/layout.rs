@@ -1,4 +1,4 @@
-//! The layout of a file of delimited text, and errors that name a place in it.
+//! Layout of a file of delimited text, and errors with a place in it.
 
 use crate::error::{Error, Place};
 use crate::input::Input;
@@ -9,13 +9,13 @@ use crate::values::Wanted;
 pub(crate) struct Layout {
     pub input: Input,
     pub dialect: Dialect,
-    /// How many fields each record has.
+    /// Number of fields of each record.
     pub fields: usize,
     pub wanted: Vec<Wanted>,
 }
 
 impl Layout {
-    /// The error of the value in row `row` of column `i` of a text, which begins on `first_line`.
+    /// Error of the value in row `row` of column `i` of a text that begins on `first_line`.
     pub(crate) fn fault(
         &self,
         text: &str,
@@ -44,7 +44,7 @@ impl Layout {
         }
     }
 
-    /// The error of a column that is not of the type that was chosen for it.
+    /// Error of a file that could not be read as delimited text, with the cause `why`.
     pub(crate) fn unread(&self, why: &dyn std::fmt::Display) -> Error {
         Error::file(
             &self.input.path,

@@ -11,7 +11,8 @@ use crate::dropped::{Dropped, Reason};
 use crate::error::{Error, Result};
 use crate::ids::{IdColumn, counts_per_id, ranks, total_order};
 
-/// Raw session id: `UInt32`, `UInt64`, or an `Enum` of the sorted ids where they are not whole numbers.
+/// Raw session id: `UInt32`, `UInt64`, or an `Enum` of the sorted ids if they are not whole
+/// numbers.
 pub(crate) const SESSION: &str = "session";
 /// Raw item id, as [`SESSION`].
 pub(crate) const ITEM: &str = "item";
@@ -25,7 +26,7 @@ pub(crate) const CLICK: u8 = Kind::Click as u8;
 /// [`KIND`] of a purchase.
 pub(crate) const PURCHASE: u8 = Kind::Purchase as u8;
 
-/// The columns of a log while its files are read.
+/// Columns of a log while its files are read.
 #[derive(Debug, Default)]
 pub(crate) struct EventColumns {
     pub sessions: IdColumn,
@@ -34,7 +35,7 @@ pub(crate) struct EventColumns {
     pub times: Vec<i64>,
 }
 
-/// The events that are left after the steps so far, and the number of rows that each step dropped.
+/// Events left after the steps so far, and the number of rows that each step dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub events: DataFrame,
@@ -42,7 +43,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log of the events read, with `extra` columns that a step of its source needs.
+    /// Builds a log of the events read, with `extra` columns that a step of its source needs.
     pub(crate) fn new(columns: EventColumns, extra: Vec<Column>) -> Result<Self> {
         let rows = columns.kinds.len();
         if rows >= IdxSize::MAX as usize {
@@ -91,7 +92,7 @@ impl Log {
         Ok(ids)
     }
 
-    /// Brings the events into the one total order.
+    /// Sorts the events into their total order.
     ///
     /// "sort by (session, timestamp), stable: file order breaks ties" (protocol, section 1,
     /// RetailRocket 4 and RC15 4).
@@ -110,7 +111,7 @@ impl Log {
         Ok(())
     }
 
-    /// Table 1 of the paper, of the events as they are.
+    /// Counts of Table 1 of the paper, over the current events.
     pub(crate) fn counts(&self) -> Result<Counts> {
         let events = self.events.clone().lazy();
         let row = events
@@ -135,8 +136,8 @@ impl Log {
     }
 }
 
-/// The number of events that have this event's value of `column`: `len().over(column)`, counted in
-/// a table. The million groups of a log's sessions make polars' own several times slower.
+/// Number of events with this event's value of `column`: `len().over(column)`, computed with a
+/// table. Polars' own expression is several times slower on the million groups of a log's sessions.
 pub(crate) fn events_per(column: &str) -> Expr {
     col(column).apply(
         |ids| counts_per_id(&ids),
@@ -144,7 +145,7 @@ pub(crate) fn events_per(column: &str) -> Expr {
     )
 }
 
-/// Whether the event is of a kind: [`CLICK`] or [`PURCHASE`].
+/// Condition that the event is of a kind: [`CLICK`] or [`PURCHASE`].
 pub(crate) fn is_kind(kind: u8) -> Expr {
     col(KIND).eq(lit(kind))
 }

@@ -1,5 +1,6 @@
-//! What to prepare, from what, and how. Every field that shapes the dataset is serialised into its manifest; paths are
-//! not, so that a manifest names no machine.
+//! Options of preparing a dataset: source, table mapping and split. Every field that affects the
+//! dataset is serialised into its manifest; paths are not, so that a manifest is independent of the
+//! machine.
 
 use std::path::PathBuf;
 
@@ -8,33 +9,37 @@ use serde::Serialize;
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 
-/// Everything [`prepare()`](crate::prepare()) needs to know.
+/// Options of [`prepare()`](crate::prepare()).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Options {
-    /// The raw log.
+    /// Raw log.
     #[serde(flatten)]
     pub source: Source,
-    /// How events are divided into training, validation and test.
+    /// Division of the events into training, validation and test.
     pub split: SplitRule,
-    /// The share of sessions in validation, for [`SplitRule::Random`] and [`SplitRule::Time`]; rounded down.
+    /// Share of sessions in validation, for [`SplitRule::Random`] and [`SplitRule::Time`]; rounded
+    /// down.
     pub val_fraction: f64,
-    /// The share of sessions in test; rounded down.
+    /// Share of sessions in test; rounded down.
     pub test_fraction: f64,
-    /// Sessions of more events than this are dropped after Table 1 is counted; `None` keeps all.
+    /// Maximum number of events per session. Longer sessions are dropped after Table 1 is counted;
+    /// `None` keeps all.
     pub max_length: Option<usize>,
-    /// The seed of sampling and splitting.
+    /// Seed of sampling and splitting.
     #[serde(skip)]
     pub seed: u64,
-    /// A compressed file that unpacks to more bytes than this is refused.
+    /// Maximum size in bytes of a decompressed file; larger files are rejected.
     #[serde(skip)]
     pub max_unpacked: u64,
-    /// Also write the events as one Parquet file here: `session, item, kind, time, split`, raw ids, one row an event.
+    /// Path of an additional Parquet file of the events: `session, item, kind, time, split`, raw
+    /// ids, one row per event.
     #[serde(skip)]
     pub parquet: Option<PathBuf>,
 }
 
 impl Options {
-    /// The protocol's defaults: random 80/10/10 split, sessions of more than 50 events dropped, seed 0.
+    /// Defaults of the protocol: random 80/10/10 split, sessions of more than 50 events dropped,
+    /// seed 0.
     pub fn new(source: Source) -> Self {
         Self {
             source,
@@ -48,7 +53,7 @@ impl Options {
         }
     }
 
-    /// Refuses options that contradict themselves.
+    /// Rejects contradictory options.
     pub(crate) fn check(&self) -> Result<()> {
         let (val, test) = (self.val_fraction, self.test_fraction);
         if !(val >= 0.0 && test >= 0.0 && val + test < 1.0) {
@@ -71,70 +76,71 @@ impl Options {
     }
 }
 
-/// A raw log. An input is one file or a folder of partitions, read in the order of their names; gzip and zstd are
-/// recognised by their first bytes.
+/// Raw log. An input is one file or a folder of partitions, read in the order of their names; gzip
+/// and zstd are detected from the first bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "source", rename_all = "lowercase")]
 pub enum Source {
     /// RetailRocket's `events.csv`.
     RetailRocket {
-        /// The file.
+        /// Path of the file.
         #[serde(skip)]
         input: PathBuf,
     },
-    /// The RecSys Challenge 2015.
+    /// RecSys Challenge 2015.
     Rc15 {
-        /// `yoochoose-clicks.dat`.
+        /// Path of `yoochoose-clicks.dat`, a file or folder.
         #[serde(skip)]
         clicks: PathBuf,
-        /// `yoochoose-buys.dat`.
+        /// Path of `yoochoose-buys.dat`, a file or folder.
         #[serde(skip)]
         buys: PathBuf,
-        /// Sessions to sample; the paper's is [`Source::RC15_SAMPLE`].
+        /// Number of sessions to sample; the paper uses [`Source::RC15_SAMPLE`].
         sample: usize,
     },
-    /// Any delimited text with a header line.
+    /// Delimited text with a header line.
     Csv {
-        /// The file or folder.
+        /// File or folder.
         #[serde(skip)]
         input: PathBuf,
-        /// What stands between fields; one ASCII character.
+        /// Field delimiter; one ASCII character.
         delimiter: char,
-        /// What the columns mean.
+        /// Column mapping and filters.
         #[serde(flatten)]
         table: Table,
     },
     /// Parquet.
     Parquet {
-        /// The file or folder.
+        /// File or folder.
         #[serde(skip)]
         input: PathBuf,
-        /// What the columns mean.
+        /// Column mapping and filters.
         #[serde(flatten)]
         table: Table,
     },
     /// RecBole's atomic interaction file: tab-separated, `name:type` headers.
     Inter {
-        /// The file or folder.
+        /// File or folder.
         #[serde(skip)]
         input: PathBuf,
-        /// What the columns mean; without a mapping: `session_id` or else `user_id`, `timestamp`, `item_id`.
+        /// Column mapping and filters. Default mapping: `session_id` or else `user_id`,
+        /// `timestamp`, `item_id`.
         #[serde(flatten)]
         table: Table,
     },
-    /// A polars frame, given to [`prepare_frame()`](crate::prepare_frame()).
+    /// Polars frame, given to [`prepare_frame()`](crate::prepare_frame()).
     Frame {
-        /// What the columns mean.
+        /// Column mapping and filters.
         #[serde(flatten)]
         table: Table,
     },
 }
 
 impl Source {
-    /// The sessions that the paper samples from RC15.
+    /// Number of sessions that the paper samples from RC15.
     pub const RC15_SAMPLE: usize = 200_000;
 
-    /// The name in the manifest and on the command line.
+    /// Name in the manifest and on the command line.
     pub fn name(&self) -> &'static str {
         match self {
             Source::RetailRocket { .. } => "retailrocket",
@@ -147,27 +153,27 @@ impl Source {
     }
 }
 
-/// How a table of events is read.
+/// Column mapping, event kinds and filters of a table of events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Table {
-    /// Which column holds what.
+    /// Column mapping; optional for `.inter` files only.
     pub columns: Option<Columns>,
-    /// The unit of times that are numbers.
+    /// Unit of numeric times.
     pub time_unit: TimeUnit,
     /// Event kinds that are clicks.
     pub click: Vec<String>,
     /// Event kinds that are purchases.
     pub purchase: Vec<String>,
-    /// Drop and count rows of any other kind, instead of refusing them.
+    /// Drops and counts rows of any other kind, instead of rejecting them.
     pub drop_other_events: bool,
-    /// Then drop sessions of fewer events than this (one pass; 0 keeps all).
+    /// Minimum number of events per session, applied next (one pass; 0 keeps all).
     pub min_session_events: usize,
-    /// Then drop items of fewer events than this (one pass; 0 keeps all).
+    /// Minimum number of events per item, applied last (one pass; 0 keeps all).
     pub min_item_events: usize,
 }
 
 impl Table {
-    /// The column mapping, which only `.inter` files do without.
+    /// Column mapping; an error if there is none. Only `.inter` files have a default.
     pub(crate) fn mapping(&self) -> Result<&Columns> {
         let missing =
             || Error::Options("name the columns: session=..,time=..,item=..[,event=..]".into());
@@ -204,12 +210,13 @@ impl Table {
     }
 }
 
-/// The unit of times written as numbers since 1970, UTC.
+/// Unit of times written as numbers since 1970, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeUnit {
-    /// By the largest magnitude in the whole column: below 10^11 seconds (until the year 5138), below 10^14
-    /// milliseconds, below 10^17 microseconds, else nanoseconds. Times in the first days of 1970 need the unit said.
+    /// Unit by the largest magnitude in the whole column: below 10^11 seconds (until the year
+    /// 5138), below 10^14 milliseconds, below 10^17 microseconds, else nanoseconds. Times in the
+    /// first days of 1970 need an explicit unit.
     #[default]
     Auto,
     /// Seconds.
@@ -222,15 +229,17 @@ pub enum TimeUnit {
     Nanoseconds,
 }
 
-/// How events are divided.
+/// Rule for dividing the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SplitRule {
     /// Whole sessions, shuffled by the seed.
     #[default]
     Random,
-    /// Whole sessions, by the time of their last event: the latest are test, those before them validation.
+    /// Whole sessions, by the time of their last event: the latest are test, the ones before are
+    /// validation.
     Time,
-    /// Of every session of three events or more, the last event is test and the one before it validation.
+    /// Last event of every session of three events or more as test, the one before it as
+    /// validation.
     LeaveLastOut,
 }

@@ -1,4 +1,4 @@
-//! Work on a sequence, by several threads, with the results in order.
+//! Parallel map over a sequence, with the results in order.
 
 use std::num::NonZero;
 use std::sync::mpsc::sync_channel;
@@ -6,11 +6,12 @@ use std::thread;
 
 use crate::error::Result;
 
-/// More workers than this wait for the disk, and each holds a piece of the file.
+/// Maximum number of workers. More would wait for the disk, and each holds a part of the file.
 const MOST_WORKERS: usize = 4;
 
-/// Does `work` on every item of `source`, which runs on a thread of its own, and hands the results to `take` in the order
-/// of the items. The first error in that order ends everything. A few items are under way at a time, whatever their number.
+/// Applies `work` to every item of `source`, which runs on its own thread, and passes the results
+/// to `take` in the order of the items. Stops at the first error in that order. Only a few items
+/// are in progress at a time.
 pub(crate) fn ordered_parallel<I: Send, T: Send>(
     source: impl Iterator<Item = Result<I>> + Send,
     work: impl Fn(I) -> Result<T> + Sync,
@@ -33,13 +34,13 @@ pub(crate) fn ordered_parallel<I: Send, T: Send>(
             items.push(give);
             results.push(handed_back);
         }
-        // Workers get items in turn, so that results taken in turn are in order.
+        // Workers receive items in turn, so that results collected in turn are in order.
         scope.spawn(move || {
             source
                 .zip(items.iter().cycle())
                 .try_for_each(|(item, worker)| worker.send(item))
         });
-        // Leaving early drops the receivers, which ends the workers, and so the source.
+        // An early return drops the receivers, which stops the workers and then the source.
         results
             .iter()
             .cycle()

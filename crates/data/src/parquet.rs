@@ -1,4 +1,4 @@
-//! Tables in Parquet, read a slice of rows at a time, so that memory does not grow with the file.
+//! Tables in Parquet, read in slices of rows, so that memory does not grow with the file.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -20,19 +20,19 @@ use crate::options::Table;
 use crate::table;
 use crate::table_reader::Events;
 
-/// Rows in a slice.
+/// Number of rows in a slice.
 const SLICE: usize = 1 << 20;
 const MAGIC: &[u8] = b"PAR1";
 const READ: usize = 1 << 20;
 
-/// The log of Parquet files with one mapping.
+/// Reads the log of Parquet files with one mapping.
 pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
     let columns = table.mapping()?;
     let mut events = Events::default();
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
         let file = read_file(input, table, columns, &mut events)?;
-        // Engines that write partitions by a hash leave some empty; a log that is one file is none then.
+        // Engines that partition by a hash leave some files empty; a single empty file is an error.
         if file.rows == 0 && inputs.len() == 1 {
             return Err(Error::file(&input.path, "the file holds no row"));
         }
@@ -82,8 +82,9 @@ fn read_slice(file: &File, columns: &Columns, start: usize) -> PolarsResult<Data
         .finish()
 }
 
-/// The file as plain Parquet, and what the manifest says of it as stored. Parquet is read by seeking, so one that is
-/// compressed as a whole goes to a temporary file, which the system removes when it is closed.
+/// Opens the file as plain Parquet; returns it and its manifest entry as stored. Parquet needs
+/// seeking, so a file that is compressed as a whole is decompressed to a temporary file, which the
+/// system removes when it is closed.
 fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     let mut stream = input.open()?;
     let mut unpacked = match stream.is_packed() {
@@ -118,7 +119,7 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     Ok((file.map_err(Error::io(&input.path))?, stream.finish(0)))
 }
 
-/// Runs a reader that panics on some damaged files, so that those too end in an error.
+/// Runs a reader that panics on some damaged files, and turns the panic into an error.
 fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T> {
     let damaged = |why: &dyn std::fmt::Display| {
         Error::file(

@@ -1,4 +1,4 @@
-//! The one way from a raw log to a prepared dataset: read, apply the steps, split, write.
+//! Preparation of a raw log: read, apply the steps, split, write.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,9 +34,9 @@ pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
     finish(options, log, rows, origin, out)
 }
 
-/// Prepares the dataset of a frame that the program holds: one row per event, columns as
-/// [`Source::Frame`] maps them, ties of time broken by the order of the rows. Only the mapped
-/// columns are computed. The manifest lists no source file.
+/// Prepares the dataset of a frame in memory: one row per event, columns as [`Source::Frame`] maps
+/// them, equal times in the order of the rows. Only the mapped columns are computed. The manifest
+/// lists no source file.
 ///
 /// # Errors
 /// [`Error::Options`] if the source of `options` is not [`Source::Frame`]; [`Error::Frame`] if the
@@ -59,7 +59,7 @@ pub fn prepare_frame(frame: LazyFrame, options: &Options, out: &Path) -> Result<
     finish(options, log, rows, origin, out)
 }
 
-/// The steps that every log shares, the split, and the files.
+/// Applies the steps common to all logs, splits, and writes the files.
 fn finish(
     options: &Options,
     mut log: Log,
@@ -101,7 +101,7 @@ fn finish(
             dropped,
         },
     };
-    // The arrays hold it all; writing them needs as much memory again.
+    // The arrays hold all the data; writing them needs as much memory again.
     drop(events);
     let manifest = prl_dataset::write(out, &arrays, &items, draft)?;
     if let Some(export) = export {
@@ -110,7 +110,7 @@ fn finish(
     Ok(manifest)
 }
 
-/// The paths that a source names.
+/// Paths of a source.
 fn paths(source: &Source) -> Vec<&Path> {
     match source {
         Source::Rc15 { clicks, buys, .. } => vec![clicks, buys],
@@ -122,8 +122,8 @@ fn paths(source: &Source) -> Vec<&Path> {
     }
 }
 
-/// The log by the source's own steps, and the files read. Clicks that do not fit memory wait beside
-/// `out`.
+/// Reads the log with the source's own steps; returns it and the files read. Clicks that exceed
+/// memory are kept in temporary files beside `out`.
 fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     let extensions: &[&str] = match options.source {
         Source::Parquet { .. } => &["parquet", "pq"],
@@ -172,7 +172,7 @@ pub(crate) fn raw_ids(ids: &Column) -> Result<Vec<String>> {
     Ok(raw)
 }
 
-/// The arrays of the dataset from ordered events.
+/// Builds the arrays of the dataset from ordered events.
 fn arrays(options: &Options, events: &DataFrame) -> Result<Arrays> {
     let sessions = sessions(events)?;
     let splits = splits(options, events, &sessions)?;
@@ -203,7 +203,7 @@ fn arrays(options: &Options, events: &DataFrame) -> Result<Arrays> {
     })
 }
 
-/// The options as the manifest lists them.
+/// Options as listed in the manifest.
 fn described(options: &Options) -> BTreeMap<String, serde_json::Value> {
     match serde_json::to_value(options) {
         Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),

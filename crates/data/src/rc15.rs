@@ -19,9 +19,9 @@ use crate::spool::{BLOCK, Row, Spool};
 use crate::times::from_iso;
 use crate::values::{Cell, Wanted};
 
-/// The log after the steps of its own: the clicks of the sampled sessions, then their buys, each
-/// in file order. All clicks wait on the disk of `dir`; memory holds a part of them, and the
-/// sample.
+/// Reads the log and applies its own steps: the clicks of the sampled sessions, then their buys,
+/// each in file order. All clicks are kept in temporary files on the disk of `dir`; memory holds a
+/// part of them, and the sample.
 pub(crate) fn read(
     clicks: &[Input],
     buys: &[Input],
@@ -51,7 +51,7 @@ pub(crate) fn read(
     Ok((steps(log)?, files))
 }
 
-/// The steps from the sampled sessions on (protocol, section 1, RC15).
+/// Steps after sampling (protocol, section 1, RC15).
 fn steps(mut log: Log) -> Result<Log> {
     // 3. "re-index the items of the sampled clicks by sorted raw id", 4. "take all buys [..] (same
     //    index)": a buy of an item that no sampled session clicked has no index.
@@ -68,10 +68,10 @@ const DIALECT: Dialect = Dialect {
 };
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
 const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "quantity"]);
-/// Sessions of fewer clicks are left out.
+/// Minimum number of clicks per session.
 const LEAST_CLICKS: usize = 3;
 
-/// The events of the sampled sessions.
+/// Events of the sampled sessions.
 struct Sampled {
     /// Sorted ids of the sampled sessions.
     session_ids: Vec<u64>,
@@ -89,7 +89,7 @@ impl Sampled {
         self.times.push(row.time);
     }
 
-    /// Adds the buys of sampled sessions; returns the number of the others.
+    /// Appends the buys of sampled sessions; returns the number of other buys.
     fn append_buys(&mut self, rows: &[Row]) -> u64 {
         let mut others = 0;
         for row in rows {
@@ -113,8 +113,9 @@ impl Sampled {
     }
 }
 
-/// The clicks of a sample of the sessions that have enough of them. A session's place among those is the number of them in
-/// the blocks of ids before its own, and before it in its block.
+/// Clicks of a sample of the sessions that have enough of them. The position of a session among the
+/// eligible ones is their number in earlier blocks of ids, plus their number before it in its
+/// block.
 fn sampled_clicks(
     mut spool: Spool,
     (sample, seed): (usize, u64),
@@ -160,7 +161,7 @@ fn sampled_clicks(
             .map(|(session, _)| *session)
             .collect();
         let mut kept = Vec::new();
-        // The clicks of a session mostly stand together.
+        // Clicks of a session are mostly adjacent.
         for run in rows.chunk_by(|a, b| a.session == b.session) {
             if wanted.binary_search(&run[0].session).is_ok() {
                 kept.extend_from_slice(run);
@@ -180,7 +181,7 @@ fn sampled_clicks(
     Ok(taken)
 }
 
-/// The sessions of enough clicks, sorted, and how many clicks they have.
+/// Sessions of enough clicks, sorted, and their number of clicks.
 fn long_sessions(rows: &[Row]) -> (Vec<u64>, usize) {
     let mut ids: Vec<u64> = rows.iter().map(|row| row.session).collect();
     ids.sort_unstable();
@@ -193,7 +194,7 @@ fn long_sessions(rows: &[Row]) -> (Vec<u64>, usize) {
     })
 }
 
-/// Hands the rows to `take`, many at a time.
+/// Reads rows and passes them to `take` in batches.
 fn read_rows(
     input: &Input,
     header: Header,
@@ -230,7 +231,7 @@ fn read_rows(
     delimited_reader::read(input, DIALECT, header, choose, rows, take)
 }
 
-/// Which of `there` sessions are sampled: `sample` of them, without replacement.
+/// Samples `sample` of `there` sessions without replacement; marks the sampled positions.
 fn sample_sessions(there: usize, sample: usize, seed: u64) -> Vec<bool> {
     if there < sample {
         tracing::warn!(

@@ -1,4 +1,4 @@
-//! The records and fields of delimited text, read strictly: a short row, a stray quote or a byte
+//! Strict reader for the records and fields of delimited text: a short row, a stray quote or a byte
 //! that is not text is an error with its line.
 
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::input::Input;
 
-/// What separates fields and encloses them.
+/// Field delimiter and quote character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
     pub delimiter: u8,
@@ -17,29 +17,30 @@ pub(crate) struct Dialect {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Its bytes, without the line end.
+    /// Byte range, without the line end.
     pub bytes: Range<usize>,
-    /// The line it begins on, counted from 0 in the text.
+    /// First line, counted from 0 in the text.
     pub line: u64,
-    /// Its number of fields.
+    /// Number of fields.
     pub fields: usize,
 }
 
 /// One field of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
-    /// Its bytes, quotes included.
+    /// Byte range, quotes included.
     pub bytes: Range<usize>,
     pub is_quoted: bool,
 }
 
-/// The records of a text whose line ends are `\n`; blank lines are none. Fails with a line and what is wrong there.
+/// Iterator over the records of a text whose line ends are `\n`; blank lines are skipped. Errors
+/// give the line and the fault.
 pub(crate) struct Records<'a> {
     text: &'a [u8],
     at: usize,
     line: u64,
     dialect: Dialect,
-    /// The fields of the latest record.
+    /// Fields of the latest record.
     fields: Vec<Field>,
 }
 
@@ -62,12 +63,12 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Lines passed so far.
+    /// Number of lines read so far.
     pub(crate) fn lines(&self) -> u64 {
         self.line
     }
 
-    /// The fields of the latest record.
+    /// Fields of the latest record.
     pub(crate) fn fields(&self) -> &[Field] {
         &self.fields
     }
@@ -84,7 +85,7 @@ impl<'a> Records<'a> {
     }
 
     fn record(&mut self) -> std::result::Result<Record, (u64, &'static str)> {
-        // NUL never occurs in checked text, so it can stand for "no quote".
+        // NUL never occurs in checked text, so it can encode "no quote".
         let (delimiter, quote) = (self.dialect.delimiter, self.dialect.quote.unwrap_or(0));
         let (start, line) = (self.at, self.line);
         let mut place = Place::Start;
@@ -153,7 +154,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// The text of bytes that are UTF-8 without NUL, its line ends turned into `\n`.
+/// Converts bytes to text: checks for UTF-8 without NUL and replaces line ends by `\n`.
 pub(crate) fn normalise(input: &Input, bytes: Vec<u8>, first_line: u64) -> Result<String> {
     let fault = |bytes: &[u8], at: usize, what: &str| {
         let line = first_line + bytes[..at].iter().filter(|&&b| b == b'\n').count() as u64;
@@ -189,7 +190,7 @@ pub(crate) fn normalise(input: &Input, bytes: Vec<u8>, first_line: u64) -> Resul
     Ok(text)
 }
 
-/// The values of one well-formed record.
+/// Values of one well-formed record.
 pub(crate) fn cells(record: &str, dialect: Dialect) -> Vec<Cow<'_, str>> {
     let delimiter = char::from(dialect.delimiter);
     let Some(quote) = dialect

@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus};
 use crate::error::{Error, Result};
 use crate::options::{Options, Source};
 
-/// Set in the child process.
+/// Environment variable that is set in the child process.
 const IS_CHILD: &str = "PRL_APART";
 
 /// Protects the program from Parquet files that abort their reader; does nothing for other sources.
@@ -67,7 +67,7 @@ fn ended(input: &Path, status: ExitStatus) -> Error {
     Error::file(input, what)
 }
 
-/// Whether the process was asked to end, or the system had no memory left.
+/// Returns true if the process received a termination signal or the system ran out of memory.
 #[cfg(unix)]
 fn is_interrupt(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
@@ -77,7 +77,7 @@ fn is_interrupt(status: ExitStatus) -> bool {
         .is_some_and(|signal| HUP_INT_KILL_TERM.contains(&signal))
 }
 
-/// Whether the process was asked to end.
+/// Returns true if the process received a termination signal.
 #[cfg(not(unix))]
 fn is_interrupt(_: ExitStatus) -> bool {
     false

@@ -13,11 +13,11 @@ use crate::records::Dialect;
 use crate::times::from_millis;
 use crate::values::{Cell, Wanted};
 
-/// Whether the row has a `transactionid`, `Boolean`.
+/// Column that is true if the row has a `transactionid`, `Boolean`.
 const HAS_TRANSACTION: &str = "has_transaction";
 
-/// The log after the steps of its own, in file order. Re-indexing and order (step 4) are those of
-/// every log.
+/// Reads the log and applies its own steps, in file order. Re-indexing and order (step 4) are
+/// common to all logs.
 pub(crate) fn read(inputs: &[Input]) -> Result<(Log, Vec<SourceFile>)> {
     let (rows, files) = read_rows(inputs)?;
     Ok((steps(rows.into_log()?)?, files))
@@ -50,7 +50,7 @@ const COLUMNS: [(&str, Cell); 5] = [
 const KINDS: &str = "view, addtocart or, with a transactionid, transaction";
 const HINT: &str = "RetailRocket's header is timestamp,visitorid,event,itemid,transactionid";
 
-/// The rows of files, or of a part of one.
+/// Rows of files, or of a part of one.
 #[derive(Default)]
 struct Rows {
     visitors: Vec<u64>,
@@ -104,7 +104,7 @@ impl Rows {
             kinds.push(match event {
                 Some("view") => CLICK,
                 Some("addtocart") => PURCHASE,
-                // Dropped by the first step, so that its kind never counts.
+                // The first step drops these rows, so that their kind is unused.
                 _ if has_transaction => CLICK,
                 _ => return Err(batch.fault(row, 2, KINDS)),
             });

@@ -1,4 +1,4 @@
-//! The division into training, validation and test.
+//! Division into training, validation and test.
 //!
 //! "sessions shuffled, 80/10/10, events keep their order. [..] Other splits as switches: global
 //! time split, and leave-last-out" (protocol, section 1, Split).
@@ -11,17 +11,17 @@ use crate::error::Result;
 use crate::log::{SESSION, TIME, events_per};
 use crate::options::{Options, SplitRule};
 
-/// The split of an event or a session, `UInt8`.
+/// Split of an event or a session, `UInt8`.
 const SPLIT: &str = "split";
-/// The number of events of a session.
+/// Number of events of a session.
 const EVENTS: &str = "events";
 /// Position of a session in the dataset.
 const SESSION_INDEX: &str = "session_index";
-/// Position of a session in the order by which sessions are given to the splits.
+/// Position of a session in the order in which sessions are assigned to the splits.
 const PLACE: &str = "place";
 
-/// The sessions of ordered events, in their order: [`SESSION`], [`EVENTS`] and the [`TIME`] of the
-/// last event.
+/// Sessions of ordered events, in their order: [`SESSION`], [`EVENTS`] and the [`TIME`] of the last
+/// event.
 pub(crate) fn sessions(events: &DataFrame) -> Result<DataFrame> {
     let sessions = events.clone().lazy().group_by_stable([col(SESSION)]);
     Ok(sessions
@@ -29,12 +29,12 @@ pub(crate) fn sessions(events: &DataFrame) -> Result<DataFrame> {
         .collect()?)
 }
 
-/// The number of events of each session.
+/// Number of events of each session.
 pub(crate) fn session_sizes(sessions: &DataFrame) -> Result<&IdxCa> {
     Ok(sessions.column(EVENTS)?.idx()?)
 }
 
-/// The split of every event.
+/// Split of every event.
 pub(crate) fn splits(
     options: &Options,
     events: &DataFrame,
@@ -52,7 +52,7 @@ pub(crate) fn splits(
     Ok(splits)
 }
 
-/// Of every session of three events or more, the last event is test and the one before it
+/// Splits each session of three events or more: the last event is test and the one before it
 /// validation.
 fn last_events(events: &DataFrame) -> Result<Column> {
     let is_last = || same_session_as(1).not();
@@ -71,20 +71,20 @@ fn last_events(events: &DataFrame) -> Result<Column> {
     Ok(splits.column(SPLIT)?.clone())
 }
 
-/// Whether the event `n` rows further down is of the same session.
+/// Condition that the event `n` rows further down is of the same session.
 fn same_session_as(n: i64) -> Expr {
     let later = col(SESSION).shift(lit(-n));
     col(SESSION).eq(later).fill_null(lit(false))
 }
 
-/// The session indices in an order drawn from the seed.
+/// Session indices in an order drawn from the seed.
 fn shuffled(options: &Options, sessions: &DataFrame) -> Column {
     let mut order: Vec<IdxSize> = (0..sessions.height() as IdxSize).collect();
     order.shuffle(&mut prl_seed::stream(options.seed, "split", 0));
     Column::new(SESSION_INDEX.into(), order)
 }
 
-/// The session indices by the time of the last event; the order of the dataset breaks ties.
+/// Session indices by the time of the last event; the order of the dataset breaks ties.
 fn by_last_time(sessions: &DataFrame) -> Result<Column> {
     let sorted = sessions
         .clone()
@@ -99,8 +99,8 @@ fn by_last_time(sessions: &DataFrame) -> Result<Column> {
     Ok(sorted.column(SESSION_INDEX)?.clone())
 }
 
-/// Training takes the sessions that come first in `order`, then validation, then test; the shares
-/// of the latter two are rounded down. Returns the split of every event.
+/// Assigns sessions in the given `order`: training first, then validation, then test; the shares of
+/// the latter two are rounded down. Returns the split of every event.
 fn whole_sessions(options: &Options, sessions: &DataFrame, order: Column) -> Result<Column> {
     let n = order.len();
     // 0.1 x 30 is 2.9999999999999996: a product that is whole but for its last bit counts as whole.
@@ -128,7 +128,7 @@ fn whole_sessions(options: &Options, sessions: &DataFrame, order: Column) -> Res
     Ok(Column::new(SPLIT.into(), of_events))
 }
 
-/// A split as it stands in a column.
+/// Code of a split in a column.
 fn code(split: Split) -> Expr {
     lit(split as u8).cast(DataType::UInt8)
 }

@@ -1,6 +1,7 @@
-//! Rows that wait in temporary files, so that memory holds a part of them at a time. A row's session decides its part, by
-//! blocks of consecutive ids: a part holds whole sessions in the order of the log, and the sessions of a block stay
-//! together, so that ranks over all sessions need a number a block and not a number a session.
+//! Temporary files of rows, divided into parts, so that memory holds a few parts at a time. A row's
+//! part is a function of its session, by blocks of consecutive ids: a part holds whole sessions in
+//! the order of the log, and the sessions of a block are in one part. Ranks over all sessions then
+//! need a number per block rather than per session.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
@@ -9,15 +10,16 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::ordered_parallel::ordered_parallel;
 
-/// Consecutive session ids that share a block.
+/// Number of consecutive session ids in a block.
 pub(crate) const BLOCK: u64 = if cfg!(test) { 2 } else { 1 << 12 };
-/// Few enough for any limit of open files, and parts of a billion rows still fit a laptop.
+/// Number of parts: below any limit of open files, and large enough that a part of a billion rows
+/// fits a laptop.
 const PARTS: u64 = 64;
 const ROW: usize = 24;
-/// Read at a time.
+/// Bytes per read.
 const BYTES: usize = ROW << 12;
 
-/// A row of a log.
+/// Row of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub session: u64,
@@ -52,14 +54,14 @@ impl Row {
     }
 }
 
-/// Rows on disk. The files have no names: the system removes them with the program, however it ends.
+/// Rows on disk. The files are unnamed: the system removes them when the program ends.
 pub(crate) struct Spool {
     dir: PathBuf,
     parts: Vec<BufWriter<File>>,
 }
 
 impl Spool {
-    /// An empty one on the disk that holds `dir`, which need not exist yet.
+    /// Creates an empty spool on the disk of `dir`, which need not exist yet.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let made = || -> io::Result<Vec<_>> {
             std::fs::create_dir_all(dir)?;
@@ -78,11 +80,11 @@ impl Spool {
         })
     }
 
-    /// Adds rows.
+    /// Appends rows.
     pub(crate) fn push(&mut self, rows: &[Row]) -> Result<()> {
         let part = |row: &Row| (row.session / BLOCK % PARTS) as usize;
         let mut bytes = Vec::new();
-        // Sessions of a log mostly stand in order, so a block's rows stand together.
+        // Sessions of a log are mostly in order, so the rows of a block are mostly adjacent.
         for run in rows.chunk_by(|a, b| part(a) == part(b)) {
             bytes.clear();
             bytes.extend(run.iter().flat_map(|row| row.to_bytes()));
@@ -93,7 +95,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Hands the rows to `work` part by part, several parts at once, and what it returns to `take` in the order of the parts.
+    /// Applies `work` to the rows of each part, several parts in parallel, and passes the results
+    /// to `take` in the order of the parts.
     pub(crate) fn for_each_part<T: Send>(
         &mut self,
         work: impl Fn(&[Row]) -> T + Sync,

@@ -1,4 +1,5 @@
-//! Any table of events: CSV, Parquet, `.inter` and frames. The steps that its options ask for.
+//! Table of events from any source: CSV, Parquet, `.inter` and frames. The steps are set by its
+//! options.
 
 use polars::prelude::*;
 
@@ -7,7 +8,7 @@ use crate::error::Result;
 use crate::log::{ITEM, Log, SESSION, events_per};
 use crate::options::Table;
 
-/// The filters of a table, in the order of RetailRocket's, each one pass (protocol, section 1).
+/// Filters of a table, in the order of RetailRocket's, each one pass (protocol, section 1).
 ///
 /// Rows of other event kinds are dropped before, in the reader: their ids and times may be missing.
 pub(crate) fn steps(mut log: Log, table: &Table) -> Result<Log> {

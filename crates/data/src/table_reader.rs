@@ -1,5 +1,5 @@
-//! The events of any table: ids of whatever kind, times of whatever form, several event kinds.
-//! Text, Parquet and frames are all read through it.
+//! Events of any table: ids of any type, times of any form, several event kinds. Common to text,
+//! Parquet and frames.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use crate::log::{CLICK, EventColumns, Log, PURCHASE};
 use crate::options::Table;
 use crate::times::TimeColumn;
 
-/// What a column of a table holds.
+/// Role of a column in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Session,
@@ -23,7 +23,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The column that holds it.
+    /// Name of the column in this role.
     pub(crate) fn column(self, columns: &Columns) -> &str {
         match self {
             Role::Session => &columns.session,
@@ -33,7 +33,7 @@ impl Role {
         }
     }
 
-    /// The roles that a mapping gives to columns.
+    /// Roles that a mapping assigns to columns.
     pub(crate) fn all(columns: &Columns) -> &'static [Role] {
         match columns.event {
             Some(_) => &[Role::Session, Role::Time, Role::Item, Role::Event],
@@ -42,38 +42,38 @@ impl Role {
     }
 }
 
-/// A value that cannot be taken: its row in the batch, its column, what was expected.
+/// Invalid value: row in the batch, column, and the expected value.
 pub(crate) type Fault = (usize, Role, &'static str);
 
-/// The value of a cell.
+/// Value of a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
     Missing,
     Text(&'a str),
     Whole(i64),
-    /// Above the range of [`Value::Whole`].
+    /// Number above the range of [`Value::Whole`].
     Large(u64),
     Real(f64),
-    /// A time in nanoseconds.
+    /// Time in nanoseconds.
     Nanos(i64),
 }
 
-/// The events of a table being read.
+/// Events of a table during reading.
 #[derive(Default)]
 pub(crate) struct Events {
     sessions: IdColumn,
     items: IdColumn,
     times: TimeColumn,
     kinds: Vec<u8>,
-    /// Rows of kinds that nobody named.
+    /// Number of rows of each unnamed event kind.
     others: BTreeMap<String, u64>,
-    /// The first id above 64 bits, in case its column turns out to be numbers.
+    /// Error of the first id above 64 bits, reported if its column proves to be numeric.
     overflow: [Option<Error>; 2],
 }
 
 impl Events {
-    /// Takes a batch of rows, whose values `values` gives by role. Without an event column every event is a click. Of
-    /// several faults the first row's is returned, as the error that `error` makes of it.
+    /// Appends a batch of rows; `values` gives the values of a role. Without an event column every
+    /// event is a click. Of several faults the first row's is returned, converted by `error`.
     pub(crate) fn take<'a, I: Iterator<Item = Value<'a>>>(
         &mut self,
         table: &Table,
@@ -121,7 +121,7 @@ impl Events {
         Ok(())
     }
 
-    /// The kinds of the rows that are events; returns which those are.
+    /// Reads the event kinds; returns a mask of the rows that are events.
     fn take_kinds<'a>(
         &mut self,
         table: &Table,
@@ -153,7 +153,7 @@ impl Events {
         values.map(&mut is_event).collect()
     }
 
-    /// The log, in file order. `source` is named in errors.
+    /// Returns the log, in file order. Errors name `source`.
     pub(crate) fn finish(self, source: &Path, table: &Table, columns: &Columns) -> Result<Log> {
         let others: u64 = self.others.values().sum();
         if others > 0 && !table.drop_other_events {

@@ -1,23 +1,23 @@
-//! Thrift's compact protocol, as far as Parquet uses it, read without believing a length that exceeds what is there
-//! (<https://github.com/apache/thrift>, thrift-compact-protocol.md).
+//! Reader for Thrift's compact protocol, as far as Parquet uses it. Rejects lengths that exceed the
+//! input (<https://github.com/apache/thrift>, thrift-compact-protocol.md).
 
-/// Elements of all lists together: each takes memory, here and in whoever reads them next.
+/// Maximum number of elements of all lists together: each takes memory, here and in later readers.
 const MOST_ELEMENTS: usize = 1 << 21;
-/// Structs within structs; Parquet has seven.
+/// Maximum nesting of structs; Parquet has seven.
 const MOST_DEPTH: usize = 16;
 
-/// A value.
+/// Decoded value.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Value {
     Whole(i64),
     List(Vec<Value>),
     Struct(Vec<(i64, Value)>),
-    /// Of a kind that nobody asks for.
+    /// Value of an unused type.
     Other,
 }
 
 impl Value {
-    /// A field of a struct.
+    /// Field of a struct.
     pub(crate) fn field(&self, id: i64) -> Option<&Value> {
         let Value::Struct(fields) = self else {
             return None;
@@ -28,7 +28,7 @@ impl Value {
             .map(|(_, value)| value)
     }
 
-    /// A field of a struct that is a whole number.
+    /// Field of a struct that is a whole number.
     pub(crate) fn whole(&self, id: i64) -> Option<i64> {
         if let Some(Value::Whole(n)) = self.field(id) {
             Some(*n)
@@ -37,7 +37,7 @@ impl Value {
         }
     }
 
-    /// The elements of a field that is a list; none of any other.
+    /// Elements of a field that is a list; empty for any other field.
     pub(crate) fn elements(&self, id: i64) -> &[Value] {
         if let Some(Value::List(elements)) = self.field(id) {
             elements
@@ -47,7 +47,7 @@ impl Value {
     }
 }
 
-/// Reads the struct that `bytes` begin with; returns it and its length, or nothing where it contradicts itself.
+/// Reads the struct at the start of `bytes`; returns it and its length, or `None` if it is invalid.
 pub(crate) fn read(bytes: &[u8]) -> Option<(Value, usize)> {
     let mut reader = Reader {
         rest: bytes,
@@ -75,7 +75,7 @@ impl Reader<'_> {
             } else {
                 id + i64::from(head >> 4)
             };
-            // A field that is true or false says so in its head.
+            // The header of a boolean field holds its value.
             let value = if matches!(head & 15, 1 | 2) {
                 Value::Other
             } else {
@@ -96,7 +96,7 @@ impl Reader<'_> {
             8 => self.varint().and_then(|length| self.skip(length)),
             9 | 10 => self.list(depth),
             12 => self.structure(depth + 1),
-            // Parquet has neither maps nor anything else.
+            // Parquet has neither maps nor other types.
             _ => None,
         }
     }
@@ -110,7 +110,7 @@ impl Reader<'_> {
         };
         let count = usize::try_from(count).ok()?;
         self.elements = self.elements.checked_add(count)?;
-        // No element is shorter than a byte.
+        // Every element takes at least one byte.
         if count > self.rest.len() || self.elements > MOST_ELEMENTS {
             return None;
         }
@@ -120,7 +120,7 @@ impl Reader<'_> {
             .map(Value::List)
     }
 
-    /// A number of either sign.
+    /// Reads a signed number.
     fn whole(&mut self) -> Option<i64> {
         let n = self.varint()?;
         Some((n >> 1) as i64 ^ -((n & 1) as i64))

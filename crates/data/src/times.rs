@@ -1,4 +1,4 @@
-//! Times as nanoseconds since 1970, UTC, from what logs write: numbers in one of four units, ISO 8601, dates.
+//! Parsing of times to nanoseconds since 1970, UTC: numbers in one of four units, ISO 8601, dates.
 
 use crate::options::TimeUnit;
 
@@ -6,13 +6,14 @@ const NANOS: i64 = 1_000_000_000;
 const RANGE: &str = "a time between the years 1678 and 2261";
 const ISO: &str = "a time such as 2014-04-07T10:51:09.277Z, or a date such as 2014-04-07";
 
-/// From milliseconds; the error is what was expected.
+/// Converts milliseconds; the error describes the expected value.
 pub(crate) fn from_millis(millis: i64) -> Result<i64, &'static str> {
     millis.checked_mul(1_000_000).ok_or(RANGE)
 }
 
-/// From ISO 8601: a date, or a date and a time of day (`T` or a space between) to the minute, second or a fraction, with
-/// `Z`, an offset, or no zone, which means UTC. The error is what was expected.
+/// Parses ISO 8601: a date, or a date and a time of day (`T` or a space between) to the minute,
+/// second or a fraction, with `Z`, an offset, or no zone, which means UTC. The error describes the
+/// expected value.
 pub(crate) fn from_iso(text: &str) -> Result<i64, &'static str> {
     let (days, rest) = date(text.as_bytes()).ok_or(ISO)?;
     let (seconds, nanos, rest) = match rest {
@@ -28,7 +29,7 @@ pub(crate) fn from_iso(text: &str) -> Result<i64, &'static str> {
         .ok_or(RANGE)
 }
 
-/// The days since 1970 of `YYYY-MM-DD`, and what follows.
+/// Days since 1970 of `YYYY-MM-DD`, and the rest of the text.
 fn date(text: &[u8]) -> Option<(i64, &[u8])> {
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = text else {
         return None;
@@ -45,7 +46,7 @@ fn date(text: &[u8]) -> Option<(i64, &[u8])> {
     if !(1..=last).contains(&day) {
         return None;
     }
-    // Years run from March here, so that the leap day is the last (Hinnant's days_from_civil).
+    // Years start in March here, so that the leap day is the last (Hinnant's days_from_civil).
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year - era * 400;
@@ -54,7 +55,8 @@ fn date(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((era * 146_097 + day_of_era - 719_468, rest))
 }
 
-/// The seconds and nanoseconds of `HH:MM[:SS[.fraction]]`, and what follows. Digits past the ninth are dropped.
+/// Seconds and nanoseconds of `HH:MM[:SS[.fraction]]`, and the rest of the text. Digits past the
+/// ninth are dropped.
 fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     let [h1, h2, b':', m1, m2, rest @ ..] = text else {
         return None;
@@ -64,7 +66,7 @@ fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
         [b':', s1, s2, rest @ ..] => (digits(&[*s1, *s2])?, rest),
         _ => (0, rest),
     };
-    // 60 is a leap second: the first of the next minute, as Unix time has it.
+    // 60 is a leap second: the first of the next minute, as in Unix time.
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -83,7 +85,7 @@ fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     Some((hour * 3600 + minute * 60 + second, nanos, rest))
 }
 
-/// The offset from UTC in seconds of nothing, `Z`, ` UTC`, `+HH`, `+HHMM` or `+HH:MM`.
+/// Offset from UTC in seconds of an empty text, `Z`, ` UTC`, `+HH`, `+HHMM` or `+HH:MM`.
 fn zone(text: &[u8]) -> Option<i64> {
     let (sign, hour, minute) = match text {
         [] | [b'Z' | b'z'] | b" UTC" => return Some(0),
@@ -104,22 +106,22 @@ fn digits(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// A column of times being read. Its first value decides whether it holds numbers or ISO times; the unit of numbers is
-/// known when all are taken.
+/// Column of times during reading. The first value decides between numbers and ISO times; the unit
+/// of numbers is decided after the last value.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum TimeColumn {
     #[default]
     Empty,
-    /// Whole numbers, unit open.
+    /// Whole numbers of undecided unit.
     Whole(Vec<i64>),
-    /// Numbers, unit open.
+    /// Numbers of undecided unit.
     Real(Vec<f64>),
     /// Nanoseconds.
     Nanos(Vec<i64>),
 }
 
 impl TimeColumn {
-    /// Takes a time as it is written; the error is what was expected.
+    /// Appends a time in its text form; the error describes the expected value.
     pub(crate) fn push(&mut self, text: &str) -> Result<(), &'static str> {
         let text = text.trim();
         match self {
@@ -137,7 +139,7 @@ impl TimeColumn {
         Ok(())
     }
 
-    /// Takes a whole number.
+    /// Appends a whole number.
     pub(crate) fn push_whole(&mut self, time: i64) -> Result<(), &'static str> {
         match self {
             TimeColumn::Empty => *self = TimeColumn::Whole(vec![time]),
@@ -148,7 +150,7 @@ impl TimeColumn {
         Ok(())
     }
 
-    /// Takes a number.
+    /// Appends a number.
     pub(crate) fn push_real(&mut self, time: f64) -> Result<(), &'static str> {
         if !time.is_finite() {
             return Err("a finite number");
@@ -164,7 +166,7 @@ impl TimeColumn {
         Ok(())
     }
 
-    /// Takes nanoseconds.
+    /// Appends nanoseconds.
     pub(crate) fn push_nanos(&mut self, time: i64) -> Result<(), &'static str> {
         match self {
             TimeColumn::Empty => *self = TimeColumn::Nanos(vec![time]),
@@ -176,7 +178,8 @@ impl TimeColumn {
         Ok(())
     }
 
-    /// All times in nanoseconds. Numbers are rounded to the microsecond when they are not whole: more a double cannot hold.
+    /// Converts all times to nanoseconds. Fractional numbers are rounded to the microsecond, the
+    /// precision of a double.
     pub(crate) fn finish(self, unit: TimeUnit) -> Result<Vec<i64>, String> {
         match self {
             TimeColumn::Empty => Ok(Vec::new()),
@@ -210,7 +213,7 @@ impl TimeColumn {
     }
 }
 
-/// The nanoseconds in a unit; `Auto` goes by the largest magnitude.
+/// Nanoseconds per unit; `Auto` depends on the largest magnitude.
 fn nanos_in(unit: TimeUnit, most: f64) -> i64 {
     match unit {
         TimeUnit::Seconds => NANOS,
@@ -224,7 +227,7 @@ fn nanos_in(unit: TimeUnit, most: f64) -> i64 {
     }
 }
 
-/// Dates written as `20140407` would pass for seconds of August 1970.
+/// Rejects dates written as `20140407`, which would otherwise be read as seconds of August 1970.
 fn refuse_compact_dates(times: &[i64], unit: TimeUnit) -> Result<(), String> {
     let is_date = |t: &i64| {
         (1900..2100).contains(&(t / 10_000))

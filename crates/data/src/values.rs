@@ -1,11 +1,11 @@
-//! The values of delimited text: what is wanted of a record, and a column of it once read.
+//! Values of delimited text: the selected fields of a record, and a column of their values.
 
-/// What a column's values are.
+/// Type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
-    /// A whole number from 0 to 2^64 - 1.
+    /// Whole number from 0 to 2^64 - 1.
     Unsigned,
-    /// A whole number of 64 bits.
+    /// Whole number of 64 bits.
     Integer,
     /// Text that is not empty.
     Text,
@@ -14,7 +14,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// What is due, for messages.
+    /// Expected value, for messages.
     pub(crate) fn expected(self) -> &'static str {
         match self {
             Cell::Unsigned => "a whole number from 0 to 18446744073709551615",
@@ -25,30 +25,30 @@ impl Cell {
     }
 }
 
-/// A column to read.
+/// Column to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// Which field of the record.
+    /// Index of the field in the record.
     pub field: usize,
-    /// Its name, for messages.
+    /// Name of the column, for messages.
     pub name: String,
-    /// What it holds.
+    /// Type of the values.
     pub cell: Cell,
 }
 
-/// The values of a column of one chunk, a row each.
+/// Values of a column of one chunk, one per row.
 #[derive(Clone, Debug)]
 pub(crate) enum Values {
-    /// Of [`Cell::Unsigned`].
+    /// Values of [`Cell::Unsigned`].
     Unsigned(Vec<u64>),
-    /// Of [`Cell::Integer`].
+    /// Values of [`Cell::Integer`].
     Integers(Vec<i64>),
-    /// Of [`Cell::Text`] and [`Cell::Optional`]: where they stand in a text.
+    /// Values of [`Cell::Text`] and [`Cell::Optional`], as spans of a text.
     Texts(Vec<Span>),
 }
 
 impl Values {
-    /// None yet.
+    /// Creates an empty column.
     pub(crate) fn new(cell: Cell) -> Self {
         match cell {
             Cell::Unsigned => Values::Unsigned(Vec::new()),
@@ -57,7 +57,7 @@ impl Values {
         }
     }
 
-    /// How many there are.
+    /// Number of values.
     pub(crate) fn len(&self) -> usize {
         match self {
             Values::Unsigned(numbers) => numbers.len(),
@@ -67,7 +67,8 @@ impl Values {
     }
 }
 
-/// Where a value stands in a text: half the size of a `&str`, and its text can go from thread to thread with it.
+/// Byte range of a value in a text. It has half the size of a `&str`, and moves between threads
+/// with its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -75,10 +76,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Of a value that is missing: an end before its start, which no text has.
+    /// Span of a missing value: an end before its start, which no text has.
     pub(crate) const MISSING: Self = Self { start: 1, end: 0 };
 
-    /// From byte `start` to before byte `end`; nothing for texts above 4 GB, which no chunk is.
+    /// Span from byte `start` to before byte `end`; `None` for texts above 4 GB, larger than any
+    /// chunk.
     pub(crate) fn new(start: usize, end: usize) -> Option<Self> {
         Some(Self {
             start: u32::try_from(start).ok()?,
@@ -86,7 +88,7 @@ impl Span {
         })
     }
 
-    /// The value; nothing where it is missing.
+    /// Returns the value, or `None` if it is missing.
     pub(crate) fn of(self, text: &str) -> Option<&str> {
         text.get(self.start as usize..self.end as usize)
     }

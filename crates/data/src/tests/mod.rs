@@ -1,4 +1,4 @@
-//! The whole way from text to arrays, against a slow and plain version of the same steps.
+//! Tests of the whole pipeline, from text to arrays, against a slow and plain version of its steps.
 
 mod plain;
 mod properties;

@@ -1,20 +1,20 @@
-//! The protocol's steps as it states them, one after the other, over plain vectors.
+//! Steps of the protocol in its order, over plain vectors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use prl_dataset::Kind;
 
-/// A row: session, item, milliseconds, kind.
+/// Row of a log: session, item, milliseconds, kind.
 pub(super) type Row = (u64, u64, i64, Kind);
 
-/// What the arrays must say: per session, in order, the events; and the raw ids of the items.
+/// Expected arrays: the events of each session, in order, and the raw ids of the items.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plain {
     pub sessions: Vec<Vec<(u32, i64, Kind)>>,
     pub items: Vec<String>,
 }
 
-/// RetailRocket's steps after the transactions are gone.
+/// Steps of RetailRocket after the removal of transactions.
 pub(super) fn retailrocket(rows: &[Row], max_length: usize) -> Plain {
     let rows = keep(rows, |row| rows.iter().filter(|r| r.0 == row.0).count() > 2);
     let rows = keep(&rows, |row| {
@@ -24,7 +24,7 @@ pub(super) fn retailrocket(rows: &[Row], max_length: usize) -> Plain {
     index(&rows, &items, max_length)
 }
 
-/// RC15's steps for a given sample of the sessions.
+/// Steps of RC15 for a given sample of the sessions.
 pub(super) fn rc15(
     clicks: &[Row],
     buys: &[Row],
@@ -37,7 +37,7 @@ pub(super) fn rc15(
     index(&[clicks, buys].concat(), &items, max_length)
 }
 
-/// The sessions from which RC15 is sampled.
+/// Sessions from which RC15 is sampled.
 pub(super) fn rc15_sessions(clicks: &[Row]) -> BTreeSet<u64> {
     clicks
         .iter()

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::plain::{self, Plain, Row};
 use crate::{Error, Options, Source, SplitRule, prepare};
 
-/// Few sessions, items and times, so that filters bite and times tie.
+/// Row of few sessions, items and times, so that filters apply and times tie.
 fn row() -> impl Strategy<Value = Row> {
     let kind = prop_oneof![3 => Just(Kind::Click), 1 => Just(Kind::Purchase)];
     (0..12_u64, 0..9_u64, 0..6_i64, kind).prop_map(|(session, item, time, kind)| {
@@ -43,7 +43,7 @@ fn read(dir: &Path) -> Plain {
     Plain { sessions, items }
 }
 
-/// Either the arrays are as expected and every row is accounted for, or nothing was to be left.
+/// Checks that the arrays are as expected and every row is counted, or that no events were left.
 fn check(options: &Options, dir: &Path, expected: &Plain) -> Result<(), TestCaseError> {
     let out = dir.join("out");
     match prepare(options, &out) {
@@ -119,7 +119,8 @@ proptest! {
         fs::write(&buys_file, lines(&buys, "12,1")).unwrap();
         let source = Source::Rc15 { clicks: clicks_file, buys: buys_file, sample };
         let options = Options { max_length: None, seed, ..Options::new(source) };
-        // Which sessions are sampled is the seed's; that they are so many, of the right ones, and whole, is checked here.
+        // The seed decides the sampled sessions; their number, eligibility and completeness are
+        // checked.
         let eligible = plain::rc15_sessions(&clicks);
         let manifest = prepare(&options, &dir.path().join("all"));
         let sampled = match &manifest {
