@@ -1,6 +1,6 @@
 //! Top-k over all items for small batches: the output layer in a transposed layout for serving.
 //!
-//! [`rank`](crate::rank) transposes the hidden vectors and pads them to whole registers, a cost
+//! [`rank`](crate::ops::rank::rank) transposes the hidden vectors and pads them to whole registers, a cost
 //! that is negligible for large batches. Here the item matrix is transposed once, into panels of 64
 //! items: a hidden vector costs only its own arithmetic, and a single vector is memory-bandwidth
 //! bound. A score is the same chain of fused multiply-adds, so it has the same bits.
