@@ -48,15 +48,15 @@ pub struct Cell<'p> {
 pub struct Tally {
     /// HRs that can be compared with the paper's.
     pub compared: usize,
-    /// Those within the tolerance.
+    /// Numbers within the tolerance.
     pub within: usize,
     /// Tested columns of the paper's rows.
     pub tested: usize,
-    /// Those that are starred here, the row being better than its baseline.
+    /// Columns starred here in which the row is better than its baseline.
     pub better: usize,
-    /// Those that are starred here, the row being worse.
+    /// Columns starred here in which the row is worse.
     pub worse: usize,
-    /// Those that the paper stars, if the results can be compared.
+    /// Columns starred in the paper, if the results can be compared.
     pub paper_starred: usize,
     /// Of these, those that are starred here with a difference in the same direction.
     pub agreed: usize,

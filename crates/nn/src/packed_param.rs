@@ -245,7 +245,7 @@ impl PackedParam {
 /// The tensors of a packed parameter as a module holds them.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
-    /// What the fused kernels read; none where the named tensors are variables of their own.
+    /// Packed storage that the fused kernels read; `None` where the named tensors are separate variables.
     packed: Option<Tensor>,
     named: Vec<Tensor>,
     backend: Backend,

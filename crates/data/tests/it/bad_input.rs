@@ -1,4 +1,4 @@
-//! What is wrong with a raw log is named with its place and the mend; nothing is left behind, nothing panics.
+//! Malformed raw logs: errors with place and hint, no output left behind, no panic.
 
 use crate::common::*;
 use prl_data::{Error, Options, Source, Table};

@@ -73,7 +73,7 @@ pub fn table() -> Table {
     }
 }
 
-/// The same with an event column `e`, views and buys.
+/// The options with an event column `e`: views and buys.
 pub fn table_with_events() -> Table {
     Table {
         columns: Some("session=s,time=t,item=i,event=e".parse().unwrap()),

@@ -1,5 +1,5 @@
-//! The real RetailRocket slice, where it is at hand: set `PRL_RETAILROCKET_SLICE` to its `events.csv`, or have it in
-//! `../shared/datasets` beside the repository.
+//! Counts of the real RetailRocket slice, if present: set `PRL_RETAILROCKET_SLICE` to its
+//! `events.csv`, or put it in `../shared/datasets` beside the repository.
 
 use std::path::PathBuf;
 

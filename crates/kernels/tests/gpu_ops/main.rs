@@ -22,7 +22,7 @@ fn values(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec(numbers.collect(), shape, &Device::Cpu).unwrap()
 }
 
-/// What an operation puts out on a device, and the gradients of a weighted sum of it by each
+/// Output of an operation on a device, and the gradients of a weighted sum of it by each
 /// argument.
 fn run(
     args: &[Tensor],

@@ -1,4 +1,4 @@
-//! What the tests of the fused operations share: arguments, losses and gradients.
+//! Helpers of the fused operations' tests: arguments, losses and gradients.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 

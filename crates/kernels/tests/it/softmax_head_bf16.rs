@@ -158,7 +158,7 @@ fn bf16_gradients_at_convergence_are_zero() {
     assert!(largest < 1e-4, "{largest}");
 }
 
-/// What is no number stays none, so that a training stops.
+/// NaN stays NaN, so that divergence is detected.
 #[test]
 fn nan_weight_propagates_to_the_loss() {
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
