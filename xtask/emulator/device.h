@@ -38,7 +38,8 @@ struct Place {
 extern Place thread, block, threads, blocks;
 extern float *shared;
 void barrier();
-void meet(unsigned which, unsigned n);
+// Barrier number `which` for n threads of the block.
+void named_barrier(unsigned which, unsigned n);
 // Exchanges a value between the threads of a block: returns the value of thread `from`.
 uint64_t swap(uint64_t own, unsigned from);
 // Number of threads of the block whose value is not zero.
@@ -75,7 +76,7 @@ template <class To, class From> To bits(From from) {
 #define SHARED(name) float *name = emulator::shared
 
 static inline void __syncthreads() { emulator::barrier(); }
-static inline void meet(unsigned barrier, unsigned threads) { emulator::meet(barrier, threads); }
+static inline void named_barrier(unsigned barrier, unsigned threads) { emulator::named_barrier(barrier, threads); }
 static inline int __syncthreads_count(int x) { return emulator::count(x); }
 static inline float __uint_as_float(unsigned x) { return emulator::bits<float>(x); }
 static inline unsigned __float_as_uint(float x) { return emulator::bits<unsigned>(x); }

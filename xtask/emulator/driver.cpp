@@ -92,22 +92,22 @@ void barrier() {
     thread = coroutines[own].place;
 }
 
-// Barriers for some of a block's threads. All continue in the same round, as the threads of a warp must.
-struct Meeting {
-    unsigned arrived, held;
+// Barriers for some of a block's threads. All continue in the same turn, as the threads of a warp must.
+struct NamedBarrier {
+    unsigned arrived, completed;
     size_t last;
 };
-static Meeting meetings[16];
+static NamedBarrier named_barriers[16];
 static size_t turns;
 
-void meet(unsigned which, unsigned n) {
-    Meeting &meeting = meetings[which];
-    const unsigned before = meeting.held;
-    if (++meeting.arrived == n) {
-        meeting = {0, before + 1, turns};
+void named_barrier(unsigned which, unsigned n) {
+    NamedBarrier &own = named_barriers[which];
+    const unsigned before = own.completed;
+    if (++own.arrived == n) {
+        own = {0, before + 1, turns};
     }
     do barrier();
-    while (meeting.held == before || meeting.last == turns);
+    while (own.completed == before || own.last == turns);
 }
 
 uint64_t swap(uint64_t own, unsigned from) {

@@ -1,10 +1,11 @@
-// Dense Adam in one pass, and a finite check; each over several tensors in one launch.
+// Dense Adam and a finite check, each over several tensors in one launch. A block handles up to
+// 1024 consecutive elements of one tensor; `block` is the tensor's first block. No tensor is empty.
 #include "adam.cuh"
 #include "block.cuh"
 
 // Finds this block's tensor: the last one whose first block is not after this block. All threads
 // search in parallel.
-template <class Tensor> __device__ inline Tensor dealt(const Tensor *tensors, unsigned n) {
+template <class Tensor> __device__ inline Tensor tensor_of_block(const Tensor *tensors, unsigned n) {
     __shared__ unsigned own;
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
         if (tensors[i].block <= blockIdx.x && (i + 1 == n || tensors[i + 1].block > blockIdx.x)) own = i;
@@ -13,19 +14,21 @@ template <class Tensor> __device__ inline Tensor dealt(const Tensor *tensors, un
     return tensors[own];
 }
 
+// A parameter with its moments and its gradient.
 struct Slot {
     unsigned long long block, n;
     float *param, *first, *second;
     const float *grad;
 };
 
-// One block per 1024 elements of a tensor, 256 threads. Does nothing if the flag `non_finite` is
-// given and set.
+// For each parameter [n]: m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, param -= rate
+// m / (root sqrt(v) + eps); `rate` and `root` include the bias corrections. Grid: one block of 256
+// threads per 1024 elements of a tensor. Changes nothing if the optional flag `non_finite` is set.
 extern "C" __global__ void adam(
     const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps, const unsigned *non_finite
 ) {
     if (non_finite && *non_finite) return;
-    const Slot slot = dealt(slots, n);
+    const Slot slot = tensor_of_block(slots, n);
     const size_t start = (blockIdx.x - slot.block) * 1024 + threadIdx.x;
 #pragma unroll
     for (unsigned turn = 0; turn < 4; turn++) {
@@ -38,17 +41,19 @@ extern "C" __global__ void adam(
     }
 }
 
-struct Numbers {
+// A tensor to check.
+struct Elements {
     unsigned long long block, n;
-    const float *numbers;
+    const float *values;
 };
 
-// One block per 1024 elements of a tensor, 256 threads: sets `found` to 1 if an element is NaN or
-// infinite.
-extern "C" __global__ void find_non_finite(const Numbers *tensors, unsigned n, unsigned *found) {
-    const Numbers tensor = dealt(tensors, n);
+// *found = 1 if an element of a tensor [n] is NaN or infinite, else unchanged. Grid: one block of
+// 256 threads per 1024 elements of a tensor. All writers store the same value: no atomics are
+// needed.
+extern "C" __global__ void find_non_finite(const Elements *tensors, unsigned n, unsigned *found) {
+    const Elements tensor = tensor_of_block(tensors, n);
     const size_t start = (blockIdx.x - tensor.block) * 1024 + threadIdx.x;
     for (size_t i = start; i < start + 1024 && i < tensor.n; i += 256) {
-        if (!isfinite(tensor.numbers[i])) *found = 1;
+        if (!isfinite(tensor.values[i])) *found = 1;
     }
 }

@@ -1,8 +1,9 @@
 // Asynchronous copies from global to shared memory (cp.async).
 #pragma once
 
-// Starts copying the first `bytes` of BYTES, aligned to BYTES; the rest is zero-filled.
-template <unsigned BYTES> __device__ inline void copy_later(void *to, const void *from, unsigned bytes) {
+// Starts a copy of the first `bytes` of BYTES (4 or 16) bytes; the others become zero. Both
+// addresses must be multiples of BYTES. Before compute capability 8.0 the copy is synchronous.
+template <unsigned BYTES> __device__ inline void copy_async(void *to, const void *from, unsigned bytes) {
 #if __CUDA_ARCH__ >= 800
     const unsigned place = (unsigned)__cvta_generic_to_shared(to);
     if (BYTES == 16) {
@@ -19,7 +20,7 @@ template <unsigned BYTES> __device__ inline void copy_later(void *to, const void
 }
 
 // Waits for all copies started by this thread.
-__device__ inline void await_copies() {
+__device__ inline void wait_for_copies() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_all;" ::: "memory");
 #endif

@@ -1,7 +1,7 @@
-// Single-head attention within windows, one block per window. `windows` holds per window: first
-// query, queries, first key, keys, first weight.
+// Single-head attention within windows, one block per window.
 #include "block.cuh"
 
+// First row and number of a window's queries and of its keys, and the index of its first weight.
 struct Window {
     unsigned query, queries, key, keys, weight;
 };
@@ -15,10 +15,11 @@ __device__ inline float warp_dot(const float *a, const float *b, unsigned width)
     return sum;
 }
 
-// Sets `dots[j]` to `factor` times the dot product of x and row j; one warp per row.
+// dots [n] = factor rows [n, width] x [width]; one warp per row.
 __device__ inline void dots(float *dots, const float *x, const float *rows, unsigned n, unsigned width, float factor) {
     const unsigned warps = blockDim.x / 32;
-    // All warps iterate equally often: a warp without a row repeats the first.
+    // All warps iterate equally often, as the emulator needs, whose shuffle suspends the thread: a
+    // warp without a row repeats the first.
     for (unsigned start = 0; start < n; start += warps) {
         const unsigned j = start + threadIdx.x / 32;
         const float dot = warp_dot(x, rows + (size_t)(j < n ? j : 0) * width, width);
@@ -27,7 +28,8 @@ __device__ inline void dots(float *dots, const float *x, const float *rows, unsi
     __syncthreads();
 }
 
-// Writes the softmax of query i's scores over its visible keys to `weights`. Returns their number.
+// weights [seen] = softmax(q_i k^T / sqrt(width)) over the keys that the window's query i attends
+// to. Returns their number.
 __device__ inline unsigned softmax(
     const float *q, const float *k, const Window &window, unsigned i, unsigned causal, unsigned width, float *weights
 ) {
@@ -47,8 +49,10 @@ __device__ inline unsigned softmax(
     return seen;
 }
 
-// `factors` are optional dropout factors of the weights. Shared memory: one float per key of the
-// longest window.
+// y [queries, width] = (softmax(q k^T / sqrt(width)) * factors) v within each window, for packed q
+// [queries, width], k and v [keys, width]; with `causal`, query i attends to keys 0..=i. `factors`
+// are optional dropout factors of the weights, in the order windows, queries, keys. Grid: one block
+// per window. Dynamic shared memory: one float per key of the longest window.
 extern "C" __global__ void attention(
     float *__restrict__ y, const float *__restrict__ q, const float *__restrict__ k, const float *__restrict__ v,
     const float *__restrict__ factors, const Window *__restrict__ windows, unsigned width, unsigned causal
@@ -71,7 +75,9 @@ extern "C" __global__ void attention(
     }
 }
 
-// The backward pass. Shared memory: two floats per key of the longest window.
+// With weights p, dropout factors f and the gradient g of y: dp = f * (g v^T), ds = p * (dp - sum(p
+// * dp)) / sqrt(width), then dq = ds k, dk = ds^T q, dv = (p * f)^T g. The weights are recomputed.
+// Grid: one block per window. Dynamic shared memory: two floats per key of the longest window.
 extern "C" __global__ void attention_backward(
     float *__restrict__ dq, float *__restrict__ dk, float *__restrict__ dv, const float *__restrict__ q,
     const float *__restrict__ k, const float *__restrict__ v, const float *__restrict__ factors,
@@ -94,8 +100,8 @@ extern "C" __global__ void attention_backward(
             dscores[j] = weights[j] * (dweight - along) * root;
         }
         __syncthreads();
-        // Each thread owns its columns, so no atomics are needed; the first query initialises the
-        // sums.
+        // Each thread owns its columns of dk and dv, so no atomics are needed and queries are added
+        // in order; the first query initialises the sums of all keys.
         for (unsigned c = threadIdx.x; c < width; c += blockDim.x) {
             const float own = q[query + c], given = grad[query + c];
             float sum = 0.0f;

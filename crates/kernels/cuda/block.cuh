@@ -1,11 +1,11 @@
-// Helpers of all kernels: sigmoid, and deterministic block-wide sums and maxima.
+// Helpers of many kernels: sigmoid, and sums and maxima over a block in a fixed order.
 #pragma once
 
-// Dynamic shared memory, and a named barrier for a subset of a block's warps. The CPU emulator
-// defines its own.
+// Dynamic shared memory, and barrier number `barrier` of a block for `threads` of its threads,
+// which must be whole warps. The CPU emulator defines its own.
 #ifndef SHARED
 #define SHARED(name) extern __shared__ __align__(16) float name[]
-__device__ inline void meet(unsigned barrier, unsigned threads) {
+__device__ inline void named_barrier(unsigned barrier, unsigned threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 #endif
@@ -14,8 +14,9 @@ __device__ inline float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
-// Sum over the block, returned to all threads. blockDim.x must be a power of two, the length of
-// `cells`.
+// Sum over the block, returned to all threads. blockDim.x must be a power of two and the length of
+// `cells`, in shared memory. The tree of additions depends on blockDim.x alone, so the bits are
+// fixed.
 __device__ inline float block_sum(float x, float *cells) {
     cells[threadIdx.x] = x;
     __syncthreads();
@@ -28,7 +29,7 @@ __device__ inline float block_sum(float x, float *cells) {
     return sum;
 }
 
-// Maximum over the block, likewise.
+// Maximum over the block, under the same conditions.
 __device__ inline float block_max(float x, float *cells) {
     cells[threadIdx.x] = x;
     __syncthreads();

@@ -1,11 +1,13 @@
 // Horizontal and vertical convolutions of Caser.
 #include "caser_conv.cuh"
 
-// Windows of any length (`caser_conv_short` handles short ones). One block per window of x [B,
-// length, width]: for each height and filter the maximum over positions and its position (`best`
-// [B, heights filters]), then the vertical filter of each column: y [B, heights filters + width]
-// after the ReLU. Shared memory: one float per filter and each of `chunk` positions, and one per
-// filter.
+// y [B, n_heights n_filters + width]: for each height h and filter f, relu(max_t sum_{j < h} x[b, t
+// + j] . tap_j[f] + bias[f]); then for each column c, relu(sum_t vertical[t] x[b, t, c] +
+// vertical[length]). x [B, length, width] counts as zero past a window's items. `best` [B,
+// n_heights n_filters] receives the arg-max positions, the first of equal ones. For windows of any
+// length; the host takes `caser_conv_short` for those that fit. Grid: one block per window. Dynamic
+// shared memory: (chunk + 1) n_filters floats, the scores of `chunk` positions and the maxima so
+// far.
 extern "C" __global__ void caser_conv(
     float *y, unsigned *best, const float *x, const float *horizontal, const float *vertical, const Height *heights,
     const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters, unsigned chunk
@@ -58,10 +60,11 @@ extern "C" __global__ void caser_conv(
 // Rows of a window that a thread multiplies by a tap at a time.
 constexpr unsigned ROWS = 5;
 
-// As `caser_conv`, for a window that fits in shared memory: all products of taps and rows are
-// computed before a filter's taps are summed, and the columns of a row are split into `parts`.
-// Shared memory: the window, padded to a multiple of 4 columns and 5 rows; one float per part, tap,
-// row and filter, and one per height, row and filter.
+// y and `best` as in `caser_conv`, for windows that fit in shared memory: all products of taps and
+// rows are computed before a filter's taps are summed, and the columns of a row are split into
+// `parts`. Grid: one block per window. Dynamic shared memory: the window, padded to a multiple of 4
+// columns and ROWS rows; then one float per part, tap, row and filter, and one per height, row and
+// filter.
 extern "C" __global__ void __launch_bounds__(1024) caser_conv_short(
     float *y, unsigned *best, const float *x, const float *horizontal, const float *vertical, const Height *heights,
     const unsigned *lengths, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters, unsigned taps,

@@ -1,10 +1,12 @@
 // Backward pass of Caser's convolutions.
 #include "caser_conv.cuh"
 
-// One block per window, 256 threads: the gradient of x, the gradient of y after the ReLU's backward
-// pass, and the window's part of the gradient of the vertical filter and its bias [B, length + 1].
-// Four threads share a column, each with a quarter of the filters, and accumulate a fixed number of
-// positions at a time.
+// gated [B, outputs] = grad where y > 0, else 0; dx[b, t] = sum of gated[b, f] tap_j[f] over
+// filters f and taps j with best[b, f] + j = t, plus vertical[t] times gated's vertical part;
+// dvertical [B, length + 1] = the window's part of the gradient of the vertical filter and its
+// bias. Grid: one block of 256 threads per window. Four threads share a column, each with a quarter
+// of the filters; they accumulate POSITIONS positions of COLUMNS columns at a time in shared
+// memory.
 extern "C" __global__ void caser_conv_backward(
     float *dx, float *gated, float *dvertical, const float *y, const float *grad, const unsigned *best, const float *x,
     const float *horizontal, const float *vertical, const Height *heights, const unsigned *lengths, unsigned length,
@@ -38,8 +40,7 @@ extern "C" __global__ void caser_conv_backward(
 #pragma unroll
                         for (unsigned i = 0; i < AHEAD; i++) {
                             const unsigned filter = min(f + i * LANES, n_filters - 1), own = h * n_filters + filter;
-                            // Unsigned wrap-around: positions before the range compare as past its
-                            // end.
+                            // Unsigned wrap-around: a position before `start` becomes one past n.
                             at[i] = bests[own] + j - start;
                             terms[i] = given[own] * taps[filter];
                         }
@@ -73,9 +74,10 @@ extern "C" __global__ void caser_conv_backward(
     }
 }
 
-// Gradient of the horizontal filters and biases, from the gated gradient of y. A block handles 32
-// columns of a filter's tap with 16 threads that split the windows: blockIdx.x is the filter,
-// blockIdx.y the tap over all heights.
+// dhorizontal: for tap j of filter f, sum_b gated[b, f] x[b, best[b, f] + j], and for its bias,
+// sum_b gated[b, f]. Grid: blockIdx.x is the filter, blockIdx.y the tap among those of all heights,
+// blockIdx.z counts columns in 32. Block: 32 columns times 16 threads that split the windows; their
+// sums are added in a fixed order.
 extern "C" __global__ void __launch_bounds__(512, 3) caser_conv_filter_grad(
     float *dhorizontal, const float *gated, const unsigned *best, const float *x, const Height *heights,
     const unsigned *lengths, unsigned batch, unsigned length, unsigned width, unsigned n_heights, unsigned n_filters
@@ -90,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(512, 3) caser_conv_filter_grad(
     const float *column = x + min(c, width - 1);
     float sum = 0.0f, bias = 0.0f;
     for (unsigned start = threadIdx.y; start < batch; start += SHARES * AHEAD) {
-        float g[AHEAD], met[AHEAD];
+        float g[AHEAD], values[AHEAD];
         unsigned at[AHEAD], count[AHEAD];
 #pragma unroll
         for (unsigned i = 0; i < AHEAD; i++) {
@@ -102,12 +104,12 @@ extern "C" __global__ void __launch_bounds__(512, 3) caser_conv_filter_grad(
 #pragma unroll
         for (unsigned i = 0; i < AHEAD; i++) {
             const unsigned b = min(start + i * SHARES, batch - 1);
-            met[i] = column[((size_t)b * length + min(at[i], length - 1)) * width];
+            values[i] = column[((size_t)b * length + min(at[i], length - 1)) * width];
         }
 #pragma unroll
         for (unsigned i = 0; i < AHEAD; i++) {
             const bool is_there = start + i * SHARES < batch;
-            sum += is_there && at[i] < count[i] ? g[i] * met[i] : 0.0f;
+            sum += is_there && at[i] < count[i] ? g[i] * values[i] : 0.0f;
             bias += is_there ? g[i] : 0.0f;
         }
     }

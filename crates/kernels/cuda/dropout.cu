@@ -1,7 +1,8 @@
 // Dropout.
 #include "dropout.cuh"
 
-// out [n] = x times the factors, or the factors if x is null. One block of threads per 2048 draws.
+// out [n] = x * factors, or the factors alone if x is null. Grid: one block of 256 threads per 2048
+// draws.
 extern "C" __global__ void dropout(float *__restrict__ out, const float *__restrict__ x, unsigned n, MASK_PARAMETERS) {
     __shared__ unsigned kept[64];
     const Mask mask = MASK_GIVEN;

@@ -1,16 +1,18 @@
-// Weighted sums of embedding rows with dropout, and the gradients of the tables.
+// Weighted sums of embedding rows of several tables with dropout, and the gradients of the tables.
 #include "dropout.cuh"
 
+// Table row of an output row that adds nothing.
 constexpr unsigned NONE = 0xffffffff;
 
-// The table that a part of the result's n rows are, and what the kernels are told of it: of each
-// row of the result the table's row, or NONE, then the bits of its weight; then of each of the
-// table's `height` rows the first of the rows that it is part of, and the end; and then these.
-// Without words, each row is that of the same number. A part without a table is none.
+// A table [height, width] and the row of it that each of the n output rows adds. `words` holds the
+// table row of each output row, or NONE [n], and the bits of its weight [n]; then, for the backward
+// pass, where each table row's output rows begin, and the end [height + 1], and those output rows,
+// ascending. Without words, output row i adds table row i with weight 1; without a table, nothing.
 struct Part {
     const float *table;
     const unsigned *words;
 
+    // The addend of one output element.
     __device__ float at(unsigned n, unsigned width, unsigned row, unsigned column) const {
         if (!table) return 0.0f;
         if (!words) return table[(size_t)row * width + column];
@@ -19,7 +21,8 @@ struct Part {
     }
 };
 
-// Sum of up to three tables, times the dropout factors. One block of threads per 2048 draws.
+// out [n, width] = (a + b + c) * factors, where an addend of output row i is weight[i]
+// table[rows[i]]. Grid: one block of 256 threads per 2048 elements (draws of the mask).
 extern "C" __global__ void embedding_sum(
     float *__restrict__ out, const float *table_a, const unsigned *words_a, const float *table_b, const unsigned *words_b,
     const float *table_c, const unsigned *words_c, unsigned n, unsigned width, MASK_PARAMETERS
@@ -33,9 +36,10 @@ extern "C" __global__ void embedding_sum(
     });
 }
 
-// The gradients of the tables of up to three parts that have words, from that of the sum:
-// blockIdx.x counts their rows. A block is 32 columns of a row times 8 threads that share what it
-// is part of: the one row of a return's is part of many.
+// out[r] = sum over output rows i with rows[i] = r of weight[i] grad[i], for each row r of the up
+// to three tables that have words. Grid: blockIdx.x counts the rows of all these tables, blockIdx.y
+// columns in 32. Block: 32 columns times 8 threads that split the row's output rows, which are many
+// where a table has one row only. Their sums are added in a fixed order.
 extern "C" __global__ void embedding_sum_backward(
     const float *__restrict__ grad, float *out_a, const unsigned *words_a, unsigned height_a, float *out_b,
     const unsigned *words_b, unsigned height_b, float *out_c, const unsigned *words_c, unsigned height_c, unsigned n,
@@ -52,16 +56,16 @@ extern "C" __global__ void embedding_sum_backward(
     float sum = 0.0f;
     for (unsigned i = begin + threadIdx.y; i < end && column < width; i += 64) {
         // Eight loads are in flight at a time; additions keep their order.
-        float met[8], weight[8];
+        float value[8], weight[8];
 #pragma unroll
         for (unsigned j = 0; j < 8; j++) {
-            const bool is_there = i + 8 * j < end;
-            const unsigned of = is_there ? rows[i + 8 * j] : 0;
-            met[j] = is_there ? grad[(size_t)of * width + column] : 0.0f;
-            weight[j] = is_there ? __uint_as_float(weights[of]) : 0.0f;
+            const bool is_valid = i + 8 * j < end;
+            const unsigned of = is_valid ? rows[i + 8 * j] : 0;
+            value[j] = is_valid ? grad[(size_t)of * width + column] : 0.0f;
+            weight[j] = is_valid ? __uint_as_float(weights[of]) : 0.0f;
         }
 #pragma unroll
-        for (unsigned j = 0; j < 8; j++) sum += weight[j] * met[j];
+        for (unsigned j = 0; j < 8; j++) sum += weight[j] * value[j];
     }
     parts[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();

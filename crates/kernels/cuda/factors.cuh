@@ -1,53 +1,55 @@
-// Shared by products and weight gradients: the rows that a convolution's taps read, and loads at
-// the edge of a matrix.
+// Shared by products and weight gradients: the rows that a convolution's taps read, and vector
+// loads at the edge of a matrix.
 #pragma once
 
-// Rows of some windows, made of those of the same windows that are given: every so many-th, from
-// the last of a window, as many as there are. Of both the tables hold the first row of each window,
-// the end, and then the window of each row.
-struct Kept {
-    const unsigned *given, *made;
-    unsigned windows, every;
+// Output rows of a strided operation on packed windows: every `stride`-th input row of a window,
+// counted back from its last row, as many as the output table has. A table holds the first row of
+// each window, the number of rows, and then the window of each row.
+struct RowMap {
+    const unsigned *in_table, *out_table;
+    unsigned windows, stride;
 
-    // The window of a row, its first row and its end.
+    // Window of a row, its first row and its end.
     __device__ static uint3 window_of(const unsigned *table, unsigned windows, unsigned row) {
         const unsigned window = table[windows + 1 + row];
         return make_uint3(window, table[window], table[window + 1]);
     }
 
-    // The given row at the place of one that is made, and how many of its window come before that.
-    __device__ uint2 place(unsigned row) const {
-        const uint3 of_made = window_of(made, windows, row);
-        const unsigned at = given[of_made.x + 1] - 1 - (of_made.z - 1 - row) * every;
-        return make_uint2(at, at - given[of_made.x]);
+    // Input row of an output row, and its position in its window.
+    __device__ uint2 input_of(unsigned row) const {
+        const uint3 window = window_of(out_table, windows, row);
+        const unsigned at = in_table[window.x + 1] - 1 - (window.z - 1 - row) * stride;
+        return make_uint2(at, at - in_table[window.x]);
     }
 
-    // The row that is made at the place so far behind a given one, if one is.
-    __device__ bool is_made(unsigned &at, unsigned row, unsigned distance) const {
-        const uint3 of_given = window_of(given, windows, row);
-        const unsigned after = of_given.z - 1 - row, end = made[of_given.x + 1], back = (after - distance) / every;
-        if (distance > after || (after - distance) % every || back >= end - made[of_given.x]) return false;
+    // Finds the output row whose input row lies `distance` rows after this input row; false if
+    // there is none.
+    __device__ bool find_output(unsigned &at, unsigned row, unsigned distance) const {
+        const uint3 window = window_of(in_table, windows, row);
+        const unsigned after = window.z - 1 - row, end = out_table[window.x + 1], back = (after - distance) / stride;
+        if (distance > after || (after - distance) % stride || back >= end - out_table[window.x]) return false;
         at = end - 1 - back;
         return true;
     }
 };
 
-// Distance of a tap from the newest row.
+// Rows from the input row that a tap reads to the output row's own; the last tap reads that one.
 template <unsigned TAPS> __device__ inline unsigned distance_of(unsigned tap, unsigned dilation) {
     return (TAPS - 1 - tap) * dilation;
 }
 
-// The row of x that a tap meets of what is made at a place, null if it lies before the window.
-__device__ inline const float *met(const float *x, unsigned stride, uint2 place, unsigned distance) {
-    return distance <= place.y ? x + (size_t)(place.x - distance) * stride : nullptr;
+// Row of x that a tap reads for an output row with this `input_of`; null if it lies before the
+// window.
+__device__ inline const float *tap_row(const float *x, unsigned stride, uint2 input, unsigned distance) {
+    return distance <= input.y ? x + (size_t)(input.x - distance) * stride : nullptr;
 }
 
-// Whether rows of such a width that begin at these places can be read four numbers at a time.
+// Whether consecutive rows of this width, beginning at these addresses, allow loads of float4.
 __device__ inline bool are_aligned(const float *a, const float *b, unsigned width) {
     return ((size_t)a | (size_t)b | width * sizeof(float)) % sizeof(float4) == 0;
 }
 
-// Loads four floats of a row at i; zero past its end or if the row is null.
+// Loads elements i..i + 4 of a row, zero past its end or if the row is null.
 template <bool ALIGNED> __device__ inline float4 four(const float *row, unsigned i, unsigned width) {
     float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (row && i < width) {
@@ -67,8 +69,8 @@ __device__ inline float4 gated(float4 grad, float4 y) {
     );
 }
 
-// Stores four floats of a row at i, up to its end.
-template <bool ALIGNED> __device__ inline void put_four(float *row, unsigned i, unsigned width, float4 x) {
+// Stores elements i..i + 4 of a row, up to its end.
+template <bool ALIGNED> __device__ inline void store_four(float *row, unsigned i, unsigned width, float4 x) {
     if (ALIGNED && i < width) *reinterpret_cast<float4 *>(row + i) = x;
     if (ALIGNED) return;
     if (i < width) row[i] = x.x;
@@ -77,7 +79,7 @@ template <bool ALIGNED> __device__ inline void put_four(float *row, unsigned i, 
     if (i + 3 < width) row[i + 3] = x.w;
 }
 
-// Adds the outer product of two float4.
+// sums += a b^T.
 __device__ inline void add_products(float (&sums)[4][4], float4 a, float4 b) {
     const float left[4] = {a.x, a.y, a.z, a.w}, right[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll

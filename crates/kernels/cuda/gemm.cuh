@@ -1,31 +1,32 @@
-// Matrix product over rows of x, or over the rows that a convolution's taps read, without an
-// unfold. A block computes a tile.
+// Matrix product of x, or of the rows of x that a convolution's taps read, without an unfold. A
+// block computes a tile of the result.
 #pragma once
 
 #include "factors.cuh"
 #include "layer_norm.cuh"
 
-// A block computes ROWS x COLUMNS outputs. PARTS groups of threads split the columns of x; 4 x 4
-// accumulators per thread.
+// A block computes ROWS x COLUMNS outputs with 4 x 4 accumulators per thread. Its PARTS groups of
+// threads split the inner dimension; their sums are added in order, so the bits are fixed.
 constexpr unsigned ROWS = 16, COLUMNS = 64, PARTS = 4, THREADS = ROWS * COLUMNS / 16 * PARTS;
-static_assert(THREADS == ROWS * LANES, "a row has its lanes");
+static_assert(THREADS == ROWS * LANES, "the norms that follow use LANES threads per row");
 
-// x [n, inputs], whose rows lie `stride` apart, and of each tap the weights [inputs, outputs], or
-// transposed. Unless `gates` is null, x counts where what lies there as x does is above zero. The n
-// rows are those that taps make of x, or, ahead, x are rows that taps made; one tap alone meets its
-// own row.
-struct Factors {
+// Operands of a product with n result rows: x [.., inputs] with rows `stride` apart, and the
+// weights of each tap, [inputs, outputs] in the forward pass and [outputs, inputs] in the backward
+// pass. With `gates` (optional, laid out as x), elements of x whose gate is not positive count as
+// zero. In the forward pass the result has the output rows of `rows`, in the backward pass its
+// input rows. A single tap reads the result row's own row of x.
+struct ProductArgs {
     const float *x, *gates, *weights;
-    Kept rows;
+    RowMap rows;
     unsigned n, inputs, outputs, stride, dilation;
 
-    // The row of x that a tap meets, null if it has none.
-    template <unsigned TAPS, bool AHEAD> __device__ const float *row_of(unsigned row, unsigned tap) const {
+    // Row of x that a tap reads for a result row, null if there is none.
+    template <unsigned TAPS, bool BACKWARD> __device__ const float *row_of(unsigned row, unsigned tap) const {
         if (TAPS == 1) return x + (size_t)row * stride;
         const unsigned distance = distance_of<TAPS>(tap, dilation);
-        if (!AHEAD) return met(x, stride, rows.place(row), distance);
+        if (!BACKWARD) return tap_row(x, stride, rows.input_of(row), distance);
         unsigned at;
-        return rows.is_made(at, row, distance) ? x + (size_t)at * stride : nullptr;
+        return rows.find_output(at, row, distance) ? x + (size_t)at * stride : nullptr;
     }
 
     __device__ bool are_aligned() const {
@@ -33,20 +34,22 @@ struct Factors {
     }
 };
 
-// A row of a block's tile: each thread has every LANES-th number of a row, and may write over it. A
-// row that is not there has width zero.
-struct Made {
+// A row of a block's tile, in shared memory. Its LANES threads have every LANES-th element each and
+// may overwrite those. A row past the last has width zero.
+struct TileRow {
     float *values;
     unsigned row, width;
 };
 
-// Of DEPTH columns of x at a time, those that each tap meets.
+// A product in slices of DEPTH columns of x, for all TAPS taps at once.
 template <unsigned TAPS, unsigned DEPTH> struct Product {
+    // Inner dimension of a slice, and of a group of threads.
     static constexpr unsigned FACTORS = TAPS * DEPTH, SHARE = FACTORS / PARTS;
-    // Of the float4s of each factor, those that a thread brings.
+    // Number of float4 of each operand that a thread loads per slice.
     static constexpr unsigned OF_X = (ROWS * FACTORS / 4 + THREADS - 1) / THREADS, OF_WEIGHTS = FACTORS * COLUMNS / 4 / THREADS;
 
-    // The operands, then the partial sums. Four floats of padding per row avoid bank conflicts.
+    // The operands; after the last slice, the sums of the groups. Four floats of padding per row
+    // avoid bank conflicts.
     union alignas(sizeof(float4)) Shared {
         struct {
             float x[ROWS][FACTORS + 4], weights[FACTORS][COLUMNS + 4];
@@ -54,36 +57,37 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         float parts[PARTS][ROWS][COLUMNS];
     };
 
-    // The j-th four weights that a thread brings: tap, column of x, column of the result. Ahead,
-    // where they are transposed, a warp takes two of 16 rows each.
-    template <bool AHEAD> __device__ static uint3 place_of_weights(unsigned j) {
+    // Tap, column of x and column of the result of the j-th float4 of weights that a thread loads.
+    // In the backward pass, a warp loads two float4 of each of 16 rows, so that the transposing
+    // stores of its threads go to 32 different banks.
+    template <bool BACKWARD> __device__ static uint3 place_of_weights(unsigned j) {
         const unsigned i = threadIdx.x + j * THREADS, inside = i % (DEPTH * COLUMNS / 4), tap = i / (DEPTH * COLUMNS / 4);
-        if (AHEAD) return make_uint3(tap, (inside / 16 % 2 + inside / 128 * 2) * 4, inside % 16 + inside / 32 % 4 * 16);
+        if (BACKWARD) return make_uint3(tap, (inside / 16 % 2 + inside / 128 * 2) * 4, inside % 16 + inside / 32 % 4 * 16);
         return make_uint3(tap, inside / (COLUMNS / 4), inside % (COLUMNS / 4) * 4);
     }
 
-    // This thread's part of a tile.
-    template <bool AHEAD, bool ALIGNED>
-    __device__ static void multiply(float (&sums)[4][4], const Factors &f, uint2 tile, Shared &shared) {
+    // Adds this thread's part of a tile to `sums`.
+    template <bool BACKWARD, bool ALIGNED>
+    __device__ static void multiply(float (&sums)[4][4], const ProductArgs &f, uint2 tile, Shared &shared) {
         const unsigned column = tile.y * COLUMNS;
         const float *rows[OF_X], *gates[OF_X];
 #pragma unroll
         for (unsigned j = 0; j < OF_X; j++) {
-            // An absent row reads the last row and is not stored.
+            // A result row past the last reads the last one's operands; `tile` gives it width zero.
             const unsigned i = (threadIdx.x + j * THREADS) * 4, row = min(tile.x * ROWS + i / FACTORS, f.n - 1);
-            rows[j] = i < ROWS * FACTORS ? f.row_of<TAPS, AHEAD>(row, i % FACTORS / DEPTH) : nullptr;
+            rows[j] = i < ROWS * FACTORS ? f.row_of<TAPS, BACKWARD>(row, i % FACTORS / DEPTH) : nullptr;
             gates[j] = rows[j] && f.gates ? f.gates + (rows[j] - f.x) : nullptr;
         }
         float4 of_x[OF_X], of_gates[OF_X], of_weights[OF_WEIGHTS];
-        const auto bring = [&](unsigned from) {
-            // The weights first, which wait for no place.
+        const auto load = [&](unsigned from) {
+            // The weights first: their addresses do not depend on the row tables.
 #pragma unroll
             for (unsigned j = 0; j < OF_WEIGHTS; j++) {
-                const uint3 at = place_of_weights<AHEAD>(j);
-                const unsigned k = from + at.y, c = column + at.z, row = AHEAD ? c : k;
-                const unsigned height = AHEAD ? f.outputs : f.inputs, width = AHEAD ? f.inputs : f.outputs;
+                const uint3 at = place_of_weights<BACKWARD>(j);
+                const unsigned k = from + at.y, c = column + at.z, row = BACKWARD ? c : k;
+                const unsigned height = BACKWARD ? f.outputs : f.inputs, width = BACKWARD ? f.inputs : f.outputs;
                 const float *weights = row < height ? f.weights + ((size_t)at.x * height + row) * width : nullptr;
-                of_weights[j] = four<ALIGNED>(weights, AHEAD ? k : c, width);
+                of_weights[j] = four<ALIGNED>(weights, BACKWARD ? k : c, width);
             }
 #pragma unroll
             for (unsigned j = 0; j < OF_X; j++) {
@@ -101,9 +105,9 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
             }
 #pragma unroll
             for (unsigned j = 0; j < OF_WEIGHTS; j++) {
-                const uint3 at = place_of_weights<AHEAD>(j);
+                const uint3 at = place_of_weights<BACKWARD>(j);
                 float(*to)[COLUMNS + 4] = &shared.of.weights[at.x * DEPTH + at.y];
-                if (AHEAD) {
+                if (BACKWARD) {
                     to[0][at.z] = of_weights[j].x;
                     to[1][at.z] = of_weights[j].y;
                     to[2][at.z] = of_weights[j].z;
@@ -114,12 +118,12 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
             }
         };
         const unsigned first = threadIdx.x / (THREADS / PARTS) * SHARE, r = threadIdx.x / 16 % 4 * 4, c = threadIdx.x % 16 * 4;
-        bring(0);
+        load(0);
         for (unsigned from = 0; from < f.inputs; from += DEPTH) {
             store();
             __syncthreads();
             // Prefetch the next operands during the multiplication.
-            if (from + DEPTH < f.inputs) bring(from + DEPTH);
+            if (from + DEPTH < f.inputs) load(from + DEPTH);
 #pragma unroll SHARE / 8
             for (unsigned i = 0; i < SHARE; i += 4) {
                 const auto x = [&](unsigned j) { return *reinterpret_cast<const float4 *>(&shared.of.x[r + j][first + i]); };
@@ -136,12 +140,13 @@ template <unsigned TAPS, unsigned DEPTH> struct Product {
         }
     }
 
-    // A tile, which counts rows in ROWS and columns in COLUMNS. Ahead, the weights are transposed,
-    // and each tap looks as far ahead as it looks back else.
-    template <bool AHEAD> __device__ static Made tile(const Factors &f, uint2 tile, Shared &shared) {
+    // Computes the tile at rows tile.x ROWS and columns tile.y COLUMNS of the result, and returns
+    // this thread's row of it. In the backward pass the weights are transposed, and a tap reads the
+    // row as far ahead as it reads back in the forward pass.
+    template <bool BACKWARD> __device__ static TileRow tile(const ProductArgs &f, uint2 tile, Shared &shared) {
         float sums[4][4] = {};
-        if (f.are_aligned()) multiply<AHEAD, true>(sums, f, tile, shared);
-        else multiply<AHEAD, false>(sums, f, tile, shared);
+        if (f.are_aligned()) multiply<BACKWARD, true>(sums, f, tile, shared);
+        else multiply<BACKWARD, false>(sums, f, tile, shared);
         const unsigned part = threadIdx.x / (THREADS / PARTS), r = threadIdx.x / 16 % 4 * 4, c = threadIdx.x % 16 * 4;
 #pragma unroll
         for (unsigned i = 0; i < 4; i++) {

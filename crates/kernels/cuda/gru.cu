@@ -1,12 +1,14 @@
 // Recurrent part of a GRU: one block per window, some units per thread, all time steps in one
-// launch. Input products are separate (one before, three after). Any hidden size; up to 128 units
-// use gru_narrow.cu.
+// launch. cuBLAS computes the products with the inputs before the forward pass, and those of the
+// weight and input gradients after the backward pass. For any hidden size; gru_narrow.cu is for up
+// to 128 units.
 #include "block.cuh"
 
-// `inputs` [B, L, 3 d]: input part of update gate, reset gate and candidate, without the bias [3
-// d]. `by_state` [d, 3 d]. Writes the gates [B, L, 3 d], the states before each position and the
-// reset ones [B, L, d], zero past a window's length, and the states after the last position [B, d].
-// Shared memory: 2 d floats.
+// s' = s + z (c - s) with z = sigmoid(x_z + s U_z + b_z), g = sigmoid(x_g + s U_g + b_g), c =
+// tanh(x_c + (g s) U_c + b_c), over a window's positions; `state` [B, d] is the last s'. `inputs`
+// [B, L, 3 d] holds x_z, x_g and x_c, `by_state` [d, 3 d] the U, `bias` [3 d] the b. Saved for the
+// backward pass: `gates` [B, L, 3 d] (z, g, c), `before` and `reset` [B, L, d] (s and g s), all
+// zero past a window's length. Grid: one block per window. Dynamic shared memory: 2 d floats.
 extern "C" __global__ void gru(
     float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
     const unsigned *lengths, unsigned length, unsigned d
@@ -51,9 +53,10 @@ extern "C" __global__ void gru(
     }
 }
 
-// The backward pass: the gradients before the gates' nonlinearities [B, L, 3 d], zero past a
-// window's length, and their sums over each window [B, 3 d]. `across` [3 d, d] is `by_state`
-// transposed. Shared memory: 4 d floats.
+// dgates [B, L, 3 d]: from the gradient `grad` [B, d] of the last state, the gradients of what the
+// nonlinearities of z, g and c are applied to, zero past a window's length; `sums` [B, 3 d]: their
+// sums over each window, its part of the bias gradient. `across` [3 d, d] is `by_state` transposed.
+// Grid: one block per window. Dynamic shared memory: 4 d floats.
 extern "C" __global__ void gru_backward(
     float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *across,
     const unsigned *lengths, unsigned length, unsigned d

@@ -1,12 +1,12 @@
 // Recurrent part of a GRU of up to 128 units, with the weights in registers for all time steps. One
 // block per window; four lanes of a warp per unit, each with a quarter of the unit's weights (four
-// of every sixteen). All four hold the unit's sums; each writes one of the output arrays.
+// of every sixteen). All four hold the same sums; each writes another one of the saved values.
 #include "block.cuh"
 
-// A lane's quarter of a unit's weights, which lie `stride` apart; zero past the last of them. Reads
+// Loads a lane's quarter of a unit's d weights, which lie `stride` apart; zero past the last. Reads
 // are clamped to valid addresses, so that no load depends on a condition.
 template <unsigned QUADS>
-__device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane) {
+__device__ inline void load_weights(float4 (&weights)[QUADS], const float *from, unsigned stride, unsigned d, unsigned lane) {
     const bool is_aligned = stride == 1 && d % 4 == 0 && (size_t)from % sizeof(float4) == 0;
 #pragma unroll
     for (unsigned i = 0; i < QUADS; i++) {
@@ -26,7 +26,8 @@ __device__ inline void hold(float4 (&weights)[QUADS], const float *from, unsigne
     }
 }
 
-// A lane's part of the weighted sum of a vector that the block shares.
+// A lane's part of the dot product of a vector in shared memory and the unit's weights. The order
+// of additions is fixed: even and odd elements, then both sums.
 template <unsigned QUADS> __device__ inline float dot(const float4 *x, const float4 (&weights)[QUADS], unsigned lane) {
     float even = 0.0f, odd = 0.0f;
 #pragma unroll
@@ -40,23 +41,25 @@ template <unsigned QUADS> __device__ inline float dot(const float4 *x, const flo
     return even + odd;
 }
 
-// The sum over the lanes of a unit, the same bits in each.
-__device__ inline float over_lanes(float x) {
+// Sum over the four lanes of a unit, with the same bits in each lane.
+__device__ inline float sum_over_lanes(float x) {
     x += __shfl_xor_sync(0xffffffffu, x, 1);
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
+// Fills an array in shared memory with zeros, by the whole block.
 template <unsigned N> __device__ inline void clear(float4 (&x)[N]) {
     for (unsigned i = threadIdx.x; i < N; i += blockDim.x) x[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 }
 
+// Element j of an array of float4.
 __device__ inline float &at(float4 *x, unsigned j) {
     return reinterpret_cast<float *>(x)[j];
 }
 
-// Same interface as `gru`.
+// The kernel `gru` for up to 16 QUADS units.
 template <unsigned QUADS>
-__device__ inline void there(
+__device__ inline void forward(
     float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, const float *bias,
     const unsigned *lengths, unsigned length, unsigned d
 ) {
@@ -66,14 +69,15 @@ __device__ inline void there(
     // Surplus threads of the last warp duplicate the last unit and do not write.
     const unsigned unit = min(j, d - 1);
     const bool is_unit = j < d, has_input = is_unit && lane < 3;
-    // Lanes 0, 1 and 2 add the input of update gate, reset gate and candidate.
+    // Lanes 0, 1 and 2 add input and bias of update gate, reset gate and candidate; the next
+    // position's input is loaded one position early.
     const float *input = inputs + first * 3 * d + lane * d + j;
     const float offset = has_input ? bias[lane * d + j] : 0.0f;
     float next = has_input && count > 0 ? *input : 0.0f;
     float4 update[QUADS], forget[QUADS], candidate[QUADS];
-    hold(update, by_state + unit, 3 * d, d, lane);
-    hold(forget, by_state + d + unit, 3 * d, d, lane);
-    hold(candidate, by_state + 2 * d + unit, 3 * d, d, lane);
+    load_weights(update, by_state + unit, 3 * d, d, lane);
+    load_weights(forget, by_state + d + unit, 3 * d, d, lane);
+    load_weights(candidate, by_state + 2 * d + unit, 3 * d, d, lane);
     clear(own);
     clear(gated);
     const unsigned step = lane < 3 ? 3 * d : d;
@@ -81,15 +85,15 @@ __device__ inline void there(
     float *saved_reset = reset + first * d + j, s = 0.0f;
     __syncthreads();
     for (unsigned t = 0; t < count; t++) {
-        const float met = next + offset;
+        const float own_input = next + offset;
         input += 3 * d;
         next = has_input && t + 1 < count ? *input : 0.0f;
-        float z = over_lanes(dot(own, update, lane) + (lane == 0 ? met : 0.0f));
-        const float g = sigmoid(over_lanes(dot(own, forget, lane) + (lane == 1 ? met : 0.0f))), kept = g * s;
+        float z = sum_over_lanes(dot(own, update, lane) + (lane == 0 ? own_input : 0.0f));
+        const float g = sigmoid(sum_over_lanes(dot(own, forget, lane) + (lane == 1 ? own_input : 0.0f))), kept = g * s;
         if (is_unit && lane == 0) at(gated, j) = kept;
         __syncthreads();
         z = sigmoid(z);
-        const float c = tanhf(over_lanes(dot(gated, candidate, lane) + (lane == 2 ? met : 0.0f))), old = s;
+        const float c = tanhf(sum_over_lanes(dot(gated, candidate, lane) + (lane == 2 ? own_input : 0.0f))), old = s;
         s += z * (c - s);
         if (is_unit) {
             if (lane == 0) {
@@ -108,9 +112,9 @@ __device__ inline void there(
     if (lane == 0) state[(size_t)blockIdx.x * d + j] = s;
 }
 
-// Same interface as `gru_backward`, but with the weights not transposed.
+// The kernel `gru_backward` for up to 16 QUADS units, with `by_state` not transposed.
 template <unsigned QUADS>
-__device__ inline void back(
+__device__ inline void backward(
     float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *by_state,
     const unsigned *lengths, unsigned length, unsigned d
 ) {
@@ -122,9 +126,9 @@ __device__ inline void back(
     const float *gate = gates + first * 3 * d + unit, *state = before + first * d + unit;
     float ds = grad[(size_t)blockIdx.x * d + unit], sum = 0.0f;
     float4 update[QUADS], forget[QUADS], candidate[QUADS];
-    hold(update, by_state + (size_t)unit * 3 * d, 1, d, lane);
-    hold(forget, by_state + (size_t)unit * 3 * d + d, 1, d, lane);
-    hold(candidate, by_state + (size_t)unit * 3 * d + 2 * d, 1, d, lane);
+    load_weights(update, by_state + (size_t)unit * 3 * d, 1, d, lane);
+    load_weights(forget, by_state + (size_t)unit * 3 * d + d, 1, d, lane);
+    load_weights(candidate, by_state + (size_t)unit * 3 * d + 2 * d, 1, d, lane);
     clear(dupdate);
     clear(dforget);
     clear(dcandidate);
@@ -145,14 +149,14 @@ __device__ inline void back(
         if (is_unit && lane == 0) at(dupdate, j) = dz;
         if (is_unit && lane == 1) at(dcandidate, j) = dc;
         __syncthreads();
-        // Prefetch of the previous position.
+        // Prefetches the previous position.
         read(max(t, 1u) - 1);
-        const float part = dot(dupdate, update, lane), dreset = over_lanes(dot(dcandidate, candidate, lane));
+        const float part = dot(dupdate, update, lane), dreset = sum_over_lanes(dot(dcandidate, candidate, lane));
         const float dg = dreset * through;
         ds += dreset * open;
         if (is_unit && lane == 0) at(dforget, j) = dg;
         __syncthreads();
-        ds += over_lanes(part + dot(dforget, forget, lane));
+        ds += sum_over_lanes(part + dot(dforget, forget, lane));
         const float mine = lane == 0 ? dz : lane == 1 ? dg : dc;
         if (is_written) to[(size_t)t * 3 * d] = mine;
         sum += mine;
@@ -160,19 +164,20 @@ __device__ inline void back(
     if (is_written) sums[(size_t)blockIdx.x * 3 * d + lane * d + j] = sum;
 }
 
-// 64 units are 16 in each lane, of every kind of weight; 128 are 32.
+// The kernels for up to 64 and up to 128 units: 16 or 32 weights per lane and gate. Grid: one block
+// per window; block: four threads per unit, rounded up to whole warps.
 #define KERNELS(units) \
     extern "C" __global__ void __launch_bounds__(4 * units) gru_##units( \
         float *state, float *gates, float *before, float *reset, const float *inputs, const float *by_state, \
         const float *bias, const unsigned *lengths, unsigned length, unsigned d \
     ) { \
-        there<units / 16>(state, gates, before, reset, inputs, by_state, bias, lengths, length, d); \
+        forward<units / 16>(state, gates, before, reset, inputs, by_state, bias, lengths, length, d); \
     } \
     extern "C" __global__ void __launch_bounds__(4 * units) gru_backward_##units( \
         float *dgates, float *sums, const float *grad, const float *gates, const float *before, const float *by_state, \
         const unsigned *lengths, unsigned length, unsigned d \
     ) { \
-        back<units / 16>(dgates, sums, grad, gates, before, by_state, lengths, length, d); \
+        backward<units / 16>(dgates, sums, grad, gates, before, by_state, lengths, length, d); \
     }
 
 KERNELS(64)

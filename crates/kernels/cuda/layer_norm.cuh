@@ -1,31 +1,30 @@
-// Layer norm of a row shared by some threads of a warp, optionally with ReLU and residual
-// connection.
+// Layer norm of a row by LANES threads of a warp, optionally with a bias before it and with ReLU
+// and residual after it.
 #pragma once
 
 // Threads per row. All threads of a warp must call these functions together; an absent row has
 // width zero.
 constexpr unsigned LANES = 16;
 
-// Scale and shift, a bias that is added before unless it is null, and whether what is below zero is
-// cut behind.
+// Parameters: the optional bias is added before the norm; `relu` says whether a ReLU follows.
 struct Norm {
     const float *bias, *scale, *shift;
     float eps;
     unsigned relu;
 };
 
-// The sum of a number of each of the threads that share a row, broadcast to all of them.
+// Sum over the threads that share a row, with the same bits in each.
 __device__ inline float row_sum(float x) {
     for (unsigned mask = LANES / 2; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffff, x, mask);
     return x;
 }
 
-// A row with its mean and 1 / its standard deviation. Each thread handles every LANES-th element.
+// A row, its mean and 1 / standard deviation. Each thread handles every LANES-th element.
 struct Row {
     const float *x;
     unsigned width;
     Norm norm;
-    float mean, rooted;
+    float mean, inv_std;
 
     __device__ Row(const float *x, unsigned width, Norm norm) : x(x), width(width), norm(norm) {
         float sum = 0.0f, squares = 0.0f;
@@ -34,29 +33,32 @@ struct Row {
         mean = row_sum(sum) / width;
 #pragma unroll 4
         for (unsigned i = threadIdx.x % LANES; i < width; i += LANES) squares += (biased(i) - mean) * (biased(i) - mean);
-        rooted = 1.0f / sqrtf(row_sum(squares) / width + norm.eps);
+        inv_std = 1.0f / sqrtf(row_sum(squares) / width + norm.eps);
     }
 
+    // The norm's input.
     __device__ float biased(unsigned i) const {
         return norm.bias ? x[i] + norm.bias[i] : x[i];
     }
 
+    // The normalised element.
     __device__ float normal(unsigned i) const {
-        return (biased(i) - mean) * rooted;
+        return (biased(i) - mean) * inv_std;
     }
 
-    // What follows of a normalised number, and whether the ReLU cuts it.
+    // The norm's output, before the ReLU.
     __device__ float scaled(unsigned i, float normal) const {
         return normal * norm.scale[i] + norm.shift[i];
     }
 
+    // Whether the ReLU makes it zero.
     __device__ bool is_cut(float scaled) const {
         return norm.relu && !(scaled > 0.0f);
     }
 };
 
-// Output of a row; `base` (optional) is added.
-__device__ inline void norm_there(float *__restrict__ y, const Row &row, const float *__restrict__ base) {
+// y [width] = relu(norm(x + bias)) + base; ReLU, bias and base are optional.
+__device__ inline void norm_forward(float *__restrict__ y, const Row &row, const float *__restrict__ base) {
 #pragma unroll 4
     for (unsigned i = threadIdx.x % LANES; i < row.width; i += LANES) {
         const float scaled = row.scaled(i, row.normal(i)), value = row.is_cut(scaled) ? 0.0f : scaled;
@@ -64,9 +66,10 @@ __device__ inline void norm_there(float *__restrict__ y, const Row &row, const f
     }
 }
 
-// The backward pass: the gradient of the row, and its shares in those of scale and shift, one after
-// the other.
-__device__ inline void norm_back(
+// dx [width] = (g scale - mean(g scale) - h mean(g scale h)) / std, with h the normalised row and g
+// the gradient of the norm's output; `shares` [2, width]: the row's contributions to the gradients
+// of scale, g h, and of shift, g.
+__device__ inline void norm_backward(
     float *__restrict__ dx, float *__restrict__ shares, const Row &row, const float *__restrict__ grad
 ) {
     float sum = 0.0f, along = 0.0f;
@@ -83,6 +86,6 @@ __device__ inline void norm_back(
 #pragma unroll 4
     for (unsigned i = threadIdx.x % LANES; i < row.width; i += LANES) {
         const float normal = row.normal(i), g = row.is_cut(row.scaled(i, normal)) ? 0.0f : grad[i];
-        dx[i] = (g * row.norm.scale[i] - sum - normal * along) * row.rooted;
+        dx[i] = (g * row.norm.scale[i] - sum - normal * along) * row.inv_std;
     }
 }

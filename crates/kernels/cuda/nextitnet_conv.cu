@@ -1,85 +1,93 @@
-// Dilated causal convolution of kernel size 3 as one product, with the fused norm, ReLU and
-// residual of NextItNet's block where a tile holds whole rows. Kernels that read `kept` add to each
-// row of theirs its own of `base`, if `base` is not null and has one: `kept_given` and `kept_made`
-// are the tables of the block's rows, first and last, of which it keeps every so many-th.
+// Dilated causal convolution of kernel size 3 as one product, with the norm, ReLU and residual of
+// NextItNet's block fused to it where a tile holds whole rows (width up to COLUMNS).
+//
+// A convolution maps rows by `in_table`, `out_table` and `stride` (see RowMap), the residual by
+// `base_in`, `base_out` and `base_stride`, from the block's input rows to its output rows. `base`
+// (optional) is the residual: the block's input in the forward pass, the gradient of its output in
+// the backward pass.
 #include "layer_norm.cuh"
 #include "gemm.cuh"
 
-// Three taps' of 32 columns of x at a time.
+// The product in slices of 32 columns of x for each of the three taps.
 using Convolution = Product<3, 32>;
 
-// The convolution of x [.., width], whose rows lie `stride` apart, to n rows.
-__device__ inline Factors convolved_by(
-    const float *taps, const float *x, unsigned stride, Kept rows, unsigned n, unsigned width, unsigned dilation
+// Arguments of the convolution of x [.., width], whose rows lie `x_stride` apart, with n result
+// rows.
+__device__ inline ProductArgs convolution_args(
+    const float *taps, const float *x, unsigned x_stride, RowMap rows, unsigned n, unsigned width, unsigned dilation
 ) {
-    return {x, nullptr, taps, rows, n, width, width, stride, dilation};
+    return {x, nullptr, taps, rows, n, width, width, x_stride, dilation};
 }
 
-// The convolution of x, whose rows lie `stride` apart, by `taps` [3, width, width], oldest first: n
-// rows y that are made of the given rows x. `ahead` is the backward pass: each tap, transposed,
-// looks as far ahead as it looks back in the forward pass, and x are the rows that were made, y
-// those that were given. blockIdx.x counts rows in ROWS, blockIdx.y columns in COLUMNS.
+// y [n, width] = sum over the taps k of x[in - (2 - k) dilation] taps[k], with `in` the input row
+// of an output row; taps [3, width, width], oldest first, and rows of x `x_stride` apart. With
+// `backward` the gradient of the convolution's input: x holds the output rows' gradients, y the
+// input rows', and the taps are transposed; `base`, if an input row has an output row, is added.
+// Grid: blockIdx.x counts rows in ROWS, blockIdx.y columns in COLUMNS. Block: THREADS threads.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void conv(
-    float *y, const float *x, unsigned stride, unsigned ahead, const float *base, const unsigned *kept_given,
-    const unsigned *kept_made, unsigned kept_every, const float *taps, const unsigned *given, const unsigned *made_of,
-    unsigned windows, unsigned every, unsigned n, unsigned width, unsigned dilation
+    float *y, const float *x, unsigned x_stride, unsigned backward, const float *base, const unsigned *base_in,
+    const unsigned *base_out, unsigned base_stride, const float *taps, const unsigned *in_table, const unsigned *out_table,
+    unsigned windows, unsigned stride, unsigned n, unsigned width, unsigned dilation
 ) {
     __shared__ Convolution::Shared shared;
-    const Factors f = convolved_by(taps, x, stride, {given, made_of, windows, every}, n, width, dilation);
+    const ProductArgs f = convolution_args(taps, x, x_stride, {in_table, out_table, windows, stride}, n, width, dilation);
     const uint2 tile = make_uint2(blockIdx.x, blockIdx.y);
-    const Made made = ahead ? Convolution::tile<true>(f, tile, shared) : Convolution::tile<false>(f, tile, shared);
+    const TileRow tile_row = backward ? Convolution::tile<true>(f, tile, shared) : Convolution::tile<false>(f, tile, shared);
     const unsigned column = blockIdx.y * COLUMNS;
-    const Kept kept = {kept_given, kept_made, windows, kept_every};
+    const RowMap residual = {base_in, base_out, windows, base_stride};
     unsigned row;
-    if (made.width == 0 || !base || !kept.is_made(row, made.row, 0)) base = nullptr;
+    if (tile_row.width == 0 || !base || !residual.find_output(row, tile_row.row, 0)) base = nullptr;
     else base += (size_t)row * width + column;
-    y += (size_t)made.row * width + column;
-    for (unsigned i = threadIdx.x % LANES; i < made.width; i += LANES) y[i] = base ? base[i] + made.values[i] : made.values[i];
+    y += (size_t)tile_row.row * width + column;
+    for (unsigned i = threadIdx.x % LANES; i < tile_row.width; i += LANES) y[i] = base ? base[i] + tile_row.values[i] : tile_row.values[i];
 }
 
-// A half of the block in the forward pass, up to COLUMNS wide: the convolution, which is kept, then
-// bias, layer norm and ReLU.
+// convolved [n, width] = conv(x), saved for the backward pass, and y [n, width] =
+// relu(norm(convolved + bias) scale + shift) + base, for width up to COLUMNS: half of the block in
+// the forward pass. Grid: blockIdx.x counts rows in ROWS. Block: THREADS threads.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void conv_norm(
-    float *y, float *convolved, const float *x, const float *base, const unsigned *kept_given, const unsigned *kept_made,
-    unsigned kept_every, const float *bias, const float *scale, const float *shift, float eps, const float *taps,
-    const unsigned *given, const unsigned *made_of, unsigned windows, unsigned every, unsigned n, unsigned width,
+    float *y, float *convolved, const float *x, const float *base, const unsigned *base_in, const unsigned *base_out,
+    unsigned base_stride, const float *bias, const float *scale, const float *shift, float eps, const float *taps,
+    const unsigned *in_table, const unsigned *out_table, unsigned windows, unsigned stride, unsigned n, unsigned width,
     unsigned dilation
 ) {
     __shared__ Convolution::Shared shared;
-    const Factors f = convolved_by(taps, x, width, {given, made_of, windows, every}, n, width, dilation);
-    const Made made = Convolution::tile<false>(f, make_uint2(blockIdx.x, 0), shared);
-    const size_t at = (size_t)made.row * width;
-    for (unsigned i = threadIdx.x % LANES; i < made.width; i += LANES) convolved[at + i] = made.values[i];
-    const Row row(made.values, made.width, {bias, scale, shift, eps, true});
-    const Kept kept = {kept_given, kept_made, windows, kept_every};
-    if (base && made.width > 0) base += (size_t)kept.place(made.row).x * width;
-    norm_there(y + at, row, base);
+    const ProductArgs f = convolution_args(taps, x, width, {in_table, out_table, windows, stride}, n, width, dilation);
+    const TileRow tile_row = Convolution::tile<false>(f, make_uint2(blockIdx.x, 0), shared);
+    const size_t at = (size_t)tile_row.row * width;
+    for (unsigned i = threadIdx.x % LANES; i < tile_row.width; i += LANES) convolved[at + i] = tile_row.values[i];
+    const Row row(tile_row.values, tile_row.width, {bias, scale, shift, eps, true});
+    const RowMap residual = {base_in, base_out, windows, base_stride};
+    if (base && tile_row.width > 0) base += (size_t)residual.input_of(tile_row.row).x * width;
+    norm_forward(y + at, row, base);
 }
 
-// The backward pass through the second half's convolution and the first half's ReLU and layer norm,
-// up to COLUMNS wide. A row of `second` begins with the gradient of what the second convolution put
-// out, `convolved` is what the first one did, and the shares in the gradients of the first's bias,
-// scale and shift become a row of `first`; both of 3 width.
+// first [n, 3, width] = the first half's contributions to the gradients of its bias, scale and
+// shift, from those of the second half, `second` [.., 3, width], for width up to COLUMNS: the
+// backward pass through the second convolution and the first half's ReLU and norm. A bias's
+// contribution is the gradient of its convolution's output. `convolved` [n, width] is the first
+// convolution's output. Grid: blockIdx.x counts rows in ROWS. Block: THREADS threads.
 extern "C" __global__ __launch_bounds__(THREADS, 2) void conv_norm_backward(
     float *first, const float *second, const float *convolved, const float *bias, const float *scale, const float *shift,
-    float eps, const float *taps, const unsigned *given, const unsigned *made_of, unsigned windows, unsigned every, unsigned n,
-    unsigned width, unsigned dilation
+    float eps, const float *taps, const unsigned *in_table, const unsigned *out_table, unsigned windows, unsigned stride,
+    unsigned n, unsigned width, unsigned dilation
 ) {
     __shared__ Convolution::Shared shared;
-    const Factors f = convolved_by(taps, second, 3 * width, {given, made_of, windows, every}, n, width, dilation);
-    const Made made = Convolution::tile<true>(f, make_uint2(blockIdx.x, 0), shared);
-    const size_t at = (size_t)made.row * width;
-    const Row row(convolved + at, made.width, {bias, scale, shift, eps, true});
-    norm_back(first + 3 * at, first + 3 * at + width, row, made.values);
+    const ProductArgs f = convolution_args(taps, second, 3 * width, {in_table, out_table, windows, stride}, n, width, dilation);
+    const TileRow tile_row = Convolution::tile<true>(f, make_uint2(blockIdx.x, 0), shared);
+    const size_t at = (size_t)tile_row.row * width;
+    const Row row(convolved + at, tile_row.width, {bias, scale, shift, eps, true});
+    norm_backward(first + 3 * at, first + 3 * at + width, row, tile_row.values);
 }
 
-// Adds to each of the n numbers of y that of `base` in the row it keeps.
+// y[row] += base[input row of row], for y of n elements with rows of `width`. One thread per
+// element.
 extern "C" __global__ void add_residual(
-    float *y, const float *base, const unsigned *kept_given, const unsigned *kept_made, unsigned kept_every, unsigned windows,
+    float *y, const float *base, const unsigned *base_in, const unsigned *base_out, unsigned base_stride, unsigned windows,
     unsigned n, unsigned width
 ) {
     const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
-    const Kept kept = {kept_given, kept_made, windows, kept_every};
-    y[i] += base[(size_t)kept.place(i / width).x * width + i % width];
+    const RowMap residual = {base_in, base_out, windows, base_stride};
+    y[i] += base[(size_t)residual.input_of(i / width).x * width + i % width];
 }

@@ -1,25 +1,25 @@
 // Row gather, scatter and add; element-wise add and ReLU backward; column sums; transpose.
 #include "block.cuh"
 
-// A thread an element of the result: row `rows[i]` of x becomes row i.
+// out[i] = x[rows[i]], for out [n, width]. One thread per element of out.
 extern "C" __global__ void gather_rows(float *out, const float *x, const unsigned *rows, unsigned n, unsigned width) {
     const size_t i = element();
     if (i >= (size_t)n * width) return;
     out[i] = x[(size_t)rows[i / width] * width + i % width];
 }
 
-// A thread an element of x: its row i becomes row `rows[i]` of the result, which begins at zero.
+// out[rows[i]] = x[i], for x [n, width] and distinct rows; the others of `out`, which the host
+// fills with zeros, stay. One thread per element of x.
 extern "C" __global__ void scatter_rows(float *out, const float *x, const unsigned *rows, unsigned n, unsigned width) {
     const size_t i = element();
     if (i >= (size_t)n * width) return;
     out[(size_t)rows[i / width] * width + i % width] = x[i];
 }
 
-// An order that brings equal keys together, and leaves those in theirs: `groups` [2 n] becomes the
-// places of the keys in that order, and for each of them the number of keys like it if it is the
-// first, else zero.
-//
-// A block is 32 keys times 16 threads that share what each is compared with, 512 others at a time.
+// groups [2, n]: the indices of `keys` [n] sorted by key, equal keys by index; then, at the place
+// of the first of equal keys, their number, else 0. A key's place is the number of keys before it:
+// quadratic, but a single launch. Grid: one block per 32 keys. Block: 32 keys times 16 threads that
+// split the keys to compare with, 512 at a time in shared memory.
 extern "C" __global__ void group(unsigned *__restrict__ groups, const unsigned *__restrict__ keys, unsigned n) {
     __shared__ unsigned others[512], lesser[16][32], before[16][32], alike[16][32];
     const unsigned i = blockIdx.x * 32 + threadIdx.x, key = i < n ? keys[i] : 0, own = threadIdx.y * 32 + threadIdx.x;
@@ -50,11 +50,12 @@ extern "C" __global__ void group(unsigned *__restrict__ groups, const unsigned *
     groups[n + less + earlier] = earlier == 0 ? same : 0;
 }
 
-// To rows of y, rows of x are added: row i, times the number whose bits are `weights[i]` if there
-// are weights, to row `to[i]` of y. `groups` is what `group` makes of `to`.
-//
-// A block is 32 columns of a group's first source times 8 threads that share its sources: the pad's
-// are many.
+// y[to[i]] += weights[i] x[i] for x [n, width]; `weights` (optional, else 1) holds the bits of
+// floats, `groups` is the result of `group` for the keys `to`. The rows added to one row of y are
+// summed by one block in a fixed order, without atomics. Grid: blockIdx.x counts places in
+// `groups`, of which only the first of a group is worked on, blockIdx.y columns in 32. Block: 32
+// columns times 8 threads that split the group, which is large where many sources go to one row, as
+// with padding.
 extern "C" __global__ void add_rows(
     float *__restrict__ y, const float *__restrict__ x, const unsigned *__restrict__ to, const unsigned *__restrict__ weights,
     const unsigned *__restrict__ groups, unsigned n, unsigned width
@@ -71,7 +72,7 @@ extern "C" __global__ void add_rows(
         return;
     }
     float sum = 0.0f;
-    // A thread each finds out which the sources are, before all read them.
+    // Each thread loads one of the next 256 sources' numbers; then all threads read their rows.
     for (unsigned start = 0; start < count; start += 256) {
         const unsigned some = min(256u, count - start);
         if (own < some) {
@@ -80,17 +81,17 @@ extern "C" __global__ void add_rows(
             by[own] = weights ? __uint_as_float(weights[source]) : 1.0f;
         }
         __syncthreads();
-        // Eight are on their way at a time; they are added in their order.
+        // Eight loads are in flight at a time; additions keep their order.
         for (unsigned i = threadIdx.y; i < some && column < width; i += 64) {
-            float met[8], weight[8];
+            float value[8], weight[8];
 #pragma unroll
             for (unsigned j = 0; j < 8; j++) {
-                const bool is_there = i + 8 * j < some;
-                met[j] = is_there ? x[(size_t)rows[i + 8 * j] * width + column] : 0.0f;
-                weight[j] = is_there ? by[i + 8 * j] : 0.0f;
+                const bool is_valid = i + 8 * j < some;
+                value[j] = is_valid ? x[(size_t)rows[i + 8 * j] * width + column] : 0.0f;
+                weight[j] = is_valid ? by[i + 8 * j] : 0.0f;
             }
 #pragma unroll
-            for (unsigned j = 0; j < 8; j++) sum += weight[j] * met[j];
+            for (unsigned j = 0; j < 8; j++) sum += weight[j] * value[j];
         }
         __syncthreads();
     }
@@ -101,19 +102,19 @@ extern "C" __global__ void add_rows(
     *sum_at += sum;
 }
 
-// A thread an element.
+// out [n] = x + y. One thread per element.
 extern "C" __global__ void add(float *out, const float *x, const float *y, unsigned n) {
     const size_t i = element();
     if (i < n) out[i] = x[i] + y[i];
 }
 
-// A thread an element: the gradient where y is above zero.
+// out [n] = grad where y > 0, else 0: the backward pass of a ReLU. One thread per element.
 extern "C" __global__ void gate(float *out, const float *y, const float *grad, unsigned n) {
     const size_t i = element();
     if (i < n) out[i] = y[i] > 0.0f ? grad[i] : 0.0f;
 }
 
-// A thread an element of y [rows, width]: a bias is added, and if wanted what is below zero cut.
+// y [n / width, width] = y + bias [width], then ReLU if `relu`. One thread per element of y.
 extern "C" __global__ void add_bias(float *y, const float *bias, unsigned n, unsigned width, unsigned relu) {
     const size_t i = element();
     if (i >= n) return;
@@ -121,9 +122,10 @@ extern "C" __global__ void add_bias(float *y, const float *bias, unsigned n, uns
     y[i] = relu && !(sum > 0.0f) ? 0.0f : sum;
 }
 
-// The sum of each column of x [rows, columns], whose rows lie `stride` apart: those of the first
-// `split` go to `out`, the others to `rest`. threadIdx.x counts columns; the threads of a column, a
-// power of two, share its rows.
+// The sum of each column of x [rows, columns], whose rows lie `stride` apart: of the first `split`
+// columns to `out`, of the others to `rest`. Grid: blockIdx.x counts columns in blockDim.x. Block:
+// threadIdx.x is the column; blockDim.y threads, a power of two, split its rows, and a tree adds
+// their sums: the order depends on the launch's shape alone.
 extern "C" __global__ void column_sums(
     float *__restrict__ out, float *__restrict__ rest, unsigned split, const float *__restrict__ x, unsigned rows,
     unsigned columns, unsigned stride
@@ -132,7 +134,7 @@ extern "C" __global__ void column_sums(
     const unsigned column = blockIdx.x * blockDim.x + threadIdx.x, place = threadIdx.y * blockDim.x + threadIdx.x;
     float sum = 0.0f;
     for (unsigned first = threadIdx.y; first < rows && column < columns; first += 8 * blockDim.y) {
-        // Eight are on their way at a time.
+        // Eight loads are in flight at a time; additions keep their order.
         float some[8];
 #pragma unroll
         for (unsigned i = 0; i < 8; i++) {
@@ -151,8 +153,8 @@ extern "C" __global__ void column_sums(
     if (threadIdx.y == 0 && column < columns) (column < split ? out + column : rest + (column - split))[0] = parts[place];
 }
 
-// A thread an element: each of `n` matrices [rows, columns], one after the other, becomes [columns,
-// rows].
+// out [n, columns, rows] = each of the `n` matrices x [n, rows, columns], transposed. One thread
+// per element.
 extern "C" __global__ void transpose(float *out, const float *x, unsigned n, unsigned rows, unsigned columns) {
     const size_t i = element(), size = (size_t)rows * columns;
     if (i >= n * size) return;

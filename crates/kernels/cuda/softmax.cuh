@@ -1,10 +1,11 @@
-// Online softmax (one pass).
+// Online softmax: maximum and sum of exponentials in one pass.
 #pragma once
 
 // Running maximum and sum of exp(x - maximum).
 struct Softmax {
     float top = -INFINITY, sum = 0.0f;
 
+    // Adds N values; the sum is rescaled only when the maximum rises.
     template <unsigned N> __device__ void add(const float (&x)[N]) {
         float most = x[0];
 #pragma unroll
@@ -13,18 +14,20 @@ struct Softmax {
             sum *= expf(top - most);
             top = most;
         }
-        // If all inputs so far are -inf, the sum is zero.
+        // If all inputs so far are -inf, this keeps x - base from being NaN, and the sum stays
+        // zero.
         const float base = top == -INFINITY ? 0.0f : top;
 #pragma unroll
         for (unsigned j = 0; j < N; j++) sum += expf(x[j] - base);
     }
 
-    // The sum rescaled to a maximum that is not smaller.
-    __device__ float beside(float all) const { return sum == 0.0f ? 0.0f : sum * expf(top - all); }
+    // The sum relative to another maximum, which must not be smaller.
+    __device__ float relative_to(float all) const { return sum == 0.0f ? 0.0f : sum * expf(top - all); }
 
+    // Adds the values of another one.
     __device__ void add(Softmax other) {
         const float all = fmaxf(top, other.top);
-        sum = beside(all) + other.beside(all);
+        sum = relative_to(all) + other.relative_to(all);
         top = all;
     }
 };

@@ -1,4 +1,4 @@
-// Shared by both halves of a block of the output layer's update: sizes, shared memory and loads.
+// Shared by both halves of a block of the output layer's update: sizes, shared memory and barriers.
 #pragma once
 
 #include "adam.cuh"
@@ -6,89 +6,98 @@
 #include "block.cuh"
 #include "outer.cuh"
 
-// Items of a tile, and columns of the weight, of a block.
+// Items of a tile, and columns of the weight that a block handles.
 constexpr unsigned TILE = 32, COLUMNS = 64;
 
-// A row of the batch. None has a scale of zero, and a log of infinity that makes its softmax zero.
+// Log-sum-exp, scale and target of a row of the batch. A row past the batch has scale zero, and log
+// infinity, which makes its softmax zero. Padded to 16 bytes.
 struct Row {
     float log, scale;
-    unsigned target, none;
+    unsigned target, padding;
 };
 
-// What a block of ROWS rows of the batch shares: a thread of either half a row.
+// Shared memory of a block that handles ROWS rows of the batch with two halves of ROWS threads
+// each.
 template <unsigned ROWS> struct Shared {
     static constexpr unsigned WARPS = ROWS / 32, PARTS = WARPS > 1 ? WARPS / 2 : 1;
-    // The scores' gradients, by item, of this tile and the next: the fours of a row's rows lie in
-    // the order of `four ^ (item / 4 % 8)`, so that neither who writes them by rows nor who reads
-    // them either way meets a bank twice.
+    // Gradients of the scores, [item][row], of this tile and the next; a float4 holds four rows.
+    // Its index is permuted to `index ^ (item / 4 % 8)` against bank conflicts, both of the writer,
+    // whose threads have other items, and of the readers.
     float4 grads[2][TILE][ROWS / 4];
     float4 hidden[ROWS][COLUMNS / 4];
     float4 weight[2][TILE][COLUMNS / 4];
+    // Sums of the weight gradient, of one or two warps each.
     float4 parts[PARTS][16][32];
-    // Scores on their way, each thread's own.
+    // Scores of the next tile; each thread reads what it copied itself.
     float4 scores[8][ROWS];
     Row rows[ROWS];
     float bias[2][TILE];
+    // Sums of the score gradients over the rows of a warp: the bias gradient.
     float sums[2][WARPS][TILE];
 };
-// Must equal the host's computation.
+// Must equal the host's computation (`shared` in ops/softmax_head/cuda/step.rs).
 static_assert(sizeof(Shared<256>) == 4 * (256 * 166 + 4160 + 4 * 2048), "");
 static_assert(sizeof(Shared<32>) == 4 * (32 * 166 + 4160 + 2048), "");
 
+// Arguments of the kernel `head_step`.
 struct Step {
     const float *scores, *hidden;
     const unsigned *targets;
     const float *scales, *logs, *bias;
     float *weight, *first, *second;
-    // Sums of the gradients over the rows before these: those of the weight are needed if there are
-    // any.
+    // Gradients of weight and bias, summed over the batch's rows before `start` and then over
+    // these, too. `weight_sum` is used only if the batch takes several launches.
     float *weight_sum, *bias_sum;
+    // The blocks' parts of the hidden gradient.
     float *parts;
-    // The rows are those of the batch from `start` on; the scores' rows are `stride` apart, a
-    // multiple of four.
+    // The rows are those of the batch from `start` on. Rows of the scores lie `stride` apart, a
+    // multiple of four. A block has up to `tiles` tiles.
     unsigned start, batch, items, stride, width, tiles;
-    Factors by;
+    AdamFactors by;
 
     __device__ unsigned first_column() const { return blockIdx.y * COLUMNS; }
     __device__ unsigned first_item(unsigned tile) const { return (blockIdx.x * tiles + tile) * TILE; }
-    // Where a tile's weights begin.
+    // Offset of a tile's first weight.
     __device__ size_t first_weight(unsigned tile) const { return (size_t)first_item(tile) * width + first_column(); }
-    // Tiles of this block.
+    // Number of tiles of this block.
     __device__ unsigned n() const { return min(tiles, (items + TILE - 1) / TILE - blockIdx.x * tiles); }
 };
 
+// What both halves have: `thread` and `warp` count within the half.
 template <unsigned ROWS> struct Half {
     using Room = Shared<ROWS>;
-    // Weights of a tile to a thread.
+    // Weights of a tile per thread.
     static constexpr unsigned EACH = TILE * COLUMNS / ROWS;
     const Step &step;
     Room &room;
-    // Number of the thread in its half, and of its warp there.
     const unsigned thread, warp;
-    // Rows that are there.
+    // Number of the batch's rows in this launch.
     const unsigned rows;
 
     __device__ Half(const Step &step, Room &room)
         : step(step), room(room), thread(threadIdx.x % ROWS), warp(threadIdx.x % ROWS / 32),
           rows(min(ROWS, step.batch - step.start)) {}
 
-    // Whether the 32 rows of this warp are.
+    // Whether any of the 32 rows of this warp is in the batch.
     __device__ bool has_rows() const { return 32 * warp < rows; }
 
     // Whether the batch ends with these rows.
     __device__ bool is_last() const { return step.start + rows == step.batch; }
 
-    // Whether the tile has this thread's n-th weight, and how far it is from the tile's first.
+    // Whether this thread's n-th weight of the tile exists; `at` is its offset from the tile's
+    // first.
     __device__ bool find(unsigned tile, unsigned n, unsigned &at) const {
         const unsigned e = thread + n * ROWS, item = e / COLUMNS, column = e % COLUMNS;
         at = item * step.width + column;
         return step.first_item(tile) + item < step.items && step.first_column() + column < step.width;
     }
 
-    // Barrier of both halves.
-    __device__ void meet_other() const { meet(0, 2 * ROWS); }
+    // Barrier of the whole block; a named one, since the halves wait at different places of the
+    // code.
+    __device__ void sync_halves() const { named_barrier(0, 2 * ROWS); }
 
-    // Begins to bring what stays: of the hidden vectors, some, by both halves.
+    // Loads the rows, and starts to copy the hidden vectors, by both halves: they stay in shared
+    // memory for the whole launch.
     __device__ void begin() {
         if (threadIdx.x < ROWS) {
             const unsigned b = step.start + thread;
@@ -100,7 +109,7 @@ template <unsigned ROWS> struct Half {
             const unsigned row = e / COLUMNS, column = step.first_column() + e % COLUMNS;
             const bool is_there = row < rows && column < step.width;
             const size_t at = is_there ? (size_t)(step.start + row) * step.width + column : 0;
-            copy_later<4>(hidden + e, step.hidden + at, is_there ? 4 : 0);
+            copy_async<4>(hidden + e, step.hidden + at, is_there ? 4 : 0);
         }
     }
 };

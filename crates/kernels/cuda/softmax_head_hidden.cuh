@@ -1,13 +1,16 @@
-// Half of a block that computes the score gradients and from them the hidden gradient.
+// The first half of a block: computes the score gradients, and from them the hidden gradient.
 #pragma once
 
 #include "softmax_head_half.cuh"
 
-template <unsigned ROWS> struct OfHidden : Half<ROWS> {
+// Score gradients d[b, i] = scale[b] (exp(score[b, i] + bias[i] - log[b]) - [i = target[b]]), and
+// the block's part of the hidden gradient, d weight.
+template <unsigned ROWS> struct HiddenHalf : Half<ROWS> {
     using Base = Half<ROWS>;
     using typename Base::Room;
     using Base::Base, Base::EACH, Base::step, Base::room, Base::thread, Base::warp, Base::rows;
 
+    // Starts to copy the tile's weights.
     __device__ void fetch_weight(unsigned tile) {
         const float *from = step.weight + step.first_weight(tile);
         float *to = &room.weight[tile % 2][0][0].x + thread;
@@ -15,11 +18,12 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
         for (unsigned n = 0; n < EACH; n++) {
             unsigned at;
             const bool is_there = this->find(tile, n, at);
-            copy_later<4>(to + n * ROWS, from + (is_there ? at : 0), is_there ? 4 : 0);
+            copy_async<4>(to + n * ROWS, from + (is_there ? at : 0), is_there ? 4 : 0);
         }
     }
 
-    // Of each thread eight rows' four items: a warp its 32 rows, four of them at a time.
+    // Starts to copy the tile's scores and biases. A thread copies four items of eight rows, a warp
+    // its own 32 rows, four at a time.
     __device__ void fetch_scores(unsigned tile) {
         const unsigned first = step.first_item(tile), item = first + 4 * (thread % 8);
         const unsigned n = item < step.items ? min(4u, step.items - item) : 0;
@@ -28,20 +32,19 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
             const unsigned row = 32 * warp + 4 * p + thread % 32 / 8;
             const bool is_there = n > 0 && row < rows;
             const size_t at = is_there ? (size_t)(step.start + row) * step.stride + item : 0;
-            copy_later<16>(&room.scores[p][thread], step.scores + at, is_there ? 4 * n : 0);
+            copy_async<16>(&room.scores[p][thread], step.scores + at, is_there ? 4 * n : 0);
         }
         if (thread < TILE) {
             float *bias = &room.bias[tile % 2][thread];
             if (first + thread < step.items) {
-                copy_later<4>(bias, step.bias + first + thread, 4);
+                copy_async<4>(bias, step.bias + first + thread, 4);
             } else {
                 *bias = -INFINITY;
             }
         }
     }
 
-    // The gradients of the scores that came: scale x (softmax - target), and their sums over the
-    // warp's rows.
+    // Turns the copied scores into their gradients; sums those over the warp's rows for the bias.
     __device__ void make_grads(unsigned tile) {
         const unsigned four = thread % 8, r = thread % 32 / 8, item = step.first_item(tile) + 4 * four;
         float bias[4], sums[4] = {};
@@ -70,8 +73,8 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
         }
     }
 
-    // The tile's part of the gradient of this thread's hidden vectors: rows and columns in two
-    // fours each.
+    // Adds the tile's part of the hidden gradient: 8 x 8 per thread, rows and columns in two groups
+    // of four each.
     __device__ void add_hidden(unsigned tile, float (&sums)[8][8]) const {
         const unsigned column = one_of_eight();
 #pragma unroll 1
@@ -85,17 +88,20 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
         }
     }
 
+    // A pipeline: while the hidden gradient takes tile t, the weights of t + 1 and the scores of t
+    // + 2 are copied, and the score gradients of t + 1 computed. Both halves wait for each other
+    // twice before the first tile and once after each.
     __device__ void run() {
         this->begin();
         fetch_weight(0);
         fetch_scores(0);
-        await_copies();
-        this->meet_other();
+        wait_for_copies();
+        this->sync_halves();
         const unsigned n = step.n();
         make_grads(0);
         if (n > 1) fetch_scores(1);
-        await_copies();
-        this->meet_other();
+        wait_for_copies();
+        this->sync_halves();
         float sums[8][8] = {};
         for (unsigned tile = 0; tile < n; tile++) {
             if (tile + 1 < n) {
@@ -104,8 +110,8 @@ template <unsigned ROWS> struct OfHidden : Half<ROWS> {
                 if (tile + 2 < n) fetch_scores(tile + 2);
             }
             if (this->has_rows()) add_hidden(tile, sums);
-            await_copies();
-            this->meet_other();
+            wait_for_copies();
+            this->sync_halves();
         }
         float4 *to = reinterpret_cast<float4 *>(step.parts) + (size_t)(blockIdx.x * gridDim.y + blockIdx.y) * ROWS * COLUMNS / 4;
 #pragma unroll

@@ -1,45 +1,47 @@
-// The output layer's scores, and each row's softmax on the way.
+// The output layer's scores, and in the same pass each row's maximum and sum of exponentials.
 #include "async.cuh"
 #include "block.cuh"
 #include "outer.cuh"
 #include "softmax.cuh"
 
-// Rows of the batch in a block, items of its tile, and columns that are multiplied before the next
-// come; 512 threads.
+// Batch rows of a block, items of a tile, columns of a slab, and threads of a block.
 constexpr unsigned ROWS = 256, ITEMS = 128, COLUMNS = 64, THREADS = 512;
 
+// Shared memory of a block.
 struct Shared {
-    // By items, of these columns and the next: the fours of an item's lie in the order of `four ^
-    // (item / 4 % 8)`.
+    // Weights [item][column] of this step and the next; a float4 holds four columns. Its index is
+    // permuted to `index ^ (item / 4 % 8)` against bank conflicts.
     float4 weight[2][ITEMS][COLUMNS / 4];
     float bias[2][ITEMS];
     Softmax ends[2][ROWS];
-    // By columns and by rows: the fours of a row's in the order of `four ^ (row % 8)`.
+    // Hidden vectors [slab][row][column]; a float4 at index `index ^ (row % 8)`.
     float4 hidden[][ROWS][COLUMNS / 4];
 };
-// As the host counts it, but for the hidden vectors.
+// Must equal the host's computation without the hidden vectors (`scored` in
+// ops/softmax_head/cuda/scores.rs).
 static_assert(sizeof(Shared) == 4 * (2 * 128 * 64 + 2 * 128 + 4 * 256), "");
 
-// Brings the numbers of a row that a tile of columns has, from a matrix of `rows` rows: zeros for
-// what is not there.
-template <unsigned N> __device__ void bring(
+// Starts to copy COLUMNS columns of N rows of a matrix [rows, width], permuted by `row / per_turn %
+// 8`; zeros for elements outside the matrix.
+template <unsigned N> __device__ void copy_slab(
     float4 (*to)[COLUMNS / 4], const float *from, unsigned rows, unsigned width, unsigned first_column, unsigned per_turn
 ) {
     const unsigned column = threadIdx.x % COLUMNS;
 #pragma unroll 4
     for (unsigned n = 0; n < N * COLUMNS / THREADS; n++) {
         const unsigned row = threadIdx.x / COLUMNS + n * (THREADS / COLUMNS);
-        const bool is_there = row < rows && first_column + column < width;
-        const size_t at = is_there ? (size_t)row * width + first_column + column : 0;
+        const bool is_valid = row < rows && first_column + column < width;
+        const size_t at = is_valid ? (size_t)row * width + first_column + column : 0;
         float4 &four = to[row][column / 4 ^ row / per_turn % 8];
-        copy_later<4>(&four.x + column % 4, from + at, is_there ? 4 : 0);
+        copy_async<4>(&four.x + column % 4, from + at, is_valid ? 4 : 0);
     }
 }
 
-// A block `each` items, a multiple of four, under 256 rows of the batch. Writes the `scores`
-// [batch, items], without the bias, in rows `stride` apart, a multiple of four; and of each row
-// over the block's items the maximum and the sum of exp(score + bias - maximum), the `ends` [batch,
-// gridDim.x].
+// scores [batch, items] = hidden [batch, width] weight [items, width]^T, without the bias, in rows
+// `stride` apart, a multiple of four; and `ends` [batch, gridDim.x]: over the block's items, the
+// maximum of score + bias and the sum of exp(score + bias - maximum). Grid: blockIdx.x counts items
+// in `each`, a multiple of four, blockIdx.y rows in ROWS. Block: THREADS threads; the two groups of
+// eight warps have 64 items of a tile each.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
     const float *hidden, const float *weight, const float *bias, float *scores, Softmax *ends, unsigned batch, unsigned items,
     unsigned width, unsigned stride, unsigned each
@@ -50,30 +52,31 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
     const unsigned first_row = blockIdx.y * ROWS, rows = min(ROWS, batch - first_row);
     const unsigned first_item = blockIdx.x * each, n = min(each, items - first_item);
     const unsigned slabs = (width + COLUMNS - 1) / COLUMNS, steps = (n + ITEMS - 1) / ITEMS * slabs;
-    // A step is a tile's items under some columns.
+    // A step multiplies one tile of items by one slab of columns; its weights are copied one step
+    // ahead.
     const auto fetch = [&](unsigned step) {
         const unsigned tile = step / slabs, slab = step % slabs, first = first_item + tile * ITEMS, left = n - tile * ITEMS;
-        bring<ITEMS>(room.weight[step % 2], weight + (size_t)first * width, left, width, slab * COLUMNS, 4);
+        copy_slab<ITEMS>(room.weight[step % 2], weight + (size_t)first * width, left, width, slab * COLUMNS, 4);
         if (slab == 0 && threadIdx.x < ITEMS) {
             float &own = room.bias[tile % 2][threadIdx.x];
             if (threadIdx.x < left) {
-                copy_later<4>(&own, bias + first + threadIdx.x, 4);
+                copy_async<4>(&own, bias + first + threadIdx.x, 4);
             } else {
                 own = -INFINITY;
             }
         }
     };
     for (unsigned slab = 0; slab < slabs; slab++) {
-        bring<ROWS>(room.hidden[slab], hidden + (size_t)first_row * width, rows, width, slab * COLUMNS, 1);
+        copy_slab<ROWS>(room.hidden[slab], hidden + (size_t)first_row * width, rows, width, slab * COLUMNS, 1);
     }
     fetch(0);
-    // Of each thread eight rows, four apart, and eight items, in two fours.
+    // A thread has eight rows, four apart, and eight items, in two groups of four.
     const unsigned own_row = 32 * (warp % 8) + one_of_four(), own_item = 64 * group + 4 * one_of_eight();
     Softmax own[8];
     float sums[8][8] = {};
     for (unsigned step = 0; step < steps; step++) {
         const unsigned tile = step / slabs, slab = step % slabs, left = n - tile * ITEMS;
-        await_copies();
+        wait_for_copies();
         __syncthreads();
         if (step + 1 < steps) fetch(step + 1);
         if (32 * (warp % 8) >= rows || 64 * group >= left) continue;
@@ -97,10 +100,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
             }
         }
         if (slab + 1 < slabs) continue;
-        float more[8];
+        float biases[8];
 #pragma unroll
         for (unsigned half = 0; half < 2; half++) {
-            load_four(more + 4 * half, *reinterpret_cast<const float4 *>(&room.bias[tile % 2][own_item + 32 * half]));
+            load_four(biases + 4 * half, *reinterpret_cast<const float4 *>(&room.bias[tile % 2][own_item + 32 * half]));
         }
 #pragma unroll
         for (unsigned i = 0; i < 8; i++) {
@@ -113,13 +116,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
                 }
             }
 #pragma unroll
-            for (unsigned j = 0; j < 8; j++) sums[i][j] += more[j];
+            for (unsigned j = 0; j < 8; j++) sums[i][j] += biases[j];
             own[i].add(sums[i]);
 #pragma unroll
             for (unsigned j = 0; j < 8; j++) sums[i][j] = 0.0f;
         }
     }
-    // Over the eight lanes of a row, and the two groups of items.
+    // Adds the softmax statistics of the eight lanes that share a row, then of the two groups of
+    // items.
 #pragma unroll
     for (unsigned i = 0; i < 8; i++) {
         for (unsigned lanes : {2u, 8u, 16u}) {
@@ -138,7 +142,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) head_scores(
     }
 }
 
-// A block a row, 64 threads: what `head_losses` writes, out of the row's `ends` [B, n].
+// logs [B], losses [B] and `non_finite` as in `head_losses`, from the `ends` [B, n] of
+// `head_scores`. Grid: one block of 64 threads per row.
 extern "C" __global__ void head_losses_of(
     const Softmax *ends, const float *scores, const float *bias, const unsigned *targets, const float *scales, float *logs,
     float *losses, unsigned *non_finite, unsigned n, unsigned stride
@@ -147,7 +152,7 @@ extern "C" __global__ void head_losses_of(
     const unsigned b = blockIdx.x;
     Softmax own;
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) own.add(ends[(size_t)b * n + i]);
-    const float all = block_max(own.top, cells), total = block_sum(own.beside(all), cells);
+    const float all = block_max(own.top, cells), total = block_sum(own.relative_to(all), cells);
     if (threadIdx.x == 0) {
         const unsigned target = targets[b];
         const float log = logf(total) + all;

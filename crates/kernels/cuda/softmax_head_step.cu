@@ -1,25 +1,28 @@
 // Backward pass of the output layer fused with the Adam update: the gradients of the scores stay in
-// shared memory.
+// shared memory, those of the weight in registers and shared memory.
 #include "softmax_head_hidden.cuh"
 #include "softmax_head_weights.cuh"
 
 // The first half of a block's threads computes the score gradients of the next tile and the hidden
-// gradient of this one; meanwhile the second half computes the weight gradient of this tile and
-// applies Adam.
+// gradient of this one, while the second half computes the weight gradient of this tile and applies
+// Adam.
 template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
     SHARED(memory);
     Shared<ROWS> &room = *reinterpret_cast<Shared<ROWS> *>(memory);
     if (threadIdx.x < ROWS) {
-        OfHidden<ROWS>(step, room).run();
+        HiddenHalf<ROWS>(step, room).run();
     } else {
-        OfWeights<ROWS>(step, room).run();
+        WeightHalf<ROWS>(step, room).run();
     }
 }
 
-// A block some tiles of items and 64 columns, under up to ROWS rows of the batch from `start` on;
-// twice as many threads. Takes Adam's step on these rows of the weight, if the batch ends with
-// them. `parts` [chunks, gridDim.y, ROWS, 64] become the blocks' parts of the gradient of the
-// hidden vectors, `bias_sum` that of the bias so far. Does nothing if `non_finite` is set.
+// With score gradients d[b, i] = scales[b] (exp(scores[b, i] + bias[i] - logs[b]) - [i =
+// targets[b]]) of up to ROWS rows of the batch from `start` on: parts [gridDim.x, gridDim.y, ROWS,
+// 64] = the blocks' parts of the hidden gradient d weight; bias_sum [items] += column sums of d (=
+// if `start` is 0); and weight [items, width] takes Adam's step for d^T hidden if the batch ends
+// with these rows, else weight_sum [items, width] += d^T hidden (likewise). Grid: blockIdx.x counts
+// items in `tiles` tiles, blockIdx.y columns in 64. Block: 2 ROWS threads. Changes nothing if the
+// flag `non_finite` is set.
 #define HEAD_STEP(ROWS)                                                                                                       \
     extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) head_step_##ROWS(                                      \
         const float *scores, const float *hidden, const unsigned *targets, const float *scales, const float *logs,            \
@@ -36,9 +39,11 @@ HEAD_STEP(256)
 HEAD_STEP(64)
 HEAD_STEP(32)
 
-// What no block of those before can do alone. The gradient of hidden vectors [batch, width], from
-// `start` on, out of the parts [chunks, gridDim.y, rows, 64]: a block a row and 64 columns, four
-// threads a column. And Adam's step on `n` numbers of the bias, of which each thread has some.
+// hidden [batch, width], rows from `start` on, = the sum of the parts [chunks, gridDim.y, rows, 64]
+// over the chunks, in a fixed order; and Adam's step of the bias [n] for its gradient `grads`, n =
+// 0 unless the batch ends with these rows. A launch of its own, since both need what all blocks of
+// `head_step` wrote. Grid: blockIdx.x is the row, blockIdx.y counts columns in 64. Block: 256
+// threads, four per column. Changes nothing if the flag `non_finite` is set.
 extern "C" __global__ void head_step_end(
     const float *parts, float *hidden, unsigned start, unsigned rows, unsigned width, unsigned chunks, float *bias,
     float *first, float *second, const float *grads, unsigned n, float beta1, float beta2, float rate, float root, float eps,

@@ -1,17 +1,19 @@
-// Half of a block that computes the weight gradient from the score gradients and applies Adam.
+// The second half of a block: computes the weight gradient from the score gradients and applies
+// Adam.
 #pragma once
 
 #include "softmax_head_half.cuh"
 
-template <unsigned ROWS> struct OfWeights : Half<ROWS> {
+// Weight gradient d^T hidden of a tile with the score gradients d, summed over the launch's rows.
+template <unsigned ROWS> struct WeightHalf : Half<ROWS> {
     using Base = Half<ROWS>;
     using typename Base::Room;
     using Base::Base, Base::EACH, Base::step, Base::room, Base::thread, Base::warp, Base::rows;
-    // Weights of a thread whose moments are on their way at a time.
+    // Weights of a thread whose moments are loaded at a time.
     static constexpr unsigned GROUP = 8;
 
-    // The gradient of this thread's weights of the tile over the warp's rows: items and columns in
-    // two fours each.
+    // Adds the gradient over the warp's rows: 8 x 8 weights per thread, items and columns in two
+    // groups of four each.
     __device__ void add_weights(unsigned tile, float (&sums)[8][8]) const {
         const unsigned item = one_of_four(), column = one_of_eight();
 #pragma unroll 1
@@ -33,19 +35,21 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
         }
     }
 
-    // Where a four of the sums lies among the parts: items in fours, columns in halves.
+    // Place in `parts[part][i]` of the sums of a lane, by its index of four (items) and of eight
+    // (columns), permuted against bank conflicts.
     __device__ static unsigned place(unsigned item, unsigned column) { return 8 * item + (column ^ (2 * item)); }
 
-    // The sums of all warps, in half as many parts.
-    __device__ void share(float (&sums)[8][8]) {
+    // Adds the warps' sums in pairs, which halves the shared memory that they need, and writes them
+    // to `parts`.
+    __device__ void reduce_warps(float (&sums)[8][8]) {
         const unsigned at = place(one_of_four(), one_of_eight());
-        const auto keep = [&](unsigned part) {
+        const auto store = [&](unsigned part) {
 #pragma unroll
             for (unsigned i = 0; i < 16; i++) room.parts[part][i][at] = four(&sums[i / 2][i % 2 * 4]);
         };
         constexpr unsigned PARTS = Room::PARTS;
-        if (PARTS < Room::WARPS && warp >= PARTS) keep(warp - PARTS);
-        meet(1, ROWS);
+        if (PARTS < Room::WARPS && warp >= PARTS) store(warp - PARTS);
+        named_barrier(1, ROWS);
         if (warp < PARTS) {
             if (PARTS < Room::WARPS) {
 #pragma unroll
@@ -56,12 +60,12 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
                     for (unsigned j = 0; j < 4; j++) sums[i / 2][i % 2 * 4 + j] += others[j];
                 }
             }
-            keep(warp);
+            store(warp);
         }
     }
 
-    // The gradient of the thread's n-th weight of the tile.
-    __device__ float shared(unsigned n) const {
+    // Gradient of the thread's n-th weight of the tile: the sum of the parts, in order.
+    __device__ float weight_grad(unsigned n) const {
         const unsigned e = thread + n * ROWS, item = e / COLUMNS, column = e % COLUMNS;
         const unsigned i = (item % 4 + item / 16 * 4) * 2 + column / 32;
         const unsigned at = place(item / 4 % 4, column / 4 % 8);
@@ -71,7 +75,8 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
         return sum;
     }
 
-    __device__ void ask(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
+    // Loads the moments of GROUP weights, if they are to be updated.
+    __device__ void load_moments(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
         const float *firsts = step.first + step.first_weight(tile), *seconds = step.second + step.first_weight(tile);
 #pragma unroll
         for (unsigned n = 0; n < GROUP; n++) {
@@ -82,13 +87,13 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
         }
     }
 
-    // Adam's step on some weights, if the batch ends with these rows; otherwise that waits for the
-    // others.
-    __device__ void move(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
+    // Applies Adam's step to GROUP weights if the batch ends with these rows; else stores the
+    // gradient so far for the next launch.
+    __device__ void update(unsigned tile, unsigned from, float (&first)[GROUP], float (&second)[GROUP]) const {
         const size_t start = step.first_weight(tile);
         float grads[GROUP];
 #pragma unroll
-        for (unsigned n = 0; n < GROUP; n++) grads[n] = shared(from + n);
+        for (unsigned n = 0; n < GROUP; n++) grads[n] = weight_grad(from + n);
         if (step.start > 0) {
 #pragma unroll
             for (unsigned n = 0; n < GROUP; n++) {
@@ -114,6 +119,7 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
         }
     }
 
+    // Adds the tile's bias gradient, by the last warp of the blocks of the first columns.
     __device__ void sum_bias(unsigned tile) const {
         const unsigned lane = thread % 32, item = step.first_item(tile) + lane;
         if (blockIdx.y > 0 || warp != Room::WARPS - 1 || item >= step.items) return;
@@ -122,29 +128,32 @@ template <unsigned ROWS> struct OfWeights : Half<ROWS> {
         step.bias_sum[item] = sum;
     }
 
+    // Handles a tile. The first moments are loaded before the barriers, which hide the latency.
     __device__ void step_weights(unsigned tile) {
         float sums[8][8] = {};
         if (this->has_rows()) add_weights(tile, sums);
         float first[GROUP], second[GROUP];
-        ask(tile, 0, first, second);
-        share(sums);
-        meet(1, ROWS);
+        load_moments(tile, 0, first, second);
+        reduce_warps(sums);
+        named_barrier(1, ROWS);
         sum_bias(tile);
 #pragma unroll 1
         for (unsigned from = 0; from < EACH; from += GROUP) {
-            move(tile, from, first, second);
-            if (from + GROUP < EACH) ask(tile, from + GROUP, first, second);
+            update(tile, from, first, second);
+            if (from + GROUP < EACH) load_moments(tile, from + GROUP, first, second);
         }
     }
 
+    // The barriers match those of HiddenHalf::run: the first two are for the hidden vectors and for
+    // the first tile's score gradients.
     __device__ void run() {
         this->begin();
-        await_copies();
-        this->meet_other();
-        this->meet_other();
+        wait_for_copies();
+        this->sync_halves();
+        this->sync_halves();
         for (unsigned tile = 0; tile < step.n(); tile++) {
             step_weights(tile);
-            this->meet_other();
+            this->sync_halves();
         }
     }
 };
