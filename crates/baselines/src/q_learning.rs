@@ -140,19 +140,21 @@ mod tests {
             .for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a}, by hand {b}"));
     }
 
-    // A session of a click, a purchase and a click, rewards .2, 1 and .2, over three items. After each step
-    //   Q_main(s') = [.1 .5 .3]   argmax 1   Q_other(s') = [.9 .4 .2]   there .4 (its own maximum, .9, plays no part)
-    //   Q_main(s') = [.6 .2 .1]   argmax 0   Q_other(s') = [.3 .7 .8]   there .3
-    //   the end                              Q_other(s')                NaN: must be ignored
-    // Targets                .2 + .5 x .4 = .4        1 + .5 x .3 = 1.15             .2
-    // Q_main(s, a)           .7                       -.25                           .5
-    // TD loss                (.4 - .7)^2 / 2 = .045   (1.15 + .25)^2 / 2 = .98       (.2 - .5)^2 / 2 = .045
-    // its gradient           .7 - .4 = .3             -.25 - 1.15 = -1.4             .5 - .2 = .3
-    // p(a) of the actor      1/2                      1/4                            1/8
-    // cross-entropy          ln 2 = .693147           ln 4 = 1.386294                ln 8 = 2.079442
-    // SQN: CE + TD           .738147                  2.366294                       2.124442
-    // SAC: Q x CE + TD       .485203 + .045           -.346574 + .98                 1.039721 + .045
-    //                        = .530203                = .633426                      = 1.084721
+    // A session of a click, a purchase and a click, rewards .2, 1 and .2, over three items. After
+    // each step, with the arg-max a of Q_main and Q_other's value there:
+    //   Q_main(s') = [.1 .5 .3]   a = 1   Q_other(s') = [.9 .4 .2]   .4, not its own maximum
+    //   Q_main(s') = [.6 .2 .1]   a = 0   Q_other(s') = [.3 .7 .8]   .3
+    //   the end                           Q_other(s')                NaN: must be ignored
+    //                  step 0                  step 1                    step 2
+    // Targets          .2 + .5 x .4 = .4       1 + .5 x .3 = 1.15        .2
+    // Q_main(s, a)     .7                      -.25                      .5
+    // TD loss          (.4 - .7)^2/2 = .045    (1.15 + .25)^2/2 = .98    (.2 - .5)^2/2 = .045
+    // its gradient     .7 - .4 = .3            -.25 - 1.15 = -1.4        .5 - .2 = .3
+    // p(a) of actor    1/2                     1/4                       1/8
+    // cross-entropy    ln 2 = .693147          ln 4 = 1.386294           ln 8 = 2.079442
+    // SQN: CE + TD     .738147                 2.366294                  2.124442
+    // SAC: Q CE + TD   .485203 + .045          -.346574 + .98            1.039721 + .045
+    //                  = .530203               = .633426                 = 1.084721
     #[test]
     fn losses_of_a_three_step_session_match_hand_computation() {
         let q_main_next = [[0.1, 0.5, 0.3], [0.6, 0.2, 0.1], [0.0; 3]];

@@ -139,7 +139,8 @@ impl SessionKnn {
                 if found.len() == self.options.m {
                     break;
                 }
-                // Entries of one session are popped by descending position: the first is the latest.
+                // Entries of one session are popped by descending position: the first is the
+                // latest.
                 found.push(Neighbour {
                     session,
                     positions: 0,

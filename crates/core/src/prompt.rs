@@ -222,8 +222,8 @@ mod tests {
         );
     }
 
-    /// The target of the session is 2 x 1.25; after a return of 1.2, 1.3 is left at step 1, whose mean is
-    /// 0.5.
+    /// The target of the session is 2 x 1.25; after a return of 1.2, 1.3 is left at step 1, whose
+    /// mean is 0.5.
     #[test]
     fn sequence_wise_prompt_subtracts_the_return_so_far() {
         let spec = PromptSpec {

@@ -1,5 +1,5 @@
-//! Milliseconds of an encoder's forward pass in training and its backward pass: `cargo run --release
-//! -p prl-encoders --example encoder_speed -- [threads]`.
+//! Milliseconds of an encoder's forward pass in training and its backward pass: `cargo run
+//! --release -p prl-encoders --example encoder_speed -- [threads]`.
 //!
 //! Batch 256, windows of 10, width 64; all windows full, then lengths from 1 to 10 in turn.
 

@@ -1,4 +1,5 @@
-//! NextItNet (Yuan et al., 2019) as in the SQN code: residual blocks of dilated causal convolutions.
+//! NextItNet (Yuan et al., 2019) as in the SQN code: residual blocks of dilated causal
+//! convolutions.
 //!
 //! A block with dilation k, on `xs` `[B, L, d]` (Fig. 3b and Eq. 4):
 //!

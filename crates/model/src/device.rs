@@ -4,8 +4,8 @@ use candle_core::Device;
 
 use crate::error::{Error, Result};
 
-/// The device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if the build and the machine have
-/// one and the CPU otherwise.
+/// The device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if the build and the machine
+/// have one and the CPU otherwise.
 ///
 /// # Errors
 /// [`Error::Config`] for another name or a build without CUDA, [`Error::Tensor`] if the GPU fails.

@@ -9,9 +9,9 @@
 //! dL/dW = sum_b dL/ds_b h_b^T    dL/dc = sum_b dL/ds_b    dL/dh_b = W^T dL/ds_b
 //! ```
 //!
-//! [`mod@reference`] computes this with candle's operations. [`cpu`] and `cuda` are the fused paths:
-//! they never store the `[B, items]` scores and update `W` while its gradient is computed. A model
-//! chooses between them once, by its [`Backend`].
+//! [`mod@reference`] computes this with candle's operations. [`cpu`] and `cuda` are the fused
+//! paths: they never store the `[B, items]` scores and update `W` while its gradient is computed. A
+//! model chooses between them once, by its [`Backend`].
 //!
 //! As a Q layer the scores are action values: [`Head::chosen_score_step`] trains the score of one
 //! item per hidden vector.

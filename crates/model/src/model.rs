@@ -234,8 +234,8 @@ impl Model {
         Ok(loss)
     }
 
-    /// Forward context of a step. With several processes, the dropout masks are this process's share
-    /// of those of the whole batch.
+    /// Forward context of a step. With several processes, the dropout masks are this process's
+    /// share of those of the whole batch.
     fn pass(&self, turn: MainNetwork) -> ForwardCtx {
         let pass = ForwardCtx::train(self.seed, turn.step);
         if self.group.is_alone() {
@@ -338,7 +338,8 @@ impl Model {
         Ok(print)
     }
 
-    /// Every parameter with its moments, and the prefix of its names: `second.` in a second network.
+    /// Every parameter with its moments, and the prefix of its names: `second.` in a second
+    /// network.
     pub fn adam_params(&self) -> impl Iterator<Item = (&'static str, &AdamParam)> {
         let mut params = Vec::new();
         for (network, prefix) in self.networks.iter().zip(["", "second."]) {

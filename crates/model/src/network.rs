@@ -189,8 +189,8 @@ impl Network {
     /// Applies one Adam update to the encoder, the prompt block and the item embedding.
     ///
     /// # Errors
-    /// [`Error::Diverged`] without an update if a gradient is not finite; on a GPU the step's finite
-    /// check reports that later.
+    /// [`Error::Diverged`] without an update if a gradient is not finite; on a GPU the step's
+    /// finite check reports that later.
     pub(crate) fn apply_gradients(
         &self,
         adam: AdamStep<'_>,

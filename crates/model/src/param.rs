@@ -96,7 +96,8 @@ impl AdamParam {
         }
     }
 
-    /// Applies one update to several parameters, each under its dense gradient; one launch on a GPU.
+    /// Applies one update to several parameters, each under its dense gradient; one launch on a
+    /// GPU.
     pub(crate) fn step_all(adam: AdamStep<'_>, params: &[(&Self, Tensor)]) -> Result<()> {
         #[cfg(feature = "cuda")]
         if params.iter().all(|(p, _)| p.backend() == Backend::Cuda) {

@@ -1,8 +1,8 @@
 //! Data-parallel training: every process holds the same weights and computes the gradients of its
 //! share of each batch.
 //!
-//! The gradients are summed over the processes (all-reduce), and each process applies the same update,
-//! so that weights are never sent. The transport is an implementation of [`ProcessGroup`];
+//! The gradients are summed over the processes (all-reduce), and each process applies the same
+//! update, so that weights are never sent. The transport is an implementation of [`ProcessGroup`];
 //! [`SingleProcess`] is a group of one.
 
 use std::fmt::Display;

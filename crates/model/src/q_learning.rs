@@ -80,7 +80,8 @@ impl DoubleNetworks<'_> {
         Ok(QValues { q, target })
     }
 
-    /// Takes the Adam steps of the main network's two output layers, `step` being the training step.
+    /// Takes the Adam steps of the main network's two output layers, `step` being the training
+    /// step.
     ///
     /// If a loss is not finite, it is returned and the layers after it are not updated.
     pub(crate) fn step(

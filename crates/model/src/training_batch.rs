@@ -16,8 +16,8 @@ pub struct TrainingBatch {
     pub prompts: Prompts,
     /// The items to predict, `[B]`.
     pub targets: Vec<u32>,
-    /// The weight of each example's cross-entropy in the loss, `[B]`: the factor 1 / B of the mean is
-    /// included.
+    /// The weight of each example's cross-entropy in the loss, `[B]`: the factor 1 / B of the mean
+    /// is included.
     pub loss_weights: Vec<f64>,
     /// Rewards and next states, for SQN and SAC.
     pub transitions: Option<Transitions>,

@@ -26,7 +26,8 @@ pub fn attention_weights(q: &Tensor, k: &Tensor, visible: Option<&Tensor>) -> Re
     softmax(&scores)
 }
 
-/// Visibility of a causal attention over `n` positions, `[n, n]`: each sees itself and those before.
+/// Visibility of a causal attention over `n` positions, `[n, n]`: each sees itself and those
+/// before.
 pub fn causal(n: usize, device: &candle_core::Device) -> Result<Tensor> {
     Tensor::tril2(n, candle_core::DType::U8, device)
 }

@@ -245,7 +245,8 @@ impl PackedParam {
 /// The tensors of a packed parameter as a module holds them.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
-    /// Packed storage that the fused kernels read; `None` where the named tensors are separate variables.
+    /// Packed storage that the fused kernels read; `None` where the named tensors are separate
+    /// variables.
     packed: Option<Tensor>,
     named: Vec<Tensor>,
     backend: Backend,

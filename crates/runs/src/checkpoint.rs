@@ -1,9 +1,9 @@
 //! Checkpoints: weights, Adam's moments and the progress of a training.
 //!
-//! Randomness needs no state, since it is a function of the seed and the training step. A checkpoint
-//! is a directory that is written under a temporary name, its manifest with the checksums last,
-//! synced, and renamed into place. Values that are not finite are never saved, so that the last good
-//! checkpoint survives a divergence.
+//! Randomness needs no state, since it is a function of the seed and the training step. A
+//! checkpoint is a directory that is written under a temporary name, its manifest with the
+//! checksums last, synced, and renamed into place. Values that are not finite are never saved, so
+//! that the last good checkpoint survives a divergence.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::format::{MAX_JSON, check_format};
 
 const FORMAT: &str = "prl-checkpoint";
-/// Version 2 has one tensor for each parameter, under candle's names and in candle's layouts. Version
-/// 1 has the packed tensors of the kernels; it is still read, moments included.
+/// Version 2 has one tensor for each parameter, under candle's names and in candle's layouts.
+/// Version 1 has the packed tensors of the kernels; it is still read, moments included.
 const VERSION: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";

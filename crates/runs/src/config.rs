@@ -37,9 +37,9 @@ pub struct Config {
     pub patience: Option<u64>,
     /// Leaves out the examples whose state is empty.
     pub skip_first: bool,
-    /// Rounds the factors of the output layer's matrix products to bfloat16 in training; sums, updates
-    /// and ranking stay in fp32, as does the Q layer. CPU only: faster with AVX-512 BF16, slower
-    /// without.
+    /// Rounds the factors of the output layer's matrix products to bfloat16 in training; sums,
+    /// updates and ranking stay in fp32, as does the Q layer. CPU only: faster with AVX-512 BF16,
+    /// slower without.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bf16_head: bool,
     /// Discount of the returns.
@@ -50,8 +50,8 @@ pub struct Config {
     pub mean_over: ReturnStatsSplit,
     /// Discount of SQN's and SAC's Q-values.
     pub gamma: f64,
-    /// Training steps of SAC before the cross-entropy is multiplied by the Q-value; the default depends
-    /// on the encoder and the dataset.
+    /// Training steps of SAC before the cross-entropy is multiplied by the Q-value; the default
+    /// depends on the encoder and the dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<u64>,
     /// Target return at validation, relative to the mean return.

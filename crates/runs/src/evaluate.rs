@@ -117,8 +117,8 @@ pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamp
     Ok(rows)
 }
 
-/// Evaluates a model on a split under a prompt. `mu` and `eps` of the report are those of a relative
-/// prompt.
+/// Evaluates a model on a split under a prompt. `mu` and `eps` of the report are those of a
+/// relative prompt.
 pub fn evaluate(
     run: &Run,
     model: &Recommender,

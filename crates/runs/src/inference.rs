@@ -1,7 +1,7 @@
 //! Inference for serving: the output layer is transposed once into a layout for small batches.
 //!
-//! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On other
-//! devices, and for baselines, longer lists of [`Recommender::rank`] are filtered.
+//! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On
+//! other devices, and for baselines, longer lists of [`Recommender::rank`] are filtered.
 
 use prl_core::Prompts;
 use prl_dataset::Windows;

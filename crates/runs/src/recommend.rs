@@ -74,8 +74,8 @@ pub struct SessionState {
 }
 
 impl Run {
-    /// The state after a session, oldest event first. Unknown ids are listed and skipped; `case` seeds
-    /// the draw of eps.
+    /// The state after a session, oldest event first. Unknown ids are listed and skipped; `case`
+    /// seeds the draw of eps.
     pub fn state(
         &self,
         session: &[Event<impl AsRef<str>>],
@@ -127,8 +127,8 @@ impl Run {
         top.iter().filter_map(name).collect()
     }
 
-    /// The `k` best items after a session, oldest event first. Unknown ids are listed and skipped; an
-    /// empty session is the empty state.
+    /// The `k` best items after a session, oldest event first. Unknown ids are listed and skipped;
+    /// an empty session is the empty state.
     pub fn recommend(
         &self,
         model: &Recommender,

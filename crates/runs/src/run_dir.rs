@@ -1,8 +1,8 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
 //! `config.toml`, `items.safetensors` and `returns.json` are written at the start, `metrics.jsonl`
-//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation, and
-//! `manifest.json` is written last: a run with a manifest is complete.
+//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation,
+//! and `manifest.json` is written last: a run with a manifest is complete.
 
 use std::path::{Path, PathBuf};
 

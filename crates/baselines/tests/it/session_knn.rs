@@ -61,18 +61,26 @@ fn bits(scores: &[f32]) -> Vec<u32> {
 }
 
 // The log, in the order of the sessions' last training events:
-//   a {0,1,2}   b {1,3}   c {0,4}   d {2,3}     H = 4; items 0-3 are held by two each (ln 4/2 = .693147), item 4 by one
-//                                              (ln 4/1 = 1.386294), item 5 by none.
+//   a {0,1,2}   b {1,3}   c {0,4}   d {2,3}
+// H = 4; items 0-3 are held by two sessions each (ln 4/2 = .693147), item 4 by one (ln 4/1 =
+// 1.386294), item 5 by none.
 // The window [0,1,0] has |s| = 3; item 0 stands last at place 3, item 1 at place 2.
 //   r(a) = (3 + 2)/3 = 5/3, latest match 1 back: lambda = .9, vote .9 x 5/3 = 1.5
 //   r(b) = 2/3,             latest match 2 back: lambda = .8, vote .8 x 2/3 = .533333
 //   r(c) = 3/3 = 1,         latest match 1 back: lambda = .9, vote .9
 //   d shares nothing.
 // All of them vote:
-//   0: (1.5 + .9) .693147 = 1.663553     1: (1.5 + .533333) .693147 = 1.409399     2: 1.5 x .693147 = 1.039721
-//   3: .533333 x .693147 = .369678       4: .9 x 1.386294 = 1.247665               5: in no session, seen 0 times: -1/(1+0) = -1
+//   0: (1.5 + .9) .693147 = 1.663553
+//   1: (1.5 + .533333) .693147 = 1.409399
+//   2: 1.5 x .693147 = 1.039721
+//   3: .533333 x .693147 = .369678
+//   4: .9 x 1.386294 = 1.247665
+//   5: in no session, seen 0 times: -1/(1+0) = -1
 // m = 2: the latest that share are c and b.
-//   0: .9 x .693147 = .623832   1, 3: .369678   4: 1.247665   2: no neighbour, seen 2 times in training: -1/(1+2) = -.333333
+//   0: .9 x .693147 = .623832
+//   1, 3: .369678
+//   4: 1.247665
+//   2: no neighbour, seen 2 times in training: -1/(1+2) = -.333333
 // k = 1: a alone is the most similar.
 //   0, 1, 2: 1.5 x .693147 = 1.039721   3: seen 3 times: -.25   4: seen once: -.5
 #[test]

@@ -38,17 +38,29 @@ fn table(log: &Log, lambda: f64, discount: Discount) -> ReturnTable {
     )
 }
 
-// Rewards are .2 for a click and 1 for a purchase; lambda^t for lambda = .5 is 1, .5, .25, .125, .0625. Held-out events are
-// ignored, so the fourth session is one click long and the last one does not count.
+// Rewards are .2 for a click and 1 for a purchase; lambda^t for lambda = .5 is 1, .5, .25, .125,
+// .0625. Held-out events are ignored, so the fourth session is one click long and the last one does
+// not count.
 //
-//            lambda = 1             lambda = .5, exponents from the start    lambda = .5, exponents from t
-//   ccp      1.4 1.2 1              .2 + .1 + .25 = .55  .35  .25            .2 + .35 = .55  .2 + .5 = .7   1
-//   cpc      1.4 1.2 .2             .2 + .5 + .05 = .75  .55  .05            .2 + .55 = .75  1 + .1 = 1.1   .2
-//   c        .2                     .2                                       .2
-//   c|p      .2                     .2                                       .2
-//   cccpc    1.8 1.6 1.4 1.2 .2     .2 + .1 + .05 + .125 + .0125 = .4875     .2 + .2875 = .4875  .2 + .375 = .575
-//                                     .2875  .1875  .1375  .0125               .2 + .55 = .75  1 + .1 = 1.1  .2
+// With lambda = 1:
+//   ccp      1.4 1.2 1
+//   cpc      1.4 1.2 .2
+//   c        .2
+//   c|p      .2
+//   cccpc    1.8 1.6 1.4 1.2 .2
 //   |pp
+// With lambda = .5, exponents from the start:
+//   ccp      .2 + .1 + .25 = .55   .35   .25
+//   cpc      .2 + .5 + .05 = .75   .55   .05
+//   c        .2
+//   c|p      .2
+//   cccpc    .2 + .1 + .05 + .125 + .0125 = .4875   .2875   .1875   .1375   .0125
+// With lambda = .5, exponents from t:
+//   ccp      .2 + .35 = .55   .2 + .5 = .7   1
+//   cpc      .2 + .55 = .75   1 + .1 = 1.1   .2
+//   c        .2
+//   c|p      .2
+//   cccpc    .2 + .2875 = .4875   .2 + .375 = .575   .2 + .55 = .75   1 + .1 = 1.1   .2
 // Means over the five, three, three, one and one sessions alive:
 //   t = 0    5 / 5 = 1              2.1875 / 5 = .4375                       2.1875 / 5 = .4375
 //   t = 1    4 / 3 = 1.333333       1.1875 / 3 = .395833                     2.375 / 3 = .791667
