@@ -29,7 +29,7 @@ pub(crate) use multi_tensor::MultiTensorLaunch;
 /// Default number of threads per block.
 pub(crate) const THREADS: u32 = 256;
 
-/// DeviceF32 that a block can share on every GPU.
+/// Floats of shared memory that a block can use on every GPU.
 pub(crate) const SHARED: usize = 48 * 1024 / size_of::<f32>();
 
 /// A compiled PTX module.
@@ -297,6 +297,11 @@ fn bound(device: &CudaDevice) -> Result<Arc<CudaStream>> {
     let stream = device.cuda_stream();
     stream.context().bind_to_thread().w()?;
     Ok(stream)
+}
+
+/// Sizes as arguments of a kernel.
+pub(crate) fn sizes<const N: usize>(sizes: [usize; N]) -> [Arg; N] {
+    sizes.map(|size| Arg::Word(size as u32))
 }
 
 /// Launch with one thread per element.

@@ -17,11 +17,11 @@ pub struct SeqOffsets {
 impl SeqOffsets {
     /// Offsets of windows of the given lengths.
     pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
-        let mut starts = vec![0];
-        starts.extend(lengths.into_iter().scan(0, |end, length| {
-            *end += length;
-            Some(*end)
-        }));
+        let (mut starts, mut end) = (vec![0], 0);
+        for length in lengths {
+            end += length;
+            starts.push(end);
+        }
         Self {
             starts,
             #[cfg(feature = "cuda")]
@@ -71,10 +71,13 @@ impl SeqOffsets {
 
     /// Index of each row in a padded matrix with `length` rows per window.
     pub fn padded_indices(&self, length: usize) -> Vec<u32> {
-        self.iter()
-            .enumerate()
-            .flat_map(|(b, span)| (0..span.len()).map(move |t| (b * length + t) as u32))
-            .collect()
+        let mut indices = Vec::with_capacity(self.rows());
+        for (b, span) in self.iter().enumerate() {
+            for t in 0..span.len() {
+                indices.push((b * length + t) as u32);
+            }
+        }
+        indices
     }
 
     /// Position of each row in its window.

@@ -4,6 +4,7 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
@@ -75,15 +76,11 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
     pub(crate) fn run(&self, args: [(&Storage, &Layout); N]) -> Result<(Storage, Shape)> {
         #[cfg(feature = "cuda")]
         if matches!(args[0].0, Storage::Cuda(_)) {
-            let args = all(args
-                .into_iter()
-                .map(|(storage, layout)| Ok((gpu(storage)?, layout))))?;
+            let args = all(args.into_iter().map(gpu))?;
             let (storage, shape) = self.run_cuda(args)?;
             return Ok((Storage::Cuda(storage), shape));
         }
-        let args = all(args
-            .into_iter()
-            .map(|(storage, layout)| Ok((cpu(storage)?, layout))))?;
+        let args = all(args.into_iter().map(cpu))?;
         let (storage, shape) = self.forward(args)?;
         Ok((Storage::Cpu(storage), shape))
     }
@@ -102,9 +99,7 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
         args: [(&CpuStorage, &Layout); N],
         tape: &OnceLock<F::Saved<T>>,
     ) -> Result<CpuStorage> {
-        let slices = all(args
-            .into_iter()
-            .map(|(storage, layout)| slice(storage, layout)))?;
+        let slices = all(args.into_iter().map(slice))?;
         let (out, made) = self.fused.forward(slices);
         let _ = tape.set(made);
         Ok(T::to_cpu_storage_owned(out))
@@ -139,46 +134,54 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
         };
         let grad = grad.contiguous()?;
         let guards = [out, &grad].map(Tensor::storage_and_layout);
-        let [out, values] = all(guards
-            .iter()
-            .map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
+        let [out, values] = all(guards.iter().map(elements))?;
         let guards = args.map(Tensor::storage_and_layout);
-        let slices = all(guards
-            .iter()
-            .map(|(storage, layout)| slice(cpu(storage)?, layout)))?;
-        let grads = self.fused.backward(slices, tape, out, values).into_iter();
-        all(grads.zip(args).zip(F::PASS_THROUGH_GRAD).map(
-            |((values, like), passed)| match passed {
-                true => Ok(grad.clone()),
-                false => Tensor::from_vec(values, like.shape(), like.device()),
-            },
-        ))
+        let slices = all(guards.iter().map(elements))?;
+        let grads = self.fused.backward(slices, tape, out, values);
+        let mut tensors = Vec::with_capacity(N);
+        for ((values, like), passed) in grads.into_iter().zip(args).zip(F::PASS_THROUGH_GRAD) {
+            tensors.push(if passed {
+                Ok(grad.clone())
+            } else {
+                Tensor::from_vec(values, like.shape(), like.device())
+            });
+        }
+        all(tensors.into_iter())
     }
 }
 
-fn cpu(storage: &Storage) -> Result<&CpuStorage> {
+/// A storage on the CPU with its layout.
+fn cpu<'a>((storage, layout): (&'a Storage, &'a Layout)) -> Result<(&'a CpuStorage, &'a Layout)> {
     match storage {
-        Storage::Cpu(storage) => Ok(storage),
+        Storage::Cpu(storage) => Ok((storage, layout)),
         _ => bail!(
             "a fused operation got a tensor that is not on the CPU; all arguments must be on one device"
         ),
     }
 }
 
+/// A storage on a GPU with its layout.
 #[cfg(feature = "cuda")]
-fn gpu(storage: &Storage) -> Result<&CudaStorage> {
+fn gpu<'a>((storage, layout): (&'a Storage, &'a Layout)) -> Result<(&'a CudaStorage, &'a Layout)> {
     match storage {
-        Storage::Cuda(storage) => Ok(storage),
+        Storage::Cuda(storage) => Ok((storage, layout)),
         _ => bail!("a fused operation needs all tensors on the same GPU"),
     }
 }
 
 /// The elements of a contiguous storage.
-fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+fn slice<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
         None => bail!("a fused operation needs contiguous tensors; call contiguous() first"),
     }
+}
+
+/// The elements of a contiguous tensor on the CPU, from its storage and layout.
+fn elements<'a, T: WithDType>(
+    (storage, layout): &'a (impl Deref<Target = Storage>, &Layout),
+) -> Result<&'a [T]> {
+    slice(cpu((storage, layout))?)
 }
 
 /// Collects N results into an array.
@@ -203,7 +206,8 @@ impl<F: FusedOp<1>> CustomOp1 for Op<F, 1> {
     }
 
     fn bwd(&self, a: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.backward([a], out, grad).map(|[a]| Some(a))
+        let [a] = self.backward([a], out, grad)?;
+        Ok(Some(a))
     }
 }
 
@@ -240,8 +244,8 @@ impl<F: FusedOp<2>> CustomOp2 for Op<F, 2> {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward([a, b], out, grad)
-            .map(|[a, b]| (Some(a), Some(b)))
+        let [a, b] = self.backward([a, b], out, grad)?;
+        Ok((Some(a), Some(b)))
     }
 }
 
@@ -283,7 +287,7 @@ impl<F: FusedOp<3>> CustomOp3 for Op<F, 3> {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        self.backward([a, b, c], out, grad)
-            .map(|[a, b, c]| (Some(a), Some(b), Some(c)))
+        let [a, b, c] = self.backward([a, b, c], out, grad)?;
+        Ok((Some(a), Some(b), Some(c)))
     }
 }

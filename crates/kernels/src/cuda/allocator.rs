@@ -1,5 +1,5 @@
-//! DeviceBuffer of a GPU, cut from large pieces: asking the driver for each small one, and giving
-//! it back, takes longer than most kernels run.
+//! Device memory, cut from large slabs: allocating each small buffer by the driver, and freeing it,
+//! takes longer than most kernels run.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -13,11 +13,11 @@ use candle_core::{Result, Shape, Storage, Tensor};
 use super::arg::{OnDevice, address};
 use super::bound;
 
-/// DeviceF32 of a slab.
+/// Floats of a slab.
 const SLAB: usize = 8 << 20;
 /// Larger buffers get a slab of their own.
 const LARGE: usize = SLAB / 4;
-/// DeviceBuffer begins at a multiple of a given number of numbers, as the driver's own does.
+/// Floats whose multiples buffers begin at: the 256 bytes that the driver's own allocations have.
 const ALIGNED: usize = 64;
 
 /// A slab that buffers are cut from; returned to the driver when the last of them is dropped.
@@ -29,7 +29,7 @@ struct Slab {
 
 impl Slab {
     fn new(device: &CudaDevice, n: usize) -> Result<Self> {
-        // SAFETY: whoever is given a part of it sets that before anything reads it.
+        // SAFETY: every part is given to a caller that writes it before anything reads it.
         let slice = unsafe { device.alloc::<f32>(n) }?;
         let address = address(&slice);
         let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
@@ -55,8 +55,7 @@ impl Slab {
     }
 }
 
-/// DeviceBuffer for some numbers, or for words, which are not set at first. A clone is the same
-/// memory.
+/// Device memory for floats or words, uninitialised at first. A clone is the same memory.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceBuffer<T> {
     slab: Tensor,
@@ -66,7 +65,7 @@ pub(crate) struct DeviceBuffer<T> {
     kind: PhantomData<T>,
 }
 
-/// DeviceF32 on the GPU.
+/// Floats on the GPU.
 pub(crate) type DeviceF32 = DeviceBuffer<f32>;
 
 impl<T> DeviceBuffer<T> {

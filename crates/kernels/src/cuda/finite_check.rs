@@ -48,13 +48,12 @@ impl FiniteCheck {
     /// # Errors
     /// If a tensor has another type or device, or the GPU fails.
     pub fn track(&self, tensors: &[&Tensor]) -> Result<()> {
-        let addresses = tensors
-            .iter()
-            .map(|tensor| address_of(tensor))
-            .collect::<Result<Vec<_>>>()?;
-        let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.elem_count()).collect();
-        let deal = MultiTensorLaunch::new(addresses.into_iter().map(|address| [address]), &lengths);
-        deal.launch(
+        let (mut addresses, mut lengths) = (Vec::new(), Vec::new());
+        for tensor in tensors {
+            addresses.push([address_of(tensor)?]);
+            lengths.push(tensor.elem_count());
+        }
+        MultiTensorLaunch::new(addresses.into_iter(), &lengths).launch(
             &Gpu(self.device.clone()),
             "find_non_finite",
             &[self.word().into()],

@@ -1,9 +1,10 @@
-//! Row operations: gather, scatter, add by row, column sums, transpose and the ReLU's backward pass.
+//! Row operations: gather, scatter, add by row, column sums, transpose and the ReLU's backward
+//! pass.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
-use super::{DeviceBuffer, DeviceF32, Gpu, ROWS, View, Words, each};
+use super::{DeviceBuffer, DeviceF32, Gpu, ROWS, View, Words, each, sizes};
 
 /// Gathers rows of x, by index, into `out`.
 pub(crate) fn gather_rows(
@@ -35,10 +36,9 @@ fn move_rows(
     rows: Words<'_>,
     width: usize,
 ) -> Result<()> {
-    let n = rows.len;
-    let sizes = [n, width].map(|size| (size as u32).into());
-    let args = [out.into(), x.into(), rows.into(), sizes[0], sizes[1]];
-    gpu.launch(ROWS, kernel, each(n * width), &args)
+    let [n, columns] = sizes([rows.len, width]);
+    let args = [out.into(), x.into(), rows.into(), n, columns];
+    gpu.launch(ROWS, kernel, each(rows.len * width), &args)
 }
 
 /// The gradient where y > 0, else zero (ReLU backward).
@@ -76,8 +76,7 @@ pub(crate) fn split_column_sums(
         block_dim: (width as u32, height as u32, 1),
         shared_mem_bytes: 0,
     };
-    let [split, rows, columns, stride] =
-        [out.len, rows, columns, stride].map(|n| (n as u32).into());
+    let [split, rows, columns, stride] = sizes([out.len, rows, columns, stride]);
     gpu.launch(
         ROWS,
         "column_sums",
@@ -97,7 +96,7 @@ pub(crate) fn split_column_sums(
 /// Transposes `n` consecutive matrices of `rows` rows.
 pub(crate) fn transpose(gpu: &Gpu, x: View<'_>, n: usize, rows: usize) -> Result<DeviceF32> {
     let out = gpu.alloc(x.len)?;
-    let sizes = [n, rows, x.len / n / rows].map(|n| (n as u32).into());
+    let sizes = sizes([n, rows, x.len / n / rows]);
     gpu.launch(
         ROWS,
         "transpose",
@@ -151,9 +150,11 @@ fn grouped(keys: Vec<u32>) -> Vec<u32> {
     let mut order: Vec<u32> = (0..keys.len() as u32).collect();
     order.sort_by_key(|&i| keys[i as usize]);
     let groups = order.chunk_by(|&a, &b| keys[a as usize] == keys[b as usize]);
-    let counts: Vec<u32> = groups
-        .flat_map(|group| (0..group.len()).map(|i| if i == 0 { group.len() as u32 } else { 0 }))
-        .collect();
+    let (mut counts, mut first) = (vec![0; keys.len()], 0);
+    for group in groups {
+        counts[first] = group.len() as u32;
+        first += group.len();
+    }
     [order, counts].concat()
 }
 
@@ -181,7 +182,7 @@ impl Added<'_> {
             self.weights.into(),
             (&self.groups.words).into(),
         ];
-        let [n, width] = [self.n, width].map(|size| (size as u32).into());
+        let [n, width] = sizes([self.n, width]);
         gpu.launch(
             ROWS,
             "add_rows",

@@ -68,6 +68,22 @@ pub struct AdamSlices<'a, T> {
     pub second: &'a mut [T],
 }
 
+impl<'a, T: Real> AdamSlices<'a, T> {
+    /// Chunks of `size` parameters.
+    fn par_chunks(self, size: usize) -> impl IndexedParallelIterator<Item = Self> {
+        let first = self.first.par_chunks_mut(size);
+        let moments = first.zip(self.second.par_chunks_mut(size));
+        let params = self.param.par_chunks_mut(size);
+        params
+            .zip(moments)
+            .map(|(param, (first, second))| AdamSlices {
+                param,
+                first,
+                second,
+            })
+    }
+}
+
 impl<T: Real> AdamFactors<T> {
     /// Updates parameters by their gradient; `None` is a zero gradient (the moments decay).
     #[inline(always)]
@@ -88,7 +104,10 @@ impl<T: Real> AdamFactors<T> {
                     T::load_part(simd, s)
                 }
             };
-            let g = grad.map_or_else(|| T::splat(simd, T::zero()), |g| load(&g[i..end]));
+            let g = match grad {
+                Some(grad) => load(&grad[i..end]),
+                None => T::splat(simd, T::zero()),
+            };
             let (new_p, new_m, new_v) = self.lane(simd, [load(p), load(m), load(v), g]);
             for (to, x) in [(p, new_p), (m, new_m), (v, new_v)] {
                 if to.len() == lanes {
@@ -143,24 +162,10 @@ impl<T: Real> WithSimd for Whole<'_, T> {
 pub fn update<T: Real>(step: AdamFactors<T>, slots: AdamSlices<'_, T>, grad: &[T]) {
     const CHUNK: usize = 16 * 1024;
     let arch = Arch::new();
-    let chunks = slots
-        .param
-        .par_chunks_mut(CHUNK)
-        .zip(slots.first.par_chunks_mut(CHUNK));
-    let chunks = chunks
-        .zip(slots.second.par_chunks_mut(CHUNK))
-        .zip(grad.par_chunks(CHUNK));
-    chunks.for_each(|(((param, first), second), grad)| {
-        arch.dispatch(Whole(
-            step,
-            AdamSlices {
-                param,
-                first,
-                second,
-            },
-            grad,
-        ));
-    });
+    slots
+        .par_chunks(CHUNK)
+        .zip(grad.par_chunks(CHUNK))
+        .for_each(|(slots, grad)| arch.dispatch(Whole(step, slots, grad)));
 }
 
 struct Rows<'a, T> {
@@ -190,9 +195,11 @@ impl<T: Real> WithSimd for Rows<'_, T> {
             .zip(slots.second.chunks_mut(width));
         let mut next = ids.partition_point(|&id| (id as usize) < first_row);
         for (row, ((param, first), second)) in (first_row..).zip(rows) {
-            let touched = ids.get(next).is_some_and(|&id| id as usize == row);
-            let grad = touched.then(|| &grads[next * width..][..width]);
-            next += usize::from(touched);
+            let mut grad = None;
+            if ids.get(next).is_some_and(|&id| id as usize == row) {
+                grad = Some(&grads[next * width..][..width]);
+                next += 1;
+            }
             step.update(
                 simd,
                 AdamSlices {
@@ -218,20 +225,10 @@ pub fn update_rows<T: Real>(
 ) {
     const ROWS: usize = 256;
     let arch = Arch::new();
-    let size = ROWS * width;
-    let chunks = slots
-        .param
-        .par_chunks_mut(size)
-        .zip(slots.first.par_chunks_mut(size));
-    chunks
-        .zip(slots.second.par_chunks_mut(size))
+    slots
+        .par_chunks(ROWS * width)
         .enumerate()
-        .for_each(|(i, ((param, first), second))| {
-            let slots = AdamSlices {
-                param,
-                first,
-                second,
-            };
+        .for_each(|(i, slots)| {
             arch.dispatch(Rows {
                 step,
                 slots,

@@ -46,12 +46,17 @@ impl AttentionLayout {
     /// Queries, keys and weights of each block of windows.
     fn blocks(&self) -> Vec<[usize; 3]> {
         let sizes: Vec<_> = self.sizes().collect();
-        let total = |block: &[[usize; 2]]| {
-            block
-                .iter()
-                .fold([0; 3], |[a, b, c], &[q, k]| [a + q, b + k, c + q * k])
-        };
-        sizes.chunks(BLOCK).map(total).collect()
+        let mut blocks = Vec::new();
+        for block in sizes.chunks(BLOCK) {
+            let [mut queries, mut keys, mut weights] = [0; 3];
+            for [q, k] in block {
+                queries += q;
+                keys += k;
+                weights += q * k;
+            }
+            blocks.push([queries, keys, weights]);
+        }
+        blocks
     }
 }
 
@@ -110,21 +115,21 @@ impl Attention {
         factors: &'a Factors,
     ) -> Vec<Block<'a, T>> {
         let (mut queries, mut keys, mut weights) = (0, 0, 0);
-        let mut first = 0;
-        let block = |[nq, nk, nw]: [usize; 3]| {
-            let block = Block {
+        let mut blocks = Vec::new();
+        for (i, [nq, nk, nw]) in self.layout.blocks().into_iter().enumerate() {
+            blocks.push(Block {
                 attention: self,
-                first,
+                first: i * BLOCK,
                 q: &q[queries * self.width..][..nq * self.width],
                 k: &k[keys * self.width..][..nk * self.width],
                 v: &v[keys * self.width..][..nk * self.width],
                 factors: factors.as_deref().map(|f| &f[weights..][..nw]),
-            };
-            (queries, keys, weights, first) =
-                (queries + nq, keys + nk, weights + nw, first + BLOCK);
-            block
-        };
-        self.layout.blocks().into_iter().map(block).collect()
+            });
+            queries += nq;
+            keys += nk;
+            weights += nw;
+        }
+        blocks
     }
 
     /// Approximate number of multiply-adds of the forward pass.
@@ -175,26 +180,25 @@ impl FusedOp<3> for Attention {
         let mut grads = args.map(|a| vec![T::zero(); a.len()]);
         let [dq, dk, dv] = &mut grads;
         let mut grad = grad.to_vec();
-        let blocks = self
-            .cut(dq, 0)
+        let by_query = self.cut(dq, 0).into_iter().zip(self.cut(&mut grad, 0));
+        let by_key = self.cut(dk, 1).into_iter().zip(self.cut(dv, 1));
+        let mut blocks = Vec::new();
+        for ((block, (dq, grad)), (dk, dv)) in self
+            .blocks(args, factors)
             .into_iter()
-            .zip(self.cut(dk, 1))
-            .zip(self.cut(dv, 1))
-            .zip(self.cut(&mut grad, 0));
+            .zip(by_query)
+            .zip(by_key)
+        {
+            blocks.push(Backward {
+                block,
+                dq,
+                dk,
+                dv,
+                grad,
+            });
+        }
         let arch = Arch::new();
-        each(
-            3 * self.work(),
-            self.blocks(args, factors).into_iter().zip(blocks),
-            |(block, (((dq, dk), dv), grad))| {
-                arch.dispatch(Backward {
-                    block,
-                    dq,
-                    dk,
-                    dv,
-                    grad,
-                });
-            },
-        );
+        each(3 * self.work(), blocks, |block| arch.dispatch(block));
         grads
     }
 }
@@ -218,26 +222,23 @@ struct Query {
 }
 
 impl<T: Real> Block<'_, T> {
-    fn queries(&self) -> impl Iterator<Item = Query> {
-        let causal = self.attention.layout.causal;
-        let (mut row, mut key, mut weight) = (0, 0, 0);
-        self.attention
-            .layout
-            .sizes()
-            .skip(self.first)
-            .take(BLOCK)
-            .flat_map(move |[queries, keys]| {
-                let (first, start, at) = (row, key, weight);
-                (row, key, weight) = (row + queries, key + keys, weight + queries * keys);
-                (0..queries).map(move |i| {
-                    let seen = if causal { keys.min(i + 1) } else { keys };
-                    Query {
-                        row: first + i,
-                        keys: start..start + seen,
-                        weight: at + i * keys,
-                    }
-                })
-            })
+    fn queries(&self) -> Vec<Query> {
+        let layout = &self.attention.layout;
+        let (mut key, mut weight) = (0, 0);
+        let mut all = Vec::new();
+        for [queries, keys] in layout.sizes().skip(self.first).take(BLOCK) {
+            for i in 0..queries {
+                let visible = if layout.causal { keys.min(i + 1) } else { keys };
+                all.push(Query {
+                    row: all.len(),
+                    keys: key..key + visible,
+                    weight,
+                });
+                weight += keys;
+            }
+            key += keys;
+        }
+        all
     }
 
     fn row<'a>(&self, of: &'a [T], row: usize) -> &'a [T] {
@@ -245,8 +246,10 @@ impl<T: Real> Block<'_, T> {
     }
 
     fn factor(&self, query: &Query, j: usize) -> T {
-        self.factors
-            .map_or(T::one(), |f| T::of(f64::from(f[query.weight + j])))
+        match self.factors {
+            Some(factors) => T::of(f64::from(factors[query.weight + j])),
+            None => T::one(),
+        }
     }
 
     /// Writes the softmax of a query's scores to `weights`.
@@ -270,7 +273,9 @@ impl<T: Real> Block<'_, T> {
             |simd, x| T::vexp(simd, T::vsub(simd, x, top)),
         );
         let total = sum(simd, weights).recip();
-        weights.iter_mut().for_each(|w| *w *= total);
+        for weight in weights {
+            *weight *= total;
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::simd::gemm::{Strided, multiply_add};
-use crate::simd::slices::{add, add_scaled, dot, each, sum, sum_all, transpose};
+use crate::simd::slices::{add, add_scaled, dot, each, relu, relu_grad, sum, sum_all, transpose};
 
 /// Windows of a block. Fixed, so that sums over windows are split alike on any number of threads.
 const BLOCK: usize = 16;
@@ -108,17 +108,16 @@ impl FusedOp<3> for CaserConv {
         let mut y = vec![T::zero(); self.lengths.len() * self.outputs()];
         let bests = self.heights.len() * self.filters;
         let mut best = vec![0; self.lengths.len() * bests];
-        let blocks = self
+        let given = self
             .lengths
             .chunks(BLOCK)
             .zip(x.chunks(BLOCK * self.length * self.width));
-        let blocks = blocks.zip(
-            y.chunks_mut(BLOCK * self.outputs())
-                .zip(best.chunks_mut(BLOCK * bests)),
-        );
-        let arch = Arch::new();
-        each(self.work(), blocks, |((lengths, x), (y, best))| {
-            arch.dispatch(Forward {
+        let made = y
+            .chunks_mut(BLOCK * self.outputs())
+            .zip(best.chunks_mut(BLOCK * bests));
+        let mut blocks = Vec::new();
+        for ((lengths, x), (y, best)) in given.zip(made) {
+            blocks.push(Forward {
                 filters: self,
                 lengths,
                 x,
@@ -127,7 +126,9 @@ impl FusedOp<3> for CaserConv {
                 y,
                 best,
             });
-        });
+        }
+        let arch = Arch::new();
+        each(self.work(), blocks, |block| arch.dispatch(block));
         (y, best)
     }
 
@@ -143,30 +144,29 @@ impl FusedOp<3> for CaserConv {
         let across = &transpose(horizontal, self.filters);
         let mut dx = vec![T::zero(); x.len()];
         let size = BLOCK * self.length * self.width;
-        let blocks = self
-            .lengths
-            .chunks(BLOCK)
-            .zip(x.chunks(size).zip(dx.chunks_mut(size)));
-        let blocks = blocks.zip(best.chunks(BLOCK * bests));
-        let blocks = blocks.zip(y.chunks(BLOCK * outputs).zip(grad.chunks(BLOCK * outputs)));
+        let windows = self.lengths.chunks(BLOCK);
+        let images = x.chunks(size).zip(dx.chunks_mut(size));
+        let results = y.chunks(BLOCK * outputs).zip(grad.chunks(BLOCK * outputs));
+        let mut blocks = Vec::new();
+        for (((lengths, (x, dx)), best), (y, grad)) in windows
+            .zip(images)
+            .zip(best.chunks(BLOCK * bests))
+            .zip(results)
+        {
+            blocks.push(Backward {
+                filters: self,
+                lengths,
+                x,
+                across,
+                vertical,
+                best,
+                y,
+                grad,
+                dx,
+            });
+        }
         let arch = Arch::new();
-        let parts = each(
-            self.work() / 4,
-            blocks,
-            |(((lengths, (x, dx)), best), (y, grad))| {
-                arch.dispatch(Backward {
-                    filters: self,
-                    lengths,
-                    x,
-                    across,
-                    vertical,
-                    best,
-                    y,
-                    grad,
-                    dx,
-                })
-            },
-        );
+        let parts = each(self.work() / 4, blocks, |block| arch.dispatch(block));
         let mut dacross = sum_all(horizontal.len() + vertical.len(), parts);
         let dvertical = dacross.split_off(horizontal.len());
         [
@@ -252,17 +252,16 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         {
             let column = &mut y[outputs - width..];
             column.fill(self.vertical[length]);
-            x.chunks_exact(width)
-                .zip(self.vertical)
-                .for_each(|(x, &v)| add_scaled(column, v, x));
-            y.iter_mut()
-                .for_each(|y| *y = if *y > T::zero() { *y } else { T::zero() });
+            for (x, &v) in x.chunks_exact(width).zip(self.vertical) {
+                add_scaled(column, v, x);
+            }
+            relu(y);
         }
     }
 }
 
-/// Backward pass of a block: `dx` starts at zero. Returns its part of the gradients of the horizontal
-/// filters, transposed, and of the vertical one.
+/// Backward pass of a block: `dx` starts at zero. Returns its part of the gradients of the
+/// horizontal filters, transposed, and of the vertical one.
 struct Backward<'a, T> {
     filters: &'a CaserConv,
     lengths: &'a [u32],
@@ -303,11 +302,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             self.lengths.iter().zip(images).zip(bests).zip(results)
         {
             let end = n as usize * width;
-            let gated: Vec<T> = grad
-                .iter()
-                .zip(y)
-                .map(|(&g, &y)| if y > T::zero() { g } else { T::zero() })
-                .collect();
+            let gated = relu_grad(grad, y);
             let (gates, column) = gated.split_at(outputs - width);
             for (group, (height, rows, bias)) in self.filters.groups().enumerate() {
                 for f in 0..filters {

@@ -47,12 +47,14 @@ impl DropoutMask {
     pub fn factors(&self) -> Vec<f32> {
         let mut draws = vec![0; 2 * (self.before + self.n)];
         self.rng.clone().fill_bytes(&mut draws);
-        let is_dropped = |draw: &[u8]| u32::from(u16::from_le_bytes([draw[0], draw[1]])) < self.bar;
-        let factor = |draw: &[u8]| if is_dropped(draw) { 0.0 } else { self.keep };
-        draws[2 * self.before..]
-            .chunks_exact(2)
-            .map(factor)
-            .collect()
+        let mut factors = vec![self.keep; self.n];
+        let draws = draws[2 * self.before..].chunks_exact(2);
+        for (factor, draw) in factors.iter_mut().zip(draws) {
+            if u32::from(u16::from_le_bytes([draw[0], draw[1]])) < self.bar {
+                *factor = 0.0;
+            }
+        }
+        factors
     }
 }
 
@@ -72,9 +74,9 @@ struct Dropout(DropoutMask);
 
 /// Multiplies each element by its factor, in place.
 pub(crate) fn scale<T: Real>(x: &mut [T], factors: &[f32]) {
-    x.iter_mut()
-        .zip(factors)
-        .for_each(|(x, &factor)| *x *= T::of(f64::from(factor)));
+    for (x, &factor) in x.iter_mut().zip(factors) {
+        *x *= T::of(f64::from(factor));
+    }
 }
 
 fn scaled<T: Real>(x: &[T], factors: &[f32]) -> Vec<T> {

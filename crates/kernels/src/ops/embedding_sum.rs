@@ -56,6 +56,17 @@ impl WeightedTable<'_> {
             RowWeights::Gathered(shares) => shares.len(),
         }
     }
+
+    /// Whether all rows exist.
+    fn is_in_range(&self) -> bool {
+        match &self.rows {
+            RowWeights::Identity => true,
+            RowWeights::Gathered(shares) => shares
+                .iter()
+                .flatten()
+                .all(|share| (share.row as usize) < self.height()),
+        }
+    }
 }
 
 /// Sums `[n, width]` over two or three tables, in their order, multiplied by the dropout factors.
@@ -68,20 +79,12 @@ pub fn embedding_sum(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -
         bail!("embedding_sum: no tables; expected two or three")
     };
     let (n, width) = (first.rows(), first.width());
-    let beyond = |part: &WeightedTable<'_>| match &part.rows {
-        RowWeights::Identity => false,
-        RowWeights::Gathered(shares) => shares
-            .iter()
-            .flatten()
-            .any(|share| share.row as usize >= part.height()),
-    };
-    if parts
-        .iter()
-        .any(|part| part.rows() != n || part.width() != width || beyond(part))
-    {
-        bail!(
-            "embedding_sum: every table must give {n} rows of width {width}, with indices in range"
-        );
+    for part in &parts {
+        if part.rows() != n || part.width() != width || !part.is_in_range() {
+            bail!(
+                "embedding_sum: every table must give {n} rows of width {width}, with indices in range"
+            );
+        }
     }
     if mask
         .as_ref()
@@ -89,10 +92,11 @@ pub fn embedding_sum(parts: Vec<WeightedTable<'_>>, mask: Option<DropoutMask>) -
     {
         bail!("embedding_sum: the dropout mask must have {n} x {width} elements");
     }
-    let (tables, shares): (Vec<&Tensor>, Vec<RowWeights>) = parts
-        .into_iter()
-        .map(|part| (part.table, part.rows))
-        .unzip();
+    let (mut tables, mut shares) = (Vec::new(), Vec::new());
+    for part in parts {
+        tables.push(part.table);
+        shares.push(part.rows);
+    }
     let sum = EmbeddingSum {
         shares,
         mask,
@@ -121,13 +125,17 @@ impl RowWeights {
     /// Calls `f` with output row, table row and weight, for each row that is present.
     fn each(&self, n: usize, mut f: impl FnMut(usize, usize, f64)) {
         match self {
-            RowWeights::Identity => (0..n).for_each(|row| f(row, row, 1.0)),
+            RowWeights::Identity => {
+                for row in 0..n {
+                    f(row, row, 1.0);
+                }
+            }
             RowWeights::Gathered(shares) => {
-                let there = shares
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(row, share)| Some((row, (*share)?)));
-                there.for_each(|(row, share)| f(row, share.row as usize, share.weight));
+                for (row, share) in shares.iter().enumerate() {
+                    if let Some(WeightedRow { row: of, weight }) = *share {
+                        f(row, of as usize, weight);
+                    }
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::simd::gemm::{Strided, multiply_add};
-use crate::simd::slices::{each, map, sum_all, transpose};
+use crate::simd::slices::{add, each, map, sum_all, transpose};
 
 /// Rows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 32;
@@ -26,6 +26,11 @@ struct Sizes {
     length: usize,
     input: usize,
     width: usize,
+}
+
+/// Number of time steps of a block: its longest window.
+fn steps(lengths: &[u32]) -> usize {
+    lengths.iter().max().map_or(0, |&n| n as usize)
 }
 
 /// The state after the last valid position: `[B, d]` from `x` `[B, L, i]` and the lengths `[B]`.
@@ -90,11 +95,11 @@ impl FusedOp<2> for Gru {
             })
         });
         let mut states = Vec::with_capacity(self.lengths.len() * width);
-        let tapes = parts.into_iter().map(|(state, tape)| {
+        let mut tapes = Vec::with_capacity(parts.len());
+        for (state, tape) in parts {
             states.extend(state);
-            tape
-        });
-        let tapes = tapes.collect();
+            tapes.push(tape);
+        }
         (states, tapes)
     }
 
@@ -115,26 +120,23 @@ impl FusedOp<2> for Gru {
         let arch = Arch::new();
         let mut dx = vec![T::zero(); x.len()];
         let size = BLOCK * length * input;
-        let blocks = dx
-            .chunks_mut(size)
-            .zip(x.chunks(size))
-            .zip(self.lengths.chunks(BLOCK));
-        let blocks = blocks.zip(tapes.iter().zip(grad.chunks(BLOCK * width)));
-        let parts = each(
-            x.len() * 6 * width,
-            blocks,
-            |(((dx, x), lengths), (tape, grad))| {
-                arch.dispatch(Backward {
-                    sizes: self.sizes,
-                    x,
-                    dx,
-                    across: &across,
-                    lengths,
-                    tape,
-                    grad,
-                })
-            },
-        );
+        let inputs = dx.chunks_mut(size).zip(x.chunks(size));
+        let results = tapes.iter().zip(grad.chunks(BLOCK * width));
+        let mut blocks = Vec::new();
+        for (((dx, x), lengths), (tape, grad)) in
+            inputs.zip(self.lengths.chunks(BLOCK)).zip(results)
+        {
+            blocks.push(Backward {
+                sizes: self.sizes,
+                x,
+                dx,
+                across: &across,
+                lengths,
+                tape,
+                grad,
+            });
+        }
+        let parts = each(x.len() * 6 * width, blocks, |block| arch.dispatch(block));
         [dx, sum_all(kernel.len(), parts)]
     }
 }
@@ -166,17 +168,16 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         let mut tape = vec![T::zero(); length * rows * 4 * width];
         let mut state = vec![T::zero(); rows * width];
         let mut reset = vec![T::zero(); rows * width];
-        let steps = self.lengths.iter().max().map_or(0, |&n| n as usize);
         for (t, tape) in tape
             .chunks_exact_mut(rows * 4 * width)
             .enumerate()
-            .take(steps)
+            .take(steps(self.lengths))
         {
             let (gates, before) = tape.split_at_mut(rows * all);
             before.copy_from_slice(&state);
-            gates
-                .chunks_exact_mut(all)
-                .for_each(|g| g.copy_from_slice(bias));
+            for gates in gates.chunks_exact_mut(all) {
+                gates.copy_from_slice(bias);
+            }
             let x = Strided {
                 data: &self.x[t * input..],
                 row: length * input,
@@ -267,19 +268,21 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             vec![T::zero(); rows * width],
             vec![T::zero(); rows * width],
         );
-        let steps = self.lengths.iter().max().map_or(0, |&n| n as usize);
         for (t, tape) in self
             .tape
             .chunks_exact(rows * 4 * width)
             .enumerate()
-            .take(steps)
+            .take(steps(self.lengths))
             .rev()
         {
             let (gates, before) = tape.split_at(rows * all);
             let alive = |r: usize| t < self.lengths[r] as usize;
             dgates.fill(T::zero());
             dreset.fill(T::zero());
-            for r in (0..rows).filter(|&r| alive(r)) {
+            for r in 0..rows {
+                if !alive(r) {
+                    continue;
+                }
                 let (gates, s) = (&gates[r * all..][..all], &before[r * width..][..width]);
                 let (d, ds) = (&mut dgates[r * all..][..all], &mut ds[r * width..][..width]);
                 for i in 0..width {
@@ -378,10 +381,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                 all,
             );
             for d in dgates.chunks_exact(all) {
-                dkernel[side * all..]
-                    .iter_mut()
-                    .zip(d)
-                    .for_each(|(sum, &d)| *sum += d);
+                add(&mut dkernel[side * all..], d);
             }
         }
         dkernel

@@ -46,9 +46,9 @@ pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [
     }
     let rest = to.into_remainder();
     if !rest.is_empty() {
-        rest.iter_mut()
-            .zip(from.remainder())
-            .for_each(|(y, &x)| *y = x - mean);
+        for (y, &x) in rest.iter_mut().zip(from.remainder()) {
+            *y = x - mean;
+        }
         let less = T::load_part(simd, rest);
         squares = T::vmul_add(simd, less, less, squares);
     }
@@ -59,7 +59,9 @@ pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [
 #[inline(always)]
 pub(crate) fn normalise<T: Real, S: Simd>(simd: S, x: &[T], eps: T, normal: &mut [T]) -> T {
     let rooted = centre(simd, x, eps, normal);
-    normal.iter_mut().for_each(|y| *y *= rooted);
+    for y in normal {
+        *y *= rooted;
+    }
     rooted
 }
 
@@ -99,9 +101,9 @@ pub(crate) fn back<T: Real, S: Simd>(
     let n = T::of(grad.len() as f64);
     let (total, along) = sum_and_dot(simd, grad, normal);
     let (mean, along) = (total / n, along / n);
-    grad.iter_mut()
-        .zip(normal)
-        .for_each(|(g, &x)| *g = (*g - mean - x * along) * rooted);
+    for (g, &x) in grad.iter_mut().zip(normal) {
+        *g = (*g - mean - x * along) * rooted;
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -186,8 +188,8 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-/// Backward pass of a block: `dx` holds the result's gradient and receives that of x. Returns the block's
-/// share of the gradients of scale and shift.
+/// Backward pass of a block: `dx` holds the result's gradient and receives that of x. Returns the
+/// block's share of the gradients of scale and shift.
 struct Backward<'a, T> {
     eps: T,
     x: &'a [T],

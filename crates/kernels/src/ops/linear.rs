@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::simd::gemm::{Strided, multiply_add};
-use crate::simd::slices::{add, each, sum_all, transpose};
+use crate::simd::slices::{self, add, each, relu_grad, sum_all, transpose};
 
 /// Rows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 128;
@@ -132,9 +132,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             outputs,
         );
         if relu {
-            self.y
-                .iter_mut()
-                .for_each(|y| *y = if *y > T::zero() { *y } else { T::zero() });
+            slices::relu(self.y);
         }
     }
 }
@@ -165,11 +163,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
         let gated: Vec<T>;
         let mut grad = self.grad;
         if relu {
-            gated = grad
-                .iter()
-                .zip(self.y)
-                .map(|(&g, &y)| if y > T::zero() { g } else { T::zero() })
-                .collect();
+            gated = relu_grad(grad, self.y);
             grad = &gated;
         }
         let by_row = Strided {
@@ -201,8 +195,9 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             &mut sums,
             outputs,
         );
-        grad.chunks_exact(outputs)
-            .for_each(|g| add(&mut sums[inputs * outputs..], g));
+        for g in grad.chunks_exact(outputs) {
+            add(&mut sums[inputs * outputs..], g);
+        }
         sums
     }
 }

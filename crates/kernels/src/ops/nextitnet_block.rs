@@ -105,36 +105,24 @@ impl NextItNetBlock {
     }
 
     /// Blocks of windows with their input rows.
-    fn blocks<'a, T: Real>(
-        &'a self,
-        x: &'a [T],
-        kernel: &'a [T],
-    ) -> impl Iterator<Item = Block<'a, T>> {
-        let half = kernel.len() / 2;
+    fn blocks<'a, T: Real>(&'a self, x: &'a [T], kernel: &'a [T]) -> Vec<Block<'a, T>> {
+        let [one, two] = self.convolutions;
+        let (kernel_one, kernel_two) = kernel.split_at(kernel.len() / 2);
         let [given, between, made] = self.spans.each_ref().map(|spans| spans.blocks(BLOCK));
-        given
-            .zip(between)
-            .zip(made)
-            .map(move |((given, between), made)| {
-                let make = |i: usize, from, to| {
-                    let CausalConv {
-                        dilation, stride, ..
-                    } = self.convolutions[i];
-                    let kernel = &kernel[i * half..][..half];
-                    ConvLayer::new(
-                        kernel,
-                        self.width,
-                        T::of(self.eps),
-                        Rows::new(from, to, stride),
-                        dilation,
-                    )
-                };
-                Block {
-                    halves: [make(0, given, between), make(1, between, made)],
-                    kept: Rows::new(given, made, self.over_both()),
-                    x: &x[given[0] * self.width..given[given.len() - 1] * self.width],
-                }
-            })
+        let mut blocks = Vec::new();
+        for ((given, between), made) in given.zip(between).zip(made) {
+            let first = Rows::new(given, between, one.stride);
+            let second = Rows::new(between, made, two.stride);
+            blocks.push(Block {
+                halves: [
+                    ConvLayer::new(kernel_one, self.width, self.eps, first, one.dilation),
+                    ConvLayer::new(kernel_two, self.width, self.eps, second, two.dilation),
+                ],
+                kept: Rows::new(given, made, self.over_both()),
+                x: &x[given[0] * self.width..given[given.len() - 1] * self.width],
+            });
+        }
+        blocks
     }
 
     /// Splits rows of one of the three kinds at the block boundaries.
@@ -160,13 +148,12 @@ impl FusedOp<2> for NextItNetBlock {
 
     fn forward<T: Real>(&self, [x, kernel]: [&[T]; 2]) -> (Vec<T>, Self::Saved<T>) {
         let mut y = vec![T::zero(); self.spans[2].rows() * self.width];
-        let parts = self.parts(2, &mut y);
+        let blocks = self.blocks(x, kernel).into_iter();
+        let blocks = blocks.zip(self.parts(2, &mut y));
         let arch = Arch::new();
-        let tape = each(
-            self.work(),
-            self.blocks(x, kernel).zip(parts),
-            |(block, y)| arch.dispatch(Forward { block, y }),
-        );
+        let tape = each(self.work(), blocks, |(block, y)| {
+            arch.dispatch(Forward { block, y })
+        });
         (y, tape)
     }
 
@@ -179,32 +166,35 @@ impl FusedOp<2> for NextItNetBlock {
     ) -> [Vec<T>; 2] {
         let [x, kernel] = args;
         let (mut dx, mut grad) = (vec![T::zero(); x.len()], grad.to_vec());
+        let (kernel_one, kernel_two) = kernel.split_at(kernel.len() / 2);
+        let across = [kernel_one, kernel_two].map(|half| transpose_taps(half, self.width));
         let parts = self
             .parts(0, &mut dx)
             .into_iter()
             .zip(self.parts(2, &mut grad));
-        let (half, taps) = (kernel.len() / 2, TAPS * self.width * self.width);
-        let across = [0, half].map(|at| {
-            let taps = kernel[at..][..taps].chunks(self.width * self.width);
-            taps.flat_map(|tap| transpose(tap, self.width))
-                .collect::<Vec<T>>()
-        });
+        let mut blocks = Vec::new();
+        for ((block, tape), (dx, grad)) in self.blocks(x, kernel).into_iter().zip(tape).zip(parts) {
+            blocks.push(Backward {
+                block,
+                across: &across,
+                tape,
+                grad,
+                dx,
+            });
+        }
         let arch = Arch::new();
-        let sums = each(
-            2 * self.work(),
-            self.blocks(x, kernel).zip(parts).zip(tape),
-            |((block, (dx, grad)), tape)| {
-                arch.dispatch(Backward {
-                    block,
-                    across: &across,
-                    tape,
-                    grad,
-                    dx,
-                })
-            },
-        );
+        let sums = each(2 * self.work(), blocks, |block| arch.dispatch(block));
         [dx, sum_all(kernel.len(), sums)]
     }
+}
+
+/// The taps of half a kernel, each transposed.
+fn transpose_taps<T: Real>(kernel: &[T], width: usize) -> Vec<T> {
+    let mut across = Vec::with_capacity(TAPS * width * width);
+    for tap in kernel.chunks(width * width).take(TAPS) {
+        across.extend(transpose(tap, width));
+    }
+    across
 }
 
 /// Consecutive windows.
@@ -233,9 +223,9 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         one.activate(simd, &first, &mut active);
         let second = two.convolve(simd, &active);
         two.activate(simd, &second, y);
-        block.kept.each(width, |own, made| {
-            add(&mut y[made..][..width], &block.x[own..][..width])
-        });
+        for (own, made) in block.kept.offsets(width) {
+            add(&mut y[made..][..width], &block.x[own..][..width]);
+        }
         [first, second]
     }
 }
@@ -263,9 +253,9 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             dx,
         } = self;
         let ([one, two], width) = (&block.halves, block.halves[0].width());
-        block.kept.each(width, |own, made| {
-            dx[own..][..width].copy_from_slice(&grad[made..][..width])
-        });
+        for (own, made) in block.kept.offsets(width) {
+            dx[own..][..width].copy_from_slice(&grad[made..][..width]);
+        }
         let half = (TAPS * width + 3) * width;
         let mut sums = vec![T::zero(); 2 * half];
         let (first, second) = sums.split_at_mut(half);

@@ -85,12 +85,10 @@ pub fn rank<T: Real>(
         .zip(floor.0.par_iter())
         .enumerate()
         .for_each(|(b, (top, floor))| {
-            let bar = below::<T>(floor);
-            let lists = parts
-                .iter()
-                .flat_map(|part| part.best.lists.list(b))
-                .copied();
-            *top = lists.filter(|&(_, score)| score > bar).collect();
+            let bar = below(floor);
+            for part in &parts {
+                part.add_candidates(b, bar, top);
+            }
             best(top, k);
         });
     Ok(Ranking { ranks, top })
@@ -158,12 +156,20 @@ impl<'a, T: Real> Seen<'a, T> {
         let padded = packed.batch().next_multiple_of(PANEL);
         let mut wanted = wanted.map_or_else(Vec::new, <[T]>::to_vec);
         wanted.resize(padded, T::infinity());
-        let [counts, marks] = [(); 2].map(|()| vec![T::zero(); padded]);
         Self {
             wanted,
-            counts,
-            marks,
+            counts: vec![T::zero(); padded],
+            marks: vec![T::zero(); padded],
             best: Best::new(k, items, padded, floor),
+        }
+    }
+
+    /// Appends the chunk's candidates of hidden vector `b` whose score exceeds a threshold.
+    fn add_candidates(&self, b: usize, bar: T, top: &mut Vec<(u32, T)>) {
+        for &(item, score) in self.best.lists.list(b) {
+            if score > bar {
+                top.push((item, score));
+            }
         }
     }
 
@@ -250,7 +256,7 @@ struct Best<'a, T> {
 }
 
 impl<'a, T: Real> Best<'a, T> {
-    /// TopKEmpty lists for `items` items.
+    /// Empty lists for a chunk of `items` items.
     fn new(k: usize, items: usize, padded: usize, floor: &'a Floor) -> Self {
         let mut bar: Vec<T> = floor.0.iter().map(below).collect();
         let lists = TopKLists::new(bar.len(), k, items);

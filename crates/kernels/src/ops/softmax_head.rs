@@ -1,4 +1,4 @@
-//! OutputLayer + softmax + weighted cross-entropy over all items, with its gradients.
+//! Output layer, softmax and weighted cross-entropy over all items, with its gradients.
 //!
 //! With scores `s[b, i] = w[i] . h[b] + bias[i]`, targets `t[b]` and weights `c[b]`: `loss = sum_b
 //! c[b] (log sum_i exp(s[b, i]) - s[b, t[b]])`, and its gradient by a score is `d[b, i] = c[b]
@@ -101,10 +101,11 @@ pub fn softmax<F: GemmOperand>(
         .weight
         .par_chunks(rows * width)
         .zip(linear.bias.par_chunks(rows));
-    let parts: Vec<_> = weights.zip(kept.chunks_mut()).map(sweep).collect();
-    let log_sum_exp = (0..targets.len())
-        .map(|b| join(parts.iter().map(|(r, s)| (r[b], s[b]))))
-        .collect();
+    let parts: Vec<Sums<F::Sum>> = weights.zip(kept.chunks_mut()).map(sweep).collect();
+    let mut log_sum_exp = Vec::with_capacity(targets.len());
+    for b in 0..targets.len() {
+        log_sum_exp.push(join(&parts, b));
+    }
     let references = parts.into_iter().map(|(reference, _)| reference).collect();
     Softmax {
         log_sum_exp,
@@ -115,13 +116,22 @@ pub fn softmax<F: GemmOperand>(
     }
 }
 
-/// Log-sum-exp over the chunks' (reference, sum): `log sum e^reference sum`.
-fn join<T: Real>(parts: impl Iterator<Item = (T, T)> + Clone) -> T {
-    let max = parts
-        .clone()
-        .map(|p| p.0)
-        .fold(T::neg_infinity(), num_traits::Float::max);
-    max + parts.map(|(m, s)| (m - max).exp() * s).sum::<T>().ln()
+/// Of a chunk of items: reference and `sum e^(score - reference)` of each hidden vector, padded to
+/// whole panels.
+type Sums<T> = (Vec<T>, Vec<T>);
+
+/// Log-sum-exp of hidden vector `b` over the chunks, `log sum e^reference sum`; they are added in
+/// order, so the bits do not depend on the threads.
+fn join<T: Real>(parts: &[Sums<T>], b: usize) -> T {
+    let mut max = T::neg_infinity();
+    for (reference, _) in parts {
+        max = num_traits::Float::max(max, reference[b]);
+    }
+    let mut total = T::zero();
+    for (reference, sum) in parts {
+        total += (reference[b] - max).exp() * sum[b];
+    }
+    max + total.ln()
 }
 
 /// The score of one item for each hidden vector, with the same bits as in the unrounded sweeps,
@@ -149,20 +159,17 @@ pub(crate) fn target_scores<F: GemmOperand>(
         fn with_simd<S: Simd>(self, simd: S) -> Vec<F::Sum> {
             let Self(linear, packed, width, targets) = self;
             let (mut scores, mut room) = ([num_traits::zero(); PANEL], Vec::new());
-            let score = |(b, &t): (usize, &u32)| {
+            let mut own = Vec::with_capacity(targets.len());
+            for (b, &t) in targets.iter().enumerate() {
                 let t = t as usize;
                 let weight =
                     F::pack_rows(simd, &linear.weight[t * width..][..width], width, &mut room);
-                packed.score(
-                    simd,
-                    b / PANEL * PANEL,
-                    weight,
-                    &linear.bias[t..=t],
-                    &mut scores,
-                );
-                scores[b % PANEL]
-            };
-            targets.iter().enumerate().map(score).collect()
+                // Scored with the whole panel, as in the sweeps, so that the bits are the same.
+                let start = b / PANEL * PANEL;
+                packed.score(simd, start, weight, &linear.bias[t..=t], &mut scores);
+                own.push(scores[b % PANEL]);
+            }
+            own
         }
     }
     Arch::new().dispatch(Op(linear, packed, width, targets))
@@ -201,8 +208,7 @@ struct Sweep<'a, F: Element> {
 }
 
 impl<F: GemmOperand> WithSimd for Sweep<'_, F> {
-    /// Reference and `sum e^(score - reference)` of each hidden vector, padded to whole panels.
-    type Output = (Vec<F::Sum>, Vec<F::Sum>);
+    type Output = Sums<F::Sum>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
@@ -218,6 +224,8 @@ impl<F: GemmOperand> WithSimd for Sweep<'_, F> {
         {
             return (reference, sums);
         }
+        // Some score is so far above its target's that the sum may overflow: a second pass,
+        // relative to the largest scores.
         let reference = self.largest(simd);
         let sums = self.sums(simd, &reference);
         (reference, sums)

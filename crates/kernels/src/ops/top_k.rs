@@ -20,7 +20,7 @@ pub(crate) fn best<T: Real>(all: &mut Vec<(u32, T)>, k: usize) {
     all.sort_unstable_by(order);
 }
 
-/// TopKUnsorted running top-k lists in one allocation. A list grows to `2 k` before it is cut back
+/// Unsorted running top-k lists in one allocation. A list grows to `2 k` before it is cut back
 /// to its `k` best, so a selection is amortised over k insertions.
 pub(crate) struct TopKLists<T> {
     entries: Vec<(u32, T)>,
@@ -31,7 +31,7 @@ pub(crate) struct TopKLists<T> {
 }
 
 impl<T: Real> TopKLists<T> {
-    /// TopKLists over `items` items each, which bounds their capacity for any `k`.
+    /// Lists over `items` items each, which bounds their capacity for any `k`.
     pub(crate) fn new(lists: usize, k: usize, items: usize) -> Self {
         let room = k.saturating_mul(2).min(items);
         Self {

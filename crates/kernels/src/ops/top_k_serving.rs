@@ -1,9 +1,10 @@
 //! Top-k over all items for small batches: the output layer in a transposed layout for serving.
 //!
-//! [`rank`](crate::ops::rank::rank) transposes the hidden vectors and pads them to whole registers, a cost
-//! that is negligible for large batches. Here the item matrix is transposed once, into panels of 64
-//! items: a hidden vector costs only its own arithmetic, and a single vector is memory-bandwidth
-//! bound. A score is the same chain of fused multiply-adds, so it has the same bits.
+//! [`rank`](crate::ops::rank::rank) transposes the hidden vectors and pads them to whole registers,
+//! a cost that is negligible for large batches. Here the item matrix is transposed once, into
+//! panels of 64 items: a hidden vector costs only its own arithmetic, and a single vector is
+//! memory-bandwidth bound. A score is the same chain of fused multiply-adds, so it has the same
+//! bits.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -55,17 +56,10 @@ impl<T: Real> TransposedItemMatrix<T> {
         let items = linear.bias.len();
         let padded = items.next_multiple_of(PANEL);
         let mut panels = vec![T::zero(); padded * width];
-        let turn = |(panel, weight): (&mut [T], &[T])| {
-            for (item, row) in weight.chunks_exact(width).enumerate() {
-                row.iter()
-                    .enumerate()
-                    .for_each(|(k, &x)| panel[k * PANEL + item] = x);
-            }
-        };
         panels
             .par_chunks_mut(PANEL * width)
             .zip(linear.weight.par_chunks(PANEL * width))
-            .for_each(turn);
+            .for_each(|(panel, weight)| transpose_panel(panel, weight, width));
         let mut bias = linear.bias.to_vec();
         bias.resize(padded, T::zero());
         Self {
@@ -112,11 +106,10 @@ impl<T: Real> TransposedItemMatrix<T> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let chosen: Vec<T> = rows
-            .iter()
-            .flat_map(|row| &hidden[row.row * self.width..][..self.width])
-            .copied()
-            .collect();
+        let mut chosen = Vec::with_capacity(rows.len() * self.width);
+        for row in rows {
+            chosen.extend_from_slice(&hidden[row.row * self.width..][..self.width]);
+        }
         let panels = self.items.div_ceil(PANEL);
         let is_small = rows.len() * self.panels.len() <= ALONE;
         // The split does not change the result: selection is exact and ties are broken by index.
@@ -143,16 +136,16 @@ impl<T: Real> TransposedItemMatrix<T> {
         if let Some(at) = parts.iter().filter_map(|part| part.not_finite).min() {
             return Err(NonFiniteScore { row: rows[at].row });
         }
-        let join = |at: usize| {
-            let mut all: TopK<T> = parts
-                .iter()
-                .flat_map(|part| &part.tops[at])
-                .copied()
-                .collect();
-            best(&mut all, rows[at].k);
-            all
-        };
-        Ok((0..rows.len()).map(join).collect())
+        let mut tops = Vec::with_capacity(rows.len());
+        for (at, row) in rows.iter().enumerate() {
+            let mut all = TopK::new();
+            for part in &parts {
+                all.extend_from_slice(&part.tops[at]);
+            }
+            best(&mut all, row.k);
+            tops.push(all);
+        }
+        Ok(tops)
     }
 
     /// Scores of one panel's items under some hidden vectors: `[batch, 64]`.
@@ -160,8 +153,9 @@ impl<T: Real> TransposedItemMatrix<T> {
     fn score<S: Simd>(&self, simd: S, panel: usize, hidden: &[T], out: &mut [T]) {
         let batch = hidden.len() / self.width;
         let bias = &self.bias[panel * PANEL..][..PANEL];
-        out.chunks_exact_mut(PANEL)
-            .for_each(|row| row.copy_from_slice(bias));
+        for row in out.chunks_exact_mut(PANEL) {
+            row.copy_from_slice(bias);
+        }
         let weight = &self.panels[panel * self.width * PANEL..][..self.width * PANEL];
         let hidden = Strided {
             data: hidden,
@@ -177,6 +171,15 @@ impl<T: Real> TransposedItemMatrix<T> {
             out,
             PANEL,
         );
+    }
+}
+
+/// Writes rows `[items, width]` as a panel `[width, 64]`.
+fn transpose_panel<T: Real>(panel: &mut [T], weight: &[T], width: usize) {
+    for (item, row) in weight.chunks_exact(width).enumerate() {
+        for (k, &x) in row.iter().enumerate() {
+            panel[k * PANEL + item] = x;
+        }
     }
 }
 
@@ -242,13 +245,10 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
                 kept.look(simd, scores, there, first, mark);
             }
         }
-        let not_finite = marks
-            .iter()
-            .position(|mark| !mark.is_finite())
-            .map(|at| at / lanes);
+        let not_finite = marks.iter().position(|mark| !mark.is_finite());
         Part {
             tops: kept.into_iter().map(|kept| kept.list).collect(),
-            not_finite,
+            not_finite: not_finite.map(|lane| lane / lanes),
         }
     }
 }
@@ -328,11 +328,9 @@ impl<T: Real> WithSimd for Few<'_, T> {
         {
             self.matrix
                 .score(simd, items[0] as usize / PANEL, self.hidden, &mut scores);
-            all.extend(
-                items
-                    .iter()
-                    .map(|&item| (item, scores[item as usize % PANEL])),
-            );
+            for &item in items {
+                all.push((item, scores[item as usize % PANEL]));
+            }
         }
         all
     }

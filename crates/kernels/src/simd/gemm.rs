@@ -129,9 +129,9 @@ impl<F: GemmOperand> Packed<F> {
         for rows in hidden.chunks(PANEL * width) {
             panel.fill(zero);
             for (b, row) in rows.chunks_exact(width).enumerate() {
-                row.iter()
-                    .enumerate()
-                    .for_each(|(k, &x)| panel[k * PANEL + b] = x);
+                for (k, &x) in row.iter().enumerate() {
+                    panel[k * PANEL + b] = x;
+                }
             }
             data.extend_from_slice(F::pack_columns(Scalar, &panel, PANEL, &mut room));
         }

@@ -16,7 +16,7 @@ type Vector<F, S> = <<F as Element>::Sum as Real>::Vector<S>;
 /// A matrix becomes one of factors by joining what lies half of it apart
 /// ([`pack_rows`](Self::pack_rows), [`pack_columns`](Self::pack_columns)).
 pub trait GemmOperand: Element {
-    /// DeviceF32 in a factor: 1 or 2.
+    /// Elements in an operand: 1 or 2.
     const PACK: usize;
 
     /// Runs a product with the best available instructions.

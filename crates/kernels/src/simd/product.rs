@@ -224,24 +224,22 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
     fn tail(self, n: usize, c: &mut [E::Sum]) {
         for i in 0..self.m {
             let out = &mut c[i * self.c_row..][..n];
-            let mut sum = self.start.map_or_else(
-                || E::Sum::load_part(self.simd, out),
-                |start| E::Sum::splat(self.simd, start[i]),
-            );
-            for (run, k) in self
-                .runs
-                .iter()
-                .flat_map(|run| (0..run.k).map(move |k| (run, k)))
-            {
-                let x = broadcast::<E, S>(
-                    self.simd,
-                    self.a.data[run.a + i * self.a.row + k * self.a.column],
-                );
-                let row = E::Sum::load_part(
-                    self.simd,
-                    bytemuck::cast_slice(&self.b[run.b + k * self.b_row..][..n]),
-                );
-                sum = E::accumulate(self.simd, x, row, sum);
+            let mut sum = match self.start {
+                Some(start) => E::Sum::splat(self.simd, start[i]),
+                None => E::Sum::load_part(self.simd, out),
+            };
+            for run in self.runs {
+                for k in 0..run.k {
+                    let x = broadcast::<E, S>(
+                        self.simd,
+                        self.a.data[run.a + i * self.a.row + k * self.a.column],
+                    );
+                    let row = E::Sum::load_part(
+                        self.simd,
+                        bytemuck::cast_slice(&self.b[run.b + k * self.b_row..][..n]),
+                    );
+                    sum = E::accumulate(self.simd, x, row, sum);
+                }
             }
             E::Sum::store_part(self.simd, out, sum);
         }

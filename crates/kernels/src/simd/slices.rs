@@ -24,11 +24,14 @@ pub(crate) fn each<A: Send, R: Send>(
     blocks.into_par_iter().map(f).collect()
 }
 
-/// The sum of equally long vectors, in order.
+/// The sum of equally long vectors. They are added in order, so the bits do not depend on which
+/// thread made which.
 pub(crate) fn sum_all<T: Real>(n: usize, parts: impl IntoIterator<Item = Vec<T>>) -> Vec<T> {
     let mut parts = parts.into_iter();
     let mut sum = parts.next().unwrap_or_else(|| vec![T::zero(); n]);
-    parts.for_each(|part| add(&mut sum, &part));
+    for part in parts {
+        add(&mut sum, &part);
+    }
     sum
 }
 
@@ -47,12 +50,13 @@ pub(crate) fn cut<T>(
     mut data: &mut [T],
     lengths: impl IntoIterator<Item = usize>,
 ) -> Vec<&mut [T]> {
-    let piece = |n| {
+    let mut pieces = Vec::new();
+    for n in lengths {
         let (piece, rest) = std::mem::take(&mut data).split_at_mut(n);
+        pieces.push(piece);
         data = rest;
-        piece
-    };
-    lengths.into_iter().map(piece).collect()
+    }
+    pieces
 }
 
 /// `y += a`
@@ -65,6 +69,23 @@ pub(crate) fn add<T: Real>(y: &mut [T], a: &[T]) {
 #[inline(always)]
 pub(crate) fn add_scaled<T: Real>(y: &mut [T], w: T, a: &[T]) {
     y.iter_mut().zip(a).for_each(|(y, &a)| *y += w * a);
+}
+
+/// Replaces what is not positive by zero.
+#[inline(always)]
+pub(crate) fn relu<T: Real>(y: &mut [T]) {
+    for y in y {
+        *y = if *y > T::zero() { *y } else { T::zero() };
+    }
+}
+
+/// Backward pass of [`relu`]: the gradient where its output `y` is positive, else zero.
+#[inline(always)]
+pub(crate) fn relu_grad<T: Real>(grad: &[T], y: &[T]) -> Vec<T> {
+    grad.iter()
+        .zip(y)
+        .map(|(&g, &y)| if y > T::zero() { g } else { T::zero() })
+        .collect()
 }
 
 /// Maps every element in place. Mark `f` as `#[inline(always)]`: otherwise the closure is compiled
@@ -163,8 +184,8 @@ pub(crate) fn stream<T: Real, S: Simd>(to: &mut [T], v: T::Vector<S>) {
             match size_of_val(&v) {
                 64 => {
                     let register = bytemuck::pod_read_unaligned(bytemuck::bytes_of(&v));
-                    // SAFETY: the slice has room for a vector and begins at a multiple of its size; a
-                    // register of 64 bytes is one of AVX-512, which `S` then vouches for.
+                    // SAFETY: the slice has room for a vector and begins at a multiple of its size;
+                    // a register of 64 bytes is one of AVX-512, which `S` then vouches for.
                     return unsafe { _mm512_stream_ps(place, register) };
                 }
                 32 => {

@@ -18,7 +18,7 @@ pub(crate) struct Saved {
 
 impl Attention {
     fn keep(&self, gpu: &Gpu) -> Result<Saved> {
-        let (mut words, mut weight) = (Vec::new(), 0);
+        let (mut words, mut weight, mut longest) = (Vec::new(), 0, 0);
         for (queries, keys) in self
             .layout
             .q_offsets
@@ -29,14 +29,8 @@ impl Attention {
                 [queries.start, queries.len(), keys.start, keys.len(), weight].map(|n| n as u32),
             );
             weight += queries.len() * keys.len();
+            longest = longest.max(keys.len());
         }
-        let longest = self
-            .layout
-            .k_offsets
-            .iter()
-            .map(|keys| keys.len())
-            .max()
-            .unwrap_or(0);
         let factors = self.mask.as_ref().map(|mask| mask.alone(gpu)).transpose()?;
         Ok(Saved {
             windows: gpu.copy_in(&words)?,

@@ -9,7 +9,7 @@ use crate::autograd::cuda::CudaOp;
 use crate::cuda::row_ops::column_sums;
 use crate::cuda::{
     Arg, CASER_CONV, CASER_CONV_BACKWARD, DeviceBuffer, DeviceF32, Gpu, SHARED, THREADS, View,
-    blocks, view,
+    blocks, sizes, view,
 };
 
 /// Positions scored at a time by a block.
@@ -31,7 +31,7 @@ pub(crate) struct Saved {
 impl CaserConv {
     /// Length, width, heights, filters of each height.
     fn sizes(&self) -> [Arg; 4] {
-        [self.length, self.width, self.heights.len(), self.filters].map(|n| (n as u32).into())
+        sizes([self.length, self.width, self.heights.len(), self.filters])
     }
 
     fn taps(&self) -> usize {
@@ -69,10 +69,10 @@ impl CudaOp<3> for CaserConv {
         y: View<'_>,
     ) -> Result<Saved> {
         let batch = self.lengths.len();
-        let heights: Vec<u32> = self
-            .groups()
-            .flat_map(|(height, rows, bias)| [height, rows.start, bias].map(|n| n as u32))
-            .collect();
+        let mut heights = Vec::with_capacity(3 * self.heights.len());
+        for (height, rows, bias) in self.groups() {
+            heights.extend([height as u32, rows.start as u32, bias as u32]);
+        }
         let best = gpu.alloc_u32(batch * self.heights.len() * self.filters)?;
         let kept = Saved {
             lengths: gpu.copy_in(&self.lengths)?,
@@ -89,11 +89,7 @@ impl CudaOp<3> for CaserConv {
         let rest = [(&kept.heights).into(), (&kept.lengths).into()];
         let args = [args.as_slice(), &rest, &self.sizes()].concat();
         if let Some((shape, parts)) = self.short() {
-            let args = [
-                args.as_slice(),
-                &[self.taps(), parts].map(|n| (n as u32).into()),
-            ]
-            .concat();
+            let args = [args.as_slice(), &sizes([self.taps(), parts])].concat();
             gpu.launch(CASER_CONV, "caser_conv_short", shape, &args)?;
         } else {
             let chunk = self.length.min(CHUNK);

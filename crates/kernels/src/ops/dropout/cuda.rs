@@ -1,4 +1,5 @@
-//! CUDA dropout: each thread computes one ChaCha block, so the factors equal those of the CPU.
+//! CUDA dropout with the same factors as on the CPU: both take 16-bit draws from ChaCha blocks,
+//! which are computed by number.
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
@@ -7,23 +8,24 @@ use super::{Dropout, DropoutMask};
 use crate::autograd::cuda::CudaOp;
 use crate::cuda::{Arg, DROPOUT, DeviceF32, Gpu, THREADS, View, blocks, view};
 
-/// Elements per thread block, and per ChaCha block.
+/// Draws per thread block, and per ChaCha block.
 const ELEMENTS: usize = 2048;
 const DRAWS: usize = 32;
 
 /// Kernel arguments of a mask; without one all factors are 1.
 pub(crate) fn mask_args(mask: Option<&DropoutMask>) -> impl Iterator<Item = Arg> {
-    let (before, stream, bar, keep) = mask.map_or((0, 0, 0, 1.0), |mask| {
-        (
-            mask.before as u32,
-            mask.rng.get_stream(),
-            mask.bar,
-            mask.keep,
-        )
-    });
-    let key = mask.map_or([0; 32], |mask| mask.rng.get_seed());
-    let key: [u32; 8] =
-        std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| key[4 * i + j])));
+    let (mut before, mut stream, mut bar, mut keep) = (0, 0, 0, 1.0);
+    let mut seed = [0; 32];
+    if let Some(mask) = mask {
+        before = mask.before as u32;
+        stream = mask.rng.get_stream();
+        (bar, keep) = (mask.bar, mask.keep);
+        seed = mask.rng.get_seed();
+    }
+    let mut key = [0; 8];
+    for (word, bytes) in key.iter_mut().zip(seed.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
     let words = [before, stream as u32, (stream >> 32) as u32, bar].map(Arg::from);
     words
         .into_iter()

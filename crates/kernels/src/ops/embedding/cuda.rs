@@ -37,13 +37,10 @@ pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) ->
     let (gpu, width) = (Gpu::of(x)?, x.dim(1)?);
     let sums = gpu.zeros(n * width)?;
     let keys = gpu.copy_in(ids)?;
-    let bits = weights.map(|weights| {
-        weights
-            .iter()
-            .map(|weight| weight.to_bits())
-            .collect::<Vec<u32>>()
-    });
-    let weights = bits.map(|bits| gpu.copy_in(&bits)).transpose()?;
+    let weights = match weights {
+        Some(weights) => Some(gpu.copy_in(&bits(weights))?),
+        None => None,
+    };
     let groups = Groups::new(&gpu, view(&keys), ids.iter().copied())?;
     let added = Added {
         to: view(&keys),
@@ -53,4 +50,9 @@ pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) ->
     };
     with([x], |[x]| added.add(&gpu, view(&sums), x, width))?;
     sums.tensor((n, width))
+}
+
+/// The bits of each number.
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
 }

@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::{EmbeddingSum, RowWeights, WeightedRow};
 use crate::autograd::cuda::CudaOp;
-use crate::cuda::{Arg, DeviceBuffer, DeviceF32, EMBEDDING_SUM, Gpu, View, view};
+use crate::cuda::{Arg, DeviceBuffer, DeviceF32, EMBEDDING_SUM, Gpu, View, sizes, view};
 use crate::ops::dropout::cuda::{mask_args, mask_shape};
 
 /// Largest number of tables.
@@ -29,7 +29,7 @@ impl Saved {
                 RowWeights::Identity => None,
                 RowWeights::Gathered(shares) => {
                     let place = words.len();
-                    tell(&mut words, shares, table.len / sum.width.max(1));
+                    append_words(&mut words, shares, table.len / sum.width.max(1));
                     Some(place)
                 }
             });
@@ -48,18 +48,20 @@ impl Saved {
     }
 }
 
-/// Appends the words that the kernel describes, for a table of `height` rows.
-fn tell(words: &mut Vec<u32>, shares: &[Option<WeightedRow>], height: usize) {
-    words.extend(
-        shares
-            .iter()
-            .map(|share| share.map_or(NONE, |share| share.row)),
-    );
-    words.extend(
-        shares
-            .iter()
-            .map(|share| share.map_or(0, |share| (share.weight as f32).to_bits())),
-    );
+/// Appends the words of a table of `height` rows, in the layout of `Part` in `embedding_sum.cu`.
+fn append_words(words: &mut Vec<u32>, shares: &[Option<WeightedRow>], height: usize) {
+    for share in shares {
+        words.push(match share {
+            Some(share) => share.row,
+            None => NONE,
+        });
+    }
+    for share in shares {
+        words.push(match share {
+            Some(share) => (share.weight as f32).to_bits(),
+            None => 0,
+        });
+    }
     let starts = words.len();
     words.resize(starts + height + 1, 0);
     for share in shares.iter().flatten() {
@@ -85,9 +87,11 @@ impl<const N: usize> CudaOp<N> for EmbeddingSum {
     fn forward_cuda(&self, gpu: &Gpu, tables: [View<'_>; N], y: View<'_>) -> Result<Saved> {
         let kept = Saved::new(gpu, self, &tables)?;
         let mut args: Vec<Arg> = vec![y.into()];
-        args.extend((0..N).flat_map(|i| [tables[i].into(), kept.of(i)]));
+        for (i, table) in tables.into_iter().enumerate() {
+            args.extend([table.into(), kept.of(i)]);
+        }
         args.resize(1 + 2 * MOST, Arg::Long(0));
-        args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
+        args.extend(sizes([self.n, self.width]));
         args.extend(mask_args(self.mask.as_ref()));
         gpu.launch(
             EMBEDDING_SUM,
@@ -106,10 +110,10 @@ impl<const N: usize> CudaOp<N> for EmbeddingSum {
         _: View<'_>,
         grad: View<'_>,
     ) -> Result<Vec<DeviceF32>> {
-        let dropped = self
-            .mask
-            .as_ref()
-            .map_or_else(|| gpu.copy_of(grad), |mask| mask.of(gpu, grad))?;
+        let dropped = match &self.mask {
+            Some(mask) => mask.of(gpu, grad)?,
+            None => gpu.copy_of(grad)?,
+        };
         let grad = view(&dropped);
         let (mut grads, mut args, mut rows) = (Vec::new(), vec![grad.into()], 0);
         for (i, table) in tables.iter().enumerate() {
@@ -128,8 +132,10 @@ impl<const N: usize> CudaOp<N> for EmbeddingSum {
             args.extend([(&grads[i]).into(), kept.of(i), (height as u32).into()]);
             rows += height;
         }
-        args.extend((N..MOST).flat_map(|_| [Arg::Long(0), Arg::Long(0), Arg::Word(0)]));
-        args.extend([self.n, self.width].map(|size| Arg::from(size as u32)));
+        for _ in N..MOST {
+            args.extend([Arg::Long(0), Arg::Long(0), Arg::Word(0)]);
+        }
+        args.extend(sizes([self.n, self.width]));
         let grid = (rows as u32, self.width.div_ceil(32) as u32, 1);
         let shape = LaunchConfig {
             grid_dim: grid,

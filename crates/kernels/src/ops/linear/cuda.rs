@@ -10,7 +10,7 @@ use super::Linear;
 use crate::autograd::cuda::CudaOp;
 use crate::cuda::row_ops::split_column_sums;
 use crate::cuda::tile::{Parts, THREADS, of_product};
-use crate::cuda::{DeviceF32, Gpu, LINEAR, View, blocks, view};
+use crate::cuda::{DeviceF32, Gpu, LINEAR, View, blocks, sizes, view};
 
 /// Above this width cuBLAS is faster: it keeps more accumulators per thread.
 const NARROW: usize = 512;
@@ -37,7 +37,7 @@ impl CudaOp<3> for Linear {
         let [down, across] = of_product(n, outputs);
         let mut shape = blocks(down, THREADS, 0);
         shape.grid_dim.1 = across as u32;
-        let sizes = [n, inputs, outputs].map(|n| (n as u32).into());
+        let sizes = sizes([n, inputs, outputs]);
         let given = [y.into(), x.into(), weight.into(), bias.into()];
         gpu.launch(
             LINEAR,
@@ -85,7 +85,7 @@ impl CudaOp<3> for Linear {
             relu.then_some(y).into(),
             grad.into(),
         ];
-        let sizes = [n, inputs, outputs, rows, count].map(|n| (n as u32).into());
+        let sizes = sizes([n, inputs, outputs, rows, count]);
         gpu.launch(
             LINEAR,
             "linear_backward",

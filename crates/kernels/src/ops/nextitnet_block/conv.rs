@@ -52,12 +52,15 @@ impl<'a> Rows<'a> {
             })
     }
 
-    /// Calls `f` with the element offsets of each output row: in the inputs and in the outputs.
-    #[inline(always)]
-    pub(super) fn each(&self, width: usize, mut f: impl FnMut(usize, usize)) {
+    /// Element offsets of each output row: of its own input row in the inputs, and in the outputs.
+    pub(super) fn offsets(&self, width: usize) -> Vec<(usize, usize)> {
+        let mut offsets = Vec::new();
         for Run { a, b, k } in self.runs(0, width) {
-            (0..k).for_each(|i| f(a + i * self.every * width, b + i * width));
+            for i in 0..k {
+                offsets.push((a + i * self.every * width, b + i * width));
+            }
         }
+        offsets
     }
 }
 
@@ -76,7 +79,7 @@ impl<'a, T: Real> ConvLayer<'a, T> {
     pub(super) fn new(
         kernel: &'a [T],
         width: usize,
-        eps: T,
+        eps: f64,
         rows: Rows<'a>,
         dilation: usize,
     ) -> Self {
@@ -86,7 +89,7 @@ impl<'a, T: Real> ConvLayer<'a, T> {
             bias: &rest[..width],
             scale: &rest[width..2 * width],
             shift: &rest[2 * width..],
-            eps,
+            eps: T::of(eps),
             rows,
             dilation,
         }
@@ -176,9 +179,9 @@ impl<'a, T: Real> ConvLayer<'a, T> {
         }
     }
 
-    /// The backward pass, from the half's input x, what its convolution put out and its taps
-    /// `across`, each transposed. `grad` is that of what its ReLU puts out, and is spent; the
-    /// gradient of the half's parameters is added to `sums`, that of x to `dx`.
+    /// Backward pass of the half, from its input x, its convolution's output and its taps `across`,
+    /// each transposed. `grad` holds the gradient of the ReLU's output and is overwritten; the
+    /// gradient of the parameters is added to `sums`, that of x to `dx`.
     #[inline(always)]
     pub(super) fn back<S: Simd>(
         &self,

@@ -65,19 +65,22 @@ pub fn rank(
     } else {
         Vec::new()
     };
-    let pairs = |row: &[u32]| {
-        row[2..2 + k]
-            .iter()
-            .zip(&row[2 + k..])
-            .map(|(&i, &s)| (i, f32::from_bits(s)))
-            .collect()
-    };
     let top = if asked > k {
         best_of(&gpu, &scores, layer.bias, batch, asked)?
     } else {
-        rows().map(pairs).collect()
+        rows().map(|row| pairs(&row[2..])).collect()
     };
     Ok(Ok(Ranking { ranks, top }))
+}
+
+/// Items and their scores, from the items followed by the bits of as many scores.
+fn pairs(words: &[u32]) -> Vec<(u32, f32)> {
+    let (items, scores) = words.split_at(words.len() / 2);
+    let mut pairs = Vec::with_capacity(items.len());
+    for (&item, &score) in items.iter().zip(scores) {
+        pairs.push((item, f32::from_bits(score)));
+    }
+    pairs
 }
 
 /// Top `k` of each row of scores, on the CPU.
@@ -92,9 +95,10 @@ fn best_of(
     let scores = gpu.copy_out(scores)?;
     let rows: Vec<&[f32]> = scores.chunks(bias.len()).take(batch).collect();
     let best_of_row = |row: &[f32]| {
-        let mut all: Vec<(u32, f32)> = (0..)
-            .zip(row.iter().zip(&bias).map(|(score, bias)| score + bias))
-            .collect();
+        let mut all = Vec::with_capacity(row.len());
+        for (item, (score, bias)) in (0..).zip(row.iter().zip(&bias)) {
+            all.push((item, score + bias));
+        }
         top_k::best(&mut all, k);
         all
     };

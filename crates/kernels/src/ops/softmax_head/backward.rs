@@ -10,7 +10,7 @@ use crate::ops::adam::{self, AdamSlices};
 use crate::simd::element::Element;
 use crate::simd::gemm::{PANEL, Strided, multiply_add};
 use crate::simd::operand::GemmOperand;
-use crate::simd::slices::{load, store};
+use crate::simd::slices::{add, load, store};
 use crate::{CHUNKS, Real};
 
 /// Destination of the weight gradient.
@@ -26,11 +26,13 @@ impl<'a, T: Real> Sink<'a, T> {
     fn chunks(self, size: usize) -> Vec<Sink<'a, T>> {
         match self {
             Sink::Gradient(g) => g.chunks_mut(size).map(Sink::Gradient).collect(),
-            Sink::Adam(step, m, v) => m
-                .chunks_mut(size)
-                .zip(v.chunks_mut(size))
-                .map(|(m, v)| Sink::Adam(step, m, v))
-                .collect(),
+            Sink::Adam(step, m, v) => {
+                let mut chunks = Vec::new();
+                for (m, v) in m.chunks_mut(size).zip(v.chunks_mut(size)) {
+                    chunks.push(Sink::Adam(step, m, v));
+                }
+                chunks
+            }
         }
     }
 
@@ -74,33 +76,31 @@ pub fn backward<F: GemmOperand>(
     let mut hidden_grad = batch.target_gradient(weight, targets);
     let mut bias_grad = vec![num_traits::zero(); bias.len()];
     let rows = bias.len().div_ceil(CHUNKS);
-    let chunks: Vec<_> = weight
+    let weights = weight
         .chunks_mut(rows * width)
-        .zip(bias.chunks(rows))
-        .zip(bias_grad.chunks_mut(rows))
-        .zip(sink.chunks(rows * width))
-        .collect();
+        .zip(sink.chunks(rows * width));
+    let biases = bias.chunks(rows).zip(bias_grad.chunks_mut(rows));
+    let mut chunks = Vec::with_capacity(CHUNKS);
+    for ((weight, sink), (bias, bias_grad)) in weights.zip(biases) {
+        let index = chunks.len();
+        chunks.push(Chunk {
+            batch: &batch,
+            index,
+            first: index * rows,
+            weight,
+            bias,
+            bias_grad,
+            sink,
+        });
+    }
     let arch = Arch::new();
     let partial: Vec<Vec<F::Sum>> = chunks
         .into_par_iter()
-        .enumerate()
-        .map(|(index, (((weight, bias), bias_grad), sink))| {
-            arch.dispatch(Chunk {
-                batch: &batch,
-                index,
-                first: index * rows,
-                weight,
-                bias,
-                bias_grad,
-                sink,
-            })
-        })
+        .map(|chunk| arch.dispatch(chunk))
         .collect();
-    for part in partial {
-        hidden_grad
-            .iter_mut()
-            .zip(part)
-            .for_each(|(sum, x)| *sum += x);
+    // In order, so that the bits do not depend on the threads.
+    for part in &partial {
+        add(&mut hidden_grad, part);
     }
     (hidden_grad, bias_grad)
 }
@@ -137,27 +137,23 @@ impl<'a, F: GemmOperand> Batch<'a, F> {
     /// The targets' part of the hidden gradient. It uses the same rounding as the softmax part, so
     /// that both cancel exactly at convergence.
     fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
-        let rows = targets.iter().zip(self.scale);
-        let row = |t: u32| &weight[t as usize * self.width..][..self.width];
-        rows.flat_map(|(&t, &s)| row(t).iter().map(move |&w| -s * F::rounded(w)))
-            .collect()
+        let mut grad = Vec::with_capacity(targets.len() * self.width);
+        for (&t, &s) in targets.iter().zip(self.scale) {
+            let row = &weight[t as usize * self.width..][..self.width];
+            grad.extend(row.iter().map(|&w| -s * F::rounded(w)));
+        }
+        grad
     }
 
     /// Factors that turn a chunk's exponentials into `scale` x probability, padded to whole panels
     /// with zeros.
     fn factors(&self, chunk: usize) -> Vec<F::Sum> {
         let reference = &self.softmax.references[chunk];
-        let factor =
-            |((&l, &s), &r): ((&F::Sum, &F::Sum), &F::Sum)| s * num_traits::Float::exp(r - l);
-        let mut factors: Vec<F::Sum> = self
-            .softmax
-            .log_sum_exp
-            .iter()
-            .zip(self.scale)
-            .zip(reference)
-            .map(factor)
-            .collect();
-        factors.resize(reference.len(), num_traits::zero());
+        let mut factors = vec![num_traits::zero(); reference.len()];
+        let logs = self.softmax.log_sum_exp.iter().zip(self.scale);
+        for ((factor, &reference), (&log, &scale)) in factors.iter_mut().zip(reference).zip(logs) {
+            *factor = scale * num_traits::Float::exp(reference - log);
+        }
         factors
     }
 
@@ -171,13 +167,11 @@ impl<'a, F: GemmOperand> Batch<'a, F> {
         if F::PACK == 2 {
             scaled.resize(factors.len() * self.width, num_traits::zero());
         }
-        scaled
-            .chunks(PANEL * self.width)
-            .map(
-                #[inline(always)]
-                |panel| F::pack_columns(simd, panel, self.width, &mut room).to_vec(),
-            )
-            .collect()
+        let mut panels = Vec::with_capacity(factors.len() / PANEL);
+        for panel in scaled.chunks(PANEL * self.width) {
+            panels.push(F::pack_columns(simd, panel, self.width, &mut room).to_vec());
+        }
+        panels
     }
 
     /// The targets in a range of items: (item, hidden vector).
@@ -278,8 +272,9 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
             for (t, b) in batch.targets_in(first + tile..first + tile + items) {
                 let (item, scale) = (t - first - tile, batch.scale[b]);
                 let row = weight_grad[item * width..][..width].iter_mut();
-                row.zip(&batch.hidden[b * width..])
-                    .for_each(|(sum, &h)| *sum -= F::rounded(scale * h));
+                for (sum, &h) in row.zip(&batch.hidden[b * width..]) {
+                    *sum -= F::rounded(scale * h);
+                }
                 bias_grad[item] -= scale;
             }
             sink.take(simd, tile * width, weight, weight_grad);
@@ -291,9 +286,11 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
 
 /// Multiplies each row by its factor.
 fn scale_rows<T: Real>(rows: &mut [T], width: usize, factors: &[T]) {
-    rows.chunks_exact_mut(width)
-        .zip(factors)
-        .for_each(|(row, &f)| row.iter_mut().for_each(|x| *x *= f));
+    for (row, &factor) in rows.chunks_exact_mut(width).zip(factors) {
+        for x in row {
+            *x *= factor;
+        }
+    }
 }
 
 /// Adds each item's weighted exponentials over a panel of `n` hidden vectors to `sums`.

@@ -7,8 +7,8 @@ mod step;
 use candle_core::{Result, Tensor, bail};
 
 use crate::cuda::{
-    Arg, DeviceBuffer, DeviceF32, FiniteCheck, Gpu, SOFTMAX_HEAD, SOFTMAX_HEAD_SCORES, blocks,
-    rows, view, with,
+    DeviceBuffer, DeviceF32, FiniteCheck, Gpu, SOFTMAX_HEAD, SOFTMAX_HEAD_SCORES, blocks, rows,
+    sizes, view, with,
 };
 use scores::Scored;
 
@@ -101,7 +101,7 @@ impl CudaOutputLayer<'_> {
                 losses.into(),
                 check.word().into(),
             ];
-            let [items, stride] = [items, stride(items)].map(|size| Arg::Word(size as u32));
+            let [items, stride] = sizes([items, stride(items)]);
             if let Some(Scored { scores, ends, n }) = scored {
                 let given = [(&ends).into(), (&scores).into(), bias.into()];
                 let args = [given.as_slice(), &rows, &[(n as u32).into(), stride]].concat();

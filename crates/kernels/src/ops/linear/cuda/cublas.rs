@@ -4,7 +4,7 @@ use candle_core::Result;
 
 use super::Linear;
 use crate::cuda::row_ops::{column_sums, gate};
-use crate::cuda::{Gpu, ROWS, View, each, rows, view};
+use crate::cuda::{Gpu, ROWS, View, each, rows, sizes, view};
 
 impl Linear {
     /// Writes y.
@@ -26,7 +26,7 @@ impl Linear {
             rows(weight, outputs),
             rows(y, outputs),
         )?;
-        let sizes = [n * outputs, outputs].map(|n| (n as u32).into());
+        let sizes = sizes([n * outputs, outputs]);
         gpu.launch(
             ROWS,
             "add_bias",

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{CudaOutputLayer, stride};
-use crate::cuda::{Arg, DeviceF32, Gpu, SOFTMAX_HEAD_SCORES, blocks, with};
+use crate::cuda::{Arg, DeviceF32, Gpu, SOFTMAX_HEAD_SCORES, blocks, sizes, with};
 
 /// Batch rows per block.
 const ROWS: usize = 256;
@@ -43,8 +43,7 @@ impl CudaOutputLayer<'_> {
             [hidden, self.weight, self.bias],
             |[hidden, weight, bias]| {
                 let given = [hidden, weight, bias].map(Arg::from);
-                let sizes =
-                    [batch, items, width, stride(items), each].map(|size| Arg::Word(size as u32));
+                let sizes = sizes([batch, items, width, stride(items), each]);
                 let found = [(&scores).into(), (&ends).into()];
                 gpu.launch(
                     SOFTMAX_HEAD_SCORES,

@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::{CudaOutputLayer, Losses, stride};
-use crate::cuda::{Arg, FiniteCheck, Gpu, SOFTMAX_HEAD_STEP, blocks, with};
+use crate::cuda::{Arg, FiniteCheck, Gpu, SOFTMAX_HEAD_STEP, blocks, sizes, with};
 use crate::ops::adam::AdamFactors;
 use crate::ops::adam::cuda::factors;
 
@@ -65,7 +65,8 @@ impl CudaOutputLayer<'_> {
             bail!("softmax_head: {room} floats of shared memory per block are too few on this GPU")
         };
         let slabs = width.div_ceil(COLUMNS);
-        // Fewer rows per block allow more resident blocks, with the same number of threads.
+        // Fewer rows per block allow more resident blocks, with the same number of threads. The
+        // number of chunks fixes the order in which their parts of the hidden gradient are added.
         let (tiles, at_once) = (items.div_ceil(TILE), gpu.processors()? * 256 / rows);
         let each = tiles.div_ceil((at_once / slabs).max(1)).max(1);
         let chunks = tiles.div_ceil(each);
@@ -105,15 +106,14 @@ impl CudaOutputLayer<'_> {
                 ];
                 let layer = [b, w, w_first, w_second].map(Arg::from);
                 for start in (0..batch).step_by(rows) {
-                    let sizes = [start, batch, items, stride(items), width, each]
-                        .map(|size| Arg::Word(size as u32));
+                    let step_sizes = sizes([start, batch, items, stride(items), width, each]);
                     let mut shape = blocks(chunks, 2 * rows as u32, shared(rows));
                     shape.grid_dim.1 = slabs as u32;
-                    let args = [given.as_slice(), &layer, &sums, &sizes, &factors].concat();
+                    let args = [given.as_slice(), &layer, &sums, &step_sizes, &factors].concat();
                     gpu.launch(SOFTMAX_HEAD_STEP, kernel, shape, &args)?;
                     // The bias is updated last, since all blocks read it.
                     let n = if start + rows < batch { 0 } else { items };
-                    let sizes = [start, rows, width, chunks].map(|size| Arg::Word(size as u32));
+                    let end_sizes = sizes([start, rows, width, chunks]);
                     let bias = [
                         b.into(),
                         b_first.into(),
@@ -125,7 +125,7 @@ impl CudaOutputLayer<'_> {
                     shape.grid_dim.1 = slabs as u32;
                     let args = [
                         &[(&parts).into(), (&to).into()],
-                        sizes.as_slice(),
+                        end_sizes.as_slice(),
                         &bias,
                         &factors,
                     ]
