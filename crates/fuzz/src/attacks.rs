@@ -84,7 +84,9 @@ pub fn files(dir: &Path) -> Vec<Vec<u8>> {
 fn paths(dir: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if let Ok(entries) = fs::read_dir(dir) {
-        paths.extend(entries.flatten().map(|entry| entry.path()));
+        for entry in entries.flatten() {
+            paths.push(entry.path());
+        }
     }
     paths.sort();
     paths

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prl_serve::{Options, Server};
@@ -26,10 +26,11 @@ pub fn http(input: &[u8]) -> Result<(), String> {
     let Some((&which, body)) = input.split_first() else {
         return Ok(());
     };
-    let mut shared = CONNECTION.lock().unwrap_or_else(|e| e.into_inner());
-    let mut connection = shared
-        .take()
-        .unwrap_or_else(|| BufReader::new(TcpStream::connect(server()).unwrap()));
+    let mut shared = CONNECTION.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut connection = match shared.take() {
+        Some(connection) => connection,
+        None => connect(server()),
+    };
     let (status, is_kept, answer) =
         post(&mut connection, PATHS[which as usize % PATHS.len()], body);
     assert!(status < 500, "status {status}");
@@ -41,34 +42,32 @@ pub fn http(input: &[u8]) -> Result<(), String> {
     }
 }
 
+fn connect(addr: SocketAddr) -> BufReader<TcpStream> {
+    BufReader::new(TcpStream::connect(addr).unwrap())
+}
+
+/// Address of the server that all requests go to.
 fn server() -> SocketAddr {
     static ADDR: OnceLock<SocketAddr> = OnceLock::new();
-    *ADDR.get_or_init(|| {
-        let options = Options {
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            ..Options::new(small_run())
-        };
-        let server = Server::start(options).unwrap();
-        let addr = server.addr();
-        std::thread::spawn(move || server.wait());
-        while post(
-            &mut BufReader::new(TcpStream::connect(addr).unwrap()),
-            "/v1/recommend",
-            b"{\"items\":[]}",
-        )
-        .0 == 503
-        {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // The stored session exists from the first fuzzed request on.
-        let started = post(
-            &mut BufReader::new(TcpStream::connect(addr).unwrap()),
-            PATHS[2],
-            BEGIN,
-        );
-        assert!(started.0 < 300, "{started:?}");
-        addr
-    })
+    *ADDR.get_or_init(start_server)
+}
+
+/// Starts the server, waits until its model is loaded, and begins the stored session.
+fn start_server() -> SocketAddr {
+    let options = Options {
+        addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..Options::new(small_run())
+    };
+    let server = Server::start(options).unwrap();
+    let addr = server.addr();
+    std::thread::spawn(move || server.wait());
+    while post(&mut connect(addr), "/v1/recommend", b"{\"items\":[]}").0 == 503 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The stored session exists from the first fuzzed request on.
+    let started = post(&mut connect(addr), PATHS[2], BEGIN);
+    assert!(started.0 < 300, "{started:?}");
+    addr
 }
 
 /// Sends a request; returns the status, whether the connection stays open, and the response body.
@@ -88,11 +87,9 @@ fn post(connection: &mut BufReader<TcpStream>, path: &str, body: &[u8]) -> (u16,
         .write_all(&[head.as_bytes(), body].concat());
     let (mut line, mut length, mut is_kept) = (String::new(), 0, true);
     connection.read_line(&mut line).unwrap();
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| panic!("answered {line:?}"));
+    let Some(Ok(status)) = line.split(' ').nth(1).map(str::parse) else {
+        panic!("answered {line:?}");
+    };
     loop {
         line.clear();
         connection.read_line(&mut line).unwrap();

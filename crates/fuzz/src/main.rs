@@ -29,17 +29,19 @@ struct Tally {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let seconds = args
-        .next()
-        .map_or(5.0, |s| s.parse().expect("SECONDS is a number"));
-    let seed = args
-        .next()
-        .map_or(0, |s| s.parse().expect("SEED is a whole number"));
+    let seconds = match args.next() {
+        Some(seconds) => seconds.parse().expect("SECONDS is a number"),
+        None => 5.0,
+    };
+    let seed = match args.next() {
+        Some(seed) => seed.parse().expect("SEED is a whole number"),
+        None => 0,
+    };
     let chosen: Vec<String> = args.collect();
     quiet();
     let mut found = 0;
     for (name, target) in TARGETS {
-        if !chosen.is_empty() && !chosen.iter().any(|chosen| chosen == name) {
+        if !chosen.is_empty() && !chosen.contains(&name.to_owned()) {
             continue;
         }
         let tally = smoke(name, target, Duration::from_secs_f64(seconds), seed);
@@ -85,8 +87,8 @@ fn smoke(name: &str, target: Target, time: Duration, seed: u64) -> Tally {
         }
     }
     while begun.elapsed() < time && tally.found < 10 {
-        let mut pick = || &inputs[rng.random_range(0..inputs.len())];
-        let (one, other) = (pick(), pick());
+        let one = &inputs[rng.random_range(0..inputs.len())];
+        let other = &inputs[rng.random_range(0..inputs.len())];
         let one = &one[..one.len().min(MAX_LEN)];
         let input = mutate::mutate(&mut rng, one, &other[..other.len().min(MAX_LEN)], MAX_LEN);
         attempt(name, target, &input, &mut tally);
@@ -125,12 +127,11 @@ fn attempt(name: &str, target: Target, input: &[u8], tally: &mut Tally) -> Durat
 /// Peak resident memory of this process in MB.
 fn peak_mb() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kb = status.lines().find_map(|line| {
-        line.strip_prefix("VmHWM:")?
-            .split_whitespace()
-            .next()?
-            .parse::<u64>()
-            .ok()
-    });
-    kb.unwrap_or(0) / 1024
+    for line in status.lines() {
+        if let Some(value) = line.strip_prefix("VmHWM:") {
+            let kb = value.trim().trim_end_matches(" kB");
+            return kb.parse::<u64>().unwrap_or(0) / 1024;
+        }
+    }
+    0
 }

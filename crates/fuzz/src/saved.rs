@@ -28,68 +28,72 @@ impl Observer for Quiet {}
 /// Small valid dataset.
 fn small_dataset() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let out = scratch().join("dataset");
-        let mut arrays = Arrays {
-            offsets: vec![0],
-            ..Arrays::default()
-        };
-        for s in 0..20_u32 {
-            for t in 0..4 {
-                arrays.items.push((s + t) % ITEMS);
-                arrays.kinds.push(if s % 3 == 0 {
-                    Kind::Purchase
-                } else {
-                    Kind::Click
-                });
-                arrays.times.push(i64::from(10 * s + t));
-                arrays.splits.push(
-                    [Split::Test, Split::Val]
-                        .get(s as usize)
-                        .copied()
-                        .unwrap_or(Split::Train),
-                );
-            }
-            arrays.offsets.push(arrays.items.len() as u64);
+    DIR.get_or_init(write_small_dataset)
+}
+
+fn write_small_dataset() -> PathBuf {
+    let out = scratch().join("dataset");
+    let mut arrays = Arrays {
+        offsets: vec![0],
+        ..Arrays::default()
+    };
+    for s in 0..20_u32 {
+        for t in 0..4 {
+            arrays.items.push((s + t) % ITEMS);
+            arrays.kinds.push(if s % 3 == 0 {
+                Kind::Purchase
+            } else {
+                Kind::Click
+            });
+            arrays.times.push(i64::from(10 * s + t));
+            arrays.splits.push(
+                [Split::Test, Split::Val]
+                    .get(s as usize)
+                    .copied()
+                    .unwrap_or(Split::Train),
+            );
         }
-        let items = ItemMap::new((0..ITEMS).map(|i| format!("item-{i}"))).unwrap();
-        let source = Source {
-            kind: "test".into(),
-            synthetic: true,
-            files: Vec::new(),
-        };
-        let input = ManifestInput {
-            source,
-            options: Default::default(),
-            seed: 0,
-            counts: DatasetCounts::default(),
-        };
-        write(&out, &arrays, &items, input).unwrap();
-        out
-    })
+        arrays.offsets.push(arrays.items.len() as u64);
+    }
+    let items = ItemMap::new((0..ITEMS).map(|i| format!("item-{i}"))).unwrap();
+    let source = Source {
+        kind: "test".into(),
+        synthetic: true,
+        files: Vec::new(),
+    };
+    let input = ManifestInput {
+        source,
+        options: Default::default(),
+        seed: 0,
+        counts: DatasetCounts::default(),
+    };
+    write(&out, &arrays, &items, input).unwrap();
+    out
 }
 
 /// Small valid run of a few training steps.
 pub(crate) fn small_run() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let out = scratch().join("run");
-        let data = small_dataset().to_owned();
-        let mut config = Config {
-            data,
-            batch_size: 4,
-            max_steps: Some(4),
-            eval_every: 2,
-            ..Config::default()
-        };
-        (config.model.dim, config.model.window) = (4, 3);
-        Trainer::new(&config, &out)
-            .device(&Device::Cpu)
-            .stop_flag(&AtomicBool::new(false))
-            .run(&mut Quiet)
-            .unwrap();
-        out
-    })
+    DIR.get_or_init(train_small_run)
+}
+
+fn train_small_run() -> PathBuf {
+    let out = scratch().join("run");
+    let data = small_dataset().to_owned();
+    let mut config = Config {
+        data,
+        batch_size: 4,
+        max_steps: Some(4),
+        eval_every: 2,
+        ..Config::default()
+    };
+    (config.model.dim, config.model.window) = (4, 3);
+    Trainer::new(&config, &out)
+        .device(&Device::Cpu)
+        .stop_flag(&AtomicBool::new(false))
+        .run(&mut Quiet)
+        .unwrap();
+    out
 }
 
 /// Replaces the file that the first byte of `input` selects by the rest, and updates its checksum
