@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: all checks of a change, cheapest first. All of them run even if one fails, and
 //! the times and results are printed at the end.
 //!
-//! Lints and docs share one metadata-only build of the dependencies; only the tests generate code. A
-//! check whose tool the toolchain lacks (a minimal one has no rustfmt) is skipped with a hint, so that
-//! the tests run with Rust alone.
+//! Lints and docs share one metadata-only build of the dependencies; only the tests generate code.
+//! A check whose tool the toolchain lacks (a minimal one has no rustfmt) is skipped with a hint, so
+//! that the tests run with Rust alone.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -16,7 +16,8 @@ use crate::tidy;
 /// A check that is a cargo command.
 struct Check {
     name: &'static str,
-    args: &'static [&'static str],
+    /// Arguments of cargo, separated by spaces.
+    args: &'static str,
     /// The rustup component that brings the command.
     component: Option<&'static str>,
 }
@@ -24,34 +25,22 @@ struct Check {
 const CHECKS: [Check; 4] = [
     Check {
         name: "fmt",
-        args: &["fmt", "--all", "--check"],
+        args: "fmt --all --check",
         component: Some("rustfmt"),
     },
     Check {
         name: "clippy",
-        args: &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        args: "clippy --workspace --all-targets -- -D warnings",
         component: Some("clippy"),
     },
     Check {
         name: "doc",
-        args: &[
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--document-private-items",
-        ],
+        args: "doc --workspace --no-deps --document-private-items",
         component: None,
     },
     Check {
         name: "test",
-        args: &["test", "--workspace", "--no-fail-fast"],
+        args: "test --workspace --no-fail-fast",
         component: None,
     },
 ];
@@ -70,18 +59,18 @@ pub fn run() -> Result<()> {
     summary.add("tidy", start, tidy.is_ok());
     for check in &CHECKS {
         if let Some(component) = check.component
-            && !is_installed(check.args[0])
+            && !is_installed(check.name)
         {
             summary.skip(check.name, component);
             continue;
         }
-        eprintln!("\n==> cargo {}", check.args.join(" "));
+        eprintln!("\n==> cargo {}", check.args);
         let start = Instant::now();
         let mut command = cargo();
         if check.name == "doc" {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }
-        let status = command.args(check.args).status()?;
+        let status = command.args(check.args.split(' ')).status()?;
         summary.add(check.name, start, status.success());
     }
     println!("\n{}", summary.lines.join("\n"));

@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -46,7 +45,8 @@ pub fn run() -> Result<()> {
         emulator: &emulator,
         dir: &dir,
     };
-    let mut objects = compiler.compile_all(&kernel_sources(&candle, &emulator)?)?;
+    let sources = kernel_sources(&candle, &emulator)?;
+    let mut objects = programs::in_parallel(&sources, |source| compiler.compile_kernels(source))?;
     objects.push(compiler.compile(&emulator.join("driver.cpp"), "driver", &dir)?);
     let missing = dir.join("missing.cpp");
     fs::write(&missing, stubs(&missing_functions(&tests[1], &objects)?))?;
@@ -125,21 +125,6 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// Objects of CUDA files, compiled in parallel.
-    fn compile_all(&self, sources: &[PathBuf]) -> Result<Vec<PathBuf>> {
-        thread::scope(|scope| {
-            let mut threads = Vec::new();
-            for source in sources {
-                threads.push(scope.spawn(|| self.compile_kernels(source)));
-            }
-            let mut objects = Vec::new();
-            for thread in threads {
-                objects.push(thread.join().ok().context("a compiler thread panicked")??);
-            }
-            Ok(objects)
-        })
-    }
-
     /// Object of a CUDA file whose kernels are registered by name when the library is loaded.
     fn compile_kernels(&self, source: &Path) -> Result<PathBuf> {
         let stem = source.file_stem().unwrap_or_default().to_string_lossy();
@@ -188,7 +173,8 @@ impl Compiler<'_> {
         Ok(object)
     }
 
-    /// Links the library under each of [`LIBRARY_NAMES`] and copies the toolkit's runtime beside it.
+    /// Links the library under each of [`LIBRARY_NAMES`] and copies the toolkit's runtime beside
+    /// it.
     fn link(&self, objects: &[PathBuf]) -> Result<()> {
         let library = self.dir.join(LIBRARY_NAMES[0]);
         let mut command = self.command(self.dir);

@@ -2,8 +2,8 @@
 //! network.
 //!
 //! It has the `prl` binary and the step bench for the device, the GPU tests, `prl-reproduce` and
-//! `prl-bench` with PyTorch's side of the benches, prepared datasets, and the shell script `run`, which
-//! finds the GPU's libraries and starts a program. The layout is documented in
+//! `prl-bench` with PyTorch's side of the benches, prepared datasets, and the shell script `run`,
+//! which finds the GPU's libraries and starts a program. The layout is documented in
 //! [`prl_experiments::bundle`].
 
 use std::fs;

@@ -2,24 +2,44 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result};
 use prl_experiments::programs;
 
-use crate::workspace;
+use crate::{root, workspace};
 
 /// The cargo that runs this task, with the repository's root as its directory.
 pub fn cargo() -> Command {
     programs::cargo(workspace())
 }
 
-/// Builds programs in one call of cargo and returns their paths, see [`programs::build`].
-fn build<const N: usize>(
-    packages: &[&str],
-    names: [&str; N],
-    device: &str,
-) -> Result<[PathBuf; N]> {
-    programs::build(workspace(), packages, names, device)
+/// Results of a function for each item, in their order; every item has a thread of its own.
+///
+/// # Errors
+/// If a thread returns an error or panics.
+pub fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    f: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for item in items {
+            threads.push(scope.spawn(|| f(item)));
+        }
+        let mut results = Vec::new();
+        for thread in threads {
+            results.push(thread.join().ok().context("a thread panicked")??);
+        }
+        Ok(results)
+    })
+}
+
+/// Builds programs in one call of cargo and returns their paths, see [`programs::build`];
+/// `packages` are flags separated by spaces.
+fn build<const N: usize>(packages: &str, names: [&str; N], device: &str) -> Result<[PathBuf; N]> {
+    let packages: Vec<&str> = packages.split(' ').collect();
+    programs::build(workspace(), &packages, names, device)
 }
 
 /// The `prl` binary without the readers of raw logs, which take longest to build: trains and
@@ -28,14 +48,8 @@ fn build<const N: usize>(
 /// # Errors
 /// If it does not build.
 pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
-    let lean = [
-        "--package",
-        "prl-cli",
-        "--no-default-features",
-        "--features",
-        "gru,caser,nextitnet,sasrec",
-    ];
-    let [prl] = build(&lean, ["prl"], device)?;
+    let lean = "--package prl-cli --no-default-features --features gru,caser,nextitnet,sasrec";
+    let [prl] = build(lean, ["prl"], device)?;
     Ok(prl)
 }
 
@@ -44,11 +58,8 @@ pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If it does not build.
 pub fn step_speed(device: &str) -> Result<PathBuf> {
-    let [bench] = build(
-        &["--package", "prl-train", "--example", "step_speed"],
-        ["step_speed"],
-        device,
-    )?;
+    let packages = "--package prl-train --example step_speed";
+    let [bench] = build(packages, ["step_speed"], device)?;
     Ok(bench)
 }
 
@@ -57,11 +68,8 @@ pub fn step_speed(device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If they do not build.
 pub fn prl_reproduce_and_bench() -> Result<[PathBuf; 2]> {
-    build(
-        &["--package", "prl-report", "--package", "prl-bench"],
-        ["prl-reproduce", "prl-bench"],
-        "cpu",
-    )
+    let packages = "--package prl-report --package prl-bench";
+    build(packages, ["prl-reproduce", "prl-bench"], "cpu")
 }
 
 /// Names of the test programs that need a GPU: operations and training.
@@ -72,17 +80,8 @@ pub const GPU_TESTS: [&str; 2] = ["gpu_ops", "gpu"];
 /// # Errors
 /// If they do not build, as without a CUDA toolkit.
 pub fn gpu_tests() -> Result<[PathBuf; 2]> {
-    let packages = [
-        "--package",
-        "prl-kernels",
-        "--package",
-        "prl-train",
-        "--test",
-        "gpu_ops",
-        "--test",
-        "gpu",
-    ];
-    build(&packages, GPU_TESTS, "cuda")
+    let packages = "--package prl-kernels --package prl-train --test gpu_ops --test gpu";
+    build(packages, GPU_TESTS, "cuda")
 }
 
 /// The `prl` binary and the smoke test of the fuzz targets, built together to share dependencies.
@@ -90,11 +89,8 @@ pub fn gpu_tests() -> Result<[PathBuf; 2]> {
 /// # Errors
 /// If they do not build.
 pub fn prl_and_smoke() -> Result<[PathBuf; 2]> {
-    build(
-        &["--package", "prl-cli", "--package", "prl-fuzz"],
-        ["prl", "smoke"],
-        "cpu",
-    )
+    let packages = "--package prl-cli --package prl-fuzz";
+    build(packages, ["prl", "smoke"], "cpu")
 }
 
 /// Programs of the fuzz package with libFuzzer: edge coverage counters and AddressSanitizer, whose
@@ -113,24 +109,14 @@ pub fn with_libfuzzer<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> 
         "-Zsanitizer=address",
     ];
     let mut cargo = cargo();
-    cargo.args([
-        "build",
-        "--profile",
-        "fuzz",
-        "--package",
-        "prl-fuzz",
-        "--features",
-        "libfuzzer",
-    ]);
+    cargo.args(["build", "--profile", "fuzz"]);
+    cargo.args(["--package", "prl-fuzz", "--features", "libfuzzer"]);
     // With an explicit target, the flags do not apply to build scripts and macros.
     cargo
         .args(["--target", "host-tuple"])
         .env("RUSTFLAGS", FLAGS.join(" "))
         .env("RUSTC_BOOTSTRAP", "1");
-    cargo.env(
-        "RUSTC_WRAPPER",
-        workspace().root.join("crates/fuzz/rustc.sh"),
-    );
+    cargo.env("RUSTC_WRAPPER", root().join("crates/fuzz/rustc.sh"));
     programs::run_build(cargo, names)
         .context("libFuzzer and AddressSanitizer need a C++ compiler, and Linux or macOS")
 }

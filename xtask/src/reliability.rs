@@ -1,6 +1,6 @@
 //! `cargo xtask reliability`: tests of the guarantees for data and runs. Training is killed, disks
-//! fail and fill, two processes use one run directory, readers are fuzzed, memory is watched, and the
-//! tests of formats, numbers and dependencies run. The page has one row per trial.
+//! fail and fill, two processes use one run directory, readers are fuzzed, memory is watched, and
+//! the tests of formats, numbers and dependencies run. The page has one row per trial.
 //!
 //! The `prl` binary is driven from outside, as users run it. Guarantees that only a test inside a
 //! crate can check are run as tests, whose output has the number of trials.

@@ -43,6 +43,16 @@ struct File {
     text: String,
 }
 
+impl File {
+    #[cfg(test)]
+    fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            text: text.into(),
+        }
+    }
+}
+
 /// A violation of a rule, or a warning.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Finding {

@@ -1,8 +1,8 @@
 //! Loads the encoder of a trained run from its weights file by candle's `VarBuilder`, and compares
 //! its states with the run's own.
 //!
-//! `cargo run --release --manifest-path examples/load-encoder/Cargo.toml -- RUN`, RUN being the output
-//! of `prl train`.
+//! `cargo run --release --manifest-path examples/load-encoder/Cargo.toml -- RUN`, RUN being the
+//! output of `prl train`.
 
 use std::path::PathBuf;
 

@@ -17,8 +17,8 @@ const FIRST_KIB: u64 = 24;
 /// Growth from one disk to the next in KiB.
 const STEP_KIB: u64 = 8;
 
-/// Runs a command on a disk of $1 KiB mounted at $2, where it must fail, and again after growing the
-/// disk, where it must succeed. The run is copied to $3.
+/// Runs a command on a disk of $1 KiB mounted at $2, where it must fail, and again after growing
+/// the disk, where it must succeed. The run is copied to $3.
 const SCRIPT: &str = r#"
 size=$1; disk=$2; copy=$3; shift 3
 mount -t tmpfs -o size="${size}k" none "$disk" || exit 90

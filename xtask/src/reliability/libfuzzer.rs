@@ -1,7 +1,7 @@
 //! The fuzz targets under libFuzzer (coverage-guided inputs) and AddressSanitizer.
 //!
-//! Each target has a directory in `target/libfuzzer`: the inputs that it starts from (`corpus`), those
-//! that ended it (`found`), and a log.
+//! Each target has a directory in `target/libfuzzer`: the inputs that it starts from (`corpus`),
+//! those that ended it (`found`), and a log.
 
 use std::env;
 use std::fs::{self, File};
@@ -61,14 +61,15 @@ pub fn run(runs: &Runs, minutes: f64) -> Result<Vec<Trial>> {
     };
     fs::create_dir_all(&campaign.scratch)?;
     let before = children_cpu_minutes();
-    let outcomes = campaign.fuzz_all(&targets)?;
+    let named: Vec<_> = targets.iter().zip(&PROGRAMS[1..]).collect();
+    let outcomes = programs::in_parallel(&named, |(target, name)| campaign.fuzz(target, name))?;
     let spent = match (before, children_cpu_minutes()) {
         (Some(before), Some(after)) => format!(" ({:.0} min of CPU time in all)", after - before),
         _ => String::new(),
     };
     let mut parts = Vec::new();
     let (mut times, mut lost, mut aborted) = (0, 0, 0);
-    for ((target, name), outcome) in targets.iter().zip(&PROGRAMS[1..]).zip(outcomes) {
+    for ((target, name), outcome) in named.into_iter().zip(outcomes) {
         times += outcome.inputs;
         let mut found = 0;
         for input in &outcome.found {
@@ -109,20 +110,6 @@ fn scratch_dir() -> PathBuf {
 }
 
 impl Campaign {
-    fn fuzz_all(&self, targets: &[PathBuf]) -> Result<Vec<Outcome>> {
-        thread::scope(|scope| {
-            let mut threads = Vec::new();
-            for (target, name) in targets.iter().zip(&PROGRAMS[1..]) {
-                threads.push(scope.spawn(|| self.fuzz(target, name)));
-            }
-            let mut outcomes = Vec::new();
-            for thread in threads {
-                outcomes.push(thread.join().ok().context("a fuzzing thread panicked")??);
-            }
-            Ok(outcomes)
-        })
-    }
-
     fn fuzz(&self, target: &Path, name: &str) -> Result<Outcome> {
         let dir = root().join("target/libfuzzer").join(name);
         let (corpus, found, log) = (dir.join("corpus"), dir.join("found"), dir.join("log"));
@@ -195,8 +182,8 @@ fn children_cpu_minutes() -> Option<f64> {
     /// Clock ticks of `/proc` per minute.
     const TICKS: f64 = 6000.0;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in brackets may hold spaces; the 14th and 15th field after it are the children's user
-    // and system time.
+    // The name in brackets may hold spaces; the 14th and 15th field after it are the children's
+    // user and system time.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let user: f64 = fields.get(13)?.parse().ok()?;
     let system: f64 = fields.get(14)?.parse().ok()?;

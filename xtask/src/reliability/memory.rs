@@ -1,4 +1,5 @@
-//! Memory: constant over thirty epochs of training, and within the documented bound of `prl prepare`.
+//! Memory: constant over thirty epochs of training, and within the documented bound of `prl
+//! prepare`.
 
 use std::fs;
 use std::path::Path;

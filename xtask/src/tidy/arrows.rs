@@ -206,14 +206,12 @@ mod tests {
     use super::*;
 
     fn found(folder: &str, manifest: &str) -> Vec<String> {
-        let path = format!("crates/{folder}/Cargo.toml");
-        check(&[File {
-            path,
-            text: manifest.to_owned(),
-        }])
-        .iter()
-        .map(Finding::to_string)
-        .collect()
+        found_in(&format!("crates/{folder}/Cargo.toml"), manifest)
+    }
+
+    fn found_in(path: &str, manifest: &str) -> Vec<String> {
+        let findings = check(&[File::new(path, manifest)]);
+        findings.iter().map(Finding::to_string).collect()
     }
 
     #[test]
@@ -239,60 +237,35 @@ mod tests {
 
     #[test]
     fn tests_platforms_and_renamed_packages_are_checked() {
-        assert_eq!(
-            found("eval", "[dev-dependencies]\nprl-train.workspace = true\n").len(),
-            1
-        );
-        assert_eq!(
-            found(
-                "eval",
-                "[target.'cfg(unix)'.dependencies]\nprl-nn.workspace = true\n"
-            )
-            .len(),
-            1
-        );
-        assert_eq!(
-            found(
-                "eval",
-                "[dependencies]\nsmall = { package = \"polars\", version = \"1\" }\n"
-            )
-            .len(),
-            1
-        );
+        for manifest in [
+            "[dev-dependencies]\nprl-train.workspace = true\n",
+            "[target.'cfg(unix)'.dependencies]\nprl-nn.workspace = true\n",
+            "[dependencies]\nsmall = { package = \"polars\", version = \"1\" }\n",
+        ] {
+            assert_eq!(found("eval", manifest).len(), 1, "{manifest}");
+        }
     }
 
     #[test]
     fn large_dependency_outside_its_crates_is_found() {
         assert!(found("data", "[dependencies]\npolars.workspace = true\n").is_empty());
-        assert_eq!(
-            found("dataset", "[dependencies]\npolars-core = \"1\"\n").len(),
-            1
-        );
-        assert_eq!(
-            found(
-                "baselines",
-                "[dependencies]\ncandle-core.workspace = true\n"
-            )
-            .len(),
-            1
-        );
-        assert_eq!(found("cli", "[dependencies]\naxum = \"1\"\n").len(), 1);
+        for (folder, dependency) in [
+            ("dataset", "polars-core = \"1\""),
+            ("baselines", "candle-core.workspace = true"),
+            ("cli", "axum = \"1\""),
+        ] {
+            let manifest = format!("[dependencies]\n{dependency}\n");
+            assert_eq!(found(folder, &manifest).len(), 1, "{dependency}");
+        }
     }
 
     #[test]
     fn xtask_may_not_use_the_trainer() {
-        let found = |manifest: &str| {
-            check(&[File {
-                path: "xtask/Cargo.toml".into(),
-                text: manifest.to_owned(),
-            }])
-            .len()
-        };
-        assert_eq!(found("[dependencies]\nprl-report.workspace = true\n"), 0);
-        assert_eq!(
-            found("[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n"),
-            2
-        );
+        let report = "[dependencies]\nprl-report.workspace = true\n";
+        assert!(found_in("xtask/Cargo.toml", report).is_empty());
+        let trainer =
+            "[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n";
+        assert_eq!(found_in("xtask/Cargo.toml", trainer).len(), 2);
     }
 
     #[test]
@@ -300,14 +273,10 @@ mod tests {
         let in_tests =
             "[dev-dependencies]\nprl-train.workspace = true\nprl-testkit.workspace = true\n";
         assert!(found("engine", in_tests).is_empty());
-        assert_eq!(
-            found("engine", "[dependencies]\nprl-train.workspace = true\n").len(),
-            1
-        );
-        assert_eq!(
-            found("eval", "[dependencies]\nprl-testkit.workspace = true\n").len(),
-            1
-        );
+        for (folder, used) in [("engine", "train"), ("eval", "testkit")] {
+            let in_code = format!("[dependencies]\nprl-{used}.workspace = true\n");
+            assert_eq!(found(folder, &in_code).len(), 1, "{used}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ use super::{File, Finding};
 const START: &str = "<!-- from:";
 const START_END: &str = "-->";
 const END: &str = "<!-- end -->";
+const WITHOUT_END: &str = "a block without an end";
+const CLOSE_IT: &str = "close it with <!-- end -->";
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -31,7 +33,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
 }
 
 fn check_file(file: &File, files: &[File], findings: &mut Vec<Finding>) {
-    let mut find = |line: usize, problem: String, hint: &str| {
+    let mut find = |line: usize, problem: &str, hint: &str| {
         findings.push(Finding::new(&file.path, line + 1, problem, hint));
     };
     // First line and pages of the open block.
@@ -45,29 +47,19 @@ fn check_file(file: &File, files: &[File], findings: &mut Vec<Finding>) {
         }
         if let Some(rest) = marker.strip_prefix(START) {
             if let Some((start, _)) = &block {
-                find(
-                    *start,
-                    "a block without an end".into(),
-                    "close it with <!-- end -->",
-                );
+                find(*start, WITHOUT_END, CLOSE_IT);
             }
             let names = rest.trim_end_matches(START_END);
             let pages = Pages::read(names, files);
             for name in &pages.missing {
-                find(
-                    i,
-                    format!("{name} is no file of the repository"),
-                    "name a result page",
-                );
+                let problem = format!("{name} is no file of the repository");
+                find(i, &problem, "name a result page");
             }
             block = Some((i, pages));
         } else if marker == END {
             if block.take().is_none() {
-                find(
-                    i,
-                    "an end without a block".into(),
-                    "open it with <!-- from: PAGE -->",
-                );
+                let hint = "open it with <!-- from: PAGE -->";
+                find(i, "an end without a block", hint);
             }
         } else if let Some((_, pages)) = &block {
             for number in numbers(&prose(line)) {
@@ -75,20 +67,13 @@ fn check_file(file: &File, files: &[File], findings: &mut Vec<Finding>) {
                     continue;
                 }
                 let problem = format!("{number} is not in {}", pages.names.join(" or "));
-                find(
-                    i,
-                    problem,
-                    "copy the page's number, or close the block before it",
-                );
+                let hint = "copy the page's number, or close the block before it";
+                find(i, &problem, hint);
             }
         }
     }
     if let Some((start, _)) = block {
-        find(
-            start,
-            "a block without an end".into(),
-            "close it with <!-- end -->",
-        );
+        find(start, WITHOUT_END, CLOSE_IT);
     }
 }
 
@@ -178,11 +163,7 @@ mod tests {
     const PAGE: &str = "results/page.md";
 
     fn found(readme: &str, page: &str) -> Vec<String> {
-        let file = |path: &str, text: &str| File {
-            path: path.into(),
-            text: text.into(),
-        };
-        let files = [file("README.md", readme), file(PAGE, page)];
+        let files = [File::new("README.md", readme), File::new(PAGE, page)];
         check(&files).iter().map(Finding::to_string).collect()
     }
 

@@ -108,10 +108,7 @@ mod tests {
     use super::*;
 
     fn findings(path: &str, text: &str) -> Vec<Finding> {
-        check(&File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        })
+        check(&File::new(path, text))
     }
 
     fn found_lines(path: &str, text: &str) -> Vec<usize> {

@@ -116,20 +116,13 @@ fn ratio(scale: usize, part: usize, whole: usize) -> f64 {
 mod tests {
     use super::*;
 
-    fn file(path: &str, text: &str) -> File {
-        File {
-            path: path.into(),
-            text: text.into(),
-        }
-    }
-
     #[test]
     fn files_count_for_the_crate_whose_folder_holds_them() {
         let files = [
-            file("crates/a/Cargo.toml", ""),
-            file("crates/a/src/lib.rs", "//! What.\nfn f() {}\n"),
-            file("crates/ab/Cargo.toml", ""),
-            file("crates/ab/src/lib.rs", "//! Noun.\nfn f() {}\nfn g() {}\n"),
+            File::new("crates/a/Cargo.toml", ""),
+            File::new("crates/a/src/lib.rs", "//! What.\nfn f() {}\n"),
+            File::new("crates/ab/Cargo.toml", ""),
+            File::new("crates/ab/src/lib.rs", "//! Noun.\nfn f() {}\nfn g() {}\n"),
         ];
         let (crates, places) = count(&files, &[]);
         assert_eq!(crates.len(), 2);

@@ -89,12 +89,8 @@ fn check_links(file: &File, known: &HashSet<&str>) -> Vec<Finding> {
             let path = resolve(&file.path, target);
             if !path.is_some_and(|path| path.is_empty() || known.contains(path.as_str())) {
                 let problem = format!("dead link ({target})");
-                findings.push(Finding::new(
-                    &file.path,
-                    i + 1,
-                    problem,
-                    "correct or remove it",
-                ));
+                let hint = "correct or remove it";
+                findings.push(Finding::new(&file.path, i + 1, problem, hint));
             }
         }
     }
@@ -127,14 +123,8 @@ mod tests {
             "datasets/README.md",
         ]
         .map(str::to_owned);
-        let file = File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        };
-        check(&[file], &paths)
-            .iter()
-            .map(Finding::to_string)
-            .collect()
+        let findings = check(&[File::new(path, text)], &paths);
+        findings.iter().map(Finding::to_string).collect()
     }
 
     #[test]

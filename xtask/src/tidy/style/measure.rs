@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn odd_openings_are_whole_words_of_the_first_line() {
         let text = "/// What it is.\n/// Where it is.\nfn f() {}\n/// However.\nfn g() {}\n\
-                    ///\n/// The same as `f`.\nfn h() {}\n";
+                    /// \n/// The same as `f`.\nfn h() {}\n";
         let counts = counts(text);
         assert_eq!((counts.docs, counts.odd_docs), (3, 2));
     }
