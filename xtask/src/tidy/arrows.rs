@@ -263,8 +263,7 @@ mod tests {
     fn xtask_may_not_use_the_trainer() {
         let report = "[dependencies]\nprl-report.workspace = true\n";
         assert!(found_in("xtask/Cargo.toml", report).is_empty());
-        let trainer =
-            "[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n";
+        let trainer = "[dependencies]\nprl-train.workspace = true\ncandle-core.workspace = true\n";
         assert_eq!(found_in("xtask/Cargo.toml", trainer).len(), 2);
     }
 
