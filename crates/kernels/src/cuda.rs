@@ -204,10 +204,12 @@ impl Gpu {
         shape: LaunchConfig,
         args: &[Arg],
     ) -> Result<()> {
+        // The driver refuses an empty grid.
         if shape.grid_dim.0 == 0 || shape.grid_dim.1 == 0 {
             return Ok(());
         }
         let function = self.function(module, kernel)?;
+        // More shared memory than every GPU has must be requested for the kernel.
         if shape.shared_mem_bytes as usize > SHARED * size_of::<f32>() {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function

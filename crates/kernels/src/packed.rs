@@ -64,6 +64,7 @@ impl SeqOffsets {
     pub fn keep_strided(&self, step: usize, most: usize) -> Self {
         let left = |span: Range<usize>| span.len().div_ceil(step).min(most);
         if self.iter().all(|span| left(span.clone()) == span.len()) {
+            // A clone shares the table on the GPU.
             return self.clone();
         }
         Self::new(self.iter().map(left))

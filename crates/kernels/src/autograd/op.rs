@@ -132,6 +132,7 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
         let Some(tape) = tape.get() else {
             bail!("{}: backward before forward", F::NAME)
         };
+        // Gradients of candle's own operations may be views.
         let grad = grad.contiguous()?;
         let guards = [out, &grad].map(Tensor::storage_and_layout);
         let [out, values] = all(guards.iter().map(elements))?;

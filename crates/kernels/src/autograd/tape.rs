@@ -139,6 +139,7 @@ impl Gradients {
         if x.track_op() {
             // A candle result: continue with candle's backward pass.
             let grads = backward_from::backward(x, &grad)?;
+            // In any order of the ids: each has a sum of its own.
             for &id in grads.get_ids() {
                 grads
                     .get_id(id)

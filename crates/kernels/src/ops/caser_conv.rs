@@ -199,6 +199,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             ..
         } = self.filters;
         let outputs = self.filters.outputs();
+        // A copy with zeros past the windows' lengths, so that one product covers all positions.
         let mut x = self.x.to_vec();
         for (x, &n) in x.chunks_exact_mut(length * width).zip(self.lengths) {
             x[n as usize * width..].fill(T::zero());
@@ -239,6 +240,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                     .take(length + 1 - height)
                     .skip(1)
                 {
+                    // Without a branch; of equal maxima the first is kept, as on the GPU.
                     for ((y, best), &score) in y.iter_mut().zip(&mut *best).zip(scores) {
                         (*y, *best) = if score > *y { (score, at) } else { (*y, *best) };
                     }

@@ -225,6 +225,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                     #[inline(always)]
                     |simd, x| tanh::<T, S>(simd, x),
                 );
+                // Gates of rows past their length are computed with the others, and not used.
                 if t < self.lengths[r] as usize {
                     let (z, c) = (&gates[..width], &gates[two..]);
                     for (i, s) in state[r * width..][..width].iter_mut().enumerate() {
@@ -277,6 +278,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
         {
             let (gates, before) = tape.split_at(rows * all);
             let alive = |r: usize| t < self.lengths[r] as usize;
+            // The products below are over all rows: those past their window's length keep zeros.
             dgates.fill(T::zero());
             dreset.fill(T::zero());
             for r in 0..rows {

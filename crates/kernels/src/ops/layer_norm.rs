@@ -36,6 +36,7 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Resul
 #[inline(always)]
 pub(crate) fn centre<T: Real, S: Simd>(simd: S, x: &[T], eps: T, centred: &mut [T]) -> T {
     let (n, lanes) = (T::of(x.len() as f64), T::lanes::<S>());
+    // Two passes: a variance from the sums of x and x^2 would cancel where the mean is large.
     let mean = sum(simd, x) / n;
     let (means, mut squares) = (T::splat(simd, mean), T::splat(simd, T::zero()));
     let (mut from, mut to) = (x.chunks_exact(lanes), centred.chunks_exact_mut(lanes));

@@ -138,7 +138,8 @@ impl<'a, T: Real> WithSimd for Chunk<'a, T> {
 /// Running counts and top-k of a chunk for each hidden vector, padded to whole panels.
 struct Seen<'a, T> {
     wanted: Vec<T>,
-    /// Number of scores not below the target's.
+    /// Number of scores not below the target's. Elements, so that whole vectors are counted; exact
+    /// up to 2^24 items of a chunk in `f32`.
     counts: Vec<T>,
     /// Sum of 0 x score: NaN if a score is not finite.
     marks: Vec<T>,
@@ -155,6 +156,7 @@ impl<'a, T: Real> Seen<'a, T> {
     ) -> Self {
         let padded = packed.batch().next_multiple_of(PANEL);
         let mut wanted = wanted.map_or_else(Vec::new, <[T]>::to_vec);
+        // No score of a padding column, or of a row without a target, counts.
         wanted.resize(padded, T::infinity());
         Self {
             wanted,
@@ -218,7 +220,8 @@ impl Floor {
         )
     }
 
-    /// Raises the bound to the smallest of `k` scores.
+    /// Raises the bound to the smallest of `k` scores. Relaxed, since a bound that another chunk
+    /// reads late is still a bound.
     fn raise<T: Real>(&self, b: usize, least: T) {
         self.0[b].fetch_max(ordered(least.double()), Ordering::Relaxed);
     }

@@ -212,6 +212,7 @@ impl<F: GemmOperand> WithSimd for Sweep<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
+        // The targets' scores are there before the sweep, so that one pass is enough.
         let mut reference = self.target.to_vec();
         reference.resize(
             self.target.len().next_multiple_of(PANEL),
@@ -258,6 +259,7 @@ impl<F: GemmOperand> Sweep<'_, F> {
                 );
             },
         );
+        // Other threads may read the buffer in the second sweep.
         settle();
         sums
     }

@@ -204,6 +204,7 @@ impl<E: Element, S: Simd> Block<'_, E, S> {
                             sum[v] = E::accumulate(self.simd, x, row[v], sum[v]);
                         }
                     }
+                    // Wrapping, since the pointers leave their slices after the last column.
                     a = a.wrapping_add(self.a.column);
                     b = b.wrapping_add(self.b_row);
                 }

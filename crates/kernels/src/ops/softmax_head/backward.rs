@@ -234,6 +234,7 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
             let weight_grad = &mut weight_grad[..items * width];
             weight_grad.fill(num_traits::zero());
             let by_width = F::pack_columns(simd, weight, width, &mut columns);
+            // Needed only if fewer blocks are stored than the tile has panels.
             let by_item = if kept.len() < scaled.len() {
                 F::pack_rows(simd, weight, width, &mut rows)
             } else {
@@ -269,6 +270,7 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
                 let shape = [n, width, items.div_ceil(F::PACK)];
                 multiply_add(simd, shape, across_items, by_width, width, out, width);
             }
+            // By item, then by hidden vector: a fixed order of the sums.
             for (t, b) in batch.targets_in(first + tile..first + tile + items) {
                 let (item, scale) = (t - first - tile, batch.scale[b]);
                 let row = weight_grad[item * width..][..width].iter_mut();

@@ -43,6 +43,7 @@ impl<F: GemmOperand> ExpBuffer<F> {
         let chunk = block * room.min(rows.div_ceil(TILE) * panels).max(1);
         let needed = CHUNKS * chunk * size_of::<F>() / size_of::<Line>();
         let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // A spare buffer that is too small is freed.
         let lines = spare
             .filter(|lines| lines.len() >= needed)
             .unwrap_or_else(|| vec![Line::zeroed(); needed]);
