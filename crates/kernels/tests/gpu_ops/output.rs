@@ -8,8 +8,8 @@ use prl_kernels::ops::softmax_head::cuda::CudaOutputLayer;
 
 use super::{flat, values};
 
-/// The output layer's losses, the gradient of the hidden vectors, and parameters and moments after
-/// Adam's step: on the GPU, and as sums over everything say.
+/// Losses, gradient of the hidden vectors, and parameters and moments after Adam's step: on the
+/// GPU, and by candle's operations in `f64` on the CPU.
 #[test]
 fn softmax_head_step_matches_cpu() {
     let sizes = [

@@ -260,9 +260,9 @@ proptest! {
         }
     }
 
-    /// Few scores for many items, whole numbers that no order of sums can change: lists are cut
-    /// where scores are equal, and what one chunk tells the next must not cost an equal score of a
-    /// lower index.
+    /// Many items with few different scores, whole numbers that no order of sums can change: lists
+    /// are cut between equal scores, and the bound that the chunks share must not drop an equal
+    /// score of a lower index.
     #[test]
     fn ranking_equal_scores_are_listed_by_index(items in 1..4000usize, batch in 1..70usize, k in 1..40usize, scores in 1..9i64) {
         let value = |i: usize| ((i as i64).wrapping_mul(2_654_435_761) >> 7).rem_euclid(scores) as f32 - 3.0;

@@ -63,8 +63,8 @@ impl Case {
         ]
     }
 
-    /// The same in doubles, scores of what is rounded and gradients of what is not; and the sizes
-    /// of what was added up.
+    /// Losses and gradients by plain loops in `f64`: scores from operands rounded to bfloat16,
+    /// gradients from the unrounded ones; then the sums of the absolute values of their terms.
     fn plain(&self) -> (Found, Found) {
         let rounded =
             |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| bf16::from_f32(x).to_f64()).collect() };
@@ -140,8 +140,8 @@ fn bf16_gradients_any_thread_count_same_bits() {
     assert!(run(1) == run(2) && run(1) == run(5));
 }
 
-/// What is learned pulls at nothing: the target's part of a gradient is rounded as the softmax's,
-/// and the two cancel.
+/// At convergence the gradient is zero: the target's part of it is rounded as the softmax's part,
+/// and both cancel.
 #[test]
 fn bf16_gradients_at_convergence_are_zero() {
     let mut case = Case::new(200, 64, 19);
