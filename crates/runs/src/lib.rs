@@ -29,6 +29,8 @@ mod manifest;
 mod method;
 mod recommend;
 mod recommender;
+mod request;
+mod respond;
 mod return_stats;
 mod run_dir;
 
@@ -44,4 +46,11 @@ pub use method::Method;
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::Recommender;
+#[cfg(feature = "openapi")]
+pub use request::event_kinds;
+pub use request::{
+    DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
+    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, RecommendRequest, RequestFields, check_ids,
+};
+pub use respond::{Candidates, RecommendResponse, Responder};
 pub use run_dir::Run;
