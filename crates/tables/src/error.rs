@@ -27,4 +27,26 @@ pub enum Error {
         /// The column and the difference.
         what: String,
     },
+    /// A file is not Parquet, or its content cannot be decoded.
+    #[error("failed to read {}: damaged or unsupported Parquet: {what}", path.display())]
+    Damaged {
+        /// The table.
+        path: PathBuf,
+        /// Cause.
+        what: String,
+    },
+    /// A column has a type that no value of a table has.
+    #[error(
+        "failed to read {}: column {column} is of type {found}; convert it to text, numbers, or \
+         lists of them",
+        path.display()
+    )]
+    Type {
+        /// The table.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+    },
 }

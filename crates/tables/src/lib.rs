@@ -1,7 +1,8 @@
-//! Result tables as Parquet files, written in row groups by a [`TableWriter`].
+//! Tables as Parquet files: results, written in row groups by a [`TableWriter`], and requests, read in
+//! slices of rows by a [`TableReader`].
 //!
-//! The crate holds no reader of raw logs: a program that writes tables compiles polars' columns and
-//! its Parquet writer, and neither its lazy engine nor `prl-data`. Its interface has no type of
+//! The crate holds no reader of raw logs: a program that uses tables compiles polars' columns and
+//! its Parquet files, and neither its lazy engine nor `prl-data`. Its interface has no type of
 //! polars.
 
 #[cfg(doctest)]
@@ -9,9 +10,11 @@
 struct ReadmeExample;
 
 mod error;
+mod reader;
 mod values;
 mod writer;
 
 pub use error::{Error, Result};
+pub use reader::{Cell, Rows, SLICE, TableReader};
 pub use values::{Type, Values};
 pub use writer::{ROW_GROUP, TableWriter};

@@ -1,3 +1,4 @@
 //! Integration tests of the table writer.
 
+mod reader;
 mod writer;
