@@ -107,6 +107,14 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<prl_fs::Error>() {
         return of_fs(error);
     }
+    #[cfg(feature = "tables")]
+    if let Some(error) = error.downcast_ref::<prl_tables::Error>() {
+        return match error {
+            prl_tables::Error::Fs(e) => of_fs(e),
+            prl_tables::Error::Damaged { .. } | prl_tables::Error::Type { .. } => BAD_INPUT,
+            _ => FAILED,
+        };
+    }
     return error.downcast_ref().map_or(FAILED, of_data);
 
     fn of_data(error: &prl_dataset::Error) -> u8 {

@@ -14,6 +14,9 @@ mod docs;
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_replicas;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_requests;
+mod slow_batch;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]

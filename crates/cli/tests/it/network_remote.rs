@@ -17,7 +17,7 @@ impl Observer for Quiet {
     fn evaluated(&mut self, _: &Evaluation, _: bool) {}
 }
 
-fn train(dir: &Path, method: Method) -> PathBuf {
+pub fn train(dir: &Path, method: Method) -> PathBuf {
     let out = dir.join(method.name());
     let mut config = common::quick(common::ring(
         &dir.join(format!("{}-data", method.name())),
@@ -33,10 +33,10 @@ fn train(dir: &Path, method: Method) -> PathBuf {
 }
 
 /// `prl serve` on a free port; killed when dropped.
-struct Served(Child, String);
+pub struct Served(Child, pub String);
 
 impl Served {
-    fn start(run: &Path) -> Self {
+    pub fn start(run: &Path) -> Self {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_prl"));
         serve
             .args(["serve", "--addr", "127.0.0.1:0", "--run"])
