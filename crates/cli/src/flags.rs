@@ -39,10 +39,10 @@ impl Compute {
 #[derive(clap::Args)]
 pub struct Prompt {
     /// Target return as a multiple of the mean return at the step [default: the run's, 2]
-    #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["max_return", "quantile", "target_return"])]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub mu: Option<f64>,
     /// Standard deviation of mu: exploration [default: the run's, 0]
-    #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["max_return", "quantile", "target_return"])]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub eps: Option<f64>,
     /// Target return: the largest return of a training session at the step
     #[arg(long)]
@@ -50,13 +50,13 @@ pub struct Prompt {
     /// Target return: this quantile (0 to 1) of the training sessions' returns at the step
     #[arg(
         long,
-        allow_negative_numbers = true,
+        allow_negative_numbers = true, value_parser = number,
         conflicts_with = "max_return",
         value_name = "SHARE"
     )]
     pub quantile: Option<f64>,
     /// Target return in units of reward
-    #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
     pub target_return: Option<f64>,
     /// Apply the target return to the whole session: the reward collected so far is subtracted
     #[arg(long)]
@@ -82,6 +82,11 @@ impl Prompt {
             ..RequestFields::default()
         }
     }
+}
+
+/// Parser of a number.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "expected a number".into())
 }
 
 /// A run directory to read.

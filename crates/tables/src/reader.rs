@@ -32,6 +32,8 @@ pub struct TableReader {
     file: File,
     path: PathBuf,
     columns: Vec<String>,
+    /// Names of the types that are no [`Cell`], by column.
+    unsupported: Vec<(String, String)>,
     /// Columns to read.
     wanted: Vec<String>,
     rows: usize,
@@ -54,18 +56,20 @@ impl TableReader {
         let file = File::open(path).map_err(prl_fs::Error::io(path))?;
         let copy = file.try_clone().map_err(prl_fs::Error::io(path))?;
         let mut reader = ParquetReader::new(copy);
-        let (columns, rows) = guarded(path, || {
-            let mut columns = Vec::new();
-            for name in reader.schema()?.iter_names() {
-                columns.push(name.to_string());
+        let (schema, rows) = guarded(path, || Ok((reader.schema()?, reader.num_rows()?)))?;
+        let (mut columns, mut unsupported) = (Vec::new(), Vec::new());
+        for (name, field) in schema.iter() {
+            columns.push(name.to_string());
+            if !is_cell(field.dtype()) {
+                unsupported.push((name.to_string(), format!("{:?}", field.dtype())));
             }
-            Ok((columns, reader.num_rows()?))
-        })?;
+        }
         Ok(Self {
             file,
             path: path.to_owned(),
             wanted: columns.clone(),
             columns,
+            unsupported,
             rows,
             next: 0,
         })
@@ -77,7 +81,7 @@ impl TableReader {
     }
 
     /// Limits reading to some columns, which are then the cells of a row, in this order. Others may
-    /// have types that cannot be read.
+    /// have any type.
     pub fn select(&mut self, columns: Vec<String>) {
         self.wanted = columns;
     }
@@ -85,8 +89,19 @@ impl TableReader {
     /// The next rows; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if they cannot be decoded.
+    /// [`Error::Type`] if a wanted column is of a type that is no [`Cell`], [`Error::Damaged`] if the
+    /// rows cannot be decoded.
     pub fn next_rows(&mut self) -> Result<Option<Rows>> {
+        // The Parquet reader panics on types that polars is compiled without.
+        for (column, found) in &self.unsupported {
+            if self.wanted.contains(column) {
+                return Err(Error::Type {
+                    path: self.path.clone(),
+                    column: column.clone(),
+                    found: found.clone(),
+                });
+            }
+        }
         if self.next >= self.rows {
             return Ok(None);
         }
@@ -139,6 +154,20 @@ impl Rows {
             column: values.name().to_string(),
             found: values.dtype().to_string(),
         })
+    }
+}
+
+/// Whether values of a type are cells.
+fn is_cell(dtype: &ArrowDataType) -> bool {
+    use ArrowDataType as A;
+    match dtype {
+        A::List(field) | A::LargeList(field) => is_cell(field.dtype()),
+        A::Dictionary(_, values, _) => is_cell(values),
+        A::Null | A::Boolean | A::Utf8 | A::LargeUtf8 | A::Utf8View => true,
+        A::Binary | A::LargeBinary | A::BinaryView | A::Float32 | A::Float64 => true,
+        A::Int8 | A::Int16 | A::Int32 | A::Int64 => true,
+        A::UInt8 | A::UInt16 | A::UInt32 | A::UInt64 => true,
+        _ => false,
     }
 }
 

@@ -105,6 +105,7 @@ fn invalid() -> Vec<(Vec<&'static str>, &'static str, &'static str)> {
         (vec!["-k", "five"], r#""k": "5""#, k),
         (vec!["-k", "1e99"], r#""k": 1e99"#, k),
         (vec!["-k", "1001"], r#""k": 1001"#, k),
+        (vec!["--mu", "x"], r#""mu": "x""#, "expected a number"),
         (
             vec!["--mu", "1e300"],
             r#""mu": 1e300"#,

@@ -218,7 +218,7 @@ mod tables {
             table
                 .write(&[
                     Values::Text(&[Some(&name)]),
-                    Values::TextList(&[items.clone()]),
+                    Values::TextList(std::slice::from_ref(&items)),
                     Values::U32(&[k]),
                     Values::F64(&[Some(mu)]),
                     Values::TextList(&[vec!["item-9"]]),

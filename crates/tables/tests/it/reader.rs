@@ -75,6 +75,22 @@ fn values_of_every_type_are_cells() {
 }
 
 #[test]
+fn column_of_another_type_fails_only_if_it_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let text = Column::new("text".into(), ["a"]);
+    let day = Column::new("day".into(), [1_i32]).cast(&DataType::Date);
+    let mut frame = DataFrame::new(1, vec![text, day.unwrap()]).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    ParquetWriter::new(file).finish(&mut frame).unwrap();
+    let mut reader = TableReader::open(&path).unwrap();
+    assert!(matches!(reader.next_rows(), Err(Error::Type { column, .. }) if column == "day"));
+    reader.select(vec!["text".into()]);
+    let rows = reader.next_rows().unwrap().unwrap();
+    assert_eq!(rows.cell(0, 0).unwrap(), Cell::Text("a".into()));
+}
+
+#[test]
 fn unreadable_tables_fail_with_typed_errors() {
     let invalid = cells(vec![Column::new("bytes".into(), [b"\xff".as_slice()])]);
     assert!(matches!(&invalid[0], Err(Error::Type { column, .. }) if column == "bytes"));
