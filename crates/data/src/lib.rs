@@ -33,7 +33,7 @@
 //! `retailrocket.rs`, `rc15.rs` and `table.rs`, and for the steps that all sources share `log.rs`
 //! and `split.rs`.
 //!
-//! This is the only crate that depends on polars.
+//! This is the only crate that depends on polars, but for `prl-tables`, which writes result tables.
 
 mod chunks;
 mod columns;

@@ -1,0 +1,42 @@
+//! Errors of result tables.
+
+use std::path::{Path, PathBuf};
+
+/// Result of writing a table.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A table that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation failed.
+    #[error("failed to write {}: {source}", path.display())]
+    Io {
+        /// The table.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// The Parquet writer failed.
+    #[error("failed to write {}: {what}", path.display())]
+    Parquet {
+        /// The table.
+        path: PathBuf,
+        /// Cause.
+        what: String,
+    },
+    /// Values do not fit the table's columns.
+    #[error("failed to write {}: {what}; pass the columns in the order of the schema", path.display())]
+    Schema {
+        /// The table.
+        path: PathBuf,
+        /// The column and the difference.
+        what: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    }
+}
