@@ -1,6 +1,6 @@
 //! Errors of result tables.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Result of writing a table.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -8,14 +8,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A table that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file operation failed.
-    #[error("failed to write {}: {source}", path.display())]
-    Io {
-        /// The table.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
+    /// A storage operation failed.
+    #[error(transparent)]
+    Fs(#[from] prl_fs::Error),
     /// The Parquet writer failed.
     #[error("failed to write {}: {what}", path.display())]
     Parquet {
@@ -32,11 +27,4 @@ pub enum Error {
         /// The column and the difference.
         what: String,
     },
-}
-
-impl Error {
-    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-        let path = path.to_owned();
-        move |source| Error::Io { path, source }
-    }
 }

@@ -9,11 +9,9 @@
 struct ReadmeExample;
 
 mod error;
-mod staged;
 mod values;
 mod writer;
 
 pub use error::{Error, Result};
-pub use staged::StagedFile;
 pub use values::{Type, Values};
 pub use writer::{ROW_GROUP, TableWriter};

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use polars_core::prelude::*;
 use polars_io::parquet::write::{BatchedWriter, ParquetCompression, ParquetWriter};
+use prl_fs::StagedFile;
 
 use crate::error::{Error, Result};
-use crate::staged::StagedFile;
 use crate::values::{Type, Values};
 
 /// Rows of a row group: the rows that a [`TableWriter`] holds at most, beside those of one call.
@@ -28,7 +28,7 @@ impl TableWriter {
     /// Starts a file with these columns, compressed by zstd. The file's folder must exist.
     ///
     /// # Errors
-    /// [`Error::Io`] if no file can be created, [`Error::Parquet`] for a repeated column name.
+    /// [`Error::Fs`] if no file can be created, [`Error::Parquet`] for a repeated column name.
     pub fn create(path: &Path, columns: &[(&str, Type)]) -> Result<Self> {
         let mut schema = Schema::with_capacity(columns.len());
         let mut named = Vec::with_capacity(columns.len());
@@ -81,13 +81,13 @@ impl TableWriter {
     /// Writes the last row group and the footer, syncs the file and renames it to its path.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Parquet`] if that fails; the path is left as it was.
+    /// [`Error::Fs`] or [`Error::Parquet`] if that fails; the path is left as it was.
     pub fn finish(mut self) -> Result<()> {
         if self.pending.height() > 0 {
             self.write_group()?;
         }
         self.writer.finish().map_err(failed(self.file.path()))?;
-        self.file.publish()
+        Ok(self.file.publish()?)
     }
 
     /// Checks values against the schema and returns their number of rows.

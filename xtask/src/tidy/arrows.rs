@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core", &["seed", "kernels", "nn"]),
     ("eval", &["seed", "dataset"]),
     ("synth", &["seed"]),
-    ("tables", &[]),
+    ("tables", &["fs"]),
     ("data", &["seed", "fs", "dataset"]),
     ("baselines", &["dataset"]),
     (
