@@ -26,6 +26,9 @@ pub enum Error {
     /// A score of a baseline is NaN.
     #[error(transparent)]
     NanScore(#[from] prl_eval::NanScore),
+    /// A receiver of an evaluation's cases failed.
+    #[error(transparent)]
+    Sink(Box<dyn std::error::Error + Send + Sync>),
     /// A file operation failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -53,8 +56,16 @@ pub enum Error {
         /// The split's name.
         split: &'static str,
     },
+    /// The run's dataset is not where it was in training.
+    #[error("{}: no prepared dataset here, but the run was trained on one, dataset {expected}; if it was moved, name its directory with --data", path.display())]
+    Moved {
+        /// The directory.
+        path: PathBuf,
+        /// Hash of the dataset.
+        expected: String,
+    },
     /// The dataset is not the one that the run was trained on.
-    #[error("{} is dataset {found}, but the run was trained on {expected}; name the right one with --data", path.display())]
+    #[error("{} is dataset {found}, but the run was trained on {expected}; name the right one with --data, or evaluate on another log with --other-log", path.display())]
     OtherDataset {
         /// The dataset that was opened.
         path: PathBuf,

@@ -37,7 +37,10 @@ pub use candle_core::Device;
 pub use checkpoint::{Checkpoint, Progress};
 pub use config::Config;
 pub use error::{Error, Result};
-pub use evaluate::{Cases, cases, cases_unless, evaluate, report, rows};
+pub use evaluate::{
+    CaseBatch, CaseLog, CaseSink, Cases, Evaluation, RankedCase, Tally, cases, cases_unless,
+    evaluate, list_len,
+};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;

@@ -125,7 +125,13 @@ impl Run {
     /// Opens the dataset that the run was trained on, at its recorded path or `elsewhere`.
     pub fn data(&self, elsewhere: Option<&Path>) -> Result<Dataset> {
         let path = elsewhere.unwrap_or(&self.config.data);
-        let data = Dataset::open(path)?;
+        let data = match Dataset::open(path) {
+            Err(prl_dataset::Error::Missing { path }) => {
+                let expected = self.dataset.clone();
+                return Err(Error::Moved { path, expected });
+            }
+            opened => opened?,
+        };
         if data.manifest().dataset != self.dataset {
             let found = data.manifest().dataset.clone();
             return Err(Error::OtherDataset {
