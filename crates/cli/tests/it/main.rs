@@ -10,6 +10,7 @@ mod common;
 mod http;
 
 mod docs;
+mod evaluate;
 #[cfg(feature = "serve")]
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
