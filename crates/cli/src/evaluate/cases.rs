@@ -22,7 +22,7 @@ pub enum CaseFile<'a> {
     JsonLines(StagedFile, &'a ItemMap),
     /// The same as columns.
     #[cfg(feature = "tables")]
-    Parquet(parquet::CaseTable<'a>),
+    Parquet(Box<parquet::CaseTable<'a>>),
 }
 
 /// A case as a line of JSON.
@@ -54,7 +54,8 @@ impl<'a> CaseFile<'a> {
 
     #[cfg(feature = "tables")]
     fn create_parquet(path: &Path, items: &'a ItemMap) -> anyhow::Result<Self> {
-        Ok(CaseFile::Parquet(parquet::CaseTable::create(path, items)?))
+        let table = parquet::CaseTable::create(path, items)?;
+        Ok(CaseFile::Parquet(Box::new(table)))
     }
 
     #[cfg(not(feature = "tables"))]
