@@ -118,7 +118,7 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value<'_>>) -> io:
             return Ok(false);
         };
         let is_sound = (0..=MOST_PAGE).contains(&unpacked) && (0..=MOST_PAGE).contains(&packed);
-        if !is_sound || !counts_are_sound(&page, values) {
+        if !is_sound || !counts_are_sound(&page, values, unpacked) {
             return Ok(false);
         }
         at += length as u64 + packed as u64;
@@ -126,13 +126,14 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value<'_>>) -> io:
     Ok(at == stop)
 }
 
-/// Checks the counts in a page's header: values, nulls and rows of a data page v2, and the values of
-/// a data page or a dictionary.
-fn counts_are_sound(page: &Value<'_>, values: i64) -> bool {
-    for (header, counts) in [(5, 1..=1), (7, 1..=1), (8, 1..=3)] {
+/// Checks the counts in a page's header: values, nulls and rows of a data page v2, the values of a
+/// data page, and those of a dictionary. A dictionary may have values that the pages of this row
+/// group do not use, but each takes a byte or more.
+fn counts_are_sound(page: &Value<'_>, values: i64, unpacked: i64) -> bool {
+    for (header, counts, most) in [(5, 1..=1, values), (7, 1..=1, unpacked), (8, 1..=3, values)] {
         for id in counts {
             let count = page.field(header).and_then(|header| header.whole(id));
-            if count.is_some_and(|count| !(0..=values).contains(&count)) {
+            if count.is_some_and(|count| !(0..=most).contains(&count)) {
                 return false;
             }
         }
