@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::parquet_types::Meaning;
 use crate::roles::Role;
 use crate::table_reader::Value;
+use crate::times::RANGE;
 
 /// Value that its column's representation cannot hold.
 pub(crate) struct Unfit {
@@ -51,6 +52,9 @@ pub(crate) fn represent(
             | DataType::Null,
             _,
         ) => return Ok(Ok(column.rechunk())),
+        (DataType::Datetime(..), Meaning::Int96) if role == Role::Time => {
+            return fitting_times(column);
+        }
         (DataType::Date | DataType::Datetime(..), _) if role == Role::Time => {
             return Ok(Ok(column.rechunk()));
         }
@@ -187,6 +191,22 @@ fn stored_numbers(column: &Column) -> Result<std::result::Result<Vec<Option<i128
         numbers.push(number.flatten());
     }
     Ok(Ok(numbers))
+}
+
+/// Rejects the times that stand for one outside the range of nanoseconds in 64 bits.
+fn fitting_times(column: &Column) -> Result<std::result::Result<Column, Unfit>> {
+    let column = column.rechunk();
+    let physical = column.to_physical_repr();
+    for (at, time) in physical.i64()?.iter().enumerate() {
+        if time == Some(i64::MAX) {
+            return Ok(Err(Unfit {
+                at,
+                found: "a time outside of the range".into(),
+                expected: RANGE,
+            }));
+        }
+    }
+    Ok(Ok(column))
 }
 
 /// Number in two's complement, most significant byte first, if it fits.

@@ -1,5 +1,5 @@
-"""Writes parquet_types.parquet, parquet_decimals.parquet and parquet_lists.parquet: a log of six
-events in columns of every type that databases write.
+"""Writes the Parquet files beside it: a log of six events in columns of every type that databases
+write, in lists, and with times of 96 bits.
 
 Run beside this file: python parquet_types.py (pyarrow 26).
 """
@@ -109,3 +109,14 @@ write(
     data_page_version="2.0",
 )
 write("parquet_lists.parquet", lists())
+old = [datetime.datetime(1, 1, 1)] + [datetime.datetime(2014, 4, 7)] * 2
+write(
+    "parquet_int96.parquet",
+    {
+        "session": pa.array([1, 1, 2], pa.int64()),
+        "item": pa.array([1, 2, 3], pa.int64()),
+        "time": pa.array([datetime.datetime(2014, 4, 7, 10, 51, s) for s in (9, 0, 1)], pa.timestamp("us")),
+        "old": pa.array(old, pa.timestamp("us")),
+    },
+    use_deprecated_int96_timestamps=True,
+)

@@ -118,6 +118,24 @@ fn times_of_databases_keep_their_instant() {
 }
 
 #[test]
+fn times_of_96_bits_are_read_or_refused_out_of_range() {
+    let input = golden("parquet_int96.parquet");
+    let sessions = read(&parquet(input.clone(), mapped(EACH)));
+    let event = |item: &str, millis| (item.to_owned(), millis, Kind::Click);
+    let first = [event("2", 1_396_867_860_000), event("1", 1_396_867_869_000)];
+    assert_eq!(
+        sessions,
+        [first.to_vec(), vec![event("3", 1_396_867_861_000)]]
+    );
+    let old = parquet(input, mapped("session=session,time=old,item=item"));
+    let error = Folder::new().refused(&old).to_string();
+    assert!(
+        error.contains("row 1: column \"old\"") && error.contains("1678 and 2261"),
+        "{error}"
+    );
+}
+
+#[test]
 fn type_of_no_role_is_named_and_the_file_is_not_called_damaged() {
     let folder = Folder::new();
     let input = golden("parquet_types.parquet");
