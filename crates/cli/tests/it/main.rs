@@ -15,6 +15,8 @@ mod evaluate;
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_replicas;
+#[cfg(feature = "data")]
+mod prepare_inputs;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]
