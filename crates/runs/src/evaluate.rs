@@ -107,7 +107,7 @@ fn moments(
 /// # Errors
 /// [`Error::EmptySplit`] if there are none.
 pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamples<'a>> {
-    let rows = SplitExamples::new(data, split, run.config().skip_first);
+    let rows = run.config().examples(data, split);
     if rows.is_empty() {
         return Err(Error::EmptySplit {
             path: data.dir().to_owned(),

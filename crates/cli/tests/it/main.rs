@@ -14,6 +14,7 @@ mod docs;
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_replicas;
+mod refused;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]

@@ -9,3 +9,4 @@ mod numbers;
 mod process_group;
 mod slow_learning;
 mod training;
+mod validation;
