@@ -28,8 +28,8 @@ pub struct Args {
     /// Directory of the prepared dataset that the run was trained on, if it was moved
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Evaluate on another prepared dataset, such as a later log. Its events of items that the run
-    /// does not know are in no state, and as targets they are misses; both are counted
+    /// Evaluate on another prepared dataset, such as a later log. Its events of items outside the
+    /// run's catalogue are in no state, and as targets they are misses; both are counted
     #[arg(long, value_name = "DIR", conflicts_with = "data")]
     other_log: Option<PathBuf>,
     #[command(flatten)]

@@ -79,7 +79,7 @@ struct ScoredItem {
 struct PendingCase {
     session: u32,
     kind: Kind,
-    /// Its target, if the run knows it.
+    /// Its target, if it is in the run's catalogue.
     target: Option<u32>,
     /// Items that the request excludes, ascending.
     excluded: Vec<u32>,

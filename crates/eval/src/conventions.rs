@@ -88,12 +88,12 @@ impl From<Split> for CaseSplit {
     }
 }
 
-/// Items of another log that the run does not know.
+/// Items of another log that are not in the run's catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherLog {
     /// Hash of the dataset that the run was trained on.
     pub trained_on: String,
-    /// Number of items of the log that the run does not know.
+    /// Number of items of the log that are not in the catalogue.
     pub unknown_items: u64,
     /// Number of events of such items in the histories of the cases: they are in no state.
     pub unknown_in_states: u64,

@@ -18,7 +18,7 @@ use crate::scores::ranks;
 /// Values by name, such as `MRR@20`; `None` for a kind without cases.
 pub type Named<T> = BTreeMap<String, Option<T>>;
 
-/// Metrics at the cutoffs that were asked for.
+/// Metrics at the requested cutoffs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cutoffs {
     /// The cutoffs, ascending.

@@ -14,7 +14,7 @@ const NOWHERE: u32 = u32::MAX;
 pub struct Recommended {
     /// Best place of each item in a list, from 0.
     best: Vec<u32>,
-    /// Number of training events of each item; `None` if they are not known.
+    /// Number of training events of each item; `None` without the training log.
     popularity: Option<Vec<u32>>,
     /// For each place, the number of lists that fill it and the training events of their items.
     places: Vec<(u64, u64)>,
@@ -23,7 +23,7 @@ pub struct Recommended {
 
 impl Recommended {
     /// No lists yet, over `items` items; `popularity` `[items]` is the number of training events of
-    /// each item, if known.
+    /// each item, if the training log is at hand.
     ///
     /// # Errors
     /// [`Error::Length`] if `popularity` has another length.
@@ -98,7 +98,7 @@ impl Recommended {
     }
 
     /// Mean number of training events over the first `k` places of all lists; `None` without
-    /// entries, or if these numbers are not known.
+    /// entries, or without these numbers.
     pub fn mean_popularity(&self, k: u32) -> Option<f64> {
         self.popularity.as_ref()?;
         let (mut entries, mut events) = (0, 0);

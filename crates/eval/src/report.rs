@@ -79,7 +79,7 @@ pub struct Report {
     pub mean_popularity_at_20: Option<f64>,
     /// Rule for equal scores.
     pub tie_rule: TieRule,
-    /// Metrics at the cutoffs that the caller asked for.
+    /// Metrics at the requested cutoffs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_k: Option<Cutoffs>,
     /// Ranked cases per second, set by the caller if measured.

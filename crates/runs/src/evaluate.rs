@@ -2,8 +2,8 @@
 //! those that a convention leaves.
 
 mod case_log;
+mod examples;
 mod tally;
-mod validation;
 
 use std::time::Instant;
 
@@ -16,8 +16,8 @@ use crate::recommender::Recommender;
 use crate::run_dir::Run;
 
 pub use case_log::{CaseBatch, CaseLog};
+pub use examples::{cases, cases_unless};
 pub use tally::Tally;
-pub use validation::{cases, cases_unless};
 
 /// Rank and recommendations of every case.
 #[derive(Default)]

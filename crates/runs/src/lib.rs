@@ -31,6 +31,7 @@ mod recommend;
 mod recommender;
 mod return_stats;
 mod run_dir;
+mod validation;
 
 pub use baseline::fit_baseline;
 pub use candle_core::Device;
@@ -48,3 +49,4 @@ pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::Recommender;
 pub use run_dir::Run;
+pub use validation::Validation;

@@ -17,6 +17,9 @@ mod network_remote;
 mod network_replicas;
 #[cfg(feature = "data")]
 mod prepare_inputs;
+mod refused;
+#[cfg(feature = "data")]
+mod serenade;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]

@@ -33,6 +33,7 @@ fn splits(folder: &Folder, options: &Options) -> Vec<Split> {
     Dataset::open(&folder.path("out"))
         .unwrap()
         .splits()
+        .all()
         .to_vec()
 }
 

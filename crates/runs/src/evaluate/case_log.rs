@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use prl_core::{PromptPosition, PromptSpec};
-use prl_dataset::{Dataset, Kind, Split, Windows, return_so_far};
+use prl_dataset::{Dataset, Kind, SplitExamples, Windows, return_so_far};
 use prl_eval::{CaseSplit, Conventions, OtherLog};
 
 use crate::error::{Error, Result};
 use crate::run_dir::Run;
 
-/// Item of another log that the run does not know.
+/// Item of another log that is not in the run's catalogue.
 const UNKNOWN: u32 = u32::MAX;
 
 /// A log whose events are cases: of the run's own dataset, or of another one, whose raw item ids
@@ -20,6 +20,8 @@ pub struct CaseLog<'a> {
     run: &'a Run,
     data: &'a Dataset,
     split: CaseSplit,
+    /// The examples of the split; `None` stands for all events.
+    examples: Option<SplitExamples<'a>>,
     conventions: Conventions,
     /// The run's index of each item of another log; `None` for the run's own.
     index: Option<Vec<u32>>,
@@ -30,7 +32,7 @@ pub struct CaseLog<'a> {
 pub struct CaseBatch {
     /// States.
     pub windows: Windows,
-    /// Item of each case's event `[B]`; `None` if the run does not know it.
+    /// Item of each case's event `[B]`; `None` if it is not in the run's catalogue.
     pub targets: Vec<Option<u32>>,
     /// That item's index in the log `[B]`.
     pub log_items: Vec<u32>,
@@ -54,17 +56,21 @@ struct State {
 }
 
 impl<'a> CaseLog<'a> {
-    /// The run's own dataset.
+    /// The run's own dataset, with the sessions that the run held out for validation.
     pub fn own(
         run: &'a Run,
         data: &'a Dataset,
         split: CaseSplit,
         conventions: Conventions,
     ) -> Result<Self> {
+        let examples = split
+            .split()
+            .map(|split| run.config().examples(data, split));
         let log = Self {
             run,
             data,
             split,
+            examples,
             conventions,
             index: None,
         };
@@ -83,10 +89,14 @@ impl<'a> CaseLog<'a> {
             let known = data.items().raw(item).and_then(|id| run.items().index(id));
             index.push(known.unwrap_or(UNKNOWN));
         }
+        let examples = split
+            .split()
+            .map(|split| SplitExamples::new(data, split, false));
         let log = Self {
             run,
             data,
             split,
+            examples,
             conventions,
             index: Some(index),
         };
@@ -95,11 +105,8 @@ impl<'a> CaseLog<'a> {
 
     /// Fails if there is no case.
     fn check(self) -> Result<Self> {
-        let splits = self.data.splits();
-        for session in self.data.sessions() {
-            if !self.targets(session, splits).is_empty() {
-                return Ok(self);
-            }
+        if self.targets().next().is_some() {
+            return Ok(self);
         }
         Err(Error::EmptySplit {
             path: self.data.dir().to_owned(),
@@ -136,16 +143,18 @@ impl<'a> CaseLog<'a> {
         longest
     }
 
-    /// Events of a session that are cases.
-    fn targets(&self, session: Range<usize>, splits: &[Split]) -> Range<usize> {
-        let first = session.start + usize::from(self.conventions.skip_first);
-        let Some(split) = self.split.split() else {
-            return first..session.end;
+    /// First event of each session with a case, and its cases, as event indices.
+    fn targets(&self) -> Box<dyn Iterator<Item = (usize, Range<usize>)> + '_> {
+        let sessions: Box<dyn Iterator<Item = (usize, Range<usize>)>> = match &self.examples {
+            Some(examples) => Box::new(examples.targets()),
+            None => Box::new(self.data.sessions().map(|session| (session.start, session))),
         };
-        let parts = &splits[session.clone()];
-        let start = session.start + parts.partition_point(|&s| s < split);
-        let end = session.start + parts.partition_point(|&s| s <= split);
-        start.max(first)..end
+        let skipped = usize::from(self.conventions.skip_first);
+        let cases = sessions.map(move |(first, targets)| {
+            let start = targets.start.max(first + skipped);
+            (first, start..targets.end)
+        });
+        Box::new(cases.filter(|(_, targets)| !targets.is_empty()))
     }
 
     /// Calls `visit` with all cases in the order of the log, `batch_size` at a time, in windows of
@@ -159,21 +168,13 @@ impl<'a> CaseLog<'a> {
         ask: PromptSpec,
         visit: &mut dyn FnMut(CaseBatch) -> Result<()>,
     ) -> Result<Option<OtherLog>> {
-        let (items, kinds, splits) = (
-            self.data.item_indices(),
-            self.data.kinds(),
-            self.data.splits(),
-        );
+        let (items, kinds) = (self.data.item_indices(), self.data.kinds());
         let mut other_log = self.count_unknown_items();
         let (mut session_number, mut row) = (0, 0);
         let mut batch = CaseBatch::new(window_len);
-        for session in self.data.sessions() {
-            let targets = self.targets(session.clone(), splits);
-            if targets.is_empty() {
-                continue;
-            }
+        for (first, targets) in self.targets() {
             let mut state = State::default();
-            for event in session.start..targets.end {
+            for event in first..targets.end {
                 let item = self.known(items[event]);
                 if event >= targets.start {
                     let case = if ask.sequence_wise {

@@ -436,14 +436,8 @@ fn moved_dataset_error_names_the_flag() {
     let (old, new) = (dir.path().join("data"), dir.path().join("elsewhere"));
     std::fs::rename(&old, &new).unwrap();
     let message = run.data(None).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        format!(
-            "{}: no prepared dataset here, but the run was trained on one, dataset {}; if it was \
-             moved, name its directory with --data",
-            old.display(),
-            run.dataset()
-        )
-    );
+    for part in [old.to_str().unwrap(), run.dataset(), "--data"] {
+        assert!(message.contains(part), "{message}");
+    }
     assert!(run.data(Some(&new)).is_ok());
 }

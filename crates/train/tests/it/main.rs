@@ -8,6 +8,6 @@ mod formats;
 mod golden;
 mod numbers;
 mod process_group;
-mod serenade;
 mod slow_learning;
 mod training;
+mod validation;
