@@ -100,7 +100,9 @@ fn code(error: &anyhow::Error) -> u8 {
             }
             prl_runs::Error::Data(e) => of_data(e),
             prl_runs::Error::Fs(e) => of_fs(e),
-            prl_runs::Error::EmptySplit { .. } | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
+            prl_runs::Error::EmptySplit { .. }
+            | prl_runs::Error::NoDataset { .. }
+            | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
             _ => FAILED,
         };
     }

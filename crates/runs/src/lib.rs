@@ -33,13 +33,17 @@ mod request;
 mod respond;
 mod return_stats;
 mod run_dir;
+mod validation;
 
 pub use baseline::fit_baseline;
 pub use candle_core::Device;
 pub use checkpoint::{Checkpoint, Progress};
 pub use config::Config;
 pub use error::{Error, Result};
-pub use evaluate::{Cases, cases, cases_unless, evaluate, report, rows};
+pub use evaluate::{
+    CaseBatch, CaseLog, CaseSink, Cases, Evaluation, RankedCase, Tally, cases, cases_unless,
+    evaluate, list_len,
+};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
@@ -54,3 +58,4 @@ pub use request::{
 };
 pub use respond::{Candidates, RecommendResponse, Responder};
 pub use run_dir::Run;
+pub use validation::Validation;
