@@ -33,7 +33,7 @@ pub enum Source {
     Lines(Lines),
     /// A Parquet file.
     #[cfg(feature = "tables")]
-    Table(Table),
+    Table(Box<Table>),
 }
 
 /// A request before it is checked.
@@ -54,7 +54,7 @@ impl Source {
             && is_parquet(path)
         {
             #[cfg(feature = "tables")]
-            return Ok(Source::Table(Table::open(path, columns)?));
+            return Ok(Source::Table(Box::new(Table::open(path, columns)?)));
             #[cfg(not(feature = "tables"))]
             return Err(Usage(no_tables(path)).into());
         }

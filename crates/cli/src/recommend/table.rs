@@ -14,6 +14,9 @@ const EVENT_FIELDS: [&str; 3] = ["session", "item", "kind"];
 /// Fields whose values are ids, and thus texts whatever the column's type.
 const ID_FIELDS: [&str; 6] = ["session", "item", "items", "purchased", "exclude", "allow"];
 
+/// Fields of a row with their values.
+type Fields = Vec<(String, Json)>;
+
 /// Reader of a table of requests.
 pub struct Table {
     reader: TableReader,
@@ -35,12 +38,6 @@ impl Table {
     pub fn open(path: &Path, columns: &str) -> anyhow::Result<Self> {
         let mut reader = TableReader::open(path)?;
         let mapping = mapping(columns)?;
-        let column_of = |field: &str| -> String {
-            let mut pairs = mapping.iter();
-            let pair = pairs.find(|(mapped, _)| mapped == field);
-            pair.map_or(field, |(_, column)| column).to_owned()
-        };
-        let has = |field: &str| reader.columns().contains(&column_of(field));
         for (field, column) in &mapping {
             if !reader.columns().contains(column) {
                 let found = reader.columns().join(", ");
@@ -51,8 +48,10 @@ impl Table {
                 .into());
             }
         }
-        let is_events = has("item") && !has("items");
-        if !has("items") && !(is_events && has("session")) {
+        let [has_items, has_item, has_session] = ["items", "item", "session"]
+            .map(|field| reader.columns().contains(&column_of(&mapping, field)));
+        let is_events = has_item && !has_items;
+        if !(has_items || is_events && has_session) {
             let found = reader.columns().join(", ");
             return Err(Usage(format!(
                 "{}: no column items, nor session and item; it has {found}; name them with \
@@ -68,9 +67,21 @@ impl Table {
         };
         let (mut fields, mut selected) = (Vec::new(), Vec::new());
         for &field in known {
-            if has(field) {
+            let column = column_of(&mapping, field);
+            if reader.columns().contains(&column) {
                 fields.push(field);
-                selected.push(column_of(field));
+                selected.push(column);
+            }
+        }
+        for (field, column) in &mapping {
+            if !fields.contains(&field.as_str()) {
+                return Err(Usage(format!(
+                    "--columns {field}={column}: a table of {} has the fields {}; give other \
+                     options as flags",
+                    if is_events { "events" } else { "sessions" },
+                    known.join(", ")
+                ))
+                .into());
             }
         }
         let mut ignored = Vec::new();
@@ -125,7 +136,7 @@ impl Table {
     }
 
     /// The next row with its number from 1, as pairs of field and value.
-    fn next_row(&mut self) -> anyhow::Result<Option<(u64, Vec<(String, Json)>)>> {
+    fn next_row(&mut self) -> anyhow::Result<Option<(u64, Fields)>> {
         while self
             .rows
             .as_ref()
@@ -150,7 +161,7 @@ impl Table {
         Ok(Some(((rows.first() + self.next) as u64, fields)))
     }
 
-    fn parse(&self, row: u64, fields: Vec<(String, Json)>) -> Result<RequestFields, Usage> {
+    fn parse(&self, row: u64, fields: Fields) -> Result<RequestFields, Usage> {
         let parsed = RequestFields::from_json(Json::Object(fields));
         parsed.map_err(|error| self.invalid(row, error))
     }
@@ -159,7 +170,7 @@ impl Table {
     fn add_event(
         &mut self,
         row: u64,
-        fields: Vec<(String, Json)>,
+        fields: Fields,
     ) -> Result<Option<(u64, RequestFields)>, Usage> {
         let (mut session, mut item, mut kind) = (Json::Null, Json::Null, Json::Null);
         for (field, json) in fields {
@@ -212,6 +223,16 @@ impl Table {
     fn invalid(&self, row: u64, error: InvalidRequest) -> Usage {
         Usage(error.within(&self.place(row)).to_string())
     }
+}
+
+/// The column of a field: the mapped one, or the one of its name.
+fn column_of(mapping: &[(String, String)], field: &str) -> String {
+    for (mapped, column) in mapping {
+        if mapped == field {
+            return column.clone();
+        }
+    }
+    field.to_owned()
 }
 
 fn draft((row, fields): (u64, RequestFields)) -> (u64, Draft) {

@@ -310,6 +310,8 @@ mod tables {
             lines(&dir.join("out.jsonl")),
             lines(&dir.join("expected.jsonl"))
         );
+        let expected = "--columns k=item: a table of events has the fields session, item, kind;";
+        failed(dir, "--input in.parquet --columns k=item", 2, expected);
         write("mixed.parquet", &[events[0], events[2], events[1]]);
         failed(
             dir,
