@@ -23,9 +23,9 @@ use session::{Filters, Session};
 /// Without --items and --item, reads one request a line from --input or standard input, as JSON:
 /// {"session": "s1", "items": ["a", "b"], "purchased": ["b"], "k": 20, "mu": 2.0, "exclude_seen":
 /// true}. Fields, all but items optional: session (repeated in the answer), items, purchased or
-/// kinds, k, mu and eps or target_return or quantile or max_return, sequence_wise, case, exclude_seen,
-/// exclude, allow: the same as in a request to `prl serve`. Flags are the defaults of the lines. The
-/// answers, one JSON object a line, have the order of the requests.
+/// kinds, k, mu and eps or target_return or quantile or max_return, sequence_wise, case,
+/// exclude_seen, exclude, allow: the same as in a request to `prl serve`. Flags are the defaults of
+/// the lines. The answers, one JSON object a line, have the order of the requests.
 ///
 /// A Parquet file (--input FILE.parquet) has columns of these names: one session a row, with items,
 /// purchased, kinds, exclude and allow as lists; or one event a row with the columns session, item

@@ -1,5 +1,5 @@
-//! Tables as Parquet files: results, written in row groups by a [`TableWriter`], and requests, read in
-//! slices of rows by a [`TableReader`].
+//! Tables as Parquet files: results, written in row groups by a [`TableWriter`], and requests, read
+//! in slices of rows by a [`TableReader`].
 //!
 //! The crate holds no reader of raw logs: a program that uses tables compiles polars' columns and
 //! its Parquet files, and neither its lazy engine nor `prl-data`. Its interface has no type of

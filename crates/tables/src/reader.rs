@@ -89,8 +89,8 @@ impl TableReader {
     /// The next rows; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Type`] if a wanted column is of a type that is no [`Cell`], [`Error::Damaged`] if the
-    /// rows cannot be decoded.
+    /// [`Error::Type`] if a wanted column is of a type that is no [`Cell`], [`Error::Damaged`] if
+    /// the rows cannot be decoded.
     pub fn next_rows(&mut self) -> Result<Option<Rows>> {
         // The Parquet reader panics on types that polars is compiled without.
         for (column, found) in &self.unsupported {

@@ -46,8 +46,8 @@ pub enum Draft {
 }
 
 impl Source {
-    /// Opens a file of JSON lines or a Parquet file; `None` and `-` are standard input. `columns` maps
-    /// fields to columns of a Parquet file.
+    /// Opens a file of JSON lines or a Parquet file; `None` and `-` are standard input. `columns`
+    /// maps fields to columns of a Parquet file.
     pub fn open(path: Option<&Path>, columns: &str) -> anyhow::Result<Self> {
         let path = path.filter(|path| *path != Path::new("-"));
         if let Some(path) = path

@@ -1,4 +1,4 @@
-//! One grammar: a request by flags, as a line, in a file and over HTTP has one answer, and one error.
+//! One grammar: a request by flags, as a line and over HTTP has one answer, and one error.
 
 use std::io::Write;
 use std::path::Path;
