@@ -14,7 +14,7 @@ impl Popularity {
     /// Counts the training events of each item.
     pub fn fit(data: &Dataset) -> Self {
         let mut counts = vec![0_u32; data.items().len()];
-        for (&item, &split) in data.item_indices().iter().zip(data.splits()) {
+        for (&item, &split) in data.item_indices().iter().zip(data.splits().all()) {
             if split == Split::Train {
                 counts[item as usize] = counts[item as usize].saturating_add(1);
             }

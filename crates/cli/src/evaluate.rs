@@ -1,36 +1,55 @@
-//! `prl evaluate`: metrics of a run's best weights on a split.
+//! `prl evaluate`: metrics of a run's best weights on a split, or on another log.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+mod cases;
 
-use anyhow::Context;
-use prl_dataset::Split;
-use prl_runs::{Cases, Run, evaluate};
+use std::path::PathBuf;
 
+use prl_dataset::Dataset;
+use prl_eval::{CaseSplit, Conventions};
+use prl_runs::{CaseLog, CaseSink, Evaluation, Run};
+
+use crate::evaluate::cases::CaseFile;
+use crate::exit::Usage;
 use crate::flags::{Compute, FromRun, Prompt, named};
 use crate::output::outln;
 use crate::remote::Remote;
+
+/// Cutoffs of a report whose conventions differ from the default and that names none.
+const CUTOFFS: [u32; 3] = [5, 10, 20];
 
 /// Evaluate a run on a split: each event is a case, ranked among all items
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     from: FromRun,
-    /// The split
-    #[arg(long, default_value = "test", value_parser = named(&Split::ALL, Split::name))]
-    split: Split,
-    /// Directory of the prepared dataset [default: the one used in training]
+    /// The split; `all` with --other-log only
+    #[arg(long, default_value = "test", value_parser = named(&CaseSplit::ALL, CaseSplit::name))]
+    split: CaseSplit,
+    /// Directory of the prepared dataset that the run was trained on, if it was moved
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Evaluate on another prepared dataset, such as a later log. Its events of items outside the
+    /// run's catalogue are in no state, and as targets they are misses; both are counted
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    other_log: Option<PathBuf>,
+    #[command(flatten)]
+    conventions: ConventionFlags,
+    /// Add HR, NDCG, MRR, precision and coverage at these cutoffs, 1 to 1000 [default: 5,10,20
+    /// with any of --skip-first, --exclude-last, --exclude-seen and --other-log]
+    #[arg(short, long, value_name = "K,..", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    k: Vec<u32>,
     /// Cases ranked per batch; results do not depend on it
     #[arg(long, default_value_t = 256)]
     batch_size: usize,
-    /// Write the cases to this CSV file: session, kind and rank, in the order of the log
+    /// Write the cases to this file, in the order of the log. CSV: session, kind and rank. A name
+    /// in .parquet or .jsonl: also the target's id, the list of the top items, the time step and
+    /// the target return that the prompt used. A target that is not ranked has an empty rank
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
     /// Evaluate a running server (http://HOST:PORT) instead of loading the model: the same metrics
-    /// except MRR, which a list of 20 does not determine; the environment variable PRL_API_KEY
-    /// holds the API key
+    /// except MRR without a cutoff, which a list does not determine; cutoffs up to 999, as a server
+    /// lists at most 1000 items; the environment variable PRL_API_KEY holds the API key
     #[arg(long, value_name = "URL", conflicts_with_all = ["cases", "batch_size", "device", "threads", "sequence_wise"])]
     via: Option<String>,
     /// Print one JSON object
@@ -42,18 +61,88 @@ pub struct Args {
     compute: Compute,
 }
 
+/// Which events are cases, and which items are ranked.
+#[derive(clap::Args)]
+struct ConventionFlags {
+    /// First events of sessions are not cases
+    #[arg(long)]
+    skip_first: bool,
+    /// Leave the state's latest item out of the ranking; a target that is this item is a miss
+    #[arg(long)]
+    exclude_last: bool,
+    /// Leave the session's items so far out of the ranking; a target that is one of them is a miss
+    #[arg(long)]
+    exclude_seen: bool,
+}
+
+impl ConventionFlags {
+    fn is_default(&self) -> bool {
+        !(self.skip_first || self.exclude_last || self.exclude_seen)
+    }
+}
+
+impl Args {
+    /// The cutoffs to report, if the flags ask for any.
+    fn cutoffs(&self) -> Option<&[u32]> {
+        if !self.k.is_empty() {
+            Some(&self.k)
+        } else if self.conventions.is_default() && self.other_log.is_none() {
+            None
+        } else {
+            Some(&CUTOFFS)
+        }
+    }
+
+    fn conventions(&self, run: &Run) -> Conventions {
+        let flags = &self.conventions;
+        Conventions {
+            // A run that was trained without first events is measured without them.
+            skip_first: flags.skip_first || run.config().skip_first,
+            exclude_last: flags.exclude_last,
+            exclude_seen: flags.exclude_seen,
+        }
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.split == CaseSplit::All && args.other_log.is_none() {
+        let what = "--split all includes the events that the run was trained on; name one split, \
+                    or another log with --other-log";
+        return Err(Usage(what.into()).into());
+    }
     let run = Run::open(&args.from.run)?;
     let ask = args.prompt.ask(run.ask())?;
-    let data = run.data(args.data.as_deref())?;
+    let conventions = args.conventions(&run);
+    let data = match &args.other_log {
+        Some(dir) => Dataset::open(dir)?,
+        None => run.data(args.data.as_deref())?,
+    };
+    let log = match args.other_log {
+        Some(_) => CaseLog::other(&run, &data, args.split, conventions)?,
+        None => CaseLog::own(&run, &data, args.split, conventions)?,
+    };
+    let cutoffs = args.cutoffs();
     let report = match &args.via {
-        Some(url) => Remote::connect(url, &run)?.evaluate(&data, args.split, ask)?,
+        Some(url) => Remote::connect(url, &run)?.evaluate(&log, ask, cutoffs)?,
         None => {
+            let mut file = match &args.cases {
+                Some(path) => Some(CaseFile::create(path, run.items())?),
+                None => None,
+            };
             let model = run.load(&args.compute.open()?)?;
-            let (report, cases) = evaluate(&run, &model, &data, args.split, ask, args.batch_size)?;
-            if let Some(path) = &args.cases {
-                write_cases(path, &cases)
-                    .with_context(|| format!("failed to write {}", path.display()))?;
+            let mut evaluation = Evaluation::new(&run, &model)
+                .prompt(ask)
+                .batch_size(args.batch_size);
+            if let Some(k) = cutoffs {
+                evaluation = evaluation.cutoffs(k);
+            }
+            let mut sinks: Vec<&mut dyn CaseSink> = Vec::new();
+            if let Some(file) = &mut file {
+                sinks.push(file);
+            }
+            let report = evaluation.run(&log, &mut sinks)?;
+            if let Some(file) = file {
+                file.finish()?;
             }
             report
         }
@@ -63,24 +152,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     } else {
         outln!("{report}")?;
     }
-    Ok(())
-}
-
-/// Writes the cases atomically: to a temporary file, which is renamed.
-fn write_cases(path: &Path, cases: &Cases) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    let mut out = std::io::BufWriter::new(file.as_file_mut());
-    writeln!(out, "session,kind,rank")?;
-    for (case, session) in cases.cases.iter().zip(&cases.sessions) {
-        writeln!(out, "{session},{},{}", case.kind.name(), case.rank)?;
-    }
-    out.flush()?;
-    drop(out);
-    file.as_file().sync_all()?;
-    file.persist(path)?;
     Ok(())
 }

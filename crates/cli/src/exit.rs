@@ -100,12 +100,22 @@ fn code(error: &anyhow::Error) -> u8 {
             }
             prl_runs::Error::Data(e) => of_data(e),
             prl_runs::Error::Fs(e) => of_fs(e),
-            prl_runs::Error::EmptySplit { .. } | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
+            prl_runs::Error::EmptySplit { .. }
+            | prl_runs::Error::NoDataset { .. }
+            | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
             _ => FAILED,
         };
     }
     if let Some(error) = error.downcast_ref::<prl_fs::Error>() {
         return of_fs(error);
+    }
+    #[cfg(feature = "tables")]
+    if let Some(error) = error.downcast_ref::<prl_tables::Error>() {
+        return match error {
+            prl_tables::Error::Fs(e) => of_fs(e),
+            prl_tables::Error::Damaged { .. } | prl_tables::Error::Type { .. } => BAD_INPUT,
+            _ => FAILED,
+        };
     }
     return error.downcast_ref().map_or(FAILED, of_data);
 

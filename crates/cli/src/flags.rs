@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use prl_core::{PromptSpec, TargetReturn};
+use prl_core::PromptSpec;
 use prl_encoders::EncoderKind;
-use prl_runs::Method;
+use prl_runs::{Method, RequestFields};
 
 use crate::exit::Usage;
 
@@ -39,19 +39,24 @@ impl Compute {
 #[derive(clap::Args)]
 pub struct Prompt {
     /// Target return as a multiple of the mean return at the step [default: the run's, 2]
-    #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["max_return", "quantile", "target_return"])]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub mu: Option<f64>,
     /// Standard deviation of mu: exploration [default: the run's, 0]
-    #[arg(long, conflicts_with_all = ["max_return", "quantile", "target_return"])]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub eps: Option<f64>,
     /// Target return: the largest return of a training session at the step
     #[arg(long)]
     pub max_return: bool,
     /// Target return: this quantile (0 to 1) of the training sessions' returns at the step
-    #[arg(long, conflicts_with = "max_return", value_name = "SHARE")]
+    #[arg(
+        long,
+        allow_negative_numbers = true, value_parser = number,
+        conflicts_with = "max_return",
+        value_name = "SHARE"
+    )]
     pub quantile: Option<f64>,
     /// Target return in units of reward
-    #[arg(long, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
     pub target_return: Option<f64>,
     /// Apply the target return to the whole session: the reward collected so far is subtracted
     #[arg(long)]
@@ -61,31 +66,27 @@ pub struct Prompt {
 impl Prompt {
     /// The prompt of the flags; what they leave open is the run's default.
     pub fn ask(&self, default: PromptSpec) -> anyhow::Result<PromptSpec> {
-        let goal = match (self.target_return, self.quantile) {
-            (Some(value), _) => TargetReturn::Absolute(value),
-            (None, Some(q)) => TargetReturn::Quantile(q),
-            (None, None) if self.max_return => TargetReturn::Max,
-            (None, None) => default.target.adjusted(self.mu, self.eps),
-        };
-        let ask = PromptSpec {
-            sequence_wise: self.sequence_wise || default.sequence_wise,
-            ..PromptSpec::from(goal)
-        };
-        check(ask)
+        let asked = self.fields().prompt(default);
+        Ok(asked.map_err(|error| Usage(format!("invalid prompt: {error}")))?)
+    }
+
+    /// The flags as fields of a request.
+    pub fn fields(&self) -> RequestFields {
+        RequestFields {
+            mu: self.mu,
+            eps: self.eps,
+            target_return: self.target_return,
+            quantile: self.quantile,
+            max_return: self.max_return.then_some(true),
+            sequence_wise: self.sequence_wise.then_some(true),
+            ..RequestFields::default()
+        }
     }
 }
 
-/// Rejects an invalid prompt.
-pub fn check(ask: PromptSpec) -> anyhow::Result<PromptSpec> {
-    if ask.target.is_valid() {
-        return Ok(ask);
-    }
-    Err(Usage(
-        "invalid prompt: numbers must be at most 1e6 in magnitude, eps not negative, and a \
-         quantile in 0..=1"
-            .into(),
-    )
-    .into())
+/// Parser of a number.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "expected a number".into())
 }
 
 /// A run directory to read.

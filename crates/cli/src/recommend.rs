@@ -1,34 +1,60 @@
-//! `prl recommend`: next items for a session of raw item ids.
+//! `prl recommend`: next items for one session, or for a file of sessions.
 
-use std::io::{BufRead, Write};
+mod batch;
+mod lines;
+mod output;
+mod session;
+#[cfg(feature = "tables")]
+mod table;
 
-use anyhow::Context;
+use std::path::PathBuf;
+
 use prl_core::PromptSpec;
-use prl_dataset::Kind;
-use prl_runs::{Event, Recommendations, Recommender, Run};
-use serde::{Deserialize, Serialize};
+use prl_runs::{RecommendResponse, RequestFields, Responder, Run};
 
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun, Prompt, check};
+use crate::flags::{Compute, FromRun, Prompt};
 use crate::output::{errln, outln};
+use batch::Defaults;
+use session::{Filters, Session};
 
-/// Recommend items for a session, which need not be in the training data
+/// Recommend items for sessions, which need not be in the training data
 ///
-/// Without --items, reads one JSON object per line from stdin, {"items": ["a", "b"], "purchased":
-/// ["b"], "mu": 2.0, "k": 20} (all but items are optional), and prints one JSON object per line.
+/// Without --items and --item, reads one request a line from --input or standard input, as JSON:
+/// {"session": "s1", "items": ["a", "b"], "purchased": ["b"], "k": 20, "mu": 2.0, "exclude_seen":
+/// true}. Fields, all but items optional: session (repeated in the answer), items, purchased or
+/// kinds, k, mu and eps or target_return or quantile or max_return, sequence_wise, case,
+/// exclude_seen, exclude, allow: the same as in a request to `prl serve`. Flags are the defaults of
+/// the lines. The answers, one JSON object a line, have the order of the requests.
+///
+/// A Parquet file (--input FILE.parquet) has columns of these names: one session a row, with items,
+/// purchased, kinds, exclude and allow as lists; or one event a row with the columns session, item
+/// and, optionally, kind, sorted by session, oldest event first.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     from: FromRun,
-    /// Raw item ids of the session, oldest first; an empty value is an empty session
-    #[arg(long, value_name = "A,B,..")]
-    items: Option<String>,
-    /// Items of the session that were purchased; used with --sequence-wise
-    #[arg(long, value_name = "A,B,..", requires = "items")]
-    purchased: Option<String>,
-    /// Number of items to recommend
-    #[arg(short, long, default_value_t = 20)]
-    k: usize,
+    #[command(flatten)]
+    session: Session,
+    /// Number of items to recommend, 1 to 1000 [default: 20]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = session::k)]
+    k: Option<u64>,
+    #[command(flatten)]
+    filters: Filters,
+    /// Seed of the random draw of eps; equal cases give equal draws [default: 0]
+    #[arg(long)]
+    case: Option<u64>,
+    /// File of requests: JSON lines, or Parquet in a build with the feature `tables`; - is standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["items", "item"])]
+    input: Option<PathBuf>,
+    /// Write the answers to this file: Parquet if it ends in .parquet, otherwise JSON lines; - is
+    /// standard output. The file appears when all requests are answered
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["items", "item"])]
+    out: Option<PathBuf>,
+    /// Columns of a Parquet input that have other names: session=visit,items=history
+    #[arg(long, value_name = "FIELD=COLUMN,..", requires = "input")]
+    columns: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,122 +64,69 @@ pub struct Args {
     compute: Compute,
 }
 
-/// A line of stdin.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    items: Vec<Id>,
-    #[serde(default)]
-    purchased: Vec<Id>,
-    mu: Option<f64>,
-    eps: Option<f64>,
-    k: Option<usize>,
-}
-
-/// A raw item id; an integer is read as its decimal digits.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Id {
-    Text(String),
-    Number(u64),
-}
-
-#[derive(Serialize)]
-struct Response<'a> {
-    #[serde(flatten)]
-    answer: Recommendations,
-    model: &'a str,
+impl Args {
+    /// The flags as fields of a request.
+    fn fields(&self) -> Result<RequestFields, Usage> {
+        let mut fields = self.prompt.fields();
+        (fields.k, fields.case) = (self.k, self.case);
+        self.filters.add_to(&mut fields);
+        self.session.add_to(&mut fields)?;
+        Ok(fields)
+    }
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let run = Run::open(&args.from.run)?;
+    let fields = args.fields()?;
     let ask = args.prompt.ask(run.ask())?;
+    if fields.items.is_some() {
+        return answer_one(&args, run, fields, ask);
+    }
+    let mapping = args.columns.as_deref().unwrap_or("");
+    // Input and output are opened first, so that a wrong path costs no model.
+    let source = batch::Source::open(args.input.as_deref(), mapping)?;
+    let sink = output::Sink::open(args.out.as_deref())?;
+    let responder = responder(&args, run)?;
+    let defaults = Defaults { fields, ask };
+    batch::answer(&responder, &defaults, source, sink)
+}
+
+fn responder(args: &Args, run: Run) -> anyhow::Result<Responder> {
     let model = run.load(&args.compute.open()?)?;
-    let name = run.model_name()?;
-    let Some(items) = &args.items else {
-        return answer_lines(&run, &model, &name, ask, args.k);
-    };
-    let session = session(
-        split(items),
-        &split(args.purchased.as_deref().unwrap_or("")),
-    );
-    let answer = run.recommend(&model, &session, ask, args.k)?;
-    if args.json {
-        let model = &name;
-        outln!("{}", serde_json::to_string(&Response { answer, model })?)?;
-        return Ok(());
-    }
-    if !answer.unknown_items.is_empty() {
-        errln!(
-            "not in the catalogue, skipped: {}",
-            answer.unknown_items.join(", ")
-        );
-    }
-    for (rank, item) in answer.items.iter().enumerate() {
-        outln!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
+    Ok(Responder::new(run, model)?)
+}
+
+/// Answers the request of the flags.
+fn answer_one(args: &Args, run: Run, fields: RequestFields, ask: PromptSpec) -> anyhow::Result<()> {
+    let request = fields.resolve(ask);
+    let request = request.map_err(|error| Usage(format!("invalid request: {error}")))?;
+    let answers = responder(args, run)?.respond(&[request])?;
+    for answer in answers {
+        if args.json {
+            outln!("{}", serde_json::to_string(&answer)?)?;
+        } else {
+            print(&answer)?;
+        }
     }
     Ok(())
 }
 
-/// The non-empty parts of a comma-separated list.
-fn split(list: &str) -> Vec<String> {
-    let ids = list.split(',').map(str::trim);
-    ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
-}
-
-fn strings(ids: Vec<Id>) -> Vec<String> {
-    let mut strings = Vec::with_capacity(ids.len());
-    for id in ids {
-        strings.push(match id {
-            Id::Text(id) => id,
-            Id::Number(id) => id.to_string(),
-        });
-    }
-    strings
-}
-
-/// The events of a session in which some items were purchased.
-fn session(items: Vec<String>, purchased: &[String]) -> Vec<Event<String>> {
-    let mut events = Vec::with_capacity(items.len());
-    for item in items {
-        let kind = if purchased.contains(&item) {
-            Kind::Purchase
-        } else {
-            Kind::Click
-        };
-        events.push(Event { item, kind });
-    }
-    events
-}
-
-/// Answers the requests on stdin, one per line.
-fn answer_lines(
-    run: &Run,
-    model: &Recommender,
-    name: &str,
-    ask: PromptSpec,
-    k: usize,
-) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for (line, text) in std::io::stdin().lock().lines().enumerate() {
-        let place = format!("stdin, line {}", line + 1);
-        let text = text.with_context(|| place.clone())?;
-        if text.trim().is_empty() {
-            continue;
+/// Prints an answer as text, and the ids outside the catalogue on stderr.
+fn print(response: &RecommendResponse) -> std::io::Result<()> {
+    let answer = &response.answer;
+    let lists = [
+        ("", &answer.unknown_items, "skipped"),
+        ("--exclude: ", &answer.unknown_exclude, "ignored"),
+        ("--allow: ", &answer.unknown_allow, "ignored"),
+    ];
+    for (flag, unknown, effect) in lists {
+        if !unknown.is_empty() {
+            let ids = unknown.join(", ");
+            errln!("{flag}not in the catalogue, {effect}: {ids}");
         }
-        let request: Request =
-            serde_json::from_str(&text).map_err(|e| Usage(format!("{place}: {e}")))?;
-        let ask = check(PromptSpec {
-            target: ask.target.adjusted(request.mu, request.eps),
-            ..ask
-        })?;
-        let session = session(strings(request.items), &strings(request.purchased));
-        let answer = run.recommend(model, &session, ask, request.k.unwrap_or(k))?;
-        let response = Response {
-            answer,
-            model: name,
-        };
-        writeln!(out, "{}", serde_json::to_string(&response)?)?;
+    }
+    for (rank, item) in answer.items.iter().enumerate() {
+        outln!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
     }
     Ok(())
 }

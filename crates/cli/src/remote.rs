@@ -1,21 +1,26 @@
 //! `prl evaluate --via`: evaluates a running server by raw ids and reports as for a local model.
 //!
 //! A list of 21 items determines every rank up to 20, ties included, which is all that HR, NDCG and
-//! reward@1 need; MRR needs the ranks beyond and is left out. Every response names its model, so a
+//! reward@1 need (and one of k + 1 items all metrics at k); MRR without a cutoff needs the ranks
+//! beyond and is left out. Every response names its model, so a
 //! reload during the evaluation is detected.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use prl_core::{PromptSpec, TargetReturn};
-use prl_dataset::{Dataset, Split};
-use prl_eval::{Case, PerMetric, Report, TOP};
-use prl_runs::{Cases, Run, report, rows};
+use prl_dataset::Kind;
+use prl_eval::{Conventions, NOT_RANKED, PerMetric, Report};
+use prl_runs::{CaseBatch, CaseLog, RankedCase, Run, Tally, list_len};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::exit::Usage;
+
 /// Maximum number of requests in a batch, as allowed by the server.
 const MAX_BATCH: usize = 100;
+/// Maximum number of items in a list, as allowed by the server.
+const MAX_K: usize = 1_000;
 /// Maximum size of a batch in bytes: half of what the server allows.
 const MAX_BATCH_BYTES: usize = 1 << 19;
 /// Time limit of a call.
@@ -72,8 +77,25 @@ struct ScoredItem {
 
 /// A case whose request is not sent yet.
 struct PendingCase {
-    target: u32,
+    session: u32,
+    kind: Kind,
+    /// Its target, if it is in the run's catalogue.
+    target: Option<u32>,
+    /// Items that the request excludes, ascending.
+    excluded: Vec<u32>,
     request: String,
+}
+
+/// An evaluation in progress.
+struct Progress<'a> {
+    pending: Vec<PendingCase>,
+    /// Size of the pending requests.
+    bytes: usize,
+    tally: Tally<'a>,
+    /// Length of a list: one more than the metrics need, so that a tie across the end is detected.
+    list_len: usize,
+    /// Length of a list that the metrics need.
+    top_len: usize,
 }
 
 impl<'a> Remote<'a> {
@@ -101,52 +123,91 @@ impl<'a> Remote<'a> {
         Ok(remote)
     }
 
-    /// The report on a split under a prompt, computed from the server's responses.
-    pub fn evaluate(&self, data: &Dataset, split: Split, ask: PromptSpec) -> Result<Report> {
-        let rows = rows(self.run, data, split)?;
-        let longest = data.sessions().map(|session| session.len()).max();
-        // A window as long as the longest session holds the whole history.
-        let window = longest.unwrap_or(0).max(1);
-        let mut cases = Cases {
-            cases: Vec::with_capacity(rows.len()),
-            sessions: rows.session_of_examples(),
-            top: Vec::new(),
-        };
-        let (start, mut pending, mut bytes) = (Instant::now(), Vec::new(), 0);
-        for row in 0..rows.len() {
-            let batch = rows.batch([row], window, None);
-            let history = &batch.windows.items[..batch.windows.time_steps[0] as usize];
-            cases.cases.push(Case {
-                kind: batch.kinds[0],
-                rank: 0,
-            });
-            let request = self.request(history, ask, row).to_string();
-            bytes += request.len();
-            pending.push(PendingCase {
-                target: batch.targets[0],
-                request,
-            });
-            let is_full = pending.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES;
-            if is_full || row + 1 == rows.len() {
-                self.rank_batch(&pending, &mut cases)?;
-                pending.clear();
-                bytes = 0;
-            }
+    /// The report on a log under a prompt, computed from the server's responses.
+    pub fn evaluate(
+        &self,
+        log: &CaseLog<'_>,
+        ask: PromptSpec,
+        cutoffs: Option<&[u32]>,
+    ) -> Result<Report> {
+        let top_len = list_len(cutoffs);
+        if top_len >= MAX_K {
+            let what = format!(
+                "-k {top_len}: a server lists at most {MAX_K} items, and one more than the cutoff \
+                 is needed to detect ties; use at most {}, or leave --via out",
+                MAX_K - 1
+            );
+            return Err(Usage(what).into());
         }
+        let mut progress = Progress {
+            pending: Vec::new(),
+            bytes: 0,
+            tally: Tally::new(self.run, log)?,
+            list_len: (top_len + 1).min(self.run.items().len()),
+            top_len,
+        };
+        let start = Instant::now();
+        let mut row = 0;
+        let mut send = |batch: CaseBatch| {
+            let sent = self.add(&mut progress, batch, log.conventions(), ask, row);
+            row += 1;
+            sent.map_err(|error| prl_runs::Error::Sink(error.into()))
+        };
+        // A window as long as the longest session holds the whole history.
+        let window = log.longest_session().max(1);
+        let other_log = log.for_each_batch(1, window, ask, &mut send)?;
+        self.flush(&mut progress)?;
         let seconds = start.elapsed().as_secs_f64();
         let prompt = self.is_prompted.then_some(ask);
-        let mut report = report(self.run, data, split, prompt, &cases)?;
-        report.events_per_second = Some(rows.len() as f64 / seconds.max(1e-9));
+        let mut report = progress
+            .tally
+            .report(log, prompt, other_log, cutoffs, seconds)?;
         without_mrr(&mut report);
         Ok(report)
     }
 
-    fn request(&self, history: &[u32], ask: PromptSpec, row: usize) -> Value {
-        let mut items = Vec::with_capacity(history.len());
-        for &item in history {
-            items.extend(self.run.items().raw(item));
+    /// Adds a batch of one case, and sends the pending requests once they are many.
+    fn add(
+        &self,
+        progress: &mut Progress<'_>,
+        mut batch: CaseBatch,
+        conventions: Conventions,
+        ask: PromptSpec,
+        row: usize,
+    ) -> Result<()> {
+        let history = &batch.windows.items[..batch.windows.time_steps[0] as usize];
+        let mut request = self.request(history, ask, row, progress.list_len);
+        if conventions.exclude_seen {
+            request["exclude_seen"] = true.into();
+        } else if conventions.exclude_last {
+            request["exclude"] = self.name(&batch.excluded[0]).into();
         }
-        let mut request = json!({ "items": items, "k": self.list_len(), "case": row });
+        let request = request.to_string();
+        progress.bytes += request.len();
+        progress.pending.push(PendingCase {
+            session: batch.sessions[0],
+            kind: batch.kinds[0],
+            target: batch.targets[0],
+            excluded: std::mem::take(&mut batch.excluded[0]),
+            request,
+        });
+        if progress.pending.len() == MAX_BATCH || progress.bytes >= MAX_BATCH_BYTES {
+            self.flush(progress)?;
+        }
+        Ok(())
+    }
+
+    /// Raw ids of items.
+    fn name(&self, items: &[u32]) -> Vec<&str> {
+        let mut ids = Vec::with_capacity(items.len());
+        for &item in items {
+            ids.extend(self.run.items().raw(item));
+        }
+        ids
+    }
+
+    fn request(&self, history: &[u32], ask: PromptSpec, row: usize, k: usize) -> Value {
+        let mut request = json!({ "items": self.name(history), "k": k, "case": row });
         match ask.target {
             TargetReturn::Relative { mu, eps } => {
                 (request["mu"], request["eps"]) = (mu.into(), eps.into());
@@ -158,14 +219,17 @@ impl<'a> Remote<'a> {
         request
     }
 
-    /// Length of a list: one more than the metrics need, so that a tie across the end is detected.
-    fn list_len(&self) -> usize {
-        (TOP + 1).min(self.run.items().len())
-    }
-
-    /// Sends the pending requests and sets the ranks of the last cases.
-    fn rank_batch(&self, pending: &[PendingCase], cases: &mut Cases) -> Result<()> {
-        let requests: Vec<&str> = pending.iter().map(|case| case.request.as_str()).collect();
+    /// Sends the pending requests and adds their cases to the tally.
+    fn flush(&self, progress: &mut Progress<'_>) -> Result<()> {
+        let pending = std::mem::take(&mut progress.pending);
+        progress.bytes = 0;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut requests = Vec::with_capacity(pending.len());
+        for case in &pending {
+            requests.push(case.request.as_str());
+        }
         let body = format!("{{\"questions\":[{}]}}", requests.join(","));
         let text = self.post("/v1/recommend/batch", body)?;
         let BatchResponse { answers } = serde_json::from_str(&text)?;
@@ -175,28 +239,39 @@ impl<'a> Remote<'a> {
             answers.len(),
             pending.len()
         );
-        let first = cases.cases.len() - pending.len();
-        for (i, response) in answers.iter().enumerate() {
+        for (case, response) in pending.iter().zip(&answers) {
             self.check(&response.model)?;
-            let items = self
-                .indices(response)
+            let ranked = self.run.items().len() - case.excluded.len();
+            let top = self
+                .scored(response, progress.list_len.min(ranked))
                 .context("the server's catalogue is not the run's")?;
-            cases.cases[first + i].rank = rank(&items, &response.items, pending[i].target);
-            cases.top.extend(&items[..TOP.min(items.len())]);
+            let rank = match case.target {
+                Some(target) if case.excluded.binary_search(&target).is_err() => rank(&top, target),
+                _ => NOT_RANKED,
+            };
+            progress.tally.push(&RankedCase {
+                session: case.session,
+                kind: case.kind,
+                rank,
+                item: "",
+                top: &top[..top.len().min(progress.top_len)],
+                step: 0,
+                target_return: None,
+            })?;
         }
         Ok(())
     }
 
-    /// Item indices of a response; `None` if it does not fit the run's catalogue.
-    fn indices(&self, response: &Response) -> Option<Vec<u32>> {
-        if response.items.len() != self.list_len() || !response.unknown_items.is_empty() {
+    /// Item indices and scores of a response; `None` if it does not fit the run's catalogue.
+    fn scored(&self, response: &Response, expected: usize) -> Option<Vec<(u32, f32)>> {
+        if response.items.len() != expected || !response.unknown_items.is_empty() {
             return None;
         }
-        let mut indices = Vec::with_capacity(response.items.len());
+        let mut top = Vec::with_capacity(expected);
         for scored in &response.items {
-            indices.push(self.run.items().index(&scored.item)?);
+            top.push((self.run.items().index(&scored.item)?, scored.score));
         }
-        Some(indices)
+        Some(top)
     }
 
     fn check(&self, found: &str) -> Result<()> {
@@ -258,15 +333,15 @@ fn body(
 
 /// Pessimistic rank of the target, from 1: ties count against it. One more than the list's length
 /// if the target is not listed.
-fn rank(items: &[u32], listed: &[ScoredItem], target: u32) -> u32 {
-    let Some(at) = items.iter().position(|&item| item == target) else {
-        return items.len() as u32 + 1;
+fn rank(top: &[(u32, f32)], target: u32) -> u32 {
+    let Some(at) = top.iter().position(|&(item, _)| item == target) else {
+        return top.len() as u32 + 1;
     };
-    let ties = listed[at..]
-        .iter()
-        .take_while(|other| other.score == listed[at].score)
-        .count();
-    (at + ties) as u32
+    let mut ties = 0;
+    for &(_, score) in &top[at..] {
+        ties += u32::from(score == top[at].1);
+    }
+    at as u32 + ties
 }
 
 fn without_mrr(report: &mut Report) {
@@ -286,18 +361,12 @@ fn without_mrr(report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use super::{ScoredItem, rank};
+    use super::rank;
 
     #[test]
     fn rank_counts_ties_against_target() {
-        let listed: Vec<ScoredItem> = [9.0, 7.0, 7.0, 7.0, 1.0]
-            .iter()
-            .map(|&score| ScoredItem {
-                item: String::new(),
-                score,
-            })
-            .collect();
-        let of = |target| rank(&[40, 41, 42, 43, 44], &listed, target);
+        let listed = [(40, 9.0), (41, 7.0), (42, 7.0), (43, 7.0), (44, 1.0)];
+        let of = |target| rank(&listed, target);
         assert_eq!([40, 41, 42, 43, 44, 45].map(of), [1, 4, 4, 4, 5, 6]);
     }
 }

@@ -50,6 +50,15 @@ pub struct Settings {
     /// Early stopping: validations without an improvement
     #[arg(long)]
     patience: Option<u64>,
+    /// Hold this share of the training sessions out and validate on them; for a dataset without a
+    /// validation split
+    #[arg(long, value_name = "SHARE")]
+    hold_out: Option<f64>,
+    /// Train to the end without validation and keep the last weights [default: only if the
+    /// validation split is empty]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
+    no_validation: bool,
     /// Discount of the returns [default: 1]
     #[arg(long)]
     lambda: Option<f64>,
@@ -228,7 +237,7 @@ mod tests {
 
     /// Every flag, with a value that differs from the default and from the file's.
     const FLAGS: &str = "--data d --method sac --seed 3 --epochs 4 --max-steps 5 --batch-size 6 \
-        --lr 0.5 --eval-every 7 --patience 8 --lambda 0.25 --discount relative --mean-over all \
+        --lr 0.5 --eval-every 7 --patience 8 --hold-out 0.25 --lambda 0.25 --discount relative --mean-over all \
         --gamma 0.125 --warm-up 9 --skip-first --bf16-head --mu 3.5 --eps 0.75 --encoder sasrec \
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
         --attention released --reward-code binned --update-bias -2";
@@ -243,6 +252,7 @@ mod tests {
         lr = 0.25
         eval_every = 17
         patience = 18
+        hold_out = 0.5
         lambda = 0.5
         discount = "absolute"
         mean_over = "train"

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_model::{ProcessGroup, SingleProcess};
+use prl_runs::Validation;
 use prl_train::{Evaluation, Observer, Outcome, Trainer};
 
 use crate::exit::{EXIT_INTERRUPTED, Interrupted};
@@ -74,12 +75,18 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
         .run(&mut progress)?;
     progress.bar.finish_and_clear();
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
+        let selected = match m.validation {
+            Validation::Split => format!("best at step {} of {}", m.best_step, m.steps),
+            Validation::HeldOut => format!(
+                "best at step {} of {} on held-out sessions",
+                m.best_step, m.steps
+            ),
+            Validation::None => format!("last weights, of step {}, without validation", m.steps),
+        };
         outln!(
-            "{}: model {}, best at step {} of {}, {:.0} s",
+            "{}: model {}, {selected}, {:.0} s",
             args.out.display(),
             m.model,
-            m.best_step,
-            m.steps,
             m.seconds
         )?;
     }
@@ -129,14 +136,20 @@ impl Observer for Progress {
     }
 
     fn evaluated(&mut self, e: &Evaluation, is_best: bool) {
+        let val = match &e.val {
+            Some(val) => format!(
+                "val HR@5 purchase {} click {}{}",
+                or_dash(val.purchase.hr5),
+                or_dash(val.click.hr5),
+                if is_best { "  best so far" } else { "" }
+            ),
+            None => "no validation".into(),
+        };
         let line = format!(
-            "step {:>7}  epoch {:>6.2}  loss {}  val HR@5 purchase {} click {}{}",
+            "step {:>7}  epoch {:>6.2}  loss {}  {val}",
             e.step,
             e.epoch,
-            or_dash(e.loss),
-            or_dash(e.val.purchase.hr5),
-            or_dash(e.val.click.hr5),
-            if is_best { "  best so far" } else { "" }
+            or_dash(e.loss)
         );
         self.bar.suspend(|| errln!("{line}"));
     }

@@ -136,7 +136,7 @@ mod tests {
         let input = Input {
             path,
             name: "f".into(),
-            max_unpacked: 0,
+            ..Input::default()
         };
         let mut chunks = Chunks::open(&input, Some(b'"'), size).unwrap();
         let taken = chunks.by_ref().map(|c| {

@@ -1,18 +1,20 @@
 //! Tables in delimited text: CSV by column mapping, and RecBole's `.inter`.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
-use crate::delimited_reader::{self, Batch, Header, find};
+use crate::delimited_reader::{self, Batch, Header};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::log::Log;
 use crate::options::Table;
 use crate::records::Dialect;
+use crate::roles::Roles;
 use crate::table;
-use crate::table_reader::{Events, Role, Value};
+use crate::table_reader::{Events, Value};
 use crate::values::{Cell, Wanted};
 
 /// Reads CSV with a header line. Options without a column mapping are rejected earlier.
@@ -72,27 +74,33 @@ fn read(
     let mut mapping = table.columns.clone();
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
+        let roles = OnceCell::new();
         let choose = |header: &[String]| {
             let names = names(input, header)?;
             let columns = mapping.get_or_insert_with(|| recbole(&names));
-            wanted(input, &names, columns)
+            let found = Roles::new(&input.path, &input.shared, &names, columns)?;
+            Ok(wanted(roles.get_or_init(|| found)))
         };
+        let take = |batch: Batch| {
+            // `choose` is called before the first batch.
+            let Some(roles) = roles.get() else {
+                return Ok(());
+            };
+            let column = |position| {
+                let texts = batch.texts(position)?;
+                Ok(texts.map(|text| text.map_or(Value::Missing, Value::Text)))
+            };
+            events.take(
+                table,
+                roles,
+                batch.rows(),
+                column,
+                |(row, role, expected)| batch.fault(row, roles.column(role).unwrap_or(0), expected),
+            )
+        };
+        let header = Header::FirstLine;
         files.push(delimited_reader::read(
-            input,
-            dialect,
-            Header::FirstLine,
-            choose,
-            Ok,
-            |batch: Batch| {
-                let values = |role: Role| {
-                    Ok(batch
-                        .texts(role as usize)?
-                        .map(|text| text.map_or(Value::Missing, Value::Text)))
-                };
-                events.take(table, batch.rows(), values, |(row, role, expected)| {
-                    batch.fault(row, role as usize, expected)
-                })
-            },
+            input, dialect, header, choose, Ok, take,
         )?);
     }
     let columns = mapping.unwrap_or_else(|| recbole(&[]));
@@ -110,23 +118,22 @@ fn recbole(names: &[String]) -> Columns {
     };
     Columns {
         session: session.into(),
-        time: "timestamp".into(),
+        time: Some("timestamp".into()),
         item: "item_id".into(),
         event: None,
+        split: None,
     }
 }
 
-/// Mapped columns, in the order of their roles. Values may be missing, since rows of unnamed event
-/// kinds often lack an item.
-fn wanted(input: &Input, names: &[String], columns: &Columns) -> Result<Vec<Wanted>> {
-    let mend = "name the right one: session=..,time=..,item=..[,event=..]";
-    let column = |role: &Role| {
-        let name = role.column(columns);
-        Ok(Wanted {
-            field: find(&input.path, names, name, mend)?,
-            name: name.to_owned(),
+/// Columns to read. Values may be missing, since rows of unnamed event kinds often lack an item.
+fn wanted(roles: &Roles) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for (name, field) in roles.columns() {
+        wanted.push(Wanted {
+            field: *field,
+            name: name.clone(),
             cell: Cell::Optional,
-        })
-    };
-    Role::all(columns).iter().map(column).collect()
+        });
+    }
+    wanted
 }

@@ -250,7 +250,7 @@ mod tests {
         let input = Input {
             path: "f".into(),
             name: "f".into(),
-            max_unpacked: 0,
+            ..Input::default()
         };
         let dialect = Dialect {
             delimiter: b';',

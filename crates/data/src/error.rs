@@ -64,6 +64,14 @@ pub enum Error {
         /// Expected value and hint.
         expected: String,
     },
+    /// Session that cannot be prepared as the options ask.
+    #[error("session {session:?} {what}")]
+    Session {
+        /// Id of the session.
+        session: String,
+        /// Fault and hint.
+        what: &'static str,
+    },
     /// Event kinds that are neither clicks nor purchases.
     #[error(
         "column {column:?} holds event kinds that are neither named as clicks nor as purchases: {}; name them, or drop \

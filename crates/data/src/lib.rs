@@ -33,7 +33,7 @@
 //! `retailrocket.rs`, `rc15.rs` and `table.rs`, and for the steps that all sources share `log.rs`
 //! and `split.rs`.
 //!
-//! This is the only crate that depends on polars.
+//! This is the only crate that depends on polars, but for `prl-tables`, which writes result tables.
 
 mod chunks;
 mod columns;
@@ -49,15 +49,20 @@ mod frame;
 mod ids;
 mod input;
 mod layout;
+mod lists;
 mod log;
 mod options;
 mod ordered_parallel;
 mod parquet;
+mod parquet_types;
+mod partitions;
 mod prepare;
 mod rc15;
 mod records;
 mod reexec;
+mod representation;
 mod retailrocket;
+mod roles;
 mod split;
 mod spool;
 mod table;
@@ -70,6 +75,7 @@ mod values;
 
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
-pub use options::{Options, Source, SplitRule, Table, TimeUnit};
+pub use options::{InputPart, Inputs, Options, Source, SplitRule, Table, TimeUnit};
 pub use prepare::{prepare, prepare_frame};
+pub use prl_dataset::Split;
 pub use reexec::reexec_guard;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::export::{self, parent};
 use crate::input::{self, Input};
 use crate::log::{ITEM, KIND, Log, PURCHASE, SESSION, TIME, events_per};
-use crate::options::{Options, Source};
+use crate::options::{Inputs, Options, Source};
 use crate::split::{session_sizes, sessions, splits};
 use crate::{delimited, frame, parquet, rc15, retailrocket};
 
@@ -114,10 +114,10 @@ fn finish(
 fn paths(source: &Source) -> Vec<&Path> {
     match source {
         Source::Rc15 { clicks, buys, .. } => vec![clicks, buys],
-        Source::RetailRocket { input }
-        | Source::Csv { input, .. }
-        | Source::Parquet { input, .. }
-        | Source::Inter { input, .. } => vec![input],
+        Source::RetailRocket { input } => vec![input],
+        Source::Csv { input, .. } | Source::Parquet { input, .. } | Source::Inter { input, .. } => {
+            input.paths()
+        }
         Source::Frame { .. } => Vec::new(),
     }
 }
@@ -134,6 +134,9 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     for path in paths(&options.source) {
         inputs.push(input::files(path, extensions, options.max_unpacked)?);
     }
+    if let Some(parts) = options.source.inputs() {
+        inputs = vec![of_table(inputs, parts)];
+    }
     let all: Vec<&Input> = inputs.iter().flatten().collect();
     input::refuse_same_paths(&all)?;
     let (log, files) = match &options.source {
@@ -143,23 +146,44 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
             rc15::read(&inputs[0], &inputs[1], sample, &parent(out))?
         }
         Source::Csv {
-            delimiter, table, ..
-        } => delimited::read_csv(&inputs[0], *delimiter, table)?,
-        Source::Parquet { table, .. } => parquet::read(&inputs[0], table)?,
-        Source::Inter { table, .. } => delimited::read_inter(&inputs[0], table)?,
+            input,
+            delimiter,
+            table,
+        } => delimited::read_csv(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
+        Source::Parquet { input, table } => parquet::read(&inputs[0], &table.with_kinds_of(input))?,
+        Source::Inter { input, table } => {
+            delimited::read_inter(&inputs[0], &table.with_kinds_of(input))?
+        }
         Source::Frame { .. } => {
             return Err(Error::Options(
                 "a frame has no file to read; prepare it with prepare_frame".into(),
             ));
         }
     };
-    input::refuse_same_bytes(&all, &files)?;
+    let columns = options.source.table().and_then(|t| t.columns.as_ref());
+    input::refuse_same_bytes(&all, &files, columns)?;
     for (input, file) in all.iter().zip(&files) {
         if let Some(warning) = input::shorter_than_public(input, file.rows) {
             tracing::warn!("{warning}");
         }
     }
     Ok((log, files))
+}
+
+/// Files of all inputs of a table, with what the inputs give to their rows.
+fn of_table(files: Vec<Vec<Input>>, parts: &Inputs) -> Vec<Input> {
+    let mut all = Vec::new();
+    for (files, part) in files.into_iter().zip(&parts.0) {
+        for mut file in files {
+            file.shared.split = part.split;
+            file.shared.kind = part.kind.clone();
+            if parts.has_kinds() && part.kind.is_none() {
+                file.shared.kind = Some("click".into());
+            }
+            all.push(file);
+        }
+    }
+    all
 }
 
 /// Raw ids as text.

@@ -5,42 +5,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use polars::prelude::Column;
+use prl_dataset::Split;
+
 use crate::columns::Columns;
 use crate::dropped::Reason;
 use crate::error::{Error, Result};
 use crate::ids::IdColumn;
-use crate::log::{CLICK, EventColumns, Log, PURCHASE};
+use crate::log::{CLICK, EventColumns, Log, PURCHASE, SPLIT};
 use crate::options::Table;
+use crate::roles::{Role, Roles};
 use crate::times::TimeColumn;
-
-/// Role of a column in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    Session,
-    Time,
-    Item,
-    Event,
-}
-
-impl Role {
-    /// Name of the column in this role.
-    pub(crate) fn column(self, columns: &Columns) -> &str {
-        match self {
-            Role::Session => &columns.session,
-            Role::Time => &columns.time,
-            Role::Item => &columns.item,
-            Role::Event => columns.event.as_deref().unwrap_or_default(),
-        }
-    }
-
-    /// Roles that a mapping assigns to columns.
-    pub(crate) fn all(columns: &Columns) -> &'static [Role] {
-        match columns.event {
-            Some(_) => &[Role::Session, Role::Time, Role::Item, Role::Event],
-            None => &[Role::Session, Role::Time, Role::Item],
-        }
-    }
-}
 
 /// Invalid value: row in the batch, column, and the expected value.
 pub(crate) type Fault = (usize, Role, &'static str);
@@ -58,6 +33,22 @@ pub(crate) enum Value<'a> {
     Nanos(i64),
 }
 
+impl<'a> Value<'a> {
+    /// The value as text; a missing one is empty.
+    fn text(self) -> Cow<'a, str> {
+        match self {
+            Value::Text(text) => text.into(),
+            Value::Missing => "".into(),
+            Value::Whole(n) | Value::Nanos(n) => n.to_string().into(),
+            Value::Large(n) => n.to_string().into(),
+            Value::Real(x) => x.to_string().into(),
+        }
+    }
+}
+
+/// Values of a column of splits.
+const SPLITS: &str = "train, val (valid, validation) or test, or 0, 1 or 2";
+
 /// Events of a table during reading.
 #[derive(Default)]
 pub(crate) struct Events {
@@ -65,6 +56,10 @@ pub(crate) struct Events {
     items: IdColumn,
     times: TimeColumn,
     kinds: Vec<u8>,
+    /// Number of rows so far, events or not.
+    rows: usize,
+    /// Splits that the log gives, if it does.
+    splits: Vec<u8>,
     /// Number of rows of each unnamed event kind.
     others: BTreeMap<String, u64>,
     /// Error of the first id above 64 bits, reported if its column proves to be numeric.
@@ -72,16 +67,25 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Appends a batch of rows; `values` gives the values of a role. Without an event column every
-    /// event is a click. Of several faults the first row's is returned, converted by `error`.
+    /// Appends a batch of rows; `column` gives the values of the column at a position of `roles`.
+    /// Without event kinds every event is a click. Of several faults the first row's is returned,
+    /// converted by `error` unless all rows share the value.
     pub(crate) fn take<'a, I: Iterator<Item = Value<'a>>>(
         &mut self,
         table: &Table,
+        roles: &'a Roles,
         rows: usize,
-        mut values: impl FnMut(Role) -> Result<I>,
+        column: impl Fn(usize) -> Result<I>,
         error: impl Fn(Fault) -> Error,
     ) -> Result<()> {
-        let kept = match table.columns.as_ref().is_some_and(|c| c.event.is_some()) {
+        let order = self.rows;
+        self.rows += rows;
+        let values = |role| roles.values(role, rows, order, &column);
+        let error = |fault: Fault| {
+            let shared = roles.constant_fault(fault.1, fault.2);
+            shared.unwrap_or_else(|| error(fault))
+        };
+        let kept = match roles.has(Role::Event) {
             true => self.take_kinds(table, values(Role::Event)?),
             false => {
                 self.kinds.resize(self.kinds.len() + rows, CLICK);
@@ -103,6 +107,9 @@ impl Events {
             &kept,
         ));
         faults.extend(take_times(&mut self.times, values(Role::Time)?, &kept));
+        if roles.has(Role::Split) {
+            faults.extend(take_splits(&mut self.splits, values(Role::Split)?, &kept));
+        }
         if let Some(fault) = faults.into_iter().min() {
             return Err(error(fault));
         }
@@ -127,30 +134,28 @@ impl Events {
         table: &Table,
         values: impl Iterator<Item = Value<'a>>,
     ) -> Vec<bool> {
-        let mut is_event = |value: Value<'_>| {
-            let name: Cow<'_, str> = match value {
-                Value::Text(name) => name.into(),
-                Value::Missing => "".into(),
-                Value::Whole(n) | Value::Nanos(n) => n.to_string().into(),
-                Value::Large(n) => n.to_string().into(),
-                Value::Real(x) => x.to_string().into(),
-            };
+        let mut are_events = Vec::new();
+        for value in values {
+            let name = value.text();
             let name = name.as_ref();
-            let named = |kinds: &[String]| kinds.iter().any(|k| k == name);
-            if named(&table.click) {
-                self.kinds.push(CLICK);
-            } else if named(&table.purchase) {
-                self.kinds.push(PURCHASE);
-            } else if let Some(n) = self.others.get_mut(name) {
-                *n += 1;
-                return false;
+            let kind = if table.click.iter().any(|kind| kind == name) {
+                CLICK
+            } else if table.purchase.iter().any(|kind| kind == name) {
+                PURCHASE
             } else {
-                self.others.insert(name.to_owned(), 1);
-                return false;
-            }
-            true
-        };
-        values.map(&mut is_event).collect()
+                match self.others.get_mut(name) {
+                    Some(rows) => *rows += 1,
+                    None => {
+                        self.others.insert(name.to_owned(), 1);
+                    }
+                }
+                are_events.push(false);
+                continue;
+            };
+            self.kinds.push(kind);
+            are_events.push(true);
+        }
+        are_events
     }
 
     /// Returns the log, in file order. Errors name `source`.
@@ -160,7 +165,7 @@ impl Events {
             let mut kinds: Vec<(String, u64)> = self.others.into_iter().collect();
             kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
             return Err(Error::Kinds {
-                column: Role::Event.column(columns).to_owned(),
+                column: columns.event.clone().unwrap_or_default(),
                 kinds,
             });
         }
@@ -169,17 +174,21 @@ impl Events {
                 return Err(error);
             }
         }
-        let times = self
-            .times
-            .finish(table.time_unit)
-            .map_err(|what| Error::file(source, format!("column {:?}: {what}", columns.time)))?;
+        let times = self.times.finish(table.time_unit).map_err(|what| {
+            let column = columns.time.as_deref().unwrap_or_default();
+            Error::file(source, format!("column {column:?}: {what}"))
+        })?;
         let events = EventColumns {
             sessions: self.sessions,
             items: self.items,
             kinds: self.kinds,
             times,
         };
-        let mut log = Log::new(events, Vec::new())?;
+        let mut extra = Vec::new();
+        if !self.splits.is_empty() {
+            extra.push(Column::new(SPLIT.into(), self.splits));
+        }
+        let mut log = Log::new(events, extra)?;
         log.dropped.add(Reason::OtherEvent, others);
         Ok(log)
     }
@@ -202,11 +211,35 @@ fn take_ids<'a>(
                 }
                 Err(_) => column.push(&id.to_string()),
             },
-            Value::Missing | Value::Real(_) | Value::Nanos(_) => Err("an id"),
+            Value::Real(id) if is_exact(id) => column.push(&format!("{}", id as i64)),
+            Value::Real(id) if id.is_nan() => Err("an id"),
+            Value::Real(_) => Err("a whole number below 9007199254740992, or text"),
+            Value::Missing | Value::Nanos(_) => Err("an id"),
         };
         if let Err(expected) = taken {
             return Some((row, role, expected));
         }
+    }
+    None
+}
+
+/// True for a whole number that no other number is rounded to: below 2^53.
+fn is_exact(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0
+}
+
+fn take_splits<'a>(
+    column: &mut Vec<u8>,
+    values: impl Iterator<Item = Value<'a>>,
+    kept: &[bool],
+) -> Option<Fault> {
+    for (row, (value, _)) in values.zip(kept).enumerate().filter(|(_, (_, kept))| **kept) {
+        column.push(match value.text().as_ref() {
+            "train" | "0" => Split::Train as u8,
+            "val" | "valid" | "validation" | "1" => Split::Val as u8,
+            "test" | "2" => Split::Test as u8,
+            _ => return Some((row, Role::Split, SPLITS)),
+        });
     }
     None
 }

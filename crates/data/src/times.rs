@@ -3,7 +3,8 @@
 use crate::options::TimeUnit;
 
 const NANOS: i64 = 1_000_000_000;
-const RANGE: &str = "a time between the years 1678 and 2261";
+/// Times that nanoseconds of 64 bits can hold.
+pub(crate) const RANGE: &str = "a time between the years 1678 and 2261";
 const ISO: &str = "a time such as 2014-04-07T10:51:09.277Z, or a date such as 2014-04-07";
 
 /// Converts milliseconds; the error describes the expected value.

@@ -9,6 +9,7 @@ use prl_fs::{parent_dir, sha256_hex};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use crate::enum_slice::EnumSlice;
 use crate::error::{Error, Result};
 use crate::event::{Kind, Split};
 use crate::items::ItemMap;
@@ -258,7 +259,7 @@ impl Dataset {
         check_log(
             self.offsets(),
             self.item_indices(),
-            self.splits(),
+            self.splits().all(),
             self.items.len(),
         )
     }
@@ -284,8 +285,8 @@ impl Dataset {
     }
 
     /// Kind of each event.
-    pub fn kinds(&self) -> &[Kind] {
-        bytemuck::checked::cast_slice(self.bytes(&self.ranges.kinds))
+    pub fn kinds(&self) -> EnumSlice<'_, Kind> {
+        EnumSlice::new(self.bytes(&self.ranges.kinds))
     }
 
     /// Index of the first event of each session, then the number of events: `sessions + 1` entries.
@@ -294,8 +295,8 @@ impl Dataset {
     }
 
     /// Split of each event as a target.
-    pub fn splits(&self) -> &[Split] {
-        bytemuck::checked::cast_slice(self.bytes(&self.ranges.splits))
+    pub fn splits(&self) -> EnumSlice<'_, Split> {
+        EnumSlice::new(self.bytes(&self.ranges.splits))
     }
 
     /// Time of each event in milliseconds since 1970, UTC.

@@ -15,8 +15,14 @@ use crate::windows::Windows;
 pub struct SplitExamples<'a> {
     data: &'a Dataset,
     targets: Vec<SessionTargets>,
+    /// Position in `targets` of the session of every [`BLOCK`]th example: a search for a session
+    /// starts there, so that it takes equally long in a log of any size.
+    blocks: Vec<u32>,
     len: usize,
 }
+
+/// Examples between two entries of [`SplitExamples::blocks`].
+const BLOCK: usize = 8;
 
 /// Consecutive target events of one session. Positions are event indices of the dataset.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +35,24 @@ struct SessionTargets {
     end: u64,
     /// Number of examples in earlier sessions.
     before: u64,
+}
+
+/// Position of one example in the log.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    /// First event of the session.
+    start: usize,
+    /// Event of the example: the target.
+    event: usize,
+    /// One past the last target of the session.
+    end: usize,
+}
+
+impl Position {
+    /// Events before the example's event.
+    fn history(self) -> Range<usize> {
+        self.start..self.event
+    }
 }
 
 /// Batch of examples.
@@ -53,6 +77,15 @@ pub struct NextStates {
     pub done: Vec<bool>,
 }
 
+/// Examples divided by [`SplitExamples::hold_out`].
+#[derive(Clone, Debug)]
+pub struct HeldOut<'a> {
+    /// Examples of the other sessions.
+    pub rest: SplitExamples<'a>,
+    /// Examples of the sessions that are held out.
+    pub held: SplitExamples<'a>,
+}
+
 /// Definition of the returns of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReturnRule {
@@ -69,23 +102,62 @@ impl<'a> SplitExamples<'a> {
     /// empty.
     pub fn new(data: &'a Dataset, split: Split, skip_first: bool) -> Self {
         let splits = data.splits();
-        let (mut targets, mut len) = (Vec::new(), 0);
+        let mut examples = Self::empty(data);
         for session in data.sessions() {
             let parts = &splits[session.clone()];
             let skipped = session.start + usize::from(skip_first);
             let start = (session.start + parts.partition_point(|&s| s < split)).max(skipped);
             let end = session.start + parts.partition_point(|&s| s <= split);
             if start < end {
-                targets.push(SessionTargets {
-                    session: session.start as u64,
-                    start: start as u64,
-                    end: end as u64,
-                    before: len as u64,
-                });
-                len += end - start;
+                examples.push(session.start, start..end);
             }
         }
-        Self { data, targets, len }
+        examples
+    }
+
+    fn empty(data: &'a Dataset) -> Self {
+        Self {
+            data,
+            targets: Vec::new(),
+            blocks: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Appends the targets of the session that begins with the event `session`.
+    fn push(&mut self, session: usize, targets: Range<usize>) {
+        let before = self.len;
+        self.len += targets.len();
+        // A search that starts at an earlier session is slower, not wrong.
+        let number = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
+        self.blocks.resize(self.len.div_ceil(BLOCK), number);
+        self.targets.push(SessionTargets {
+            session: session as u64,
+            start: targets.start as u64,
+            end: targets.end as u64,
+            before: before as u64,
+        });
+    }
+
+    /// Divides the examples by whole sessions, drawn from `seed`: those of a `share` of the sessions,
+    /// rounded but at least one session and never all, and the others. Without two sessions none is
+    /// held out.
+    pub fn hold_out(self, seed: u64, share: f64) -> HeldOut<'a> {
+        let sessions = self.targets.len();
+        let most = sessions.saturating_sub(1);
+        let count = (share * sessions as f64).round() as usize;
+        let mut rng = prl_seed::stream(seed, "hold-out", 0);
+        let mut is_held = vec![false; sessions];
+        for session in index::sample(&mut rng, sessions, count.clamp(most.min(1), most)) {
+            is_held[session] = true;
+        }
+        let (mut rest, mut held) = (Self::empty(self.data), Self::empty(self.data));
+        for (session, is_held) in self.targets.into_iter().zip(is_held) {
+            let part = if is_held { &mut held } else { &mut rest };
+            let targets = session.start as usize..session.end as usize;
+            part.push(session.session as usize, targets);
+        }
+        HeldOut { rest, held }
     }
 
     /// Number of examples.
@@ -103,11 +175,17 @@ impl<'a> SplitExamples<'a> {
         self.targets.len()
     }
 
+    /// First event of each session with an example, and its targets, as event indices.
+    pub fn targets(&self) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
+        let sessions = self.targets.iter();
+        sessions.map(|s| (s.session as usize, s.start as usize..s.end as usize))
+    }
+
     /// Kinds of the events of each session up to its last example: a return sums over these.
     pub fn episodes(&self) -> impl Iterator<Item = &'a [Kind]> + '_ {
         let kinds = self.data.kinds();
         let sessions = self.targets.iter();
-        sessions.map(move |s| &kinds[s.session as usize..s.end as usize])
+        sessions.map(move |s| kinds.range(s.session as usize..s.end as usize))
     }
 
     /// For each example, the number of its session among the sessions with an example: the unit of
@@ -138,22 +216,25 @@ impl<'a> SplitExamples<'a> {
     ) -> WindowBatch {
         let (items, kinds) = (self.data.item_indices(), self.data.kinds());
         let pad = self.data.items().len() as u32;
+        let positions = self.positions(examples);
         let mut batch = WindowBatch {
             windows: Windows::new(window_len),
             ..WindowBatch::default()
         };
-        for example in examples {
-            let (history, end) = self.locate(example);
-            let event = history.end;
-            batch.targets.push(items[event]);
-            batch.kinds.push(kinds[event]);
-            if let Some(rule) = rule {
-                let t = history.len();
-                let episode = &kinds[history.start..end];
-                let returns = returns(episode, rule.rewards, rule.lambda, rule.discount);
-                batch.returns.push(returns[t]);
-            }
-            batch.windows.push(&items[history], pad);
+        // Returns have a pass of their own, for the reason given in `positions`.
+        for position in &positions {
+            batch.targets.push(items[position.event]);
+            batch.kinds.push(kinds[position.event]);
+            batch.windows.push(&items[position.history()], pad);
+        }
+        let Some(rule) = rule else {
+            return batch;
+        };
+        for position in positions {
+            let t = position.history().len();
+            let episode = kinds.range(position.start..position.end);
+            let returns = returns(episode, rule.rewards, rule.lambda, rule.discount);
+            batch.returns.push(returns[t]);
         }
         batch
     }
@@ -170,10 +251,9 @@ impl<'a> SplitExamples<'a> {
             windows: Windows::new(window_len),
             done: Vec::new(),
         };
-        for example in examples {
-            let (history, end) = self.locate(example);
-            next.windows.push(&items[history.start..=history.end], pad);
-            next.done.push(history.end + 1 == end);
+        for Position { start, event, end } in self.positions(examples) {
+            next.windows.push(&items[start..=event], pad);
+            next.done.push(event + 1 == end);
         }
         next
     }
@@ -187,21 +267,41 @@ impl<'a> SplitExamples<'a> {
     ) -> Vec<f64> {
         let kinds = self.data.kinds();
         let mut sums = Vec::new();
-        for example in examples {
-            let (history, _) = self.locate(example);
-            sums.push(return_so_far(&kinds[history], rule.rewards, rule.lambda));
+        for position in self.positions(examples) {
+            let history = kinds.range(position.history());
+            sums.push(return_so_far(history, rule.rewards, rule.lambda));
         }
         sums
     }
 
-    /// Events before an example's event, and the end of its session's targets.
-    fn locate(&self, example: usize) -> (Range<usize>, usize) {
-        let after = self.targets.partition_point(|s| s.before <= example as u64);
-        let session = self.targets[after - 1];
-        let event = session.start + (example as u64 - session.before);
-        (
-            session.session as usize..event as usize,
-            session.end as usize,
-        )
+    /// Positions of examples in the log.
+    ///
+    /// In passes: the reads of one pass do not depend on each other, so the processor waits for them
+    /// together. In a log that exceeds its caches, one example after the other takes several times
+    /// as long.
+    fn positions(&self, examples: impl IntoIterator<Item = usize>) -> Vec<Position> {
+        let examples: Vec<usize> = examples.into_iter().collect();
+        let mut numbers = Vec::with_capacity(examples.len());
+        for &example in &examples {
+            numbers.push(self.blocks[example / BLOCK] as usize);
+        }
+        let mut sessions = Vec::with_capacity(examples.len());
+        for &number in &numbers {
+            sessions.push(self.targets[number]);
+        }
+        let mut positions = Vec::with_capacity(examples.len());
+        for (i, example) in examples.into_iter().enumerate() {
+            let (mut number, mut session) = (numbers[i], sessions[i]);
+            while example as u64 - session.before >= session.end - session.start {
+                number += 1;
+                session = self.targets[number];
+            }
+            positions.push(Position {
+                start: session.session as usize,
+                event: (session.start + example as u64 - session.before) as usize,
+                end: session.end as usize,
+            });
+        }
+        positions
     }
 }

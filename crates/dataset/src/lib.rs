@@ -38,6 +38,7 @@
 
 mod audit;
 mod dataset;
+mod enum_slice;
 mod error;
 mod event;
 mod examples;
@@ -49,9 +50,10 @@ mod windows;
 
 pub use audit::{Audit, Bin, DuplicateSessions, Leaks, Lengths, Overlap, Popularity, TopShare};
 pub use dataset::{Arrays, Dataset, write};
+pub use enum_slice::EnumSlice;
 pub use error::{Error, Result};
 pub use event::{Kind, Split};
-pub use examples::{NextStates, ReturnRule, SplitExamples, WindowBatch};
+pub use examples::{HeldOut, NextStates, ReturnRule, SplitExamples, WindowBatch};
 pub use items::ItemMap;
 pub use manifest::{Counts, DatasetCounts, Manifest, ManifestInput, Source, SourceFile};
 pub use return_table::{ReturnStatsSplit, ReturnTable, TABLE_STEPS};

@@ -106,11 +106,13 @@ impl Engine {
             unknown_items,
             prompt,
         } = model.state(request);
-        let candidates = model.candidates(&request.filter, &known);
+        let mut candidates = model.candidates(&request.filter, &known);
         let (reply, top) = oneshot::channel();
         let context = ResponseContext {
             model: Arc::clone(&model),
             unknown_items,
+            unknown_exclude: std::mem::take(&mut candidates.unknown_exclude),
+            unknown_allow: std::mem::take(&mut candidates.unknown_allow),
             prompt,
             cold: known.is_empty(),
         };
@@ -186,6 +188,8 @@ impl PendingResponse {
 struct ResponseContext {
     model: Arc<LoadedModel>,
     unknown_items: Vec<String>,
+    unknown_exclude: Vec<String>,
+    unknown_allow: Vec<String>,
     prompt: PromptUsed,
     cold: bool,
 }
@@ -196,6 +200,8 @@ impl ResponseContext {
             answer: prl_runs::Recommendations {
                 items: self.model.recommendations(top),
                 unknown_items: self.unknown_items,
+                unknown_exclude: self.unknown_exclude,
+                unknown_allow: self.unknown_allow,
                 prompt: self.model.is_prompted().then_some(self.prompt),
             },
             model: self.model.name().to_owned(),

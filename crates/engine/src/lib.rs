@@ -39,6 +39,11 @@ pub use engine::{Engine, Options, PendingResponse};
 pub use error::{Error, Result};
 pub use loaded_model::LoadedModel;
 pub use prl_runs::{Device, PromptUsed, Recommendation, Recommendations};
-pub use request::{Event, Filter, RecommendRequest, RecommendResponse};
+#[cfg(feature = "openapi")]
+pub use request::event_kinds;
+pub use request::{
+    Event, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ID_BYTES, MAX_ITEMS,
+    RecommendRequest, RecommendResponse, RequestFields, check_ids,
+};
 pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};

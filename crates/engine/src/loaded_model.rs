@@ -5,7 +5,8 @@ use std::path::Path;
 use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
 use prl_runs::{
-    Device, InferenceModel, ItemFilter, Recommendation, Run, RunManifest, SessionState, TopKRequest,
+    Candidates, Device, InferenceModel, ItemFilter, Recommendation, Run, RunManifest, SessionState,
+    TopKRequest,
 };
 
 use crate::error::Result;
@@ -98,28 +99,7 @@ impl LoadedModel {
 
     /// Resolves a filter to item indices, given the indices of the session's own items.
     pub(crate) fn candidates(&self, filter: &Filter, seen: &[u32]) -> Candidates {
-        let mut excluded = self.indices(&filter.exclude);
-        if filter.exclude_seen {
-            excluded.extend(seen);
-            sort_unique(&mut excluded);
-        }
-        let mut allowed = None;
-        if let Some(allow) = &filter.allow {
-            let mut items = self.indices(allow);
-            items.retain(|item| excluded.binary_search(item).is_err());
-            allowed = Some(items);
-        }
-        Candidates { allowed, excluded }
-    }
-
-    /// Indices of raw ids, ascending and without duplicates; ids outside the catalogue are skipped.
-    fn indices(&self, ids: &[String]) -> Vec<u32> {
-        let mut indices = Vec::with_capacity(ids.len());
-        for id in ids {
-            indices.extend(self.items().index(id));
-        }
-        sort_unique(&mut indices);
-        indices
+        self.run.candidates(filter, seen)
     }
 
     /// Raw ids and scores of ranked item indices.
@@ -141,27 +121,4 @@ impl LoadedModel {
     pub(crate) fn served(&self) -> &InferenceModel {
         &self.served
     }
-}
-
-/// Item indices that a response may contain; both lists are ascending and without duplicates.
-pub(crate) struct Candidates {
-    /// The only items that may be recommended; `None` allows all that are not excluded.
-    allowed: Option<Vec<u32>>,
-    /// Items that are not recommended; already removed from `allowed`.
-    excluded: Vec<u32>,
-}
-
-impl Candidates {
-    /// The filter to rank with.
-    pub(crate) fn filter(&self) -> ItemFilter<'_> {
-        match &self.allowed {
-            Some(items) => ItemFilter::Allow(items),
-            None => ItemFilter::Exclude(&self.excluded),
-        }
-    }
-}
-
-fn sort_unique(items: &mut Vec<u32>) {
-    items.sort_unstable();
-    items.dedup();
 }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use prl_runs::PromptUsed;
+use prl_runs::{Candidates, PromptUsed};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
-use crate::loaded_model::{Candidates, LoadedModel};
+use crate::loaded_model::LoadedModel;
 
 /// Item indices with scores, best first.
 pub(crate) type Top = prl_runs::TopK<f32>;

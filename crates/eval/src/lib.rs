@@ -3,7 +3,8 @@
 //! The input is one number per test case, the [pessimistic rank](pessimistic_rank) of the actual
 //! next item among all items, with its session and the kind of its event. Any model that ranks (a
 //! network on any device, a popularity table) supplies ranks, so the crate depends on neither
-//! candle nor polars and every method is measured by the same code.
+//! candle nor polars and every method is measured by the same code. [`Conventions`] names what
+//! evaluations of this field vary: which events are cases, and which items are ranked.
 //!
 //! A [`Report`] is independent of the order of the cases and of the number of threads. Undefined
 //! values (metrics of a kind without events) are `None`, and `null` in JSON: never NaN, never 0.
@@ -25,6 +26,8 @@
 //! ```
 
 mod bootstrap;
+mod conventions;
+mod cutoffs;
 mod error;
 mod interval;
 mod metric;
@@ -36,9 +39,11 @@ mod significance;
 mod table;
 
 pub use bootstrap::RESAMPLES;
+pub use conventions::{CaseSplit, Conventions, OtherLog};
+pub use cutoffs::{CutoffIntervals, Cutoffs, Named};
 pub use error::Error;
 pub use interval::{Interval, wilson};
-pub use metric::{Case, Metric, PerMetric};
+pub use metric::{Case, Metric, NOT_RANKED, PerMetric};
 pub use prl_dataset::{Kind, Rewards, Split};
 pub use rank::{NanScore, pessimistic_rank};
 pub use recommended::{Recommended, TOP};

@@ -5,12 +5,17 @@ use std::fmt;
 use prl_dataset::Kind;
 use serde::{Deserialize, Serialize};
 
+/// Rank of a target that is not ranked: left out by a convention, or unknown to the model. A miss at
+/// every cutoff, with a reciprocal rank of 0.
+pub const NOT_RANKED: u32 = u32::MAX;
+
 /// One test case: an event and the rank that a model gave its item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
     /// Kind of the event.
     pub kind: Kind,
-    /// [Pessimistic rank](crate::pessimistic_rank) of the event's item among all items, from 1.
+    /// [Pessimistic rank](crate::pessimistic_rank) of the event's item among the ranked items, from
+    /// 1, or [`NOT_RANKED`].
     pub rank: u32,
 }
 
@@ -50,7 +55,8 @@ impl Metric {
     ];
 
     /// Gain of one case with this rank: for HR@k 1 if rank <= k; for NDCG@k 1 / log2(rank + 1) if
-    /// rank <= k, as the ideal DCG of one relevant item is 1; for MRR 1 / rank without a cutoff.
+    /// rank <= k, as the ideal DCG of one relevant item is 1; for MRR 1 / rank without a cutoff. 0 if
+    /// the rank is [`NOT_RANKED`].
     pub fn gain(self, rank: u32) -> f64 {
         match self {
             Metric::Hr5 => hit(rank, 5),
@@ -59,6 +65,7 @@ impl Metric {
             Metric::Ndcg10 => discounted_hit(rank, 10),
             Metric::Hr20 => hit(rank, 20),
             Metric::Ndcg20 => discounted_hit(rank, 20),
+            Metric::Mrr if rank == NOT_RANKED => 0.0,
             Metric::Mrr => 1.0 / f64::from(rank),
         }
     }
@@ -82,11 +89,11 @@ impl Metric {
     }
 }
 
-fn hit(rank: u32, k: u32) -> f64 {
+pub(crate) fn hit(rank: u32, k: u32) -> f64 {
     if rank <= k { 1.0 } else { 0.0 }
 }
 
-fn discounted_hit(rank: u32, k: u32) -> f64 {
+pub(crate) fn discounted_hit(rank: u32, k: u32) -> f64 {
     if rank <= k {
         1.0 / f64::from(rank + 1).log2()
     } else {
@@ -165,7 +172,12 @@ mod tests {
         assert_eq!((Metric::Hr10.gain(10), Metric::Hr10.gain(11)), (1.0, 0.0));
         assert_eq!((Metric::Hr20.gain(20), Metric::Hr20.gain(21)), (1.0, 0.0));
         assert_eq!(Metric::Mrr.gain(4), 0.25);
-        assert!(Metric::Mrr.gain(u32::MAX) > 0.0);
+        assert!(Metric::Mrr.gain(NOT_RANKED - 1) > 0.0);
+        assert!(
+            Metric::ALL
+                .iter()
+                .all(|metric| metric.gain(NOT_RANKED) == 0.0)
+        );
     }
 
     #[test]

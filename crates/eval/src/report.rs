@@ -1,20 +1,22 @@
 //! Report of an evaluation, as `prl evaluate --json` prints it and the result tables read it.
 
-use prl_dataset::{Kind, Rewards, Split};
+use prl_dataset::{Kind, Rewards};
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::intervals;
+use crate::conventions::{CaseSplit, Conventions, OtherLog};
+use crate::cutoffs::Cutoffs;
 use crate::error::Error;
 use crate::interval::Interval;
 use crate::metric::{Case, PerMetric};
-use crate::recommended::Recommended;
+use crate::recommended::{Recommended, TOP};
 use crate::scores::Scores;
 
 /// Evaluated split and prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// Split of the cases.
-    pub split: Split,
+    pub split: CaseSplit,
     /// Hash of the prepared dataset.
     pub dataset: String,
     /// Mean of the inference prompt; `None` for a method without a prompt.
@@ -28,6 +30,12 @@ pub struct Setting {
     pub rewards: Rewards,
     /// Seed of the bootstrap.
     pub interval_seed: u64,
+    /// Which events are cases, and which items are ranked.
+    #[serde(default)]
+    pub conventions: Conventions,
+    /// The log, if it is not the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_log: Option<OtherLog>,
 }
 
 /// Rule for equal scores.
@@ -71,6 +79,9 @@ pub struct Report {
     pub mean_popularity_at_20: Option<f64>,
     /// Rule for equal scores.
     pub tie_rule: TieRule,
+    /// Metrics at the requested cutoffs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_k: Option<Cutoffs>,
     /// Ranked cases per second, set by the caller if measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<f64>,
@@ -81,13 +92,12 @@ impl Report {
     /// number of each case.
     ///
     /// # Errors
-    /// [`Error`] if the arrays differ in length, a rank is 0, or a recommended item is out of
-    /// range.
+    /// [`Error`] if the arrays differ in length or a rank is 0.
     pub fn new(
         setting: Setting,
         cases: &[Case],
         sessions: &[u32],
-        recommended: Option<Recommended<'_>>,
+        recommended: Option<&Recommended>,
     ) -> Result<Self, Error> {
         if sessions.len() != cases.len() {
             let (found, expected) = (sessions.len(), cases.len());
@@ -99,10 +109,20 @@ impl Report {
             });
         }
         let scores = Scores::new(cases, setting.rewards)?;
-        let lists = match recommended {
-            Some(lists) => lists.coverage_and_popularity(cases.len())?,
-            None => None,
-        };
+        let (mut coverage_at_20, mut mean_popularity_at_20) = (None, None);
+        if let Some(lists) = recommended {
+            if lists.len() != cases.len() {
+                let (found, expected) = (lists.len(), cases.len());
+                return Err(Error::Length {
+                    what: "recommended lists",
+                    found,
+                    expected,
+                    cases: expected,
+                });
+            }
+            coverage_at_20 = lists.coverage(TOP as u32);
+            mean_popularity_at_20 = lists.mean_popularity(TOP as u32);
+        }
         let over = |kind: Option<Kind>| {
             let mut chosen = Vec::new();
             for (case, &session) in cases.iter().zip(sessions) {
@@ -112,7 +132,6 @@ impl Report {
             }
             intervals(chosen, setting.interval_seed)
         };
-        let (coverage_at_20, mean_popularity_at_20) = lists.unzip();
         Ok(Self {
             scores,
             intervals: Intervals {
@@ -123,6 +142,7 @@ impl Report {
             coverage_at_20,
             mean_popularity_at_20,
             tie_rule: TieRule::Pessimistic,
+            at_k: None,
             events_per_second: None,
             setting,
         })

@@ -61,7 +61,7 @@ impl Scores {
 
 /// Ranks of one kind, or of all, ascending: sums in this order do not depend on the order of the
 /// cases.
-fn ranks(cases: &[Case], kind: Option<Kind>) -> Vec<u32> {
+pub(crate) fn ranks(cases: &[Case], kind: Option<Kind>) -> Vec<u32> {
     let mut ranks = Vec::new();
     for case in cases {
         if case.is_of(kind) {

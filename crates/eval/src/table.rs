@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::conventions::CaseSplit;
 use crate::interval::Interval;
 use crate::metric::{Metric, PerMetric};
 use crate::report::Report;
@@ -15,8 +16,8 @@ impl fmt::Display for Report {
         let events = scores.events;
         write!(
             f,
-            "{} split, {} clicks, {} purchases",
-            setting.split.name(),
+            "{}, {} clicks, {} purchases",
+            split_name(setting.split),
             events.click,
             events.purchase
         )?;
@@ -27,6 +28,10 @@ impl fmt::Display for Report {
         )?;
         if let (Some(mu), Some(eps)) = (setting.mu, setting.eps) {
             write!(f, "; prompt mu {mu}, eps {eps}")?;
+        }
+        write!(f, "\n{}", setting.conventions)?;
+        if let Some(other_log) = &setting.other_log {
+            write!(f, "\n{other_log}")?;
         }
         write!(f, "\n\n{:10}", "")?;
         for metric in Metric::ALL {
@@ -48,7 +53,18 @@ impl fmt::Display for Report {
         if let Some(speed) = self.events_per_second {
             write!(f, "   {speed:.0} events/s")?;
         }
-        writeln!(f)
+        writeln!(f)?;
+        match &self.at_k {
+            Some(cutoffs) => write!(f, "\n{cutoffs}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn split_name(split: CaseSplit) -> String {
+    match split {
+        CaseSplit::All => "all splits".to_owned(),
+        split => format!("{} split", split.name()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use prl_dataset::{Kind, Rewards, Split};
-use prl_eval::{Case, Report, Setting};
+use prl_eval::{Case, Conventions, Report, Setting};
 
 use crate::datasets::{BeforeAndAfter, Counts, Dataset, Manifest, Origin, SOURCES};
 use crate::experiment::Experiment;
@@ -150,13 +150,15 @@ fn results(dir: &Path, skill: f64, seed: u64, prompts: &[PromptSetting]) -> RunR
 
 fn report(split: Split, cases: &[Case], sessions: &[u32]) -> Report {
     let setting = Setting {
-        split,
+        split: split.into(),
         dataset: "d".into(),
         mu: None,
         eps: None,
         prompt: None,
         rewards: Rewards::default(),
         interval_seed: 0,
+        conventions: Conventions::default(),
+        other_log: None,
     };
     Report::new(setting, cases, sessions, None).unwrap()
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::{Operation, check};
 
 /// Name prefix of files and directories that are not yet renamed into place.
-const TEMP_PREFIX: &str = ".staged.";
+pub(crate) const TEMP_PREFIX: &str = ".staged.";
 
 /// Replaces the content of a file atomically: after a crash the file holds its old or its new
 /// content. The directory of `path` must exist.

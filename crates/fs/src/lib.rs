@@ -3,6 +3,7 @@
 //!
 //! - [`write_atomic`] replaces a file, [`StagedDir`] a directory: content is written to a temporary
 //!   name, fsynced, then renamed into place; the parent directory is fsynced last.
+//! - [`StagedFile`] replaces a file that is written as a stream.
 //! - [`DirLock`] is an exclusive lock on a directory that the operating system releases when the
 //!   process ends.
 //! - [`FileEntry`] is the name, size and checksum of a file, as manifests record it.
@@ -31,6 +32,7 @@ pub mod failpoint;
 mod file_entry;
 mod mmap;
 mod staged_dir;
+mod staged_file;
 
 pub use atomic::{append_synced, parent_dir, read_at_most, remove_temp_files, write_atomic};
 pub use dir_lock::DirLock;
@@ -38,3 +40,4 @@ pub use error::{Error, Result};
 pub use file_entry::{FileEntry, sha256_hex};
 pub use mmap::{Mmap, map_file};
 pub use staged_dir::{StagedDir, finish_interrupted_rename};
+pub use staged_file::StagedFile;

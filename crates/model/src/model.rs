@@ -264,6 +264,44 @@ impl Model {
         Ok(network.head.rank(&hidden, targets, k)??)
     }
 
+    /// As [`rank`](Self::rank), with the items `excluded[b]` (ascending) left out of the ranking and
+    /// the list of window `b`. The target keeps the rank that it has among the others, even if it
+    /// is left out itself.
+    ///
+    /// Beside the ranking, a window costs the scores of its target and of its excluded items.
+    pub fn rank_excluding(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        targets: &[u32],
+        k: usize,
+        excluded: &[Vec<u32>],
+    ) -> Result<Ranking<f32>> {
+        let most = excluded.iter().map(Vec::len).max().unwrap_or(0);
+        let network = &self.networks[0];
+        let hidden = network.hidden(windows, prompts, &ForwardCtx::infer())?;
+        let mut ranking = network.head.rank(&hidden, Some(targets), k + most)??;
+        for (b, excluded) in excluded.iter().enumerate() {
+            ranking.top[b].retain(|(item, _)| excluded.binary_search(item).is_err());
+            ranking.top[b].truncate(k);
+            if excluded.is_empty() {
+                continue;
+            }
+            let mut items = vec![targets[b]];
+            items.extend_from_slice(excluded);
+            let row = hidden.narrow(0, b, 1)?;
+            let row = row.broadcast_as((items.len(), row.dim(1)?))?;
+            let scores = network.head.scores(&row, &items)?;
+            let mut above = 0;
+            for (&item, &score) in items.iter().zip(&scores).skip(1) {
+                above += u32::from(item != targets[b] && score >= scores[0]);
+            }
+            // Outside the CPU these scores and those of the ranking may round differently.
+            ranking.ranks[b] = ranking.ranks[b].saturating_sub(above).max(1);
+        }
+        Ok(ranking)
+    }
+
     /// The score of each of `items` for one window under its prompt; on a CPU, the same bits as in
     /// [`rank`](Self::rank).
     pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {

@@ -14,13 +14,12 @@ use prl_model::{AdamParam, Model, is_finite};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::format::{MAX_JSON, check_format};
+use crate::format::{MANIFEST, MAX_JSON, check_format};
 
 const FORMAT: &str = "prl-checkpoint";
 /// Version 2 has one tensor for each parameter, under candle's names and in candle's layouts.
 /// Version 1 has the packed tensors of the kernels; it is still read, moments included.
 const VERSION: u32 = 2;
-const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 

@@ -35,6 +35,14 @@ pub struct Config {
     /// Early stopping: validations without improvement after which training ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    /// Share of the training sessions that are held out and used for validation, whole sessions by the
+    /// seed; for a dataset without a validation split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<f64>,
+    /// Trains to the end without a validation and keeps the last weights, as is also done without
+    /// `hold_out` if the validation split is empty.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_validation: bool,
     /// Leaves out the examples whose state is empty.
     pub skip_first: bool,
     /// Rounds the factors of the output layer's matrix products to bfloat16 in training; sums,
@@ -76,6 +84,8 @@ impl Default for Config {
             lr: None,
             eval_every: 2000,
             patience: None,
+            hold_out: None,
+            no_validation: false,
             skip_first: false,
             bf16_head: false,
             lambda: 1.0,
@@ -106,6 +116,21 @@ impl Config {
         rule(
             self.patience != Some(0),
             "patience must be at least 1; leave it out to train to the end",
+        )?;
+        rule(
+            self.hold_out.is_none_or(|share| share > 0.0 && share < 1.0),
+            "hold_out must lie between 0 and 1",
+        )?;
+        rule(
+            self.hold_out.is_none() || self.method.is_neural(),
+            &format!(
+                "hold_out selects weights, and {} has none; leave it out",
+                self.method.name()
+            ),
+        )?;
+        rule(
+            !self.no_validation || (self.hold_out.is_none() && self.patience.is_none()),
+            "no_validation excludes hold_out and patience, which need a validation",
         )?;
         rule(
             self.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()),

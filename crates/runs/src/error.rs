@@ -26,6 +26,9 @@ pub enum Error {
     /// A score of a baseline is NaN.
     #[error(transparent)]
     NanScore(#[from] prl_eval::NanScore),
+    /// A receiver of an evaluation's cases failed.
+    #[error(transparent)]
+    Sink(Box<dyn std::error::Error + Send + Sync>),
     /// A file operation failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -46,15 +49,23 @@ pub enum Error {
         what: String,
     },
     /// A split of the dataset has no examples.
-    #[error("the {split} split of {} holds no event; prepare more data or another split", path.display())]
+    #[error("the {split} split of {} holds no event; {}", path.display(), other_split(split))]
     EmptySplit {
         /// The dataset.
         path: PathBuf,
         /// The split's name.
         split: &'static str,
     },
+    /// A directory holds no dataset.
+    #[error("{}: {}", path.display(), no_dataset(expected.as_deref()))]
+    NoDataset {
+        /// The directory.
+        path: PathBuf,
+        /// The hash in the run, if it has one already.
+        expected: Option<String>,
+    },
     /// The dataset is not the one that the run was trained on.
-    #[error("{} is dataset {found}, but the run was trained on {expected}; name the right one with --data", path.display())]
+    #[error("{} is dataset {found}, but the run was trained on {expected}; name the right one with --data, or evaluate on another log with --other-log", path.display())]
     OtherDataset {
         /// The dataset that was opened.
         path: PathBuf,
@@ -65,7 +76,42 @@ pub enum Error {
     },
 }
 
+/// Remedy of an empty split.
+fn other_split(split: &str) -> &'static str {
+    if split == prl_dataset::Split::Train.name() {
+        "prepare more data, or a larger training split"
+    } else {
+        "name another --split, or prepare the log with a share for this one"
+    }
+}
+
+/// Cause and remedy where no dataset is.
+fn no_dataset(expected: Option<&str>) -> String {
+    match expected {
+        Some(hash) => format!(
+            "dataset {hash}, on which the run was trained, is not here; name its directory with --data"
+        ),
+        None => {
+            "no prepared dataset here (manifest.json is missing); name one with --data, or make \
+                 one with `prl prepare --out`"
+                .into()
+        }
+    }
+}
+
 impl Error {
+    /// Adds the hash of the run's dataset, if it has one, to the error of a directory without a
+    /// dataset.
+    pub fn of_dataset(error: prl_dataset::Error, expected: Option<&str>) -> Error {
+        match error {
+            prl_dataset::Error::Missing { path } => Error::NoDataset {
+                path,
+                expected: expected.map(str::to_owned),
+            },
+            other => Error::Data(other),
+        }
+    }
+
     /// Adds the path to an error of the operating system.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.to_owned();

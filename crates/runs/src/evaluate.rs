@@ -1,18 +1,26 @@
-//! Evaluation of a trained model on a split: every event is a case, ranked among all items.
+//! Evaluation of a trained model: the events of a log are cases, ranked among all items or among
+//! those that a convention leaves.
 
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod case_log;
+mod examples;
+mod tally;
+
 use std::time::Instant;
 
-use prl_core::{PromptPosition, PromptSpec, TargetReturn};
-use prl_dataset::{Dataset, Split, SplitExamples};
-use prl_eval::{Case, Recommended, Report, Setting, TOP};
+use prl_core::PromptSpec;
+use prl_dataset::{Dataset, Kind, Split};
+use prl_eval::{Case, Conventions, Report, TOP};
 
 use crate::error::{Error, Result};
 use crate::recommender::Recommender;
 use crate::run_dir::Run;
 
+pub use case_log::{CaseBatch, CaseLog};
+pub use examples::{cases, cases_unless};
+pub use tally::Tally;
+
 /// Rank and recommendations of every case.
+#[derive(Default)]
 pub struct Cases {
     /// Kind and rank of each event.
     pub cases: Vec<Case>,
@@ -22,103 +30,136 @@ pub struct Cases {
     pub top: Vec<u32>,
 }
 
-/// Ranks the target of every example under a prompt, and keeps the `k` best items.
-pub fn cases(
-    run: &Run,
-    model: &Recommender,
-    rows: &SplitExamples<'_>,
-    ask: PromptSpec,
-    batch: usize,
-    k: usize,
-) -> Result<Cases> {
-    let all = cases_unless(&AtomicBool::new(false), run, model, rows, ask, batch, k)?;
-    Ok(all.expect("the flag is never set"))
+/// A ranked case. Item indices are the run's.
+#[derive(Clone, Copy, Debug)]
+pub struct RankedCase<'a> {
+    /// Number of its session among the sessions with a case.
+    pub session: u32,
+    /// Kind of its event.
+    pub kind: Kind,
+    /// Rank of its target; [`NOT_RANKED`](prl_eval::NOT_RANKED) if it has none.
+    pub rank: u32,
+    /// Raw id of its target.
+    pub item: &'a str,
+    /// Top items with their scores, best first.
+    pub top: &'a [(u32, f32)],
+    /// Time step: number of known items in the state.
+    pub step: u32,
+    /// Target return that was fed, in the model's unit; `None` for a model without a prompt.
+    pub target_return: Option<f64>,
 }
 
-/// As [`cases`], but `None` if `stop` becomes true between two batches.
-pub fn cases_unless(
-    stop: &AtomicBool,
-    run: &Run,
-    model: &Recommender,
-    rows: &SplitExamples<'_>,
-    ask: PromptSpec,
-    batch: usize,
-    k: usize,
-) -> Result<Option<Cases>> {
-    let sessions = rows.session_of_examples();
-    let (mut cases, mut top) = (
-        Vec::with_capacity(rows.len()),
-        Vec::with_capacity(rows.len() * k),
-    );
-    for start in (0..rows.len()).step_by(batch.max(1)) {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let range = start..(start + batch.max(1)).min(rows.len());
-        let batch = rows.batch(range.clone(), run.config().model.window, None);
-        let moments = moments(run, rows, range, &batch.windows.time_steps, ask, &sessions);
-        let prompts = run.prompts(ask, &moments);
-        let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), k)?;
-        for (&kind, rank) in batch.kinds.iter().zip(ranking.ranks) {
-            cases.push(Case { kind, rank });
-        }
-        for (item, _) in ranking.top.into_iter().flatten() {
-            top.push(item);
-        }
-    }
-    Ok(Some(Cases {
-        cases,
-        sessions,
-        top,
-    }))
+/// Receives the cases of an evaluation, in the order of the log.
+pub trait CaseSink {
+    /// Takes a case; an error ends the evaluation.
+    fn push(
+        &mut self,
+        case: &RankedCase<'_>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// Prompt positions of the examples: each by itself, or within its session if the prompt is
-/// sequence-wise.
-fn moments(
-    run: &Run,
-    rows: &SplitExamples<'_>,
-    range: Range<usize>,
-    steps: &[u32],
-    ask: PromptSpec,
-    sessions: &[u32],
-) -> Vec<PromptPosition> {
-    let mut positions = Vec::with_capacity(steps.len());
-    if !ask.sequence_wise {
-        for (row, &step) in range.zip(steps) {
-            positions.push(PromptPosition::at(step, row as u64));
-        }
-        return positions;
-    }
-    let given = rows.returns_so_far(range.clone(), run.config().return_rule());
-    for ((row, &step), return_so_far) in range.zip(steps).zip(given) {
-        positions.push(PromptPosition {
-            step,
-            return_so_far,
-            discount_to_step: run.decay(step),
-            case: u64::from(sessions[row]),
+impl CaseSink for Cases {
+    fn push(
+        &mut self,
+        case: &RankedCase<'_>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.cases.push(Case {
+            kind: case.kind,
+            rank: case.rank,
         });
+        self.sessions.push(case.session);
+        for &(item, _) in case.top {
+            self.top.push(item);
+        }
+        Ok(())
     }
-    positions
 }
 
-/// The cases of a split under the run's settings.
-///
-/// # Errors
-/// [`Error::EmptySplit`] if there are none.
-pub fn rows<'a>(run: &Run, data: &'a Dataset, split: Split) -> Result<SplitExamples<'a>> {
-    let rows = SplitExamples::new(data, split, run.config().skip_first);
-    if rows.is_empty() {
-        return Err(Error::EmptySplit {
-            path: data.dir().to_owned(),
-            split: split.name(),
-        });
-    }
-    Ok(rows)
+/// An evaluation of a run's model on a log.
+pub struct Evaluation<'a> {
+    run: &'a Run,
+    model: &'a Recommender,
+    ask: PromptSpec,
+    batch_size: usize,
+    cutoffs: Option<&'a [u32]>,
 }
 
-/// Evaluates a model on a split under a prompt. `mu` and `eps` of the report are those of a
-/// relative prompt.
+impl<'a> Evaluation<'a> {
+    /// Evaluation under the run's prompt.
+    pub fn new(run: &'a Run, model: &'a Recommender) -> Self {
+        Self {
+            run,
+            model,
+            ask: run.ask(),
+            batch_size: 256,
+            cutoffs: None,
+        }
+    }
+
+    /// Sets the prompt. `mu` and `eps` of the report are those of a relative prompt.
+    pub fn prompt(mut self, ask: PromptSpec) -> Self {
+        self.ask = ask;
+        self
+    }
+
+    /// Sets the number of cases ranked at once; results do not depend on it.
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// Adds the metrics at these cutoffs to the report.
+    pub fn cutoffs(mut self, k: &'a [u32]) -> Self {
+        self.cutoffs = Some(k);
+        self
+    }
+
+    /// Ranks all cases of a log, passes each to the sinks, and returns their metrics.
+    ///
+    /// # Errors
+    /// A score that is not finite, or an error of a sink.
+    pub fn run(self, log: &CaseLog<'_>, sinks: &mut [&mut dyn CaseSink]) -> Result<Report> {
+        let Self {
+            run, model, ask, ..
+        } = self;
+        let k = list_len(self.cutoffs);
+        let mut tally = Tally::new(run, log)?;
+        let start = Instant::now();
+        let mut rank = |batch: CaseBatch| {
+            let prompts = run.prompts(ask, &batch.positions);
+            let ranking = model.rank_cases(&batch, &prompts, k)?;
+            for (b, top) in ranking.top.iter().enumerate() {
+                let case = RankedCase {
+                    session: batch.sessions[b],
+                    kind: batch.kinds[b],
+                    rank: ranking.ranks[b],
+                    item: log.data().items().raw(batch.log_items[b]).unwrap_or(""),
+                    top,
+                    step: batch.positions[b].step,
+                    target_return: model.is_prompted().then_some(prompts.returns[b]),
+                };
+                tally.push(&case)?;
+                for sink in sinks.iter_mut() {
+                    sink.push(&case).map_err(Error::Sink)?;
+                }
+            }
+            Ok(())
+        };
+        let window = run.config().model.window;
+        let other_log = log.for_each_batch(self.batch_size, window, ask, &mut rank)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let prompt = model.is_prompted().then_some(ask);
+        tally.report(log, prompt, other_log, self.cutoffs, seconds)
+    }
+}
+
+/// Length of the lists: that of the paper's tables, or the largest cutoff.
+pub fn list_len(cutoffs: Option<&[u32]>) -> usize {
+    let largest = cutoffs.and_then(|k| k.iter().max());
+    TOP.max(largest.map_or(0, |&k| k as usize))
+}
+
+/// Evaluates a model on a split of the run's dataset by the paper's protocol.
 pub fn evaluate(
     run: &Run,
     model: &Recommender,
@@ -127,48 +168,15 @@ pub fn evaluate(
     ask: PromptSpec,
     batch: usize,
 ) -> Result<(Report, Cases)> {
-    let rows = rows(run, data, split)?;
-    let start = Instant::now();
-    let said = cases(run, model, &rows, ask, batch, TOP)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let mut report = report(run, data, split, model.is_prompted().then_some(ask), &said)?;
-    report.events_per_second = Some(rows.len() as f64 / seconds.max(1e-9));
-    Ok((report, said))
-}
-
-/// The metrics of a split's cases; `ask` is the prompt, `None` for a model without one.
-pub fn report(
-    run: &Run,
-    data: &Dataset,
-    split: Split,
-    ask: Option<PromptSpec>,
-    said: &Cases,
-) -> Result<Report> {
-    let (mu, eps) = match ask.map(|ask| ask.target) {
-        Some(TargetReturn::Relative { mu, eps }) => (Some(mu), Some(eps)),
-        _ => (None, None),
+    let conventions = Conventions {
+        skip_first: run.config().skip_first,
+        ..Conventions::default()
     };
-    let setting = Setting {
-        split,
-        dataset: data.manifest().dataset.clone(),
-        mu,
-        eps,
-        prompt: ask
-            .map(serde_json::to_value)
-            .transpose()
-            .map_err(|e| Error::Config(e.to_string()))?,
-        rewards: run.config().rewards,
-        interval_seed: run.config().seed,
-    };
-    let popularity = prl_baselines::Popularity::fit(data);
-    let recommended = Recommended {
-        items: &said.top,
-        popularity: popularity.counts(),
-    };
-    Ok(Report::new(
-        setting,
-        &said.cases,
-        &said.sessions,
-        Some(recommended),
-    )?)
+    let log = CaseLog::own(run, data, split.into(), conventions)?;
+    let mut cases = Cases::default();
+    let report = Evaluation::new(run, model)
+        .prompt(ask)
+        .batch_size(batch)
+        .run(&log, &mut [&mut cases])?;
+    Ok((report, cases))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 pub(crate) const CONFIG: &str = "config.toml";
+pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const ITEMS: &str = "items.safetensors";
 /// Upper bound on the bytes of `config.toml` and of `returns.json`, which have a few thousand.
 pub(crate) const MAX_TEXT: u64 = 1 << 20;

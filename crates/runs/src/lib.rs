@@ -29,19 +29,33 @@ mod manifest;
 mod method;
 mod recommend;
 mod recommender;
+mod request;
+mod respond;
 mod return_stats;
 mod run_dir;
+mod validation;
 
 pub use baseline::fit_baseline;
 pub use candle_core::Device;
 pub use checkpoint::{Checkpoint, Progress};
 pub use config::Config;
 pub use error::{Error, Result};
-pub use evaluate::{Cases, cases, cases_unless, evaluate, report, rows};
+pub use evaluate::{
+    CaseBatch, CaseLog, CaseSink, Cases, Evaluation, RankedCase, Tally, cases, cases_unless,
+    evaluate, list_len,
+};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::Recommender;
+#[cfg(feature = "openapi")]
+pub use request::event_kinds;
+pub use request::{
+    DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
+    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, RecommendRequest, RequestFields, check_ids,
+};
+pub use respond::{Candidates, RecommendResponse, Responder};
 pub use run_dir::Run;
+pub use validation::Validation;

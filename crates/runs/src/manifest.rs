@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
-use crate::format::{MAX_JSON, check_format};
+use crate::format::{MANIFEST, MAX_JSON, check_format};
 use crate::method::Method;
 use crate::run_dir::Run;
+use crate::validation::Validation;
 
 const FORMAT: &str = "prl-run";
 const VERSION: u32 = 1;
@@ -35,8 +36,11 @@ pub struct RunManifest {
     pub seed: u64,
     /// Steps taken.
     pub steps: u64,
-    /// The step of the best validation, whose weights are used.
+    /// The step of the weights: that of the best validation, or the last one without validation.
     pub best_step: u64,
+    /// What selected the weights.
+    #[serde(default, skip_serializing_if = "Validation::is_split")]
+    pub validation: Validation,
     /// Seconds of training, validations included.
     pub seconds: f64,
     /// Machine of the training.
@@ -77,7 +81,7 @@ impl Machine {
 impl Run {
     /// The manifest, if the run is finished.
     pub fn manifest(&self) -> Result<Option<RunManifest>> {
-        let path = self.dir().join("manifest.json");
+        let path = self.dir().join(MANIFEST);
         if !path.exists() {
             return Ok(None);
         }
@@ -96,6 +100,11 @@ impl Run {
         device: &Device,
     ) -> Result<RunManifest> {
         let neural = self.config().method.is_neural();
+        let validation = Validation::of(self.config(), data);
+        let best_step = match (validation, progress.best) {
+            (Validation::None, _) => progress.step,
+            (_, best) => best.map_or(0, |(step, _)| step),
+        };
         let manifest = RunManifest {
             format: FORMAT.into(),
             format_version: VERSION,
@@ -106,13 +115,14 @@ impl Run {
             method: self.config().method,
             seed: self.config().seed,
             steps: progress.step,
-            best_step: progress.best.map_or(0, |(step, _)| step),
+            best_step,
+            validation,
             seconds: progress.seconds,
             machine: Machine::here(device),
         };
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| Error::run(self.dir(), e.to_string()))?;
-        write_atomic(&self.dir().join("manifest.json"), &json)?;
+        write_atomic(&self.dir().join(MANIFEST), &json)?;
         Ok(manifest)
     }
 }

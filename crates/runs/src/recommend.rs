@@ -43,6 +43,12 @@ pub struct Recommendations {
     pub items: Vec<Recommendation>,
     /// Raw ids of the session that are not in the catalogue; they were skipped.
     pub unknown_items: Vec<String>,
+    /// Excluded raw ids that are not in the catalogue; they had no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_exclude: Vec<String>,
+    /// Allowed raw ids that are not in the catalogue; they had no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_allow: Vec<String>,
     /// The prompt; absent for a model without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptUsed>,
@@ -155,6 +161,8 @@ impl Run {
         Ok(Recommendations {
             items,
             unknown_items,
+            unknown_exclude: Vec::new(),
+            unknown_allow: Vec::new(),
             prompt: model.is_prompted().then_some(prompt),
         })
     }

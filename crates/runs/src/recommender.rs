@@ -3,12 +3,13 @@
 use prl_baselines::Baseline;
 use prl_core::Prompts;
 use prl_dataset::Windows;
-use prl_eval::pessimistic_rank;
+use prl_eval::{NOT_RANKED, pessimistic_rank};
 use prl_kernels::ops::rank::Ranking;
 use prl_model::Model;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::evaluate::CaseBatch;
 
 /// A trained model or a baseline.
 pub enum Recommender {
@@ -29,8 +30,48 @@ impl Recommender {
     ) -> Result<Ranking<f32>> {
         match self {
             Recommender::Neural(model) => Ok(model.rank(windows, prompts, targets, k)?),
-            Recommender::Baseline(baseline) => rank_densely(baseline.as_ref(), windows, targets, k),
+            Recommender::Baseline(baseline) => {
+                rank_densely(baseline.as_ref(), windows, targets, k, &[])
+            }
         }
+    }
+
+    /// Ranks of the targets and the `k` best items of each case, without its excluded items. A
+    /// target that is excluded or unknown is not ranked.
+    pub(crate) fn rank_cases(
+        &self,
+        batch: &CaseBatch,
+        prompts: &Prompts,
+        k: usize,
+    ) -> Result<Ranking<f32>> {
+        let windows = &batch.windows;
+        let mut targets = Vec::with_capacity(batch.targets.len());
+        for target in &batch.targets {
+            // An unknown target's place is taken by any item; its rank is replaced below.
+            targets.push(target.unwrap_or(0));
+        }
+        let mut ranking = match self {
+            _ if batch.excluded.iter().all(Vec::is_empty) => {
+                self.rank(windows, prompts, Some(&targets), k)?
+            }
+            Recommender::Neural(model) => {
+                model.rank_excluding(windows, prompts, &targets, k, &batch.excluded)?
+            }
+            Recommender::Baseline(baseline) => {
+                let excluded = &batch.excluded;
+                rank_densely(baseline.as_ref(), windows, Some(&targets), k, excluded)?
+            }
+        };
+        for (b, target) in batch.targets.iter().enumerate() {
+            let is_ranked = match target {
+                Some(target) => batch.excluded[b].binary_search(target).is_err(),
+                None => false,
+            };
+            if !is_ranked {
+                ranking.ranks[b] = NOT_RANKED;
+            }
+        }
+        Ok(ranking)
     }
 
     /// The score of each of `items` for one window under its prompt; on a CPU, the same bits as in
@@ -61,19 +102,28 @@ fn history(windows: &Windows, b: usize) -> &[u32] {
     }
 }
 
+/// Ranks by the scores of all items; the items `excluded[b]`, if any, are left out of list and rank.
 fn rank_densely(
     baseline: &dyn Baseline,
     windows: &Windows,
     targets: Option<&[u32]>,
     k: usize,
+    excluded: &[Vec<u32>],
 ) -> Result<Ranking<f32>> {
     let one = |b: usize| {
-        let scores = baseline.scores(history(windows, b));
+        let mut scores = baseline.scores(history(windows, b));
+        let excluded = excluded.get(b).map_or(&[][..], Vec::as_slice);
+        for &item in excluded {
+            // Below all scores, which are finite: no rank counts it.
+            scores[item as usize] = f32::NEG_INFINITY;
+        }
+        let ranked = scores.len() - excluded.len();
         let rank = targets
             .map(|t| pessimistic_rank(&scores, t[b]))
             .transpose()?;
         let mut top: Vec<(u32, f32)> = scores.into_iter().zip(0..).map(|(s, i)| (i, s)).collect();
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let k = k.min(ranked);
         if 0 < k && k < top.len() {
             top.select_nth_unstable_by(k - 1, order);
         }

@@ -1,14 +1,15 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
 //! `config.toml`, `items.safetensors` and `returns.json` are written at the start, `metrics.jsonl`
-//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation,
-//! and `manifest.json` is written last: a run with a manifest is complete.
+//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation (the
+//! last ones in a run without validation), and `manifest.json` is written last: a run with a
+//! manifest is complete.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use prl_core::{PromptPosition, PromptSpec, Prompts, StepReturns};
-use prl_dataset::{Dataset, Discount, ItemMap, ReturnTable, SplitExamples};
+use prl_dataset::{Dataset, Discount, ItemMap, ReturnTable};
 use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
 use prl_model::{Model, ModelSpec};
 
@@ -16,7 +17,7 @@ use crate::baseline::load_baseline;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::format::{CONFIG, ITEMS, MAX_TEXT};
+use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_TEXT};
 use crate::recommender::Recommender;
 use crate::return_stats::Returns;
 
@@ -49,15 +50,10 @@ impl Run {
     /// written last.
     pub fn create(dir: &Path, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
-        if dir.join(CONFIG).exists() {
-            return Err(Error::run(
-                dir,
-                "already holds a run; go on with --resume, or name another --out",
-            ));
-        }
+        Self::check_is_free(dir)?;
         let mut mean_over = Vec::new();
         for &split in config.mean_over.splits() {
-            mean_over.push(SplitExamples::new(data, split, config.skip_first));
+            mean_over.push(config.examples(data, split));
         }
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
         let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
@@ -71,13 +67,31 @@ impl Run {
         Self::open(dir)
     }
 
+    /// Whether `dir` contains a run, finished or not.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(CONFIG).exists()
+    }
+
+    /// Fails if a run cannot be created in `dir`: if it contains one, or a directory's manifest that
+    /// the run's would replace.
+    pub fn check_is_free(dir: &Path) -> Result<()> {
+        let what = if Self::is_in(dir) {
+            "already holds a run; go on with --resume, or name another --out"
+        } else if dir.join(MANIFEST).exists() {
+            "holds a manifest.json of something that is not a run; name another --out"
+        } else {
+            return Ok(());
+        };
+        Err(Error::run(dir, what))
+    }
+
     /// Opens the run in `dir`, finished or not.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(CONFIG);
         if !path.exists() {
             return Err(Error::run(
                 dir,
-                "no run here (config.toml is missing); make one with `prl train`",
+                "no run here (config.toml is missing); name the directory that `prl train --out` wrote",
             ));
         }
         let text = String::from_utf8(read_at_most(&path, MAX_TEXT)?)
@@ -125,7 +139,7 @@ impl Run {
     /// Opens the dataset that the run was trained on, at its recorded path or `elsewhere`.
     pub fn data(&self, elsewhere: Option<&Path>) -> Result<Dataset> {
         let path = elsewhere.unwrap_or(&self.config.data);
-        let data = Dataset::open(path)?;
+        let data = Dataset::open(path).map_err(|e| Error::of_dataset(e, Some(&self.dataset)))?;
         if data.manifest().dataset != self.dataset {
             let found = data.manifest().dataset.clone();
             return Err(Error::OtherDataset {
@@ -201,7 +215,7 @@ impl Run {
         Ok(self.best().hash()?[..12].to_owned())
     }
 
-    /// The weights of the best validation.
+    /// The weights of the best validation, or the last ones of a run without validation.
     pub fn best(&self) -> Checkpoint {
         Checkpoint::at(self.dir.join(BEST))
     }

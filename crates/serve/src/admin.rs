@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use prl_engine::{FromJson, InvalidRequest, Json as JsonValue, JsonFields};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -14,12 +15,22 @@ use crate::openapi::{AdminProblems, BodyProblems};
 use crate::problem::{Problem, ProblemKind};
 
 /// Run to load.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReloadRequest {
     /// Run directory on the server's machine. Default: the directory of the current model.
     #[schema(value_type = Option<String>)]
     run: Option<PathBuf>,
+}
+
+impl FromJson for ReloadRequest {
+    fn from_json(json: JsonValue) -> Result<Self, InvalidRequest> {
+        let mut fields = JsonFields::new(json, &["run"])?;
+        let run: Option<String> = fields.take("run")?;
+        Ok(Self {
+            run: run.map(PathBuf::from),
+        })
+    }
 }
 
 /// Result of a reload.

@@ -1,27 +1,17 @@
 //! Extraction of JSON bodies, with problem documents as errors.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use prl_dataset::Kind;
-use serde::de::{DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::error::Category;
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
-use utoipa::openapi::{Object, RefOr};
-use utoipa::{PartialSchema, ToSchema};
+use prl_engine::{FromJson, Json};
 
 use crate::problem::{Problem, ProblemKind};
-use crate::request::MAX_ID_BYTES;
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: FromJson, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -35,11 +25,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             Ok(bytes) => bytes,
             Err(rejection) => return Err(unreadable(&rejection)),
         };
-        match serde_json::from_slice(&bytes) {
-            Ok(body) => Ok(Body(body)),
-            Err(error) if error.classify() == Category::Data => {
-                Err(Problem::invalid(error.to_string()))
-            }
+        match serde_json::from_slice::<Json>(&bytes) {
+            Ok(json) => Ok(Body(T::from_json(json)?)),
             Err(error) => Err(Problem::new(ProblemKind::Malformed, error.to_string())),
         }
     }
@@ -61,66 +48,4 @@ fn unreadable(rejection: &BytesRejection) -> Problem {
         ProblemKind::Malformed
     };
     Problem::new(kind, rejection.body_text())
-}
-
-/// A raw item id; a JSON integer is read as its decimal digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Id(pub(crate) String);
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IdVisitor;
-
-        impl Visitor<'_> for IdVisitor {
-            type Value = Id;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an item id: a string, or a non-negative integer")
-            }
-
-            fn visit_str<E>(self, id: &str) -> Result<Id, E> {
-                Ok(Id(id.to_owned()))
-            }
-
-            fn visit_u64<E>(self, id: u64) -> Result<Id, E> {
-                Ok(Id(id.to_string()))
-            }
-        }
-
-        deserializer.deserialize_any(IdVisitor)
-    }
-}
-
-impl PartialSchema for Id {
-    fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .max_length(Some(MAX_ID_BYTES));
-        let number = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(0));
-        OneOfBuilder::new()
-            .item(text)
-            .item(number)
-            .description(Some(
-                "Raw item id, at most 256 bytes; an integer is read as its decimal digits.",
-            ))
-            .into()
-    }
-}
-
-impl ToSchema for Id {
-    fn name() -> Cow<'static, str> {
-        "ItemId".into()
-    }
-}
-
-/// Schema of an event's type.
-pub(crate) fn event_kinds() -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some([Kind::Click.name(), Kind::Purchase.name()]))
-        .default(Some(Kind::Click.name().into()))
-        .description(Some("Type of the event."))
-        .build()
 }

@@ -28,7 +28,6 @@ mod openapi;
 mod page;
 mod problem;
 mod recommend;
-mod request;
 mod response;
 mod server;
 mod sessions;

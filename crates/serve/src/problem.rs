@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use prl_engine::Error;
+use prl_engine::{Error, InvalidRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -68,10 +68,11 @@ impl Problem {
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Invalid, detail)
     }
+}
 
-    /// Prefixes the detail with its place in the body.
-    pub(crate) fn within(self, place: &str) -> Self {
-        Self::new(self.kind, format!("{place}: {}", self.detail))
+impl From<InvalidRequest> for Problem {
+    fn from(error: InvalidRequest) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

@@ -4,26 +4,37 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use prl_engine::{FromJson, InvalidRequest, Json as JsonValue, JsonFields, RequestFields};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::body::Body;
 use crate::openapi::{BodyProblems, GuardProblems};
 use crate::problem::Problem;
-use crate::request::RequestBody;
 use crate::response::ResponseBody;
 
 /// Maximum number of requests in a batch.
 pub const MAX_BATCH: usize = 100;
 
 /// A batch of recommendation requests.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
     /// The requests.
     #[schema(max_items = 100)]
-    questions: Vec<RequestBody>,
+    questions: Vec<RequestFields>,
+}
+
+impl FromJson for BatchRequest {
+    fn from_json(json: JsonValue) -> Result<Self, InvalidRequest> {
+        let mut fields = JsonFields::new(json, &["questions"])?;
+        let questions = fields.take_list("questions", "requests")?;
+        let missing = || InvalidRequest::new("questions is missing; [] is an empty batch");
+        Ok(Self {
+            questions: questions.ok_or_else(missing)?,
+        })
+    }
 }
 
 /// Responses to a batch of requests.
@@ -37,7 +48,7 @@ pub(crate) struct BatchResponse {
 #[utoipa::path(
     post,
     path = "/v1/recommend",
-    request_body = RequestBody,
+    request_body = RequestFields,
     responses(
         (status = 200, description = "The best items", body = ResponseBody),
         BodyProblems,
@@ -46,12 +57,13 @@ pub(crate) struct BatchResponse {
 )]
 pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
-    Body(body): Body<RequestBody>,
+    Body(body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
     let engine = app.engine()?;
-    let request = body.into_request(engine.model().default_prompt())?;
+    let session = body.session.clone();
+    let request = body.resolve(engine.model().default_prompt())?;
     let response = engine.submit(&request)?.response().await?;
-    Ok(Json(response.into()))
+    Ok(Json(ResponseBody::new(session, response)))
 }
 
 /// Next items for up to 100 sessions; one invalid request fails the batch
@@ -79,18 +91,19 @@ pub(crate) async fn recommend_batch(
     // All requests are validated before the first one is queued: a batch fails as a whole.
     let mut requests = Vec::with_capacity(n);
     for (i, body) in batch.questions.into_iter().enumerate() {
-        match body.into_request(default) {
-            Ok(request) => requests.push(request),
-            Err(problem) => return Err(problem.within(&format!("questions[{i}]"))),
+        let session = body.session.clone();
+        match body.resolve(default) {
+            Ok(request) => requests.push((session, request)),
+            Err(error) => return Err(error.within(&format!("questions[{i}]")).into()),
         }
     }
     let mut pending = Vec::with_capacity(n);
-    for request in &requests {
-        pending.push(engine.submit(request)?);
+    for (session, request) in requests {
+        pending.push((session, engine.submit(&request)?));
     }
     let mut answers = Vec::with_capacity(n);
-    for response in pending {
-        answers.push(response.response().await?.into());
+    for (session, response) in pending {
+        answers.push(ResponseBody::new(session, response.response().await?));
     }
     Ok(Json(BatchResponse { answers }))
 }

@@ -1,6 +1,6 @@
 //! JSON body of a recommendation.
 
-use prl_engine::{PromptUsed, RecommendResponse, Recommendation};
+use prl_engine::{Id, PromptUsed, RecommendResponse, Recommendation};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -8,10 +8,22 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 #[schema(as = RecommendResponse)]
 pub(crate) struct ResponseBody {
+    /// Name of the session, as given in the request; absent if it gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    session: Option<Id>,
     /// Recommended items, best first.
     items: Vec<ScoredItem>,
     /// Ids of the session that are not in the catalogue; they were skipped.
     unknown_items: Vec<String>,
+    /// Excluded ids that are not in the catalogue; they had no effect. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unknown_exclude: Vec<String>,
+    /// Allowed ids that are not in the catalogue; they had no effect. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unknown_allow: Vec<String>,
     /// The prompt and the target return given to the model; absent for a model without a prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, required = false)]
@@ -31,16 +43,21 @@ pub(crate) struct ScoredItem {
     score: f32,
 }
 
-impl From<RecommendResponse> for ResponseBody {
-    fn from(response: RecommendResponse) -> Self {
-        let mut items = Vec::with_capacity(response.answer.items.len());
-        for Recommendation { item, score } in response.answer.items {
+impl ResponseBody {
+    /// The body of a response to the request that named this session.
+    pub(crate) fn new(session: Option<Id>, response: RecommendResponse) -> Self {
+        let answer = response.answer;
+        let mut items = Vec::with_capacity(answer.items.len());
+        for Recommendation { item, score } in answer.items {
             items.push(ScoredItem { item, score });
         }
         Self {
+            session,
             items,
-            unknown_items: response.answer.unknown_items,
-            prompt: response.answer.prompt,
+            unknown_items: answer.unknown_items,
+            unknown_exclude: answer.unknown_exclude,
+            unknown_allow: answer.unknown_allow,
+            prompt: answer.prompt,
             model: response.model,
             cold: response.cold,
         }

@@ -8,19 +8,23 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use prl_dataset::Kind;
-use prl_engine::Event;
+use prl_engine::{
+    Event, FromJson, Id, InvalidRequest, Json as JsonValue, JsonFields, MAX_ID_BYTES, MAX_ITEMS,
+    RequestFields, check_ids, event_kinds,
+};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::app::App;
-use crate::body::{Body, Id, event_kinds};
+use crate::body::Body;
 use crate::openapi::{BodyProblems, GuardProblems, SessionProblems};
 use crate::problem::{Problem, ProblemKind};
-use crate::request::{MAX_ID_BYTES, MAX_ITEMS, RequestBody, StoredSessionRequest, check_ids};
 use crate::response::ResponseBody;
 
 /// Events to append to a session.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewEvents {
     /// The events, oldest first.
@@ -28,21 +32,58 @@ pub(crate) struct NewEvents {
     events: Vec<NewEvent>,
 }
 
+impl FromJson for NewEvents {
+    fn from_json(json: JsonValue) -> Result<Self, InvalidRequest> {
+        let mut fields = JsonFields::new(json, &["events"])?;
+        let events = fields.take_list("events", "events")?;
+        let missing = || InvalidRequest::new("events is missing; expected a list of events");
+        Ok(Self {
+            events: events.ok_or_else(missing)?,
+        })
+    }
+}
+
 /// An event of a session.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Event)]
 struct NewEvent {
     item: Id,
     /// Type of the event.
-    #[serde(rename = "type", default = "click")]
+    #[serde(rename = "type")]
     #[schema(schema_with = event_kinds, required = false)]
     kind: Kind,
 }
 
-fn click() -> Kind {
-    Kind::Click
+impl FromJson for NewEvent {
+    fn from_json(json: JsonValue) -> Result<Self, InvalidRequest> {
+        let mut fields = JsonFields::new(json, &["item", "type"])?;
+        let missing = || InvalidRequest::new("item is missing; expected an item id");
+        Ok(Self {
+            item: fields.take("item")?.ok_or_else(missing)?,
+            kind: fields.take("type")?.unwrap_or(Kind::Click),
+        })
+    }
 }
+
+/// Schema of [`RequestFields`] about a stored session: without the session itself.
+pub(crate) struct StoredSessionRequest;
+
+impl PartialSchema for StoredSessionRequest {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = RequestFields::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            for field in ["session", "items", "purchased", "kinds"] {
+                object.properties.remove(field);
+                object.required.retain(|name| name != field);
+            }
+            object.description = Some("A recommendation request for a stored session.".into());
+        }
+        schema
+    }
+}
+
+impl ToSchema for StoredSessionRequest {}
 
 /// State of a session after events were appended.
 #[derive(Serialize, ToSchema)]
@@ -128,15 +169,15 @@ pub(crate) async fn add_events(
 pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
     id: SessionId,
-    Body(body): Body<RequestBody>,
+    Body(body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
     let (id, engine) = (session_id(id)?, app.engine()?);
     let Some(events) = app.sessions.events(&id, Instant::now()) else {
         return Err(no_session(&id));
     };
-    let request = body.into_stored_request(events, engine.model().default_prompt())?;
+    let request = body.resolve_stored(events, engine.model().default_prompt())?;
     let response = engine.submit(&request)?.response().await?;
-    Ok(Json(response.into()))
+    Ok(Json(ResponseBody::new(None, response)))
 }
 
 /// Delete a stored session

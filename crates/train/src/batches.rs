@@ -22,7 +22,7 @@ impl<'a> Batches<'a> {
     /// Batches whose prompts are in the unit of `returns`.
     pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
         Self {
-            rows: SplitExamples::new(data, Split::Train, config.skip_first),
+            rows: config.examples(data, Split::Train),
             config,
             returns,
             group: &SingleProcess,

@@ -15,15 +15,16 @@ pub struct Evaluation {
     pub loss: Option<f64>,
     /// Seconds trained so far.
     pub seconds: f64,
-    /// Scores on the validation split.
-    pub val: Scores,
+    /// Scores of the validation; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val: Option<Scores>,
 }
 
 /// Callbacks of a training's progress.
 pub trait Observer {
     /// Called after each training step.
     fn step(&mut self, _step: u64, _total: u64, _loss: f64) {}
-    /// Called after each validation.
+    /// Called after each validation, or where it would be in a training without validation.
     fn evaluated(&mut self, _evaluation: &Evaluation, _is_best: bool) {}
 }
 

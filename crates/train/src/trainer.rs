@@ -15,7 +15,8 @@ use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
 use prl_model::{ProcessGroup, SingleProcess, check_bf16_head};
 use prl_runs::{
-    Config, Error, Method, Progress, Recommender, Result, Run, cases_unless, fit_baseline,
+    Config, Error, Method, Progress, Recommender, Result, Run, Validation, cases_unless,
+    fit_baseline,
 };
 
 use crate::batches::Batches;
@@ -82,7 +83,9 @@ impl<'a> Trainer<'a> {
             config, ref group, ..
         } = self;
         self.check()?;
-        let data = group.broadcast_result(Dataset::open(&config.data).map_err(Error::from))?;
+        let data = Dataset::open(&config.data).map_err(|e| Error::of_dataset(e, None));
+        let data = group.broadcast_result(data)?;
+        self.check_examples(&data)?;
         // The first process creates the directory; the others open it once it is complete.
         let first = group
             .is_first()
@@ -96,14 +99,14 @@ impl<'a> Trainer<'a> {
         if let Some(manifest) = run.manifest()? {
             return Ok(Outcome::Finished(Box::new(manifest)));
         }
-        check_splits(&data, config)?;
         let never = AtomicBool::new(false);
         let stop = self.stop.unwrap_or(&never);
         if !config.method.is_neural() {
             return fit(&run, &data, &self.device, stop, observer);
         }
         let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
-        let training = TrainingLoop::new(&run, &data, &batches, &self.device, group);
+        let val = validation_examples(&run, &data);
+        let training = TrainingLoop::new(&run, &data, &batches, val.as_ref(), &self.device, group);
         group
             .broadcast_result(training)?
             .run(&batches, stop, observer)
@@ -126,30 +129,49 @@ impl<'a> Trainer<'a> {
                 "batch_size {batch} does not fall into {size} equal shares, one a rank"
             )));
         }
+        if config.method.is_neural() && (config.epochs == 0 || config.max_steps == Some(0)) {
+            return Err(Error::Config(
+                "epochs and max_steps must be at least 1".into(),
+            ));
+        }
         Ok(self.group.check(config.method.is_double(), &self.device)?)
     }
-}
 
-/// Fails if the training or the validation split has no examples.
-fn check_splits(data: &Dataset, config: &Config) -> Result<()> {
-    for split in [Split::Train, Split::Val] {
-        if SplitExamples::new(data, split, config.skip_first).is_empty() {
-            return Err(Error::EmptySplit {
-                path: data.dir().to_owned(),
-                split: split.name(),
-            });
+    /// Fails if the dataset's examples do not suffice for these settings.
+    fn check_examples(&self, data: &Dataset) -> Result<()> {
+        self.config.check_splits(data)?;
+        let rows = self.config.examples(data, Split::Train).len();
+        let ranks = self.group.size();
+        if rows < ranks {
+            return Err(Error::Config(format!(
+                "{rows} training rows are too few for {ranks} ranks; start fewer"
+            )));
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Locks the directory, removes what a killed process left there, and opens or creates the run.
+/// Examples that select the weights of a run; `None` without validation.
+fn validation_examples<'a>(run: &Run, data: &'a Dataset) -> Option<SplitExamples<'a>> {
+    if Validation::of(run.config(), data) == Validation::None {
+        return None;
+    }
+    Some(run.config().examples(data, Split::Val))
+}
+
+/// Locks the directory, removes what a killed process left there, and opens or creates the run. What
+/// is refused is refused before anything is written.
 fn lock_and_open(
     config: &Config,
     dir: &Path,
     data: &Dataset,
     resume: bool,
 ) -> Result<(DirLock, Run)> {
+    if resume && Run::is_in(dir) {
+        open(config, dir, data, resume)?;
+    } else {
+        Run::check_is_free(dir)?;
+    }
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let lock = DirLock::acquire(dir)?;
     Run::recover_run_dir(dir)?;
@@ -159,7 +181,7 @@ fn lock_and_open(
 /// Creates the run, or with `resume` opens the existing one.
 fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run> {
     let config = resolve(config, data);
-    if !(resume && dir.join("config.toml").exists()) {
+    if !(resume && Run::is_in(dir)) {
         return Run::create(dir, &config, data);
     }
     let run = Run::open(dir)?;
@@ -209,8 +231,13 @@ fn fit(
     let weights = run
         .best()
         .save_arrays(fit_baseline(run.config().method, data)?)?;
-    let Some(val) = validate(stop, run, &run.load(device)?, data)? else {
-        return Ok(Outcome::Interrupted(0));
+    let model = run.load(device)?;
+    let val = match validation_examples(run, data) {
+        Some(rows) => match validate(stop, run, &model, &rows)? {
+            Some(val) => Some(val),
+            None => return Ok(Outcome::Interrupted(0)),
+        },
+        None => None,
     };
     let seconds = start.elapsed().as_secs_f64();
     let evaluation = Evaluation {
@@ -234,19 +261,18 @@ fn fit(
     )))
 }
 
-/// Scores on the validation split; `None` if the stop flag was set meanwhile.
+/// Scores on the validation examples; `None` if the stop flag was set meanwhile.
 fn validate(
     stop: &AtomicBool,
     run: &Run,
     model: &Recommender,
-    data: &Dataset,
+    rows: &SplitExamples<'_>,
 ) -> Result<Option<Scores>> {
-    let rows = SplitExamples::new(data, Split::Val, run.config().skip_first);
     let said = cases_unless(
         stop,
         run,
         model,
-        &rows,
+        rows,
         run.ask(),
         run.config().batch_size.max(256),
         0,

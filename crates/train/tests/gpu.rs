@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Tensor, safetensors};
 use common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
 use prl_core::{AttentionKeys, PromptSpec, Prompts};
-use prl_dataset::{Split, Windows};
+use prl_dataset::{Split, SplitExamples, Windows};
 use prl_kernels::ops::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch, device};
-use prl_runs::{Config, Device, Method, Run, cases, rows};
+use prl_runs::{Config, Device, Method, Run, cases};
 use prl_train::{Outcome, Trainer};
 
 fn gpu() -> Device {
@@ -156,7 +156,7 @@ fn ranking_matches_the_cpu() {
     let data = run.data(None).unwrap();
     let [a, b] = [Device::Cpu, gpu()].map(|device| {
         let model = run.load(&device).unwrap();
-        let all = rows(&run, &data, Split::Test).unwrap();
+        let all = SplitExamples::new(&data, Split::Test, false);
         [0, 1, 20, 40].map(|k| {
             let said = cases(&run, &model, &all, PromptSpec::default(), 7, k).unwrap();
             (

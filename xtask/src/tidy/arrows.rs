@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core", &["seed", "kernels", "nn"]),
     ("eval", &["seed", "dataset"]),
     ("synth", &["seed"]),
+    ("tables", &["fs"]),
     ("data", &["seed", "fs", "dataset"]),
     ("baselines", &["dataset"]),
     (
@@ -75,6 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "core",
             "eval",
             "synth",
+            "tables",
             "data",
             "baselines",
             "model",
@@ -108,7 +110,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 
 /// Prefixes of the large dependencies' names, with the only crates that may use them directly.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("polars", &["data"]),
+    ("polars", &["data", "tables"]),
     (
         "candle",
         &[

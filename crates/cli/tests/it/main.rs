@@ -10,10 +10,19 @@ mod common;
 mod http;
 
 mod docs;
+mod evaluate;
 #[cfg(feature = "serve")]
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_replicas;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_requests;
+#[cfg(feature = "data")]
+mod prepare_inputs;
+mod refused;
+#[cfg(feature = "data")]
+mod serenade;
+mod slow_batch;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use crate::common;
+use prl_dataset::{Arrays, ItemMap, Kind, ManifestInput, Split, write};
 use prl_runs::{Device, Method};
 use prl_train::{Evaluation, Observer};
 use serde_json::Value;
@@ -17,7 +18,7 @@ impl Observer for Quiet {
     fn evaluated(&mut self, _: &Evaluation, _: bool) {}
 }
 
-fn train(dir: &Path, method: Method) -> PathBuf {
+pub fn train(dir: &Path, method: Method) -> PathBuf {
     let out = dir.join(method.name());
     let mut config = common::quick(common::ring(
         &dir.join(format!("{}-data", method.name())),
@@ -32,11 +33,30 @@ fn train(dir: &Path, method: Method) -> PathBuf {
     out
 }
 
+/// A log of which the runs know the items below 60.
+fn later_log(dir: &Path) -> PathBuf {
+    let (out, mut ids) = (dir.join("later"), Vec::new());
+    for i in 50..70 {
+        ids.push(format!("item-{i}"));
+    }
+    let n = 90;
+    let arrays = Arrays {
+        offsets: (0..=n / 3).map(|s| 3 * s).collect(),
+        items: (0..n as u32).map(|i| i * i % 20).collect(),
+        kinds: vec![Kind::Click; n as usize],
+        times: (0..n as i64).collect(),
+        splits: vec![Split::Train; n as usize],
+    };
+    let items = ItemMap::new(ids).unwrap();
+    write(&out, &arrays, &items, ManifestInput::default()).unwrap();
+    out
+}
+
 /// `prl serve` on a free port; killed when dropped.
-struct Served(Child, String);
+pub struct Served(Child, pub String);
 
 impl Served {
-    fn start(run: &Path) -> Self {
+    pub fn start(run: &Path) -> Self {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_prl"));
         serve
             .args(["serve", "--addr", "127.0.0.1:0", "--run"])
@@ -97,12 +117,18 @@ fn server_metrics_match_offline_metrics() {
     // Popularity has many ties.
     let runs = [Method::Prl, Method::Popularity].map(|method| train(dir.path(), method));
     let servers = [Served::start(&runs[0]), Served::start(&runs[1])];
-    let prompts: [&[&str]; 5] = [
+    let later = later_log(dir.path());
+    let other_log = ["--other-log", later.to_str().unwrap(), "--split", "all"];
+    let prompts: [&[&str]; 9] = [
         &[],
         &["--mu", "0.5", "--eps", "0.5"],
         &["--quantile", "0.9"],
         &["--max-return"],
         &["--split", "val"],
+        &["--skip-first", "--exclude-last"],
+        &["--exclude-seen", "-k", "1,30", "-k", "60"],
+        &["-k", "7", "--exclude-last", "--exclude-seen"],
+        &other_log,
     ];
     for (run, server) in runs.iter().zip(&servers) {
         for prompt in prompts {
@@ -115,6 +141,10 @@ fn server_metrics_match_offline_metrics() {
             );
         }
     }
+    let many = evaluate(&runs[0], &["--via", &servers[0].1, "-k", "1000"]);
+    let message = String::from_utf8(many.stderr).unwrap();
+    assert_eq!(many.status.code(), Some(2), "{message}");
+    assert!(message.contains("use at most 999"), "{message}");
     let wrong = evaluate(&runs[0], &["--via", &servers[1].1]);
     let message = String::from_utf8(wrong.stderr).unwrap();
     assert_eq!(wrong.status.code(), Some(1), "{message}");

@@ -322,7 +322,7 @@ fn inter_headers() {
         let folder = Folder::new();
         let input = folder.write("log.inter", text);
         let source = Source::Inter {
-            input,
+            input: input.into(),
             table: Table::default(),
         };
         holds(&folder.refused(&Options::new(source)), says);
@@ -379,12 +379,12 @@ fn options_that_contradict_themselves_are_usage_errors() {
         of(no_column),
         of(twice),
         Options::new(Source::Csv {
-            input: input.clone(),
+            input: input.clone().into(),
             delimiter: '"',
             table: table(),
         }),
         Options::new(Source::Csv {
-            input: input.clone(),
+            input: input.clone().into(),
             delimiter: 'é',
             table: table(),
         }),

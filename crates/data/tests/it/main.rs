@@ -2,5 +2,9 @@
 
 mod bad_input;
 mod common;
+mod given_split;
+mod inputs;
+mod lists;
+mod parquet_types;
 mod slice;
 mod tables;

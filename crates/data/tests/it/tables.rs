@@ -123,7 +123,7 @@ fn other_delimiters_and_inter_files() {
     let folder = Folder::new();
     let input = folder.write("log.csv", text(iso).replace(',', ";"));
     let source = Source::Csv {
-        input,
+        input: input.into(),
         delimiter: ';',
         table: table_with_events(),
     };
@@ -143,7 +143,7 @@ fn other_delimiters_and_inter_files() {
         assert_eq!(
             folder
                 .prepare(&Options::new(Source::Inter {
-                    input,
+                    input: input.into(),
                     table: Table::default()
                 }))
                 .1,
@@ -157,7 +157,7 @@ fn other_delimiters_and_inter_files() {
     assert_eq!(
         folder
             .prepare(&Options::new(Source::Inter {
-                input,
+                input: input.into(),
                 table: table_with_events()
             }))
             .1,
@@ -239,7 +239,7 @@ fn ids_are_text_unless_all_are_whole_numbers() {
     assert_eq!(
         folder
             .prepare(&Options::new(Source::Inter {
-                input,
+                input: input.into(),
                 table: Table::default()
             }))
             .1[0][0]
@@ -436,7 +436,7 @@ fn bad_parquet() {
         "f.parquet",
         &bytes,
         columns("session=s,time=t,item=unused"),
-        "column \"unused\" is of type f64",
+        "row 1: column \"unused\": found \"1.5\", expected a whole number",
     );
     says(
         "g.parquet",

@@ -65,9 +65,10 @@ impl Leaks {
 
 /// Parts of all sessions in `split`.
 fn parts(data: &Dataset, split: Split) -> impl Iterator<Item = Range<usize>> + '_ {
+    let splits = data.splits();
     data.sessions().filter_map(move |session| {
         // Splits are ascending along a session.
-        let splits = &data.splits()[session.clone()];
+        let splits = &splits[session.clone()];
         let start = session.start + splits.partition_point(|&s| s < split);
         let end = session.start + splits.partition_point(|&s| s <= split);
         (start < end).then_some(start..end)
@@ -126,18 +127,20 @@ fn duplicates(data: &Dataset) -> Vec<DuplicateSessions> {
 
 /// Hash of the item sequence of each part of at least two events in `split`.
 fn hashes(data: &Dataset, split: Split) -> impl Iterator<Item = u64> + '_ {
+    let items = data.item_indices();
     let long = parts(data, split).filter(|part| part.len() >= 2);
     long.map(|part| {
         let mut hasher = DefaultHasher::new();
-        data.item_indices()[part].hash(&mut hasher);
+        items[part].hash(&mut hasher);
         hasher.finish()
     })
 }
 
 fn tied_share(data: &Dataset) -> f64 {
+    let times = data.times();
     let (mut ties, mut all) = (0, 0);
     for session in data.sessions() {
-        let times = &data.times()[session];
+        let times = &times[session];
         all += times.len() - 1;
         ties += times.windows(2).filter(|w| w[0] == w[1]).count();
     }

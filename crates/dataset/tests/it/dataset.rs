@@ -44,7 +44,7 @@ fn write_and_open_preserve_arrays_and_bytes() {
     let source = arrays(&sessions());
     assert_eq!(data.item_indices(), source.items);
     assert_eq!(
-        (data.kinds(), data.splits()),
+        (data.kinds().all(), data.splits().all()),
         (source.kinds.as_slice(), source.splits.as_slice())
     );
     assert_eq!(

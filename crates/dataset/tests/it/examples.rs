@@ -158,3 +158,53 @@ fn draw_is_distinct_and_a_function_of_seed_and_step() {
     assert_eq!(draw.len(), 64);
     assert_eq!(rows.draw(3, 7, 1000).len(), 200);
 }
+
+/// Sessions of one, two and nine examples, so that blocks of examples begin inside of sessions.
+#[test]
+fn hold_out_divides_whole_sessions_by_the_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sessions = Vec::new();
+    for length in [1, 2, 9].into_iter().cycle().take(30) {
+        let mut session = vec![(0, Kind::Click, Split::Train); length];
+        session.push((1, Kind::Purchase, Split::Test));
+        sessions.push(session);
+    }
+    let data = dataset(&dir.path().join("d"), 2, &sessions);
+    let train = SplitExamples::new(&data, Split::Train, false);
+    // Lengths of the sessions, in log order.
+    let lengths =
+        |part: &SplitExamples<'_>| -> Vec<usize> { part.episodes().map(<[Kind]>::len).collect() };
+    let parts = train.clone().hold_out(3, 0.2);
+    assert_eq!((parts.held.sessions(), parts.rest.sessions()), (6, 24));
+    assert_eq!(parts.held.len() + parts.rest.len(), train.len());
+    let mut all = [lengths(&parts.held), lengths(&parts.rest)].concat();
+    all.sort_unstable();
+    assert_eq!(all, [vec![1; 10], vec![2; 10], vec![9; 10]].concat());
+    for part in [&parts.held, &parts.rest] {
+        let batch = part.batch(0..part.len(), 4, None);
+        let mut steps = Vec::new();
+        for length in lengths(part) {
+            steps.extend(0..length as u32);
+        }
+        assert_eq!(batch.windows.time_steps, steps);
+    }
+    let again = |seed| lengths(&train.clone().hold_out(seed, 0.2).held);
+    assert_eq!(again(3), lengths(&parts.held));
+    assert!((4..9).any(|seed| again(seed) != again(3)));
+    let sessions = |share| {
+        let parts = train.clone().hold_out(3, share);
+        (parts.held.sessions(), parts.rest.sessions())
+    };
+    assert_eq!((sessions(1e-9), sessions(1.0)), ((1, 29), (29, 1)));
+}
+
+#[test]
+fn hold_out_of_fewer_than_two_sessions_holds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = [vec![(0, Kind::Click, Split::Train); 3]];
+    let data = dataset(&dir.path().join("d"), 1, &one);
+    for (split, examples) in [(Split::Train, 3), (Split::Val, 0)] {
+        let parts = SplitExamples::new(&data, split, false).hold_out(0, 0.5);
+        assert_eq!((parts.held.len(), parts.rest.len()), (0, examples));
+    }
+}

@@ -1,7 +1,9 @@
 //! JSON and table of a report, and its independence of case order and threads.
 
 use prl_dataset::{Kind, Rewards, Split};
-use prl_eval::{Case, Metric, Recommended, Report, Setting, compare};
+use prl_eval::{
+    Case, Conventions, Cutoffs, Metric, OtherLog, Recommended, Report, Setting, compare,
+};
 use serde_json::json;
 
 fn setting() -> Setting {
@@ -11,14 +13,25 @@ fn setting() -> Setting {
     };
     let (mu, eps, prompt) = (Some(2.0), Some(0.0), None);
     Setting {
-        split: Split::Test,
+        split: Split::Test.into(),
         dataset: "5a17".into(),
         mu,
         eps,
         prompt,
         rewards,
         interval_seed: 1,
+        conventions: Conventions::default(),
+        other_log: None,
     }
+}
+
+/// Statistics of lists of `width` items, one after the other.
+fn lists(popularity: Vec<u32>, items: &[u32], width: usize) -> Recommended {
+    let mut all = Recommended::new(popularity.len(), Some(popularity)).unwrap();
+    for list in items.chunks(width) {
+        all.add(list.iter().copied()).unwrap();
+    }
+    all
 }
 
 /// Cases as in a real evaluation: sessions of 1 to 9 events, one event in 25 a purchase.
@@ -47,11 +60,8 @@ fn many(sessions: u32) -> (Vec<Case>, Vec<u32>) {
 fn report_json_has_the_documented_keys() {
     let cases = [(Kind::Click, 1), (Kind::Click, 7), (Kind::Purchase, 3)]
         .map(|(kind, rank)| Case { kind, rank });
-    let lists = Recommended {
-        items: &[0, 1, 1, 0, 0, 1],
-        popularity: &[4, 2],
-    };
-    let report = Report::new(setting(), &cases, &[0, 1, 1], Some(lists)).unwrap();
+    let lists = lists(vec![4, 2], &[0, 1, 1, 0, 0, 1], 2);
+    let report = Report::new(setting(), &cases, &[0, 1, 1], Some(&lists)).unwrap();
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["split"], "test");
     assert_eq!(json["events"], json!({"click": 2, "purchase": 1}));
@@ -82,7 +92,17 @@ fn report_json_has_the_documented_keys() {
         json!(null),
         "one session has no bootstrap interval"
     );
-    assert!(json.get("events_per_second").is_none());
+    assert_eq!(
+        json["conventions"],
+        json!({"skip_first": false, "exclude_last": false, "exclude_seen": false})
+    );
+    for absent in ["events_per_second", "at_k", "other_log"] {
+        assert!(json.get(absent).is_none());
+    }
+    // Reports that earlier versions wrote name no conventions.
+    let mut old = json.clone();
+    old.as_object_mut().unwrap().remove("conventions");
+    assert_eq!(serde_json::from_value::<Report>(old).unwrap(), report);
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
 }
 
@@ -136,15 +156,12 @@ fn report_is_independent_of_case_order_and_threads() {
     let (cases, sessions) = many(300);
     let items: Vec<u32> = (0..cases.len() as u32 * 20).map(|i| i % 33).collect();
     let popularity: Vec<u32> = (0..33).collect();
-    let measure = |cases: &[Case], sessions: &[u32], threads| {
+    let measure = |cases: &[Case], sessions: &[u32], items: &[u32], threads| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
-        let lists = Recommended {
-            items: &items,
-            popularity: &popularity,
-        };
+        let lists = lists(popularity.clone(), items, 20);
         let better: Vec<Case> = cases
             .iter()
             .map(|c| Case {
@@ -153,22 +170,26 @@ fn report_is_independent_of_case_order_and_threads() {
             })
             .collect();
         pool.install(|| {
-            let report = Report::new(setting(), cases, sessions, Some(lists)).unwrap();
+            let report = Report::new(setting(), cases, sessions, Some(&lists)).unwrap();
             (
+                Cutoffs::new(&[1, 7], cases, sessions, Some(&lists), 3).unwrap(),
                 report,
                 compare(&[&better], &[cases], sessions, None, Metric::Ndcg20, 5).unwrap(),
             )
         })
     };
-    let expected = measure(&cases, &sessions, 1);
-    assert_eq!(measure(&cases, &sessions, 4), expected);
+    let expected = measure(&cases, &sessions, &items, 1);
+    assert_eq!(measure(&cases, &sessions, &items, 4), expected);
     let reversed: (Vec<Case>, Vec<u32>) = cases
         .iter()
         .copied()
         .zip(sessions.iter().copied())
         .rev()
         .unzip();
-    assert_eq!(measure(&reversed.0, &reversed.1, 3), expected);
+    let mut lists: Vec<&[u32]> = items.chunks(20).collect();
+    lists.reverse();
+    let items = lists.concat();
+    assert_eq!(measure(&reversed.0, &reversed.1, &items, 3), expected);
 }
 
 #[test]
@@ -220,4 +241,61 @@ fn report_table_has_the_columns_of_the_paper() {
     );
     assert!(table.lines().all(|line| line.len() <= 100), "{table}");
     assert!(table.find("purchase ") < table.find("click ") && table.contains("1234 events/s"));
+}
+
+#[test]
+fn report_names_its_conventions_and_cutoffs() {
+    let cases = [
+        Case {
+            kind: Kind::Click,
+            rank: 2,
+        },
+        Case {
+            kind: Kind::Click,
+            rank: 30,
+        },
+    ];
+    let lists = lists(vec![4, 2, 0, 0], &[0, 1, 1, 3], 2);
+    let mut setting = setting();
+    setting.conventions.skip_first = true;
+    setting.conventions.exclude_seen = true;
+    setting.other_log = Some(OtherLog {
+        trained_on: "0b".into(),
+        unknown_items: 3,
+        unknown_in_states: 5,
+        unknown_targets: 4,
+    });
+    let mut report = Report::new(setting, &cases, &[0, 1], Some(&lists)).unwrap();
+    report.at_k = Some(Cutoffs::new(&[2, 1], &cases, &[0, 1], Some(&lists), 1).unwrap());
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(
+        json["conventions"],
+        json!({"skip_first": true, "exclude_last": false, "exclude_seen": true})
+    );
+    assert_eq!(json["other_log"]["unknown_targets"], 4);
+    let at_k = &json["at_k"];
+    assert_eq!(at_k["k"], json!([1, 2]));
+    assert_eq!(
+        (&at_k["all"]["MRR@2"], &at_k["all"]["precision@2"]),
+        (&json!(0.25), &json!(0.25))
+    );
+    assert_eq!(
+        (&at_k["coverage@1"], &at_k["coverage@2"]),
+        (&json!(0.5), &json!(0.75))
+    );
+    assert_eq!(at_k["mean_popularity@1"], 3.0);
+    assert_eq!(
+        at_k["intervals"]["click"]["HR@1"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+    let text = report.to_string();
+    for part in [
+        "cases: all events but the first of a session",
+        "ranked: all items but those of the session so far",
+        "3 items unknown to the run; 5 of their events left out of the states, 4 targets",
+        "precision",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }

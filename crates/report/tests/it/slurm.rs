@@ -12,6 +12,9 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
+/// Time for the cluster to reach a state; only a failing test takes that long.
+const DEADLINE: Duration = Duration::from_secs(240);
+
 /// A running cluster; dropping it stops the daemons.
 struct Cluster {
     dir: TempDir,
@@ -105,12 +108,47 @@ impl Cluster {
         calls.lines().filter(|line| line.starts_with(what)).count()
     }
 
-    fn queue(&self) -> String {
-        String::from_utf8(
-            self.command("squeue", &["--noheader", "--array", "--format=%i %T"])
-                .stdout,
-        )
-        .unwrap()
+    /// The jobs in the queue; `None` if the controller does not answer, which is not an empty queue.
+    fn queue(&self) -> Option<String> {
+        let output = self.command("squeue", &["--noheader", "--array", "--format=%i %T"]);
+        if !output.status.success() {
+            return None;
+        }
+        Some(String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The job that runs, once there is one.
+    fn running_job(&self) -> String {
+        let start = Instant::now();
+        loop {
+            let queue = self.queue().unwrap_or_default();
+            for line in queue.lines() {
+                if let Some(job) = line.strip_suffix(" RUNNING") {
+                    return job.to_owned();
+                }
+            }
+            assert!(start.elapsed() < DEADLINE, "no job runs: {queue}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn is_queue_empty(&self) -> bool {
+        self.queue().is_some_and(|queue| queue.is_empty())
+    }
+
+    /// Waits until `status` begins with a text, and returns it. A job leaves the queue before or after
+    /// its files are seen, so the state is reached some time after the jobs have ended.
+    fn wait_for_status(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let status = self.reproduce("status", &[]);
+            if status.starts_with(text) {
+                return status;
+            }
+            let queue = self.queue();
+            assert!(start.elapsed() < DEADLINE, "{status}\n{queue:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
@@ -125,8 +163,8 @@ impl Cluster {
                     .collect::<String>()
             };
             assert!(
-                start.elapsed() < Duration::from_secs(90),
-                "{what}: {}\n{}",
+                start.elapsed() < DEADLINE,
+                "{what}: {:?}\n{}",
                 self.queue(),
                 logs()
             );
@@ -163,7 +201,11 @@ fn cluster_makes_runs_requeues_and_writes_pages() {
         dry.contains("#SBATCH --array=0-3%2") && dry.contains("#SBATCH --partition=main"),
         "{dry}"
     );
-    assert!(cluster.queue().is_empty(), "a dry run submits nothing");
+    assert_eq!(
+        cluster.queue().as_deref(),
+        Some(""),
+        "a dry run submits nothing"
+    );
 
     // One run hangs until there is a checkpoint, another diverges.
     fs::write(cluster.path("hang"), "rc15-gru-prl-0").unwrap();
@@ -171,13 +213,11 @@ fn cluster_makes_runs_requeues_and_writes_pages() {
     let output = cluster.reproduce("reproduce", &slurm);
     assert!(output.contains("4 runs, then the pages"), "{output}");
     cluster.wait_until("the others end", || {
-        cluster.queue().lines().count() == 2 && cluster.calls("train") == 4
+        let queue = cluster.queue().unwrap_or_default();
+        queue.lines().count() == 2 && cluster.calls("train") == 4
     });
-    let status = cluster.reproduce("status", &[]);
-    assert!(
-        status.starts_with("4 runs: 2 done, 1 running, 0 queued, 1 failed, 0 waiting"),
-        "{status}"
-    );
+    let status =
+        cluster.wait_for_status("4 runs: 2 done, 1 running, 0 queued, 1 failed, 0 waiting");
     assert!(status.contains("the loss is NaN at step 1234"), "{status}");
 
     // Queued runs are not submitted again.
@@ -188,13 +228,8 @@ fn cluster_makes_runs_requeues_and_writes_pages() {
     );
 
     // Requeued like a preempted run, it resumes from its checkpoint; then the pages are written.
-    let running = cluster
-        .queue()
-        .lines()
-        .find(|line| line.ends_with(" RUNNING"))
-        .unwrap()
-        .to_owned();
-    let requeued = cluster.command("scontrol", &["requeue", running.split(' ').next().unwrap()]);
+    let running = cluster.running_job();
+    let requeued = cluster.command("scontrol", &["requeue", &running]);
     assert!(
         requeued.status.success(),
         "{}",
@@ -202,18 +237,14 @@ fn cluster_makes_runs_requeues_and_writes_pages() {
     );
     let page = cluster.path("out/README.md");
     // Slurm delays a requeued job, unless its start time is set once the old attempt has ended.
-    let job = format!("JobId={}", running.split(' ').next().unwrap());
+    let job = format!("JobId={running}");
     cluster.wait_until("the pages", || {
-        if cluster.queue().contains("PENDING") {
+        if cluster.queue().unwrap_or_default().contains("PENDING") {
             cluster.command("scontrol", &["update", &job, "StartTime=now"]);
         }
-        page.exists() && cluster.queue().is_empty()
+        page.exists() && cluster.is_queue_empty()
     });
-    let status = cluster.reproduce("status", &[]);
-    assert!(
-        status.starts_with("4 runs: 3 done, 0 running, 0 queued, 1 failed"),
-        "{status}"
-    );
+    cluster.wait_for_status("4 runs: 3 done, 0 running, 0 queued, 1 failed, 0 waiting");
     let calls = fs::read_to_string(cluster.path("calls")).unwrap();
     assert!(calls.contains("from a checkpoint"), "{calls}");
     assert!(
@@ -226,10 +257,6 @@ fn cluster_makes_runs_requeues_and_writes_pages() {
     fs::remove_file(cluster.path("diverge")).unwrap();
     let output = cluster.reproduce("reproduce", &[&slurm[..], &["--retry-failed"]].concat());
     assert!(output.contains(": 1 runs, then the pages"), "{output}");
-    cluster.wait_until("the last", || cluster.queue().is_empty());
-    assert!(
-        cluster
-            .reproduce("status", &[])
-            .starts_with("4 runs: 4 done")
-    );
+    cluster.wait_until("the last", || cluster.is_queue_empty());
+    cluster.wait_for_status("4 runs: 4 done");
 }

@@ -131,6 +131,8 @@ fn batch_matches_single_requests_and_applies_filters() {
             3
         }
     );
+    assert_eq!(answers["answers"][1].get("unknown_exclude"), None);
+    assert_eq!(answers["answers"][2]["unknown_allow"], json!(["gone"]));
     let mut allowed = ids(2);
     allowed.sort_by_key(Value::to_string);
     assert_eq!(allowed, ["item-30", "item-9"]);
@@ -174,16 +176,20 @@ fn invalid_request_gets_problem_document() {
             400,
             "number out of range",
         ),
-        (r#"{"items": [], "mu": 1e300}"#.into(), 422, "mu is 1e300"),
+        (
+            r#"{"items": [], "mu": 1e300}"#.into(),
+            422,
+            "mu: expected a number from -1000000 to 1000000, found 1e300",
+        ),
         (
             r#"{"items": [], "target_return": -1e9}"#.into(),
             422,
-            "target_return is -1e9",
+            "target_return: expected a number from -1000000 to 1000000, found -1000000000",
         ),
         (
             r#"{"items": [], "eps": -1}"#.into(),
             422,
-            "eps must not be negative",
+            "eps: expected a number from 0 to 1000000, found -1",
         ),
         (r#"{"items": [], "quantile": 1.5}"#.into(), 422, "quantile"),
         (
@@ -191,14 +197,43 @@ fn invalid_request_gets_problem_document() {
             422,
             "one way",
         ),
-        (r#"{"items": "a"}"#.into(), 422, "invalid type"),
+        (
+            r#"{"items": "a"}"#.into(),
+            422,
+            "items: expected a list of ids, found the text",
+        ),
         (r#"{"items": [1.5]}"#.into(), 422, "an item id"),
         (r#"{"items": [-1]}"#.into(), 422, "an item id"),
         (r#"{"items": [null]}"#.into(), 422, "an item id"),
         (r#"{"k": 5}"#.into(), 422, "items is missing"),
-        (r#"{"items": [], "k": 0}"#.into(), 422, "1..=1000"),
-        (r#"{"items": [], "k": 1001}"#.into(), 422, "1..=1000"),
-        (r#"{"items": [], "k": -1}"#.into(), 422, "invalid value"),
+        (
+            r#"{"items": [], "k": 0}"#.into(),
+            422,
+            "k: expected a whole number from 1 to 1000, found 0",
+        ),
+        (
+            r#"{"items": [], "k": 1001}"#.into(),
+            422,
+            "1000, found 1001",
+        ),
+        (r#"{"items": [], "k": -1}"#.into(), 422, "1000, found -1"),
+        (r#"{"items": [], "k": 1.5}"#.into(), 422, "1000, found 1.5"),
+        (
+            r#"{"items": [], "k": "5"}"#.into(),
+            422,
+            "1000, found the text",
+        ),
+        (
+            r#"{"items": [], "k": 1e99}"#.into(),
+            422,
+            "1000, found 1e+99",
+        ),
+        (
+            r#"{"items": [], "k": 1, "k": 2}"#.into(),
+            422,
+            "k is given twice",
+        ),
+        (r#"[]"#.into(), 422, "expected a JSON object, found a list"),
         (
             r#"{"items": [], "kk": 1}"#.into(),
             422,
@@ -251,7 +286,7 @@ fn invalid_request_gets_problem_document() {
     assert_problem(
         &server.post("/v1/recommend/batch", &batch),
         422,
-        "questions[1]: k is 0",
+        "questions[1]: k: expected a whole number from 1 to 1000, found 0",
     );
     let many = json!({"questions": vec![json!({"items": []}); 101]});
     assert_problem(
@@ -334,7 +369,7 @@ fn stored_session_prompt_subtracts_collected_reward() {
     assert_problem(
         &event(json!({"events": [{"item": 4, "type": "view"}]})),
         422,
-        "unknown variant",
+        "events[0]: type: expected click or purchase, found the text \"view\"",
     );
     let delete = || send(server.addr, "DELETE", path, &[], "");
     assert_eq!(delete().status, 204);

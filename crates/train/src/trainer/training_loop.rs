@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
-use prl_dataset::Dataset;
+use prl_dataset::{Dataset, SplitExamples};
+use prl_eval::Scores;
 use prl_fs::{append_synced, write_atomic};
 use prl_kernels::ops::adam::Adam;
 use prl_model::{Model, ProcessGroup, StepTimes, TrainingBatch};
@@ -21,6 +22,8 @@ use crate::observer::{Evaluation, Observer, Outcome};
 pub(super) struct TrainingLoop<'a> {
     run: &'a Run,
     data: &'a Dataset,
+    /// Examples that select the weights; without them the last weights are kept.
+    val: Option<&'a SplitExamples<'a>>,
     per_epoch: u64,
     model: Recommender,
     adam: Adam,
@@ -37,6 +40,7 @@ impl<'a> TrainingLoop<'a> {
         run: &'a Run,
         data: &'a Dataset,
         batches: &Batches<'_>,
+        val: Option<&'a SplitExamples<'a>>,
         device: &'a Device,
         group: &'a Arc<dyn ProcessGroup>,
     ) -> Result<Self> {
@@ -52,17 +56,6 @@ impl<'a> TrainingLoop<'a> {
         };
         let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
-        if total == 0 {
-            return Err(Error::Config(
-                "epochs and max_steps must be at least 1".into(),
-            ));
-        }
-        if batches.rows() < group.size() {
-            let (rows, ranks) = (batches.rows(), group.size());
-            return Err(Error::Config(format!(
-                "{rows} training rows are too few for {ranks} ranks; start fewer"
-            )));
-        }
         let adam = Adam::new(config.lr.unwrap_or(0.005));
         let mut parameters = 0;
         for (_, var) in model.parameters() {
@@ -74,6 +67,9 @@ impl<'a> TrainingLoop<'a> {
                 tracing::warn!(
                     "this processor has no AVX-512 BF16: without bf16_head it is quicker"
                 );
+            }
+            if val.is_none() {
+                tracing::info!("no validation: the last weights are kept");
             }
             tracing::info!(
                 rows = batches.rows(),
@@ -90,6 +86,7 @@ impl<'a> TrainingLoop<'a> {
         let trainer = Self {
             run,
             data,
+            val,
             per_epoch,
             model,
             adam,
@@ -216,28 +213,27 @@ impl<'a> TrainingLoop<'a> {
         Ok(self.group.total(f64::from(is_cut_short)) == 0.0)
     }
 
-    /// Validates, saves the weights if they are the best so far, and saves a checkpoint; `false` if
-    /// the stop flag was set meanwhile.
+    /// Validates, if there is a validation, saves the weights if they are the best so far, and saves a
+    /// checkpoint; `false` if the stop flag was set meanwhile.
     fn evaluate(
         &mut self,
         clock: &mut Instant,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<bool> {
-        let val = validate(stop, self.run, &self.model, self.data);
-        let Some(val) = val.map_err(|e| e.at_step(self.progress.step, "in validation"))? else {
-            return Ok(false);
-        };
-        // A split without purchases is scored by its clicks.
-        let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
         let step = self.progress.step;
-        let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
-        if is_best {
-            self.progress.best = Some((step, score));
-            self.progress.stale = 0;
-        } else {
-            self.progress.stale += 1;
-        }
+        let val = match self.val {
+            Some(rows) => {
+                let val = validate(stop, self.run, &self.model, rows);
+                match val.map_err(|e| e.at_step(step, "in validation"))? {
+                    Some(val) => Some(val),
+                    None => return Ok(false),
+                }
+            }
+            None => None,
+        };
+        // Without validation the last weights are the best ones.
+        let is_best = val.as_ref().is_none_or(|val| self.rate(val));
         self.lap(clock);
         let epoch = step as f64 / self.per_epoch as f64;
         let loss = Some(self.progress.loss_sum / self.progress.loss_steps.max(1) as f64);
@@ -257,6 +253,21 @@ impl<'a> TrainingLoop<'a> {
         self.save()?;
         observer.evaluated(&evaluation, is_best);
         Ok(true)
+    }
+
+    /// Whether the scores are better than at every validation before; counts the validations since the
+    /// best one.
+    fn rate(&mut self, val: &Scores) -> bool {
+        // A split without purchases is scored by its clicks.
+        let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
+        let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
+        if is_best {
+            self.progress.best = Some((self.progress.step, score));
+            self.progress.stale = 0;
+        } else {
+            self.progress.stale += 1;
+        }
+        is_best
     }
 
     fn save(&self) -> Result<String> {

@@ -27,16 +27,18 @@ pub const ITEMS: u32 = 60;
 /// Writes the log as a prepared dataset of `sessions` sessions of 6 events and returns its
 /// directory.
 pub fn ring(dir: &Path, sessions: usize) -> PathBuf {
+    ring_in_splits(dir, sessions, &[Split::Test, Split::Val])
+}
+
+/// As [`ring`], with the first of every ten sessions in these splits and the others in train.
+pub fn ring_in_splits(dir: &Path, sessions: usize, splits: &[Split]) -> PathBuf {
     let mut rng = prl_seed::stream(11, "ring", 0);
     let mut arrays = Arrays {
         offsets: vec![0],
         ..Arrays::default()
     };
     for s in 0..sessions {
-        let split = [Split::Test, Split::Val]
-            .get(s % 10)
-            .copied()
-            .unwrap_or(Split::Train);
+        let split = splits.get(s % 10).copied().unwrap_or(Split::Train);
         let mut item = rng.random_range(0..ITEMS);
         for t in 0..6 {
             arrays.items.push(item);

@@ -3,9 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod conventions;
 mod formats;
 mod golden;
 mod numbers;
 mod process_group;
 mod slow_learning;
 mod training;
+mod validation;

@@ -1,0 +1,172 @@
+//! Responses to recommendation requests, in batches.
+
+use prl_core::Prompts;
+use prl_dataset::Windows;
+use prl_kernels::ops::top_k_serving::{ItemFilter, TopKRequest};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::inference::InferenceModel;
+use crate::recommend::{Recommendations, SessionState};
+use crate::recommender::Recommender;
+use crate::request::{Filter, RecommendRequest};
+use crate::run_dir::Run;
+
+/// The response to a [`RecommendRequest`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RecommendResponse {
+    /// Recommended items, ids outside the catalogue, and the prompt.
+    #[serde(flatten)]
+    pub answer: Recommendations,
+    /// The model's name: the first 12 digits of the SHA-256 of its weights.
+    pub model: String,
+    /// True if no item of the session is in the catalogue: the model ran on the empty state.
+    pub cold: bool,
+}
+
+/// Item indices that a response may contain; both lists of indices are ascending and without
+/// duplicates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidates {
+    /// The only items that may be recommended; `None` allows all that are not excluded.
+    allowed: Option<Vec<u32>>,
+    /// Items that are not recommended; already removed from `allowed`.
+    excluded: Vec<u32>,
+    /// Excluded raw ids that are not in the catalogue.
+    pub unknown_exclude: Vec<String>,
+    /// Allowed raw ids that are not in the catalogue.
+    pub unknown_allow: Vec<String>,
+}
+
+impl Candidates {
+    /// The filter to rank with.
+    pub fn filter(&self) -> ItemFilter<'_> {
+        match &self.allowed {
+            Some(items) => ItemFilter::Allow(items),
+            None => ItemFilter::Exclude(&self.excluded),
+        }
+    }
+}
+
+impl Run {
+    /// Resolves a filter to item indices, given the indices of the session's own items.
+    pub fn candidates(&self, filter: &Filter, seen: &[u32]) -> Candidates {
+        let (mut excluded, unknown_exclude) = self.indices(&filter.exclude);
+        if filter.exclude_seen {
+            excluded.extend(seen);
+            sort_unique(&mut excluded);
+        }
+        let (mut allowed, mut unknown_allow) = (None, Vec::new());
+        if let Some(allow) = &filter.allow {
+            let (mut items, unknown) = self.indices(allow);
+            items.retain(|item| excluded.binary_search(item).is_err());
+            (allowed, unknown_allow) = (Some(items), unknown);
+        }
+        Candidates {
+            allowed,
+            excluded,
+            unknown_exclude,
+            unknown_allow,
+        }
+    }
+
+    /// Indices of raw ids, ascending and without duplicates, and the ids outside the catalogue.
+    fn indices(&self, ids: &[String]) -> (Vec<u32>, Vec<String>) {
+        let (mut indices, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+        for id in ids {
+            match self.items().index(id) {
+                Some(index) => indices.push(index),
+                None => unknown.push(id.clone()),
+            }
+        }
+        sort_unique(&mut indices);
+        (indices, unknown)
+    }
+}
+
+fn sort_unique(items: &mut Vec<u32>) {
+    items.sort_unstable();
+    items.dedup();
+}
+
+/// A run that answers requests. A response does not depend on the batch.
+pub struct Responder {
+    run: Run,
+    model: InferenceModel,
+    name: String,
+}
+
+impl Responder {
+    /// Prepares a run's recommender to answer.
+    ///
+    /// # Errors
+    /// If the weights cannot be read.
+    pub fn new(run: Run, recommender: Recommender) -> Result<Self> {
+        Ok(Self {
+            model: InferenceModel::new(recommender)?,
+            name: run.model_name()?,
+            run,
+        })
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The responses to requests, in their order, from one ranking over all items.
+    ///
+    /// # Errors
+    /// If the model fails or a score is not finite.
+    pub fn respond(&self, requests: &[RecommendRequest]) -> Result<Vec<RecommendResponse>> {
+        let one = |request: &RecommendRequest| self.prepare(request);
+        let prepared: Vec<Prepared> = requests.par_iter().map(one).collect();
+        let items = self.run.items().len();
+        let mut windows = Windows::new(self.run.config().model.window);
+        let mut prompts = Prompts::default();
+        let mut wanted = Vec::with_capacity(requests.len());
+        for (Prepared { state, candidates }, request) in prepared.iter().zip(requests) {
+            windows.push(&state.item_indices, items as u32);
+            prompts.returns.push(state.prompt.value);
+            prompts.steps.push(state.prompt.step);
+            wanted.push(TopKRequest {
+                k: request.k.min(items),
+                filter: candidates.filter(),
+            });
+        }
+        let tops = self.model.top(&windows, &prompts, &wanted)?;
+        drop(wanted);
+        let one = |(prepared, top): (Prepared, Vec<(u32, f32)>)| self.response(prepared, &top);
+        Ok(prepared.into_par_iter().zip(tops).map(one).collect())
+    }
+
+    fn prepare(&self, request: &RecommendRequest) -> Prepared {
+        let state = self
+            .run
+            .state(&request.session, request.prompt, request.case);
+        let candidates = self.run.candidates(&request.filter, &state.item_indices);
+        Prepared { state, candidates }
+    }
+
+    fn response(&self, prepared: Prepared, top: &[(u32, f32)]) -> RecommendResponse {
+        let Prepared { state, candidates } = prepared;
+        RecommendResponse {
+            answer: Recommendations {
+                items: self.run.name(top),
+                unknown_items: state.unknown_items,
+                unknown_exclude: candidates.unknown_exclude,
+                unknown_allow: candidates.unknown_allow,
+                prompt: self.model.is_prompted().then_some(state.prompt),
+            },
+            model: self.name.clone(),
+            cold: state.item_indices.is_empty(),
+        }
+    }
+}
+
+/// A request in item indices.
+struct Prepared {
+    state: SessionState,
+    candidates: Candidates,
+}

@@ -1,0 +1,90 @@
+//! Validation of a run: by the dataset's validation split, by held-out training sessions, or none.
+
+use prl_dataset::{Dataset, Split, SplitExamples};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// What selects the weights of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validation {
+    /// The best validation on the dataset's validation split.
+    #[default]
+    Split,
+    /// The best validation on training sessions that are held out.
+    HeldOut,
+    /// Nothing: the weights are the last ones.
+    None,
+}
+
+impl Validation {
+    /// Validation under these settings; `None` if the dataset's validation split holds no example.
+    pub fn of(config: &Config, data: &Dataset) -> Self {
+        if config.no_validation {
+            Self::None
+        } else if config.hold_out.is_some() {
+            Self::HeldOut
+        } else if config.examples(data, Split::Val).is_empty() {
+            Self::None
+        } else {
+            Self::Split
+        }
+    }
+
+    /// Whether it is the default.
+    pub(crate) fn is_split(&self) -> bool {
+        *self == Self::Split
+    }
+}
+
+impl Config {
+    /// Examples of a split of the run's dataset. Sessions that are held out are the validation split,
+    /// and not in the training split.
+    pub fn examples<'a>(&self, data: &'a Dataset, split: Split) -> SplitExamples<'a> {
+        let of = |split| SplitExamples::new(data, split, self.skip_first);
+        match (split, self.hold_out) {
+            (Split::Train, Some(share)) => of(Split::Train).hold_out(self.seed, share).rest,
+            (Split::Val, Some(share)) => of(Split::Train).hold_out(self.seed, share).held,
+            _ => of(split),
+        }
+    }
+
+    /// Fails if a training with these settings cannot use the splits of the dataset.
+    ///
+    /// # Errors
+    /// [`Error::EmptySplit`] without training examples, [`Error::Config`] if the settings need a
+    /// validation that the dataset does not have, or hold sessions out of a dataset with a
+    /// validation split.
+    pub fn check_splits(&self, data: &Dataset) -> Result<()> {
+        if self.examples(data, Split::Train).is_empty() {
+            return Err(Error::EmptySplit {
+                path: data.dir().to_owned(),
+                split: Split::Train.name(),
+            });
+        }
+        let dir = data.dir().display();
+        let refused = |what: String| Err(Error::Config(what));
+        match Validation::of(self, data) {
+            Validation::HeldOut => {
+                if !SplitExamples::new(data, Split::Val, self.skip_first).is_empty() {
+                    return refused(format!(
+                        "hold_out is set, but {dir} has a validation split; leave hold_out out"
+                    ));
+                }
+                if self.examples(data, Split::Val).is_empty() {
+                    return refused(format!(
+                        "hold_out needs two training sessions, {dir} has one; leave it out"
+                    ));
+                }
+                Ok(())
+            }
+            Validation::None if self.patience.is_some() => refused(format!(
+                "patience needs a validation, but the val split of {dir} holds no event; leave it \
+                 out, or hold out training sessions with hold_out"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

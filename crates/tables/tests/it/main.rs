@@ -1,0 +1,4 @@
+//! Integration tests of the table writer.
+
+mod reader;
+mod writer;
