@@ -11,7 +11,7 @@ use prl_runs::{
 };
 use rand::Rng;
 
-use crate::common::quick;
+use crate::common::{metrics, quick};
 use crate::training::finish;
 
 /// Events of a session: raw item id, kind and split.
@@ -440,4 +440,39 @@ fn moved_dataset_error_names_the_flag() {
         assert!(message.contains(part), "{message}");
     }
     assert!(run.data(Some(&new)).is_ok());
+}
+
+#[test]
+fn held_out_sessions_are_the_validation_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = ids(0..20);
+    let mut sessions = random("held", &ids, 80);
+    for session in &mut sessions {
+        for event in session {
+            event.2 = Split::Train;
+        }
+    }
+    let config = Config {
+        max_steps: Some(20),
+        eval_every: 20,
+        hold_out: Some(0.25),
+        ..quick(dataset(&dir.path().join("data"), &ids, &sessions))
+    };
+    let run = finish(&config, &dir.path().join("run"));
+    let data = run.data(None).unwrap();
+    let own = |split| CaseLog::own(&run, &data, split, Conventions::default()).unwrap();
+    let model = run.load(&Device::Cpu).unwrap();
+    let evaluate = |split| {
+        Evaluation::new(&run, &model)
+            .run(&own(split), &mut [])
+            .unwrap()
+    };
+    let (held, rest) = (evaluate(CaseSplit::Val), evaluate(CaseSplit::Train));
+    let last = serde_json::to_value(held.scores).unwrap();
+    assert_eq!(metrics(run.dir()).last().unwrap()["val"], last);
+    let events = |report: &Report| report.scores.events.click + report.scores.events.purchase;
+    assert_eq!(
+        events(&held) + events(&rest),
+        data.item_indices().len() as u64
+    );
 }
