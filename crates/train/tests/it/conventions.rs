@@ -259,7 +259,9 @@ fn every_convention_matches_the_plain_version() {
         ];
         for (i, conventions) in every_convention().into_iter().enumerate() {
             let ask = asks[i % 2];
-            let cutoffs = [1, 7, 25];
+            // The last has longer lists and a larger batch than are ranked at once.
+            let (longest, batch) = if i == 7 { (1_000, 500) } else { (25, 7 + i) };
+            let cutoffs = [1, 7, longest];
             for (log, split) in [
                 (
                     CaseLog::own(&run, &own, CaseSplit::Test, conventions),
@@ -274,11 +276,19 @@ fn every_convention_matches_the_plain_version() {
                 let mut said = All::default();
                 let report = Evaluation::new(&run, &model)
                     .prompt(ask)
-                    .batch_size(7 + i)
+                    .batch_size(batch)
                     .cutoffs(&cutoffs)
                     .run(&log, &mut [&mut said])
                     .unwrap();
-                let expected = plain(&run, &model, log.data(), split, conventions, ask, 25);
+                let expected = plain(
+                    &run,
+                    &model,
+                    log.data(),
+                    split,
+                    conventions,
+                    ask,
+                    longest as usize,
+                );
                 assert_eq!(said.0, expected, "{method:?}, {conventions:?}, {split:?}");
                 assert_metrics(&report, &expected, run.items().len());
                 assert_eq!(report.setting.conventions, conventions);
