@@ -82,7 +82,7 @@ impl ConventionFlags {
 }
 
 impl Args {
-    /// The cutoffs to report, if the flags ask for any.
+    /// The cutoffs of the report, if the flags need any.
     fn cutoffs(&self) -> Option<&[u32]> {
         if !self.k.is_empty() {
             Some(&self.k)

@@ -25,6 +25,9 @@ use crate::q_learning::DoubleNetworks;
 use crate::timing::{Part, StepTimer, StepTimes};
 use crate::training_batch::TrainingBatch;
 
+/// Entries of the lists of a ranking with excluded items that are held at once.
+const MAX_LISTED: usize = 1 << 18;
+
 /// A trainable recommender.
 pub struct Model {
     /// The first one recommends. SQN and SAC train a second one.
@@ -277,10 +280,22 @@ impl Model {
         k: usize,
         excluded: &[Vec<u32>],
     ) -> Result<Ranking<f32>> {
-        let most = excluded.iter().map(Vec::len).max().unwrap_or(0);
+        let mut ranking = Ranking::default();
+        if windows.is_empty() {
+            return Ok(ranking);
+        }
         let network = &self.networks[0];
         let hidden = network.hidden(windows, prompts, &ForwardCtx::infer())?;
-        let mut ranking = network.head.rank(&hidden, Some(targets), k + most)??;
+        // Excluded items may fill the head of a list. One long session would lengthen all lists of
+        // the batch, so the rows that are ranked at once are bounded by their length.
+        let listed = k + excluded.iter().map(Vec::len).max().unwrap_or(0);
+        let rows = (MAX_LISTED / listed.max(1)).max(1);
+        for (i, targets) in targets.chunks(rows).enumerate() {
+            let hidden = hidden.narrow(0, i * rows, targets.len())?;
+            let part = network.head.rank(&hidden, Some(targets), listed)??;
+            ranking.ranks.extend(part.ranks);
+            ranking.top.extend(part.top);
+        }
         for (b, excluded) in excluded.iter().enumerate() {
             ranking.top[b].retain(|(item, _)| excluded.binary_search(item).is_err());
             ranking.top[b].truncate(k);

@@ -20,7 +20,7 @@ pub enum CaseFile<'a> {
     Csv(StagedFile),
     /// All that a case holds, one JSON object a line.
     JsonLines(StagedFile, &'a ItemMap),
-    /// The same as columns.
+    /// The columns of the JSON lines.
     #[cfg(feature = "tables")]
     Parquet(Box<parquet::CaseTable<'a>>),
 }

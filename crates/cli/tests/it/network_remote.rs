@@ -33,7 +33,7 @@ pub fn train(dir: &Path, method: Method) -> PathBuf {
     out
 }
 
-/// A log of which the runs know the items below 60.
+/// A log with items of the runs' catalogue, those below 60, and others.
 fn later_log(dir: &Path) -> PathBuf {
     let (out, mut ids) = (dir.join("later"), Vec::new());
     for i in 50..70 {

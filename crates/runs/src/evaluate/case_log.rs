@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use prl_core::{PromptPosition, PromptSpec};
-use prl_dataset::{Dataset, Kind, SplitExamples, Windows, return_so_far};
+use prl_dataset::{Dataset, Kind, SplitExamples, Windows};
 use prl_eval::{CaseSplit, Conventions, OtherLog};
 
 use crate::error::{Error, Result};
@@ -50,7 +50,8 @@ pub struct CaseBatch {
 #[derive(Default)]
 struct State {
     items: Vec<u32>,
-    kinds: Vec<Kind>,
+    /// Discounted sum of their rewards.
+    return_so_far: f64,
     /// Distinct items, ascending.
     seen: Vec<u32>,
 }
@@ -169,6 +170,7 @@ impl<'a> CaseLog<'a> {
         visit: &mut dyn FnMut(CaseBatch) -> Result<()>,
     ) -> Result<Option<OtherLog>> {
         let (items, kinds) = (self.data.item_indices(), self.data.kinds());
+        let config = self.run.config();
         let mut other_log = self.count_unknown_items();
         let (mut session_number, mut row) = (0, 0);
         let mut batch = CaseBatch::new(window_len);
@@ -194,7 +196,10 @@ impl<'a> CaseLog<'a> {
                     }
                 }
                 match item {
-                    Some(item) => state.push(item, kinds[event], self.conventions.exclude_seen),
+                    Some(item) => {
+                        let reward = config.rewards.of(kinds[event]);
+                        state.push(item, reward, config.lambda, self.conventions.exclude_seen);
+                    }
                     None if event + 1 < targets.end => other_log.unknown_in_states += 1,
                     None => {}
                 }
@@ -235,8 +240,7 @@ impl<'a> CaseLog<'a> {
         let step = state.items.len() as u32;
         let mut position = PromptPosition::at(step, case);
         if ask.sequence_wise {
-            let config = self.run.config();
-            position.return_so_far = return_so_far(&state.kinds, config.rewards, config.lambda);
+            position.return_so_far = state.return_so_far;
             position.discount_to_step = self.run.decay(step);
         }
         batch.positions.push(position);
@@ -260,9 +264,9 @@ impl CaseBatch {
 }
 
 impl State {
-    fn push(&mut self, item: u32, kind: Kind, keep_seen: bool) {
+    fn push(&mut self, item: u32, reward: f64, lambda: f64, keep_seen: bool) {
+        self.return_so_far += lambda.powi(self.items.len() as i32) * reward;
         self.items.push(item);
-        self.kinds.push(kind);
         if keep_seen && let Err(at) = self.seen.binary_search(&item) {
             self.seen.insert(at, item);
         }

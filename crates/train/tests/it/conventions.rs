@@ -11,7 +11,7 @@ use prl_runs::{
 };
 use rand::Rng;
 
-use crate::common::quick;
+use crate::common::{metrics, quick};
 use crate::training::finish;
 
 /// Events of a session: raw item id, kind and split.
@@ -259,7 +259,9 @@ fn every_convention_matches_the_plain_version() {
         ];
         for (i, conventions) in every_convention().into_iter().enumerate() {
             let ask = asks[i % 2];
-            let cutoffs = [1, 7, 25];
+            // The last has longer lists and a larger batch than are ranked at once.
+            let (longest, batch) = if i == 7 { (1_000, 500) } else { (25, 7 + i) };
+            let cutoffs = [1, 7, longest];
             for (log, split) in [
                 (
                     CaseLog::own(&run, &own, CaseSplit::Test, conventions),
@@ -274,11 +276,19 @@ fn every_convention_matches_the_plain_version() {
                 let mut said = All::default();
                 let report = Evaluation::new(&run, &model)
                     .prompt(ask)
-                    .batch_size(7 + i)
+                    .batch_size(batch)
                     .cutoffs(&cutoffs)
                     .run(&log, &mut [&mut said])
                     .unwrap();
-                let expected = plain(&run, &model, log.data(), split, conventions, ask, 25);
+                let expected = plain(
+                    &run,
+                    &model,
+                    log.data(),
+                    split,
+                    conventions,
+                    ask,
+                    longest as usize,
+                );
                 assert_eq!(said.0, expected, "{method:?}, {conventions:?}, {split:?}");
                 assert_metrics(&report, &expected, run.items().len());
                 assert_eq!(report.setting.conventions, conventions);
@@ -440,4 +450,39 @@ fn moved_dataset_error_names_the_flag() {
         assert!(message.contains(part), "{message}");
     }
     assert!(run.data(Some(&new)).is_ok());
+}
+
+#[test]
+fn held_out_sessions_are_the_validation_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = ids(0..20);
+    let mut sessions = random("held", &ids, 80);
+    for session in &mut sessions {
+        for event in session {
+            event.2 = Split::Train;
+        }
+    }
+    let config = Config {
+        max_steps: Some(20),
+        eval_every: 20,
+        hold_out: Some(0.25),
+        ..quick(dataset(&dir.path().join("data"), &ids, &sessions))
+    };
+    let run = finish(&config, &dir.path().join("run"));
+    let data = run.data(None).unwrap();
+    let own = |split| CaseLog::own(&run, &data, split, Conventions::default()).unwrap();
+    let model = run.load(&Device::Cpu).unwrap();
+    let evaluate = |split| {
+        Evaluation::new(&run, &model)
+            .run(&own(split), &mut [])
+            .unwrap()
+    };
+    let (held, rest) = (evaluate(CaseSplit::Val), evaluate(CaseSplit::Train));
+    let last = serde_json::to_value(held.scores).unwrap();
+    assert_eq!(metrics(run.dir()).last().unwrap()["val"], last);
+    let events = |report: &Report| report.scores.events.click + report.scores.events.purchase;
+    assert_eq!(
+        events(&held) + events(&rest),
+        data.item_indices().len() as u64
+    );
 }
