@@ -22,7 +22,7 @@ pub struct SplitExamples<'a> {
 }
 
 /// Examples between two entries of [`SplitExamples::blocks`].
-const BLOCK: usize = 8;
+const BLOCK: usize = 4;
 
 /// Consecutive target events of one session. Positions are event indices of the dataset.
 #[derive(Clone, Copy, Debug)]
@@ -215,10 +215,14 @@ impl<'a> SplitExamples<'a> {
             windows: Windows::new(window_len),
             ..WindowBatch::default()
         };
-        // Returns have a pass of their own, for the reason given in `positions`.
+        // In short passes, for the reason given in `positions`.
         for position in &positions {
             batch.targets.push(items[position.event]);
+        }
+        for position in &positions {
             batch.kinds.push(kinds[position.event]);
+        }
+        for position in &positions {
             batch.windows.push(&items[position.history()], pad);
         }
         let Some(rule) = rule else {
