@@ -139,9 +139,9 @@ impl<'a> SplitExamples<'a> {
         });
     }
 
-    /// Divides the examples by whole sessions, drawn from `seed`: those of a `share` of the sessions,
-    /// rounded but at least one session and never all, and the others. Without two sessions none is
-    /// held out.
+    /// Divides the examples by whole sessions, drawn from `seed`: those of a `share` of the
+    /// sessions, rounded but at least one session and never all, and the others. Without two
+    /// sessions none is held out.
     pub fn hold_out(self, seed: u64, share: f64) -> HeldOut<'a> {
         let sessions = self.targets.len();
         let most = sessions.saturating_sub(1);
@@ -274,9 +274,9 @@ impl<'a> SplitExamples<'a> {
 
     /// Positions of examples in the log.
     ///
-    /// In passes: the reads of one pass do not depend on each other, so the processor waits for them
-    /// together. In a log that exceeds its caches, one example after the other takes several times
-    /// as long.
+    /// In passes: the reads of one pass do not depend on each other, so the processor waits for
+    /// them together. In a log that exceeds its caches, one example after the other takes several
+    /// times as long.
     fn positions(&self, examples: impl IntoIterator<Item = usize>) -> Vec<Position> {
         let examples: Vec<usize> = examples.into_iter().collect();
         let mut numbers = Vec::with_capacity(examples.len());
