@@ -15,6 +15,7 @@ use prl_report::{markdown_table, svg};
 use serde_json::{Value, json};
 
 use crate::prepare::source_rows;
+use crate::programs::batch_speed;
 use crate::results;
 use crate::steps::{Case, Timing};
 
@@ -34,6 +35,14 @@ pub struct Args {
         default_value = "100000,1000000,10000000,100000000"
     )]
     events: Vec<u64>,
+    /// Events of the prepared datasets of which batches are cut and which are inspected; an event
+    /// takes 16 bytes on disk
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1000000,10000000,100000000"
+    )]
+    prepared_events: Vec<u64>,
 }
 
 /// Raw events per session that passes RC15's filter, approximately.
@@ -74,6 +83,9 @@ struct Point {
     measured: Value,
 }
 
+/// Batches that are timed on a prepared dataset, for each method.
+const BATCHES: u64 = 2_000;
+
 /// Columns of a training step.
 const STEP_COLUMNS: &[(&str, &str)] = &[
     ("ms a step", "step_ms_median"),
@@ -93,6 +105,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     };
     let growths = [
         bench.events(&args.events)?,
+        bench.prepared_events(&args.prepared_events)?,
         bench.items()?,
         bench.windows()?,
         bench.hidden_sizes()?,
@@ -193,6 +206,48 @@ impl Bench<'_> {
             "per_million": 1e6 * measured.seconds / rows as f64,
             "peak_mb": measured.peak_mb,
         }))
+    }
+
+    /// Batches of prepared datasets with these numbers of events, and their inspection.
+    fn prepared_events(&self, events: &[u64]) -> Result<Growth> {
+        let prl = programs::prl(self.workspace, "cpu")?;
+        let batch_speed = batch_speed(self.workspace)?;
+        let dir = self.workspace.root.join("target/bench/growth-prepared");
+        let mut lines: Vec<GrowthLine> = Vec::new();
+        for &events in events {
+            eprintln!("batches of {events} events");
+            let mut cut = Command::new(&batch_speed);
+            cut.args(["--events", &events.to_string()]);
+            cut.args(["--batches", &BATCHES.to_string(), "--data"]);
+            let cut = measure::run(cut.arg(&dir))?;
+            let inspect = measure::run(Command::new(&prl).arg("inspect").arg(&dir))?;
+            fs::remove_dir_all(&dir)?;
+            for mut measured in jsonl::parse(&cut.output)? {
+                measured["inspect_s"] = inspect.seconds.into();
+                let name = measured["method"].as_str().unwrap_or_default().to_owned();
+                let x = measured["events"].as_u64().unwrap_or_default();
+                let point = Point { x, measured };
+                match lines.iter_mut().find(|line| line.name == name) {
+                    Some(line) => line.points.push(point),
+                    None => lines.push(GrowthLine {
+                        name,
+                        points: vec![point],
+                    }),
+                }
+            }
+        }
+        Ok(Growth {
+            title: "Prepared events: a batch of 256 rows, and prl inspect",
+            x: "prepared events",
+            bottleneck: "A batch reads a few cache lines a row, wherever they are: it does not depend \
+                         on the log but through the processor's caches. Opening a dataset takes a \
+                         checksum over it, and an inspection some passes.",
+            columns: &[
+                ("ms a batch", "batch_ms"),
+                ("s of prl inspect", "inspect_s"),
+            ],
+            lines,
+        })
     }
 
     fn items(&self) -> Result<Growth> {

@@ -11,9 +11,21 @@ use prl_experiments::{Workspace, programs};
 /// # Errors
 /// If it does not build, or the bundle lacks it.
 pub fn step_speed(workspace: &Workspace, device: &str) -> Result<PathBuf> {
-    let packages = ["--package", "prl-train", "--example", "step_speed"];
-    let [bench] = programs::build(workspace, &packages, ["step_speed"], device)?;
-    Ok(bench)
+    example(workspace, "step_speed", device)
+}
+
+/// Path of the `batch_speed` example of the trainer.
+///
+/// # Errors
+/// If it does not build, or the bundle lacks it.
+pub fn batch_speed(workspace: &Workspace) -> Result<PathBuf> {
+    example(workspace, "batch_speed", "cpu")
+}
+
+fn example(workspace: &Workspace, name: &str, device: &str) -> Result<PathBuf> {
+    let packages = ["--package", "prl-train", "--example", name];
+    let [example] = programs::build(workspace, &packages, [name], device)?;
+    Ok(example)
 }
 
 /// A Python that can import some packages: a virtual environment under `target/`, created on first

@@ -6,8 +6,8 @@ use std::ops::{Index, Range};
 use bytemuck::CheckedBitPattern;
 
 /// Array of one-byte enums in the mapped file. Safe code validates the bytes of an enum whenever it
-/// views them; this view validates what is accessed and nothing else, so that an access to one event
-/// or session does not cost a pass over the log.
+/// views them; this view validates what is accessed and nothing else, so that an access to one
+/// event or session does not cost a pass over the log.
 #[derive(Clone, Copy, Debug)]
 pub struct EnumSlice<'a, T> {
     bytes: &'a [u8],

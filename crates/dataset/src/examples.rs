@@ -22,7 +22,7 @@ pub struct SplitExamples<'a> {
 }
 
 /// Examples between two entries of [`SplitExamples::blocks`].
-const BLOCK: usize = 8;
+const BLOCK: usize = 4;
 
 /// Consecutive target events of one session. Positions are event indices of the dataset.
 #[derive(Clone, Copy, Debug)]
@@ -139,9 +139,9 @@ impl<'a> SplitExamples<'a> {
         });
     }
 
-    /// Divides the examples by whole sessions, drawn from `seed`: those of a `share` of the sessions,
-    /// rounded but at least one session and never all, and the others. Without two sessions none is
-    /// held out.
+    /// Divides the examples by whole sessions, drawn from `seed`: those of a `share` of the
+    /// sessions, rounded but at least one session and never all, and the others. Without two
+    /// sessions none is held out.
     pub fn hold_out(self, seed: u64, share: f64) -> HeldOut<'a> {
         let sessions = self.targets.len();
         let most = sessions.saturating_sub(1);
@@ -221,10 +221,14 @@ impl<'a> SplitExamples<'a> {
             windows: Windows::new(window_len),
             ..WindowBatch::default()
         };
-        // Returns have a pass of their own, for the reason given in `positions`.
+        // In short passes, for the reason given in `positions`.
         for position in &positions {
             batch.targets.push(items[position.event]);
+        }
+        for position in &positions {
             batch.kinds.push(kinds[position.event]);
+        }
+        for position in &positions {
             batch.windows.push(&items[position.history()], pad);
         }
         let Some(rule) = rule else {
@@ -276,9 +280,9 @@ impl<'a> SplitExamples<'a> {
 
     /// Positions of examples in the log.
     ///
-    /// In passes: the reads of one pass do not depend on each other, so the processor waits for them
-    /// together. In a log that exceeds its caches, one example after the other takes several times
-    /// as long.
+    /// In passes: the reads of one pass do not depend on each other, so the processor waits for
+    /// them together. In a log that exceeds its caches, one example after the other takes several
+    /// times as long.
     fn positions(&self, examples: impl IntoIterator<Item = usize>) -> Vec<Position> {
         let examples: Vec<usize> = examples.into_iter().collect();
         let mut numbers = Vec::with_capacity(examples.len());

@@ -128,6 +128,18 @@ impl DatasetDirs {
         })
     }
 
+    /// Fails if [`open`](Self::open) would refuse the files of a log under `raw`, or the bundle lacks
+    /// it.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn check(workspace: &Workspace, source: &Source, raw: &Path) -> Result<()> {
+        match workspace.bundle() {
+            Some(bundle) => bundle.dataset(source.name).map(drop),
+            None => source.is_in(&raw.join(source.name)).map(drop),
+        }
+    }
+
     /// Prepares a log unless that is done; returns the dataset's directory.
     fn prepare(&self, source: &Source, scale: Scale, prl: &PrlBinary) -> Result<PathBuf> {
         let raw = self.raw.join(source.name);

@@ -78,6 +78,21 @@ impl Selection {
         self.code.is_some()
     }
 
+    /// Fails for what [`plan`](Self::plan) would refuse in these flags and in the raw files, and
+    /// writes nothing.
+    ///
+    /// # Errors
+    /// If a flag has an invalid value, or a log's raw files are incomplete.
+    pub fn check(&self, workspace: &Workspace) -> Result<()> {
+        self.checked_filter()?;
+        for source in &SOURCES {
+            if self.logs.iter().any(|log| log == source.name) {
+                DatasetDirs::check(workspace, source, &self.datasets)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Prepares the data and plans the runs; builds `prl` for a device if necessary.
     ///
     /// # Errors

@@ -107,6 +107,7 @@ fn reproduce(workspace: &Workspace, args: &ReproduceArgs) -> Result<()> {
         Launcher::Local => &args.device,
         Launcher::Slurm => profile.device(),
     };
+    args.selection.check(workspace)?;
     let _locks = args.selection.lock(workspace)?;
     let planned = args.selection.plan(workspace, device)?;
     match args.launcher {

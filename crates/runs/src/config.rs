@@ -35,8 +35,8 @@ pub struct Config {
     /// Early stopping: validations without improvement after which training ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Share of the training sessions that are held out and used for validation, whole sessions by the
-    /// seed; for a dataset without a validation split.
+    /// Share of the training sessions that are held out and used for validation, whole sessions by
+    /// the seed; for a dataset without a validation split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_out: Option<f64>,
     /// Trains to the end without a validation and keeps the last weights, as is also done without

@@ -1,8 +1,8 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
 //! `config.toml`, `items.safetensors` and `returns.json` are written at the start, `metrics.jsonl`
-//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation (the
-//! last ones in a run without validation), and `manifest.json` is written last: a run with a
+//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation
+//! (the last ones in a run without validation), and `manifest.json` is written last: a run with a
 //! manifest is complete.
 
 use std::path::{Path, PathBuf};
@@ -72,8 +72,8 @@ impl Run {
         dir.join(CONFIG).exists()
     }
 
-    /// Fails if a run cannot be created in `dir`: if it contains one, or a directory's manifest that
-    /// the run's would replace.
+    /// Fails if a run cannot be created in `dir`: if it contains one, or a directory's manifest
+    /// that the run's would replace.
     pub fn check_is_free(dir: &Path) -> Result<()> {
         let what = if Self::is_in(dir) {
             "already holds a run; go on with --resume, or name another --out"

@@ -40,8 +40,8 @@ impl Validation {
 }
 
 impl Config {
-    /// Examples of a split of the run's dataset. Sessions that are held out are the validation split,
-    /// and not in the training split.
+    /// Examples of a split of the run's dataset. Sessions that are held out are the validation
+    /// split, and not in the training split.
     pub fn examples<'a>(&self, data: &'a Dataset, split: Split) -> SplitExamples<'a> {
         let of = |split| SplitExamples::new(data, split, self.skip_first);
         match (split, self.hold_out) {
@@ -82,7 +82,7 @@ impl Config {
             }
             Validation::None if self.patience.is_some() => refused(format!(
                 "patience needs a validation, but the val split of {dir} holds no event; leave it \
-                 out, or hold out training sessions with hold_out"
+                 out, or hold training sessions out with --hold-out"
             )),
             _ => Ok(()),
         }

@@ -51,12 +51,13 @@ impl<'a> Batches<'a> {
         let window = config.model.window;
         let drawn = self.rows.draw(config.seed, t, config.batch_size);
         let rows = &drawn[self.group.share(drawn.len())];
-        let next = config
-            .method
-            .is_double()
-            .then(|| self.rows.next_states(rows.iter().copied(), window));
         let rule = Some(config.return_rule());
         let batch = self.rows.batch(rows.iter().copied(), window, rule);
+        let mut next = None;
+        if config.method.is_double() {
+            // After the batch, which has brought these rows of the log into the caches.
+            next = Some(self.rows.next_states(rows.iter().copied(), window));
+        }
         let n = batch.targets.len();
         let mut rewards = Vec::with_capacity(n);
         let mut returns = Vec::with_capacity(n);

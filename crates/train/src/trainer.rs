@@ -159,8 +159,8 @@ fn validation_examples<'a>(run: &Run, data: &'a Dataset) -> Option<SplitExamples
     Some(run.config().examples(data, Split::Val))
 }
 
-/// Locks the directory, removes what a killed process left there, and opens or creates the run. What
-/// is refused is refused before anything is written.
+/// Locks the directory, removes what a killed process left there, and opens or creates the run.
+/// What is refused is refused before anything is written.
 fn lock_and_open(
     config: &Config,
     dir: &Path,

@@ -104,6 +104,33 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
+/// Each is refused before the directories of the runs and of the pages are made.
+#[test]
+fn refused_experiment_leaves_no_directory() {
+    let workbench = Workbench::new();
+    fs::create_dir_all(workbench.path("datasets/rc15")).unwrap();
+    fs::write(workbench.path("datasets/rc15/yoochoose-clicks.dat"), "").unwrap();
+    fs::write(workbench.path("bad.toml"), "cpus = \"many\"\n").unwrap();
+    let bad = workbench.path("bad.toml").display().to_string();
+    let refused: [(&[&str], &str); 7] = [
+        (&["--jobs", "0"], "--jobs"),
+        (&["--repeats", "0"], "--repeats"),
+        (&["--steps", "0"], "--steps"),
+        (&["--logs", "diginetica"], "--logs diginetica"),
+        (&["--methods", "magic"], "magic"),
+        (&["--logs", "rc15"], "add it, or remove the rest"),
+        (&["--launcher", "slurm", "--profile", &bad], "bad.toml"),
+    ];
+    for (flags, part) in refused {
+        let output = workbench.call(flags);
+        let text = stderr(&output);
+        assert!(!output.status.success() && text.contains(part), "{text}");
+        for name in ["runs", "out"] {
+            assert!(!workbench.path(name).exists(), "{flags:?} made {name}");
+        }
+    }
+}
+
 const GRU: [&str; 6] = [
     "--logs",
     "rc15",

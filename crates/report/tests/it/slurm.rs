@@ -108,7 +108,8 @@ impl Cluster {
         calls.lines().filter(|line| line.starts_with(what)).count()
     }
 
-    /// The jobs in the queue; `None` if the controller does not answer, which is not an empty queue.
+    /// The jobs in the queue; `None` if the controller does not answer, which is not an empty
+    /// queue.
     fn queue(&self) -> Option<String> {
         let output = self.command("squeue", &["--noheader", "--array", "--format=%i %T"]);
         if !output.status.success() {
@@ -136,8 +137,8 @@ impl Cluster {
         self.queue().is_some_and(|queue| queue.is_empty())
     }
 
-    /// Waits until `status` begins with a text, and returns it. A job leaves the queue before or after
-    /// its files are seen, so the state is reached some time after the jobs have ended.
+    /// Waits until `status` begins with a text, and returns it. A job leaves the queue before or
+    /// after its files are seen, so the state is reached some time after the jobs have ended.
     fn wait_for_status(&self, text: &str) -> String {
         let start = Instant::now();
         loop {

@@ -213,8 +213,8 @@ impl<'a> TrainingLoop<'a> {
         Ok(self.group.total(f64::from(is_cut_short)) == 0.0)
     }
 
-    /// Validates, if there is a validation, saves the weights if they are the best so far, and saves a
-    /// checkpoint; `false` if the stop flag was set meanwhile.
+    /// Validates, if there is a validation, saves the weights if they are the best so far, and
+    /// saves a checkpoint; `false` if the stop flag was set meanwhile.
     fn evaluate(
         &mut self,
         clock: &mut Instant,
@@ -255,8 +255,8 @@ impl<'a> TrainingLoop<'a> {
         Ok(true)
     }
 
-    /// Whether the scores are better than at every validation before; counts the validations since the
-    /// best one.
+    /// Whether the scores are better than at every validation before; counts the validations since
+    /// the best one.
     fn rate(&mut self, val: &Scores) -> bool {
         // A split without purchases is scored by its clicks.
         let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);

@@ -1,4 +1,5 @@
-//! Training without a validation split: to the end with the last weights, or with held-out sessions.
+//! Training without a validation split: to the end with the last weights, or with held-out
+//! sessions.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
