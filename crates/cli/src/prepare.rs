@@ -9,14 +9,18 @@ use prl_dataset::Counts;
 use crate::exit::Usage;
 use crate::output::outln;
 
+mod steps;
+
+use steps::{KindArgs, OutputArgs, StepArgs};
+
 /// Convert a raw log to a prepared dataset: filtered, indexed and split
 #[derive(clap::Args)]
 pub struct Args {
     /// Format of the log
     #[arg(long)]
     source: Format,
-    /// The log: a file, or for csv and parquet also a directory of partitions; .gz and .zst are
-    /// decompressed
+    /// The log: a file, or a directory whose files are read in the order of their names (of csv,
+    /// parquet, inter and retailrocket; of rc15, --clicks and --buys). .gz and .zst are decompressed
     #[arg(long, required_if_eq_any([("source", "retailrocket"), ("source", "csv"), ("source", "parquet"), ("source", "inter")]))]
     input: Option<PathBuf>,
     /// RC15's clicks (yoochoose-clicks.dat)
@@ -31,7 +35,7 @@ pub struct Args {
     /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..]
     #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet")]))]
     columns: Option<Columns>,
-    /// Field separator of a csv log
+    /// Field separator of a csv log; a tab is written "$(printf '\t')" or $'\t'
     #[arg(long, default_value_t = ',')]
     delimiter: char,
     /// Unit of numeric times
@@ -46,7 +50,8 @@ pub struct Args {
     /// Drop and count events of any other value
     #[arg(long)]
     drop_other_events: bool,
-    /// Drop sessions of a csv, parquet or inter log with fewer events
+    /// Drop sessions of a csv, parquet or inter log with fewer events; each filter runs once, unless
+    /// --filter-until-stable is given
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_session_events: usize,
     /// After that, drop items with fewer events
@@ -61,7 +66,9 @@ pub struct Args {
     /// Share of the sessions for testing
     #[arg(long, default_value_t = 0.1)]
     test: f64,
-    /// Drop sessions with more events; 0 keeps all
+    /// Longest session in events; longer ones are dropped, or cut as --long-sessions says (0 keeps
+    /// all). The protocol's last filter: "before the length filter" counts what precedes it, and
+    /// long_session the rows that it drops
     #[arg(long, default_value_t = 50, value_name = "N")]
     max_length: usize,
     /// Seed of sampling and splitting
@@ -76,6 +83,12 @@ pub struct Args {
     /// Directory for the prepared dataset
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    steps: StepArgs,
+    #[command(flatten)]
+    kinds: KindArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -150,6 +163,14 @@ fn print_counts(name: &str, counts: &Counts) -> std::io::Result<()> {
 
 fn options(args: Args) -> anyhow::Result<Options> {
     let missing = |flag: &str| Usage(format!("--{flag} is missing; this --source requires it"));
+    let names_kinds = args.kinds.is_given();
+    if names_kinds && matches!(args.source, Format::Retailrocket | Format::Rc15) {
+        return Err(Usage(
+            "--reward and --keep-kinds are for csv, parquet and inter; read the log's files with --source csv".into(),
+        )
+        .into());
+    }
+    let kinds = args.kinds.kinds()?;
     let table = Table {
         columns: args.columns,
         time_unit: match args.time_unit {
@@ -164,6 +185,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         drop_other_events: args.drop_other_events,
         min_session_events: args.min_session_events,
         min_item_events: args.min_item_events,
+        kinds,
     };
     let input = args.input.ok_or_else(|| missing("input"));
     let source = match args.source {
@@ -188,11 +210,13 @@ fn options(args: Args) -> anyhow::Result<Options> {
         },
     };
     let mut options = Options::new(source);
-    options.split = match args.split {
+    let split = match args.split {
         Rule::Random => SplitRule::Random,
         Rule::Time => SplitRule::Time,
         Rule::LeaveLastOut => SplitRule::LeaveLastOut,
     };
+    (options.steps, options.split) = args.steps.steps(split);
+    options.output = args.output.output();
     (options.val_fraction, options.test_fraction) = (args.val, args.test);
     options.max_length = (args.max_length > 0).then_some(args.max_length);
     (options.seed, options.parquet) = (args.seed, args.parquet);

@@ -11,7 +11,6 @@ use crate::input::Input;
 use crate::log::Log;
 use crate::options::Table;
 use crate::records::Dialect;
-use crate::table;
 use crate::table_reader::{Events, Role, Value};
 use crate::values::{Cell, Wanted};
 
@@ -98,7 +97,7 @@ fn read(
     let columns = mapping.unwrap_or_else(|| recbole(&[]));
     let source = inputs.first().map(|input| input.path.as_path());
     let log = events.finish(source.unwrap_or(Path::new("")), table, &columns)?;
-    Ok((table::steps(log, table)?, files))
+    Ok((log, files))
 }
 
 /// Default mapping for RecBole's names: the session column if it exists, else the user column.

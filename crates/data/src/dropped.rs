@@ -19,6 +19,14 @@ pub(crate) enum Reason {
     OtherEvent,
     /// Too many events in the session.
     LongSession,
+    /// Events before the last ones of a session with too many.
+    LongSessionStart,
+    /// Time outside the chosen period.
+    OutsidePeriod,
+    /// Event that agrees with an earlier one in everything.
+    Duplicate,
+    /// Item and kind of the event before.
+    Repeat,
 }
 
 impl Reason {
@@ -31,6 +39,10 @@ impl Reason {
             Reason::BuyOfUnclickedItem => "buy_of_unclicked_item",
             Reason::OtherEvent => "other_event",
             Reason::LongSession => "long_session",
+            Reason::LongSessionStart => "long_session_start",
+            Reason::OutsidePeriod => "outside_period",
+            Reason::Duplicate => "duplicate",
+            Reason::Repeat => "repeat",
         }
     }
 }
@@ -51,4 +63,21 @@ impl Dropped {
     pub(crate) fn into_map(self) -> BTreeMap<String, u64> {
         self.0
     }
+}
+
+/// Flags that govern a filter, by the name of its reason; `None` if nothing does.
+pub(crate) fn flags(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "long_session" => "--max-length, --long-sessions and, for users over weeks, --session-gap",
+        "long_session_start" => "--max-length and --long-sessions",
+        "short_session" => "--min-session-events",
+        "rare_item" => "--min-item-events",
+        "session_not_sampled" => "--sample",
+        "other_event" => "--click, --purchase and --drop-other-events",
+        "outside_period" => "--from and --until",
+        "duplicate" => "--drop-duplicates",
+        "repeat" => "--drop-repeats",
+        "missing" => "--drop-missing",
+        _ => return None,
+    })
 }

@@ -9,7 +9,6 @@ use crate::delimited_reader::find;
 use crate::error::{Error, Place, Result};
 use crate::log::Log;
 use crate::options::Table;
-use crate::table;
 use crate::table_reader::{Events, Role, Value};
 
 /// Hint for a mapping that names a column that does not exist.
@@ -28,7 +27,7 @@ pub(crate) fn read(mut frame: LazyFrame, table: &Table) -> Result<(Log, u64)> {
     let mut events = Events::default();
     take(source, &frame, 0, table, columns, &mut events)?;
     let log = events.finish(source, table, columns)?;
-    Ok((table::steps(log, table)?, frame.height() as u64))
+    Ok((log, frame.height() as u64))
 }
 
 /// Mapped columns, as a selection.

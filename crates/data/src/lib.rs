@@ -60,6 +60,7 @@ mod reexec;
 mod retailrocket;
 mod split;
 mod spool;
+mod steps;
 mod table;
 mod table_reader;
 #[cfg(test)]
@@ -70,6 +71,9 @@ mod values;
 
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
-pub use options::{Options, Source, SplitRule, Table, TimeUnit};
+pub use options::{
+    Gap, KindOptions, LongSessions, Moment, Options, Output, Source, SplitRule, Steps, Table,
+    TimeUnit,
+};
 pub use prepare::{prepare, prepare_frame};
 pub use reexec::reexec_guard;

@@ -2,12 +2,18 @@
 //! dataset is serialised into its manifest; paths are not, so that a manifest is independent of the
 //! machine.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use prl_dataset::{EventDetails, EventKind, Kind};
 use serde::Serialize;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
+
+mod steps;
+
+pub use steps::{Gap, KindOptions, LongSessions, Moment, Steps};
 
 /// Options of [`prepare()`](crate::prepare()).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +41,25 @@ pub struct Options {
     /// ids, one row per event.
     #[serde(skip)]
     pub parquet: Option<PathBuf>,
+    /// Steps beside the protocol's.
+    #[serde(flatten)]
+    pub steps: Steps,
+    /// Treatment of the results.
+    #[serde(skip)]
+    pub output: Output,
+}
+
+/// Treatment of the results of a preparation; it does not change the arrays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Fails if the log is implausible, instead of logging warnings.
+    pub strict: bool,
+    /// Replaces another dataset in the directory, instead of failing.
+    pub replace: bool,
+    /// Keeps the raw events beside the arrays, so that further events can be appended.
+    pub keep_log: bool,
+    /// Command-line flags, with their values; noted beside kept raw events.
+    pub arguments: BTreeMap<String, Vec<String>>,
 }
 
 impl Options {
@@ -50,6 +75,8 @@ impl Options {
             seed: 0,
             max_unpacked: 64 << 30,
             parquet: None,
+            steps: Steps::default(),
+            output: Output::default(),
         }
     }
 
@@ -61,6 +88,12 @@ impl Options {
                 "the validation and test fractions {val} and {test} must be at least 0 and sum to less than 1"
             );
             return Err(Error::Options(why));
+        }
+        self.steps.check(&self.source, self.max_length)?;
+        if (self.split == SplitRule::Date) == self.steps.split_at.is_empty() {
+            return Err(Error::Options(
+                "a split by date needs its dates, and dates need that split".into(),
+            ));
         }
         match &self.source {
             Source::Csv { table, .. } | Source::Parquet { table, .. } => {
@@ -140,6 +173,17 @@ impl Source {
     /// Number of sessions that the paper samples from RC15.
     pub const RC15_SAMPLE: usize = 200_000;
 
+    /// Column mapping and filters, except for the public formats.
+    pub(crate) fn table(&self) -> Option<&Table> {
+        match self {
+            Source::Csv { table, .. }
+            | Source::Parquet { table, .. }
+            | Source::Inter { table, .. }
+            | Source::Frame { table } => Some(table),
+            _ => None,
+        }
+    }
+
     /// Name in the manifest and on the command line.
     pub fn name(&self) -> &'static str {
         match self {
@@ -170,6 +214,9 @@ pub struct Table {
     pub min_session_events: usize,
     /// Minimum number of events per item, applied last (one pass; 0 keeps all).
     pub min_item_events: usize,
+    /// Names and rewards of the event kinds.
+    #[serde(flatten)]
+    pub kinds: KindOptions,
 }
 
 impl Table {
@@ -178,6 +225,30 @@ impl Table {
         let missing =
             || Error::Options("name the columns: session=..,time=..,item=..[,event=..]".into());
         self.columns.as_ref().ok_or_else(missing)
+    }
+
+    /// Named event kinds: clicks, purchases, and those that only a reward names, which count as
+    /// clicks. A kind's position is its label.
+    pub(crate) fn named_kinds(&self) -> Vec<EventKind> {
+        let mut named: Vec<EventKind> = Vec::new();
+        let by_reward: Vec<String> = self.kinds.rewards.keys().cloned().collect();
+        for (names, role) in [
+            (&self.click, Kind::Click),
+            (&self.purchase, Kind::Purchase),
+            (&by_reward, Kind::Click),
+        ] {
+            for name in names {
+                if named.iter().any(|kind| kind.name == *name) {
+                    continue;
+                }
+                named.push(EventKind {
+                    name: name.clone(),
+                    role,
+                    reward: self.kinds.rewards.get(name).copied(),
+                });
+            }
+        }
+        named
     }
 
     fn check(&self) -> Result<()> {
@@ -196,7 +267,16 @@ impl Table {
                 "column mapping: {twice:?} is given two roles"
             )));
         }
-        let has_kinds = !(self.click.is_empty() && self.purchase.is_empty());
+        self.kinds.check()?;
+        let named = self.named_kinds();
+        if named.len() > EventDetails::MAX_KINDS {
+            return Err(Error::Options(format!(
+                "{} event kinds are named; at most {} can be",
+                named.len(),
+                EventDetails::MAX_KINDS
+            )));
+        }
+        let has_kinds = !named.is_empty();
         let has_column = self.columns.as_ref().is_some_and(|c| c.event.is_some());
         match (has_column, has_kinds) {
             (false, true) => Err(Error::Options(
@@ -242,4 +322,6 @@ pub enum SplitRule {
     /// Last event of every session of three events or more as test, the one before it as
     /// validation.
     LeaveLastOut,
+    /// Whole sessions, by the time of their last event and the dates of [`Steps::split_at`].
+    Date,
 }

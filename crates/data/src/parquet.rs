@@ -17,7 +17,6 @@ use crate::frame;
 use crate::input::Input;
 use crate::log::Log;
 use crate::options::Table;
-use crate::table;
 use crate::table_reader::Events;
 
 /// Number of rows in a slice.
@@ -40,7 +39,7 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
     }
     let source = inputs.first().map(|input| input.path.as_path());
     let log = events.finish(source.unwrap_or(Path::new("")), table, columns)?;
-    Ok((table::steps(log, table)?, files))
+    Ok((log, files))
 }
 
 fn read_file(

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use polars::prelude::*;
-use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, Manifest, ManifestInput, SourceFile};
+use prl_dataset::{Arrays, DatasetCounts, DatasetWriter, EventDetails, ItemMap, Kind};
+use prl_dataset::{Manifest, ManifestInput, SourceFile};
 
-use crate::dropped::Reason;
 use crate::error::{Error, Result};
 use crate::export::{self, parent};
 use crate::input::{self, Input};
-use crate::log::{ITEM, KIND, Log, PURCHASE, SESSION, TIME, events_per};
+use crate::log::{ITEM, KIND, LABEL, Log, PURCHASE, TIME};
 use crate::options::{Options, Source};
 use crate::split::{session_sizes, sessions, splits};
-use crate::{delimited, frame, parquet, rc15, retailrocket};
+use crate::{delimited, frame, parquet, rc15, retailrocket, steps, table};
 
 /// Prepares the dataset that `options` describe and writes it to the directory `out`, atomically.
 /// Equal inputs and options give equal bytes. The returned manifest is also written beside the
@@ -59,7 +59,7 @@ pub fn prepare_frame(frame: LazyFrame, options: &Options, out: &Path) -> Result<
     finish(options, log, rows, origin, out)
 }
 
-/// Applies the steps common to all logs, splits, and writes the files.
+/// Applies the steps, splits, and writes the files.
 fn finish(
     options: &Options,
     mut log: Log,
@@ -67,14 +67,19 @@ fn finish(
     origin: prl_dataset::Source,
     out: &Path,
 ) -> Result<Manifest> {
+    match &options.source {
+        Source::RetailRocket { .. } => retailrocket::steps(&mut log, &options.steps)?,
+        Source::Rc15 { .. } => rc15::steps(&mut log)?,
+        Source::Csv { table, .. }
+        | Source::Parquet { table, .. }
+        | Source::Inter { table, .. }
+        | Source::Frame { table } => table::steps(&mut log, table, &options.steps)?,
+    }
     let item_ids = log.reindex_items()?;
     log.order()?;
     let before = log.counts()?;
-    // "drop sessions of more than 50 events for every method, after the counts of Table 1 are
-    // taken" (protocol, section 1, Length <= 50).
     if let Some(max) = options.max_length {
-        let is_short = events_per(SESSION).lt_eq(lit(max as u64));
-        log.keep(is_short, Reason::LongSession)?;
+        steps::limit_length(&mut log, max, options.steps.long_sessions)?;
     }
     let after = log.counts()?;
     let Log { events, dropped } = log;
@@ -87,6 +92,7 @@ fn finish(
     }
     let items = ItemMap::new(raw_ids(&item_ids)?)?;
     let arrays = arrays(options, &events)?;
+    let details = details(options, &events)?;
     let export = match &options.parquet {
         Some(path) => Some(export::stage(path, out, &events, &item_ids, &arrays)?),
         None => None,
@@ -103,11 +109,26 @@ fn finish(
     };
     // The arrays hold all the data; writing them needs as much memory again.
     drop(events);
-    let manifest = prl_dataset::write(out, &arrays, &items, draft)?;
+    let manifest = DatasetWriter::new(&arrays, &items, draft)
+        .details(details)
+        .keep_other(!options.output.replace)
+        .write(out)?;
     if let Some(export) = export {
         export.publish()?;
     }
     Ok(manifest)
+}
+
+/// Event kinds and rewards of the log's own, from ordered events.
+fn details(options: &Options, events: &DataFrame) -> Result<EventDetails> {
+    let mut details = EventDetails::default();
+    if let Ok(labels) = events.column(LABEL)
+        && let Some(table) = options.source.table()
+    {
+        details.kinds = table.named_kinds();
+        details.labels = labels.u8()?.into_no_null_iter().collect();
+    }
+    Ok(details)
 }
 
 /// Paths of a source.

@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use polars::prelude::Column;
+
 use crate::columns::Columns;
 use crate::dropped::Reason;
 use crate::error::{Error, Result};
 use crate::ids::IdColumn;
-use crate::log::{CLICK, EventColumns, Log, PURCHASE};
+use crate::log::{CLICK, EventColumns, LABEL, Log};
 use crate::options::Table;
 use crate::times::TimeColumn;
 
@@ -65,6 +67,8 @@ pub(crate) struct Events {
     items: IdColumn,
     times: TimeColumn,
     kinds: Vec<u8>,
+    /// Position of each event's kind among the named ones, if the kinds are kept.
+    labels: Vec<u8>,
     /// Number of rows of each unnamed event kind.
     others: BTreeMap<String, u64>,
     /// Error of the first id above 64 bits, reported if its column proves to be numeric.
@@ -127,6 +131,7 @@ impl Events {
         table: &Table,
         values: impl Iterator<Item = Value<'a>>,
     ) -> Vec<bool> {
+        let named = table.named_kinds();
         let mut is_event = |value: Value<'_>| {
             let name: Cow<'_, str> = match value {
                 Value::Text(name) => name.into(),
@@ -136,11 +141,11 @@ impl Events {
                 Value::Real(x) => x.to_string().into(),
             };
             let name = name.as_ref();
-            let named = |kinds: &[String]| kinds.iter().any(|k| k == name);
-            if named(&table.click) {
-                self.kinds.push(CLICK);
-            } else if named(&table.purchase) {
-                self.kinds.push(PURCHASE);
+            if let Some(label) = named.iter().position(|kind| kind.name == name) {
+                self.kinds.push(named[label].role as u8);
+                if table.kinds.are_kept() {
+                    self.labels.push(label as u8);
+                }
             } else if let Some(n) = self.others.get_mut(name) {
                 *n += 1;
                 return false;
@@ -179,7 +184,11 @@ impl Events {
             kinds: self.kinds,
             times,
         };
-        let mut log = Log::new(events, Vec::new())?;
+        let mut extra = Vec::new();
+        if !self.labels.is_empty() {
+            extra.push(Column::new(LABEL.into(), self.labels));
+        }
+        let mut log = Log::new(events, extra)?;
         log.dropped.add(Reason::OtherEvent, others);
         Ok(log)
     }
