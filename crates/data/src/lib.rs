@@ -44,6 +44,7 @@ mod delimited_reader;
 mod dropped;
 mod error;
 mod export;
+mod findings;
 mod footer;
 mod frame;
 mod ids;

@@ -9,6 +9,7 @@ use prl_dataset::{Counts, Kind};
 
 use crate::dropped::{Dropped, Reason};
 use crate::error::{Error, Result};
+use crate::findings::Findings;
 use crate::ids::{IdColumn, counts_per_id, ranks, total_order};
 
 /// Raw session id: `UInt32`, `UInt64`, or an `Enum` of the sorted ids if they are not whole
@@ -35,11 +36,13 @@ pub(crate) struct EventColumns {
     pub times: Vec<i64>,
 }
 
-/// Events left after the steps so far, and the number of rows that each step dropped.
+/// Events left after the steps so far, the number of rows that each step dropped, and what the
+/// reader found irregular.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub events: DataFrame,
     pub dropped: Dropped,
+    pub findings: Findings,
 }
 
 impl Log {
@@ -63,6 +66,7 @@ impl Log {
         Ok(Self {
             events: DataFrame::new(rows, all)?,
             dropped: Dropped::default(),
+            findings: Findings::default(),
         })
     }
 

@@ -9,6 +9,7 @@ use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, Manifest, ManifestInput,
 use crate::dropped::Reason;
 use crate::error::{Error, Result};
 use crate::export::{self, parent};
+use crate::findings::Sentence;
 use crate::input::{self, Input};
 use crate::log::{ITEM, KIND, Log, PURCHASE, SESSION, TIME, events_per};
 use crate::options::{Options, Source};
@@ -77,7 +78,14 @@ fn finish(
         log.keep(is_short, Reason::LongSession)?;
     }
     let after = log.counts()?;
-    let Log { events, dropped } = log;
+    let Log {
+        events,
+        dropped,
+        findings,
+    } = log;
+    for (reason, finding) in findings.iter() {
+        tracing::warn!(reason = reason.name(), "{}", Sentence(reason, finding));
+    }
     let dropped = dropped.into_map();
     if events.height() == 0 {
         return Err(Error::NothingLeft {
