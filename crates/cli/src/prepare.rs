@@ -8,6 +8,9 @@ use prl_dataset::Counts;
 
 use crate::exit::Usage;
 use crate::output::outln;
+use inputs::InputArgs;
+
+mod inputs;
 
 /// Convert a raw log to a prepared dataset: filtered, indexed and split
 #[derive(clap::Args)]
@@ -15,10 +18,8 @@ pub struct Args {
     /// Format of the log
     #[arg(long)]
     source: Format,
-    /// The log: a file, or for csv and parquet also a directory of partitions; .gz and .zst are
-    /// decompressed
-    #[arg(long, required_if_eq_any([("source", "retailrocket"), ("source", "csv"), ("source", "parquet"), ("source", "inter")]))]
-    input: Option<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// RC15's clicks (yoochoose-clicks.dat)
     #[arg(long, required_if_eq("source", "rc15"))]
     clicks: Option<PathBuf>,
@@ -28,7 +29,8 @@ pub struct Args {
     /// Sessions to sample from RC15
     #[arg(long, default_value_t = Source::RC15_SAMPLE)]
     sample: usize,
-    /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..]
+    /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..][,split=..]; a column
+    /// of splits holds train, val or test (or 0, 1 or 2)
     #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet")]))]
     columns: Option<Columns>,
     /// Field separator of a csv log
@@ -52,15 +54,10 @@ pub struct Args {
     /// After that, drop items with fewer events
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_item_events: usize,
-    /// Rule that splits the events into train, val and test
-    #[arg(long, default_value = "random")]
-    split: Rule,
-    /// Share of the sessions for validation
-    #[arg(long, default_value_t = 0.1)]
-    val: f64,
-    /// Share of the sessions for testing
-    #[arg(long, default_value_t = 0.1)]
-    test: f64,
+    /// Rule that splits the events into train, val and test [default: given if the log gives its
+    /// split, else random]
+    #[arg(long)]
+    split: Option<Rule>,
     /// Drop sessions with more events; 0 keeps all
     #[arg(long, default_value_t = 50, value_name = "N")]
     max_length: usize,
@@ -96,6 +93,8 @@ enum Rule {
     Time,
     /// The last event of each session for testing, the one before for validation
     LeaveLastOut,
+    /// The split that the log gives: split=.. in --columns, or --train, --valid and --test
+    Given,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -165,35 +164,41 @@ fn options(args: Args) -> anyhow::Result<Options> {
         min_session_events: args.min_session_events,
         min_item_events: args.min_item_events,
     };
-    let input = args.input.ok_or_else(|| missing("input"));
+    let inputs = &args.inputs;
+    let by_column = table.columns.as_ref().is_some_and(|c| c.split.is_some());
+    let gives_split = by_column || inputs.gives_split();
     let source = match args.source {
-        Format::Retailrocket => Source::RetailRocket { input: input? },
+        Format::Retailrocket => Source::RetailRocket {
+            input: inputs.file()?,
+        },
         Format::Rc15 => Source::Rc15 {
             clicks: args.clicks.ok_or_else(|| missing("clicks"))?,
             buys: args.buys.ok_or_else(|| missing("buys"))?,
             sample: args.sample,
         },
         Format::Csv => Source::Csv {
-            input: input?,
+            input: inputs.inputs()?,
             delimiter: args.delimiter,
             table,
         },
         Format::Parquet => Source::Parquet {
-            input: input?,
+            input: inputs.inputs()?,
             table,
         },
         Format::Inter => Source::Inter {
-            input: input?,
+            input: inputs.inputs()?,
             table,
         },
     };
     let mut options = Options::new(source);
     options.split = match args.split {
-        Rule::Random => SplitRule::Random,
-        Rule::Time => SplitRule::Time,
-        Rule::LeaveLastOut => SplitRule::LeaveLastOut,
+        None if gives_split => SplitRule::Given,
+        None | Some(Rule::Random) => SplitRule::Random,
+        Some(Rule::Time) => SplitRule::Time,
+        Some(Rule::LeaveLastOut) => SplitRule::LeaveLastOut,
+        Some(Rule::Given) => SplitRule::Given,
     };
-    (options.val_fraction, options.test_fraction) = (args.val, args.test);
+    (options.val_fraction, options.test_fraction) = inputs.shares()?;
     options.max_length = (args.max_length > 0).then_some(args.max_length);
     (options.seed, options.parquet) = (args.seed, args.parquet);
     Ok(options)

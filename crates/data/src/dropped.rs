@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     OtherEvent,
     /// Too many events in the session.
     LongSession,
+    /// No session, time or item.
+    MissingValue,
 }
 
 impl Reason {
@@ -31,6 +33,7 @@ impl Reason {
             Reason::BuyOfUnclickedItem => "buy_of_unclicked_item",
             Reason::OtherEvent => "other_event",
             Reason::LongSession => "long_session",
+            Reason::MissingValue => "missing_value",
         }
     }
 }

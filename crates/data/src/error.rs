@@ -64,6 +64,14 @@ pub enum Error {
         /// Expected value and hint.
         expected: String,
     },
+    /// Session that cannot be prepared as the options ask.
+    #[error("session {session:?} {what}")]
+    Session {
+        /// Id of the session.
+        session: String,
+        /// Fault and hint.
+        what: &'static str,
+    },
     /// Event kinds that are neither clicks nor purchases.
     #[error(
         "column {column:?} holds event kinds that are neither named as clicks nor as purchases: {}; name them, or drop \
@@ -126,6 +134,14 @@ impl Error {
             Error::Options(_) | Error::Write(_) | Error::Interrupted { .. } => false,
             _ => true,
         }
+    }
+
+    /// The error of a value, with another description of the expected one.
+    pub(crate) fn expecting(mut self, what: String) -> Error {
+        if let Error::Cell { expected, .. } = &mut self {
+            *expected = what;
+        }
+        self
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {

@@ -115,18 +115,6 @@ impl Findings {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FindingReason, &Finding)> {
         self.0.iter().map(|(reason, finding)| (*reason, finding))
     }
-
-    /// Adds the findings of another reader, whose rows come later.
-    pub(crate) fn merge(&mut self, later: Findings) {
-        for (reason, finding) in later.0 {
-            match self.0.get_mut(&reason) {
-                Some(first) => first.count += finding.count,
-                None => {
-                    self.0.insert(reason, finding);
-                }
-            }
-        }
-    }
 }
 
 /// Sentence about a finding: number of rows, what is irregular, and the example.
@@ -136,15 +124,17 @@ impl fmt::Display for Sentence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sentence(reason, finding) = self;
         let rows = if finding.count == 1 { "row" } else { "rows" };
-        write!(
-            f,
-            "{} {rows} {}, such as {}: column {:?}: {:?}",
-            finding.count,
-            reason.what(),
-            finding.place,
-            finding.column,
-            finding.text
-        )
+        let Finding {
+            count,
+            place,
+            column,
+            text,
+        } = finding;
+        write!(f, "{count} {rows} {}, such as {place}", reason.what())?;
+        if !column.is_empty() {
+            write!(f, ": column {column:?}: {text:?}")?;
+        }
+        Ok(())
     }
 }
 
@@ -170,10 +160,7 @@ mod tests {
         assert_eq!(findings.iter().count(), 0);
         findings.add(FindingReason::ListLikeId, 2, || cell(3, "1 2 3"));
         findings.add(FindingReason::ListLikeId, 1, || cell(9, "4 5"));
-        let mut later = Findings::default();
-        later.add(FindingReason::ListLikeId, 4, || cell(1, "6 7"));
-        later.add(FindingReason::NumberedHeader, 1, || cell(1, "1"));
-        findings.merge(later);
+        findings.add(FindingReason::NumberedHeader, 1, || cell(1, "1"));
         let mut sentences = Vec::new();
         for (reason, finding) in findings.iter() {
             sentences.push((
@@ -182,9 +169,9 @@ mod tests {
                 Sentence(reason, finding).to_string(),
             ));
         }
-        let first = "7 rows with an id that looks like a list of ids, such as log.csv:3: column \"i\": \"1 2 3\"";
+        let first = "3 rows with an id that looks like a list of ids, such as log.csv:3: column \"i\": \"1 2 3\"";
         assert_eq!(sentences.len(), 2);
-        assert_eq!(sentences[0], ("list_like_id", 7, first.to_owned()));
+        assert_eq!(sentences[0], ("list_like_id", 3, first.to_owned()));
         assert!(sentences[1].2.starts_with("1 row taken for a header"));
     }
 }

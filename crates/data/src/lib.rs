@@ -47,18 +47,30 @@ mod export;
 mod findings;
 mod footer;
 mod frame;
+mod header;
+mod histories;
 mod ids;
 mod input;
+mod json;
+mod json_events;
+mod jsonl;
 mod layout;
+mod lists;
 mod log;
+mod missing;
 mod options;
 mod ordered_parallel;
 mod parquet;
+mod parquet_types;
+mod partitions;
 mod prepare;
 mod rc15;
 mod records;
 mod reexec;
+mod representation;
 mod retailrocket;
+mod roles;
+mod sequences;
 mod split;
 mod spool;
 mod table;
@@ -66,11 +78,17 @@ mod table_reader;
 #[cfg(test)]
 mod tests;
 mod thrift;
+mod time_column;
+mod time_parser;
 mod times;
 mod values;
 
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
-pub use options::{Options, Source, SplitRule, Table, TimeUnit};
+pub use options::{
+    Delimiter, Encoding, InputPart, Inputs, Options, Source, SplitRule, Table, TextFormat, TimeUnit,
+    ValueRules,
+};
 pub use prepare::{prepare, prepare_frame};
+pub use prl_dataset::Split;
 pub use reexec::reexec_guard;

@@ -22,6 +22,9 @@ pub(crate) const KIND: &str = "kind";
 /// Nanoseconds since 1970, UTC, `Int64`: the finest unit of the logs, since order depends on it.
 pub(crate) const TIME: &str = "time";
 
+/// Split of an event, `UInt8`: only in logs that give it.
+pub(crate) const SPLIT: &str = "split";
+
 /// [`KIND`] of a click.
 pub(crate) const CLICK: u8 = Kind::Click as u8;
 /// [`KIND`] of a purchase.

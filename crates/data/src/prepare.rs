@@ -12,9 +12,9 @@ use crate::export::{self, parent};
 use crate::findings::Sentence;
 use crate::input::{self, Input};
 use crate::log::{ITEM, KIND, Log, PURCHASE, SESSION, TIME, events_per};
-use crate::options::{Options, Source};
+use crate::options::{Inputs, Options, Source};
 use crate::split::{session_sizes, sessions, splits};
-use crate::{delimited, frame, parquet, rc15, retailrocket};
+use crate::{delimited, frame, jsonl, parquet, rc15, retailrocket};
 
 /// Prepares the dataset that `options` describe and writes it to the directory `out`, atomically.
 /// Equal inputs and options give equal bytes. The returned manifest is also written beside the
@@ -122,10 +122,11 @@ fn finish(
 fn paths(source: &Source) -> Vec<&Path> {
     match source {
         Source::Rc15 { clicks, buys, .. } => vec![clicks, buys],
-        Source::RetailRocket { input }
-        | Source::Csv { input, .. }
+        Source::RetailRocket { input } => vec![input],
+        Source::Csv { input, .. }
         | Source::Parquet { input, .. }
-        | Source::Inter { input, .. } => vec![input],
+        | Source::Inter { input, .. }
+        | Source::Jsonl { input, .. } => input.paths(),
         Source::Frame { .. } => Vec::new(),
     }
 }
@@ -136,11 +137,15 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     let extensions: &[&str] = match options.source {
         Source::Parquet { .. } => &["parquet", "pq"],
         Source::Inter { .. } => &["inter"],
+        Source::Jsonl { .. } => &["jsonl", "ndjson", "json"],
         _ => &["csv", "tsv", "txt", "dat"],
     };
     let mut inputs: Vec<Vec<Input>> = Vec::new();
     for path in paths(&options.source) {
         inputs.push(input::files(path, extensions, options.max_unpacked)?);
+    }
+    if let Some(parts) = options.source.inputs() {
+        inputs = vec![of_table(inputs, parts)];
     }
     let all: Vec<&Input> = inputs.iter().flatten().collect();
     input::refuse_same_paths(&all)?;
@@ -151,23 +156,49 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
             rc15::read(&inputs[0], &inputs[1], sample, &parent(out))?
         }
         Source::Csv {
-            delimiter, table, ..
-        } => delimited::read_csv(&inputs[0], *delimiter, table)?,
-        Source::Parquet { table, .. } => parquet::read(&inputs[0], table)?,
-        Source::Inter { table, .. } => delimited::read_inter(&inputs[0], table)?,
+            input,
+            delimiter,
+            table,
+        } => delimited::read_csv(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
+        Source::Parquet { input, table } => {
+            parquet::read(&inputs[0], &table.with_kinds_of(input))?
+        }
+        Source::Inter {
+            input,
+            delimiter,
+            table,
+        } => delimited::read_inter(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
+        Source::Jsonl { input, table } => jsonl::read(&inputs[0], &table.with_kinds_of(input))?,
         Source::Frame { .. } => {
             return Err(Error::Options(
                 "a frame has no file to read; prepare it with prepare_frame".into(),
             ));
         }
     };
-    input::refuse_same_bytes(&all, &files)?;
+    let columns = options.source.table().and_then(|t| t.columns.as_ref());
+    input::refuse_same_bytes(&all, &files, columns)?;
     for (input, file) in all.iter().zip(&files) {
         if let Some(warning) = input::shorter_than_public(input, file.rows) {
             tracing::warn!("{warning}");
         }
     }
     Ok((log, files))
+}
+
+/// Files of all inputs of a table, with what the inputs give to their rows.
+fn of_table(files: Vec<Vec<Input>>, parts: &Inputs) -> Vec<Input> {
+    let mut all = Vec::new();
+    for (files, part) in files.into_iter().zip(&parts.0) {
+        for mut file in files {
+            file.shared.split = part.split;
+            file.shared.kind = part.kind.clone();
+            if parts.has_kinds() && part.kind.is_none() {
+                file.shared.kind = Some("click".into());
+            }
+            all.push(file);
+        }
+    }
+    all
 }
 
 /// Raw ids as text.

@@ -62,10 +62,6 @@ fn steps(mut log: Log) -> Result<Log> {
     Ok(log)
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
 const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "quantity"]);
 /// Minimum number of clicks per session.
@@ -228,7 +224,7 @@ fn read_rows(
             });
         rows.collect::<Result<Vec<_>>>()
     };
-    delimited_reader::read(input, DIALECT, header, choose, rows, take)
+    delimited_reader::read(input, Dialect::CSV, header, choose, rows, take)
 }
 
 /// Samples `sample` of `there` sessions without replacement; marks the sampled positions.

@@ -36,10 +36,6 @@ fn steps(mut log: Log) -> Result<Log> {
     Ok(log)
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
 const COLUMNS: [(&str, Cell); 5] = [
     ("timestamp", Cell::Integer),
     ("visitorid", Cell::Unsigned),
@@ -71,7 +67,7 @@ fn read_rows(inputs: &[Input]) -> Result<(Rows, Vec<SourceFile>)> {
         };
         files.push(delimited_reader::read(
             input,
-            DIALECT,
+            Dialect::CSV,
             Header::FirstLine,
             choose,
             Rows::from_batch,

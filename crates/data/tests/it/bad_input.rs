@@ -322,7 +322,8 @@ fn inter_headers() {
         let folder = Folder::new();
         let input = folder.write("log.inter", text);
         let source = Source::Inter {
-            input,
+            input: input.into(),
+            delimiter: '\t'.into(),
             table: Table::default(),
         };
         holds(&folder.refused(&Options::new(source)), says);
@@ -379,13 +380,13 @@ fn options_that_contradict_themselves_are_usage_errors() {
         of(no_column),
         of(twice),
         Options::new(Source::Csv {
-            input: input.clone(),
-            delimiter: '"',
+            input: input.clone().into(),
+            delimiter: '"'.into(),
             table: table(),
         }),
         Options::new(Source::Csv {
-            input: input.clone(),
-            delimiter: 'é',
+            input: input.clone().into(),
+            delimiter: 'é'.into(),
             table: table(),
         }),
         Options::new(Source::Rc15 {

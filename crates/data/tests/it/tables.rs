@@ -123,8 +123,8 @@ fn other_delimiters_and_inter_files() {
     let folder = Folder::new();
     let input = folder.write("log.csv", text(iso).replace(',', ";"));
     let source = Source::Csv {
-        input,
-        delimiter: ';',
+        input: input.into(),
+        delimiter: ';'.into(),
         table: table_with_events(),
     };
     assert_eq!(folder.prepare(&Options::new(source)).1, expected());
@@ -143,7 +143,8 @@ fn other_delimiters_and_inter_files() {
         assert_eq!(
             folder
                 .prepare(&Options::new(Source::Inter {
-                    input,
+                    input: input.into(),
+                    delimiter: '\t'.into(),
                     table: Table::default()
                 }))
                 .1,
@@ -157,7 +158,8 @@ fn other_delimiters_and_inter_files() {
     assert_eq!(
         folder
             .prepare(&Options::new(Source::Inter {
-                input,
+                input: input.into(),
+                delimiter: '\t'.into(),
                 table: table_with_events()
             }))
             .1,
@@ -239,7 +241,8 @@ fn ids_are_text_unless_all_are_whole_numbers() {
     assert_eq!(
         folder
             .prepare(&Options::new(Source::Inter {
-                input,
+                input: input.into(),
+                delimiter: '\t'.into(),
                 table: Table::default()
             }))
             .1[0][0]
