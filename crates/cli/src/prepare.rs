@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare, reexec_guard};
+use prl_data::{Columns, Delimiter, Options, Source, SplitRule, Table, prepare, reexec_guard};
 use prl_dataset::Counts;
 
 use crate::exit::Usage;
 use crate::output::outln;
 use inputs::InputArgs;
+use text::TextArgs;
 
 mod inputs;
+mod text;
 
 /// Convert a raw log to a prepared dataset: filtered, indexed and split
 #[derive(clap::Args)]
@@ -31,14 +33,10 @@ pub struct Args {
     sample: usize,
     /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..][,split=..]; a column
     /// of splits holds train, val or test (or 0, 1 or 2)
-    #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet")]))]
+    #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet"), ("source", "jsonl")]))]
     columns: Option<Columns>,
-    /// Field separator of a csv log
-    #[arg(long, default_value_t = ',')]
-    delimiter: char,
-    /// Unit of numeric times
-    #[arg(long, default_value = "auto")]
-    time_unit: Unit,
+    #[command(flatten)]
+    text: TextArgs,
     /// Values of the event column that are purchases
     #[arg(long, value_delimiter = ',', value_name = "V,..")]
     purchase: Vec<String>,
@@ -83,6 +81,8 @@ enum Format {
     Parquet,
     /// Atomic files of RecBole
     Inter,
+    /// JSON lines: an event a line, or a session with a list of events
+    Jsonl,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -95,16 +95,6 @@ enum Rule {
     LeaveLastOut,
     /// The split that the log gives: split=.. in --columns, or --train, --valid and --test
     Given,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Unit {
-    /// Derived from the magnitude
-    Auto,
-    S,
-    Ms,
-    Us,
-    Ns,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -148,21 +138,21 @@ fn print_counts(name: &str, counts: &Counts) -> std::io::Result<()> {
 }
 
 fn options(args: Args) -> anyhow::Result<Options> {
+    if args.text.has_delimiter() && !matches!(args.source, Format::Csv | Format::Inter) {
+        let why = "--delimiter is for csv and inter; this --source has a format of its own";
+        return Err(Usage(why.into()).into());
+    }
     let missing = |flag: &str| Usage(format!("--{flag} is missing; this --source requires it"));
     let table = Table {
         columns: args.columns,
-        time_unit: match args.time_unit {
-            Unit::Auto => TimeUnit::Auto,
-            Unit::S => TimeUnit::Seconds,
-            Unit::Ms => TimeUnit::Milliseconds,
-            Unit::Us => TimeUnit::Microseconds,
-            Unit::Ns => TimeUnit::Nanoseconds,
-        },
+        time_unit: args.text.time_unit(),
         click: args.click,
         purchase: args.purchase,
         drop_other_events: args.drop_other_events,
         min_session_events: args.min_session_events,
         min_item_events: args.min_item_events,
+        format: args.text.format(),
+        rules: args.text.rules(),
     };
     let inputs = &args.inputs;
     let by_column = table.columns.as_ref().is_some_and(|c| c.split.is_some());
@@ -178,7 +168,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         },
         Format::Csv => Source::Csv {
             input: inputs.inputs()?,
-            delimiter: args.delimiter,
+            delimiter: args.text.delimiter(Delimiter::COMMA),
             table,
         },
         Format::Parquet => Source::Parquet {
@@ -186,6 +176,11 @@ fn options(args: Args) -> anyhow::Result<Options> {
             table,
         },
         Format::Inter => Source::Inter {
+            input: inputs.inputs()?,
+            delimiter: args.text.delimiter(Delimiter::TAB),
+            table,
+        },
+        Format::Jsonl => Source::Jsonl {
             input: inputs.inputs()?,
             table,
         },

@@ -31,7 +31,9 @@ pub(crate) fn read_csv(
     table: &Table,
 ) -> Result<(Log, Vec<SourceFile>)> {
     let dialect = Dialect::new(delimiter, Some(b'"'), table.format.encoding);
-    read(inputs, dialect, table, |_, names| Ok(FileColumns::plain(names)))
+    read(inputs, dialect, table, |_, names| {
+        Ok(FileColumns::plain(names))
+    })
 }
 
 /// Reads RecBole's `.inter`: no quotes, `name:type` headers.
@@ -142,12 +144,7 @@ struct FileForm {
 }
 
 impl FileForm {
-    fn new(
-        input: &Input,
-        columns: FileColumns,
-        mapping: &Columns,
-        table: &Table,
-    ) -> Result<Self> {
+    fn new(input: &Input, columns: FileColumns, mapping: &Columns, table: &Table) -> Result<Self> {
         let mut names = columns.names.clone();
         let sum = time_sum(&columns, mapping);
         if sum.is_some() {

@@ -94,7 +94,8 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value<'_>>) -> io:
     let Some(column) = column else {
         return Ok(false);
     };
-    let (Some(values), Some(size), Some(data)) = (column.whole(5), column.whole(7), column.whole(9))
+    let (Some(values), Some(size), Some(data)) =
+        (column.whole(5), column.whole(7), column.whole(9))
     else {
         return Ok(false);
     };

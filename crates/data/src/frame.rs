@@ -137,7 +137,10 @@ impl FrameReader<'_> {
             })?;
         }
         let column = |i: usize| {
-            let Wanted { values: of, is_list } = &wanted[i];
+            let Wanted {
+                values: of,
+                is_list,
+            } = &wanted[i];
             let values = values(of)?;
             Ok(match &rows_of_events {
                 Some(rows) if !is_list => broadcast(&values, rows).into_iter(),

@@ -45,7 +45,9 @@ impl FileColumns {
 
     /// True for a column of lists (`token_seq`, `float_seq`).
     pub(crate) fn is_list(&self, column: usize) -> bool {
-        self.types.get(column).is_some_and(|kind| kind.ends_with("_seq"))
+        self.types
+            .get(column)
+            .is_some_and(|kind| kind.ends_with("_seq"))
     }
 
     /// Index of the column of this name, if there is one.
@@ -159,9 +161,15 @@ mod tests {
         let by_number = "session=1,time=2,item=3";
         assert!(check(&["2", "1", "3"], by_number).is_err());
         assert!(check(&["1", "3", "2"], by_number).is_err());
-        assert_eq!(check(&["1", "2", "3"], by_number).unwrap(), FirstLine::Numbers);
+        assert_eq!(
+            check(&["1", "2", "3"], by_number).unwrap(),
+            FirstLine::Numbers
+        );
         let from_0 = "session=0,time=1,item=2";
-        assert_eq!(check(&["0", "1", "2", "3"], from_0).unwrap(), FirstLine::Numbers);
+        assert_eq!(
+            check(&["0", "1", "2", "3"], from_0).unwrap(),
+            FirstLine::Numbers
+        );
         let named = "session=1,time=t,item=3";
         assert_eq!(check(&["1", "t", "3"], named).unwrap(), FirstLine::Names);
     }

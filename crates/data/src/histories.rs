@@ -85,13 +85,16 @@ impl Histories {
     pub(crate) fn append(&mut self, roles: &Roles, history: usize, batch: &Batch) -> Result<()> {
         if roles.has(Role::Event) {
             return Err(Error::Options(
-                "rows that hold the items before them have no event kinds; leave out event=..".into(),
+                "rows that hold the items before them have no event kinds; leave out event=.."
+                    .into(),
             ));
         }
         let column = |role| {
             let rows = batch.rows();
             roles.values(role, rows, 0, |position| {
-                Ok(batch.texts(position)?.map(|t| t.map_or(Value::Missing, Value::Text)))
+                Ok(batch
+                    .texts(position)?
+                    .map(|t| t.map_or(Value::Missing, Value::Text)))
             })
         };
         let error = |row: usize, role: Role, expected: &str| {
@@ -148,7 +151,10 @@ impl Histories {
         };
         self.rows += 1;
         let known = &mut self.events[session];
-        let is_start = known.iter().zip(&items).all(|(event, item)| event.item == *item);
+        let is_start = known
+            .iter()
+            .zip(&items)
+            .all(|(event, item)| event.item == *item);
         if is_start && known.len() <= items.len() {
             for &item in &items[known.len()..] {
                 let target = Event::UNSEEN;
@@ -169,7 +175,10 @@ impl Histories {
         }
         // Histories may be cut to their last items.
         let start = known.len().checked_sub(items.len().max(1))?;
-        let is_end = known[start..].iter().zip(&items).all(|(event, item)| event.item == *item);
+        let is_end = known[start..]
+            .iter()
+            .zip(&items)
+            .all(|(event, item)| event.item == *item);
         if is_end && !items.is_empty() {
             known.push(event);
             return Some(());
@@ -197,7 +206,11 @@ impl Histories {
                 push_id(&mut log.sessions, session, source)?;
             }
             for event in events {
-                push_id(&mut log.items, &self.items.texts[event.item as usize], source)?;
+                push_id(
+                    &mut log.items,
+                    &self.items.texts[event.item as usize],
+                    source,
+                )?;
                 log.kinds.push(CLICK);
             }
             log.times[first..].reverse();
@@ -236,7 +249,8 @@ impl Histories {
         let column = columns.time.as_deref().unwrap_or_default();
         let refuse = |what: String| Error::file(source, format!("column {column:?}: {what}"));
         let is_used = |mark: &&Mark| mark.count > 0;
-        if table.time_unit == TimeUnit::Auto && self.times.scales().iter().filter(is_used).count() > 1
+        if table.time_unit == TimeUnit::Auto
+            && self.times.scales().iter().filter(is_used).count() > 1
         {
             return Err(refuse(
                 "numbers of several units, such as seconds and milliseconds; convert them, or name the unit of all \
@@ -301,7 +315,10 @@ mod tests {
         let last_first = [("a b a", "c"), ("a b", "a"), ("a", "b")];
         let expected = events(&[("a", unseen), ("b", 2), ("a", 1), ("c", 0)]);
         assert_eq!(session(&last_first), expected);
-        assert_eq!(session(&[("", "a"), ("a", "b")]), events(&[("a", 0), ("b", 1)]));
+        assert_eq!(
+            session(&[("", "a"), ("a", "b")]),
+            events(&[("a", 0), ("b", 1)])
+        );
         let cut = [("a b", "c"), ("b c", "d"), ("c d", "e")];
         let expected = events(&[("a", unseen), ("b", unseen), ("c", 0), ("d", 1), ("e", 2)]);
         assert_eq!(session(&cut), expected);

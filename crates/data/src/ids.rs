@@ -376,7 +376,10 @@ mod tests {
         assert_eq!(sorted(&["1001.00", "9"]), ["9", "1001"]);
         // Above 64 bits and below zero ids are text, but two forms of a number are one id still.
         let large = "18446744073709551616";
-        assert_eq!(sorted(&[&format!("{large}.0"), large, "9"]), [large, large, "9"]);
+        assert_eq!(
+            sorted(&[&format!("{large}.0"), large, "9"]),
+            [large, large, "9"]
+        );
         assert_eq!(sorted(&["-1.0", "-1", "5.0"]), ["-1", "-1", "5"]);
         // Versions and other text keep their form.
         assert_eq!(sorted(&["1.0", "1.1", "1"]), ["1", "1.0", "1.1"]);
@@ -393,14 +396,38 @@ mod tests {
     #[test]
     fn lists_of_ids_are_told_from_ids() {
         for list in [
-            "[1, 2, 3]", "[1]", "[]", "['a','b']", "(1, 2)", "{1,2}", "1 2 3", "1|2", "1,2", "1; 2",
-            "1.0 2.0", "a|b|c", " 1 2 ", "1\t2",
+            "[1, 2, 3]",
+            "[1]",
+            "[]",
+            "['a','b']",
+            "(1, 2)",
+            "{1,2}",
+            "1 2 3",
+            "1|2",
+            "1,2",
+            "1; 2",
+            "1.0 2.0",
+            "a|b|c",
+            " 1 2 ",
+            "1\t2",
         ] {
             assert!(is_list_like(list), "{list}");
         }
         for id in [
-            "", "1", "-1", "iPhone 12", "a b c", "a,b", "(blue)", "{5e-8}", "a|b", "2014-04-07 10:51",
-            "4387ee7b-7d42-646f-3e9b-768fae4001e3", "1 2 x", "[a", "12 inch",
+            "",
+            "1",
+            "-1",
+            "iPhone 12",
+            "a b c",
+            "a,b",
+            "(blue)",
+            "{5e-8}",
+            "a|b",
+            "2014-04-07 10:51",
+            "4387ee7b-7d42-646f-3e9b-768fae4001e3",
+            "1 2 x",
+            "[a",
+            "12 inch",
         ] {
             assert!(!is_list_like(id), "{id}");
         }

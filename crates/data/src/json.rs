@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn values_of_every_type_are_read() {
-        let text = r#"{"a": [null, true, -1, 18446744073709551615, 1.5, "é", "\u00e9"], "b": {}, "b": 1}"#;
+        let text =
+            r#"{"a": [null, true, -1, 18446744073709551615, 1.5, "é", "\u00e9"], "b": {}, "b": 1}"#;
         let text_of = |text: &'static str| Json::Text(text.into());
         let list = vec![
             Json::Null,

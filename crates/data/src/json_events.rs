@@ -34,10 +34,7 @@ pub(crate) fn rows<'a, 'b>(
 }
 
 /// Value of the field `name`: the key itself, or a path of keys with dots between.
-fn lookup<'a, 'b>(
-    object: &'b Fields<'a>,
-    name: &str,
-) -> Result<Option<&'b Json<'a>>, FieldFault> {
+fn lookup<'a, 'b>(object: &'b Fields<'a>, name: &str) -> Result<Option<&'b Json<'a>>, FieldFault> {
     let mut found = None;
     for (key, value) in object {
         if key == name && found.replace(value).is_some() {
@@ -79,7 +76,9 @@ fn list_of_events<'a, 'b>(
         }
         let mut has_field = false;
         for (name, outer) in names.iter().zip(outer) {
-            let inner = name.strip_prefix(key.as_ref()).and_then(|n| n.strip_prefix('.'));
+            let inner = name
+                .strip_prefix(key.as_ref())
+                .and_then(|n| n.strip_prefix('.'));
             has_field |= inner.is_some() && is_of_objects(elements);
             has_field |= outer.is_none() && has_in_first(elements, name)?;
         }
@@ -131,7 +130,9 @@ fn rows_of_objects<'a, 'b>(
         };
         let mut row = Vec::with_capacity(names.len());
         for (name, outer) in names.iter().zip(outer) {
-            let inner = name.strip_prefix(key).and_then(|rest| rest.strip_prefix('.'));
+            let inner = name
+                .strip_prefix(key)
+                .and_then(|rest| rest.strip_prefix('.'));
             let value = lookup(fields, inner.unwrap_or(name))?;
             row.push(value.or(*outer));
         }
@@ -201,21 +202,37 @@ mod tests {
     }
 
     fn events(expected: &[[&str; 3]]) -> Result<Vec<[String; 3]>, FieldFault> {
-        Ok(expected.iter().map(|event| event.map(str::to_owned)).collect())
+        Ok(expected
+            .iter()
+            .map(|event| event.map(str::to_owned))
+            .collect())
     }
 
     #[test]
     fn object_is_an_event_a_session_of_objects_or_a_session_of_lists() {
         let names = ["s", "i", "t"];
         let two = events(&[["7", "a", "1"], ["7", "b", "2"]]);
-        assert_eq!(read(names, r#"{"t": 1, "s": 7, "x": [], "i": "a"}"#), events(&[["7", "a", "1"]]));
-        let nested = r#"{"s": 7, "tags": ["x"], "events": [{"i": "a", "t": 1}, {"t": 2, "i": "b"}]}"#;
+        assert_eq!(
+            read(names, r#"{"t": 1, "s": 7, "x": [], "i": "a"}"#),
+            events(&[["7", "a", "1"]])
+        );
+        let nested =
+            r#"{"s": 7, "tags": ["x"], "events": [{"i": "a", "t": 1}, {"t": 2, "i": "b"}]}"#;
         assert_eq!(read(names, nested), two);
-        assert_eq!(read(names, r#"{"s": 7, "i": ["a", "b"], "t": [1, 2]}"#), two);
-        assert_eq!(read(names, r#"{"s": 7, "i": ["a"], "t": 1}"#), events(&[["7", "a", "1"]]));
+        assert_eq!(
+            read(names, r#"{"s": 7, "i": ["a", "b"], "t": [1, 2]}"#),
+            two
+        );
+        assert_eq!(
+            read(names, r#"{"s": 7, "i": ["a"], "t": 1}"#),
+            events(&[["7", "a", "1"]])
+        );
         assert_eq!(read(names, r#"{"s": 7, "events": []}"#), events(&[]));
         assert_eq!(read(names, r#"{"s": 7, "i": [], "t": []}"#), events(&[]));
-        assert_eq!(read(names, r#"{"s": 7, "t": 1}"#), events(&[["7", "-", "1"]]));
+        assert_eq!(
+            read(names, r#"{"s": 7, "t": 1}"#),
+            events(&[["7", "-", "1"]])
+        );
         let tagged = r#"{"s": 7, "t": 1, "tags": []}"#;
         assert_eq!(read(names, tagged), events(&[["7", "-", "1"]]));
         let nested = nested.replace("[\"x\"]", "[]");
@@ -231,22 +248,32 @@ mod tests {
 
     #[test]
     fn path_with_dots_names_a_nested_field_or_the_list() {
-        let text = r#"{"user": {"id": 7}, "views": [{"i": "a", "t": 1}], "buys": [{"i": "b", "t": 2}]}"#;
+        let text =
+            r#"{"user": {"id": 7}, "views": [{"i": "a", "t": 1}], "buys": [{"i": "b", "t": 2}]}"#;
         let names = ["user.id", "buys.i", "buys.t"];
         assert_eq!(read(names, text), events(&[["7", "b", "2"]]));
         let fault = read(["user.id", "i", "t"], text).unwrap_err();
         assert!(fault.found.contains("\"views\" and \"buys\""), "{fault:?}");
         let flat = r#"{"user.id": 7, "i": "a", "t": 1}"#;
-        assert_eq!(read(["user.id", "i", "t"], flat), events(&[["7", "a", "1"]]));
+        assert_eq!(
+            read(["user.id", "i", "t"], flat),
+            events(&[["7", "a", "1"]])
+        );
     }
 
     #[test]
     fn fault_names_its_field() {
         let fault = |text: &str| read(["s", "i", "t"], text).unwrap_err();
         let uneven = fault(r#"{"s": 7, "i": ["a", "b"], "t": [1]}"#);
-        assert_eq!((uneven.field.as_str(), uneven.found.as_str()), ("t", "a list of 1"));
+        assert_eq!(
+            (uneven.field.as_str(), uneven.found.as_str()),
+            ("t", "a list of 1")
+        );
         assert_eq!(fault(r#"{"s": 7, "i": 1, "i": 2, "t": 1}"#).field, "i");
         let mixed = fault(r#"{"s": 7, "events": [{"i": 1, "t": 1}, 5]}"#);
-        assert_eq!((mixed.field.as_str(), mixed.found.as_str()), ("events", "5"));
+        assert_eq!(
+            (mixed.field.as_str(), mixed.found.as_str()),
+            ("events", "5")
+        );
     }
 }

@@ -54,22 +54,30 @@ fn read_file(
     let file = JsonFile {
         input,
         dialect: Dialect::new(Delimiter::COMMA, None, table.format.encoding),
-        names: roles.columns().iter().map(|(name, _)| name.clone()).collect(),
+        names: roles
+            .columns()
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect(),
     };
     let mut chunks = Chunks::open(input, None, CHUNK)?;
     let mut rows = 0;
     let mut has_field = vec![false; file.names.len()];
     let mut fields = Vec::new();
-    ordered_parallel(&mut chunks, |chunk| file.batch(chunk), |batch| {
-        rows += batch.lines.len() as u64;
-        if fields.is_empty() {
-            fields.clone_from(&batch.fields);
-        }
-        for (has_field, column) in has_field.iter_mut().zip(&batch.columns) {
-            *has_field |= column.iter().any(|value| *value != Stored::Missing);
-        }
-        batch.append(table, &roles, &file, events)
-    })?;
+    ordered_parallel(
+        &mut chunks,
+        |chunk| file.batch(chunk),
+        |batch| {
+            rows += batch.lines.len() as u64;
+            if fields.is_empty() {
+                fields.clone_from(&batch.fields);
+            }
+            for (has_field, column) in has_field.iter_mut().zip(&batch.columns) {
+                *has_field |= column.iter().any(|value| *value != Stored::Missing);
+            }
+            batch.append(table, &roles, &file, events)
+        },
+    )?;
     if rows == 0 {
         return Err(Error::file(&input.path, "the file holds no event"));
     }
@@ -228,14 +236,20 @@ impl JsonBatch {
         events: &mut Events,
     ) -> Result<()> {
         let column = |i: usize| Ok(self.columns[i].iter().map(|stored| self.value(stored)));
-        events.take(table, roles, self.lines.len(), column, |(row, role, expected)| {
-            let i = roles.column(role).unwrap_or(0);
-            let fault = FieldFault {
-                field: file.names[i].clone(),
-                found: self.value(&self.columns[i][row]).text().into_owned(),
-                expected: expected.into(),
-            };
-            file.fault(self.lines[row], fault)
-        })
+        events.take(
+            table,
+            roles,
+            self.lines.len(),
+            column,
+            |(row, role, expected)| {
+                let i = roles.column(role).unwrap_or(0);
+                let fault = FieldFault {
+                    field: file.names[i].clone(),
+                    found: self.value(&self.columns[i][row]).text().into_owned(),
+                    expected: expected.into(),
+                };
+                file.fault(self.lines[row], fault)
+            },
+        )
     }
 }

@@ -86,8 +86,8 @@ mod values;
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
 pub use options::{
-    Delimiter, Encoding, InputPart, Inputs, Options, Source, SplitRule, Table, TextFormat, TimeUnit,
-    ValueRules,
+    Delimiter, Encoding, InputPart, Inputs, Options, Source, SplitRule, Table, TextFormat,
+    TimeUnit, ValueRules,
 };
 pub use prepare::{prepare, prepare_frame};
 pub use prl_dataset::Split;

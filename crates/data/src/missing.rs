@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn usual_words_and_empty_text_are_missing() {
         let usual = missing(None);
-        for text in ["", " ", "NULL", "null", "NaN", "nan", "None", "\\N", " NULL ", "<NA>"] {
+        for text in [
+            "", " ", "NULL", "null", "NaN", "nan", "None", "\\N", " NULL ", "<NA>",
+        ] {
             assert!(usual.contains(Value::Text(text)), "{text:?}");
         }
         for text in ["0", "-1", "nano", "Nullam", "N", "\\n", "none of these"] {

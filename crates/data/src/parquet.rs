@@ -231,7 +231,8 @@ fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T
     // Texts of the reader for what it lacks.
     const LACKS: [&str; 3] = ["Not yet supported", "not implemented", "needs to be active"];
     if LACKS.iter().any(|lacks| error.contains(lacks)) {
-        let why = format!("Parquet of a kind that is not read ({error}); write the file in another way");
+        let why =
+            format!("Parquet of a kind that is not read ({error}); write the file in another way");
         return Err(Error::file(&input.path, why));
     }
     Err(damaged(input, &error))

@@ -160,9 +160,7 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
             delimiter,
             table,
         } => delimited::read_csv(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
-        Source::Parquet { input, table } => {
-            parquet::read(&inputs[0], &table.with_kinds_of(input))?
-        }
+        Source::Parquet { input, table } => parquet::read(&inputs[0], &table.with_kinds_of(input))?,
         Source::Inter {
             input,
             delimiter,

@@ -315,8 +315,7 @@ mod tests {
     fn normalised(bytes: &[u8], dialect: Dialect) -> Result<String> {
         let input = Input {
             path: "f".into(),
-            name: "f".into(),
-            max_unpacked: 0,
+            ..Input::default()
         };
         normalise(&input, bytes.to_vec(), 1, dialect)
     }
@@ -333,7 +332,10 @@ mod tests {
         }
         assert_eq!(rows, [vec!["1", "a::b", "c"], vec!["\"::", "2", ":3"]]);
         let error = normalised(b"1::2\n3\x1f4", dialect).unwrap_err();
-        assert!(error.to_string().starts_with("f:2: a control character"), "{error}");
+        assert!(
+            error.to_string().starts_with("f:2: a control character"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -342,6 +344,9 @@ mod tests {
         assert_eq!(normalised(b"caf\xe9,\xa3\r\n", latin1).unwrap(), "café,£\n");
         let error = normalised(b"a\ncaf\xe9\n", Dialect::CSV).unwrap_err();
         let message = error.to_string();
-        assert!(message.starts_with("f:2:") && message.contains("--encoding latin1"), "{message}");
+        assert!(
+            message.starts_with("f:2:") && message.contains("--encoding latin1"),
+            "{message}"
+        );
     }
 }

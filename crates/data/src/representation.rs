@@ -129,7 +129,10 @@ pub(crate) fn shown(column: &Column, row: usize) -> String {
 /// Decimals as whole numbers; as text if one of them is too large; as numbers if one has a
 /// fraction.
 fn decimals(column: &Column, scale: usize) -> std::result::Result<Column, Unfit> {
-    let Some(unit) = u32::try_from(scale).ok().and_then(|scale| 10_i128.checked_pow(scale)) else {
+    let Some(unit) = u32::try_from(scale)
+        .ok()
+        .and_then(|scale| 10_i128.checked_pow(scale))
+    else {
         return Err(Unfit {
             at: 0,
             found: format!("a decimal of {scale} places"),
@@ -165,9 +168,7 @@ fn decimals(column: &Column, scale: usize) -> std::result::Result<Column, Unfit>
         fit &= i64::try_from(number / unit).is_ok();
     }
     if !are_whole {
-        let real = |number: i128| {
-            (number / unit) as f64 + (number % unit) as f64 / unit as f64
-        };
+        let real = |number: i128| (number / unit) as f64 + (number % unit) as f64 / unit as f64;
         let reals: Vec<Option<f64>> = numbers.iter().map(|n| n.map(real)).collect();
         return Ok(Column::new(name, reals));
     }

@@ -137,7 +137,12 @@ impl Events {
         }
         let before = self.times.len();
         let mut faults = Vec::new();
-        faults.extend(take_ids(&mut self.sessions, Role::Session, &sessions, &kept));
+        faults.extend(take_ids(
+            &mut self.sessions,
+            Role::Session,
+            &sessions,
+            &kept,
+        ));
         faults.extend(take_ids(&mut self.items, Role::Item, &items, &kept));
         faults.extend(take_times(&mut self.times, &times, &kept));
         if roles.has(Role::Split) {
@@ -296,7 +301,8 @@ impl Events {
             };
             if table.time_unit != TimeUnit::Auto {
                 let count = mark.count;
-                self.findings.add(FindingReason::OtherTimeUnit, count, || example);
+                self.findings
+                    .add(FindingReason::OtherTimeUnit, count, || example);
                 continue;
             }
             let rows = counted_rows(mark.count);
@@ -315,7 +321,10 @@ impl Events {
 /// Parser of the times of a table.
 pub(crate) fn time_parser(table: &Table) -> Result<TimeParser> {
     let parser = TimeParser::new(&table.rules)?;
-    let time = table.columns.as_ref().and_then(|columns| columns.time.as_deref());
+    let time = table
+        .columns
+        .as_ref()
+        .and_then(|columns| columns.time.as_deref());
     Ok(match time {
         Some(time) if time.contains('+') => parser.of_sum(table.time_unit),
         _ => parser,
@@ -380,7 +389,11 @@ fn is_exact(number: f64) -> bool {
     number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0
 }
 
-pub(crate) fn take_splits(column: &mut Vec<u8>, values: &[Value<'_>], kept: &[usize]) -> Option<Fault> {
+pub(crate) fn take_splits(
+    column: &mut Vec<u8>,
+    values: &[Value<'_>],
+    kept: &[usize],
+) -> Option<Fault> {
     for &row in kept {
         column.push(match values[row].text().as_ref() {
             "train" | "0" => Split::Train as u8,

@@ -15,7 +15,8 @@ const DAY_MONTH: &str = "a time whose order of day and month is given; give it w
 const SUM: &str = "a date such as 2014-04-07, and a time of day such as 10:51:09 or a number";
 const SUM_UNIT: &str = "a time of day such as 10:51:09; give the unit of numbers with --time-unit";
 const FORMAT: &str = "a time in the form of --time-format";
-const GAP: &str = "a local time that exists; clocks went forward over this one in the zone of --time-zone";
+const GAP: &str =
+    "a local time that exists; clocks went forward over this one in the zone of --time-zone";
 
 /// Result of parsing a text; the error describes the expected value.
 type Parse<T> = std::result::Result<T, &'static str>;
@@ -160,7 +161,9 @@ fn parse_format(text: &str, items: &[Item<'_>]) -> Parse<IsoTime> {
     let mut parsed = Parsed::new();
     chrono::format::parse(&mut parsed, text, items.iter()).map_err(|_| FORMAT)?;
     if parsed.timestamp().is_some() && parsed.offset().is_none() {
-        let utc = parsed.to_naive_datetime_with_offset(0).map_err(|_| FORMAT)?;
+        let utc = parsed
+            .to_naive_datetime_with_offset(0)
+            .map_err(|_| FORMAT)?;
         return Ok(iso_time(utc, Some(0)));
     }
     let offset = parsed.offset().map(i64::from);
@@ -249,7 +252,11 @@ mod tests {
             ("%Y%m%d", "20191001", 1_569_888_000.0),
             ("%b %d, %Y", "Oct 1, 2019", 1_569_888_000.0),
             ("%Y%m%d%H%M%S%.f", "20191001140506.25", 1_569_938_706.25),
-            ("%d/%b/%Y:%H:%M:%S %z", "01/Oct/2019:16:05:06 +0200", 1_569_938_706.0),
+            (
+                "%d/%b/%Y:%H:%M:%S %z",
+                "01/Oct/2019:16:05:06 +0200",
+                1_569_938_706.0,
+            ),
             ("%s", "1569938706", 1_569_938_706.0),
         ] {
             assert_eq!(seconds(Some(format), None, text), expected, "{format}");
@@ -274,7 +281,10 @@ mod tests {
         assert_eq!(seconds(None, zone, "2019-07-01 12:00:00"), 1_561_975_200.0);
         assert_eq!(seconds(None, zone, "2019-01-01"), 1_546_297_200.0);
         assert_eq!(seconds(None, zone, "2019-07-01T12:00:00Z"), 1_561_982_400.0);
-        assert_eq!(seconds(Some("%d/%m/%Y"), zone, "01/01/2019"), 1_546_297_200.0);
+        assert_eq!(
+            seconds(Some("%d/%m/%Y"), zone, "01/01/2019"),
+            1_546_297_200.0
+        );
         assert_eq!(seconds(None, Some("+02:00"), "1970-01-01T02:00"), 0.0);
         assert_eq!(seconds(None, Some("UTC"), "1970-01-01"), 0.0);
         assert!(parser(None, Some("Europe/Nowhere")).is_err());
@@ -285,7 +295,10 @@ mod tests {
         let parser = parser(None, Some("Europe/Amsterdam")).unwrap();
         // 2019-10-27 02:30 is 00:30 UTC in summer time, and 01:30 UTC an hour later.
         let twice = parser.parse("2019-10-27 02:30").unwrap();
-        assert_eq!((twice.nanos, twice.is_ambiguous), (1_572_136_200_000_000_000, true));
+        assert_eq!(
+            (twice.nanos, twice.is_ambiguous),
+            (1_572_136_200_000_000_000, true)
+        );
         assert_eq!(parser.parse("2019-03-31 02:30"), Err(GAP));
     }
 
@@ -296,11 +309,25 @@ mod tests {
             parser.parse(text).map(|time| time.nanos as f64 / 1e9)
         };
         let day = 1_396_828_800.0;
-        assert_eq!(sum(TimeUnit::Auto, "2014-04-07 10:51:09"), Ok(day + 39_069.0));
-        assert_eq!(sum(TimeUnit::Milliseconds, "2014-04-07 39069277"), Ok(day + 39_069.277));
-        assert_eq!(sum(TimeUnit::Seconds, "2014-04-07 90000.5"), Ok(day + 90_000.5));
+        assert_eq!(
+            sum(TimeUnit::Auto, "2014-04-07 10:51:09"),
+            Ok(day + 39_069.0)
+        );
+        assert_eq!(
+            sum(TimeUnit::Milliseconds, "2014-04-07 39069277"),
+            Ok(day + 39_069.277)
+        );
+        assert_eq!(
+            sum(TimeUnit::Seconds, "2014-04-07 90000.5"),
+            Ok(day + 90_000.5)
+        );
         assert_eq!(sum(TimeUnit::Auto, "2014-04-07 39069277"), Err(SUM_UNIT));
-        for text in ["2014-04-07", "2014-04-07 soon", "39069277 2014-04-07", "2014-04-07 1e300"] {
+        for text in [
+            "2014-04-07",
+            "2014-04-07 soon",
+            "39069277 2014-04-07",
+            "2014-04-07 1e300",
+        ] {
             assert_eq!(sum(TimeUnit::Seconds, text), Err(SUM), "{text}");
         }
     }
@@ -308,7 +335,13 @@ mod tests {
     #[test]
     fn day_and_month_in_unknown_order_name_the_flag() {
         let parser = TimeParser::default();
-        for text in ["10/1/2019 0:00", "01/10/2019", "1.10.2019", "01-10-2019 10:00", "10/1/19"] {
+        for text in [
+            "10/1/2019 0:00",
+            "01/10/2019",
+            "1.10.2019",
+            "01-10-2019 10:00",
+            "10/1/19",
+        ] {
             assert_eq!(parser.parse(text), Err(DAY_MONTH), "{text}");
         }
         assert_eq!(parser.parse("soon"), Err(ISO_HINT));

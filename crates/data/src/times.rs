@@ -107,7 +107,8 @@ fn date(text: &[u8]) -> Option<(i64, &[u8])> {
 /// Seconds and nanoseconds of `HH:MM[:SS[.fraction]]`, and the rest of the text. The hour may have
 /// one digit, as spreadsheets write it. Digits past the ninth are dropped.
 fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
-    let (hour, [b':', m1, m2, rest @ ..]) = text.split_at(text.iter().position(|&b| b == b':')?) else {
+    let (hour, [b':', m1, m2, rest @ ..]) = text.split_at(text.iter().position(|&b| b == b':')?)
+    else {
         return None;
     };
     if !matches!(hour.len(), 1 | 2) {

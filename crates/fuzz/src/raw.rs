@@ -124,5 +124,8 @@ pub fn parquet(input: &[u8]) -> Result<(), String> {
         purchase: vec!["purchase".into()],
         ..Table::default()
     };
-    check(Source::Parquet { input: path.into(), table })
+    check(Source::Parquet {
+        input: path.into(),
+        table,
+    })
 }

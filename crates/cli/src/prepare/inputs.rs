@@ -86,10 +86,17 @@ impl InputArgs {
             ));
         }
         match self.input.as_slice() {
-            [InputPart { path, kind: None, .. }] => Ok(path.clone()),
-            [] => Err(Usage("--input is missing; this --source requires it".into())),
+            [
+                InputPart {
+                    path, kind: None, ..
+                },
+            ] => Ok(path.clone()),
+            [] => Err(Usage(
+                "--input is missing; this --source requires it".into(),
+            )),
             _ => Err(Usage(
-                "this --source takes one --input, without a kind; ./ before a path keeps its =".into(),
+                "this --source takes one --input, without a kind; ./ before a path keeps its ="
+                    .into(),
             )),
         }
     }
