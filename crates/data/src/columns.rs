@@ -1,15 +1,16 @@
-//! Mapping from a table's columns to session, time, item and event.
+//! Mapping from a table's columns to session, time, item, event and split.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
-const FORM: &str = "session=NAME,time=NAME,item=NAME[,event=NAME]";
+const FORM: &str = "session=NAME,time=NAME,item=NAME[,event=NAME][,split=NAME][,value=NAME]";
 
-/// Which column holds what. Parsed from `session=NAME,time=NAME,item=NAME[,event=NAME]`.
+/// Which column holds what. Parsed from
+/// `session=NAME,time=NAME,item=NAME[,event=NAME][,split=NAME]`.
 ///
 /// ```
 /// let columns: prl_data::Columns = "session=visitor,time=at,item=sku".parse()?;
@@ -21,21 +22,31 @@ const FORM: &str = "session=NAME,time=NAME,item=NAME[,event=NAME]";
 pub struct Columns {
     /// Column of the session (or user) ids.
     pub session: String,
-    /// Column of the times.
-    pub time: String,
+    /// Column of the times. Only lists of items may lack it; their order then is the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
     /// Column of the item ids.
     pub item: String,
     /// Column of the event kinds; without it every event is a click.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// Column of the splits, for [`SplitRule::Given`](crate::SplitRule::Given).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Column of values, such as prices: the rewards of events whose kind has no reward of its own.
+    /// A missing value gives none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 impl Columns {
     /// Names of the mapped columns.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        [&self.session, &self.time, &self.item]
+        [Some(&self.session), self.time.as_ref(), Some(&self.item)]
             .into_iter()
-            .chain(&self.event)
+            .chain([self.event.as_ref(), self.split.as_ref()])
+            .chain([self.value.as_ref()])
+            .flatten()
             .map(String::as_str)
     }
 }
@@ -43,62 +54,74 @@ impl Columns {
 impl FromStr for Columns {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let (mut session, mut time, mut item, mut event) = (None, None, None, None);
+    fn from_str(text: &str) -> Result<Self> {
+        let (mut session, mut time, mut item) = (None, None, None);
+        let (mut event, mut split, mut value) = (None, None, None);
         for part in text.split(',').map(str::trim) {
-            let Some((role, name)) = part.split_once('=').map(|(r, n)| (r.trim(), n.trim())) else {
-                return Err(Error::Options(format!(
-                    "column mapping: {part:?} is not ROLE=NAME; expected {FORM}"
-                )));
+            let Some((role, name)) = part.split_once('=') else {
+                return Err(mistake(&format!("{part:?} is not ROLE=NAME")));
             };
+            let (role, name) = (role.trim(), name.trim());
             let slot = match role {
                 "session" => &mut session,
                 "time" => &mut time,
                 "item" => &mut item,
                 "event" => &mut event,
-                _ => {
-                    return Err(Error::Options(format!(
-                        "column mapping: unknown role {role:?}; expected {FORM}"
-                    )));
-                }
+                "split" => &mut split,
+                "value" => &mut value,
+                _ => return Err(mistake(&format!("unknown role {role:?}"))),
             };
             if name.is_empty() {
-                return Err(Error::Options(format!(
-                    "column mapping: {role} names no column; expected {FORM}"
-                )));
+                return Err(mistake(&format!("{role} names no column")));
             }
             if slot.replace(name.to_owned()).is_some() {
-                return Err(Error::Options(format!(
-                    "column mapping: {role} is named twice; expected {FORM}"
-                )));
+                return Err(mistake(&format!("{role} is named twice")));
             }
         }
-        let need = |slot: Option<String>, role: &str| {
-            slot.ok_or_else(|| {
-                Error::Options(format!(
-                    "column mapping: {role} is missing; expected {FORM}"
-                ))
-            })
-        };
         Ok(Self {
-            session: need(session, "session")?,
-            time: need(time, "time")?,
-            item: need(item, "item")?,
+            session: needed(session, "session")?,
+            time,
+            item: needed(item, "item")?,
             event,
+            split,
+            value,
         })
     }
 }
 
+fn needed(slot: Option<String>, role: &str) -> Result<String> {
+    match slot {
+        Some(name) => Ok(name),
+        None => Err(mistake(&format!("{role} is missing"))),
+    }
+}
+
+fn mistake(what: &str) -> Error {
+    Error::Options(format!("column mapping: {what}; expected {FORM}"))
+}
+
+/// Error of a mapping without a time for a log that has one event a row.
+pub(crate) fn time_is_missing() -> Error {
+    mistake("time is missing, which only lists of items can do without")
+}
+
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "session={},time={},item={}",
-            self.session, self.time, self.item
-        )?;
-        self.event
-            .iter()
-            .try_for_each(|event| write!(f, ",event={event}"))
+        write!(f, "session={}", self.session)?;
+        if let Some(time) = &self.time {
+            write!(f, ",time={time}")?;
+        }
+        write!(f, ",item={}", self.item)?;
+        for (role, name) in [
+            ("event", &self.event),
+            ("split", &self.split),
+            ("value", &self.value),
+        ] {
+            if let Some(name) = name {
+                write!(f, ",{role}={name}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +134,8 @@ mod tests {
         for text in [
             "session=a,time=b,item=c",
             "session=a b,time=x=y,item=c,event=kind",
+            "session=a,item=c,split=part",
+            "session=a,time=b,item=c,event=kind,value=price",
         ] {
             assert_eq!(text.parse::<Columns>().unwrap().to_string(), text);
         }

@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Duplicate,
     /// Item and kind of the event before.
     Repeat,
+    /// No session, time or item.
+    MissingValue,
 }
 
 impl Reason {
@@ -43,6 +45,7 @@ impl Reason {
             Reason::OutsidePeriod => "outside_period",
             Reason::Duplicate => "duplicate",
             Reason::Repeat => "repeat",
+            Reason::MissingValue => "missing_value",
         }
     }
 }
@@ -56,6 +59,18 @@ impl Dropped {
     pub(crate) fn add(&mut self, reason: Reason, rows: u64) {
         if rows > 0 {
             *self.0.entry(reason.name().to_owned()).or_default() += rows;
+        }
+    }
+
+    /// Counts that were made before.
+    pub(crate) fn of_map(rows: BTreeMap<String, u64>) -> Self {
+        Self(rows)
+    }
+
+    /// Adds the counts of other rows.
+    pub(crate) fn merge(&mut self, other: Dropped) {
+        for (reason, rows) in other.0 {
+            *self.0.entry(reason).or_default() += rows;
         }
     }
 
@@ -77,7 +92,7 @@ pub(crate) fn flags(reason: &str) -> Option<&'static str> {
         "outside_period" => "--from and --until",
         "duplicate" => "--drop-duplicates",
         "repeat" => "--drop-repeats",
-        "missing" => "--drop-missing",
+        "missing_value" => "--drop-missing and --missing",
         _ => return None,
     })
 }

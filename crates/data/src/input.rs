@@ -6,13 +6,15 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use prl_dataset::SourceFile;
+use prl_dataset::{SourceFile, Split};
 use sha2::{Digest, Sha256};
 
+use crate::columns::Columns;
 use crate::error::{Error, Result};
+use crate::partitions::{self, Partition};
 
 /// One raw file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Input {
     /// Path of the file.
     pub path: PathBuf,
@@ -20,6 +22,19 @@ pub(crate) struct Input {
     pub name: String,
     /// Maximum number of bytes after decompression.
     pub max_unpacked: u64,
+    /// Values that all its rows share.
+    pub shared: Shared,
+}
+
+/// Values that all rows of a file share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared {
+    /// Event kind.
+    pub kind: Option<String>,
+    /// Split.
+    pub split: Option<Split>,
+    /// Columns in the names of its folders, outermost first.
+    pub partitions: Vec<Partition>,
 }
 
 impl Input {
@@ -172,30 +187,43 @@ impl Stream<'_> {
     }
 }
 
+/// Extensions that only logs have, in any form; a folder holds logs of one form.
+const LOGS: [&str; 13] = [
+    "csv", "tsv", "parquet", "pq", "inter", "jsonl", "ndjson", "avro", "orc", "arrow", "feather",
+    "ipc", "xlsx",
+];
+
 /// Files of a path: the path itself, or every file below it with one of the `extensions`,
 /// compressed or not, sorted by name. Names that begin with a dot or an underscore are skipped:
-/// partition writers use them for markers.
+/// partition writers use them for markers. Logs in another form are an error.
 pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Result<Vec<Input>> {
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
+    let input = |path: PathBuf, name: String, root: &Path| Input {
+        shared: Shared {
+            partitions: partitions::of(root, &name),
+            ..Shared::default()
+        },
+        path,
+        name,
+        max_unpacked,
+    };
     if !meta.is_dir() {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        return Ok(vec![Input {
-            path: path.to_owned(),
-            name,
-            max_unpacked,
-        }]);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        return Ok(vec![input(path.to_owned(), name.into_owned(), folder)]);
     }
     let mut found = Vec::new();
     walk(path, "", &mut found)?;
     found.sort_by(|a, b| a.1.cmp(&b.1));
-    let (partitions, others): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .partition(|(_, name)| is_partition(name, extensions));
-    if partitions.is_empty() {
+    let (mut inputs, mut others) = (Vec::new(), Vec::new());
+    for (file, name) in found {
+        if has_extension(&name, extensions) {
+            inputs.push(input(file, name, path));
+        } else {
+            others.push((file, name));
+        }
+    }
+    let Some(first) = inputs.first() else {
         let holds = match others.first() {
             Some((_, name)) => format!("{} other files, {name:?} among them", others.len()),
             None => "no file".into(),
@@ -205,25 +233,27 @@ pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Resu
             path,
             format!("this folder holds no partition (.{wanted}, .gz or .zst) but {holds}"),
         ));
+    };
+    if let Some((other, _)) = others.iter().find(|(_, name)| has_extension(name, &LOGS)) {
+        let why = format!(
+            "a log in another form than {:?} in the same folder; move one of them, or convert it",
+            first.name
+        );
+        return Err(Error::file(other, why));
     }
-    Ok(partitions
-        .into_iter()
-        .map(|(path, name)| Input {
-            path,
-            name,
-            max_unpacked,
-        })
-        .collect())
+    Ok(inputs)
 }
 
-fn is_partition(name: &str, extensions: &[&str]) -> bool {
+/// True if the name without the suffix of a compression has one of the extensions.
+fn has_extension(name: &str, extensions: &[&str]) -> bool {
     let plain = name
         .strip_suffix(".gz")
         .or(name.strip_suffix(".zst"))
         .unwrap_or(name);
-    plain
-        .rsplit_once('.')
-        .is_some_and(|(_, e)| extensions.contains(&e))
+    match plain.rsplit_once('.') {
+        Some((_, extension)) => extensions.contains(&extension),
+        None => false,
+    }
 }
 
 fn walk(dir: &Path, prefix: &str, found: &mut Vec<(PathBuf, String)>) -> Result<()> {
@@ -267,14 +297,22 @@ pub(crate) fn refuse_same_paths(inputs: &[&Input]) -> Result<()> {
     Ok(())
 }
 
-/// Rejects a file that is given twice in two copies.
-pub(crate) fn refuse_same_bytes(inputs: &[&Input], read: &[SourceFile]) -> Result<()> {
-    for (i, (input, file)) in inputs.iter().zip(read).enumerate() {
-        if let Some(j) = read[..i]
-            .iter()
-            .position(|f| f.rows > 0 && f.sha256 == file.sha256)
-        {
-            let first = inputs[j].path.display();
+/// Rejects a file that is given twice in two copies. Equal files whose folders give different
+/// values to a mapped column are different logs.
+pub(crate) fn refuse_same_bytes(
+    inputs: &[&Input],
+    read: &[SourceFile],
+    columns: Option<&Columns>,
+) -> Result<()> {
+    let mut seen: HashMap<(&str, Vec<&Partition>), &Input> = HashMap::new();
+    for (&input, file) in inputs.iter().zip(read) {
+        let mut mapped: Vec<&Partition> = input.shared.partitions.iter().collect();
+        mapped.retain(|part| columns.is_some_and(|c| c.names().any(|name| name == part.name)));
+        if file.rows == 0 {
+            continue;
+        }
+        if let Some(first) = seen.insert((&file.sha256, mapped), input) {
+            let first = first.path.display();
             return Err(Error::file(
                 &input.path,
                 format!("the same bytes as {first}; give each file once"),

@@ -9,6 +9,7 @@ use prl_dataset::{Counts, Kind};
 
 use crate::dropped::{Dropped, Reason};
 use crate::error::{Error, Result};
+use crate::findings::Findings;
 use crate::ids::{IdColumn, counts_per_id, ranks, total_order};
 
 /// Raw session id: `UInt32`, `UInt64`, or an `Enum` of the sorted ids if they are not whole
@@ -23,6 +24,12 @@ pub(crate) const TIME: &str = "time";
 
 /// Position of the event's kind among the named ones, `UInt8`: only in logs whose kinds are kept.
 pub(crate) const LABEL: &str = "label";
+/// Split of an event, `UInt8`: only in logs that give it.
+pub(crate) const SPLIT: &str = "split";
+
+/// Reward of the event, NaN where it has none of its own, `Float32`: only in logs with a column of
+/// values.
+pub(crate) const VALUE: &str = "value";
 
 /// [`KIND`] of a click.
 pub(crate) const CLICK: u8 = Kind::Click as u8;
@@ -38,11 +45,15 @@ pub(crate) struct EventColumns {
     pub times: Vec<i64>,
 }
 
-/// Events left after the steps so far, and the number of rows that each step dropped.
+/// Events left after the steps so far, the number of rows that each step dropped, and what the
+/// reader found irregular.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub events: DataFrame,
     pub dropped: Dropped,
+    pub findings: Findings,
+    /// True if the log has no times: [`TIME`] then is the order of its events.
+    pub is_timeless: bool,
 }
 
 impl Log {
@@ -66,6 +77,8 @@ impl Log {
         Ok(Self {
             events: DataFrame::new(rows, all)?,
             dropped: Dropped::default(),
+            findings: Findings::default(),
+            is_timeless: false,
         })
     }
 

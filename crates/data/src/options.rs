@@ -2,14 +2,24 @@
 //! dataset is serialised into its manifest; paths are not, so that a manifest is independent of the
 //! machine.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use prl_dataset::{EventDetails, EventKind, Kind};
 use serde::Serialize;
 
-use crate::columns::Columns;
+use crate::columns::{Columns, time_is_missing};
 use crate::error::{Error, Result};
+use crate::table_reader::time_parser;
+
+mod inputs;
+mod text;
+mod values;
+
+pub use inputs::{InputPart, Inputs};
+pub use text::{Delimiter, Encoding, TextFormat};
+pub use values::ValueRules;
 
 mod steps;
 
@@ -96,16 +106,53 @@ impl Options {
             ));
         }
         match &self.source {
-            Source::Csv { table, .. } | Source::Parquet { table, .. } => {
-                table.mapping().and_then(|_| table.check())
+            Source::Csv { table, .. } => {
+                if table.mapping()?.time.is_none() {
+                    return Err(time_is_missing());
+                }
             }
-            Source::Frame { table } => table.mapping().and_then(|_| table.check()),
-            Source::Inter { table, .. } => table.check(),
-            Source::Rc15 { sample: 0, .. } => Err(Error::Options(
-                "a sample of 0 sessions leaves nothing".into(),
-            )),
-            Source::RetailRocket { .. } | Source::Rc15 { .. } => Ok(()),
+            Source::Parquet { table, .. }
+            | Source::Jsonl { table, .. }
+            | Source::Frame { table } => {
+                table.mapping()?;
+            }
+            Source::Rc15 { sample: 0, .. } => {
+                let why = "a sample of 0 sessions leaves nothing";
+                return Err(Error::Options(why.into()));
+            }
+            Source::Inter { .. } | Source::RetailRocket { .. } | Source::Rc15 { .. } => {}
         }
+        if let Some(inputs) = self.source.inputs() {
+            inputs.check()?;
+        }
+        TextFormat::check(&self.source)?;
+        if let Some(table) = self.source.table() {
+            table.check(self.source.inputs())?;
+            time_parser(table)?;
+        }
+        self.check_split()
+    }
+
+    /// Rejects a given split without its rule, and the rule without a given split.
+    fn check_split(&self) -> Result<()> {
+        let columns = self.source.table().and_then(|table| table.columns.as_ref());
+        let by_column = columns.is_some_and(|columns| columns.split.is_some());
+        let by_files = self.source.inputs().is_some_and(Inputs::has_splits);
+        let why = match (self.split == SplitRule::Given, by_column, by_files) {
+            (true, false, false) => {
+                "the split is to be given, but nothing gives it; add split=NAME to the column mapping, or name \
+                 files for training and test"
+            }
+            (false, true, _) | (false, _, true) => {
+                "the log gives a split of its own, but another rule is asked for; take the split rule \"given\", \
+                 or leave out the log's split"
+            }
+            (_, true, true) => {
+                "the split is given by a column and by files; leave out one of the two"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Options(why.into()))
     }
 }
 
@@ -133,31 +180,44 @@ pub enum Source {
     },
     /// Delimited text with a header line.
     Csv {
-        /// File or folder.
-        #[serde(skip)]
-        input: PathBuf,
-        /// Field delimiter; one ASCII character.
-        delimiter: char,
+        /// Files and folders.
+        #[serde(skip_serializing_if = "Inputs::is_plain")]
+        input: Inputs,
+        /// Field delimiter.
+        delimiter: Delimiter,
         /// Column mapping and filters.
         #[serde(flatten)]
         table: Table,
     },
     /// Parquet.
     Parquet {
-        /// File or folder.
-        #[serde(skip)]
-        input: PathBuf,
+        /// Files and folders.
+        #[serde(skip_serializing_if = "Inputs::is_plain")]
+        input: Inputs,
         /// Column mapping and filters.
         #[serde(flatten)]
         table: Table,
     },
-    /// RecBole's atomic interaction file: tab-separated, `name:type` headers.
+    /// RecBole's atomic interaction file, with `name:type` headers.
     Inter {
-        /// File or folder.
-        #[serde(skip)]
-        input: PathBuf,
+        /// Files and folders.
+        #[serde(skip_serializing_if = "Inputs::is_plain")]
+        input: Inputs,
+        /// Field delimiter; RecBole writes tabs.
+        #[serde(skip_serializing_if = "Delimiter::is_tab")]
+        delimiter: Delimiter,
         /// Column mapping and filters. Default mapping: `session_id` or else `user_id`,
         /// `timestamp`, `item_id`.
+        #[serde(flatten)]
+        table: Table,
+    },
+    /// JSON lines: an object a line, which is an event, or a session with a list of events or with a
+    /// list for each field.
+    Jsonl {
+        /// Files and folders.
+        #[serde(skip_serializing_if = "Inputs::is_plain")]
+        input: Inputs,
+        /// Field mapping and filters. A name with dots is a path: `events.item`.
         #[serde(flatten)]
         table: Table,
     },
@@ -173,12 +233,24 @@ impl Source {
     /// Number of sessions that the paper samples from RC15.
     pub const RC15_SAMPLE: usize = 200_000;
 
+    /// Inputs of a table that is read from files.
+    pub(crate) fn inputs(&self) -> Option<&Inputs> {
+        match self {
+            Source::Csv { input, .. }
+            | Source::Parquet { input, .. }
+            | Source::Inter { input, .. }
+            | Source::Jsonl { input, .. } => Some(input),
+            _ => None,
+        }
+    }
+
     /// Column mapping and filters, except for the public formats.
     pub(crate) fn table(&self) -> Option<&Table> {
         match self {
             Source::Csv { table, .. }
             | Source::Parquet { table, .. }
             | Source::Inter { table, .. }
+            | Source::Jsonl { table, .. }
             | Source::Frame { table } => Some(table),
             _ => None,
         }
@@ -192,6 +264,7 @@ impl Source {
             Source::Csv { .. } => "csv",
             Source::Parquet { .. } => "parquet",
             Source::Inter { .. } => "inter",
+            Source::Jsonl { .. } => "jsonl",
             Source::Frame { .. } => "frame",
         }
     }
@@ -214,6 +287,12 @@ pub struct Table {
     pub min_session_events: usize,
     /// Minimum number of events per item, applied last (one pass; 0 keeps all).
     pub min_item_events: usize,
+    /// Header and encoding of text.
+    #[serde(flatten)]
+    pub format: TextFormat,
+    /// Missing values, and times as text.
+    #[serde(flatten)]
+    pub rules: ValueRules,
     /// Names and rewards of the event kinds.
     #[serde(flatten)]
     pub kinds: KindOptions,
@@ -222,9 +301,12 @@ pub struct Table {
 impl Table {
     /// Column mapping; an error if there is none. Only `.inter` files have a default.
     pub(crate) fn mapping(&self) -> Result<&Columns> {
-        let missing =
-            || Error::Options("name the columns: session=..,time=..,item=..[,event=..]".into());
-        self.columns.as_ref().ok_or_else(missing)
+        match &self.columns {
+            Some(columns) => Ok(columns),
+            None => Err(Error::Options(
+                "name the columns: session=..,time=..,item=..[,event=..]".into(),
+            )),
+        }
     }
 
     /// Named event kinds: clicks, purchases, and those that only a reward names, which count as
@@ -251,21 +333,38 @@ impl Table {
         named
     }
 
-    fn check(&self) -> Result<()> {
+    /// The table with the kinds `click` and `purchase` named, if inputs have kinds of their own.
+    pub(crate) fn with_kinds_of(&self, inputs: &Inputs) -> Cow<'_, Self> {
+        let mut table = Cow::Borrowed(self);
+        if !inputs.has_kinds() {
+            return table;
+        }
+        if !self.names_kind("click") {
+            table.to_mut().click.push("click".into());
+        }
+        if !self.names_kind("purchase") {
+            table.to_mut().purchase.push("purchase".into());
+        }
+        table
+    }
+
+    fn names_kind(&self, kind: &str) -> bool {
+        self.click.iter().chain(&self.purchase).any(|k| k == kind)
+    }
+
+    fn check(&self, inputs: Option<&Inputs>) -> Result<()> {
         if let Some(both) = self.click.iter().find(|k| self.purchase.contains(k)) {
             return Err(Error::Options(format!(
                 "event kind {both:?} is named as a click and as a purchase"
             )));
         }
         let columns: Vec<&str> = self.columns.iter().flat_map(Columns::names).collect();
-        if let Some(twice) = columns
-            .iter()
-            .enumerate()
-            .find_map(|(i, c)| columns[..i].contains(c).then_some(c))
-        {
-            return Err(Error::Options(format!(
-                "column mapping: {twice:?} is given two roles"
-            )));
+        for (i, column) in columns.iter().enumerate() {
+            if columns[..i].contains(column) {
+                return Err(Error::Options(format!(
+                    "column mapping: {column:?} is given two roles"
+                )));
+            }
         }
         self.kinds.check()?;
         let named = self.named_kinds();
@@ -276,17 +375,42 @@ impl Table {
                 EventDetails::MAX_KINDS
             )));
         }
+        let kinds_of_inputs = inputs.is_some_and(Inputs::has_kinds);
         let has_kinds = !named.is_empty();
         let has_column = self.columns.as_ref().is_some_and(|c| c.event.is_some());
-        match (has_column, has_kinds) {
-            (false, true) => Err(Error::Options(
-                "event kinds are named but no column holds them; add event=.. to the column mapping".into(),
-            )),
-            (true, false) => Err(Error::Options(
-                "an event column is named but no kind in it; name the kinds that are clicks or purchases".into(),
-            )),
-            _ => Ok(()),
+        let why = match (has_column, has_kinds) {
+            (true, _) if kinds_of_inputs => {
+                "kinds are given by the inputs and by a column; leave out event=.. or the kinds of the inputs"
+            }
+            (false, true) if !kinds_of_inputs => {
+                "event kinds are named but no column holds them; add event=.. to the column mapping"
+            }
+            (true, false) => {
+                "an event column is named but no kind in it; name the kinds that are clicks or purchases"
+            }
+            _ => return self.check_kinds_of(inputs),
+        };
+        Err(Error::Options(why.into()))
+    }
+
+    /// Rejects inputs of an unnamed kind.
+    fn check_kinds_of(&self, inputs: Option<&Inputs>) -> Result<()> {
+        let Some(inputs) = inputs else {
+            return Ok(());
+        };
+        let table = self.with_kinds_of(inputs);
+        for part in &inputs.0 {
+            if let Some(kind) = &part.kind
+                && !table.names_kind(kind)
+            {
+                let path = part.path.display();
+                return Err(Error::Options(format!(
+                    "input {path} has kind {kind:?}, which is neither click nor purchase; name it among the clicks \
+                     or the purchases, or write ./ before a path that has an ="
+                )));
+            }
         }
+        Ok(())
     }
 }
 
@@ -307,6 +431,8 @@ pub enum TimeUnit {
     Microseconds,
     /// Nanoseconds.
     Nanoseconds,
+    /// Days since 1899-12-30, as spreadsheets count them.
+    Excel,
 }
 
 /// Rule for dividing the events.
@@ -322,6 +448,9 @@ pub enum SplitRule {
     /// Last event of every session of three events or more as test, the one before it as
     /// validation.
     LeaveLastOut,
+    /// Split that the log gives: by a column in the role `split`, or by files for each split. It is
+    /// kept exactly; the fractions do not apply.
+    Given,
     /// Whole sessions, by the time of their last event and the dates of [`Steps::split_at`].
     Date,
 }

@@ -1,33 +1,42 @@
 //! Tables in Parquet, read in slices of rows, so that memory does not grow with the file.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use polars::prelude::*;
 use polars_io::SerReader;
-use polars_io::parquet::read::ParquetReader;
+use polars_io::parquet::metadata::FileMetadataRef;
+use polars_io::parquet::read::{FileMetadata, ParquetReader};
+use polars_parquet::parquet::metadata::SchemaDescriptor;
+use polars_parquet::read::schema::{read_custom_key_value_metadata, read_schema_from_metadata};
 use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::footer;
-use crate::frame;
+use crate::frame::FrameReader;
 use crate::input::Input;
 use crate::log::Log;
 use crate::options::Table;
+use crate::parquet_types::{Meaning, readable};
+use crate::representation::due;
+use crate::roles::{Role, Roles};
 use crate::table_reader::Events;
 
 /// Number of rows in a slice.
 const SLICE: usize = 1 << 20;
 const MAGIC: &[u8] = b"PAR1";
+const ENCRYPTED: &[u8] = b"PARE";
 const READ: usize = 1 << 20;
 
 /// Reads the log of Parquet files with one mapping.
 pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
     let columns = table.mapping()?;
-    let mut events = Events::default();
+    let mut events = Events::new(table)?;
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
         let file = read_file(input, table, columns, &mut events)?;
@@ -49,36 +58,123 @@ fn read_file(
     events: &mut Events,
 ) -> Result<SourceFile> {
     let (mut file, mut described) = unpack(input)?;
-    if let Err(what) = footer::check(&mut file).map_err(Error::io(&input.path))? {
-        return Err(Error::file(
-            &input.path,
-            format!("damaged Parquet ({what}); fetch the file again"),
-        ));
+    let wanted: Vec<&str> = columns.names().collect();
+    if let Err(what) = footer::check(&mut file, &wanted).map_err(Error::io(&input.path))? {
+        return Err(damaged(input, &what));
     }
     let mut reader = ParquetReader::new(file.try_clone().map_err(Error::io(&input.path))?);
-    let (schema, rows) = guarded(input, || Ok((reader.schema()?, reader.num_rows()?)))?;
-    let names: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
-    frame::check_columns(&input.path, &names, columns)?;
+    let metadata = guarded(input, || reader.get_metadata().cloned())?;
+    let mut names = Vec::new();
+    for field in metadata.schema().fields() {
+        names.push(field.name().to_owned());
+    }
+    let roles = match Roles::new(&input.path, &input.shared, &names, columns) {
+        Err(missing @ Error::MissingColumn { .. }) => return Err(with_types(missing, &metadata)),
+        roles => roles?,
+    };
+    let (metadata, meanings) = wanted_columns(input, &metadata, &roles)?;
+    let (rows, metadata) = (metadata.num_rows, Arc::new(metadata));
+    let frames = FrameReader {
+        source: &input.path,
+        roles: &roles,
+        meanings: &meanings,
+        table,
+    };
     for start in (0..rows).step_by(SLICE) {
-        let slice = guarded(input, || read_slice(&file, columns, start))?;
+        let slice = guarded(input, || read_slice(&file, &metadata, start))?;
         if slice.height() != SLICE.min(rows - start) {
             return Err(Error::file(
                 &input.path,
                 "holds fewer rows than it says; fetch the file again",
             ));
         }
-        frame::take(&input.path, &slice, start, table, columns, events)?;
+        frames.take(&slice, start, events)?;
     }
     described.rows = rows as u64;
     Ok(described)
 }
 
-fn read_slice(file: &File, columns: &Columns, start: usize) -> PolarsResult<DataFrame> {
-    let names = columns.names().map(str::to_owned).collect();
-    ParquetReader::new(file.try_clone()?)
-        .with_columns(Some(names))
-        .with_slice(Some((start, SLICE)))
-        .finish()
+/// Metadata of the wanted columns alone, with types that polars reads, and the meanings of the
+/// columns. Nothing looks at any other column.
+fn wanted_columns(
+    input: &Input,
+    metadata: &FileMetadata,
+    roles: &Roles,
+) -> Result<(FileMetadata, Vec<Meaning>)> {
+    let fields = metadata.schema().fields();
+    let (mut names, mut types, mut meanings) = (Vec::new(), HashMap::new(), Vec::new());
+    for (position, (name, index)) in roles.columns().iter().enumerate() {
+        let (field, meaning) = readable(&fields[*index]).map_err(|of_type| {
+            let role = roles.role(position).unwrap_or(Role::Item);
+            let due = due(role);
+            let why = format!("column {name:?} is of type {of_type}; expected {due}");
+            Error::file(&input.path, why)
+        })?;
+        names.push(field.get_field_info().name.clone());
+        types.insert(name.as_str(), field);
+        meanings.push(meaning);
+    }
+    refuse_durations(input, metadata, roles)?;
+    let mut metadata = guarded(input, || Ok(metadata.pruned(&names, &[])?))?;
+    let mut fields = Vec::new();
+    for field in metadata.schema().fields() {
+        fields.extend(types.remove(field.name()));
+    }
+    let name = metadata.schema().name().into();
+    metadata.schema_descr = SchemaDescriptor::new(name, fields);
+    Ok((metadata, meanings))
+}
+
+/// Rejects wanted columns of durations, which only the schema of Arrow tells from whole numbers.
+fn refuse_durations(input: &Input, metadata: &FileMetadata, roles: &Roles) -> Result<()> {
+    let mut pairs = read_custom_key_value_metadata(metadata.key_value_metadata());
+    // A schema that cannot be read describes no wanted column.
+    let read = catch_unwind(AssertUnwindSafe(|| read_schema_from_metadata(&mut pairs)));
+    let Ok(Ok(Some(schema))) = read else {
+        return Ok(());
+    };
+    for (position, (name, _)) in roles.columns().iter().enumerate() {
+        if let Some(field) = schema.get(name)
+            && let ArrowDataType::Duration(_) = field.dtype()
+        {
+            let due = due(roles.role(position).unwrap_or(Role::Item));
+            let why = format!("column {name:?} is of type duration; expected {due}");
+            return Err(Error::file(&input.path, why));
+        }
+    }
+    Ok(())
+}
+
+/// The error of a missing column with the fields of the file's structs.
+fn with_types(error: Error, metadata: &FileMetadata) -> Error {
+    let Error::MissingColumn {
+        path, column, mend, ..
+    } = error
+    else {
+        return error;
+    };
+    let mut found = Vec::new();
+    for field in metadata.schema().fields() {
+        let name = field.name();
+        match readable(field) {
+            Err(of_type) if of_type.starts_with("struct") => {
+                found.push(format!("{name}: {of_type}, to be flattened first"));
+            }
+            _ => found.push(name.to_owned()),
+        }
+    }
+    Error::MissingColumn {
+        path,
+        column,
+        found,
+        mend,
+    }
+}
+
+fn read_slice(file: &File, metadata: &FileMetadataRef, start: usize) -> PolarsResult<DataFrame> {
+    let mut reader = ParquetReader::new(file.try_clone()?);
+    reader.set_metadata(metadata.clone());
+    reader.with_slice(Some((start, SLICE))).finish()
 }
 
 /// Opens the file as plain Parquet; returns it and its manifest entry as stored. Parquet needs
@@ -103,6 +199,12 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     }
     match size {
         0 => return Err(Error::file(&input.path, "the file is empty")),
+        _ if head == ENCRYPTED => {
+            return Err(Error::file(
+                &input.path,
+                "this Parquet file is encrypted; decrypt it first",
+            ));
+        }
         _ if head != MAGIC => {
             return Err(Error::file(
                 &input.path,
@@ -120,14 +222,24 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
 
 /// Runs a reader that panics on some damaged files, and turns the panic into an error.
 fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T> {
-    let damaged = |why: &dyn std::fmt::Display| {
-        Error::file(
-            &input.path,
-            format!("damaged Parquet ({why}); fetch the file again"),
-        )
+    let error = match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(read)) => return Ok(read),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its pages contradict its metadata".into(),
     };
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read.map_err(|e| damaged(&e)),
-        Err(_) => Err(damaged(&"its pages contradict its metadata")),
+    // Texts of the reader for what it lacks.
+    const LACKS: [&str; 3] = ["Not yet supported", "not implemented", "needs to be active"];
+    if LACKS.iter().any(|lacks| error.contains(lacks)) {
+        let why =
+            format!("Parquet of a kind that is not read ({error}); write the file in another way");
+        return Err(Error::file(&input.path, why));
     }
+    Err(damaged(input, &error))
+}
+
+fn damaged(input: &Input, why: &str) -> Error {
+    Error::file(
+        &input.path,
+        format!("damaged Parquet ({why}); fetch the file again"),
+    )
 }

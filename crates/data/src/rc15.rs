@@ -61,10 +61,6 @@ pub(crate) fn steps(log: &mut Log) -> Result<()> {
     //    `Log::reindex_items`, `Log::order`.
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
 const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "quantity"]);
 /// Minimum number of clicks per session.
@@ -227,7 +223,7 @@ fn read_rows(
             });
         rows.collect::<Result<Vec<_>>>()
     };
-    delimited_reader::read(input, DIALECT, header, choose, rows, take)
+    delimited_reader::read(input, Dialect::CSV, header, choose, rows, take)
 }
 
 /// Samples `sample` of `there` sessions without replacement; marks the sampled positions.

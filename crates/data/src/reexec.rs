@@ -52,7 +52,10 @@ pub fn reexec_guard(options: &Options) -> Result<()> {
         .map_err(Error::io(&program))?;
     match status.code() {
         Some(code) => std::process::exit(code),
-        None => Err(ended(input, status)),
+        None => {
+            let paths = input.paths();
+            Err(ended(paths.first().unwrap_or(&Path::new("")), status))
+        }
     }
 }
 

@@ -39,10 +39,6 @@ pub(crate) fn steps(log: &mut Log, options: &Steps) -> Result<()> {
     //    id; sort by (session, timestamp), stable": `Log::reindex_items`, `Log::order`.
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
 const COLUMNS: [(&str, Cell); 5] = [
     ("timestamp", Cell::Integer),
     ("visitorid", Cell::Unsigned),
@@ -74,7 +70,7 @@ fn read_rows(inputs: &[Input]) -> Result<(Rows, Vec<SourceFile>)> {
         };
         files.push(delimited_reader::read(
             input,
-            DIALECT,
+            Dialect::CSV,
             Header::FirstLine,
             choose,
             Rows::from_batch,

@@ -9,11 +9,9 @@ use prl_dataset::Split;
 use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
-use crate::log::{SESSION, TIME, events_per, same_session_as};
-use crate::options::{Moment, Options, SplitRule};
+use crate::log::{SESSION, SPLIT, TIME, events_per, same_session_as};
+use crate::options::{Inputs, Moment, Options, Source, SplitRule};
 
-/// Split of an event or a session, `UInt8`.
-const SPLIT: &str = "split";
 /// Number of events of a session.
 const EVENTS: &str = "events";
 /// Position of a session in the dataset.
@@ -46,12 +44,45 @@ pub(crate) fn splits(
         SplitRule::Random => whole_sessions(options, sessions, shuffled(options, sessions))?,
         SplitRule::Time => whole_sessions(options, sessions, by_last_time(sessions)?)?,
         SplitRule::Date => by_date(&options.steps.split_at, sessions)?,
+        SplitRule::Given => given(options, events, sessions)?,
     };
     let mut splits = Vec::with_capacity(events.height());
     for code in codes.u8()?.into_no_null_iter() {
         splits.push(Split::ALL[usize::from(code)]);
     }
     Ok(splits)
+}
+
+/// Split that the log gives. Along a session it may not go back. A session is in one of the files
+/// that give it: equal ids in two files are as often two sessions as one. RecBole's files are the
+/// exception, as they divide the sessions of one log.
+fn given(options: &Options, events: &DataFrame, sessions: &DataFrame) -> Result<Column> {
+    let column = events.column(SPLIT)?;
+    let codes: Vec<u8> = column.u8()?.into_no_null_iter().collect();
+    let by_files = options.source.inputs().is_some_and(Inputs::has_splits)
+        && !matches!(options.source, Source::Inter { .. });
+    let mut rest = codes.as_slice();
+    for (session, size) in session_sizes(sessions)?.into_no_null_iter().enumerate() {
+        let (own, after) = rest.split_at(size as usize);
+        rest = after;
+        let what = match (own.first(), own.last()) {
+            (first, last) if by_files && first != last => {
+                "has events in files of two splits; if the ids of each file are its own, make them distinct, and if \
+                 it is one session, join the files and give the split as a column: split=NAME"
+            }
+            _ if !own.is_sorted() => {
+                "goes back from test to validation or training, or from validation to training; its events are in \
+                 the order of their times: correct times or splits, or divide the session"
+            }
+            _ => continue,
+        };
+        let id = sessions.column(SESSION)?.get(session)?;
+        return Err(Error::Session {
+            session: id.str_value().into_owned(),
+            what,
+        });
+    }
+    Ok(column.clone())
 }
 
 /// Splits each session of three events or more: the last event is test and the one before it

@@ -8,24 +8,23 @@ const MOST_DEPTH: usize = 16;
 
 /// Decoded value.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum Value<'a> {
     Whole(i64),
-    List(Vec<Value>),
-    Struct(Vec<(i64, Value)>),
+    Bytes(&'a [u8]),
+    List(Vec<Value<'a>>),
+    Struct(Vec<(i64, Value<'a>)>),
     /// Value of an unused type.
     Other,
 }
 
-impl Value {
+impl<'a> Value<'a> {
     /// Field of a struct.
-    pub(crate) fn field(&self, id: i64) -> Option<&Value> {
+    pub(crate) fn field(&self, id: i64) -> Option<&Value<'a>> {
         let Value::Struct(fields) = self else {
             return None;
         };
-        fields
-            .iter()
-            .find(|(own, _)| *own == id)
-            .map(|(_, value)| value)
+        let (_, value) = fields.iter().find(|(own, _)| *own == id)?;
+        Some(value)
     }
 
     /// Field of a struct that is a whole number.
@@ -37,8 +36,17 @@ impl Value {
         }
     }
 
+    /// Field of a struct that is bytes.
+    pub(crate) fn bytes(&self, id: i64) -> Option<&'a [u8]> {
+        if let Some(Value::Bytes(bytes)) = self.field(id) {
+            Some(bytes)
+        } else {
+            None
+        }
+    }
+
     /// Elements of a field that is a list; empty for any other field.
-    pub(crate) fn elements(&self, id: i64) -> &[Value] {
+    pub(crate) fn elements(&self, id: i64) -> &[Value<'a>] {
         if let Some(Value::List(elements)) = self.field(id) {
             elements
         } else {
@@ -48,7 +56,7 @@ impl Value {
 }
 
 /// Reads the struct at the start of `bytes`; returns it and its length, or `None` if it is invalid.
-pub(crate) fn read(bytes: &[u8]) -> Option<(Value, usize)> {
+pub(crate) fn read(bytes: &[u8]) -> Option<(Value<'_>, usize)> {
     let mut reader = Reader {
         rest: bytes,
         elements: 0,
@@ -62,8 +70,8 @@ struct Reader<'a> {
     elements: usize,
 }
 
-impl Reader<'_> {
-    fn structure(&mut self, depth: usize) -> Option<Value> {
+impl<'a> Reader<'a> {
+    fn structure(&mut self, depth: usize) -> Option<Value<'a>> {
         let (mut fields, mut id) = (Vec::new(), 0_i64);
         loop {
             let head = self.byte()?;
@@ -85,15 +93,18 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self, kind: u8, depth: usize) -> Option<Value> {
+    fn value(&mut self, kind: u8, depth: usize) -> Option<Value<'a>> {
         if depth > MOST_DEPTH {
             return None;
         }
         match kind {
-            1..=3 => self.skip(1),
+            1..=3 => self.bytes(1).and(Some(Value::Other)),
             4..=6 => self.whole().map(Value::Whole),
-            7 => self.skip(8),
-            8 => self.varint().and_then(|length| self.skip(length)),
+            7 => self.bytes(8).and(Some(Value::Other)),
+            8 => {
+                let length = self.varint()?;
+                self.bytes(length).map(Value::Bytes)
+            }
             9 | 10 => self.list(depth),
             12 => self.structure(depth + 1),
             // Parquet has neither maps nor other types.
@@ -101,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Option<Value> {
+    fn list(&mut self, depth: usize) -> Option<Value<'a>> {
         let head = self.byte()?;
         let count = if head >> 4 == 15 {
             self.varint()?
@@ -114,10 +125,11 @@ impl Reader<'_> {
         if count > self.rest.len() || self.elements > MOST_ELEMENTS {
             return None;
         }
-        (0..count)
-            .map(|_| self.value(head & 15, depth + 1))
-            .collect::<Option<_>>()
-            .map(Value::List)
+        let mut elements = Vec::with_capacity(count);
+        for _ in 0..count {
+            elements.push(self.value(head & 15, depth + 1)?);
+        }
+        Some(Value::List(elements))
     }
 
     /// Reads a signed number.
@@ -144,9 +156,10 @@ impl Reader<'_> {
         Some(byte)
     }
 
-    fn skip(&mut self, bytes: u64) -> Option<Value> {
-        self.rest = self.rest.get(usize::try_from(bytes).ok()?..)?;
-        Some(Value::Other)
+    fn bytes(&mut self, length: u64) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(usize::try_from(length).ok()?)?;
+        self.rest = rest;
+        Some(bytes)
     }
 }
 

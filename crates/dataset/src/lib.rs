@@ -59,6 +59,7 @@ pub use examples::{NextStates, ReturnRule, SplitExamples, WindowBatch};
 pub use items::ItemMap;
 pub use manifest::{Counts, DatasetCounts, KeptLog, Manifest, ManifestInput, Source, SourceFile};
 pub use plausibility::{Plausibility, Repeats, Warning};
+pub use prl_fs::FileEntry;
 pub use return_table::{ReturnStatsSplit, ReturnTable, TABLE_STEPS};
 pub use returns::{Discount, Rewards, discounted_returns, return_so_far, returns};
 pub use windows::Windows;

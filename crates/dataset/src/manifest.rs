@@ -1,11 +1,14 @@
 //! `manifest.json`: origin, options, counts and files of a prepared dataset.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use prl_fs::FileEntry;
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::read_manifest;
 use crate::details::EventKind;
+use crate::error::Result;
 use crate::plausibility::Plausibility;
 
 /// Format name in every manifest.
@@ -113,4 +116,14 @@ pub struct Manifest {
     /// Raw events, if they were kept. No part of the dataset hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<KeptLog>,
+}
+
+impl Manifest {
+    /// Reads the manifest of the dataset in `dir`, without the arrays.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`](crate::Dataset::open).
+    pub fn read(dir: &Path) -> Result<Self> {
+        read_manifest(dir)
+    }
 }

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 /// Figures of the events before the filter by session length, and warnings about the log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plausibility {
-    /// Earliest time, ISO 8601, UTC.
-    pub first_time: String,
+    /// Earliest time, ISO 8601, UTC; `None` if the log has no times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_time: Option<String>,
     /// Latest time, ISO 8601, UTC.
-    pub last_time: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_time: Option<String>,
     /// Number of events that the counts below refer to.
     pub events: u64,
     /// Events at the time of the event before them in their session: their order is the files'.

@@ -67,8 +67,8 @@ pub fn csv(input: &[u8]) -> Result<(), String> {
     let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
     let table = table(head.ends_with(b"e"));
     check(Source::Csv {
-        input: written("log.csv", input),
-        delimiter: ',',
+        input: written("log.csv", input).into(),
+        delimiter: ','.into(),
         table,
     })
 }
@@ -76,7 +76,8 @@ pub fn csv(input: &[u8]) -> Result<(), String> {
 /// `.inter` file of RecBole.
 pub fn inter(input: &[u8]) -> Result<(), String> {
     check(Source::Inter {
-        input: written("log.inter", input),
+        input: written("log.inter", input).into(),
+        delimiter: '\t'.into(),
         table: Table::default(),
     })
 }
@@ -123,5 +124,8 @@ pub fn parquet(input: &[u8]) -> Result<(), String> {
         purchase: vec!["purchase".into()],
         ..Table::default()
     };
-    check(Source::Parquet { input: path, table })
+    check(Source::Parquet {
+        input: path.into(),
+        table,
+    })
 }

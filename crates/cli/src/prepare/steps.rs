@@ -45,7 +45,7 @@ pub struct StepArgs {
 
 /// Event kinds of a table.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Event kinds (csv, parquet and inter)")]
+#[command(next_help_heading = "Event kinds (csv, parquet, inter and jsonl)")]
 pub struct KindArgs {
     /// Keep the names of the event kinds in the dataset, beside click and purchase
     #[arg(long)]
@@ -63,6 +63,9 @@ pub struct OutputArgs {
     /// Fail if anything about the log looks wrong, instead of warning
     #[arg(long)]
     strict: bool,
+    /// Keep the raw events in the dataset's directory, so that --append can add others
+    #[arg(long)]
+    keep_log: bool,
     /// Replace another dataset in --out; runs of that one can then neither be evaluated nor resumed
     #[arg(long)]
     replace: bool,
@@ -131,6 +134,7 @@ impl OutputArgs {
         Output {
             strict: self.strict,
             replace: self.replace,
+            keep_log: self.keep_log,
             ..Output::default()
         }
     }

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::options::{Source, TimeUnit};
-use crate::times::TimeColumn;
+use crate::time_column::TimeColumn;
 
 /// Steps beside the protocol's, in the order in which they are applied. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

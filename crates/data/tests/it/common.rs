@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use prl_data::{Error, Options, Source, Table, prepare};
+use prl_data::{Error, Inputs, Options, Source, Table, prepare};
 use prl_dataset::{Dataset, Kind, Manifest};
 use tempfile::TempDir;
 
@@ -85,15 +85,16 @@ pub fn table_with_events() -> Table {
     }
 }
 
-pub fn csv(input: PathBuf, table: Table) -> Options {
+pub fn csv(input: impl Into<Inputs>, table: Table) -> Options {
     Options::new(Source::Csv {
-        input,
-        delimiter: ',',
+        input: input.into(),
+        delimiter: ','.into(),
         table,
     })
 }
 
-pub fn parquet(input: PathBuf, table: Table) -> Options {
+pub fn parquet(input: impl Into<Inputs>, table: Table) -> Options {
+    let input = input.into();
     Options::new(Source::Parquet { input, table })
 }
 

@@ -452,3 +452,46 @@ fn parquet_takes_the_steps_too() {
     assert_eq!(items(&sessions), ["1", "2"]);
     assert_eq!(manifest.input.counts.dropped, counted(&[("repeat", 1)]));
 }
+
+#[test]
+fn value_is_the_reward_of_an_event_whose_kind_has_none() {
+    let folder = Folder::new();
+    let text = "s,t,i,e,price\na,1,x,view,3\na,2,x,buy,9.5\na,3,y,buy,\na,4,z,buy,NULL\n";
+    let mut table = table_with_events();
+    table.columns = Some(
+        "session=s,time=t,item=i,event=e,value=price"
+            .parse()
+            .unwrap(),
+    );
+    table.kinds.rewards = BTreeMap::from([("view".into(), 0.125)]);
+    let options = csv(folder.write("log.csv", text), table.clone());
+    let (manifest, _) = folder.prepare(&options);
+    assert_eq!(manifest.format_version, 2);
+    let data = Dataset::open(&folder.path("out")).unwrap();
+    let rewards = Rewards {
+        click: 1.0,
+        purchase: 4.0,
+    };
+    let mut found = Vec::new();
+    for event in 0..4 {
+        found.push(data.rewards().of(event, rewards));
+    }
+    assert_eq!(found, [0.125, 9.5, 4.0, 4.0]);
+    // Without rewards of kinds the values are those of all events, and no names are kept.
+    table.kinds.rewards.clear();
+    let (manifest, _) = folder.prepare(&csv(folder.path("log.csv"), table.clone()));
+    assert!(manifest.kinds.is_empty());
+    let data = Dataset::open(&folder.path("out")).unwrap();
+    assert!(data.labels().is_empty());
+    assert_eq!(data.rewards().of(0, rewards), 3.0);
+    for wrong in ["-1", "much", "inf"] {
+        let text = format!("s,t,i,e,price\na,1,x,view,{wrong}\n");
+        let error = folder.refused(&csv(folder.write("wrong.csv", text), table.clone()));
+        let expected = "wrong.csv:2: column \"price\"";
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(
+            error.to_string().contains("a number of at least 0"),
+            "{error}"
+        );
+    }
+}

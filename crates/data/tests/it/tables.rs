@@ -123,8 +123,8 @@ fn other_delimiters_and_inter_files() {
     let folder = Folder::new();
     let input = folder.write("log.csv", text(iso).replace(',', ";"));
     let source = Source::Csv {
-        input,
-        delimiter: ';',
+        input: input.into(),
+        delimiter: ';'.into(),
         table: table_with_events(),
     };
     assert_eq!(folder.prepare(&Options::new(source)).1, expected());
@@ -143,7 +143,8 @@ fn other_delimiters_and_inter_files() {
         assert_eq!(
             folder
                 .prepare(&Options::new(Source::Inter {
-                    input,
+                    input: input.into(),
+                    delimiter: '\t'.into(),
                     table: Table::default()
                 }))
                 .1,
@@ -157,7 +158,8 @@ fn other_delimiters_and_inter_files() {
     assert_eq!(
         folder
             .prepare(&Options::new(Source::Inter {
-                input,
+                input: input.into(),
+                delimiter: '\t'.into(),
                 table: table_with_events()
             }))
             .1,
@@ -206,7 +208,9 @@ fn ids_are_text_unless_all_are_whole_numbers() {
     let sessions = |text: &str| {
         let folder = Folder::new();
         let input = folder.write("log.csv", text);
-        let sessions = folder.prepare(&csv(input, table())).1;
+        let mut table = table();
+        table.rules.missing = Some(Vec::new());
+        let sessions = folder.prepare(&csv(input, table)).1;
         sessions
             .into_iter()
             .map(|s| s[0].0.clone())
@@ -239,7 +243,8 @@ fn ids_are_text_unless_all_are_whole_numbers() {
     assert_eq!(
         folder
             .prepare(&Options::new(Source::Inter {
-                input,
+                input: input.into(),
+                delimiter: '\t'.into(),
                 table: Table::default()
             }))
             .1[0][0]
@@ -436,7 +441,7 @@ fn bad_parquet() {
         "f.parquet",
         &bytes,
         columns("session=s,time=t,item=unused"),
-        "column \"unused\" is of type f64",
+        "row 1: column \"unused\": found \"1.5\", expected a whole number",
     );
     says(
         "g.parquet",
