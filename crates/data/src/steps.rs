@@ -50,12 +50,16 @@ fn drop_duplicates(log: &mut Log) -> Result<()> {
 
 /// Condition that the item and the kind are those of the event before in the session.
 fn is_repeat(log: &Log) -> Expr {
-    let is_same = |column: &str| col(column).eq(col(column).shift(lit(1)));
     let mut is_repeat = same_session_as(-1).and(is_same(ITEM)).and(is_same(KIND));
     if log.events.column(LABEL).is_ok() {
         is_repeat = is_repeat.and(is_same(LABEL));
     }
     is_repeat.fill_null(lit(false))
+}
+
+/// Condition that the column's value is that of the event before.
+fn is_same(column: &str) -> Expr {
+    col(column).eq(col(column).shift(lit(1)))
 }
 
 /// Divides the events of each session where more than `gap` nanoseconds pass between two.
@@ -109,22 +113,24 @@ pub(crate) fn limit_length(log: &mut Log, max: usize, rule: LongSessions) -> Res
 /// Number of earlier events of the session, `UInt64`, in ordered events.
 fn position() -> Expr {
     col(SESSION).apply(
-        |ids| {
-            let is_same = ids.equal(&ids.shift(1))?;
-            let mut positions = Vec::with_capacity(ids.len());
-            let mut position = 0_u64;
-            for is_same in is_same.iter() {
-                position = if is_same == Some(true) {
-                    position + 1
-                } else {
-                    0
-                };
-                positions.push(position);
-            }
-            Ok(Column::new(ids.name().clone(), positions))
-        },
+        |ids| positions(&ids),
         |_, field| Ok(Field::new(field.name().clone(), DataType::UInt64)),
     )
+}
+
+/// Number of earlier rows with the id of each row, in sorted ids.
+fn positions(ids: &Column) -> PolarsResult<Column> {
+    let is_same = ids.equal(&ids.shift(1))?;
+    let mut positions = Vec::with_capacity(ids.len());
+    let mut position = 0_u64;
+    for is_same in is_same.iter() {
+        position = match is_same {
+            Some(true) => position + 1,
+            _ => 0,
+        };
+        positions.push(position);
+    }
+    Ok(Column::new(ids.name().clone(), positions))
 }
 
 /// Gives each run of events, from a first one to before the next, a session id of its own: `name`
@@ -140,11 +146,13 @@ fn rename_runs(log: &mut Log, firsts: &Column, name: impl Fn(usize, &str) -> Str
         codes.push(names.len().saturating_sub(1) as u32);
     }
     let mut seen = HashSet::with_capacity(names.len());
-    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
-        return Err(Error::Options(format!(
-            "two sessions would have the id {twice:?} after sessions are divided; write the log's session ids in \
-             another way"
-        )));
+    for name in &names {
+        if !seen.insert(name.as_str()) {
+            return Err(Error::Options(format!(
+                "two sessions would have the id {name:?} after sessions are divided; write the log's session ids in \
+                 another way"
+            )));
+        }
     }
     log.events
         .replace(SESSION, text_column(SESSION, &names, codes)?)?;
