@@ -44,6 +44,12 @@ pub(crate) fn read_inter(
 ) -> Result<(Log, Vec<SourceFile>)> {
     let dialect = Dialect::new(delimiter, None, table.format.encoding);
     let is_mapped = table.columns.is_some();
+    let is_part = |input: &Input| input.name.contains(".train.") && input.shared.split.is_none();
+    if inputs.len() > 1 && inputs.iter().any(is_part) {
+        tracing::warn!(
+            "the files are named as parts of a split, which is not kept; give it with --train, --valid and --test"
+        );
+    }
     read(inputs, dialect, table, |input, names| {
         FileColumns::typed(input, names, is_mapped)
     })
@@ -195,9 +201,19 @@ impl FileForm {
     ) -> Result<Shape> {
         let has_lists = |role| self.roles.column(role).is_some_and(|at| self.are_lists[at]);
         if has_lists(Role::Item) {
+            let target = mapping.item.strip_suffix(HISTORY);
+            if let Some(target) = target.filter(|target| columns.find(target).is_some()) {
+                let what = format!(
+                    "column {:?} holds the items before {target:?}, which is left out; map item={target}, which takes \
+                     both",
+                    mapping.item
+                );
+                return Err(Error::line(&input.path, 1, what));
+            }
             return Ok(Shape::Sessions);
         }
-        if has_lists(Role::Session) || has_lists(Role::Time) || has_lists(Role::Event) {
+        let others = [Role::Session, Role::Time, Role::Event, Role::Split];
+        if others.into_iter().any(has_lists) {
             let what = format!(
                 "column {:?} holds one item a row, another mapped column holds lists; map columns of lists alike",
                 mapping.item
