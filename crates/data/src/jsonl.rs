@@ -19,6 +19,8 @@ use crate::table;
 use crate::table_reader::{Events, Value};
 use crate::values::Span;
 
+/// Maximum length of a line in bytes: its values take many times as much memory.
+const MAX_LINE: usize = 16 << 20;
 /// Hint for a mapping that names a field that no object has.
 const HINT: &str = "name the right ones: session=..,time=..,item=..[,event=..]; a field inside another is \
                     OUTER.INNER";
@@ -141,6 +143,10 @@ impl JsonFile<'_> {
     }
 
     fn read_line(&self, text: &str, line: u64, batch: &mut JsonBatch) -> Result<()> {
+        if text.len() > MAX_LINE {
+            let what = format!("a line of more than {MAX_LINE} bytes; write an object a line");
+            return Err(Error::line(&self.input.path, line, what));
+        }
         let object = match serde_json::from_str(text) {
             Ok(Json::Object(object)) => object,
             Ok(other) => {
@@ -148,7 +154,7 @@ impl JsonFile<'_> {
                 let what = format!("{found} where an object is due; write an object a line");
                 return Err(Error::line(&self.input.path, line, what));
             }
-            Err(error) => return Err(self.syntax_error(&error, line)),
+            Err(error) => return Err(self.syntax_error(&error, text, line)),
         };
         if batch.fields.is_empty() {
             for (key, _) in &object {
@@ -186,11 +192,13 @@ impl JsonFile<'_> {
         }
     }
 
-    fn syntax_error(&self, error: &serde_json::Error, line: u64) -> Error {
+    fn syntax_error(&self, error: &serde_json::Error, text: &str, line: u64) -> Error {
         let message = error.to_string();
         // The parser counts lines in its own text, which is one line.
         let what = message.split(" at line ").next().unwrap_or_default();
-        let hint = if error.is_eof() {
+        let hint = if text.trim_start().starts_with('[') {
+            "; in place of one list write an object a line"
+        } else if error.is_eof() {
             "; write an object on one line"
         } else {
             ""

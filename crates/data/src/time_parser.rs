@@ -10,7 +10,7 @@ use crate::times::{
     ISO_HINT, IsoTime, NANOS, is_day_month_year, nanos, offset_of, parse_clock, parse_iso,
 };
 
-const DAY_MONTH: &str = "a time whose order of day and month is given; give it with --time-format, such as \
+const DAY_MONTH: &str = "a date whose day and month cannot be confused; give its form with --time-format, such as \
                          '%m/%d/%Y %H:%M' or '%d/%m/%Y %H:%M'";
 const SUM: &str = "a date such as 2014-04-07, and a time of day such as 10:51:09 or a number";
 const SUM_UNIT: &str = "a time of day such as 10:51:09; give the unit of numbers with --time-unit";
