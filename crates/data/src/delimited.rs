@@ -44,8 +44,7 @@ pub(crate) fn read_inter(
 ) -> Result<(Log, Vec<SourceFile>)> {
     let dialect = Dialect::new(delimiter, None, table.format.encoding);
     let is_mapped = table.columns.is_some();
-    let is_part = |input: &Input| input.name.contains(".train.") && input.shared.split.is_none();
-    if inputs.len() > 1 && inputs.iter().any(is_part) {
+    if inputs.len() > 1 && inputs.iter().any(is_unnamed_part) {
         tracing::warn!(
             "the files are named as parts of a split, which is not kept; give it with --train, --valid and --test"
         );
@@ -53,6 +52,11 @@ pub(crate) fn read_inter(
     read(inputs, dialect, table, |input, names| {
         FileColumns::typed(input, names, is_mapped)
     })
+}
+
+/// True for a file that is the training part by its name only.
+fn is_unnamed_part(input: &Input) -> bool {
+    input.name.contains(".train.") && input.shared.split.is_none()
 }
 
 fn read(
@@ -95,8 +99,10 @@ fn read(
         )?);
     }
     let columns = mapping.unwrap_or_else(|| recbole(&FileColumns::default()));
-    let source = inputs.first().map(|input| input.path.as_path());
-    let source = source.unwrap_or(Path::new(""));
+    let source = match inputs.first() {
+        Some(input) => &input.path,
+        None => Path::new(""),
+    };
     let log = match log.histories {
         Some(histories) => histories.finish(source, table, &columns)?,
         None => log.events.finish(source, table, &columns)?,
@@ -117,14 +123,13 @@ fn recbole(columns: &FileColumns) -> Columns {
         event: None,
         split: None,
     };
-    let has_lists = (0..columns.names.len()).any(|column| columns.is_list(column));
-    if has_lists && columns.find("timestamp").is_none() {
+    if columns.has_lists() && columns.find("timestamp").is_none() {
         mapping.time = None;
     }
     mapping
 }
 
-/// What the rows of a file are.
+/// Meaning of the rows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// Events.
@@ -319,7 +324,7 @@ impl PartialLog<'_> {
         let Some(Some(text)) = batch.texts(time)?.next() else {
             return Ok(());
         };
-        let is_name = text.chars().any(char::is_alphabetic) && text.parse::<f64>().is_err();
+        let is_name = text.contains(char::is_alphabetic) && text.parse::<f64>().is_err();
         let parser = time_parser(self.table)?;
         if self.table.format.no_header && is_name && !parser.may_be_time(text) {
             return Err(header::unexpected_header(input, text));

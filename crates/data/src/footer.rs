@@ -71,7 +71,7 @@ fn leaves(schema: &[Value<'_>], wanted: &[&str]) -> Vec<bool> {
         }
         if open.len() == 1 {
             let name = element.bytes(4).unwrap_or_default();
-            is_wanted = wanted.iter().any(|wanted| wanted.as_bytes() == name);
+            is_wanted = std::str::from_utf8(name).is_ok_and(|name| wanted.contains(&name));
         }
         if let Some(rest) = open.last_mut() {
             *rest -= 1;
@@ -81,7 +81,7 @@ fn leaves(schema: &[Value<'_>], wanted: &[&str]) -> Vec<bool> {
         } else {
             leaves.push(is_wanted);
         }
-        while open.len() > 1 && open.last().is_some_and(|&rest| rest <= 0) {
+        while let [_, .., ..=0] = open[..] {
             open.pop();
         }
     }
@@ -106,9 +106,10 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value<'_>>) -> io:
     let (Ok(mut at), Ok(size)) = (u64::try_from(start), u64::try_from(size)) else {
         return Ok(false);
     };
-    let Some(stop) = at.checked_add(size).filter(|&stop| stop <= end) else {
+    let stop = at.saturating_add(size);
+    if stop > end {
         return Ok(false);
-    };
+    }
     while at < stop {
         let head = bytes(file, at, (stop - at).min(MOST_HEAD))?;
         let Some((page, length)) = read(&head) else {
@@ -118,7 +119,7 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value<'_>>) -> io:
             return Ok(false);
         };
         let is_sound = (0..=MOST_PAGE).contains(&unpacked) && (0..=MOST_PAGE).contains(&packed);
-        if !is_sound || !counts_are_sound(&page, values) {
+        if !is_sound || !counts_are_sound(&page, values, unpacked) {
             return Ok(false);
         }
         at += length as u64 + packed as u64;
@@ -126,13 +127,16 @@ fn column_is_sound(file: &mut File, end: u64, column: Option<&Value<'_>>) -> io:
     Ok(at == stop)
 }
 
-/// Checks the counts in a page's header: values, nulls and rows of a data page v2, and the values of
-/// a data page or a dictionary.
-fn counts_are_sound(page: &Value<'_>, values: i64) -> bool {
-    for (header, counts) in [(5, 1..=1), (7, 1..=1), (8, 1..=3)] {
+/// Checks the counts in a page's header: values, nulls and rows of a data page v2, the values of a
+/// data page, and those of a dictionary. A dictionary may have values that the pages of this row
+/// group do not use, but each takes a byte or more.
+fn counts_are_sound(page: &Value<'_>, values: i64, unpacked: i64) -> bool {
+    for (header, counts, most) in [(5, 1..=1, values), (7, 1..=1, unpacked), (8, 1..=3, values)] {
         for id in counts {
-            let count = page.field(header).and_then(|header| header.whole(id));
-            if count.is_some_and(|count| !(0..=values).contains(&count)) {
+            if let Some(header) = page.field(header)
+                && let Some(count) = header.whole(id)
+                && !(0..=most).contains(&count)
+            {
                 return false;
             }
         }

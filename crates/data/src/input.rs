@@ -43,6 +43,16 @@ pub(crate) struct Shared {
 }
 
 impl Input {
+    fn new(path: PathBuf, name: &str, max_unpacked: u64) -> Self {
+        Self {
+            path,
+            name: name.to_owned(),
+            max_unpacked,
+            shared: Shared::default(),
+            is_stdin: false,
+        }
+    }
+
     /// File name without the suffix of its compression.
     pub(crate) fn plain_name(&self) -> &str {
         let name = self.name.as_str();
@@ -222,20 +232,12 @@ pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Resu
         return Ok(vec![Input::stdin(max_unpacked)]);
     }
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
-    let input = |path: PathBuf, name: String, root: &Path| Input {
-        shared: Shared {
-            partitions: partitions::of(root, &name),
-            ..Shared::default()
-        },
-        path,
-        name,
-        max_unpacked,
-        is_stdin: false,
-    };
     if !meta.is_dir() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let folder = path.parent().unwrap_or(Path::new(""));
-        return Ok(vec![input(path.to_owned(), name.into_owned(), folder)]);
+        let mut input = Input::new(path.to_owned(), &name, max_unpacked);
+        input.shared.partitions = partitions::of(folder, &name);
+        return Ok(vec![input]);
     }
     let mut found = Vec::new();
     walk(path, "", &mut found)?;
@@ -243,7 +245,9 @@ pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Resu
     let (mut inputs, mut others) = (Vec::new(), Vec::new());
     for (file, name) in found {
         if has_extension(&name, extensions) {
-            inputs.push(input(file, name, path));
+            let mut input = Input::new(file, &name, max_unpacked);
+            input.shared.partitions = partitions::of(path, &name);
+            inputs.push(input);
         } else {
             others.push((file, name));
         }
@@ -259,12 +263,14 @@ pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Resu
             format!("this folder holds no partition (.{wanted}, .gz or .zst) but {holds}"),
         ));
     };
-    if let Some((other, _)) = others.iter().find(|(_, name)| has_extension(name, &LOGS)) {
-        let why = format!(
-            "a log in another form than {:?} in the same folder; move one of them, or convert it",
-            first.name
-        );
-        return Err(Error::file(other, why));
+    for (other, name) in others {
+        if has_extension(&name, &LOGS) {
+            let why = format!(
+                "a log in another form than {:?} in the same folder; move one of them, or convert it",
+                first.name
+            );
+            return Err(Error::file(&other, why));
+        }
     }
     Ok(inputs)
 }
@@ -334,8 +340,12 @@ pub(crate) fn refuse_same_bytes(
 ) -> Result<()> {
     let mut seen: HashMap<(&str, Vec<&Partition>), &Input> = HashMap::new();
     for (&input, file) in inputs.iter().zip(read) {
-        let mut mapped: Vec<&Partition> = input.shared.partitions.iter().collect();
-        mapped.retain(|part| columns.is_some_and(|c| c.names().any(|name| name == part.name)));
+        let mut mapped = Vec::new();
+        for folder in &input.shared.partitions {
+            if columns.is_some_and(|columns| columns.has(&folder.name)) {
+                mapped.push(folder);
+            }
+        }
         if file.rows == 0 {
             continue;
         }
@@ -360,7 +370,10 @@ pub(crate) fn is_synthetic(input: &Path) -> bool {
     } else {
         input.parent()
     };
-    dir.is_some_and(|d| d.join("SYNTHETIC.json").exists())
+    match dir {
+        Some(dir) => dir.join("SYNTHETIC.json").exists(),
+        None => false,
+    }
 }
 
 /// Number of rows of the public files, by their published names.

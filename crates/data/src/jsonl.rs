@@ -13,6 +13,7 @@ use crate::json_events::{self, FieldFault};
 use crate::log::Log;
 use crate::options::{Delimiter, Table};
 use crate::ordered_parallel::ordered_parallel;
+use crate::partitions::Partition;
 use crate::records::{Dialect, normalise};
 use crate::roles::Roles;
 use crate::table;
@@ -33,8 +34,11 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
     for input in inputs {
         files.push(read_file(input, table, columns, &mut events)?);
     }
-    let source = inputs.first().map(|input| input.path.as_path());
-    let log = events.finish(source.unwrap_or(Path::new("")), table, columns)?;
+    let source = match inputs.first() {
+        Some(input) => &input.path,
+        None => Path::new(""),
+    };
+    let log = events.finish(source, table, columns)?;
     Ok((table::steps(log, table)?, files))
 }
 
@@ -47,7 +51,7 @@ fn read_file(
     // Folder names give the columns that they name; objects give all others.
     let mut in_objects = Vec::new();
     for name in columns.names() {
-        let is_folder = |partition: &crate::partitions::Partition| partition.name == name;
+        let is_folder = |partition: &Partition| partition.name == name;
         if !input.shared.partitions.iter().any(is_folder) {
             in_objects.push(name.to_owned());
         }

@@ -105,12 +105,14 @@ fn wanted_columns(
     let fields = metadata.schema().fields();
     let (mut names, mut types, mut meanings) = (Vec::new(), HashMap::new(), Vec::new());
     for (position, (name, index)) in roles.columns().iter().enumerate() {
-        let (field, meaning) = readable(&fields[*index]).map_err(|of_type| {
-            let role = roles.role(position).unwrap_or(Role::Item);
-            let due = due(role);
-            let why = format!("column {name:?} is of type {of_type}; expected {due}");
-            Error::file(&input.path, why)
-        })?;
+        let (field, meaning) = match readable(&fields[*index]) {
+            Ok(read) => read,
+            Err(of_type) => {
+                let due = due(roles.role(position).unwrap_or(Role::Item));
+                let why = format!("column {name:?} is of type {of_type}; expected {due}");
+                return Err(Error::file(&input.path, why));
+            }
+        };
         names.push(field.get_field_info().name.clone());
         types.insert(name.as_str(), field);
         meanings.push(meaning);
@@ -215,10 +217,13 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
         _ => {}
     }
     let file = match unpacked {
-        Some(mut file) => file.rewind().map(|()| file),
-        None => File::open(&input.path),
+        Some(mut file) => {
+            file.rewind().map_err(Error::io(&input.path))?;
+            file
+        }
+        None => File::open(&input.path).map_err(Error::io(&input.path))?,
     };
-    Ok((file.map_err(Error::io(&input.path))?, stream.finish(0)))
+    Ok((file, stream.finish(0)))
 }
 
 /// Runs a reader that panics on some damaged files, and turns the panic into an error.

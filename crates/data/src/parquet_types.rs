@@ -20,6 +20,9 @@ pub(crate) enum Meaning {
     Decimal(usize),
     /// Sixteen bytes that stand for a UUID.
     Uuid,
+    /// Times of 96 bits, of which polars makes nanoseconds of 64 bits, and the largest of these if
+    /// they do not fit.
+    Int96,
 }
 
 /// Returns the column as polars is to read it, and the meaning of its values, or of its lists'
@@ -43,6 +46,7 @@ pub(crate) fn readable(column: &ParquetType) -> Result<(ParquetType, Meaning), S
     }
     let meaning = match leaf.physical_type {
         PhysicalType::FixedLenByteArray(16) => Meaning::Uuid,
+        PhysicalType::Int96 => Meaning::Int96,
         _ => Meaning::Plain,
     };
     Ok((column, meaning))

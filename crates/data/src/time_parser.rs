@@ -238,7 +238,7 @@ mod tests {
     #[track_caller]
     fn seconds(format: Option<&str>, zone: Option<&str>, text: &str) -> f64 {
         let parsed = parser(format, zone).unwrap().parse(text).unwrap();
-        parsed.nanos as f64 / 1e9
+        (parsed.nanos / 1_000_000) as f64 / 1000.0
     }
 
     #[test]
@@ -306,7 +306,9 @@ mod tests {
     fn date_and_what_is_added_to_it_give_a_time() {
         let sum = |unit, text: &str| {
             let parser = TimeParser::default().of_sum(unit);
-            parser.parse(text).map(|time| time.nanos as f64 / 1e9)
+            parser
+                .parse(text)
+                .map(|time| (time.nanos / 1_000_000) as f64 / 1000.0)
         };
         let day = 1_396_828_800.0;
         assert_eq!(
