@@ -163,7 +163,13 @@ impl FileForm {
         }
         let roles = match Roles::new(&input.path, &input.shared, &names, mapping) {
             Ok(roles) => roles,
-            Err(error) if table.format.no_header => return Err(error),
+            Err(Error::MissingColumn { column, .. }) if table.format.no_header => {
+                let most = columns.names.len();
+                let what = format!(
+                    "no column {column:?}; without a header columns are mapped by number, 1 to {most}"
+                );
+                return Err(Error::line(&input.path, 1, what));
+            }
             Err(error) => return Err(header::explain_missing(error, input, &columns, mapping)),
         };
         let mut form = Self {

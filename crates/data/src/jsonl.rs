@@ -5,7 +5,7 @@ use std::path::Path;
 use prl_dataset::SourceFile;
 
 use crate::chunks::{CHUNK, Chunk, Chunks};
-use crate::columns::Columns;
+use crate::columns::{Columns, time_is_missing};
 use crate::error::{Error, Place, Result};
 use crate::input::Input;
 use crate::json::Json;
@@ -65,6 +65,7 @@ fn read_file(
             .iter()
             .map(|(name, _)| name.clone())
             .collect(),
+        has_time: columns.time.is_some(),
     };
     let mut chunks = Chunks::open(input, None, CHUNK)?;
     let mut rows = 0;
@@ -106,6 +107,8 @@ struct JsonFile<'a> {
     dialect: Dialect,
     /// Names of the fields to read.
     names: Vec<String>,
+    /// True if a field is the time; lists have an order without it.
+    has_time: bool,
 }
 
 /// Events of some lines.
@@ -169,7 +172,10 @@ impl JsonFile<'_> {
             Ok(rows) => rows,
             Err(fault) => return Err(self.fault(line, fault)),
         };
-        for row in rows {
+        if !rows.is_session && !self.has_time {
+            return Err(time_is_missing());
+        }
+        for row in rows.rows {
             batch.lines.push(line);
             for (i, value) in row.into_iter().enumerate() {
                 let Some(stored) = store(value, &mut batch.text) else {

@@ -177,6 +177,25 @@ fn field_that_no_line_has_is_named() {
 }
 
 #[test]
+fn list_without_times_is_in_order_and_event_without_one_is_refused() {
+    let folder = Folder::new();
+    let table = || Table {
+        columns: Some("session=s,item=i".parse().unwrap()),
+        ..Table::default()
+    };
+    let text = r#"{"s": 1, "events": [{"i": "b"}, {"i": "a"}]}"#;
+    let sessions = folder.prepare(&jsonl(&folder, text, table())).1;
+    assert_eq!(
+        (sessions[0][0].0.as_str(), sessions[0][1].0.as_str()),
+        ("b", "a")
+    );
+    let lists = r#"{"s": 1, "i": ["b", "a"]}"#;
+    assert_eq!(folder.prepare(&jsonl(&folder, lists, table())).1, sessions);
+    let error = folder.refused(&jsonl(&folder, r#"{"s": 1, "i": "b"}"#, table()));
+    assert!(error.to_string().contains("time is missing"), "{error}");
+}
+
+#[test]
 fn json_given_as_csv_names_the_source() {
     let folder = Folder::new();
     let error = folder
