@@ -1,6 +1,5 @@
 //! Tables in Parquet, read in slices of rows, so that memory does not grow with the file.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +11,14 @@ use polars_io::SerReader;
 use polars_io::parquet::metadata::FileMetadataRef;
 use polars_io::parquet::read::{FileMetadata, ParquetReader};
 use polars_parquet::parquet::metadata::SchemaDescriptor;
-use polars_parquet::read::schema::{read_custom_key_value_metadata, read_schema_from_metadata};
+use polars_parquet::parquet::read::deserialize_metadata;
+use polars_parquet::read::read_metadata;
+use polars_parquet::read::schema::read_schema_from_metadata;
 use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
-use crate::footer;
+use crate::footer::{self, Footer};
 use crate::frame::FrameReader;
 use crate::input::Input;
 use crate::log::Log;
@@ -60,20 +61,25 @@ fn read_file(
 ) -> Result<SourceFile> {
     let (mut file, mut described) = unpack(input)?;
     let wanted: Vec<&str> = columns.names().collect();
-    if let Err(what) = footer::check(&mut file, &wanted).map_err(Error::io(&input.path))? {
-        return Err(damaged(input, &what));
-    }
-    let mut reader = ParquetReader::new(file.try_clone().map_err(Error::io(&input.path))?);
-    let metadata = guarded(input, || reader.get_metadata().cloned())?;
-    let mut names = Vec::new();
-    for field in metadata.schema().fields() {
-        names.push(field.name().to_owned());
-    }
-    let roles = match Roles::new(&input.path, &input.shared, &names, columns) {
-        Err(missing @ Error::MissingColumn { .. }) => return Err(with_types(missing, &metadata)),
+    let footer = match footer::read(&mut file, &wanted).map_err(Error::io(&input.path))? {
+        Ok(Some(footer)) => footer,
+        // The reader says what is wrong with the end of the file.
+        Ok(None) => {
+            guarded(input, || Ok(read_metadata(&mut file)?))?;
+            return Err(damaged(input, "its footer cannot be found"));
+        }
+        Err(what) => return Err(damaged(input, &what)),
+    };
+    let roles = match Roles::new(&input.path, &input.shared, &footer.names, columns) {
+        Err(missing @ Error::MissingColumn { .. }) => {
+            return Err(match guarded(input, || Ok(read_metadata(&mut file)?)) {
+                Ok(metadata) => with_types(missing, &metadata),
+                Err(_) => missing,
+            });
+        }
         roles => roles?,
     };
-    let (metadata, meanings) = wanted_columns(input, &metadata, &roles)?;
+    let (metadata, meanings) = wanted_columns(input, footer, &roles)?;
     let (rows, metadata) = (metadata.num_rows, Arc::new(metadata));
     let frames = FrameReader {
         source: &input.path,
@@ -96,56 +102,63 @@ fn read_file(
 }
 
 /// Metadata of the wanted columns alone, with types that polars reads, and the meanings of the
-/// columns. Nothing looks at any other column.
+/// columns.
 fn wanted_columns(
     input: &Input,
-    metadata: &FileMetadata,
+    footer: Footer,
     roles: &Roles,
 ) -> Result<(FileMetadata, Vec<Meaning>)> {
-    let fields = metadata.schema().fields();
-    let (mut names, mut types, mut meanings) = (Vec::new(), HashMap::new(), Vec::new());
-    for (position, (name, index)) in roles.columns().iter().enumerate() {
-        let (field, meaning) = match readable(&fields[*index]) {
-            Ok(read) => read,
+    let durations = durations(footer.arrow);
+    let reduced = footer.reduced;
+    let mut metadata = guarded(input, || Ok(deserialize_metadata(reduced.into())?))?;
+    let mut fields = metadata.schema().fields().to_vec();
+    let mut meanings = Vec::new();
+    for (position, (name, _)) in roles.columns().iter().enumerate() {
+        let Some(field) = fields.iter_mut().find(|field| field.name() == name) else {
+            return Err(damaged(input, "its footer contradicts itself"));
+        };
+        let unknown = footer.unknown.iter().find(|(column, _)| column == name);
+        let read = match unknown {
+            Some((_, of_type)) => Err((*of_type).to_owned()),
+            None if durations.contains(name) => Err("duration".into()),
+            None => readable(field),
+        };
+        match read {
+            Ok((read, meaning)) => {
+                *field = read;
+                meanings.push(meaning);
+            }
             Err(of_type) => {
                 let due = due(roles.role(position).unwrap_or(Role::Item));
                 let why = format!("column {name:?} is of type {of_type}; expected {due}");
                 return Err(Error::file(&input.path, why));
             }
-        };
-        names.push(field.get_field_info().name.clone());
-        types.insert(name.as_str(), field);
-        meanings.push(meaning);
-    }
-    refuse_durations(input, metadata, roles)?;
-    let mut metadata = guarded(input, || Ok(metadata.pruned(&names, &[])?))?;
-    let mut fields = Vec::new();
-    for field in metadata.schema().fields() {
-        fields.extend(types.remove(field.name()));
+        }
     }
     let name = metadata.schema().name().into();
     metadata.schema_descr = SchemaDescriptor::new(name, fields);
     Ok((metadata, meanings))
 }
 
-/// Rejects wanted columns of durations, which only the schema of Arrow tells from whole numbers.
-fn refuse_durations(input: &Input, metadata: &FileMetadata, roles: &Roles) -> Result<()> {
-    let mut pairs = read_custom_key_value_metadata(metadata.key_value_metadata());
+/// Columns of durations, which only the schema of Arrow tells from whole numbers.
+fn durations(arrow: Option<String>) -> Vec<String> {
+    let mut durations = Vec::new();
+    let Some(encoded) = arrow else {
+        return durations;
+    };
+    let mut pairs = [("ARROW:schema".into(), encoded.into())]
+        .into_iter()
+        .collect();
     // A schema that cannot be read describes no wanted column.
     let read = catch_unwind(AssertUnwindSafe(|| read_schema_from_metadata(&mut pairs)));
-    let Ok(Ok(Some(schema))) = read else {
-        return Ok(());
-    };
-    for (position, (name, _)) in roles.columns().iter().enumerate() {
-        if let Some(field) = schema.get(name)
-            && let ArrowDataType::Duration(_) = field.dtype()
-        {
-            let due = due(roles.role(position).unwrap_or(Role::Item));
-            let why = format!("column {name:?} is of type duration; expected {due}");
-            return Err(Error::file(&input.path, why));
+    if let Ok(Ok(Some(schema))) = read {
+        for (name, field) in schema.iter() {
+            if let ArrowDataType::Duration(_) = field.dtype() {
+                durations.push(name.to_string());
+            }
         }
     }
-    Ok(())
+    durations
 }
 
 /// The error of a missing column with the fields of the file's structs.
