@@ -1,7 +1,8 @@
-//! Footer of a Parquet file before it is read: its lengths and those in the page headers must fit
-//! the file, and unwanted columns are removed. Without the checks a reader allocates memory for a
-//! list of two thousand million elements from a file of sixty bytes, which aborts the program; and
-//! one that meets a type newer than itself in a column that nobody asked for gives up on the file.
+//! Footer of a Parquet file before the file is read: its lengths and those in the page headers must
+//! fit the file, and unwanted columns are removed from it. Without the checks a reader allocates
+//! memory for a list of two thousand million elements from a file of sixty bytes, which aborts the
+//! program. Without the removal it rejects files for a type in an unwanted column that is newer than
+//! the reader.
 //!
 //! Field numbers are the ones of the format (<https://github.com/apache/parquet-format>,
 //! parquet.thrift).
@@ -20,6 +21,9 @@ const MOST_HEAD: u64 = 1 << 20;
 /// Maximum size of an uncompressed page; writers aim at a million bytes.
 const MOST_PAGE: i64 = 256 << 20;
 
+/// Columns with the names of their types.
+pub(crate) type TypeNames = Vec<(String, &'static str)>;
+
 /// Footer of a file, reduced to its wanted columns.
 #[derive(Debug)]
 pub(crate) struct Footer {
@@ -28,7 +32,7 @@ pub(crate) struct Footer {
     /// Footer with the wanted columns alone, for the reader.
     pub reduced: Vec<u8>,
     /// Wanted columns of a logical type that is newer than the reader, with its name.
-    pub unknown: Vec<(String, &'static str)>,
+    pub unknown: TypeNames,
     /// Schema of Arrow, encoded, if the writer stored one.
     pub arrow: Option<String>,
 }
@@ -102,7 +106,8 @@ struct Columns {
 }
 
 impl Columns {
-    /// The schema lists its tree depth first, root first; a group says how many children follow it.
+    /// Columns of a schema, which lists its tree depth first, root first; a group holds the number
+    /// of its children.
     fn of(schema: &[Value<'_>], wanted: &[&str]) -> Self {
         let mut columns = Self {
             names: Vec::new(),
@@ -153,10 +158,7 @@ const STRUCT: u8 = 12;
 const LOGICAL_TYPE: i64 = 10;
 
 /// The footer with the wanted columns alone, and those of an unknown logical type.
-fn reduced(
-    footer: &Value<'_>,
-    columns: &Columns,
-) -> Option<(Vec<u8>, Vec<(String, &'static str)>)> {
+fn reduced(footer: &Value<'_>, columns: &Columns) -> Option<(Vec<u8>, TypeNames)> {
     let Value::Struct(fields) = footer else {
         return None;
     };

@@ -18,7 +18,7 @@ use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
-use crate::footer::{self, Footer};
+use crate::footer::{self, Footer, TypeNames};
 use crate::frame::FrameReader;
 use crate::input::Input;
 use crate::log::Log;
@@ -63,16 +63,16 @@ fn read_file(
     let wanted: Vec<&str> = columns.names().collect();
     let footer = match footer::read(&mut file, &wanted).map_err(Error::io(&input.path))? {
         Ok(Some(footer)) => footer,
-        // The reader says what is wrong with the end of the file.
+        // The reader reports the fault at the end of the file.
         Ok(None) => {
-            guarded(input, || Ok(read_metadata(&mut file)?))?;
+            guarded(input, || read_metadata(&mut file))?;
             return Err(damaged(input, "its footer cannot be found"));
         }
         Err(what) => return Err(damaged(input, &what)),
     };
     let roles = match Roles::new(&input.path, &input.shared, &footer.names, columns) {
         Err(missing @ Error::MissingColumn { .. }) => {
-            return Err(match guarded(input, || Ok(read_metadata(&mut file)?)) {
+            return Err(match guarded(input, || read_metadata(&mut file)) {
                 Ok(metadata) => with_types(missing, &metadata),
                 Err(_) => missing,
             });
@@ -108,7 +108,7 @@ fn wanted_columns(
     footer: Footer,
     roles: &Roles,
 ) -> Result<(FileMetadata, Vec<Meaning>)> {
-    let durations = durations(footer.arrow);
+    let of_arrow = types_of_arrow(footer.arrow);
     let reduced = footer.reduced;
     let mut metadata = guarded(input, || Ok(deserialize_metadata(reduced.into())?))?;
     let mut fields = metadata.schema().fields().to_vec();
@@ -117,10 +117,9 @@ fn wanted_columns(
         let Some(field) = fields.iter_mut().find(|field| field.name() == name) else {
             return Err(damaged(input, "its footer contradicts itself"));
         };
-        let unknown = footer.unknown.iter().find(|(column, _)| column == name);
-        let read = match unknown {
+        let mut special = footer.unknown.iter().chain(&of_arrow);
+        let read = match special.find(|(column, _)| column == name) {
             Some((_, of_type)) => Err((*of_type).to_owned()),
-            None if durations.contains(name) => Err("duration".into()),
             None => readable(field),
         };
         match read {
@@ -140,25 +139,30 @@ fn wanted_columns(
     Ok((metadata, meanings))
 }
 
-/// Columns of durations, which only the schema of Arrow tells from whole numbers.
-fn durations(arrow: Option<String>) -> Vec<String> {
-    let mut durations = Vec::new();
-    let Some(encoded) = arrow else {
-        return durations;
+/// Columns of types that only the schema of Arrow tells from whole numbers and from bytes.
+fn types_of_arrow(encoded: Option<String>) -> TypeNames {
+    let mut types = Vec::new();
+    let Some(encoded) = encoded else {
+        return types;
     };
     let mut pairs = [("ARROW:schema".into(), encoded.into())]
         .into_iter()
         .collect();
     // A schema that cannot be read describes no wanted column.
     let read = catch_unwind(AssertUnwindSafe(|| read_schema_from_metadata(&mut pairs)));
-    if let Ok(Ok(Some(schema))) = read {
-        for (name, field) in schema.iter() {
-            if let ArrowDataType::Duration(_) = field.dtype() {
-                durations.push(name.to_string());
+    let Ok(Ok(Some(schema))) = read else {
+        return types;
+    };
+    for (name, field) in schema.iter() {
+        match field.dtype() {
+            ArrowDataType::Duration(_) => types.push((name.to_string(), "duration")),
+            ArrowDataType::Int128 | ArrowDataType::UInt128 => {
+                types.push((name.to_string(), "128-bit integer"));
             }
+            _ => {}
         }
     }
-    durations
+    types
 }
 
 /// The error of a missing column with the fields of the file's structs.

@@ -275,7 +275,8 @@ mod tests {
 
     #[test]
     fn a_length_is_believed_as_far_as_there_are_bytes() {
-        // Field 1 is -3, field 2 a list of three numbers, field 3 two bytes, field 4 true; then something else.
+        // Field 1 is -3, field 2 a list of three numbers, field 3 two bytes, field 4 true; then
+        // something else.
         let (value, length) = read(&[
             0x15, 0x05, 0x19, 0x35, 2, 4, 6, 0x18, 2, b'a', b'b', 0x11, 0, 9,
         ])
