@@ -1,7 +1,7 @@
 //! Footer of a Parquet file before the file is read: its lengths and those in the page headers must
-//! fit the file, and unwanted columns are removed from it. Without the checks a reader allocates
+//! fit the file, and unmapped columns are removed from it. Without the checks a reader allocates
 //! memory for a list of two thousand million elements from a file of sixty bytes, which aborts the
-//! program. Without the removal it rejects files for a type in an unwanted column that is newer than
+//! program. Without the removal it rejects files for a type in an unmapped column that is newer than
 //! the reader.
 //!
 //! Field numbers are the ones of the format (<https://github.com/apache/parquet-format>,
@@ -24,23 +24,23 @@ const MOST_PAGE: i64 = 256 << 20;
 /// Columns with the names of their types.
 pub(crate) type TypeNames = Vec<(String, &'static str)>;
 
-/// Footer of a file, reduced to its wanted columns.
+/// Footer of a file, reduced to its mapped columns.
 #[derive(Debug)]
 pub(crate) struct Footer {
     /// Names of all columns of the table.
     pub names: Vec<String>,
-    /// Footer with the wanted columns alone, for the reader.
+    /// Footer with the mapped columns alone, for the reader.
     pub reduced: Vec<u8>,
-    /// Wanted columns of a logical type that is newer than the reader, with its name.
+    /// Mapped columns of a logical type that is newer than the reader, with its name.
     pub unknown: TypeNames,
     /// Schema of Arrow, encoded, if the writer stored one.
     pub arrow: Option<String>,
 }
 
-/// Reads the footer and checks that the `wanted` columns of the file can be read safely; the inner
+/// Reads the footer and checks that the `mapped` columns of the file can be read safely; the inner
 /// error describes the fault. A footer with an invalid length is `None`, since the reader reports
 /// it.
-pub(crate) fn read(file: &mut File, wanted: &[&str]) -> io::Result<Result<Option<Footer>, String>> {
+pub(crate) fn read(file: &mut File, mapped: &[&str]) -> io::Result<Result<Option<Footer>, String>> {
     let size = file.seek(SeekFrom::End(0))?;
     let Some(start) = size.checked_sub(TAIL) else {
         return Ok(Ok(None));
@@ -62,7 +62,7 @@ pub(crate) fn read(file: &mut File, wanted: &[&str]) -> io::Result<Result<Option
     let Some((footer, _)) = thrift::read(&footer) else {
         return Ok(Err("its footer contradicts itself".into()));
     };
-    let columns = Columns::of(footer.elements(2), wanted);
+    let columns = Columns::of(footer.elements(2), mapped);
     for group in footer.elements(4) {
         for (i, column) in group.elements(1).iter().enumerate() {
             if columns.has_leaf(i) && !column_is_sound(file, start, column.field(3))? {
@@ -92,28 +92,28 @@ fn arrow_schema(footer: &Value<'_>) -> Option<String> {
     None
 }
 
-/// Wanted columns in a schema.
+/// Mapped columns in a schema.
 struct Columns {
     /// Names of all columns of the table.
     names: Vec<String>,
     /// For each element of the schema, the position in `names` of the column that it belongs to, if
-    /// that is wanted.
+    /// that is mapped.
     elements: Vec<Option<usize>>,
-    /// Whether each column of values belongs to a wanted column.
+    /// Whether each column of values belongs to a mapped column.
     leaves: Vec<bool>,
-    /// Number of wanted columns.
-    wanted: i64,
+    /// Number of mapped columns.
+    mapped: i64,
 }
 
 impl Columns {
     /// Columns of a schema, which lists its tree depth first, root first; a group holds the number
     /// of its children.
-    fn of(schema: &[Value<'_>], wanted: &[&str]) -> Self {
+    fn of(schema: &[Value<'_>], mapped: &[&str]) -> Self {
         let mut columns = Self {
             names: Vec::new(),
             elements: vec![None],
             leaves: Vec::new(),
-            wanted: 0,
+            mapped: 0,
         };
         // Children still to come of the groups around the element, root first.
         let mut open: Vec<i64> = Vec::new();
@@ -126,8 +126,8 @@ impl Columns {
             }
             if open.len() == 1 {
                 let name = String::from_utf8_lossy(element.bytes(4).unwrap_or_default());
-                own = wanted.contains(&&*name).then_some(columns.names.len());
-                columns.wanted += i64::from(own.is_some());
+                own = mapped.contains(&&*name).then_some(columns.names.len());
+                columns.mapped += i64::from(own.is_some());
                 columns.names.push(name.into_owned());
             }
             columns.elements.push(own);
@@ -146,7 +146,7 @@ impl Columns {
         columns
     }
 
-    /// Whether the column of values is wanted; one beyond the schema is not left unchecked.
+    /// Whether the column of values is mapped; one beyond the schema is not left unchecked.
     fn has_leaf(&self, i: usize) -> bool {
         self.leaves.get(i).copied().unwrap_or(true)
     }
@@ -157,7 +157,7 @@ const STRUCT: u8 = 12;
 /// Field of a logical type in an element of the schema.
 const LOGICAL_TYPE: i64 = 10;
 
-/// The footer with the wanted columns alone, and those of an unknown logical type.
+/// The footer with the mapped columns alone, and those of an unknown logical type.
 fn reduced(footer: &Value<'_>, columns: &Columns) -> Option<(Vec<u8>, TypeNames)> {
     let Value::Struct(fields) = footer else {
         return None;
@@ -171,7 +171,7 @@ fn reduced(footer: &Value<'_>, columns: &Columns) -> Option<(Vec<u8>, TypeNames)
                     schema.elements.iter().zip(&schema.encoded).enumerate()
                 {
                     if i == 0 {
-                        elements.push(with_field(element, 5, Some(&whole(columns.wanted)))?);
+                        elements.push(with_field(element, 5, Some(&whole(columns.mapped)))?);
                     } else if let Some(column) = columns.elements[i] {
                         let Some(name) = unknown_logical_type(element) else {
                             elements.push(encoded.to_vec());
@@ -198,7 +198,7 @@ fn reduced(footer: &Value<'_>, columns: &Columns) -> Option<(Vec<u8>, TypeNames)
     Some((writer.finish(), unknown))
 }
 
-/// A row group with the wanted columns alone.
+/// A row group with the mapped columns alone.
 fn reduced_group(group: &Value<'_>, columns: &Columns) -> Option<Vec<u8>> {
     let Value::Struct(fields) = group else {
         return None;
@@ -207,13 +207,13 @@ fn reduced_group(group: &Value<'_>, columns: &Columns) -> Option<Vec<u8>> {
     for field in fields {
         match (field.id, &field.value) {
             (1, Value::List(chunks)) => {
-                let mut wanted = Vec::new();
+                let mut mapped = Vec::new();
                 for (i, chunk) in chunks.encoded.iter().enumerate() {
                     if columns.has_leaf(i) {
-                        wanted.push(chunk);
+                        mapped.push(chunk);
                     }
                 }
-                writer.list(1, STRUCT, &wanted);
+                writer.list(1, STRUCT, &mapped);
             }
             // Sorting columns, by the positions of all columns.
             (4, _) => {}
@@ -239,7 +239,7 @@ fn with_field(value: &Value<'_>, id: i64, encoded: Option<&[u8]>) -> Option<Vec<
     Some(writer.finish())
 }
 
-/// Name of the element's logical type, if the reader does not know it.
+/// Name of the element's logical type, if it is newer than the reader.
 fn unknown_logical_type(element: &Value<'_>) -> Option<&'static str> {
     let Some(Value::Struct(union)) = element.field(LOGICAL_TYPE) else {
         return None;

@@ -48,8 +48,11 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
         }
         files.push(file);
     }
-    let source = inputs.first().map(|input| input.path.as_path());
-    let log = events.finish(source.unwrap_or(Path::new("")), table, columns)?;
+    let source = match inputs.first() {
+        Some(input) => &input.path,
+        None => Path::new(""),
+    };
+    let log = events.finish(source, table, columns)?;
     Ok((table::steps(log, table)?, files))
 }
 
@@ -60,26 +63,26 @@ fn read_file(
     events: &mut Events,
 ) -> Result<SourceFile> {
     let (mut file, mut described) = unpack(input)?;
-    let wanted: Vec<&str> = columns.names().collect();
-    let footer = match footer::read(&mut file, &wanted).map_err(Error::io(&input.path))? {
+    let mapped: Vec<&str> = columns.names().collect();
+    let footer = match footer::read(&mut file, &mapped).map_err(Error::io(&input.path))? {
         Ok(Some(footer)) => footer,
         // The reader reports the fault at the end of the file.
         Ok(None) => {
-            guarded(input, || read_metadata(&mut file))?;
+            whole_metadata(input, &mut file)?;
             return Err(damaged(input, "its footer cannot be found"));
         }
         Err(what) => return Err(damaged(input, &what)),
     };
     let roles = match Roles::new(&input.path, &input.shared, &footer.names, columns) {
         Err(missing @ Error::MissingColumn { .. }) => {
-            return Err(match guarded(input, || read_metadata(&mut file)) {
+            return Err(match whole_metadata(input, &mut file) {
                 Ok(metadata) => with_types(missing, &metadata),
                 Err(_) => missing,
             });
         }
         roles => roles?,
     };
-    let (metadata, meanings) = wanted_columns(input, footer, &roles)?;
+    let (metadata, meanings) = mapped_columns(input, footer, &roles)?;
     let (rows, metadata) = (metadata.num_rows, Arc::new(metadata));
     let frames = FrameReader {
         source: &input.path,
@@ -101,9 +104,14 @@ fn read_file(
     Ok(described)
 }
 
-/// Metadata of the wanted columns alone, with types that polars reads, and the meanings of the
+/// Metadata of all columns.
+fn whole_metadata(input: &Input, file: &mut File) -> Result<FileMetadata> {
+    guarded(input, || read_metadata(file))
+}
+
+/// Metadata of the mapped columns alone, with types that polars reads, and the meanings of the
 /// columns.
-fn wanted_columns(
+fn mapped_columns(
     input: &Input,
     footer: Footer,
     roles: &Roles,
@@ -139,7 +147,7 @@ fn wanted_columns(
     Ok((metadata, meanings))
 }
 
-/// Columns of types that only the schema of Arrow tells from whole numbers and from bytes.
+/// Columns whose types look like whole numbers or bytes without the schema of Arrow.
 fn types_of_arrow(encoded: Option<String>) -> TypeNames {
     let mut types = Vec::new();
     let Some(encoded) = encoded else {
@@ -148,7 +156,7 @@ fn types_of_arrow(encoded: Option<String>) -> TypeNames {
     let mut pairs = [("ARROW:schema".into(), encoded.into())]
         .into_iter()
         .collect();
-    // A schema that cannot be read describes no wanted column.
+    // A schema that cannot be read describes no mapped column.
     let read = catch_unwind(AssertUnwindSafe(|| read_schema_from_metadata(&mut pairs)));
     let Ok(Ok(Some(schema))) = read else {
         return types;
@@ -252,10 +260,13 @@ fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T
     };
     // Texts of the reader for what it lacks.
     const LACKS: [&str; 3] = ["Not yet supported", "not implemented", "needs to be active"];
-    if LACKS.iter().any(|lacks| error.contains(lacks)) {
-        let why =
-            format!("Parquet of a kind that is not read ({error}); write the file in another way");
-        return Err(Error::file(&input.path, why));
+    for lacks in LACKS {
+        if error.contains(lacks) {
+            let why = format!(
+                "Parquet of a kind that is not read ({error}); write the file in another way"
+            );
+            return Err(Error::file(&input.path, why));
+        }
     }
     Err(damaged(input, &error))
 }

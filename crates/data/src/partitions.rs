@@ -41,7 +41,7 @@ fn partition(folder: &str, is_above: bool) -> Option<Partition> {
     })
 }
 
-/// Decodes `%3A` and the like to bytes. Text that is not encoded, or decodes to no text, is returned
+/// Decodes `%3A` and the like to bytes. Text without them, or whose bytes are not text, is returned
 /// unchanged.
 fn percent_decoded(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
