@@ -26,7 +26,6 @@ use crate::options::Table;
 use crate::parquet_types::{Meaning, readable};
 use crate::representation::due;
 use crate::roles::{Role, Roles};
-use crate::table;
 use crate::table_reader::Events;
 
 /// Number of rows in a slice.
@@ -38,7 +37,7 @@ const READ: usize = 1 << 20;
 /// Reads the log of Parquet files with one mapping.
 pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
     let columns = table.mapping()?;
-    let mut events = Events::default();
+    let mut events = Events::new(table)?;
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
         let file = read_file(input, table, columns, &mut events)?;
@@ -53,7 +52,7 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
         None => Path::new(""),
     };
     let log = events.finish(source, table, columns)?;
-    Ok((table::steps(log, table)?, files))
+    Ok((log, files))
 }
 
 fn read_file(

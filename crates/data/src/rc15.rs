@@ -19,7 +19,7 @@ use crate::spool::{BLOCK, Row, Spool};
 use crate::times::from_iso;
 use crate::values::{Cell, Wanted};
 
-/// Reads the log and applies its own steps: the clicks of the sampled sessions, then their buys,
+/// Reads the log and samples it: the clicks of the sampled sessions, then their buys,
 /// each in file order. All clicks are kept in temporary files on the disk of `dir`; memory holds a
 /// part of them, and the sample.
 pub(crate) fn read(
@@ -48,24 +48,19 @@ pub(crate) fn read(
     }
     let mut log = sampled.into_log()?;
     log.dropped = dropped;
-    Ok((steps(log)?, files))
+    Ok((log, files))
 }
 
 /// Steps after sampling (protocol, section 1, RC15).
-fn steps(mut log: Log) -> Result<Log> {
+pub(crate) fn steps(log: &mut Log) -> Result<()> {
     // 3. "re-index the items of the sampled clicks by sorted raw id", 4. "take all buys [..] (same
     //    index)": a buy of an item that no sampled session clicked has no index.
     let is_clicked = is_kind(CLICK).any(true).over([col(ITEM)])?;
-    log.keep(is_clicked, Reason::BuyOfUnclickedItem)?;
+    log.keep(is_clicked, Reason::BuyOfUnclickedItem)
     // 3., 4. "sort by (session, timestamp), stable, so clicks come before buys at equal times":
     //    `Log::reindex_items`, `Log::order`.
-    Ok(log)
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
 const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "quantity"]);
 /// Minimum number of clicks per session.
@@ -228,7 +223,7 @@ fn read_rows(
             });
         rows.collect::<Result<Vec<_>>>()
     };
-    delimited_reader::read(input, DIALECT, header, choose, rows, take)
+    delimited_reader::read(input, Dialect::CSV, header, choose, rows, take)
 }
 
 /// Samples `sample` of `there` sessions without replacement; marks the sampled positions.

@@ -11,7 +11,8 @@ use crate::input::Shared;
 use crate::table_reader::Value;
 
 /// Hint for a mapping that names a column that does not exist.
-const HINT: &str = "name the right one: session=..,time=..,item=..[,event=..][,split=..]";
+const HINT: &str =
+    "name the right one: session=..,time=..,item=..[,event=..][,split=..][,value=..]";
 
 /// Role of a column in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,15 +22,17 @@ pub(crate) enum Role {
     Item,
     Event,
     Split,
+    Value,
 }
 
 impl Role {
-    const ALL: [Role; 5] = [
+    const ALL: [Role; 6] = [
         Role::Session,
         Role::Time,
         Role::Item,
         Role::Event,
         Role::Split,
+        Role::Value,
     ];
 
     /// Name of the column in this role.
@@ -40,6 +43,7 @@ impl Role {
             Role::Item => Some(&columns.item),
             Role::Event => columns.event.as_deref(),
             Role::Split => columns.split.as_deref(),
+            Role::Value => columns.value.as_deref(),
         }
     }
 }

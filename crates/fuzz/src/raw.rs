@@ -68,7 +68,7 @@ pub fn csv(input: &[u8]) -> Result<(), String> {
     let table = table(head.ends_with(b"e"));
     check(Source::Csv {
         input: written("log.csv", input).into(),
-        delimiter: ',',
+        delimiter: ','.into(),
         table,
     })
 }
@@ -77,6 +77,7 @@ pub fn csv(input: &[u8]) -> Result<(), String> {
 pub fn inter(input: &[u8]) -> Result<(), String> {
     check(Source::Inter {
         input: written("log.inter", input).into(),
+        delimiter: '\t'.into(),
         table: Table::default(),
     })
 }

@@ -148,7 +148,7 @@ proptest! {
         rows.iter().for_each(|(session, item, time, _)| writeln!(text, "{session}\t{item}\t{time}.5").unwrap());
         let input = dir.path().join("log.inter");
         fs::write(&input, text).unwrap();
-        let source = Source::Inter { input: input.into(), table: crate::Table::default() };
+        let source = Source::Inter { input: input.into(), delimiter: '\t'.into(), table: crate::Table::default() };
         let (val_fraction, test_fraction) = (val as f64 / 10.0, test as f64 / 10.0);
         let options = Options { split: rule, val_fraction, test_fraction, ..Options::new(source) };
         let out = dir.path().join("out");
