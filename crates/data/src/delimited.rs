@@ -17,7 +17,6 @@ use crate::options::{Delimiter, Table};
 use crate::records::Dialect;
 use crate::roles::{Role, Roles};
 use crate::sequences::Sequences;
-use crate::table;
 use crate::table_reader::{Events, Value, time_parser};
 use crate::values::{Cell, Wanted};
 
@@ -107,7 +106,7 @@ fn read(
         Some(histories) => histories.finish(source, table, &columns)?,
         None => log.events.finish(source, table, &columns)?,
     };
-    Ok((table::steps(log, table)?, files))
+    Ok((log, files))
 }
 
 /// Default mapping for RecBole's names: the session column if it exists, else the user column.
@@ -122,6 +121,7 @@ fn recbole(columns: &FileColumns) -> Columns {
         item: "item_id".into(),
         event: None,
         split: None,
+        value: None,
     };
     if columns.has_lists() && columns.find("timestamp").is_none() {
         mapping.time = None;

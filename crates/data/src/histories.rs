@@ -89,6 +89,11 @@ impl Histories {
                     .into(),
             ));
         }
+        if roles.has(Role::Value) {
+            return Err(Error::Options(
+                "rows that hold the items before them have no values; leave out value=..".into(),
+            ));
+        }
         let column = |role| {
             let rows = batch.rows();
             roles.values(role, rows, 0, |position| {
@@ -230,6 +235,7 @@ impl Histories {
         }
         let mut log = Log::new(log, extra)?;
         log.findings = findings;
+        log.is_timeless = columns.time.is_none();
         Ok(log)
     }
 

@@ -160,14 +160,23 @@ impl Texts {
         for code in &mut codes {
             *code = rank[*code as usize];
         }
-        let categories = FrozenCategories::new(ids.iter().map(text_of))?;
-        let dtype = DataType::from_frozen_categories(categories);
-        enum_column(&Column::new(name.into(), codes), &dtype)
+        let mut sorted = Vec::with_capacity(ids.len());
+        for (id, _) in &ids {
+            sorted.push(&**id);
+        }
+        text_column(name, &sorted, codes)
     }
 }
 
-fn text_of((id, _): &(Box<str>, u32)) -> &str {
-    id
+/// Column of text ids: positions among the distinct `ids`, whose order is that of the column.
+pub(crate) fn text_column(
+    name: &str,
+    ids: &[impl AsRef<str>],
+    codes: Vec<u32>,
+) -> PolarsResult<Column> {
+    let categories = FrozenCategories::new(ids.iter().map(AsRef::as_ref))?;
+    let dtype = DataType::from_frozen_categories(categories);
+    enum_column(&Column::new(name.into(), codes), &dtype)
 }
 
 /// Positions of categories as a column of their `Enum`.

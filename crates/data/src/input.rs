@@ -264,9 +264,9 @@ pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Resu
         ));
     };
     for (other, name) in others {
-        if has_extension(&name, &LOGS) {
+        if is_log(&name) {
             let why = format!(
-                "a log in another form than {:?} in the same folder; move one of them, or convert it",
+                "a log in another form or compression than {:?} in the same folder; move one of them, or convert it",
                 first.name
             );
             return Err(Error::file(&other, why));
@@ -275,16 +275,25 @@ pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Resu
     Ok(inputs)
 }
 
-/// True if the name without the suffix of a compression has one of the extensions.
+/// True if the name without the suffix of a compression has one of the extensions, in any case.
 fn has_extension(name: &str, extensions: &[&str]) -> bool {
-    let plain = name
-        .strip_suffix(".gz")
-        .or(name.strip_suffix(".zst"))
-        .unwrap_or(name);
-    match plain.rsplit_once('.') {
-        Some((_, extension)) => extensions.contains(&extension),
-        None => false,
+    extension(name, &["gz", "zst"]).is_some_and(|own| extensions.contains(&own.as_str()))
+}
+
+/// Extension of a name in lower case, below those of `compressions`.
+fn extension(name: &str, compressions: &[&str]) -> Option<String> {
+    let (rest, last) = name.rsplit_once('.')?;
+    let last = last.to_ascii_lowercase();
+    if compressions.contains(&last.as_str()) {
+        return extension(rest, &[]);
     }
+    Some(last)
+}
+
+/// True for a log of any form, in any compression.
+fn is_log(name: &str) -> bool {
+    const COMPRESSIONS: [&str; 9] = ["gz", "zst", "bz2", "xz", "zip", "7z", "lz4", "br", "snappy"];
+    extension(name, &COMPRESSIONS).is_some_and(|own| LOGS.contains(&own.as_str()))
 }
 
 fn walk(dir: &Path, prefix: &str, found: &mut Vec<(PathBuf, String)>) -> Result<()> {

@@ -16,7 +16,6 @@ use crate::ordered_parallel::ordered_parallel;
 use crate::partitions::Partition;
 use crate::records::{Dialect, normalise};
 use crate::roles::Roles;
-use crate::table;
 use crate::table_reader::{Events, Value};
 use crate::values::Span;
 
@@ -39,7 +38,7 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
         None => Path::new(""),
     };
     let log = events.finish(source, table, columns)?;
-    Ok((table::steps(log, table)?, files))
+    Ok((log, files))
 }
 
 fn read_file(

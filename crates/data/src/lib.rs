@@ -54,6 +54,7 @@ mod input;
 mod json;
 mod json_events;
 mod jsonl;
+mod kept_log;
 mod layout;
 mod lists;
 mod log;
@@ -63,6 +64,7 @@ mod ordered_parallel;
 mod parquet;
 mod parquet_types;
 mod partitions;
+mod plausibility;
 mod prepare;
 mod rc15;
 mod records;
@@ -73,6 +75,7 @@ mod roles;
 mod sequences;
 mod split;
 mod spool;
+mod steps;
 mod table;
 mod table_reader;
 #[cfg(test)]
@@ -86,9 +89,9 @@ mod values;
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
 pub use options::{
-    Delimiter, Encoding, InputPart, Inputs, Options, Source, SplitRule, Table, TextFormat,
-    TimeUnit, ValueRules,
+    Delimiter, Encoding, Gap, InputPart, Inputs, KindOptions, LongSessions, Moment, Options,
+    Output, Source, SplitRule, Steps, Table, TextFormat, TimeUnit, ValueRules,
 };
-pub use prepare::{prepare, prepare_frame};
+pub use prepare::{append, prepare, prepare_frame};
 pub use prl_dataset::Split;
 pub use reexec::reexec_guard;

@@ -3,8 +3,10 @@
 //! machine.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use prl_dataset::{EventDetails, EventKind, Kind};
 use serde::Serialize;
 
 use crate::columns::{Columns, time_is_missing};
@@ -18,6 +20,10 @@ mod values;
 pub use inputs::{InputPart, Inputs};
 pub use text::{Delimiter, Encoding, TextFormat};
 pub use values::ValueRules;
+
+mod steps;
+
+pub use steps::{Gap, KindOptions, LongSessions, Moment, Steps};
 
 /// Options of [`prepare()`](crate::prepare()).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,6 +51,25 @@ pub struct Options {
     /// ids, one row per event.
     #[serde(skip)]
     pub parquet: Option<PathBuf>,
+    /// Steps beside the protocol's.
+    #[serde(flatten)]
+    pub steps: Steps,
+    /// Treatment of the results.
+    #[serde(skip)]
+    pub output: Output,
+}
+
+/// Treatment of the results of a preparation; it does not change the arrays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Fails if the log is implausible, instead of logging warnings.
+    pub strict: bool,
+    /// Replaces another dataset in the directory, instead of failing.
+    pub replace: bool,
+    /// Keeps the raw events beside the arrays, so that further events can be appended.
+    pub keep_log: bool,
+    /// Command-line flags, with their values; noted beside kept raw events.
+    pub arguments: BTreeMap<String, Vec<String>>,
 }
 
 impl Options {
@@ -60,6 +85,8 @@ impl Options {
             seed: 0,
             max_unpacked: 64 << 30,
             parquet: None,
+            steps: Steps::default(),
+            output: Output::default(),
         }
     }
 
@@ -71,6 +98,12 @@ impl Options {
                 "the validation and test fractions {val} and {test} must be at least 0 and sum to less than 1"
             );
             return Err(Error::Options(why));
+        }
+        self.steps.check(&self.source, self.max_length)?;
+        if (self.split == SplitRule::Date) == self.steps.split_at.is_empty() {
+            return Err(Error::Options(
+                "a split by date needs its dates, and dates need that split".into(),
+            ));
         }
         match &self.source {
             Source::Csv { table, .. } => {
@@ -260,6 +293,9 @@ pub struct Table {
     /// Missing values, and times as text.
     #[serde(flatten)]
     pub rules: ValueRules,
+    /// Names and rewards of the event kinds.
+    #[serde(flatten)]
+    pub kinds: KindOptions,
 }
 
 impl Table {
@@ -271,6 +307,30 @@ impl Table {
                 "name the columns: session=..,time=..,item=..[,event=..]".into(),
             )),
         }
+    }
+
+    /// Named event kinds: clicks, purchases, and those that only a reward names, which count as
+    /// clicks. A kind's position is its label.
+    pub(crate) fn named_kinds(&self) -> Vec<EventKind> {
+        let mut named: Vec<EventKind> = Vec::new();
+        let by_reward: Vec<String> = self.kinds.rewards.keys().cloned().collect();
+        for (names, role) in [
+            (&self.click, Kind::Click),
+            (&self.purchase, Kind::Purchase),
+            (&by_reward, Kind::Click),
+        ] {
+            for name in names {
+                if named.iter().any(|kind| kind.name == *name) {
+                    continue;
+                }
+                named.push(EventKind {
+                    name: name.clone(),
+                    role,
+                    reward: self.kinds.rewards.get(name).copied(),
+                });
+            }
+        }
+        named
     }
 
     /// The table with the kinds `click` and `purchase` named, if inputs have kinds of their own.
@@ -306,8 +366,17 @@ impl Table {
                 )));
             }
         }
+        self.kinds.check()?;
+        let named = self.named_kinds();
+        if named.len() > EventDetails::MAX_KINDS {
+            return Err(Error::Options(format!(
+                "{} event kinds are named; at most {} can be",
+                named.len(),
+                EventDetails::MAX_KINDS
+            )));
+        }
         let kinds_of_inputs = inputs.is_some_and(Inputs::has_kinds);
-        let has_kinds = !(self.click.is_empty() && self.purchase.is_empty());
+        let has_kinds = !named.is_empty();
         let has_column = self.columns.as_ref().is_some_and(|c| c.event.is_some());
         let why = match (has_column, has_kinds) {
             (true, _) if kinds_of_inputs => {
@@ -382,4 +451,6 @@ pub enum SplitRule {
     /// Split that the log gives: by a column in the role `split`, or by files for each split. It is
     /// kept exactly; the fractions do not apply.
     Given,
+    /// Whole sessions, by the time of their last event and the dates of [`Steps::split_at`].
+    Date,
 }

@@ -19,7 +19,7 @@ use crate::spool::{BLOCK, Row, Spool};
 use crate::times::from_iso;
 use crate::values::{Cell, Wanted};
 
-/// Reads the log and applies its own steps: the clicks of the sampled sessions, then their buys,
+/// Reads the log and samples it: the clicks of the sampled sessions, then their buys,
 /// each in file order. All clicks are kept in temporary files on the disk of `dir`; memory holds a
 /// part of them, and the sample.
 pub(crate) fn read(
@@ -48,18 +48,17 @@ pub(crate) fn read(
     }
     let mut log = sampled.into_log()?;
     log.dropped = dropped;
-    Ok((steps(log)?, files))
+    Ok((log, files))
 }
 
 /// Steps after sampling (protocol, section 1, RC15).
-fn steps(mut log: Log) -> Result<Log> {
+pub(crate) fn steps(log: &mut Log) -> Result<()> {
     // 3. "re-index the items of the sampled clicks by sorted raw id", 4. "take all buys [..] (same
     //    index)": a buy of an item that no sampled session clicked has no index.
     let is_clicked = is_kind(CLICK).any(true).over([col(ITEM)])?;
-    log.keep(is_clicked, Reason::BuyOfUnclickedItem)?;
+    log.keep(is_clicked, Reason::BuyOfUnclickedItem)
     // 3., 4. "sort by (session, timestamp), stable, so clicks come before buys at equal times":
     //    `Log::reindex_items`, `Log::order`.
-    Ok(log)
 }
 
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);

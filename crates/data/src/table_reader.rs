@@ -13,7 +13,7 @@ use crate::dropped::Reason;
 use crate::error::{Error, Result};
 use crate::findings::{FindingReason, Findings};
 use crate::ids::{IdColumn, is_list_like};
-use crate::log::{CLICK, EventColumns, Log, PURCHASE, SPLIT};
+use crate::log::{CLICK, EventColumns, LABEL, Log, SPLIT, VALUE};
 use crate::missing::MissingValues;
 use crate::options::{Table, TimeUnit};
 use crate::roles::{Role, Roles};
@@ -58,10 +58,14 @@ pub(crate) struct Events {
     items: IdColumn,
     times: TimeColumn,
     kinds: Vec<u8>,
+    /// Position of each event's kind among the named ones, if the kinds are kept.
+    labels: Vec<u8>,
     /// Number of rows so far, events or not.
     rows: usize,
     /// Splits that the log gives, if it does.
     splits: Vec<u8>,
+    /// Rewards that the log gives, if it does.
+    rewards: Vec<f32>,
     /// Number of rows of each unnamed event kind.
     others: BTreeMap<String, u64>,
     missing_values: MissingValues,
@@ -83,8 +87,10 @@ impl Events {
             items: IdColumn::default(),
             times: TimeColumn::new(time_parser(table)?),
             kinds: Vec::new(),
+            labels: Vec::new(),
             rows: 0,
             splits: Vec::new(),
+            rewards: Vec::new(),
             others: BTreeMap::new(),
             missing_values: MissingValues::new(&table.rules),
             missing: 0,
@@ -115,11 +121,12 @@ impl Events {
         };
         let kinds = match roles.has(Role::Event) {
             true => self.kinds_of(table, values(Role::Event)?),
-            false => vec![Some(CLICK); rows],
+            false => vec![Some((CLICK, 0)); rows],
         };
         let sessions: Vec<Value<'_>> = values(Role::Session)?.collect();
         let times: Vec<Value<'_>> = values(Role::Time)?.collect();
         let items: Vec<Value<'_>> = values(Role::Item)?.collect();
+        let keeps_labels = table.kinds.are_kept() && roles.has(Role::Event);
         let mut kept = Vec::with_capacity(rows);
         for (row, kind) in kinds.into_iter().enumerate() {
             let Some(kind) = kind else {
@@ -132,7 +139,11 @@ impl Events {
                     .get_or_insert_with(|| error((row, role, expected)));
                 continue;
             }
+            let (kind, label) = kind;
             self.kinds.push(kind);
+            if keeps_labels {
+                self.labels.push(label);
+            }
             kept.push(row);
         }
         let before = self.times.len();
@@ -148,6 +159,10 @@ impl Events {
         if roles.has(Role::Split) {
             let splits: Vec<Value<'_>> = values(Role::Split)?.collect();
             faults.extend(take_splits(&mut self.splits, &splits, &kept));
+        }
+        if roles.has(Role::Value) {
+            let rewards: Vec<Value<'_>> = values(Role::Value)?.collect();
+            faults.extend(self.take_rewards(&rewards, &kept));
         }
         if let Some(fault) = faults.into_iter().min() {
             return Err(error(fault));
@@ -174,6 +189,30 @@ impl Events {
         } else {
             None
         }
+    }
+
+    /// Appends the rewards of the rows; a missing one is NaN.
+    fn take_rewards(&mut self, values: &[Value<'_>], kept: &[usize]) -> Option<Fault> {
+        for &row in kept {
+            let value = values[row];
+            if self.missing_values.contains(value) {
+                self.rewards.push(f32::NAN);
+                continue;
+            }
+            let number = match value {
+                Value::Whole(number) => number as f64,
+                Value::Large(number) => number as f64,
+                Value::Real(number) => number,
+                Value::Text(text) => text.trim().parse().unwrap_or(f64::NAN),
+                Value::Missing | Value::Nanos(_) => f64::NAN,
+            };
+            let reward = number as f32;
+            if !(reward.is_finite() && reward >= 0.0) {
+                return Some((row, Role::Value, "a number of at least 0"));
+            }
+            self.rewards.push(reward);
+        }
+        None
     }
 
     /// Counts the items that look like lists.
@@ -210,20 +249,20 @@ impl Events {
         }
     }
 
-    /// Kinds of the rows; a row without one is no event.
+    /// Kind and label of the rows; a row without them is no event.
     fn kinds_of<'a>(
         &mut self,
         table: &Table,
         values: impl Iterator<Item = Value<'a>>,
-    ) -> Vec<Option<u8>> {
+    ) -> Vec<Option<(u8, u8)>> {
+        let named = table.named_kinds();
         let mut kinds = Vec::new();
         for value in values {
             let name = value.text();
             let name = name.as_ref();
-            let kind = if table.click.iter().any(|kind| kind == name) {
-                CLICK
-            } else if table.purchase.iter().any(|kind| kind == name) {
-                PURCHASE
+            let label = named.iter().position(|kind| kind.name == name);
+            let kind = if let Some(label) = label {
+                (named[label].role as u8, label as u8)
             } else {
                 match self.others.get_mut(name) {
                     Some(rows) => *rows += 1,
@@ -275,13 +314,20 @@ impl Events {
             times,
         };
         let mut extra = Vec::new();
+        if !self.labels.is_empty() {
+            extra.push(Column::new(LABEL.into(), self.labels));
+        }
         if !self.splits.is_empty() {
             extra.push(Column::new(SPLIT.into(), self.splits));
+        }
+        if !self.rewards.is_empty() {
+            extra.push(Column::new(VALUE.into(), self.rewards));
         }
         let mut log = Log::new(events, extra)?;
         log.dropped.add(Reason::OtherEvent, others);
         log.dropped.add(Reason::MissingValue, self.missing);
         log.findings = findings;
+        log.is_timeless = columns.time.is_none();
         Ok(log)
     }
 

@@ -19,10 +19,11 @@ fn written(name: &str, input: &[u8]) -> PathBuf {
 
 fn check(source: Source) -> Result<(), String> {
     let out = scratch().join("raw-out");
-    let options = Options {
+    let mut options = Options {
         max_unpacked: MAX_UNPACKED,
         ..Options::new(source)
     };
+    options.output.replace = true;
     prepare(&options, &out).map_err(message)?;
     Dataset::open(&out).unwrap();
     Ok(())
@@ -138,6 +139,7 @@ pub fn parquet(input: &[u8]) -> Result<(), String> {
         let output = prepare
             .arg("--input")
             .arg(path)
+            .arg("--replace")
             .arg("--out")
             .arg(scratch().join("raw-out"))
             .output()

@@ -1,5 +1,6 @@
 //! Raw logs from the reader to the prepared dataset.
 
+mod append;
 mod bad_input;
 mod cases;
 mod common;
@@ -8,7 +9,9 @@ mod inputs;
 mod json_lines;
 mod lists;
 mod parquet_types;
+mod plausibility;
 mod slice;
+mod steps;
 mod tables;
 mod text_forms;
 mod values;
