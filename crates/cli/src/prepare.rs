@@ -36,9 +36,11 @@ pub struct Args {
     /// Sessions to sample from RC15
     #[arg(long, default_value_t = Source::RC15_SAMPLE)]
     sample: usize,
-    /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..][,split=..]
+    /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=..[,event=..][,split=..]
     /// [,value=..]. A column of splits holds train, val or test (or 0, 1 or 2); one of values, such
-    /// as prices, rewards of events whose kind has none by --reward
+    /// as prices, rewards of events whose kind has none by --reward. Columns may hold lists, a
+    /// session a row; without time=.. their order is the time. A time of two columns of text is
+    /// time=DATE+CLOCK; a field inside another of jsonl is OUTER.INNER
     #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet"), ("source", "jsonl")]))]
     columns: Option<Columns>,
     #[command(flatten)]
@@ -188,6 +190,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         Format::Retailrocket => Source::RetailRocket {
             input: inputs.file()?,
         },
+        Format::Rc15 if inputs.gives_split() => return Err(missing("clicks").into()),
         Format::Rc15 => Source::Rc15 {
             clicks: args.clicks.ok_or_else(|| missing("clicks"))?,
             buys: args.buys.ok_or_else(|| missing("buys"))?,
@@ -222,7 +225,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
     };
     (options.steps, options.split) = args.steps.steps(split);
     options.output = args.output.output();
-    (options.val_fraction, options.test_fraction) = inputs.shares()?;
+    let is_given = options.split == SplitRule::Given;
+    (options.val_fraction, options.test_fraction) = inputs.shares(is_given)?;
     options.max_length = (args.max_length > 0).then_some(args.max_length);
     (options.seed, options.parquet) = (args.seed, args.parquet);
     Ok(options)

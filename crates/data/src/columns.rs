@@ -49,6 +49,11 @@ impl Columns {
             .flatten()
             .map(String::as_str)
     }
+
+    /// True if the column is mapped.
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.names().any(|name| name == column)
+    }
 }
 
 impl FromStr for Columns {

@@ -66,7 +66,7 @@ pub enum Error {
         /// Expected value and hint.
         expected: String,
     },
-    /// Session that cannot be prepared as the options ask.
+    /// Session that contradicts the options.
     #[error("session {session:?} {what}")]
     Session {
         /// Id of the session.

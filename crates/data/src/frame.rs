@@ -4,15 +4,16 @@ use std::path::Path;
 
 use polars::prelude::*;
 
+use crate::columns::time_is_missing;
 use crate::error::{Error, Place, Result};
 use crate::input::Shared;
 use crate::lists::Explosion;
 use crate::log::Log;
 use crate::options::Table;
 use crate::parquet_types::Meaning;
-use crate::representation::{represent, shown, values};
+use crate::representation::{Unfit, represent, shown, values};
 use crate::roles::{Role, Roles};
-use crate::table_reader::{Events, Value};
+use crate::table_reader::{Events, Fault, Value};
 
 /// Path shown in errors in place of a file's.
 const FRAME: &str = "frame";
@@ -56,18 +57,15 @@ pub(crate) struct FrameReader<'a> {
     pub table: &'a Table,
 }
 
-/// Column of a batch: its values, or the elements of its lists.
-struct Wanted {
-    values: Column,
-    is_list: bool,
-}
-
 impl FrameReader<'_> {
     /// Appends the rows of `frame`; `start` is the number of rows before it in the source.
     pub(crate) fn take(&self, frame: &DataFrame, start: usize, events: &mut Events) -> Result<()> {
         let rows = self.rows_of_batch(frame)?;
         for at in (0..frame.height()).step_by(rows) {
-            self.take_batch(&frame.slice(at as i64, rows), start + at, events)?;
+            let batch = Batch::new(self, &frame.slice(at as i64, rows), start + at)?;
+            let (count, column) = (batch.explosion.events(), |i| batch.values(i));
+            let error = |fault| batch.fault(fault);
+            events.take(self.table, self.roles, count, column, error)?;
         }
         Ok(())
     }
@@ -83,81 +81,124 @@ impl FrameReader<'_> {
         }
         Ok((BATCH as u64 * rows as u64 / most as u64).max(1) as usize)
     }
+}
 
-    fn take_batch(&self, frame: &DataFrame, start: usize, events: &mut Events) -> Result<()> {
-        let place = |row: usize| Place::Row((start + row + 1) as u64);
-        let mut explosion = Explosion::new(frame.height());
-        let mut wanted = Vec::new();
-        for (name, _) in self.roles.columns() {
+/// Rows that are converted at once.
+struct Batch<'a> {
+    reader: &'a FrameReader<'a>,
+    /// Number of rows before it in the source.
+    start: usize,
+    columns: Vec<Wanted>,
+    explosion: Explosion,
+    /// Row of each event; `None` if each row is one.
+    rows_of_events: Option<Vec<u32>>,
+}
+
+/// Column of a batch: its values, or the elements of its lists.
+struct Wanted {
+    values: Column,
+    is_list: bool,
+}
+
+impl<'a> Batch<'a> {
+    fn new(reader: &'a FrameReader<'a>, frame: &DataFrame, start: usize) -> Result<Self> {
+        let mut batch = Self {
+            reader,
+            start,
+            columns: Vec::new(),
+            explosion: Explosion::new(frame.height()),
+            rows_of_events: None,
+        };
+        for (name, _) in reader.roles.columns() {
             let column = frame.column(name)?;
-            let Ok(lists) = column.list() else {
-                let (values, is_list) = (column.clone(), false);
-                wanted.push(Wanted { values, is_list });
-                continue;
+            let wanted = match column.list() {
+                Ok(lists) => batch.add_lists(name, lists)?,
+                Err(_) => Wanted {
+                    values: column.clone(),
+                    is_list: false,
+                },
             };
-            let (lengths, values) = elements(lists)?;
-            if let Err(uneven) = explosion.add(name, lengths) {
-                return Err(Error::Cell {
-                    path: self.source.to_owned(),
-                    place: place(uneven.row),
-                    column: name.clone(),
-                    found: uneven.found,
-                    expected: uneven.expected,
-                });
-            }
-            wanted.push(Wanted {
-                values,
-                is_list: true,
+            batch.columns.push(wanted);
+        }
+        batch.rows_of_events = batch.explosion.rows_of_events();
+        if batch.rows_of_events.is_none() && !reader.roles.has(Role::Time) {
+            return Err(time_is_missing());
+        }
+        for i in 0..batch.columns.len() {
+            let role = reader.roles.role(i).unwrap_or(Role::Item);
+            let values = &batch.columns[i].values;
+            batch.columns[i].values =
+                match represent(reader.source, role, values, reader.meanings[i])? {
+                    Ok(values) => values,
+                    Err(unfit) => return Err(batch.unfit(i, unfit)),
+                };
+        }
+        Ok(batch)
+    }
+
+    fn add_lists(&mut self, name: &str, lists: &ListChunked) -> Result<Wanted> {
+        let (lengths, values) = elements(lists)?;
+        if let Err(uneven) = self.explosion.add(name, lengths) {
+            return Err(Error::Cell {
+                path: self.reader.source.to_owned(),
+                place: self.place(uneven.row),
+                column: name.to_owned(),
+                found: uneven.found,
+                expected: uneven.expected,
             });
         }
-        let rows_of_events = explosion.rows_of_events();
-        if rows_of_events.is_none() && !self.roles.has(Role::Time) {
-            return Err(crate::columns::time_is_missing());
-        }
-        // Row of an event, and its position in a column.
-        let row_of = |event: usize| match &rows_of_events {
+        let is_list = true;
+        Ok(Wanted { values, is_list })
+    }
+
+    fn place(&self, row: usize) -> Place {
+        Place::Row((self.start + row + 1) as u64)
+    }
+
+    fn row_of(&self, event: usize) -> usize {
+        match &self.rows_of_events {
             Some(rows) => rows[event] as usize,
             None => event,
-        };
-        let position = |event: usize, is_list: bool| if is_list { event } else { row_of(event) };
-        for (i, (column, &meaning)) in wanted.iter_mut().zip(self.meanings).enumerate() {
-            let role = self.roles.role(i).unwrap_or(Role::Item);
-            let represented = represent(self.source, role, &column.values, meaning)?;
-            column.values = represented.map_err(|fault| {
-                let mut events = 0..explosion.events();
-                let is_it = |&e: &usize| position(e, column.is_list) == fault.at;
-                Error::Cell {
-                    path: self.source.to_owned(),
-                    place: place(row_of(events.find(is_it).unwrap_or(0))),
-                    column: self.roles.columns()[i].0.clone(),
-                    found: fault.found,
-                    expected: fault.expected.into(),
-                }
-            })?;
         }
-        let column = |i: usize| {
-            let Wanted {
-                values: of,
-                is_list,
-            } = &wanted[i];
-            let values = values(of)?;
-            Ok(match &rows_of_events {
-                Some(rows) if !is_list => broadcast(&values, rows).into_iter(),
-                _ => values.into_iter(),
-            })
+    }
+
+    /// Values of the column at a position, one per event.
+    fn values(&self, i: usize) -> Result<std::vec::IntoIter<Value<'_>>> {
+        let values = values(&self.columns[i].values)?;
+        Ok(match &self.rows_of_events {
+            Some(rows) if !self.columns[i].is_list => broadcast(&values, rows).into_iter(),
+            _ => values.into_iter(),
+        })
+    }
+
+    /// Error of the value of an event.
+    fn fault(&self, (event, role, expected): Fault) -> Error {
+        let i = self.reader.roles.column(role).unwrap_or(0);
+        let Wanted { values, is_list } = &self.columns[i];
+        let row = self.row_of(event);
+        Error::Cell {
+            path: self.reader.source.to_owned(),
+            place: self.place(row),
+            column: self.reader.roles.columns()[i].0.clone(),
+            found: shown(values, if *is_list { event } else { row }),
+            expected: expected.to_owned(),
+        }
+    }
+
+    /// Error of a value that column `i` cannot hold.
+    fn unfit(&self, i: usize, unfit: Unfit) -> Error {
+        let row = if self.columns[i].is_list {
+            self.row_of(unfit.at)
+        } else {
+            unfit.at
         };
-        let error = |(event, role, expected): (usize, Role, &str)| {
-            let i = self.roles.column(role).unwrap_or(0);
-            let Wanted { values, is_list } = &wanted[i];
-            Error::Cell {
-                path: self.source.to_owned(),
-                place: place(row_of(event)),
-                column: self.roles.columns()[i].0.clone(),
-                found: shown(values, position(event, *is_list)),
-                expected: expected.to_owned(),
-            }
-        };
-        events.take(self.table, self.roles, explosion.events(), column, error)
+        Error::Cell {
+            path: self.reader.source.to_owned(),
+            place: self.place(row),
+            column: self.reader.roles.columns()[i].0.clone(),
+            found: unfit.found,
+            expected: unfit.expected.into(),
+        }
     }
 }
 

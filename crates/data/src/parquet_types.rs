@@ -1,7 +1,7 @@
 //! Types of Parquet columns: which of them can be a session, a time, an item, a kind or a split.
 //!
-//! Polars is built without most of its types, since each adds to its build. A type that it does not
-//! know is read as the numbers or bytes that the file stores, with a [`Meaning`] for them.
+//! Polars is built without most of its types, since each adds to its build. A type outside of these
+//! is read as the numbers or bytes that the file stores, with a [`Meaning`] for them.
 
 use polars_parquet::parquet::schema::types::{
     GroupConvertedType, GroupLogicalType, PhysicalType, PrimitiveConvertedType,
@@ -12,7 +12,7 @@ use polars_parquet::read::ParquetType;
 /// Meaning of a column's values beyond their type in the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// None: the type says it all.
+    /// Values as typed.
     #[default]
     Plain,
     /// Decimals: whole numbers, or bytes of one in two's complement, most significant first. The
@@ -20,6 +20,9 @@ pub(crate) enum Meaning {
     Decimal(usize),
     /// Sixteen bytes that stand for a UUID.
     Uuid,
+    /// Times of 96 bits, of which polars makes nanoseconds of 64 bits, and the largest of these if
+    /// they do not fit.
+    Int96,
 }
 
 /// Returns the column as polars is to read it, and the meaning of its values, or of its lists'
@@ -43,6 +46,7 @@ pub(crate) fn readable(column: &ParquetType) -> Result<(ParquetType, Meaning), S
     }
     let meaning = match leaf.physical_type {
         PhysicalType::FixedLenByteArray(16) => Meaning::Uuid,
+        PhysicalType::Int96 => Meaning::Int96,
         _ => Meaning::Plain,
     };
     Ok((column, meaning))

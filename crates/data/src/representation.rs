@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::parquet_types::Meaning;
 use crate::roles::Role;
 use crate::table_reader::Value;
+use crate::times::RANGE;
 
 /// Value that its column's representation cannot hold.
 pub(crate) struct Unfit {
@@ -37,9 +38,9 @@ pub(crate) fn represent(
     meaning: Meaning,
 ) -> Result<std::result::Result<Column, Unfit>> {
     let numbers = match (column.dtype(), meaning) {
-        (_, Meaning::Decimal(scale)) => return Ok(decimals(column, scale)),
+        (_, Meaning::Decimal(scale)) => return decimals(column, scale),
         (_, Meaning::Uuid) => return Ok(Ok(uuids(column)?)),
-        (DataType::Binary, Meaning::Plain) => return Ok(text(column)?),
+        (DataType::Binary, Meaning::Plain) => return text(column),
         (DataType::Categorical(..) | DataType::Enum(..) | DataType::Boolean, _) => DataType::String,
         (DataType::UInt8 | DataType::UInt16 | DataType::UInt32, _) => DataType::UInt64,
         (DataType::Int8 | DataType::Int16 | DataType::Int32, _) => DataType::Int64,
@@ -52,6 +53,9 @@ pub(crate) fn represent(
             | DataType::Null,
             _,
         ) => return Ok(Ok(column.rechunk())),
+        (DataType::Datetime(..), Meaning::Int96) if role == Role::Time => {
+            return fitting_times(column);
+        }
         (DataType::Date | DataType::Datetime(..), _) if role == Role::Time => {
             return Ok(Ok(column.rechunk()));
         }
@@ -129,62 +133,81 @@ pub(crate) fn shown(column: &Column, row: usize) -> String {
 
 /// Decimals as whole numbers; as text if one of them is too large; as numbers if one has a
 /// fraction.
-fn decimals(column: &Column, scale: usize) -> std::result::Result<Column, Unfit> {
-    let Some(unit) = u32::try_from(scale)
-        .ok()
-        .and_then(|scale| 10_i128.checked_pow(scale))
-    else {
-        return Err(Unfit {
+fn decimals(column: &Column, scale: usize) -> Result<std::result::Result<Column, Unfit>> {
+    let power = u32::try_from(scale).unwrap_or(u32::MAX);
+    let Some(unit) = 10_i128.checked_pow(power) else {
+        return Ok(Err(Unfit {
             at: 0,
             found: format!("a decimal of {scale} places"),
             expected: "at most 38 places",
-        });
+        }));
     };
-    let mut numbers = Vec::with_capacity(column.len());
-    let bytes = column.binary().ok();
-    let stored = column.cast(&DataType::Int64).ok();
-    for at in 0..column.len() {
-        let number = match (bytes, &stored) {
-            (Some(bytes), _) => bytes.get(at).map(big_endian),
-            (None, Some(stored)) => stored.i64().ok().and_then(|c| c.get(at)).map(to_i128),
-            (None, None) => None,
-        };
-        let Some(number) = number else {
-            numbers.push(None);
-            continue;
-        };
-        let Some(number) = number else {
-            return Err(Unfit {
-                at,
-                found: "a decimal of more than 38 digits".into(),
-                expected: "at most 38 digits",
-            });
-        };
-        numbers.push(Some(number));
-    }
+    let numbers = match stored_numbers(column)? {
+        Ok(numbers) => numbers,
+        Err(unfit) => return Ok(Err(unfit)),
+    };
     let name = column.name().clone();
     let (mut are_whole, mut fit) = (true, true);
     for number in numbers.iter().flatten() {
         are_whole &= number % unit == 0;
         fit &= i64::try_from(number / unit).is_ok();
     }
-    if !are_whole {
-        let real = |number: i128| (number / unit) as f64 + (number % unit) as f64 / unit as f64;
-        let reals: Vec<Option<f64>> = numbers.iter().map(|n| n.map(real)).collect();
-        return Ok(Column::new(name, reals));
+    let (mut wholes, mut texts, mut reals) = (Vec::new(), Vec::new(), Vec::new());
+    for number in numbers {
+        match number {
+            _ if are_whole && fit => wholes.push(number.map(|n| (n / unit) as i64)),
+            _ if are_whole => texts.push(number.map(|n| (n / unit).to_string())),
+            Some(number) => {
+                let fraction = (number % unit) as f64 / unit as f64;
+                reals.push(Some((number / unit) as f64 + fraction));
+            }
+            None => reals.push(None),
+        }
     }
-    if !fit {
-        let text = |number: i128| (number / unit).to_string();
-        let texts: Vec<Option<String>> = numbers.iter().map(|n| n.map(text)).collect();
-        return Ok(Column::new(name, texts));
-    }
-    let whole = |number: i128| (number / unit) as i64;
-    let wholes: Vec<Option<i64>> = numbers.iter().map(|n| n.map(whole)).collect();
-    Ok(Column::new(name, wholes))
+    Ok(Ok(match (are_whole, fit) {
+        (true, true) => Column::new(name, wholes),
+        (true, false) => Column::new(name, texts),
+        (false, _) => Column::new(name, reals),
+    }))
 }
 
-fn to_i128(number: i64) -> Option<i128> {
-    Some(number.into())
+/// Decimals as stored: without their point.
+fn stored_numbers(column: &Column) -> Result<std::result::Result<Vec<Option<i128>>, Unfit>> {
+    let mut numbers = Vec::with_capacity(column.len());
+    let Ok(stored) = column.binary() else {
+        for number in column.cast(&DataType::Int64)?.i64()?.iter() {
+            numbers.push(number.map(i128::from));
+        }
+        return Ok(Ok(numbers));
+    };
+    for (at, bytes) in stored.iter().enumerate() {
+        let number = bytes.map(big_endian);
+        if number == Some(None) {
+            return Ok(Err(Unfit {
+                at,
+                found: "a decimal of more than 38 digits".into(),
+                expected: "at most 38 digits",
+            }));
+        }
+        numbers.push(number.flatten());
+    }
+    Ok(Ok(numbers))
+}
+
+/// Rejects the times that stand for one outside the range of nanoseconds in 64 bits.
+fn fitting_times(column: &Column) -> Result<std::result::Result<Column, Unfit>> {
+    let column = column.rechunk();
+    let physical = column.to_physical_repr();
+    for (at, time) in physical.i64()?.iter().enumerate() {
+        if time == Some(i64::MAX) {
+            return Ok(Err(Unfit {
+                at,
+                found: "a time outside of the range".into(),
+                expected: RANGE,
+            }));
+        }
+    }
+    Ok(Ok(column))
 }
 
 /// Number in two's complement, most significant byte first, if it fits.
@@ -261,13 +284,13 @@ mod tests {
     fn decimals_are_whole_numbers_where_they_can_be() {
         let read = |numbers: &[i64], scale| {
             let column = Column::new("d".into(), numbers);
-            decimals(&column, scale).ok().unwrap()
+            decimals(&column, scale).unwrap().ok().unwrap()
         };
         assert_eq!(read(&[700, -100], 2), Column::new("d".into(), [7_i64, -1]));
         assert_eq!(read(&[725, 100], 2), Column::new("d".into(), [7.25, 1.0]));
         let large = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0].as_slice();
         let column = Column::new("d".into(), [large]);
         let texts = Column::new("d".into(), ["18446744073709551616"]);
-        assert_eq!(decimals(&column, 0).ok().unwrap(), texts);
+        assert_eq!(decimals(&column, 0).unwrap().ok().unwrap(), texts);
     }
 }

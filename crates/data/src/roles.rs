@@ -1,4 +1,4 @@
-//! Roles of a table's columns, and where a file has the values of each.
+//! Roles of a table's columns, and the origin of each role's values in a file.
 
 use std::iter::{RepeatN, repeat_n};
 use std::ops::Range;
@@ -48,7 +48,7 @@ impl Role {
     }
 }
 
-/// Where a file has the values of each role.
+/// Origin of the values of each role in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Roles {
     path: PathBuf,

@@ -1,6 +1,6 @@
 //! Flags of `prl prepare` for the log's files and for a split that the log gives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use prl_data::{InputPart, Inputs, Split};
@@ -106,28 +106,34 @@ impl InputArgs {
         self.train.is_some()
     }
 
-    /// Shares of the sessions in validation and in test.
-    pub fn shares(&self) -> Result<(f64, f64), Usage> {
-        Ok((
-            self.share("val", &self.val)?,
-            self.share("test", &self.test)?,
-        ))
-    }
-
-    fn share(&self, flag: &str, given: &Option<ShareOrFile>) -> Result<f64, Usage> {
-        match given {
-            None => Ok(SHARE),
-            Some(ShareOrFile::Share(share)) => Ok(*share),
-            Some(ShareOrFile::File(_)) if self.train.is_some() => Ok(SHARE),
-            Some(ShareOrFile::File(path)) => Err(Usage(format!(
-                "--{flag} {} is no share, such as 0.1; as a file it needs --train FILE beside it",
-                path.display()
-            ))),
+    /// Shares of the sessions in validation and in test; of a split that the log gives they would
+    /// mean nothing.
+    pub fn shares(&self, is_given: bool) -> Result<(f64, f64), Usage> {
+        let mut shares = [SHARE; 2];
+        let flags = [("val", &self.val), ("test", &self.test)];
+        for ((flag, value), own) in flags.into_iter().zip(&mut shares) {
+            match value {
+                None => {}
+                Some(ShareOrFile::File(_)) if self.train.is_some() => {}
+                Some(ShareOrFile::File(path)) => {
+                    let path = path.display();
+                    return Err(Usage(format!(
+                        "--{flag} {path} is no share, such as 0.1; as a file it needs --train FILE beside it"
+                    )));
+                }
+                Some(ShareOrFile::Share(share)) if is_given => {
+                    return Err(Usage(format!(
+                        "--{flag} {share} has no effect on a split that the log gives; leave it out"
+                    )));
+                }
+                Some(ShareOrFile::Share(share)) => *own = *share,
+            }
         }
+        Ok(shares.into())
     }
 }
 
-fn part(path: &std::path::Path, split: Split) -> InputPart {
+fn part(path: &Path, split: Split) -> InputPart {
     InputPart {
         split: Some(split),
         ..path.into()

@@ -14,6 +14,8 @@ mod docs;
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_replicas;
+#[cfg(feature = "data")]
+mod prepare_inputs;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]

@@ -116,3 +116,32 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
+
+/// A file or folder of `../shared` beside the repository; prints that a test is skipped without it.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    let path = PathBuf::from(beside).join(name);
+    if !path.exists() {
+        eprintln!("skipped: {name} is not at hand");
+        return None;
+    }
+    Some(path)
+}
+
+/// A file that a script beside it wrote.
+pub fn golden(name: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    PathBuf::from(folder).join(name)
+}
+
+/// A table with this column mapping, views and buys.
+pub fn mapped(columns: &str) -> Table {
+    let columns: prl_data::Columns = columns.parse().unwrap();
+    let mut table = Table::default();
+    if columns.event.is_some() {
+        table.click = vec!["view".into(), "pv".into()];
+        table.purchase = vec!["buy".into()];
+    }
+    table.columns = Some(columns);
+    table
+}
