@@ -1,23 +1,30 @@
 //! `prl prepare`: converts a raw log to a prepared dataset.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use prl_data::{Columns, Options, Source, SplitRule, Table, TimeUnit, prepare, reexec_guard};
-use prl_dataset::Counts;
+use prl_data::{Columns, Delimiter, Options, Source, SplitRule, Table, prepare, reexec_guard};
+use prl_dataset::Manifest;
 
 use crate::exit::Usage;
 use crate::output::outln;
 use inputs::InputArgs;
+use steps::{KindArgs, OutputArgs, StepArgs};
+use text::TextArgs;
 
+mod append;
 mod inputs;
+mod report;
+mod steps;
+mod text;
 
 /// Convert a raw log to a prepared dataset: filtered, indexed and split
 #[derive(clap::Args)]
 pub struct Args {
     /// Format of the log
-    #[arg(long)]
-    source: Format,
+    #[arg(long, required_unless_present = "append")]
+    source: Option<Format>,
     #[command(flatten)]
     inputs: InputArgs,
     /// RC15's clicks (yoochoose-clicks.dat)
@@ -29,17 +36,15 @@ pub struct Args {
     /// Sessions to sample from RC15
     #[arg(long, default_value_t = Source::RC15_SAMPLE)]
     sample: usize,
-    /// Columns of a csv or parquet log: session=..,time=..,item=..[,event=..][,split=..]. A column
-    /// of splits holds train, val or test (or 0, 1 or 2). Columns of parquet may hold lists, a
-    /// session a row; without time=.. their order is the time
-    #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet")]))]
+    /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=..[,event=..][,split=..]
+    /// [,value=..]. A column of splits holds train, val or test (or 0, 1 or 2); one of values, such
+    /// as prices, rewards of events whose kind has none by --reward. Columns may hold lists, a
+    /// session a row; without time=.. their order is the time. A time of two columns of text is
+    /// time=DATE+CLOCK; a field inside another of jsonl is OUTER.INNER
+    #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet"), ("source", "jsonl")]))]
     columns: Option<Columns>,
-    /// Field separator of a csv log
-    #[arg(long, default_value_t = ',')]
-    delimiter: char,
-    /// Unit of numeric times
-    #[arg(long, default_value = "auto")]
-    time_unit: Unit,
+    #[command(flatten)]
+    text: TextArgs,
     /// Values of the event column that are purchases
     #[arg(long, value_delimiter = ',', value_name = "V,..")]
     purchase: Vec<String>,
@@ -49,7 +54,8 @@ pub struct Args {
     /// Drop and count events of any other value
     #[arg(long)]
     drop_other_events: bool,
-    /// Drop sessions of a csv, parquet or inter log with fewer events
+    /// Drop sessions of a csv, parquet or inter log with fewer events; each filter runs once, unless
+    /// --filter-until-stable is given
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_session_events: usize,
     /// After that, drop items with fewer events
@@ -59,7 +65,9 @@ pub struct Args {
     /// split, else random]
     #[arg(long)]
     split: Option<Rule>,
-    /// Drop sessions with more events; 0 keeps all
+    /// Longest session in events; longer ones are dropped, or cut as --long-sessions says (0 keeps
+    /// all). The protocol's last filter: "before the length filter" counts what precedes it, and
+    /// long_session the rows that it drops
     #[arg(long, default_value_t = 50, value_name = "N")]
     max_length: usize,
     /// Seed of sampling and splitting
@@ -71,9 +79,21 @@ pub struct Args {
     /// Print the manifest as one JSON object
     #[arg(long)]
     json: bool,
-    /// Directory for the prepared dataset
-    #[arg(long)]
-    out: PathBuf,
+    /// Directory for the prepared dataset [default with --append: the dataset's own]
+    #[arg(long, required_unless_present = "append")]
+    out: Option<PathBuf>,
+    /// Add the events of --input to the dataset in this directory, which was prepared with
+    /// --keep-log. Its flags apply and need not be repeated; the result is that of preparing all
+    /// files at once. Runs of the dataset before can then neither be evaluated nor resumed, unless
+    /// --out names another directory
+    #[arg(long, value_name = "DIR")]
+    append: Option<PathBuf>,
+    #[command(flatten)]
+    steps: StepArgs,
+    #[command(flatten)]
+    kinds: KindArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -84,6 +104,8 @@ enum Format {
     Parquet,
     /// Atomic files of RecBole
     Inter,
+    /// JSON lines: an event a line, or a session with a list of events
+    Jsonl,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -98,77 +120,73 @@ enum Rule {
     Given,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Unit {
-    /// Derived from the magnitude
-    Auto,
-    S,
-    Ms,
-    Us,
-    Ns,
-}
-
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let (out, json) = (args.out.clone(), args.json);
-    let options = options(args)?;
+    // The name of the command takes the program's place.
+    let tokens: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let from = args.append.clone();
+    let args = match &from {
+        Some(dir) => append::with_flags_of(dir, &tokens)?,
+        None => args,
+    };
+    let out = args.out.clone().or_else(|| from.clone());
+    let out = out.ok_or_else(|| Usage("--out is missing".into()))?;
+    let json = args.json;
+    let mut options = options(args)?;
+    if options.output.keep_log {
+        options.output.arguments = append::given_flags(&tokens)?;
+    }
     reexec_guard(&options)?;
-    let manifest = prepare(&options, &out)?;
+    let before = Manifest::read(&out).ok().map(|manifest| manifest.dataset);
+    let manifest = match &from {
+        Some(dir) => prl_data::append(&options, dir, &out)?,
+        None => prepare(&options, &out)?,
+    };
     if json {
         outln!("{}", serde_json::to_string(&manifest)?)?;
         return Ok(());
     }
-    let counts = &manifest.input.counts;
-    outln!("{}: dataset {}", out.display(), manifest.dataset)?;
-    outln!(
-        "{:<28}{:>12}{:>12}{:>12}{:>12}",
-        "",
-        "sessions",
-        "items",
-        "clicks",
-        "purchases"
-    )?;
-    print_counts("before the length filter", &counts.before_length_filter)?;
-    print_counts("after", &counts.after_length_filter)?;
-    for split in ["train", "val", "test"] {
-        print_counts(split, &manifest.splits[split])?;
-    }
-    for (reason, n) in &counts.dropped {
-        outln!("dropped {:<20}{n:>12} rows", reason.replace('_', " "))?;
-    }
+    let same = match before {
+        Some(before) if before == manifest.dataset => ", the same as before",
+        _ => "",
+    };
+    outln!("{}: dataset {}{same}", out.display(), manifest.dataset)?;
+    report::print(&manifest)?;
     Ok(())
 }
 
-fn print_counts(name: &str, counts: &Counts) -> std::io::Result<()> {
-    outln!(
-        "{name:<28}{:>12}{:>12}{:>12}{:>12}",
-        counts.sessions,
-        counts.items,
-        counts.clicks,
-        counts.purchases
-    )
-}
-
 fn options(args: Args) -> anyhow::Result<Options> {
+    let format = args
+        .source
+        .ok_or_else(|| Usage("--source is missing".into()))?;
+    if args.text.has_delimiter() && !matches!(format, Format::Csv | Format::Inter) {
+        let why = "--delimiter is for csv and inter; this --source has a format of its own";
+        return Err(Usage(why.into()).into());
+    }
     let missing = |flag: &str| Usage(format!("--{flag} is missing; this --source requires it"));
+    let names_kinds = args.kinds.is_given();
+    if names_kinds && matches!(format, Format::Retailrocket | Format::Rc15) {
+        return Err(Usage(
+            "--reward and --keep-kinds are for csv, parquet and inter; read the log's files with --source csv".into(),
+        )
+        .into());
+    }
+    let kinds = args.kinds.kinds()?;
     let table = Table {
         columns: args.columns,
-        time_unit: match args.time_unit {
-            Unit::Auto => TimeUnit::Auto,
-            Unit::S => TimeUnit::Seconds,
-            Unit::Ms => TimeUnit::Milliseconds,
-            Unit::Us => TimeUnit::Microseconds,
-            Unit::Ns => TimeUnit::Nanoseconds,
-        },
+        time_unit: args.text.time_unit(),
         click: args.click,
         purchase: args.purchase,
         drop_other_events: args.drop_other_events,
         min_session_events: args.min_session_events,
         min_item_events: args.min_item_events,
+        kinds,
+        format: args.text.format(),
+        rules: args.text.rules(),
     };
     let inputs = &args.inputs;
     let by_column = table.columns.as_ref().is_some_and(|c| c.split.is_some());
     let gives_split = by_column || inputs.gives_split();
-    let source = match args.source {
+    let source = match format {
         Format::Retailrocket => Source::RetailRocket {
             input: inputs.file()?,
         },
@@ -180,7 +198,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         },
         Format::Csv => Source::Csv {
             input: inputs.inputs()?,
-            delimiter: args.delimiter,
+            delimiter: args.text.delimiter(Delimiter::COMMA),
             table,
         },
         Format::Parquet => Source::Parquet {
@@ -189,17 +207,24 @@ fn options(args: Args) -> anyhow::Result<Options> {
         },
         Format::Inter => Source::Inter {
             input: inputs.inputs()?,
+            delimiter: args.text.delimiter(Delimiter::TAB),
+            table,
+        },
+        Format::Jsonl => Source::Jsonl {
+            input: inputs.inputs()?,
             table,
         },
     };
     let mut options = Options::new(source);
-    options.split = match args.split {
+    let split = match args.split {
         None if gives_split => SplitRule::Given,
         None | Some(Rule::Random) => SplitRule::Random,
         Some(Rule::Time) => SplitRule::Time,
         Some(Rule::LeaveLastOut) => SplitRule::LeaveLastOut,
         Some(Rule::Given) => SplitRule::Given,
     };
+    (options.steps, options.split) = args.steps.steps(split);
+    options.output = args.output.output();
     let is_given = options.split == SplitRule::Given;
     (options.val_fraction, options.test_fraction) = inputs.shares(is_given)?;
     options.max_length = (args.max_length > 0).then_some(args.max_length);

@@ -17,6 +17,8 @@ pub(crate) struct Chunk {
     pub text: Vec<u8>,
     /// Line number in the file of the first record.
     pub line: u64,
+    /// True if the bytes are normalised text already.
+    pub is_normalised: bool,
 }
 
 /// Iterator over the chunks of a file, in order, without a byte-order mark.
@@ -85,6 +87,7 @@ impl<'a> Chunks<'a> {
         let chunk = Chunk {
             text: std::mem::replace(&mut self.rest, rest),
             line: self.line,
+            is_normalised: false,
         };
         self.line += lines(&chunk.text);
         chunk
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_end_with_records() {
+    fn chunks_end_where_records_end() {
         let chunks = |text, size| {
             chunks(text, size)
                 .into_iter()
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_know_their_lines() {
+    fn chunk_has_the_line_of_its_first_record() {
         let text: String = (0..4000)
             .map(|i| {
                 if i % 7 == 0 {

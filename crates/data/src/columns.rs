@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-const FORM: &str = "session=NAME,time=NAME,item=NAME[,event=NAME][,split=NAME]";
+const FORM: &str = "session=NAME,time=NAME,item=NAME[,event=NAME][,split=NAME][,value=NAME]";
 
 /// Which column holds what. Parsed from
 /// `session=NAME,time=NAME,item=NAME[,event=NAME][,split=NAME]`.
@@ -33,6 +33,10 @@ pub struct Columns {
     /// Column of the splits, for [`SplitRule::Given`](crate::SplitRule::Given).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// Column of values, such as prices: the rewards of events whose kind has no reward of its own.
+    /// A missing value gives none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 impl Columns {
@@ -41,6 +45,7 @@ impl Columns {
         [Some(&self.session), self.time.as_ref(), Some(&self.item)]
             .into_iter()
             .chain([self.event.as_ref(), self.split.as_ref()])
+            .chain([self.value.as_ref()])
             .flatten()
             .map(String::as_str)
     }
@@ -56,7 +61,7 @@ impl FromStr for Columns {
 
     fn from_str(text: &str) -> Result<Self> {
         let (mut session, mut time, mut item) = (None, None, None);
-        let (mut event, mut split) = (None, None);
+        let (mut event, mut split, mut value) = (None, None, None);
         for part in text.split(',').map(str::trim) {
             let Some((role, name)) = part.split_once('=') else {
                 return Err(mistake(&format!("{part:?} is not ROLE=NAME")));
@@ -68,6 +73,7 @@ impl FromStr for Columns {
                 "item" => &mut item,
                 "event" => &mut event,
                 "split" => &mut split,
+                "value" => &mut value,
                 _ => return Err(mistake(&format!("unknown role {role:?}"))),
             };
             if name.is_empty() {
@@ -83,6 +89,7 @@ impl FromStr for Columns {
             item: needed(item, "item")?,
             event,
             split,
+            value,
         })
     }
 }
@@ -110,7 +117,11 @@ impl fmt::Display for Columns {
             write!(f, ",time={time}")?;
         }
         write!(f, ",item={}", self.item)?;
-        for (role, name) in [("event", &self.event), ("split", &self.split)] {
+        for (role, name) in [
+            ("event", &self.event),
+            ("split", &self.split),
+            ("value", &self.value),
+        ] {
             if let Some(name) = name {
                 write!(f, ",{role}={name}")?;
             }
@@ -129,6 +140,7 @@ mod tests {
             "session=a,time=b,item=c",
             "session=a b,time=x=y,item=c,event=kind",
             "session=a,item=c,split=part",
+            "session=a,time=b,item=c,event=kind,value=price",
         ] {
             assert_eq!(text.parse::<Columns>().unwrap().to_string(), text);
         }

@@ -134,10 +134,7 @@ fn zero_bytes(word: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const DIALECT: Dialect = Dialect {
-        delimiter: b',',
-        quote: Some(b'"'),
-    };
+    const DIALECT: Dialect = Dialect::CSV;
 
     fn wanted() -> Vec<Wanted> {
         let cells = [
@@ -156,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_is_read_whatever_its_lengths() {
+    fn plain_text_of_any_length_is_read() {
         for length in 0..20 {
             let (word, other) = ("é€x".repeat(length + 1), "y".repeat(length));
             let number = 10_u64.pow(length.min(17) as u32);
@@ -194,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_text_is_left_alone() {
+    fn text_that_is_not_plain_is_rejected() {
         for text in [
             "1,a,b,2",
             "1,a,b,2,c,d",

@@ -22,6 +22,8 @@ pub(crate) enum Header {
     FirstLine,
     /// Names fixed by the format; the file has no header.
     Fixed(&'static [&'static str]),
+    /// Numbers from 1; the file has no header.
+    Numbers,
 }
 
 /// Selected columns of one chunk.
@@ -31,16 +33,17 @@ pub(crate) struct Batch {
     /// Text that the columns' spans refer to, if it is not the chunk's text.
     values: Option<String>,
     first_line: u64,
+    is_first: bool,
     layout: Arc<Layout>,
 }
 
 impl Batch {
     fn read(chunk: Chunk, layout: &Arc<Layout>) -> Result<Self> {
-        let (text, first_line, layout) = (
-            normalise(&layout.input, chunk.text, chunk.line)?,
-            chunk.line,
-            layout.clone(),
-        );
+        let (layout, first_line) = (layout.clone(), chunk.line);
+        let text = match chunk.is_normalised {
+            true => String::from_utf8(chunk.text).map_err(|e| layout.unread(&e))?,
+            false => normalise(&layout.input, chunk.text, first_line, layout.dialect)?,
+        };
         let (columns, values) =
             match csv_fast_path::read(&text, layout.dialect, layout.fields, &layout.wanted) {
                 Some(columns) => (columns, None),
@@ -52,8 +55,14 @@ impl Batch {
             text,
             values,
             first_line,
+            is_first: chunk.is_normalised,
             layout,
         })
+    }
+
+    /// True for the batch that the file begins with.
+    pub(crate) fn is_first(&self) -> bool {
+        self.is_first
     }
 
     /// Number of rows.
@@ -140,32 +149,48 @@ fn names(
     header: Header,
     chunk: &mut Chunk,
 ) -> Result<Vec<String>> {
-    chunk.text = normalise(input, std::mem::take(&mut chunk.text), chunk.line)?.into_bytes();
+    let bytes = std::mem::take(&mut chunk.text);
+    chunk.text = normalise(input, bytes, chunk.line, dialect)?.into_bytes();
+    chunk.is_normalised = true;
     let (text, line) = (&mut chunk.text, &mut chunk.line);
+    if text.starts_with(b"{\"") || text.starts_with(b"[{") {
+        let what = "this is JSON; read a file of an object a line with --source jsonl";
+        return Err(Error::line(&input.path, *line, what));
+    }
     let mut records = Records::new(text, dialect);
-    let first = records
-        .next()
-        .transpose()
-        .map_err(|(at, what)| Error::line(&input.path, *line + at, what))?;
-    let Some(first) = first else {
-        return Err(Error::file(&input.path, "the file is empty"));
+    let first = match records.next() {
+        Some(Ok(first)) => first,
+        Some(Err((at, what))) => return Err(Error::line(&input.path, *line + at, what)),
+        None => return Err(Error::file(&input.path, "the file is empty")),
     };
     let lines = records.lines();
     let record = String::from_utf8_lossy(&text[first.bytes.clone()]).into_owned();
     refuse_other_formats(input, dialect, &record, first.fields, *line + first.line)?;
+    let mut names = Vec::with_capacity(first.fields);
     match header {
-        Header::Fixed(names) => Ok(names.iter().map(|&n| n.to_owned()).collect()),
+        Header::Fixed(fixed) => {
+            for &name in fixed {
+                names.push(name.to_owned());
+            }
+        }
+        Header::Numbers => {
+            for number in 1..=first.fields {
+                names.push(number.to_string());
+            }
+        }
         Header::FirstLine => {
-            let names = cells(&record, dialect)
-                .iter()
-                .map(|n| n.trim().to_owned())
-                .collect();
+            for name in cells(&record, dialect) {
+                names.push(name.trim().to_owned());
+            }
             text.drain(..(first.bytes.end + 1).min(text.len()));
             *line += lines;
-            Ok(names)
         }
     }
+    Ok(names)
 }
+
+/// Delimiters that a log may have in place of the due one, the likeliest first.
+const DELIMITERS: [&str; 7] = ["\t", "::", ";", "|", ",", "\u{1}", " "];
 
 /// Rejects a first line of one field: it means another delimiter or another format.
 fn refuse_other_formats(
@@ -181,22 +206,21 @@ fn refuse_other_formats(
             "this is Parquet; read it with --source parquet",
         ));
     }
-    let others = [',', ';', '\t', '|']
-        .into_iter()
-        .filter(|&d| d != char::from(dialect.delimiter));
-    match others
-        .max_by_key(|&d| record.matches(d).count())
-        .filter(|&d| fields == 1 && record.contains(d))
-    {
-        Some(other) => {
-            let due = char::from(dialect.delimiter);
-            let what = format!(
-                "fields are separated by {other:?} where {due:?} is due; convert the file or name its delimiter"
-            );
-            Err(Error::line(&input.path, line, what))
-        }
-        None => Ok(()),
+    if fields > 1 {
+        return Ok(());
     }
+    let due = dialect.written;
+    for other in DELIMITERS {
+        if other != due.as_str() && record.contains(other) {
+            let other = other.escape_default();
+            let what = format!(
+                "fields are separated by '{other}' where {due:?} is due; give the delimiter of a csv or inter file \
+                 with --delimiter, or convert the file"
+            );
+            return Err(Error::line(&input.path, line, what));
+        }
+    }
+    Ok(())
 }
 
 /// Finds a named column; the error lists the existing columns.
@@ -206,28 +230,22 @@ pub(crate) fn find(
     name: &str,
     mend: &'static str,
 ) -> Result<usize> {
-    let mut places = names
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| n.as_str() == name)
-        .map(|(i, _)| i);
-    match (places.next(), places.next()) {
-        (Some(i), None) => Ok(i),
-        (Some(_), Some(_)) => Err(Error::line(
-            source,
-            1,
-            format!("two columns are named {name:?}; rename one"),
-        )),
-        (None, _) => {
-            let (path, column, found) = (source.to_owned(), name.to_owned(), names.to_vec());
-            Err(Error::MissingColumn {
-                path,
-                column,
-                found,
-                mend,
-            })
+    let mut found = None;
+    for (i, column) in names.iter().enumerate() {
+        if column != name {
+            continue;
+        }
+        if found.replace(i).is_some() {
+            let what = format!("two columns are named {name:?}; rename one");
+            return Err(Error::line(source, 1, what));
         }
     }
+    found.ok_or_else(|| Error::MissingColumn {
+        path: source.to_owned(),
+        column: name.to_owned(),
+        found: names.to_vec(),
+        mend,
+    })
 }
 
 #[cfg(test)]
@@ -237,6 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::options::{Delimiter, Encoding};
     use crate::values::Cell;
 
     const CELLS: [Cell; 4] = [Cell::Unsigned, Cell::Text, Cell::Integer, Cell::Optional];
@@ -252,10 +271,7 @@ mod tests {
             name: "f".into(),
             ..Input::default()
         };
-        let dialect = Dialect {
-            delimiter: b';',
-            quote: Some(b'"'),
-        };
+        let dialect = Dialect::new(Delimiter::from(';'), Some(b'"'), Encoding::Utf8);
         Layout {
             input,
             dialect,
@@ -278,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plain_text_reads_as_it_does_strictly(
+        fn plain_text_is_read_as_by_the_strict_reader(
             rows in prop::collection::vec(("[ax é]{0,9}", "0{0,2}[0-9]{1,16}", "[^;\"\r\n\0]{1,12}", "[0-9]{1,18}", "[a^ ]{0,2}"), 1..9),
             last in prop_oneof![Just(""), Just("\n")],
         ) {

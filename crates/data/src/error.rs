@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::dropped::flags;
+
 /// Result of preparing a dataset.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -64,7 +66,7 @@ pub enum Error {
         /// Expected value and hint.
         expected: String,
     },
-    /// Session that cannot be prepared as the options ask.
+    /// Session that contradicts the options.
     #[error("session {session:?} {what}")]
     Session {
         /// Id of the session.
@@ -84,8 +86,18 @@ pub enum Error {
         /// Kinds and their numbers of rows, most frequent first.
         kinds: Vec<(String, u64)>,
     },
+    /// Log that looks wrong, under [`Output::strict`](crate::Output::strict).
+    #[error("the log looks wrong, and --strict allows no warning: {}", warnings.join("; "))]
+    Implausible {
+        /// What may be wrong.
+        warnings: Vec<String>,
+    },
     /// Empty result: no events are left.
-    #[error("no session is left of {rows} rows; dropped: {}", list(dropped))]
+    #[error(
+        "no session is left of {rows} rows; dropped: {}{}",
+        list(dropped),
+        governing(dropped)
+    )]
     NothingLeft {
         /// Number of rows read.
         rows: u64,
@@ -136,6 +148,14 @@ impl Error {
         }
     }
 
+    /// The error of a value, with another description of the expected one.
+    pub(crate) fn expecting(mut self, what: String) -> Error {
+        if let Error::Cell { expected, .. } = &mut self {
+            *expected = what;
+        }
+        self
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { path, source }
@@ -154,6 +174,20 @@ impl Error {
             line,
             what: what.into(),
         }
+    }
+}
+
+/// Flags that govern the largest of these losses, as the end of a message.
+fn governing(dropped: &[(String, u64)]) -> String {
+    let mut largest = ("", 0);
+    for (reason, rows) in dropped {
+        if *rows > largest.1 {
+            largest = (reason.as_str(), *rows);
+        }
+    }
+    match flags(largest.0) {
+        Some(flags) => format!("; see {flags}"),
+        None => String::new(),
     }
 }
 

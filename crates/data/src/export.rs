@@ -1,6 +1,7 @@
 //! Export of the prepared events as one Parquet file for other tools: raw ids, one row per event,
 //! in dataset order.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
@@ -36,34 +37,38 @@ pub(crate) fn stage(
         .suffix(".parquet")
         .tempfile_in(&dir)
         .map_err(Error::io(&dir))?;
-    let write = || -> PolarsResult<()> {
-        let mut frame = frame(events, item_ids, arrays)?;
-        ParquetWriter::new(file.as_file())
-            .with_compression(ParquetCompression::Zstd(None))
-            .finish(&mut frame)?;
-        Ok(file.as_file().sync_all()?)
-    };
-    write().map_err(|e| Error::file(path, format!("could not be written: {e}")))?;
+    let frame = frame(events, item_ids, arrays)?;
+    if let Err(error) = write(file.as_file(), frame) {
+        return Err(Error::file(path, format!("could not be written: {error}")));
+    }
     Ok(Staged {
         file,
         path: path.to_owned(),
     })
 }
 
+fn write(file: &File, mut frame: DataFrame) -> PolarsResult<()> {
+    ParquetWriter::new(file)
+        .with_compression(ParquetCompression::Zstd(None))
+        .finish(&mut frame)?;
+    Ok(file.sync_all()?)
+}
+
 /// Parent directory of a path.
 pub(crate) fn parent(path: &Path) -> PathBuf {
-    path.parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .map_or_else(|| ".".into(), Path::to_owned)
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => ".".into(),
+    }
 }
 
 impl Staged {
     /// Renames the file to its final path.
     pub(crate) fn publish(self) -> Result<()> {
-        self.file
-            .persist(&self.path)
-            .map_err(|e| Error::io(&self.path)(e.error))?;
-        Ok(())
+        match self.file.persist(&self.path) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::io(&self.path)(error.error)),
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::options::Table;
 use crate::parquet_types::Meaning;
 use crate::representation::{Unfit, represent, shown, values};
 use crate::roles::{Role, Roles};
-use crate::table;
 use crate::table_reader::{Events, Fault, Value};
 
 /// Path shown in errors in place of a file's.
@@ -36,7 +35,7 @@ pub(crate) fn read(mut frame: LazyFrame, table: &Table) -> Result<(Log, u64)> {
         wanted.push(col(name.as_str()));
     }
     let frame = frame.select(wanted).collect()?;
-    let mut events = Events::default();
+    let mut events = Events::new(table)?;
     let reader = FrameReader {
         source,
         meanings: &vec![Meaning::Plain; roles.columns().len()],
@@ -45,7 +44,7 @@ pub(crate) fn read(mut frame: LazyFrame, table: &Table) -> Result<(Log, u64)> {
     };
     reader.take(&frame, 0, &mut events)?;
     let log = events.finish(source, table, columns)?;
-    Ok((table::steps(log, table)?, frame.height() as u64))
+    Ok((log, frame.height() as u64))
 }
 
 /// Reader of the frames of one source.

@@ -1,8 +1,9 @@
 //! Raw ids as a column of polars.
 //!
-//! Ids that are all whole numbers sort as numbers; ids of any other kind sort as bytes. A number
-//! written in another way than `u64` prints it (`007`, `+7`) makes its column text, so that no two
-//! raw ids are ever confused.
+//! Ids that are all whole numbers of 64 bits sort as numbers; ids of any other kind sort as bytes. A
+//! number written in another way than `u64` prints it (`007`, `+7`) makes its column text, so that
+//! no two raw ids are ever confused. The exception is a whole number with a fraction of zeros, as
+//! programs that know only floats write it: in a column of whole numbers `1001.0` is `1001`.
 
 use std::collections::HashMap;
 
@@ -20,10 +21,10 @@ pub(crate) struct IdColumn {
 struct Texts {
     codes: Vec<u32>,
     index: HashMap<Box<str>, u32>,
-    /// True while every id is a whole number.
+    /// True while every id is a whole number, with a fraction of zeros or not.
     all_whole: bool,
-    /// Number of ids before the first whole number above 64 bits.
-    overflow: Option<usize>,
+    /// True if an id has a fraction of zeros.
+    has_fraction: bool,
 }
 
 impl IdColumn {
@@ -33,13 +34,6 @@ impl IdColumn {
             numbers,
             texts: None,
         }
-    }
-
-    /// Number of ids so far.
-    pub(crate) fn len(&self) -> usize {
-        self.texts
-            .as_ref()
-            .map_or(self.numbers.len(), |t| t.codes.len())
     }
 
     /// Appends a number.
@@ -67,27 +61,23 @@ impl IdColumn {
         Ok(())
     }
 
-    /// Number of ids before the first one above `u64`, if all ids are whole numbers.
-    pub(crate) fn overflow(&self) -> Option<usize> {
-        self.texts
-            .as_ref()
-            .filter(|t| t.all_whole)
-            .and_then(|t| t.overflow)
-    }
-
     /// Returns the column: `UInt32` or `UInt64`, or an `Enum` whose categories are the distinct
     /// ids, sorted.
     pub(crate) fn finish(self, name: &str) -> PolarsResult<Column> {
-        if let Some(texts) = self.texts {
-            return texts.finish(name);
-        }
-        let max = self.numbers.iter().copied().max().unwrap_or(0);
+        let numbers = match self.texts {
+            None => self.numbers,
+            Some(texts) => match texts.into_numbers() {
+                Ok(numbers) => numbers,
+                Err(texts) => return texts.finish(name),
+            },
+        };
+        let max = numbers.iter().copied().max().unwrap_or(0);
         if max > u64::from(u32::MAX) {
-            return Ok(Column::new(name.into(), self.numbers));
+            return Ok(Column::new(name.into(), numbers));
         }
         // Half the memory, and every step over the column takes less time.
-        let mut narrow = Vec::with_capacity(self.numbers.len());
-        for number in self.numbers {
+        let mut narrow = Vec::with_capacity(numbers.len());
+        for number in numbers {
             narrow.push(number as u32);
         }
         Ok(Column::new(name.into(), narrow))
@@ -101,9 +91,11 @@ impl Texts {
             codes,
             index: HashMap::new(),
             all_whole: true,
-            overflow: None,
+            has_fraction: false,
         };
-        numbers.iter().for_each(|n| texts.push(&n.to_string()));
+        for number in numbers {
+            texts.push(&number.to_string());
+        }
         texts
     }
 
@@ -112,15 +104,49 @@ impl Texts {
             Some(&code) => code,
             None => {
                 let code = self.index.len() as u32;
-                self.all_whole &= is_whole(id);
-                if self.all_whole && self.overflow.is_none() && canonical(id).is_none() {
-                    self.overflow = Some(self.codes.len());
-                }
+                let whole = without_fraction(id);
+                self.all_whole &= is_whole(whole);
+                self.has_fraction |= whole.len() < id.len();
                 self.index.insert(id.into(), code);
                 code
             }
         };
         self.codes.push(code);
+    }
+
+    /// The ids as numbers, if they are all whole numbers of 64 bits; else as text, whole numbers of
+    /// any size without a fraction of zeros.
+    fn into_numbers(mut self) -> Result<Vec<u64>, Self> {
+        if !(self.all_whole && self.has_fraction) {
+            return Err(self);
+        }
+        let mut numbers = vec![None; self.index.len()];
+        for (id, &code) in &self.index {
+            numbers[code as usize] = canonical(without_fraction(id));
+        }
+        let Some(numbers) = numbers.into_iter().collect::<Option<Vec<u64>>>() else {
+            self.drop_fractions();
+            return Err(self);
+        };
+        let mut column = Vec::with_capacity(self.codes.len());
+        for code in self.codes {
+            column.push(numbers[code as usize]);
+        }
+        Ok(column)
+    }
+
+    /// Makes ids that differ in a fraction of zeros one.
+    fn drop_fractions(&mut self) {
+        let mut index = HashMap::new();
+        let mut recoded = vec![0; self.index.len()];
+        for (id, code) in std::mem::take(&mut self.index) {
+            let next = index.len() as u32;
+            recoded[code as usize] = *index.entry(without_fraction(&id).into()).or_insert(next);
+        }
+        for code in &mut self.codes {
+            *code = recoded[*code as usize];
+        }
+        self.index = index;
     }
 
     fn finish(self, name: &str) -> PolarsResult<Column> {
@@ -134,10 +160,23 @@ impl Texts {
         for code in &mut codes {
             *code = rank[*code as usize];
         }
-        let categories = FrozenCategories::new(ids.iter().map(|(id, _)| &**id))?;
-        let dtype = DataType::from_frozen_categories(categories);
-        enum_column(&Column::new(name.into(), codes), &dtype)
+        let mut sorted = Vec::with_capacity(ids.len());
+        for (id, _) in &ids {
+            sorted.push(&**id);
+        }
+        text_column(name, &sorted, codes)
     }
+}
+
+/// Column of text ids: positions among the distinct `ids`, whose order is that of the column.
+pub(crate) fn text_column(
+    name: &str,
+    ids: &[impl AsRef<str>],
+    codes: Vec<u32>,
+) -> PolarsResult<Column> {
+    let categories = FrozenCategories::new(ids.iter().map(AsRef::as_ref))?;
+    let dtype = DataType::from_frozen_categories(categories);
+    enum_column(&Column::new(name.into(), codes), &dtype)
 }
 
 /// Positions of categories as a column of their `Enum`.
@@ -253,13 +292,56 @@ fn rank_numbers<T: Copy + Ord + Into<u64>>(numbers: &[T]) -> (Vec<u64>, Vec<u32>
     (distinct.into_iter().map(T::into).collect(), ranks)
 }
 
-/// Returns true for a whole number of any size in the form that `u64` prints.
+/// Returns true for a whole number of any size in the form that `u64` and `i64` print.
 fn is_whole(id: &str) -> bool {
-    id.bytes().all(|b| b.is_ascii_digit()) && (id == "0" || !id.starts_with('0'))
+    let digits = id.strip_prefix('-').unwrap_or(id);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number && (id == "0" || !digits.starts_with('0'))
 }
 
+/// Whole number without a fraction of zeros, if it has one: `1001` of `1001.0`.
+fn without_fraction(id: &str) -> &str {
+    match id.split_once('.') {
+        Some((whole, zeros)) if is_whole(whole) && is_zeros(zeros) => whole,
+        _ => id,
+    }
+}
+
+fn is_zeros(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b == b'0')
+}
+
+/// True for text that looks like a list of ids: in brackets, numbers between blanks, commas,
+/// semicolons or bars, or three values and more between bars.
+pub(crate) fn is_list_like(id: &str) -> bool {
+    let id = id.trim();
+    if id.starts_with('[') && id.ends_with(']') {
+        return true;
+    }
+    let is_enclosed =
+        (id.starts_with('(') && id.ends_with(')')) || (id.starts_with('{') && id.ends_with('}'));
+    if is_enclosed {
+        return id.contains(',');
+    }
+    let Some(at) = id.find([' ', ',', ';', '|', '\t']) else {
+        return false;
+    };
+    let separator = char::from(id.as_bytes()[at]);
+    let mut parts = 0;
+    let mut all_numbers = true;
+    for part in id.split(separator) {
+        all_numbers &= is_whole(without_fraction(part.trim()));
+        parts += 1;
+    }
+    all_numbers || (separator == '|' && parts > 2)
+}
+
+/// The number that prints as `id`, if it has 64 bits and no sign.
 fn canonical(id: &str) -> Option<u64> {
-    is_whole(id).then(|| id.parse().ok()).flatten()
+    match is_whole(id) {
+        true => id.parse().ok(),
+        false => None,
+    }
 }
 
 #[cfg(test)]
@@ -274,33 +356,90 @@ mod tests {
         let ids = column.finish("id").unwrap();
         let sorted = ids.sort_with(SortOptions::default()).unwrap();
         let texts = sorted.cast(&DataType::String).unwrap();
-        let texts = texts.str().unwrap().iter();
-        texts.map(|id| id.unwrap().to_owned()).collect()
+        let mut ids = Vec::new();
+        for id in texts.str().unwrap().iter().flatten() {
+            ids.push(id.to_owned());
+        }
+        ids
     }
 
     #[test]
-    fn ids_sort_as_numbers_where_all_are_whole_and_as_bytes_otherwise() {
+    fn whole_ids_sort_as_numbers_and_others_as_bytes() {
         assert_eq!(sorted(&["10", "9", "10"]), ["9", "10", "10"]);
         assert_eq!(sorted(&["10", "9", "x"]), ["10", "9", "x"]);
         assert_eq!(sorted(&["7", "007"]), ["007", "7"]);
+        assert_eq!(sorted(&["-7", "7", "-10"]), ["-10", "-7", "7"]);
         let max = u64::MAX.to_string();
         assert_eq!(sorted(&[&max, "0"]), ["0", max.as_str()]);
-        let many: Vec<String> = (0..300).map(|i| format!("id {i:03}")).collect();
+        let mut many = Vec::new();
+        for i in 0..300 {
+            many.push(format!("id {i:03}"));
+        }
         let reversed: Vec<&str> = many.iter().rev().map(String::as_str).collect();
         assert_eq!(sorted(&reversed), many);
     }
 
     #[test]
-    fn overflow_of_64_bits_is_found_at_any_position() {
-        let overflows = |ids: &[&str]| {
-            let mut column = IdColumn::default();
-            ids.iter().for_each(|id| column.push(id).unwrap());
-            column.overflow()
-        };
-        assert_eq!(overflows(&["1", "18446744073709551616", "2"]), Some(1));
-        assert_eq!(overflows(&["1", "18446744073709551616", "x"]), None);
-        assert_eq!(overflows(&["x", "18446744073709551616"]), None);
-        assert_eq!(overflows(&["18446744073709551615"]), None);
+    fn whole_number_with_a_fraction_of_zeros_is_the_whole_number() {
+        assert_eq!(sorted(&["1001", "9.0", "1001.0"]), ["9", "1001", "1001"]);
+        assert_eq!(sorted(&["1001.00", "9"]), ["9", "1001"]);
+        // Above 64 bits and below zero ids are text, but two forms of a number are one id still.
+        let large = "18446744073709551616";
+        assert_eq!(
+            sorted(&[&format!("{large}.0"), large, "9"]),
+            [large, large, "9"]
+        );
+        assert_eq!(sorted(&["-1.0", "-1", "5.0"]), ["-1", "-1", "5"]);
+        // Versions and other text keep their form.
+        assert_eq!(sorted(&["1.0", "1.1", "1"]), ["1", "1.0", "1.1"]);
+        assert_eq!(sorted(&["1.0", "x"]), ["1.0", "x"]);
+        assert_eq!(sorted(&["01.0", "1.0"]), ["01.0", "1.0"]);
+    }
+
+    #[test]
+    fn ids_above_64_bits_are_text() {
+        let large = "18446744073709551616";
+        assert_eq!(sorted(&["2", large, "10"]), ["10", large, "2"]);
+    }
+
+    #[test]
+    fn lists_of_ids_are_told_from_ids() {
+        for list in [
+            "[1, 2, 3]",
+            "[1]",
+            "[]",
+            "['a','b']",
+            "(1, 2)",
+            "{1,2}",
+            "1 2 3",
+            "1|2",
+            "1,2",
+            "1; 2",
+            "1.0 2.0",
+            "a|b|c",
+            " 1 2 ",
+            "1\t2",
+        ] {
+            assert!(is_list_like(list), "{list}");
+        }
+        for id in [
+            "",
+            "1",
+            "-1",
+            "iPhone 12",
+            "a b c",
+            "a,b",
+            "(blue)",
+            "{5e-8}",
+            "a|b",
+            "2014-04-07 10:51",
+            "4387ee7b-7d42-646f-3e9b-768fae4001e3",
+            "1 2 x",
+            "[a",
+            "12 inch",
+        ] {
+            assert!(!is_list_like(id), "{id}");
+        }
     }
 
     #[test]

@@ -44,18 +44,27 @@ mod delimited_reader;
 mod dropped;
 mod error;
 mod export;
+mod findings;
 mod footer;
 mod frame;
+mod header;
+mod histories;
 mod ids;
 mod input;
+mod json;
+mod json_events;
+mod jsonl;
+mod kept_log;
 mod layout;
 mod lists;
 mod log;
+mod missing;
 mod options;
 mod ordered_parallel;
 mod parquet;
 mod parquet_types;
 mod partitions;
+mod plausibility;
 mod prepare;
 mod rc15;
 mod records;
@@ -63,19 +72,26 @@ mod reexec;
 mod representation;
 mod retailrocket;
 mod roles;
+mod sequences;
 mod split;
 mod spool;
+mod steps;
 mod table;
 mod table_reader;
 #[cfg(test)]
 mod tests;
 mod thrift;
+mod time_column;
+mod time_parser;
 mod times;
 mod values;
 
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
-pub use options::{InputPart, Inputs, Options, Source, SplitRule, Table, TimeUnit};
-pub use prepare::{prepare, prepare_frame};
+pub use options::{
+    Delimiter, Encoding, Gap, InputPart, Inputs, KindOptions, LongSessions, Moment, Options,
+    Output, Source, SplitRule, Steps, Table, TextFormat, TimeUnit, ValueRules,
+};
+pub use prepare::{append, prepare, prepare_frame};
 pub use prl_dataset::Split;
 pub use reexec::reexec_guard;

@@ -9,6 +9,7 @@ use prl_dataset::{Counts, Kind};
 
 use crate::dropped::{Dropped, Reason};
 use crate::error::{Error, Result};
+use crate::findings::Findings;
 use crate::ids::{IdColumn, counts_per_id, ranks, total_order};
 
 /// Raw session id: `UInt32`, `UInt64`, or an `Enum` of the sorted ids if they are not whole
@@ -21,8 +22,14 @@ pub(crate) const KIND: &str = "kind";
 /// Nanoseconds since 1970, UTC, `Int64`: the finest unit of the logs, since order depends on it.
 pub(crate) const TIME: &str = "time";
 
+/// Position of the event's kind among the named ones, `UInt8`: only in logs whose kinds are kept.
+pub(crate) const LABEL: &str = "label";
 /// Split of an event, `UInt8`: only in logs that give it.
 pub(crate) const SPLIT: &str = "split";
+
+/// Reward of the event, NaN where it has none of its own, `Float32`: only in logs with a column of
+/// values.
+pub(crate) const VALUE: &str = "value";
 
 /// [`KIND`] of a click.
 pub(crate) const CLICK: u8 = Kind::Click as u8;
@@ -38,11 +45,15 @@ pub(crate) struct EventColumns {
     pub times: Vec<i64>,
 }
 
-/// Events left after the steps so far, and the number of rows that each step dropped.
+/// Events left after the steps so far, the number of rows that each step dropped, and what the
+/// reader found irregular.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub events: DataFrame,
     pub dropped: Dropped,
+    pub findings: Findings,
+    /// True if the log has no times: [`TIME`] then is the order of its events.
+    pub is_timeless: bool,
 }
 
 impl Log {
@@ -66,6 +77,8 @@ impl Log {
         Ok(Self {
             events: DataFrame::new(rows, all)?,
             dropped: Dropped::default(),
+            findings: Findings::default(),
+            is_timeless: false,
         })
     }
 
@@ -114,6 +127,29 @@ impl Log {
         Ok(())
     }
 
+    /// Drops short sessions, then rare items, below these numbers of events: once, or until neither
+    /// filter drops an event. Every session and item has one event.
+    pub(crate) fn keep_frequent(
+        &mut self,
+        (session_events, item_events): (usize, usize),
+        until_stable: bool,
+    ) -> Result<()> {
+        loop {
+            let before = self.events.height();
+            if session_events > 1 {
+                let is_long = events_per(SESSION).gt_eq(lit(session_events as u64));
+                self.keep(is_long, Reason::ShortSession)?;
+            }
+            if item_events > 1 {
+                let is_frequent = events_per(ITEM).gt_eq(lit(item_events as u64));
+                self.keep(is_frequent, Reason::RareItem)?;
+            }
+            if !until_stable || self.events.height() == before {
+                return Ok(());
+            }
+        }
+    }
+
     /// Counts of Table 1 of the paper, over the current events.
     pub(crate) fn counts(&self) -> Result<Counts> {
         let events = self.events.clone().lazy();
@@ -151,4 +187,10 @@ pub(crate) fn events_per(column: &str) -> Expr {
 /// Condition that the event is of a kind: [`CLICK`] or [`PURCHASE`].
 pub(crate) fn is_kind(kind: u8) -> Expr {
     col(KIND).eq(lit(kind))
+}
+
+/// Condition that the event `n` rows further down is of the same session.
+pub(crate) fn same_session_as(n: i64) -> Expr {
+    let later = col(SESSION).shift(lit(-n));
+    col(SESSION).eq(later).fill_null(lit(false))
 }

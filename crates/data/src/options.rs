@@ -3,16 +3,27 @@
 //! machine.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use prl_dataset::{EventDetails, EventKind, Kind};
 use serde::Serialize;
 
 use crate::columns::{Columns, time_is_missing};
 use crate::error::{Error, Result};
+use crate::table_reader::time_parser;
 
 mod inputs;
+mod text;
+mod values;
 
 pub use inputs::{InputPart, Inputs};
+pub use text::{Delimiter, Encoding, TextFormat};
+pub use values::ValueRules;
+
+mod steps;
+
+pub use steps::{Gap, KindOptions, LongSessions, Moment, Steps};
 
 /// Options of [`prepare()`](crate::prepare()).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +51,25 @@ pub struct Options {
     /// ids, one row per event.
     #[serde(skip)]
     pub parquet: Option<PathBuf>,
+    /// Steps beside the protocol's.
+    #[serde(flatten)]
+    pub steps: Steps,
+    /// Treatment of the results.
+    #[serde(skip)]
+    pub output: Output,
+}
+
+/// Treatment of the results of a preparation; it does not change the arrays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Fails if the log is implausible, instead of logging warnings.
+    pub strict: bool,
+    /// Replaces another dataset in the directory, instead of failing.
+    pub replace: bool,
+    /// Keeps the raw events beside the arrays, so that further events can be appended.
+    pub keep_log: bool,
+    /// Command-line flags, with their values; noted beside kept raw events.
+    pub arguments: BTreeMap<String, Vec<String>>,
 }
 
 impl Options {
@@ -55,6 +85,8 @@ impl Options {
             seed: 0,
             max_unpacked: 64 << 30,
             parquet: None,
+            steps: Steps::default(),
+            output: Output::default(),
         }
     }
 
@@ -67,13 +99,21 @@ impl Options {
             );
             return Err(Error::Options(why));
         }
+        self.steps.check(&self.source, self.max_length)?;
+        if (self.split == SplitRule::Date) == self.steps.split_at.is_empty() {
+            return Err(Error::Options(
+                "a split by date needs its dates, and dates need that split".into(),
+            ));
+        }
         match &self.source {
             Source::Csv { table, .. } => {
                 if table.mapping()?.time.is_none() {
                     return Err(time_is_missing());
                 }
             }
-            Source::Parquet { table, .. } | Source::Frame { table } => {
+            Source::Parquet { table, .. }
+            | Source::Jsonl { table, .. }
+            | Source::Frame { table } => {
                 table.mapping()?;
             }
             Source::Rc15 { sample: 0, .. } => {
@@ -85,8 +125,10 @@ impl Options {
         if let Some(inputs) = self.source.inputs() {
             inputs.check()?;
         }
+        TextFormat::check(&self.source)?;
         if let Some(table) = self.source.table() {
             table.check(self.source.inputs())?;
+            time_parser(table)?;
         }
         self.check_split()
     }
@@ -141,8 +183,8 @@ pub enum Source {
         /// Files and folders.
         #[serde(skip_serializing_if = "Inputs::is_plain")]
         input: Inputs,
-        /// Field delimiter; one ASCII character.
-        delimiter: char,
+        /// Field delimiter.
+        delimiter: Delimiter,
         /// Column mapping and filters.
         #[serde(flatten)]
         table: Table,
@@ -156,13 +198,26 @@ pub enum Source {
         #[serde(flatten)]
         table: Table,
     },
-    /// RecBole's atomic interaction file: tab-separated, `name:type` headers.
+    /// RecBole's atomic interaction file, with `name:type` headers.
     Inter {
         /// Files and folders.
         #[serde(skip_serializing_if = "Inputs::is_plain")]
         input: Inputs,
+        /// Field delimiter; RecBole writes tabs.
+        #[serde(skip_serializing_if = "Delimiter::is_tab")]
+        delimiter: Delimiter,
         /// Column mapping and filters. Default mapping: `session_id` or else `user_id`,
         /// `timestamp`, `item_id`.
+        #[serde(flatten)]
+        table: Table,
+    },
+    /// JSON lines: an object a line, which is an event, or a session with a list of events or with a
+    /// list for each field.
+    Jsonl {
+        /// Files and folders.
+        #[serde(skip_serializing_if = "Inputs::is_plain")]
+        input: Inputs,
+        /// Field mapping and filters. A name with dots is a path: `events.item`.
         #[serde(flatten)]
         table: Table,
     },
@@ -183,7 +238,8 @@ impl Source {
         match self {
             Source::Csv { input, .. }
             | Source::Parquet { input, .. }
-            | Source::Inter { input, .. } => Some(input),
+            | Source::Inter { input, .. }
+            | Source::Jsonl { input, .. } => Some(input),
             _ => None,
         }
     }
@@ -194,6 +250,7 @@ impl Source {
             Source::Csv { table, .. }
             | Source::Parquet { table, .. }
             | Source::Inter { table, .. }
+            | Source::Jsonl { table, .. }
             | Source::Frame { table } => Some(table),
             _ => None,
         }
@@ -207,6 +264,7 @@ impl Source {
             Source::Csv { .. } => "csv",
             Source::Parquet { .. } => "parquet",
             Source::Inter { .. } => "inter",
+            Source::Jsonl { .. } => "jsonl",
             Source::Frame { .. } => "frame",
         }
     }
@@ -229,6 +287,15 @@ pub struct Table {
     pub min_session_events: usize,
     /// Minimum number of events per item, applied last (one pass; 0 keeps all).
     pub min_item_events: usize,
+    /// Header and encoding of text.
+    #[serde(flatten)]
+    pub format: TextFormat,
+    /// Missing values, and times as text.
+    #[serde(flatten)]
+    pub rules: ValueRules,
+    /// Names and rewards of the event kinds.
+    #[serde(flatten)]
+    pub kinds: KindOptions,
 }
 
 impl Table {
@@ -240,6 +307,30 @@ impl Table {
                 "name the columns: session=..,time=..,item=..[,event=..]".into(),
             )),
         }
+    }
+
+    /// Named event kinds: clicks, purchases, and those that only a reward names, which count as
+    /// clicks. A kind's position is its label.
+    pub(crate) fn named_kinds(&self) -> Vec<EventKind> {
+        let mut named: Vec<EventKind> = Vec::new();
+        let by_reward: Vec<String> = self.kinds.rewards.keys().cloned().collect();
+        for (names, role) in [
+            (&self.click, Kind::Click),
+            (&self.purchase, Kind::Purchase),
+            (&by_reward, Kind::Click),
+        ] {
+            for name in names {
+                if named.iter().any(|kind| kind.name == *name) {
+                    continue;
+                }
+                named.push(EventKind {
+                    name: name.clone(),
+                    role,
+                    reward: self.kinds.rewards.get(name).copied(),
+                });
+            }
+        }
+        named
     }
 
     /// The table with the kinds `click` and `purchase` named, if inputs have kinds of their own.
@@ -275,8 +366,17 @@ impl Table {
                 )));
             }
         }
+        self.kinds.check()?;
+        let named = self.named_kinds();
+        if named.len() > EventDetails::MAX_KINDS {
+            return Err(Error::Options(format!(
+                "{} event kinds are named; at most {} can be",
+                named.len(),
+                EventDetails::MAX_KINDS
+            )));
+        }
         let kinds_of_inputs = inputs.is_some_and(Inputs::has_kinds);
-        let has_kinds = !(self.click.is_empty() && self.purchase.is_empty());
+        let has_kinds = !named.is_empty();
         let has_column = self.columns.as_ref().is_some_and(|c| c.event.is_some());
         let why = match (has_column, has_kinds) {
             (true, _) if kinds_of_inputs => {
@@ -331,6 +431,8 @@ pub enum TimeUnit {
     Microseconds,
     /// Nanoseconds.
     Nanoseconds,
+    /// Days since 1899-12-30, as spreadsheets count them.
+    Excel,
 }
 
 /// Rule for dividing the events.
@@ -349,4 +451,6 @@ pub enum SplitRule {
     /// Split that the log gives: by a column in the role `split`, or by files for each split. It is
     /// kept exactly; the fractions do not apply.
     Given,
+    /// Whole sessions, by the time of their last event and the dates of [`Steps::split_at`].
+    Date,
 }

@@ -1,6 +1,5 @@
 //! Tables in Parquet, read in slices of rows, so that memory does not grow with the file.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +11,14 @@ use polars_io::SerReader;
 use polars_io::parquet::metadata::FileMetadataRef;
 use polars_io::parquet::read::{FileMetadata, ParquetReader};
 use polars_parquet::parquet::metadata::SchemaDescriptor;
-use polars_parquet::read::schema::{read_custom_key_value_metadata, read_schema_from_metadata};
+use polars_parquet::parquet::read::deserialize_metadata;
+use polars_parquet::read::read_metadata;
+use polars_parquet::read::schema::read_schema_from_metadata;
 use prl_dataset::SourceFile;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
-use crate::footer;
+use crate::footer::{self, Footer, TypeNames};
 use crate::frame::FrameReader;
 use crate::input::Input;
 use crate::log::Log;
@@ -25,7 +26,6 @@ use crate::options::Table;
 use crate::parquet_types::{Meaning, readable};
 use crate::representation::due;
 use crate::roles::{Role, Roles};
-use crate::table;
 use crate::table_reader::Events;
 
 /// Number of rows in a slice.
@@ -37,7 +37,7 @@ const READ: usize = 1 << 20;
 /// Reads the log of Parquet files with one mapping.
 pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
     let columns = table.mapping()?;
-    let mut events = Events::default();
+    let mut events = Events::new(table)?;
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
         let file = read_file(input, table, columns, &mut events)?;
@@ -47,9 +47,12 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
         }
         files.push(file);
     }
-    let source = inputs.first().map(|input| input.path.as_path());
-    let log = events.finish(source.unwrap_or(Path::new("")), table, columns)?;
-    Ok((table::steps(log, table)?, files))
+    let source = match inputs.first() {
+        Some(input) => &input.path,
+        None => Path::new(""),
+    };
+    let log = events.finish(source, table, columns)?;
+    Ok((log, files))
 }
 
 fn read_file(
@@ -59,21 +62,26 @@ fn read_file(
     events: &mut Events,
 ) -> Result<SourceFile> {
     let (mut file, mut described) = unpack(input)?;
-    let wanted: Vec<&str> = columns.names().collect();
-    if let Err(what) = footer::check(&mut file, &wanted).map_err(Error::io(&input.path))? {
-        return Err(damaged(input, &what));
-    }
-    let mut reader = ParquetReader::new(file.try_clone().map_err(Error::io(&input.path))?);
-    let metadata = guarded(input, || reader.get_metadata().cloned())?;
-    let mut names = Vec::new();
-    for field in metadata.schema().fields() {
-        names.push(field.name().to_owned());
-    }
-    let roles = match Roles::new(&input.path, &input.shared, &names, columns) {
-        Err(missing @ Error::MissingColumn { .. }) => return Err(with_types(missing, &metadata)),
+    let mapped: Vec<&str> = columns.names().collect();
+    let footer = match footer::read(&mut file, &mapped).map_err(Error::io(&input.path))? {
+        Ok(Some(footer)) => footer,
+        // The reader reports the fault at the end of the file.
+        Ok(None) => {
+            whole_metadata(input, &mut file)?;
+            return Err(damaged(input, "its footer cannot be found"));
+        }
+        Err(what) => return Err(damaged(input, &what)),
+    };
+    let roles = match Roles::new(&input.path, &input.shared, &footer.names, columns) {
+        Err(missing @ Error::MissingColumn { .. }) => {
+            return Err(match whole_metadata(input, &mut file) {
+                Ok(metadata) => with_types(missing, &metadata),
+                Err(_) => missing,
+            });
+        }
         roles => roles?,
     };
-    let (metadata, meanings) = wanted_columns(input, &metadata, &roles)?;
+    let (metadata, meanings) = mapped_columns(input, footer, &roles)?;
     let (rows, metadata) = (metadata.num_rows, Arc::new(metadata));
     let frames = FrameReader {
         source: &input.path,
@@ -95,57 +103,73 @@ fn read_file(
     Ok(described)
 }
 
-/// Metadata of the wanted columns alone, with types that polars reads, and the meanings of the
-/// columns. Nothing looks at any other column.
-fn wanted_columns(
+/// Metadata of all columns.
+fn whole_metadata(input: &Input, file: &mut File) -> Result<FileMetadata> {
+    guarded(input, || read_metadata(file))
+}
+
+/// Metadata of the mapped columns alone, with types that polars reads, and the meanings of the
+/// columns.
+fn mapped_columns(
     input: &Input,
-    metadata: &FileMetadata,
+    footer: Footer,
     roles: &Roles,
 ) -> Result<(FileMetadata, Vec<Meaning>)> {
-    let fields = metadata.schema().fields();
-    let (mut names, mut types, mut meanings) = (Vec::new(), HashMap::new(), Vec::new());
-    for (position, (name, index)) in roles.columns().iter().enumerate() {
-        let (field, meaning) = match readable(&fields[*index]) {
-            Ok(read) => read,
+    let of_arrow = types_of_arrow(footer.arrow);
+    let reduced = footer.reduced;
+    let mut metadata = guarded(input, || Ok(deserialize_metadata(reduced.into())?))?;
+    let mut fields = metadata.schema().fields().to_vec();
+    let mut meanings = Vec::new();
+    for (position, (name, _)) in roles.columns().iter().enumerate() {
+        let Some(field) = fields.iter_mut().find(|field| field.name() == name) else {
+            return Err(damaged(input, "its footer contradicts itself"));
+        };
+        let mut special = footer.unknown.iter().chain(&of_arrow);
+        let read = match special.find(|(column, _)| column == name) {
+            Some((_, of_type)) => Err((*of_type).to_owned()),
+            None => readable(field),
+        };
+        match read {
+            Ok((read, meaning)) => {
+                *field = read;
+                meanings.push(meaning);
+            }
             Err(of_type) => {
                 let due = due(roles.role(position).unwrap_or(Role::Item));
                 let why = format!("column {name:?} is of type {of_type}; expected {due}");
                 return Err(Error::file(&input.path, why));
             }
-        };
-        names.push(field.get_field_info().name.clone());
-        types.insert(name.as_str(), field);
-        meanings.push(meaning);
-    }
-    refuse_durations(input, metadata, roles)?;
-    let mut metadata = guarded(input, || Ok(metadata.pruned(&names, &[])?))?;
-    let mut fields = Vec::new();
-    for field in metadata.schema().fields() {
-        fields.extend(types.remove(field.name()));
+        }
     }
     let name = metadata.schema().name().into();
     metadata.schema_descr = SchemaDescriptor::new(name, fields);
     Ok((metadata, meanings))
 }
 
-/// Rejects wanted columns of durations, which only the schema of Arrow tells from whole numbers.
-fn refuse_durations(input: &Input, metadata: &FileMetadata, roles: &Roles) -> Result<()> {
-    let mut pairs = read_custom_key_value_metadata(metadata.key_value_metadata());
-    // A schema that cannot be read describes no wanted column.
+/// Columns whose types look like whole numbers or bytes without the schema of Arrow.
+fn types_of_arrow(encoded: Option<String>) -> TypeNames {
+    let mut types = Vec::new();
+    let Some(encoded) = encoded else {
+        return types;
+    };
+    let mut pairs = [("ARROW:schema".into(), encoded.into())]
+        .into_iter()
+        .collect();
+    // A schema that cannot be read describes no mapped column.
     let read = catch_unwind(AssertUnwindSafe(|| read_schema_from_metadata(&mut pairs)));
     let Ok(Ok(Some(schema))) = read else {
-        return Ok(());
+        return types;
     };
-    for (position, (name, _)) in roles.columns().iter().enumerate() {
-        if let Some(field) = schema.get(name)
-            && let ArrowDataType::Duration(_) = field.dtype()
-        {
-            let due = due(roles.role(position).unwrap_or(Role::Item));
-            let why = format!("column {name:?} is of type duration; expected {due}");
-            return Err(Error::file(&input.path, why));
+    for (name, field) in schema.iter() {
+        match field.dtype() {
+            ArrowDataType::Duration(_) => types.push((name.to_string(), "duration")),
+            ArrowDataType::Int128 | ArrowDataType::UInt128 => {
+                types.push((name.to_string(), "128-bit integer"));
+            }
+            _ => {}
         }
     }
-    Ok(())
+    types
 }
 
 /// The error of a missing column with the fields of the file's structs.
@@ -185,9 +209,9 @@ fn read_slice(file: &File, metadata: &FileMetadataRef, start: usize) -> PolarsRe
 /// system removes when it is closed.
 fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     let mut stream = input.open()?;
-    let mut unpacked = match stream.is_packed() {
-        true => Some(tempfile::tempfile().map_err(Error::io(&input.path))?),
-        false => None,
+    let mut unpacked = match stream.is_seekable() {
+        true => None,
+        false => Some(tempfile::tempfile().map_err(Error::io(&input.path))?),
     };
     let (mut buffer, mut head, mut size) = (Vec::new(), Vec::new(), 0);
     while stream.read_into(&mut buffer, READ)? > 0 {
@@ -235,10 +259,13 @@ fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T
     };
     // Texts of the reader for what it lacks.
     const LACKS: [&str; 3] = ["Not yet supported", "not implemented", "needs to be active"];
-    if LACKS.iter().any(|lacks| error.contains(lacks)) {
-        let why =
-            format!("Parquet of a kind that is not read ({error}); write the file in another way");
-        return Err(Error::file(&input.path, why));
+    for lacks in LACKS {
+        if error.contains(lacks) {
+            let why = format!(
+                "Parquet of a kind that is not read ({error}); write the file in another way"
+            );
+            return Err(Error::file(&input.path, why));
+        }
     }
     Err(damaged(input, &error))
 }

@@ -1,7 +1,7 @@
 //! Types of Parquet columns: which of them can be a session, a time, an item, a kind or a split.
 //!
-//! Polars is built without most of its types, since each adds to its build. A type that it does not
-//! know is read as the numbers or bytes that the file stores, with a [`Meaning`] for them.
+//! Polars is built without most of its types, since each adds to its build. A type outside of these
+//! is read as the numbers or bytes that the file stores, with a [`Meaning`] for them.
 
 use polars_parquet::parquet::schema::types::{
     GroupConvertedType, GroupLogicalType, PhysicalType, PrimitiveConvertedType,
@@ -12,7 +12,7 @@ use polars_parquet::read::ParquetType;
 /// Meaning of a column's values beyond their type in the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// None: the type says it all.
+    /// Values as typed.
     #[default]
     Plain,
     /// Decimals: whole numbers, or bytes of one in two's complement, most significant first. The

@@ -41,8 +41,8 @@ fn partition(folder: &str, is_above: bool) -> Option<Partition> {
     })
 }
 
-/// Replaces `%3A` and its like by the byte that they stand for. Text that is not encoded so, or
-/// that decodes to no text, stays as it is.
+/// Decodes `%3A` and the like to bytes. Text without them, or whose bytes are not text, is returned
+/// unchanged.
 fn percent_decoded(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some((&byte, after)) = rest.split_first() {

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use polars::prelude::*;
-use prl_dataset::{Arrays, DatasetCounts, ItemMap, Kind, Manifest, ManifestInput, SourceFile};
+use prl_dataset::{Arrays, DatasetCounts, DatasetWriter, EventDetails, ItemMap, Kind};
+use prl_dataset::{Manifest, ManifestInput, SourceFile};
 
-use crate::dropped::Reason;
 use crate::error::{Error, Result};
 use crate::export::{self, parent};
 use crate::input::{self, Input};
-use crate::log::{ITEM, KIND, Log, PURCHASE, SESSION, TIME, events_per};
+use crate::log::{ITEM, KIND, LABEL, Log, PURCHASE, TIME, VALUE};
 use crate::options::{Inputs, Options, Source};
+use crate::plausibility::Checks;
 use crate::split::{session_sizes, sessions, splits};
-use crate::{delimited, frame, parquet, rc15, retailrocket};
+use crate::{delimited, frame, jsonl, kept_log, parquet, rc15, retailrocket, steps, table};
 
 /// Prepares the dataset that `options` describe and writes it to the directory `out`, atomically.
 /// Equal inputs and options give equal bytes. The returned manifest is also written beside the
@@ -21,17 +22,56 @@ use crate::{delimited, frame, parquet, rc15, retailrocket};
 ///
 /// # Errors
 /// [`Error`] names what is wrong with the options, the raw log (by file, line and column) or the
-/// machine.
+/// machine. [`Error::Write`] if the directory holds another dataset that is not to be replaced.
 pub fn prepare(options: &Options, out: &Path) -> Result<Manifest> {
     options.check()?;
     let (log, files) = read(options, out)?;
-    let rows = files.iter().map(|file| file.rows).sum();
-    let origin = prl_dataset::Source {
+    finish(options, log, origin(options, files), out)
+}
+
+/// Prepares the dataset in the directory `from` again, with the further files that `options` name
+/// after its own, and writes it to `out`, which may be `from`. The result has the bytes of a
+/// preparation of all files at once. The dataset keeps its raw events ([`Output::keep_log`]).
+///
+/// # Errors
+/// [`Error::Options`] if the dataset keeps no raw events or other options than the dataset's are
+/// given; otherwise as [`prepare()`].
+///
+/// [`Output::keep_log`]: crate::Output::keep_log
+pub fn append(options: &Options, from: &Path, out: &Path) -> Result<Manifest> {
+    options.check()?;
+    let mut options = options.clone();
+    options.output.keep_log = true;
+    kept_log::check(&options)?;
+    let manifest = Manifest::read(from)?;
+    options.output.arguments = kept_log::kept(from, &manifest)?.arguments.clone();
+    let kept = kept_log::kept_log(from, &manifest, &options)?;
+    let (log, new_files) = read(&options, out)?;
+    let earlier = manifest.input.source;
+    for file in &new_files {
+        if earlier.files.iter().any(|old| old.sha256 == file.sha256) {
+            return Err(Error::Options(format!(
+                "{}: the dataset in {} has this file's events already; name files with further ones",
+                file.name,
+                from.display()
+            )));
+        }
+    }
+    let mut files = earlier.files;
+    files.extend(new_files);
+    let mut origin = origin(&options, files);
+    origin.synthetic |= earlier.synthetic;
+    options.output.replace |= out == from;
+    finish(&options, kept_log::join(kept, log)?, origin, out)
+}
+
+/// Origin of the events of these files.
+fn origin(options: &Options, files: Vec<SourceFile>) -> prl_dataset::Source {
+    prl_dataset::Source {
         kind: options.source.name().into(),
         synthetic: paths(&options.source).into_iter().any(input::is_synthetic),
         files,
-    };
-    finish(options, log, rows, origin, out)
+    }
 }
 
 /// Prepares the dataset of a frame in memory: one row per event, columns as [`Source::Frame`] maps
@@ -56,28 +96,51 @@ pub fn prepare_frame(frame: LazyFrame, options: &Options, out: &Path) -> Result<
         synthetic: false,
         files: Vec::new(),
     };
-    finish(options, log, rows, origin, out)
+    finish_rows(options, log, rows, origin, out)
 }
 
-/// Applies the steps common to all logs, splits, and writes the files.
+/// Applies the steps to the events of files, splits, and writes the dataset.
 fn finish(
+    options: &Options,
+    log: Log,
+    origin: prl_dataset::Source,
+    out: &Path,
+) -> Result<Manifest> {
+    let mut rows = 0;
+    for file in &origin.files {
+        rows += file.rows;
+    }
+    finish_rows(options, log, rows, origin, out)
+}
+
+/// Applies the steps to the events of `rows` rows, splits, and writes the dataset.
+fn finish_rows(
     options: &Options,
     mut log: Log,
     rows: u64,
     origin: prl_dataset::Source,
     out: &Path,
 ) -> Result<Manifest> {
+    let log_to_keep = match options.output.keep_log {
+        true => {
+            kept_log::check(options)?;
+            Some(kept_log::log_to_keep(options, &log)?)
+        }
+        false => None,
+    };
+    let mut checks = Checks::of_raw(&log)?;
+    apply_steps(options, &mut log)?;
     let item_ids = log.reindex_items()?;
     log.order()?;
+    checks.figures(&log, item_ids.len())?;
     let before = log.counts()?;
-    // "drop sessions of more than 50 events for every method, after the counts of Table 1 are
-    // taken" (protocol, section 1, Length <= 50).
     if let Some(max) = options.max_length {
-        let is_short = events_per(SESSION).lt_eq(lit(max as u64));
-        log.keep(is_short, Reason::LongSession)?;
+        steps::limit_length(&mut log, max, options.steps.long_sessions)?;
     }
     let after = log.counts()?;
-    let Log { events, dropped } = log;
+    let Log {
+        events, dropped, ..
+    } = log;
     let dropped = dropped.into_map();
     if events.height() == 0 {
         return Err(Error::NothingLeft {
@@ -85,8 +148,11 @@ fn finish(
             dropped: dropped.into_iter().collect(),
         });
     }
+    checks.check_loss(options, &dropped, rows);
+    let plausibility = checks.report(options.output.strict)?;
     let items = ItemMap::new(raw_ids(&item_ids)?)?;
     let arrays = arrays(options, &events)?;
+    let details = details(options, &events)?;
     let export = match &options.parquet {
         Some(path) => Some(export::stage(path, out, &events, &item_ids, &arrays)?),
         None => None,
@@ -103,11 +169,44 @@ fn finish(
     };
     // The arrays hold all the data; writing them needs as much memory again.
     drop(events);
-    let manifest = prl_dataset::write(out, &arrays, &items, draft)?;
+    let manifest = DatasetWriter::new(&arrays, &items, draft)
+        .details(details)
+        .plausibility(plausibility)
+        .log(log_to_keep)
+        .keep_other(!options.output.replace)
+        .write(out)?;
     if let Some(export) = export {
         export.publish()?;
     }
     Ok(manifest)
+}
+
+/// Applies the steps of the source.
+fn apply_steps(options: &Options, log: &mut Log) -> Result<()> {
+    match (&options.source, options.source.table()) {
+        (_, Some(table)) => table::steps(log, table, &options.steps),
+        (Source::Rc15 { .. }, _) => rc15::steps(log),
+        _ => retailrocket::steps(log, &options.steps),
+    }
+}
+
+/// Event kinds and rewards of the log's own, from ordered events.
+fn details(options: &Options, events: &DataFrame) -> Result<EventDetails> {
+    let mut details = EventDetails::default();
+    let Some(table) = options.source.table() else {
+        return Ok(details);
+    };
+    if let Ok(labels) = events.column(LABEL) {
+        details.kinds = match options.source.inputs() {
+            Some(inputs) => table.with_kinds_of(inputs).named_kinds(),
+            None => table.named_kinds(),
+        };
+        details.labels = labels.u8()?.into_no_null_iter().collect();
+    }
+    if let Ok(values) = events.column(VALUE) {
+        details.rewards = values.f32()?.into_no_null_iter().collect();
+    }
+    Ok(details)
 }
 
 /// Paths of a source.
@@ -115,9 +214,10 @@ fn paths(source: &Source) -> Vec<&Path> {
     match source {
         Source::Rc15 { clicks, buys, .. } => vec![clicks, buys],
         Source::RetailRocket { input } => vec![input],
-        Source::Csv { input, .. } | Source::Parquet { input, .. } | Source::Inter { input, .. } => {
-            input.paths()
-        }
+        Source::Csv { input, .. }
+        | Source::Parquet { input, .. }
+        | Source::Inter { input, .. }
+        | Source::Jsonl { input, .. } => input.paths(),
         Source::Frame { .. } => Vec::new(),
     }
 }
@@ -128,6 +228,7 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     let extensions: &[&str] = match options.source {
         Source::Parquet { .. } => &["parquet", "pq"],
         Source::Inter { .. } => &["inter"],
+        Source::Jsonl { .. } => &["jsonl", "ndjson", "json"],
         _ => &["csv", "tsv", "txt", "dat"],
     };
     let mut inputs: Vec<Vec<Input>> = Vec::new();
@@ -151,9 +252,12 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
             table,
         } => delimited::read_csv(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
         Source::Parquet { input, table } => parquet::read(&inputs[0], &table.with_kinds_of(input))?,
-        Source::Inter { input, table } => {
-            delimited::read_inter(&inputs[0], &table.with_kinds_of(input))?
-        }
+        Source::Inter {
+            input,
+            delimiter,
+            table,
+        } => delimited::read_inter(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
+        Source::Jsonl { input, table } => jsonl::read(&inputs[0], &table.with_kinds_of(input))?,
         Source::Frame { .. } => {
             return Err(Error::Options(
                 "a frame has no file to read; prepare it with prepare_frame".into(),
@@ -228,7 +332,7 @@ fn arrays(options: &Options, events: &DataFrame) -> Result<Arrays> {
 }
 
 /// Options as listed in the manifest.
-fn described(options: &Options) -> BTreeMap<String, serde_json::Value> {
+pub(crate) fn described(options: &Options) -> BTreeMap<String, serde_json::Value> {
     match serde_json::to_value(options) {
         Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),
         _ => BTreeMap::new(),

@@ -19,7 +19,7 @@ use crate::spool::{BLOCK, Row, Spool};
 use crate::times::from_iso;
 use crate::values::{Cell, Wanted};
 
-/// Reads the log and applies its own steps: the clicks of the sampled sessions, then their buys,
+/// Reads the log and samples it: the clicks of the sampled sessions, then their buys,
 /// each in file order. All clicks are kept in temporary files on the disk of `dir`; memory holds a
 /// part of them, and the sample.
 pub(crate) fn read(
@@ -48,24 +48,19 @@ pub(crate) fn read(
     }
     let mut log = sampled.into_log()?;
     log.dropped = dropped;
-    Ok((steps(log)?, files))
+    Ok((log, files))
 }
 
 /// Steps after sampling (protocol, section 1, RC15).
-fn steps(mut log: Log) -> Result<Log> {
+pub(crate) fn steps(log: &mut Log) -> Result<()> {
     // 3. "re-index the items of the sampled clicks by sorted raw id", 4. "take all buys [..] (same
     //    index)": a buy of an item that no sampled session clicked has no index.
     let is_clicked = is_kind(CLICK).any(true).over([col(ITEM)])?;
-    log.keep(is_clicked, Reason::BuyOfUnclickedItem)?;
+    log.keep(is_clicked, Reason::BuyOfUnclickedItem)
     // 3., 4. "sort by (session, timestamp), stable, so clicks come before buys at equal times":
     //    `Log::reindex_items`, `Log::order`.
-    Ok(log)
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
 const CLICKS: Header = Header::Fixed(&["session", "timestamp", "item", "category"]);
 const BUYS: Header = Header::Fixed(&["session", "timestamp", "item", "price", "quantity"]);
 /// Minimum number of clicks per session.
@@ -113,6 +108,72 @@ impl Sampled {
     }
 }
 
+/// Eligible sessions of a part of the clicks: those that have enough of them.
+struct Eligible {
+    /// Sorted ids of the sessions.
+    sessions: Vec<u64>,
+    /// Number of their clicks.
+    clicks: usize,
+}
+
+impl Eligible {
+    fn new(rows: &[Row]) -> Self {
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in rows {
+            ids.push(row.session);
+        }
+        ids.sort_unstable();
+        let mut eligible = Self {
+            sessions: Vec::new(),
+            clicks: 0,
+        };
+        for session in ids.chunk_by(u64::eq) {
+            if session.len() >= LEAST_CLICKS {
+                eligible.sessions.push(session[0]);
+                eligible.clicks += session.len();
+            }
+        }
+        eligible
+    }
+
+    /// Runs of the sessions whose ids are in one block, with the block.
+    fn blocks(&self) -> Vec<(u64, &[u64])> {
+        let mut blocks = Vec::new();
+        let mut rest = self.sessions.as_slice();
+        while let Some(first) = rest.first() {
+            let block = first / BLOCK;
+            let end = rest.partition_point(|id| id / BLOCK == block);
+            let (here, after) = rest.split_at(end);
+            blocks.push((block, here));
+            rest = after;
+        }
+        blocks
+    }
+}
+
+/// Sessions and clicks of a part, counted.
+struct PartCounts {
+    /// Number of eligible sessions in each block of ids.
+    blocks: Vec<(u64, usize)>,
+    clicks: usize,
+    eligible_clicks: usize,
+}
+
+impl PartCounts {
+    fn new(rows: &[Row]) -> Self {
+        let eligible = Eligible::new(rows);
+        let mut blocks = Vec::new();
+        for (block, sessions) in eligible.blocks() {
+            blocks.push((block, sessions.len()));
+        }
+        Self {
+            blocks,
+            clicks: rows.len(),
+            eligible_clicks: eligible.clicks,
+        }
+    }
+}
+
 /// Clicks of a sample of the sessions that have enough of them. The position of a session among the
 /// eligible ones is their number in earlier blocks of ids, plus their number before it in its
 /// block.
@@ -122,20 +183,10 @@ fn sampled_clicks(
     dropped: &mut Dropped,
 ) -> Result<Sampled> {
     let (mut blocks, mut clicks, mut long_enough) = (BTreeMap::<u64, usize>::new(), 0, 0);
-    let count = |rows: &[Row]| {
-        let (sessions, kept) = long_sessions(rows);
-        let blocks = sessions.chunk_by(|a, b| a / BLOCK == b / BLOCK);
-        (
-            blocks
-                .map(|block| (block[0] / BLOCK, block.len()))
-                .collect::<Vec<_>>(),
-            rows.len(),
-            kept,
-        )
-    };
-    spool.for_each_part(count, |(counts, rows, kept)| {
-        blocks.extend(counts);
-        (clicks, long_enough) = (clicks + rows, long_enough + kept);
+    spool.for_each_part(PartCounts::new, |part| {
+        blocks.extend(part.blocks);
+        clicks += part.clicks;
+        long_enough += part.eligible_clicks;
     })?;
     let mut next = 0;
     for count in blocks.values_mut() {
@@ -150,26 +201,8 @@ fn sampled_clicks(
         kinds: Vec::new(),
         times: Vec::new(),
     };
-    let sampled_rows = |rows: &[Row]| {
-        let (long, _) = long_sessions(rows);
-        let blocks_here = long.chunk_by(|a, b| a / BLOCK == b / BLOCK);
-        let places = blocks_here
-            .filter_map(|block| Some(block.iter().zip(*blocks.get(&(block[0] / BLOCK))?..)))
-            .flatten();
-        let wanted: Vec<u64> = places
-            .filter(|(_, place)| sampled[*place])
-            .map(|(session, _)| *session)
-            .collect();
-        let mut kept = Vec::new();
-        // Clicks of a session are mostly adjacent.
-        for run in rows.chunk_by(|a, b| a.session == b.session) {
-            if wanted.binary_search(&run[0].session).is_ok() {
-                kept.extend_from_slice(run);
-            }
-        }
-        (wanted, kept)
-    };
-    spool.for_each_part(sampled_rows, |(wanted, rows)| {
+    let of_part = |rows: &[Row]| sampled_rows(rows, &blocks, &sampled);
+    spool.for_each_part(of_part, |(wanted, rows)| {
         taken.session_ids.extend(wanted);
         for row in &rows {
             taken.push(row, CLICK);
@@ -181,17 +214,32 @@ fn sampled_clicks(
     Ok(taken)
 }
 
-/// Sessions of enough clicks, sorted, and their number of clicks.
-fn long_sessions(rows: &[Row]) -> (Vec<u64>, usize) {
-    let mut ids: Vec<u64> = rows.iter().map(|row| row.session).collect();
-    ids.sort_unstable();
-    let long = ids
-        .chunk_by(|a, b| a == b)
-        .filter(|session| session.len() >= LEAST_CLICKS);
-    long.fold((Vec::new(), 0), |(mut sessions, clicks), session| {
-        sessions.push(session[0]);
-        (sessions, clicks + session.len())
-    })
+/// Sampled sessions of a part, and their clicks. `blocks` has the number of eligible sessions before
+/// each block of ids.
+fn sampled_rows(
+    rows: &[Row],
+    blocks: &BTreeMap<u64, usize>,
+    sampled: &[bool],
+) -> (Vec<u64>, Vec<Row>) {
+    let mut wanted = Vec::new();
+    for (block, sessions) in Eligible::new(rows).blocks() {
+        let Some(&start) = blocks.get(&block) else {
+            continue;
+        };
+        for (session, is_sampled) in sessions.iter().zip(&sampled[start..]) {
+            if *is_sampled {
+                wanted.push(*session);
+            }
+        }
+    }
+    let mut kept = Vec::new();
+    // Clicks of a session are mostly adjacent.
+    for run in rows.chunk_by(|a, b| a.session == b.session) {
+        if wanted.binary_search(&run[0].session).is_ok() {
+            kept.extend_from_slice(run);
+        }
+    }
+    (wanted, kept)
 }
 
 /// Reads rows and passes them to `take` in batches.
@@ -200,35 +248,38 @@ fn read_rows(
     header: Header,
     take: impl FnMut(Vec<Row>) -> Result<()>,
 ) -> Result<SourceFile> {
-    let choose = |names: &[String]| {
-        let cells = [Cell::Unsigned, Cell::Text, Cell::Unsigned];
-        Ok((0..)
-            .zip(cells)
-            .map(|(field, cell)| Wanted {
-                field,
-                name: names[field].clone(),
-                cell,
-            })
-            .collect())
-    };
-    let rows = |batch: Batch| {
-        let ids = batch.unsigned(0)?.zip(batch.unsigned(2)?);
-        let rows = batch
-            .texts(1)?
-            .zip(ids)
-            .enumerate()
-            .map(|(row, (time, (session, item)))| {
-                let time = from_iso(time.unwrap_or_default())
-                    .map_err(|expected| batch.fault(row, 1, expected))?;
-                Ok(Row {
-                    session,
-                    item,
-                    time,
-                })
-            });
-        rows.collect::<Result<Vec<_>>>()
-    };
-    delimited_reader::read(input, DIALECT, header, choose, rows, take)
+    delimited_reader::read(input, Dialect::CSV, header, wanted, rows_of, take)
+}
+
+/// Columns to read: session, time and item.
+fn wanted(names: &[String]) -> Result<Vec<Wanted>> {
+    let mut wanted = Vec::new();
+    let cells = [Cell::Unsigned, Cell::Text, Cell::Unsigned];
+    for (field, cell) in cells.into_iter().enumerate() {
+        wanted.push(Wanted {
+            field,
+            name: names[field].clone(),
+            cell,
+        });
+    }
+    Ok(wanted)
+}
+
+fn rows_of(batch: Batch) -> Result<Vec<Row>> {
+    let mut rows = Vec::with_capacity(batch.rows());
+    let ids = batch.unsigned(0)?.zip(batch.unsigned(2)?);
+    for (row, (time, (session, item))) in batch.texts(1)?.zip(ids).enumerate() {
+        let time = match from_iso(time.unwrap_or_default()) {
+            Ok(time) => time,
+            Err(expected) => return Err(batch.fault(row, 1, expected)),
+        };
+        rows.push(Row {
+            session,
+            item,
+            time,
+        });
+    }
+    Ok(rows)
 }
 
 /// Samples `sample` of `there` sessions without replacement; marks the sampled positions.
@@ -240,8 +291,8 @@ fn sample_sessions(there: usize, sample: usize, seed: u64) -> Vec<bool> {
     }
     let mut sampled = vec![false; there];
     let mut rng = prl_seed::stream(seed, "sample", 0);
-    index::sample(&mut rng, there, sample.min(there))
-        .into_iter()
-        .for_each(|i| sampled[i] = true);
+    for position in index::sample(&mut rng, there, sample.min(there)) {
+        sampled[position] = true;
+    }
     sampled
 }

@@ -24,6 +24,7 @@ pub(crate) struct Unfit {
 pub(crate) fn due(role: Role) -> &'static str {
     match role {
         Role::Time => "numbers, times, dates or text",
+        Role::Value => "numbers",
         _ => "whole numbers or text",
     }
 }

@@ -8,38 +8,37 @@ use crate::dropped::Reason;
 use crate::error::Result;
 use crate::ids::IdColumn;
 use crate::input::Input;
-use crate::log::{CLICK, EventColumns, ITEM, Log, PURCHASE, SESSION, events_per};
+use crate::log::{CLICK, EventColumns, Log, PURCHASE};
+use crate::options::Steps;
 use crate::records::Dialect;
+use crate::steps;
 use crate::times::from_millis;
 use crate::values::{Cell, Wanted};
 
 /// Column that is true if the row has a `transactionid`, `Boolean`.
 const HAS_TRANSACTION: &str = "has_transaction";
 
-/// Reads the log and applies its own steps, in file order. Re-indexing and order (step 4) are
-/// common to all logs.
+/// Reads the log and applies the first of its own steps.
 pub(crate) fn read(inputs: &[Input]) -> Result<(Log, Vec<SourceFile>)> {
     let (rows, files) = read_rows(inputs)?;
-    Ok((steps(rows.into_log()?)?, files))
-}
-
-/// "in this order, each filter one pass, not iterated" (protocol, section 1, RetailRocket).
-fn steps(mut log: Log) -> Result<Log> {
+    let mut log = rows.into_log()?;
     // 1. "drop rows that have a transactionid (views and addtocarts stay)"
     log.keep(col(HAS_TRANSACTION).not(), Reason::Transaction)?;
-    // 2. "session = visitorid (no time gap); drop visitors with <= 2 events"
-    log.keep(events_per(SESSION).gt(lit(2)), Reason::ShortSession)?;
-    // 3. "then drop items with <= 2 events (so sessions of 1-2 events can remain)"
-    log.keep(events_per(ITEM).gt(lit(2)), Reason::RareItem)?;
-    // 4. "purchase = addtocart, click = view": the reader's codes. "re-index items by sorted raw
-    //    id; sort by (session, timestamp), stable": `Log::reindex_items`, `Log::order`.
-    Ok(log)
+    log.events = log.events.drop(HAS_TRANSACTION)?;
+    Ok((log, files))
 }
 
-const DIALECT: Dialect = Dialect {
-    delimiter: b',',
-    quote: Some(b'"'),
-};
+/// "in this order, each filter one pass, not iterated" (protocol, section 1, RetailRocket), in file
+/// order. Re-indexing and order (step 4) are common to all logs.
+pub(crate) fn steps(log: &mut Log, options: &Steps) -> Result<()> {
+    steps::before_filters(log, options)?;
+    // 2. "session = visitorid (no time gap); drop visitors with <= 2 events"
+    // 3. "then drop items with <= 2 events (so sessions of 1-2 events can remain)"
+    log.keep_frequent((3, 3), options.filter_until_stable)
+    // 4. "purchase = addtocart, click = view": the reader's codes. "re-index items by sorted raw
+    //    id; sort by (session, timestamp), stable": `Log::reindex_items`, `Log::order`.
+}
+
 const COLUMNS: [(&str, Cell); 5] = [
     ("timestamp", Cell::Integer),
     ("visitorid", Cell::Unsigned),
@@ -71,7 +70,7 @@ fn read_rows(inputs: &[Input]) -> Result<(Rows, Vec<SourceFile>)> {
         };
         files.push(delimited_reader::read(
             input,
-            DIALECT,
+            Dialect::CSV,
             Header::FirstLine,
             choose,
             Rows::from_batch,

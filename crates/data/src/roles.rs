@@ -1,4 +1,4 @@
-//! Roles of a table's columns, and where a file has the values of each.
+//! Roles of a table's columns, and the origin of each role's values in a file.
 
 use std::iter::{RepeatN, repeat_n};
 use std::ops::Range;
@@ -11,7 +11,8 @@ use crate::input::Shared;
 use crate::table_reader::Value;
 
 /// Hint for a mapping that names a column that does not exist.
-const HINT: &str = "name the right one: session=..,time=..,item=..[,event=..][,split=..]";
+const HINT: &str =
+    "name the right one: session=..,time=..,item=..[,event=..][,split=..][,value=..]";
 
 /// Role of a column in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,15 +22,17 @@ pub(crate) enum Role {
     Item,
     Event,
     Split,
+    Value,
 }
 
 impl Role {
-    const ALL: [Role; 5] = [
+    const ALL: [Role; 6] = [
         Role::Session,
         Role::Time,
         Role::Item,
         Role::Event,
         Role::Split,
+        Role::Value,
     ];
 
     /// Name of the column in this role.
@@ -40,11 +43,12 @@ impl Role {
             Role::Item => Some(&columns.item),
             Role::Event => columns.event.as_deref(),
             Role::Split => columns.split.as_deref(),
+            Role::Value => columns.value.as_deref(),
         }
     }
 }
 
-/// Where a file has the values of each role.
+/// Origin of the values of each role in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Roles {
     path: PathBuf,

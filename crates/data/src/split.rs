@@ -1,15 +1,16 @@
 //! Division into training, validation and test.
 //!
 //! "sessions shuffled, 80/10/10, events keep their order. [..] Other splits as switches: global
-//! time split, and leave-last-out" (protocol, section 1, Split).
+//! time split, and leave-last-out" (protocol, section 1, Split). A split by dates of the user's is a
+//! step beside the protocol.
 
 use polars::prelude::*;
 use prl_dataset::Split;
 use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
-use crate::log::{SESSION, SPLIT, TIME, events_per};
-use crate::options::{Inputs, Options, Source, SplitRule};
+use crate::log::{SESSION, SPLIT, TIME, events_per, same_session_as};
+use crate::options::{Inputs, Moment, Options, Source, SplitRule};
 
 /// Number of events of a session.
 const EVENTS: &str = "events";
@@ -42,6 +43,7 @@ pub(crate) fn splits(
         SplitRule::LeaveLastOut => last_events(events)?,
         SplitRule::Random => whole_sessions(options, sessions, shuffled(options, sessions))?,
         SplitRule::Time => whole_sessions(options, sessions, by_last_time(sessions)?)?,
+        SplitRule::Date => by_date(&options.steps.split_at, sessions)?,
         SplitRule::Given => given(options, events, sessions)?,
     };
     let mut splits = Vec::with_capacity(events.height());
@@ -102,12 +104,6 @@ fn last_events(events: &DataFrame) -> Result<Column> {
     Ok(splits.column(SPLIT)?.clone())
 }
 
-/// Condition that the event `n` rows further down is of the same session.
-fn same_session_as(n: i64) -> Expr {
-    let later = col(SESSION).shift(lit(-n));
-    col(SESSION).eq(later).fill_null(lit(false))
-}
-
 /// Session indices in an order drawn from the seed.
 fn shuffled(options: &Options, sessions: &DataFrame) -> Column {
     let mut order: Vec<IdxSize> = (0..sessions.height() as IdxSize).collect();
@@ -150,9 +146,44 @@ fn whole_sessions(options: &Options, sessions: &DataFrame, order: Column) -> Res
         .select([col(SESSION_INDEX), split.alias(SPLIT)])
         .sort([SESSION_INDEX], SortMultipleOptions::default())
         .collect()?;
+    of_events(of_sessions.column(SPLIT)?, sessions)
+}
+
+/// Assigns each session by the time of its last event: test from the last date on, validation from
+/// the date before it on, if there is one. Returns the split of every event.
+fn by_date(dates: &[Moment], sessions: &DataFrame) -> Result<Column> {
+    let mut split = code(Split::Train);
+    let later = [Split::Test, Split::Val];
+    for (date, later) in dates.iter().rev().zip(later).rev() {
+        let is_later = col(TIME).gt_eq(lit(date.0));
+        split = when(is_later).then(code(later)).otherwise(split);
+    }
+    let of_sessions = sessions
+        .clone()
+        .lazy()
+        .select([split.alias(SPLIT)])
+        .collect()?;
+    let splits = of_sessions.column(SPLIT)?;
+    for needed in [Split::Train, Split::Test] {
+        if !splits.u8()?.iter().any(|split| split == Some(needed as u8)) {
+            let ends = sessions.column(TIME)?.i64()?;
+            let (first, last) = (ends.min().unwrap_or(0), ends.max().unwrap_or(0));
+            return Err(Error::Options(format!(
+                "the dates leave no session for {}: sessions end from {} to {}; name other dates",
+                needed.name(),
+                Moment(first),
+                Moment(last)
+            )));
+        }
+    }
+    of_events(splits, sessions)
+}
+
+/// Repeats the split of each session for its events.
+fn of_events(of_sessions: &Column, sessions: &DataFrame) -> Result<Column> {
     let sizes = session_sizes(sessions)?;
     let mut of_events: Vec<u8> = Vec::new();
-    for (split, events) in of_sessions.column(SPLIT)?.u8()?.iter().zip(sizes.iter()) {
+    for (split, events) in of_sessions.u8()?.iter().zip(sizes.iter()) {
         let last = of_events.len() + events.unwrap_or(0) as usize;
         of_events.resize(last, split.unwrap_or(0));
     }

@@ -11,10 +11,31 @@ const MOST_DEPTH: usize = 16;
 pub(crate) enum Value<'a> {
     Whole(i64),
     Bytes(&'a [u8]),
-    List(Vec<Value<'a>>),
-    Struct(Vec<(i64, Value<'a>)>),
+    List(List<'a>),
+    Struct(Vec<Field<'a>>),
     /// Value of an unused type.
     Other,
+}
+
+/// Field of a struct.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Field<'a> {
+    pub id: i64,
+    /// Type, as the protocol numbers them.
+    pub kind: u8,
+    pub value: Value<'a>,
+    /// Bytes of the value, without the field's header.
+    pub encoded: &'a [u8],
+}
+
+/// List of values of one type.
+#[derive(Debug, PartialEq)]
+pub(crate) struct List<'a> {
+    /// Type of the elements, as the protocol numbers them.
+    pub kind: u8,
+    pub elements: Vec<Value<'a>>,
+    /// Bytes of each element.
+    pub encoded: Vec<&'a [u8]>,
 }
 
 impl<'a> Value<'a> {
@@ -23,8 +44,8 @@ impl<'a> Value<'a> {
         let Value::Struct(fields) = self else {
             return None;
         };
-        let (_, value) = fields.iter().find(|(own, _)| *own == id)?;
-        Some(value)
+        let field = fields.iter().find(|field| field.id == id)?;
+        Some(&field.value)
     }
 
     /// Field of a struct that is a whole number.
@@ -47,8 +68,8 @@ impl<'a> Value<'a> {
 
     /// Elements of a field that is a list; empty for any other field.
     pub(crate) fn elements(&self, id: i64) -> &[Value<'a>] {
-        if let Some(Value::List(elements)) = self.field(id) {
-            elements
+        if let Some(Value::List(list)) = self.field(id) {
+            &list.elements
         } else {
             &[]
         }
@@ -83,13 +104,19 @@ impl<'a> Reader<'a> {
             } else {
                 id + i64::from(head >> 4)
             };
+            let (kind, before) = (head & 15, self.rest);
             // The header of a boolean field holds its value.
-            let value = if matches!(head & 15, 1 | 2) {
+            let value = if matches!(kind, 1 | 2) {
                 Value::Other
             } else {
-                self.value(head & 15, depth)?
+                self.value(kind, depth)?
             };
-            fields.push((id, value));
+            fields.push(Field {
+                id,
+                kind,
+                value,
+                encoded: self.since(before),
+            });
         }
     }
 
@@ -125,11 +152,22 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() || self.elements > MOST_ELEMENTS {
             return None;
         }
-        let mut elements = Vec::with_capacity(count);
+        let mut list = List {
+            kind: head & 15,
+            elements: Vec::with_capacity(count),
+            encoded: Vec::with_capacity(count),
+        };
         for _ in 0..count {
-            elements.push(self.value(head & 15, depth + 1)?);
+            let before = self.rest;
+            list.elements.push(self.value(list.kind, depth + 1)?);
+            list.encoded.push(self.since(before));
         }
-        Some(Value::List(elements))
+        Some(Value::List(list))
+    }
+
+    /// Bytes read since `before` was the rest.
+    fn since(&self, before: &'a [u8]) -> &'a [u8] {
+        &before[..before.len() - self.rest.len()]
     }
 
     /// Reads a signed number.
@@ -163,13 +201,82 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Writer of a struct, field by field in the order of their ids.
+#[derive(Default)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+    id: i64,
+}
+
+impl Writer {
+    /// Adds a field of encoded bytes.
+    pub(crate) fn field(&mut self, id: i64, kind: u8, encoded: &[u8]) {
+        match u8::try_from(id - self.id) {
+            Ok(step @ 1..=15) => self.bytes.push(step << 4 | kind),
+            _ => {
+                self.bytes.push(kind);
+                self.bytes.extend(whole(id));
+            }
+        }
+        self.id = id;
+        self.bytes.extend(encoded);
+    }
+
+    /// Adds a field that is a list of encoded elements.
+    pub(crate) fn list(&mut self, id: i64, kind: u8, elements: &[impl AsRef<[u8]>]) {
+        const LIST: u8 = 9;
+        let mut encoded = vec![0xf0 | kind];
+        encoded.extend(varint(elements.len() as u64));
+        for element in elements {
+            encoded.extend(element.as_ref());
+        }
+        self.field(id, LIST, &encoded);
+    }
+
+    /// Ends the struct and returns its bytes.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.bytes.push(0);
+        self.bytes
+    }
+}
+
+/// Bytes of a signed number.
+pub(crate) fn whole(n: i64) -> Vec<u8> {
+    varint((n << 1 ^ n >> 63) as u64)
+}
+
+fn varint(mut n: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Value, read};
+    use super::{Value, Writer, read, whole};
+
+    #[test]
+    fn written_fields_are_read_again() {
+        let mut writer = Writer::default();
+        writer.field(3, 6, &whole(-70_000));
+        writer.list(20, 6, &[whole(1), whole(i64::MIN)]);
+        writer.field(21, 8, b"\x02ab");
+        let bytes = writer.finish();
+        let (value, length) = read(&bytes).unwrap();
+        assert_eq!(length, bytes.len());
+        assert_eq!(value.whole(3), Some(-70_000));
+        assert_eq!(value.elements(20), [1, i64::MIN].map(Value::Whole));
+        assert_eq!(value.bytes(21), Some(b"ab".as_slice()));
+    }
 
     #[test]
     fn a_length_is_believed_as_far_as_there_are_bytes() {
-        // Field 1 is -3, field 2 a list of three numbers, field 3 two bytes, field 4 true; then something else.
+        // Field 1 is -3, field 2 a list of three numbers, field 3 two bytes, field 4 true; then
+        // something else.
         let (value, length) = read(&[
             0x15, 0x05, 0x19, 0x35, 2, 4, 6, 0x18, 2, b'a', b'b', 0x11, 0, 9,
         ])

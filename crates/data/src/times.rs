@@ -1,38 +1,86 @@
-//! Parsing of times to nanoseconds since 1970, UTC: numbers in one of four units, ISO 8601, dates.
+//! Parsing of ISO 8601 and its relatives to nanoseconds since 1970, UTC.
 
-use crate::options::TimeUnit;
-
-const NANOS: i64 = 1_000_000_000;
+/// Nanoseconds in a second.
+pub(crate) const NANOS: i64 = 1_000_000_000;
 /// Times that nanoseconds of 64 bits can hold.
 pub(crate) const RANGE: &str = "a time between the years 1678 and 2261";
 const ISO: &str = "a time such as 2014-04-07T10:51:09.277Z, or a date such as 2014-04-07";
+/// Form of times in tables, whose form can be given.
+pub(crate) const ISO_HINT: &str = "a time such as 2014-04-07T10:51:09.277Z, or a date such as 2014-04-07; give any \
+                                   other form with --time-format";
+
+/// Time as written: seconds since 1970 by its own clock, and that clock's offset from UTC in seconds
+/// if it is written too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IsoTime {
+    pub seconds: i64,
+    pub nanos: i64,
+    pub offset: Option<i64>,
+}
 
 /// Converts milliseconds; the error describes the expected value.
 pub(crate) fn from_millis(millis: i64) -> Result<i64, &'static str> {
     millis.checked_mul(1_000_000).ok_or(RANGE)
 }
 
-/// Parses ISO 8601: a date, or a date and a time of day (`T` or a space between) to the minute,
-/// second or a fraction, with `Z`, an offset, or no zone, which means UTC. The error describes the
-/// expected value.
+/// Parses ISO 8601 as [`parse_iso`] does; without an offset the time is in UTC. The error describes
+/// the expected value.
 pub(crate) fn from_iso(text: &str) -> Result<i64, &'static str> {
+    let time = parse_iso(text)?;
+    nanos(time, time.offset.unwrap_or(0))
+}
+
+/// Nanoseconds since 1970, UTC, of a time on a clock with an offset of `offset` seconds.
+pub(crate) fn nanos(time: IsoTime, offset: i64) -> Result<i64, &'static str> {
+    let nanos = (time.seconds - offset).checked_mul(NANOS);
+    nanos.and_then(|n| n.checked_add(time.nanos)).ok_or(RANGE)
+}
+
+/// Parses ISO 8601 as databases write it: a date, or a date and a time of day (`T` or a space
+/// between) to the minute, second or a fraction, with an offset or without.
+pub(crate) fn parse_iso(text: &str) -> Result<IsoTime, &'static str> {
     let (days, rest) = date(text.as_bytes()).ok_or(ISO)?;
     let (seconds, nanos, rest) = match rest {
         [] => (0, 0, rest),
         [b'T' | b't' | b' ', rest @ ..] => clock(rest).ok_or(ISO)?,
         _ => return Err(ISO),
     };
-    let offset = zone(rest).ok_or(ISO)?;
-    let seconds = days * 86_400 + seconds - offset;
-    seconds
-        .checked_mul(NANOS)
-        .and_then(|n| n.checked_add(nanos))
-        .ok_or(RANGE)
+    let offset = match rest {
+        [] => None,
+        rest => Some(offset_of(rest).ok_or(ISO)?),
+    };
+    Ok(IsoTime {
+        seconds: days * 86_400 + seconds,
+        nanos,
+        offset,
+    })
 }
 
-/// Days since 1970 of `YYYY-MM-DD`, and the rest of the text.
+/// Seconds and nanoseconds of a text that is a time of day, such as `14:05` or `9:05:06.25`.
+pub(crate) fn parse_clock(text: &str) -> Option<(i64, i64)> {
+    match clock(text.as_bytes())? {
+        (seconds, nanos, []) => Some((seconds, nanos)),
+        _ => None,
+    }
+}
+
+/// True for a date written as three numbers of which the first is no year: whether day or month
+/// comes first is unknown.
+pub(crate) fn is_day_month_year(text: &str) -> bool {
+    let date = text.split([' ', 'T']).next().unwrap_or_default();
+    let Some(separator) = date.find(['/', '.', '-']) else {
+        return false;
+    };
+    let parts: Vec<&str> = date.split(char::from(date.as_bytes()[separator])).collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    parts.len() == 3 && separator <= 2 && parts.iter().all(is_number)
+}
+
+/// Days since 1970 of `YYYY-MM-DD` or `YYYY/MM/DD`, and the rest of the text.
 fn date(text: &[u8]) -> Option<(i64, &[u8])> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = text else {
+    let ([y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..]
+    | [y1, y2, y3, y4, b'/', m1, m2, b'/', d1, d2, rest @ ..]) = text
+    else {
         return None;
     };
     let year = digits(&[*y1, *y2, *y3, *y4])?;
@@ -56,13 +104,17 @@ fn date(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((era * 146_097 + day_of_era - 719_468, rest))
 }
 
-/// Seconds and nanoseconds of `HH:MM[:SS[.fraction]]`, and the rest of the text. Digits past the
-/// ninth are dropped.
+/// Seconds and nanoseconds of `HH:MM[:SS[.fraction]]`, and the rest of the text. The hour may have
+/// one digit, as spreadsheets write it. Digits past the ninth are dropped.
 fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
-    let [h1, h2, b':', m1, m2, rest @ ..] = text else {
+    let (hour, [b':', m1, m2, rest @ ..]) = text.split_at(text.iter().position(|&b| b == b':')?)
+    else {
         return None;
     };
-    let (hour, minute) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
+    if !matches!(hour.len(), 1 | 2) {
+        return None;
+    }
+    let (hour, minute) = (digits(hour)?, digits(&[*m1, *m2])?);
     let (second, rest) = match rest {
         [b':', s1, s2, rest @ ..] => (digits(&[*s1, *s2])?, rest),
         _ => (0, rest),
@@ -86,10 +138,16 @@ fn clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     Some((hour * 3600 + minute * 60 + second, nanos, rest))
 }
 
-/// Offset from UTC in seconds of an empty text, `Z`, ` UTC`, `+HH`, `+HHMM` or `+HH:MM`.
-fn zone(text: &[u8]) -> Option<i64> {
+/// Offset from UTC in seconds of `Z`, `UTC`, `GMT`, `+HH`, `+HHMM` or `+HH:MM`, after a blank or
+/// not.
+pub(crate) fn offset_of(text: &[u8]) -> Option<i64> {
+    let (text, is_apart) = match text {
+        [b' ', rest @ ..] => (rest, true),
+        text => (text, false),
+    };
     let (sign, hour, minute) = match text {
-        [] | [b'Z' | b'z'] | b" UTC" => return Some(0),
+        [b'Z' | b'z'] => return Some(0),
+        b"UTC" | b"GMT" | b"+0000 UTC" if is_apart => return Some(0),
         [sign @ (b'+' | b'-'), h1, h2] => (sign, [*h1, *h2], [b'0', b'0']),
         [sign @ (b'+' | b'-'), h1, h2, m1, m2] | [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
             (sign, [*h1, *h2], [*m1, *m2])
@@ -102,156 +160,14 @@ fn zone(text: &[u8]) -> Option<i64> {
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |n, b| {
-        b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0'))
-    })
-}
-
-/// Column of times during reading. The first value decides between numbers and ISO times; the unit
-/// of numbers is decided after the last value.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum TimeColumn {
-    #[default]
-    Empty,
-    /// Whole numbers of undecided unit.
-    Whole(Vec<i64>),
-    /// Numbers of undecided unit.
-    Real(Vec<f64>),
-    /// Nanoseconds.
-    Nanos(Vec<i64>),
-}
-
-impl TimeColumn {
-    /// Appends a time in its text form; the error describes the expected value.
-    pub(crate) fn push(&mut self, text: &str) -> Result<(), &'static str> {
-        let text = text.trim();
-        match self {
-            TimeColumn::Nanos(times) => times.push(from_iso(text)?),
-            TimeColumn::Empty if from_iso(text).is_ok() => {
-                *self = TimeColumn::Nanos(vec![from_iso(text)?])
-            }
-            _ => match (text.parse(), text.parse()) {
-                (Ok(whole), _) => self.push_whole(whole)?,
-                (_, Ok(real)) => self.push_real(real)?,
-                _ if matches!(self, TimeColumn::Empty) => return Err(ISO),
-                _ => return Err("a number, as the times before it"),
-            },
+    let mut number = 0;
+    for byte in text {
+        if !byte.is_ascii_digit() {
+            return None;
         }
-        Ok(())
+        number = number * 10 + i64::from(byte - b'0');
     }
-
-    /// Appends a whole number.
-    pub(crate) fn push_whole(&mut self, time: i64) -> Result<(), &'static str> {
-        match self {
-            TimeColumn::Empty => *self = TimeColumn::Whole(vec![time]),
-            TimeColumn::Whole(times) => times.push(time),
-            TimeColumn::Real(times) => times.push(time as f64),
-            TimeColumn::Nanos(_) => return Err(ISO),
-        }
-        Ok(())
-    }
-
-    /// Appends a number.
-    pub(crate) fn push_real(&mut self, time: f64) -> Result<(), &'static str> {
-        if !time.is_finite() {
-            return Err("a finite number");
-        }
-        match self {
-            TimeColumn::Empty => *self = TimeColumn::Real(vec![time]),
-            TimeColumn::Real(times) => times.push(time),
-            TimeColumn::Whole(whole) => {
-                *self = TimeColumn::Real(whole.iter().map(|&t| t as f64).chain([time]).collect());
-            }
-            TimeColumn::Nanos(_) => return Err(ISO),
-        }
-        Ok(())
-    }
-
-    /// Appends nanoseconds.
-    pub(crate) fn push_nanos(&mut self, time: i64) -> Result<(), &'static str> {
-        match self {
-            TimeColumn::Empty => *self = TimeColumn::Nanos(vec![time]),
-            TimeColumn::Nanos(times) => times.push(time),
-            TimeColumn::Whole(_) | TimeColumn::Real(_) => {
-                return Err("a number, as the times before it");
-            }
-        }
-        Ok(())
-    }
-
-    /// Converts all times to nanoseconds. Fractional numbers are rounded to the microsecond, the
-    /// precision of a double.
-    pub(crate) fn finish(self, unit: TimeUnit) -> Result<Vec<i64>, String> {
-        match self {
-            TimeColumn::Empty => Ok(Vec::new()),
-            TimeColumn::Nanos(times) => Ok(times),
-            TimeColumn::Whole(times) => {
-                refuse_compact_dates(&times, unit)?;
-                let most = times.iter().map(|t| t.unsigned_abs()).max().unwrap_or(0);
-                let nanos = nanos_in(unit, most as f64);
-                times
-                    .iter()
-                    .map(|&t| t.checked_mul(nanos).ok_or_else(|| out_of_range(&t, nanos)))
-                    .collect()
-            }
-            TimeColumn::Real(times) => {
-                let most = times.iter().fold(0.0, |m, t| f64::max(m, t.abs()));
-                let nanos = nanos_in(unit, most);
-                let micros = |t: f64| (t * (nanos as f64 / 1000.0)).round();
-                let in_range = |t: f64| micros(t).abs() < i64::MAX as f64 / 1000.0;
-                times
-                    .iter()
-                    .map(|&t| {
-                        if in_range(t) {
-                            Ok(micros(t) as i64 * 1000)
-                        } else {
-                            Err(out_of_range(&t, nanos))
-                        }
-                    })
-                    .collect()
-            }
-        }
-    }
-}
-
-/// Nanoseconds per unit; `Auto` depends on the largest magnitude.
-fn nanos_in(unit: TimeUnit, most: f64) -> i64 {
-    match unit {
-        TimeUnit::Seconds => NANOS,
-        TimeUnit::Milliseconds => 1_000_000,
-        TimeUnit::Microseconds => 1000,
-        TimeUnit::Nanoseconds => 1,
-        TimeUnit::Auto if most < 1e11 => NANOS,
-        TimeUnit::Auto if most < 1e14 => 1_000_000,
-        TimeUnit::Auto if most < 1e17 => 1000,
-        TimeUnit::Auto => 1,
-    }
-}
-
-/// Rejects dates written as `20140407`, which would otherwise be read as seconds of August 1970.
-fn refuse_compact_dates(times: &[i64], unit: TimeUnit) -> Result<(), String> {
-    let is_date = |t: &i64| {
-        (1900..2100).contains(&(t / 10_000))
-            && (1..=12).contains(&(t / 100 % 100))
-            && (1..=31).contains(&(t % 100))
-    };
-    if unit == TimeUnit::Auto && !times.is_empty() && times.iter().all(is_date) {
-        return Err(format!(
-            "times such as {} look like dates; write them as YYYY-MM-DD, or name the time unit",
-            times[0]
-        ));
-    }
-    Ok(())
-}
-
-fn out_of_range(time: &dyn std::fmt::Display, nanos: i64) -> String {
-    let unit = match nanos {
-        NANOS => "seconds",
-        1_000_000 => "milliseconds",
-        1000 => "microseconds",
-        _ => "nanoseconds",
-    };
-    format!("time {time} in {unit} is not {RANGE}; name the time unit")
+    Some(number)
 }
 
 #[cfg(test)]
@@ -259,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn iso_times_in_every_form() {
+    fn iso_time_in_every_form_is_read() {
         // Python: int(datetime.fromisoformat("2014-04-07T10:51:09.277+00:00").timestamp() * 1000) == 1396867869277
         let base = 1_396_867_869_277_000_000;
         for (text, expected) in [
@@ -270,6 +186,12 @@ mod tests {
             ("2014-04-07T12:51:09.277+0200", base),
             ("2014-04-07T08:51:09.277-02", base),
             ("2014-04-07T10:51:09.2770000009Z", base),
+            ("2014-04-07 10:51:09.277 GMT", base),
+            ("2014-04-07 12:51:09.277 +0200", base),
+            ("2014-04-07 10:51:09.277 +0000 UTC", base),
+            ("2014/04/07 10:51:09.277", base),
+            ("2014-04-07 9:51:09.277-01", base),
+            ("2019-10-01T00:00:00.123456+02", 1_569_880_800_123_456_000),
             ("2014-04-07T10:51:09", base - 277_000_000),
             ("2014-04-07T10:51", base - 9_277_000_000),
             ("2014-04-07", 1_396_828_800 * NANOS),
@@ -283,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn text_that_is_no_time_is_refused() {
         for text in [
             "",
             "x",
@@ -302,6 +224,10 @@ mod tests {
             "2014-04-07T10:51:09.Z",
             "2014-04-07T10:51+25",
             "2014-04-07T10:51 CET",
+            "2014-04-07T10:51UTC",
+            "2014-04-07T:51",
+            "2014-04-07T010:51",
+            "2014/04-07",
             "2014-04-07Z9",
             "1600-01-01",
             "2300-01-01",
@@ -312,61 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_follows_from_the_largest_number() {
-        let read = |times: &[&str], unit| {
-            let mut column = TimeColumn::default();
-            times.iter().for_each(|t| column.push(t).unwrap());
-            column.finish(unit)
-        };
-        let auto = |times: &[&str]| read(times, TimeUnit::Auto).unwrap();
-        assert_eq!(
-            auto(&["5", "1439665586"]),
-            [5 * NANOS, 1_439_665_586 * NANOS]
-        );
-        assert_eq!(
-            auto(&["5", "1439665586001"]),
-            [5_000_000, 1_439_665_586_001_000_000]
-        );
-        assert_eq!(auto(&["1439665586001002"]), [1_439_665_586_001_002_000]);
-        assert_eq!(auto(&["1439665586001002003"]), [1_439_665_586_001_002_003]);
-        assert_eq!(
-            auto(&["1439665586", "1439665586.25", "1.4e9"]),
-            [
-                1_439_665_586 * NANOS,
-                1_439_665_586_250_000_000,
-                1_400_000_000 * NANOS
-            ]
-        );
-        assert_eq!(auto(&["-1"]), [-NANOS]);
-        assert_eq!(
-            read(&["20150101"], TimeUnit::Milliseconds).unwrap(),
-            [20_150_101_000_000]
-        );
-        assert!(
-            read(&["20150101", "20151231"], TimeUnit::Auto)
-                .unwrap_err()
-                .contains("YYYY-MM-DD")
-        );
-        assert!(
-            read(&["1439665586001"], TimeUnit::Seconds)
-                .unwrap_err()
-                .contains("seconds")
-        );
-        assert!(read(&["1e300"], TimeUnit::Auto).is_err());
-    }
-
-    #[test]
-    fn forms_do_not_mix() {
-        let mut iso = TimeColumn::default();
-        iso.push("2014-04-07").unwrap();
-        assert!(iso.push("1439665586").is_err() && iso.push("").is_err());
-        let mut number = TimeColumn::default();
-        number.push("1439665586").unwrap();
-        assert!(
-            number.push("2014-04-07").is_err()
-                && number.push("nan").is_err()
-                && number.push("").is_err()
-        );
-        assert!(TimeColumn::default().push("soon").is_err());
+    fn clock_alone_is_read_to_its_end() {
+        assert_eq!(parse_clock("9:05"), Some((32_700, 0)));
+        assert_eq!(parse_clock("23:59:59.25"), Some((86_399, 250_000_000)));
+        for text in ["", ":05", "24:00", "10:05Z", "1005", "10"] {
+            assert_eq!(parse_clock(text), None, "{text}");
+        }
     }
 }

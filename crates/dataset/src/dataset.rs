@@ -1,26 +1,25 @@
 //! Arrays of a prepared dataset: validation, atomic writing, memory-mapped reading.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use prl_fs::{FileEntry, Mmap, StagedDir, finish_interrupted_rename, map_file, read_at_most};
-use prl_fs::{parent_dir, sha256_hex};
+use prl_fs::{FileEntry, Mmap, map_file, read_at_most, sha256_hex};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 
+use crate::details::EventRewards;
 use crate::enum_slice::EnumSlice;
 use crate::error::{Error, Result};
 use crate::event::{Kind, Split};
 use crate::items::ItemMap;
-use crate::manifest::{Counts, FORMAT, Manifest, ManifestInput, VERSION};
+use crate::manifest::{FORMAT, Manifest, VERSION};
 
-const EVENTS: &str = "events.safetensors";
-const ITEMS: &str = "items.safetensors";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const EVENTS: &str = "events.safetensors";
+pub(crate) const ITEMS: &str = "items.safetensors";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// Size limit of the manifest in bytes. It has a few thousand, and about a hundred for each raw
 /// file.
-const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// Session log as flat arrays. Session `s` is the events `offsets[s]..offsets[s + 1]`, oldest
 /// first.
@@ -39,7 +38,7 @@ pub struct Arrays {
 }
 
 impl Arrays {
-    fn check(&self, items: usize) -> std::result::Result<(), String> {
+    pub(crate) fn check(&self, items: usize) -> std::result::Result<(), String> {
         let n = self.items.len();
         if self.kinds.len() != n || self.times.len() != n || self.splits.len() != n {
             return Err("the arrays differ in length".into());
@@ -72,113 +71,6 @@ fn check_log(
     Ok(())
 }
 
-/// Writes a prepared dataset to `dir` atomically: all files to a temporary directory, the manifest
-/// last, fsynced, then one rename. An older dataset in `dir` is replaced.
-///
-/// # Errors
-/// [`Error::Invalid`] for inconsistent arrays, [`Error::Occupied`] if `dir` holds anything but a
-/// dataset, [`Error::Fs`] if an operation fails.
-pub fn write(
-    dir: &Path,
-    arrays: &Arrays,
-    items: &ItemMap,
-    input: ManifestInput,
-) -> Result<Manifest> {
-    arrays.check(items.len()).map_err(Error::Invalid)?;
-    finish_interrupted_rename(dir)?;
-    if dir.exists() && !is_replaceable(dir) {
-        return Err(Error::Occupied {
-            path: dir.to_owned(),
-        });
-    }
-    let parent = parent_dir(dir);
-    std::fs::create_dir_all(&parent).map_err(prl_fs::Error::io(&parent))?;
-    let staged = StagedDir::create(dir)?;
-    let files = vec![
-        write_events(&staged, arrays)?,
-        staged.write(ITEMS, &items.to_bytes()?)?,
-    ];
-    let mut splits = BTreeMap::new();
-    for split in Split::ALL {
-        let counts = split_counts(arrays, split, items.len());
-        splits.insert(split.name().to_owned(), counts);
-    }
-    let manifest = Manifest {
-        format: FORMAT.into(),
-        format_version: VERSION,
-        dataset: dataset_hash(&files),
-        input,
-        splits,
-        files,
-    };
-    let mut json =
-        serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Invalid(e.to_string()))?;
-    json.push(b'\n');
-    staged.write(MANIFEST, &json)?;
-    staged.publish()?;
-    Ok(manifest)
-}
-
-/// Whether `dir` is an empty directory or holds a prepared dataset.
-fn is_replaceable(dir: &Path) -> bool {
-    if let Ok(mut entries) = std::fs::read_dir(dir)
-        && entries.next().is_none()
-    {
-        return true;
-    }
-    let Ok(bytes) = read_at_most(&dir.join(MANIFEST), MAX_MANIFEST_BYTES) else {
-        return false;
-    };
-    let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    manifest["format"] == FORMAT
-}
-
-fn write_events(staged: &StagedDir, a: &Arrays) -> Result<FileEntry> {
-    let tensors = [
-        ("items", tensor(Dtype::U32, &a.items)?),
-        ("kinds", tensor(Dtype::U8, &a.kinds)?),
-        ("offsets", tensor(Dtype::U64, &a.offsets)?),
-        ("splits", tensor(Dtype::U8, &a.splits)?),
-        ("times", tensor(Dtype::I64, &a.times)?),
-    ];
-    Ok(staged.write_tensors(EVENTS, tensors)?)
-}
-
-/// View of a slice as a tensor `[len]`.
-fn tensor<T: bytemuck::NoUninit>(dtype: Dtype, values: &[T]) -> Result<TensorView<'_>> {
-    let bytes = bytemuck::cast_slice(values);
-    TensorView::new(dtype, vec![values.len()], bytes).map_err(|e| Error::Invalid(e.to_string()))
-}
-
-fn dataset_hash(files: &[FileEntry]) -> String {
-    let mut checksums = String::new();
-    for file in files {
-        checksums.push_str(&file.sha256);
-    }
-    sha256_hex(checksums.as_bytes())[..16].to_owned()
-}
-
-fn split_counts(a: &Arrays, split: Split, n_items: usize) -> Counts {
-    let mut counts = Counts::default();
-    let mut seen = vec![false; n_items];
-    for bounds in a.offsets.windows(2) {
-        let session = bounds[0] as usize..bounds[1] as usize;
-        counts.sessions += u64::from(a.splits[session.clone()].contains(&split));
-        for e in session {
-            if a.splits[e] != split {
-                continue;
-            }
-            match a.kinds[e] {
-                Kind::Click => counts.clicks += 1,
-                Kind::Purchase => counts.purchases += 1,
-            }
-            seen[a.items[e] as usize] = true;
-        }
-    }
-    counts.items = seen.into_iter().map(u64::from).sum();
-    counts
-}
-
 /// Prepared dataset, mapped into memory.
 #[derive(Debug)]
 pub struct Dataset {
@@ -198,6 +90,10 @@ struct ArrayRanges {
     offsets: Range<usize>,
     splits: Range<usize>,
     times: Range<usize>,
+    /// Empty if the dataset has no labels.
+    labels: Range<usize>,
+    /// Empty if the dataset has no rewards of single events.
+    rewards: Range<usize>,
 }
 
 impl Dataset {
@@ -261,7 +157,12 @@ impl Dataset {
             self.item_indices(),
             self.splits().all(),
             self.items.len(),
-        )
+        )?;
+        check_cast::<f32>(self.bytes(&ranges.rewards))?;
+        if !self.manifest.kinds.is_empty() && self.labels().len() != n {
+            return Err("the manifest names event kinds, but the events have no labels".into());
+        }
+        self.rewards().check()
     }
 
     /// Directory of the dataset.
@@ -304,6 +205,22 @@ impl Dataset {
         bytemuck::cast_slice(self.bytes(&self.ranges.times))
     }
 
+    /// Index of each event's kind among the manifest's [`kinds`](Manifest::kinds); empty if the
+    /// dataset does not keep the kinds of its log.
+    pub fn labels(&self) -> &[u8] {
+        self.bytes(&self.ranges.labels)
+    }
+
+    /// Rewards of the events.
+    pub fn rewards(&self) -> EventRewards<'_> {
+        EventRewards {
+            kinds: self.kinds(),
+            names: &self.manifest.kinds,
+            labels: self.labels(),
+            own: bytemuck::cast_slice(self.bytes(&self.ranges.rewards)),
+        }
+    }
+
     /// Range of event indices of each session, in order.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
         let bounds = self.offsets().windows(2);
@@ -311,7 +228,7 @@ impl Dataset {
     }
 }
 
-fn read_manifest(dir: &Path) -> Result<Manifest> {
+pub(crate) fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(MANIFEST);
     if !path.exists() {
         return Err(Error::Missing {
@@ -332,7 +249,7 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
         });
     }
     let found = value["format_version"].as_u64().unwrap_or(0);
-    if found != u64::from(VERSION) {
+    if !(1..=u64::from(VERSION)).contains(&found) {
         return Err(Error::Version {
             path,
             found,
@@ -390,11 +307,18 @@ fn locate(path: &Path, bytes: &Mmap) -> Result<ArrayRanges> {
         let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
         Ok(start..start + view.data().len())
     };
+    // Version 1 has neither labels nor rewards.
+    let optional = |name: &str, dtype: Dtype| match tensors.tensor(name) {
+        Ok(_) => range(name, dtype),
+        Err(_) => Ok(0..0),
+    };
     Ok(ArrayRanges {
         items: range("items", Dtype::U32)?,
         kinds: range("kinds", Dtype::U8)?,
         offsets: range("offsets", Dtype::U64)?,
         splits: range("splits", Dtype::U8)?,
         times: range("times", Dtype::I64)?,
+        labels: optional("labels", Dtype::U8)?,
+        rewards: optional("rewards", Dtype::F32)?,
     })
 }

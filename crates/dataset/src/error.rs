@@ -41,6 +41,20 @@ pub enum Error {
     /// The arrays do not describe sessions.
     #[error("these arrays are no dataset: {0}")]
     Invalid(String),
+    /// The directory holds another dataset, which is replaced only on request.
+    #[error(
+        "{}: holds dataset {older}, and this one is {newer}: runs of the older one could no longer be evaluated or \
+         resumed; name another --out, or give --replace",
+        path.display()
+    )]
+    OtherDataset {
+        /// The directory.
+        path: PathBuf,
+        /// Hash of the dataset there.
+        older: String,
+        /// Hash of the dataset to write.
+        newer: String,
+    },
     /// The directory holds other files, which are never overwritten.
     #[error("{}: already exists and holds something that this program did not write; name another --out", path.display())]
     Occupied {

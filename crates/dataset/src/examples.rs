@@ -5,8 +5,9 @@ use std::ops::Range;
 use rand::seq::index;
 
 use crate::dataset::Dataset;
+use crate::details::EventRewards;
 use crate::event::{Kind, Split};
-use crate::returns::{Discount, Rewards, return_so_far, returns};
+use crate::returns::{Discount, Rewards, discounted_returns};
 use crate::windows::Windows;
 
 /// Examples of one split: one for each of its events, in log order. Events of the same session in
@@ -14,6 +15,7 @@ use crate::windows::Windows;
 #[derive(Clone, Debug)]
 pub struct SplitExamples<'a> {
     data: &'a Dataset,
+    event_rewards: EventRewards<'a>,
     targets: Vec<SessionTargets>,
     /// Position in `targets` of the session of every [`BLOCK`]th example: a search for a session
     /// starts there, so that it takes equally long in a log of any size.
@@ -66,6 +68,8 @@ pub struct WindowBatch {
     pub kinds: Vec<Kind>,
     /// Return at that event `[B]`, its own reward included; empty without a [`ReturnRule`].
     pub returns: Vec<f64>,
+    /// Reward of that event `[B]`; empty without a [`ReturnRule`].
+    pub rewards: Vec<f64>,
 }
 
 /// Successor states of a batch: the second half of its transitions (s, a, r, s').
@@ -89,7 +93,8 @@ pub struct HeldOut<'a> {
 /// Definition of the returns of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReturnRule {
-    /// Reward of each kind of event.
+    /// Reward of each kind of event, for the events to which the dataset gives no reward of their
+    /// own.
     pub rewards: Rewards,
     /// Discount factor.
     pub lambda: f64,
@@ -118,6 +123,7 @@ impl<'a> SplitExamples<'a> {
     fn empty(data: &'a Dataset) -> Self {
         Self {
             data,
+            event_rewards: data.rewards(),
             targets: Vec::new(),
             blocks: Vec::new(),
             len: 0,
@@ -181,11 +187,19 @@ impl<'a> SplitExamples<'a> {
         sessions.map(|s| (s.session as usize, s.start as usize..s.end as usize))
     }
 
-    /// Kinds of the events of each session up to its last example: a return sums over these.
-    pub fn episodes(&self) -> impl Iterator<Item = &'a [Kind]> + '_ {
-        let kinds = self.data.kinds();
+    /// Events of each session up to its last example: a return sums over these.
+    pub fn episodes(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let sessions = self.targets.iter();
-        sessions.map(move |s| kinds.range(s.session as usize..s.end as usize))
+        sessions.map(|s| s.session as usize..s.end as usize)
+    }
+
+    /// Rewards of these events; `rewards` are those of the two kinds.
+    pub fn rewards(&self, events: Range<usize>, rewards: Rewards) -> Vec<f64> {
+        let mut values = Vec::with_capacity(events.len());
+        for event in events {
+            values.push(self.event_rewards.of(event, rewards));
+        }
+        values
     }
 
     /// For each example, the number of its session among the sessions with an example: the unit of
@@ -236,8 +250,9 @@ impl<'a> SplitExamples<'a> {
         };
         for position in positions {
             let t = position.history().len();
-            let episode = kinds.range(position.start..position.end);
-            let returns = returns(episode, rule.rewards, rule.lambda, rule.discount);
+            let rewards = self.rewards(position.start..position.end, rule.rewards);
+            batch.rewards.push(rewards[t]);
+            let returns = discounted_returns(rewards, rule.lambda, rule.discount);
             batch.returns.push(returns[t]);
         }
         batch
@@ -269,11 +284,14 @@ impl<'a> SplitExamples<'a> {
         examples: impl IntoIterator<Item = usize>,
         rule: ReturnRule,
     ) -> Vec<f64> {
-        let kinds = self.data.kinds();
         let mut sums = Vec::new();
         for position in self.positions(examples) {
-            let history = kinds.range(position.history());
-            sums.push(return_so_far(history, rule.rewards, rule.lambda));
+            let history = self.rewards(position.history(), rule.rewards);
+            let mut sum = 0.0;
+            for (t, reward) in history.into_iter().enumerate() {
+                sum += rule.lambda.powi(t as i32) * reward;
+            }
+            sums.push(sum);
         }
         sums
     }

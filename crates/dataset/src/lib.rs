@@ -38,24 +38,31 @@
 
 mod audit;
 mod dataset;
+mod details;
 mod enum_slice;
 mod error;
 mod event;
 mod examples;
 mod items;
 mod manifest;
+mod plausibility;
 mod return_table;
 mod returns;
 mod windows;
+mod writer;
 
 pub use audit::{Audit, Bin, DuplicateSessions, Leaks, Lengths, Overlap, Popularity, TopShare};
-pub use dataset::{Arrays, Dataset, write};
+pub use dataset::{Arrays, Dataset};
+pub use details::{EventDetails, EventKind, EventRewards};
 pub use enum_slice::EnumSlice;
 pub use error::{Error, Result};
 pub use event::{Kind, Split};
 pub use examples::{HeldOut, NextStates, ReturnRule, SplitExamples, WindowBatch};
 pub use items::ItemMap;
-pub use manifest::{Counts, DatasetCounts, Manifest, ManifestInput, Source, SourceFile};
+pub use manifest::{Counts, DatasetCounts, KeptLog, Manifest, ManifestInput, Source, SourceFile};
+pub use plausibility::{Plausibility, Repeats, Warning};
+pub use prl_fs::FileEntry;
 pub use return_table::{ReturnStatsSplit, ReturnTable, TABLE_STEPS};
-pub use returns::{Discount, Rewards, return_so_far, returns};
+pub use returns::{Discount, Rewards, discounted_returns, return_so_far, returns};
 pub use windows::Windows;
+pub use writer::{DatasetWriter, LOG_FILE, LogToKeep, write};

@@ -1,14 +1,22 @@
 //! `manifest.json`: origin, options, counts and files of a prepared dataset.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use prl_fs::FileEntry;
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::read_manifest;
+use crate::details::EventKind;
+use crate::error::Result;
+use crate::plausibility::Plausibility;
+
 /// Format name in every manifest.
 pub(crate) const FORMAT: &str = "prl-prepared";
-/// Format version that this build writes and reads.
-pub(crate) const VERSION: u32 = 1;
+/// Format version of a dataset without labels and rewards of its own.
+pub(crate) const PLAIN_VERSION: u32 = 1;
+/// Format version of a dataset with them: the latest that this build writes and reads.
+pub(crate) const VERSION: u32 = 2;
 
 /// Numbers of sessions, items and events: one column of the paper's Table 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +79,18 @@ pub struct ManifestInput {
     pub counts: DatasetCounts,
 }
 
+/// Raw events kept beside the arrays, so that further events can be appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLog {
+    /// Parquet file of the events as read, before any filter.
+    pub file: FileEntry,
+    /// Rows that the reader dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Command-line flags of the preparation, with their values.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Vec<String>>,
+}
+
 /// Content of `manifest.json`. It holds no directory and no time, so equal inputs give equal bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -87,4 +107,23 @@ pub struct Manifest {
     pub splits: BTreeMap<String, Counts>,
     /// Data files in the manifest's directory.
     pub files: Vec<FileEntry>,
+    /// Event kinds as the log names them; empty if the dataset does not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<EventKind>,
+    /// Figures and warnings of the log; `None` in datasets of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plausibility: Option<Plausibility>,
+    /// Raw events, if they were kept. No part of the dataset hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<KeptLog>,
+}
+
+impl Manifest {
+    /// Reads the manifest of the dataset in `dir`, without the arrays.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`](crate::Dataset::open).
+    pub fn read(dir: &Path) -> Result<Self> {
+        read_manifest(dir)
+    }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Split;
 use crate::examples::SplitExamples;
-use crate::returns::{Discount, Rewards, returns};
+use crate::returns::{Discount, Rewards, discounted_returns};
 
 /// Time steps in a [`ReturnTable`]; later ones use the last.
 pub const TABLE_STEPS: usize = 50;
@@ -32,10 +32,12 @@ impl ReturnTable {
         discount: Discount,
     ) -> Self {
         let mut at: Vec<Vec<f64>> = vec![Vec::new(); TABLE_STEPS];
-        for kinds in splits.iter().flat_map(SplitExamples::episodes) {
-            let returns = returns(kinds, rewards, lambda, discount);
-            for (at, r) in at.iter_mut().zip(returns) {
-                at.push(r);
+        for split in splits {
+            for episode in split.episodes() {
+                let returns = discounted_returns(split.rewards(episode, rewards), lambda, discount);
+                for (at, r) in at.iter_mut().zip(returns) {
+                    at.push(r);
+                }
             }
         }
         let sessions: Vec<u64> = at.iter().map(|at| at.len() as u64).collect();

@@ -49,16 +49,24 @@ pub enum Discount {
 /// Return at every time step of one session, in one backward pass: R_t is the discounted r_t plus
 /// R_{t+1}. (Algorithm 1 subtracts from the front instead, which is as fast but loses digits.)
 pub fn returns(kinds: &[Kind], rewards: Rewards, lambda: f64, discount: Discount) -> Vec<f64> {
-    let mut out = vec![0.0; kinds.len()];
-    let mut tail = 0.0;
-    for (t, &kind) in kinds.iter().enumerate().rev() {
-        tail = match discount {
-            Discount::Absolute => lambda.powi(t as i32) * rewards.of(kind) + tail,
-            Discount::Relative => rewards.of(kind) + lambda * tail,
-        };
-        out[t] = tail;
+    let mut values = Vec::with_capacity(kinds.len());
+    for &kind in kinds {
+        values.push(rewards.of(kind));
     }
-    out
+    discounted_returns(values, lambda, discount)
+}
+
+/// Return at every time step of one session with these rewards, in their place.
+pub fn discounted_returns(mut rewards: Vec<f64>, lambda: f64, discount: Discount) -> Vec<f64> {
+    let mut tail = 0.0;
+    for (t, value) in rewards.iter_mut().enumerate().rev() {
+        tail = match discount {
+            Discount::Absolute => lambda.powi(t as i32) * *value + tail,
+            Discount::Relative => *value + lambda * tail,
+        };
+        *value = tail;
+    }
+    rewards
 }
 
 /// Discounted reward of the events so far: sum over t' of lambda^t' r_t'. Under

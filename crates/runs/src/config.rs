@@ -66,7 +66,8 @@ pub struct Config {
     pub mu: f64,
     /// Deviation of that factor.
     pub eps: f64,
-    /// Reward of each kind of event.
+    /// Reward of each kind of event. A reward that the dataset gives to an event or to its named kind
+    /// takes precedence.
     pub rewards: Rewards,
     /// Hyperparameters of the model.
     pub model: ModelConfig,

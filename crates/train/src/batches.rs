@@ -63,7 +63,7 @@ impl<'a> Batches<'a> {
         let mut returns = Vec::with_capacity(n);
         let mut loss_weights = Vec::with_capacity(n);
         for b in 0..n {
-            let reward = config.rewards.of(batch.kinds[b]);
+            let reward = batch.rewards[b];
             let mean = self.returns.mean_at(batch.windows.time_steps[b]);
             let prompt = config.model.prompt_scale.prompt(batch.returns[b], mean);
             let weight = config.method.weighting().of(reward, prompt);

@@ -20,6 +20,8 @@ fn prepare(dir: &Path, flags: &str) -> (i32, String, String) {
 
 /// Sessions, clicks and purchases of each split.
 fn splits(dir: &Path, flags: &str) -> [[u64; 3]; 3] {
+    // Another dataset there would be kept.
+    let _ = std::fs::remove_dir_all(dir.join("data"));
     let (code, stdout, stderr) = prepare(dir, flags);
     assert_eq!(code, 0, "{flags}: {stderr}");
     let manifest: serde_json::Value = serde_json::from_str(&stdout).unwrap();

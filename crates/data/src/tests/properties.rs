@@ -9,8 +9,10 @@ use prl_dataset::{Dataset, Kind, Split};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::plain::{self, Plain, Row};
-use crate::{Error, Options, Source, SplitRule, prepare};
+use super::plain::{self, Plain, Row, TableSteps};
+use crate::{
+    Error, LongSessions, Moment, Options, Source, SplitRule, Steps, Table, append, prepare,
+};
 
 /// Row of few sessions, items and times, so that filters apply and times tie.
 fn row() -> impl Strategy<Value = Row> {
@@ -31,6 +33,71 @@ fn split_rule() -> impl Strategy<Value = SplitRule> {
         Just(SplitRule::Time),
         Just(SplitRule::LeaveLastOut)
     ]
+}
+
+fn table_steps() -> impl Strategy<Value = TableSteps> {
+    let start = 1_396_867_869_277;
+    let long = prop_oneof![
+        Just(LongSessions::Drop),
+        Just(LongSessions::Split),
+        Just(LongSessions::Last)
+    ];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let gap = prop_oneof![Just(None), Just(Some(1000)), Just(Some(2000))];
+    (0..3_i64, 3..7_i64, flags, gap, 1..3_usize, 1..8_usize, long).prop_map(
+        move |(from, until, flags, gap, least, max_length, long)| TableSteps {
+            period: (start + from * 500, start + until * 500),
+            drop_duplicates: flags.0,
+            gap,
+            drop_repeats: flags.1,
+            least,
+            until_stable: flags.2,
+            max_length,
+            long,
+        },
+    )
+}
+
+/// Options of a table of the rows `s,t,i,e` with these steps.
+fn table_options(input: &Path, steps: &TableSteps) -> Options {
+    let moment = |millis: i64| Some(Moment(millis * 1_000_000));
+    let table = Table {
+        columns: Some("session=s,time=t,item=i,event=e".parse().unwrap()),
+        click: vec!["click".into()],
+        purchase: vec!["purchase".into()],
+        min_session_events: steps.least,
+        min_item_events: steps.least,
+        ..Table::default()
+    };
+    let source = Source::Csv {
+        input: input.to_owned().into(),
+        delimiter: ','.into(),
+        table,
+    };
+    Options {
+        max_length: Some(steps.max_length),
+        steps: Steps {
+            from: moment(steps.period.0),
+            until: moment(steps.period.1),
+            drop_duplicates: steps.drop_duplicates,
+            session_gap: steps
+                .gap
+                .map(|gap| format!("{}s", gap / 1000).parse().unwrap()),
+            drop_repeats: steps.drop_repeats,
+            filter_until_stable: steps.until_stable,
+            long_sessions: steps.long,
+            split_at: Vec::new(),
+        },
+        ..Options::new(source)
+    }
+}
+
+fn table_text(rows: &[Row]) -> String {
+    let mut text = String::from("s,t,i,e\n");
+    for (session, item, time, kind) in rows {
+        writeln!(text, "{session},{time},{item},{}", kind.name()).unwrap();
+    }
+    text
 }
 
 fn read(dir: &Path) -> Plain {
@@ -105,6 +172,41 @@ proptest! {
     }
 
     #[test]
+    fn table_is_the_plain_steps(rows in vec(row(), 1..80), steps in table_steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("log.csv");
+        fs::write(&input, table_text(&rows)).unwrap();
+        check(&table_options(&input, &steps), dir.path(), &plain::table(&rows, &steps))?;
+    }
+
+    #[test]
+    fn appending_is_preparing_all_at_once(
+        first in vec(row(), 1..40), second in vec(row(), 1..40), steps in table_steps(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let both = dir.path().join("both");
+        fs::create_dir(&both).unwrap();
+        fs::write(both.join("1.csv"), table_text(&first)).unwrap();
+        fs::write(both.join("2.csv"), table_text(&second)).unwrap();
+        prop_assume!(first != second);
+        let options = |input: &Path| {
+            let mut options = table_options(input, &steps);
+            options.output.keep_log = true;
+            options
+        };
+        let (out, all) = (dir.path().join("out"), dir.path().join("all"));
+        let one = prepare(&options(&both.join("1.csv")), &out);
+        prop_assume!(one.is_ok());
+        let appended = append(&options(&both.join("2.csv")), &out, &out);
+        match prepare(&options(&both), &all) {
+            Ok(_) => for file in ["events.safetensors", "items.safetensors", "log.parquet", "manifest.json"] {
+                prop_assert!(fs::read(out.join(file)).unwrap() == fs::read(all.join(file)).unwrap(), "{}", file);
+            },
+            Err(_) => prop_assert!(appended.is_err()),
+        }
+    }
+
+    #[test]
     fn rc15_is_the_plain_steps(
         clicks in vec(row(), 1..80), buys in vec(row(), 1..20), sample in 1..12_usize, seed in 0..4_u64, max in 3..12_usize,
     ) {
@@ -148,7 +250,7 @@ proptest! {
         rows.iter().for_each(|(session, item, time, _)| writeln!(text, "{session}\t{item}\t{time}.5").unwrap());
         let input = dir.path().join("log.inter");
         fs::write(&input, text).unwrap();
-        let source = Source::Inter { input: input.into(), table: crate::Table::default() };
+        let source = Source::Inter { input: input.into(), delimiter: '\t'.into(), table: crate::Table::default() };
         let (val_fraction, test_fraction) = (val as f64 / 10.0, test as f64 / 10.0);
         let options = Options { split: rule, val_fraction, test_fraction, ..Options::new(source) };
         let out = dir.path().join("out");

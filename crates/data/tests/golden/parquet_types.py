@@ -7,6 +7,7 @@ Run beside this file: python parquet_types.py (pyarrow 26).
 import datetime
 import decimal
 import json
+import struct
 import uuid
 
 import pyarrow as pa
@@ -120,3 +121,23 @@ write(
     },
     use_deprecated_int96_timestamps=True,
 )
+
+
+def of_new_type(path, json_path, logical_type):
+    """Copies a file with a column of JSON, whose logical type becomes another, that pyarrow does not
+    write."""
+    data = open(json_path, "rb").read()
+    (length,) = struct.unpack("<I", data[-8:-4])
+    body, footer = data[: -8 - length], data[-8 - length : -8]
+    json_type, other = b"\xcc\x00\x00", bytes([0x0C, 2 * logical_type, 0, 0])
+    assert footer.count(json_type) == 1
+    footer = footer.replace(json_type, other)
+    # The order of the columns, newer too: type-defined becomes the one numbered 9.
+    assert footer.count(b"\x1c\x00\x00") == 4
+    footer = footer.replace(b"\x1c\x00\x00", b"\x9c\x00\x00")
+    open(path, "wb").write(body + footer + struct.pack("<I", len(footer)) + b"PAR1")
+
+
+columns = types()
+write("parquet_geometry.parquet", {name: columns[name] for name in [*NAMES, "json"]})
+of_new_type("parquet_geometry.parquet", "parquet_geometry.parquet", 17)

@@ -287,12 +287,8 @@ fn tables() {
         &["log.csv:3:", "\"t\"", "\"nan\""],
     );
     csv_refused(
-        "s,t,i\n1,2014-01-01,1\n1,2014-02-30,\n",
+        "s,t,i\n1,2014-01-01,1\n1,2014-02-30,2\n",
         &["log.csv:3:", "\"t\"", "2014-02-30"],
-    );
-    csv_refused(
-        "s,t,i\n1,1,1\n1,1,18446744073709551616\n2,1,5\n",
-        &["log.csv:3:", "\"i\"", "18446744073709551616", "at most"],
     );
     csv_refused("s,t,i\n1,20140407,1\n", &["\"t\"", "YYYY-MM-DD"]);
     csv_refused("s,t,i\n1,1e19,1\n", &["\"t\"", "name the time unit"]);
@@ -323,6 +319,7 @@ fn inter_headers() {
         let input = folder.write("log.inter", text);
         let source = Source::Inter {
             input: input.into(),
+            delimiter: '\t'.into(),
             table: Table::default(),
         };
         holds(&folder.refused(&Options::new(source)), says);
@@ -380,12 +377,12 @@ fn options_that_contradict_themselves_are_usage_errors() {
         of(twice),
         Options::new(Source::Csv {
             input: input.clone().into(),
-            delimiter: '"',
+            delimiter: '"'.into(),
             table: table(),
         }),
         Options::new(Source::Csv {
             input: input.clone().into(),
-            delimiter: 'é',
+            delimiter: 'é'.into(),
             table: table(),
         }),
         Options::new(Source::Rc15 {

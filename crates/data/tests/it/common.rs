@@ -33,7 +33,9 @@ impl Folder {
     /// Prepares into `out` and reads back.
     pub fn prepare(&self, options: &Options) -> (Manifest, Sessions) {
         let out = self.path("out");
-        let manifest = prepare(options, &out).unwrap_or_else(|e| panic!("{e}"));
+        let mut options = options.clone();
+        options.output.replace = true;
+        let manifest = prepare(&options, &out).unwrap_or_else(|e| panic!("{e}"));
         let data = Dataset::open(&out).unwrap();
         let raw = |e: usize| data.items().raw(data.item_indices()[e]).unwrap().to_owned();
         let event = |e: usize| (raw(e), data.times()[e], data.kinds()[e]);
@@ -86,7 +88,7 @@ pub fn table_with_events() -> Table {
 pub fn csv(input: impl Into<Inputs>, table: Table) -> Options {
     Options::new(Source::Csv {
         input: input.into(),
-        delimiter: ',',
+        delimiter: ','.into(),
         table,
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common::*;
-use prl_data::{Error, InputPart, Inputs, Options, Source, SplitRule, Table, prepare};
+use prl_data::{Delimiter, Error, InputPart, Inputs, Options, Source, SplitRule, Table, prepare};
 use prl_dataset::{Dataset, Split};
 
 fn by_column(input: impl Into<Inputs>) -> Options {
@@ -127,7 +127,11 @@ fn files_of_splits_are_kept() {
     let Source::Csv { input, table, .. } = csv.source.clone() else {
         unreachable!();
     };
-    let source = Source::Inter { input, table };
+    let source = Source::Inter {
+        input,
+        delimiter: Delimiter::TAB,
+        table,
+    };
     assert_eq!(
         splits(&folder, &Options { source, ..csv }),
         [Train, Train, Test]
@@ -168,7 +172,7 @@ fn shared_case_of_two_files_keeps_its_split() {
     let table = mapped("session=SessionId,time=Time,item=ItemId");
     let mut options = by_files(&[(&train, Split::Train), (&test, Split::Test)], table);
     if let Source::Csv { delimiter, .. } = &mut options.source {
-        *delimiter = '\t';
+        *delimiter = '\t'.into();
     }
     let manifest = Folder::new().prepare(&options).0;
     let counts = |split: &str| {

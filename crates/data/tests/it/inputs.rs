@@ -140,12 +140,23 @@ fn files_of_another_form_in_a_folder_are_named() {
     folder.write("log/a.csv", "s,t,i\n1,1,a\n");
     folder.write("log/notes.md", "x");
     folder.prepare(&csv(folder.path("log"), table()));
+    folder.write("log/B.CSV", "s,t,i\n2,1,a\n");
+    assert_eq!(folder.prepare(&csv(folder.path("log"), table())).1.len(), 2);
+    folder.write("log/c.csv.bz2", "BZh9");
+    let error = folder
+        .refused(&csv(folder.path("log"), table()))
+        .to_string();
+    assert!(
+        error.contains("c.csv.bz2: a log in another form or compression"),
+        "{error}"
+    );
+    std::fs::remove_file(folder.path("log/c.csv.bz2")).unwrap();
     folder.write("log/b.parquet", "PAR1");
     let error = folder
         .refused(&csv(folder.path("log"), table()))
         .to_string();
     assert!(
-        error.contains("b.parquet") && error.contains("another form than \"a.csv\""),
+        error.contains("b.parquet") && error.contains("another form or compression than \"B.CSV\""),
         "{error}"
     );
     std::fs::remove_file(folder.path("log/b.parquet")).unwrap();

@@ -136,6 +136,21 @@ fn times_of_96_bits_are_read_or_refused_out_of_range() {
 }
 
 #[test]
+fn types_that_are_newer_than_the_reader_matter_only_in_a_role() {
+    let input = golden("parquet_geometry.parquet");
+    assert_eq!(
+        read(&parquet(input.clone(), mapped(EACH))),
+        read(&with("item"))
+    );
+    let wanted = parquet(input, mapped("session=session,time=time,item=json"));
+    let error = Folder::new().refused(&wanted).to_string();
+    assert!(
+        error.contains("column \"json\" is of type geometry"),
+        "{error}"
+    );
+}
+
+#[test]
 fn type_of_no_role_is_named_and_the_file_is_not_called_damaged() {
     let folder = Folder::new();
     let input = golden("parquet_types.parquet");

@@ -33,6 +33,7 @@ fn the_slice_has_the_known_counts() {
         purchases: 1_598,
     };
     assert_eq!(counts.before_length_filter, expected);
+    assert_eq!(manifest.dataset, "8aaa845b007cb220");
     let rows: u64 = manifest.input.source.files.iter().map(|f| f.rows).sum();
     let after = counts.after_length_filter;
     assert_eq!(

@@ -124,7 +124,7 @@ fn other_delimiters_and_inter_files() {
     let input = folder.write("log.csv", text(iso).replace(',', ";"));
     let source = Source::Csv {
         input: input.into(),
-        delimiter: ';',
+        delimiter: ';'.into(),
         table: table_with_events(),
     };
     assert_eq!(folder.prepare(&Options::new(source)).1, expected());
@@ -144,6 +144,7 @@ fn other_delimiters_and_inter_files() {
             folder
                 .prepare(&Options::new(Source::Inter {
                     input: input.into(),
+                    delimiter: '\t'.into(),
                     table: Table::default()
                 }))
                 .1,
@@ -158,6 +159,7 @@ fn other_delimiters_and_inter_files() {
         folder
             .prepare(&Options::new(Source::Inter {
                 input: input.into(),
+                delimiter: '\t'.into(),
                 table: table_with_events()
             }))
             .1,
@@ -206,7 +208,9 @@ fn ids_are_text_unless_all_are_whole_numbers() {
     let sessions = |text: &str| {
         let folder = Folder::new();
         let input = folder.write("log.csv", text);
-        let sessions = folder.prepare(&csv(input, table())).1;
+        let mut table = table();
+        table.rules.missing = Some(Vec::new());
+        let sessions = folder.prepare(&csv(input, table)).1;
         sessions
             .into_iter()
             .map(|s| s[0].0.clone())
@@ -240,6 +244,7 @@ fn ids_are_text_unless_all_are_whole_numbers() {
         folder
             .prepare(&Options::new(Source::Inter {
                 input: input.into(),
+                delimiter: '\t'.into(),
                 table: Table::default()
             }))
             .1[0][0]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Audit, Bin};
-use crate::dataset::{Arrays, Dataset, write};
+use crate::dataset::{Arrays, Dataset};
 use crate::event::{Kind, Split};
 use crate::items::ItemMap;
 use crate::manifest::{Counts, DatasetCounts, ManifestInput, Source};
+use crate::writer::write;
 
 use Split::{Test, Train, Val};
 

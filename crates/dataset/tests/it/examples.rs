@@ -172,8 +172,9 @@ fn hold_out_divides_whole_sessions_by_the_seed() {
     let data = dataset(&dir.path().join("d"), 2, &sessions);
     let train = SplitExamples::new(&data, Split::Train, false);
     // Lengths of the sessions, in log order.
-    let lengths =
-        |part: &SplitExamples<'_>| -> Vec<usize> { part.episodes().map(<[Kind]>::len).collect() };
+    let lengths = |part: &SplitExamples<'_>| -> Vec<usize> {
+        part.episodes().map(|events| events.len()).collect()
+    };
     let parts = train.clone().hold_out(3, 0.2);
     assert_eq!((parts.held.sessions(), parts.rest.sessions()), (6, 24));
     assert_eq!(parts.held.len() + parts.rest.len(), train.len());

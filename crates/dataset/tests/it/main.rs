@@ -2,5 +2,6 @@
 
 mod common;
 mod dataset;
+mod details;
 mod examples;
 mod return_table;

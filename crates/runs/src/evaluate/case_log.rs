@@ -170,7 +170,7 @@ impl<'a> CaseLog<'a> {
         visit: &mut dyn FnMut(CaseBatch) -> Result<()>,
     ) -> Result<Option<OtherLog>> {
         let (items, kinds) = (self.data.item_indices(), self.data.kinds());
-        let config = self.run.config();
+        let (config, event_rewards) = (self.run.config(), self.data.rewards());
         let mut other_log = self.count_unknown_items();
         let (mut session_number, mut row) = (0, 0);
         let mut batch = CaseBatch::new(window_len);
@@ -197,7 +197,7 @@ impl<'a> CaseLog<'a> {
                 }
                 match item {
                     Some(item) => {
-                        let reward = config.rewards.of(kinds[event]);
+                        let reward = event_rewards.of(event, config.rewards);
                         state.push(item, reward, config.lambda, self.conventions.exclude_seen);
                     }
                     None if event + 1 < targets.end => other_log.unknown_in_states += 1,
