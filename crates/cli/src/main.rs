@@ -42,7 +42,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     #[cfg(feature = "data")]
-    Prepare(prepare::Args),
+    Prepare(Box<prepare::Args>),
     #[cfg(feature = "data")]
     Synth(synth::Args),
     Inspect(inspect::Args),
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         #[cfg(feature = "data")]
-        Command::Prepare(args) => prepare::run(args),
+        Command::Prepare(args) => prepare::run(*args),
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
         Command::Inspect(args) => inspect::run(args),

@@ -38,8 +38,9 @@ pub struct Args {
     sample: usize,
     /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=..[,event=..][,split=..]
     /// [,value=..]. A column of splits holds train, val or test (or 0, 1 or 2); one of values, such
-    /// as prices, rewards of events whose kind has none by --reward. Columns may hold lists, a
-    /// session a row; without time=.. their order is the time
+    /// as prices, rewards of events whose kind has none by --reward. Columns of parquet and jsonl may
+    /// hold lists, a session a row; without time=.. their order is the time. A time of two columns
+    /// of text is time=DATE+CLOCK; a field inside another of jsonl is OUTER.INNER
     #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet"), ("source", "jsonl")]))]
     columns: Option<Columns>,
     #[command(flatten)]

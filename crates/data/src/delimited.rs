@@ -43,9 +43,19 @@ pub(crate) fn read_inter(
 ) -> Result<(Log, Vec<SourceFile>)> {
     let dialect = Dialect::new(delimiter, None, table.format.encoding);
     let is_mapped = table.columns.is_some();
+    if inputs.len() > 1 && inputs.iter().any(is_unnamed_part) {
+        tracing::warn!(
+            "the files are named as parts of a split, which is not kept; give it with --train, --valid and --test"
+        );
+    }
     read(inputs, dialect, table, |input, names| {
         FileColumns::typed(input, names, is_mapped)
     })
+}
+
+/// True for a file that is the training part by its name only.
+fn is_unnamed_part(input: &Input) -> bool {
+    input.name.contains(".train.") && input.shared.split.is_none()
 }
 
 fn read(
@@ -88,8 +98,10 @@ fn read(
         )?);
     }
     let columns = mapping.unwrap_or_else(|| recbole(&FileColumns::default()));
-    let source = inputs.first().map(|input| input.path.as_path());
-    let source = source.unwrap_or(Path::new(""));
+    let source = match inputs.first() {
+        Some(input) => &input.path,
+        None => Path::new(""),
+    };
     let log = match log.histories {
         Some(histories) => histories.finish(source, table, &columns)?,
         None => log.events.finish(source, table, &columns)?,
@@ -111,14 +123,13 @@ fn recbole(columns: &FileColumns) -> Columns {
         split: None,
         value: None,
     };
-    let has_lists = (0..columns.names.len()).any(|column| columns.is_list(column));
-    if has_lists && columns.find("timestamp").is_none() {
+    if columns.has_lists() && columns.find("timestamp").is_none() {
         mapping.time = None;
     }
     mapping
 }
 
-/// What the rows of a file are.
+/// Meaning of the rows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// Events.
@@ -152,7 +163,13 @@ impl FileForm {
         }
         let roles = match Roles::new(&input.path, &input.shared, &names, mapping) {
             Ok(roles) => roles,
-            Err(error) if table.format.no_header => return Err(error),
+            Err(Error::MissingColumn { column, .. }) if table.format.no_header => {
+                let most = columns.names.len();
+                let what = format!(
+                    "no column {column:?}; without a header columns are mapped by number, 1 to {most}"
+                );
+                return Err(Error::line(&input.path, 1, what));
+            }
             Err(error) => return Err(header::explain_missing(error, input, &columns, mapping)),
         };
         let mut form = Self {
@@ -195,9 +212,19 @@ impl FileForm {
     ) -> Result<Shape> {
         let has_lists = |role| self.roles.column(role).is_some_and(|at| self.are_lists[at]);
         if has_lists(Role::Item) {
+            let target = mapping.item.strip_suffix(HISTORY);
+            if let Some(target) = target.filter(|target| columns.find(target).is_some()) {
+                let what = format!(
+                    "column {:?} holds the items before {target:?}, which is left out; map item={target}, which takes \
+                     both",
+                    mapping.item
+                );
+                return Err(Error::line(&input.path, 1, what));
+            }
             return Ok(Shape::Sessions);
         }
-        if has_lists(Role::Session) || has_lists(Role::Time) || has_lists(Role::Event) {
+        let others = [Role::Session, Role::Time, Role::Event, Role::Split];
+        if others.into_iter().any(has_lists) {
             let what = format!(
                 "column {:?} holds one item a row, another mapped column holds lists; map columns of lists alike",
                 mapping.item
@@ -303,7 +330,7 @@ impl PartialLog<'_> {
         let Some(Some(text)) = batch.texts(time)?.next() else {
             return Ok(());
         };
-        let is_name = text.chars().any(char::is_alphabetic) && text.parse::<f64>().is_err();
+        let is_name = text.contains(char::is_alphabetic) && text.parse::<f64>().is_err();
         let parser = time_parser(self.table)?;
         if self.table.format.no_header && is_name && !parser.may_be_time(text) {
             return Err(header::unexpected_header(input, text));

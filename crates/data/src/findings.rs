@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::error::Error;
 
-/// What is irregular about a value.
+/// Irregularity of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FindingReason {
     /// Id that looks like a list of ids: `[1, 2, 3]`, `1 2 3` or `1|2|3`.
@@ -35,7 +35,7 @@ impl FindingReason {
         }
     }
 
-    /// What the rows have in common, as the end of a sentence that begins with their number.
+    /// Common property of the rows, as the end of a sentence that begins with their number.
     fn what(self) -> &'static str {
         match self {
             FindingReason::ListLikeId => "with an id that looks like a list of ids",

@@ -50,6 +50,11 @@ impl FileColumns {
             .is_some_and(|kind| kind.ends_with("_seq"))
     }
 
+    /// True if any column is of lists.
+    pub(crate) fn has_lists(&self) -> bool {
+        self.types.iter().any(|kind| kind.ends_with("_seq"))
+    }
+
     /// Index of the column of this name, if there is one.
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|column| column == name)
@@ -66,7 +71,7 @@ impl FileColumns {
     }
 }
 
-/// What a first line is that a mapping by number found its columns in.
+/// Kind of a first line in which the mapped columns were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstLine {
     /// Header of names.
@@ -127,7 +132,7 @@ pub(crate) fn explain_missing(
     Error::line(&input.path, 1, what)
 }
 
-/// Error of a first line that is a header where `--no-header` says that there is none.
+/// Error of a first line that is a header, against `--no-header`.
 pub(crate) fn unexpected_header(input: &Input, text: &str) -> Error {
     let what = format!(
         "the first line looks like a header: its time is {text:?}; leave out --no-header and map the columns by name"

@@ -13,6 +13,9 @@ use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::partitions::{self, Partition};
 
+/// Path that stands for standard input.
+const STDIN: &str = "-";
+
 /// One raw file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Input {
@@ -24,6 +27,8 @@ pub(crate) struct Input {
     pub max_unpacked: u64,
     /// Values that all its rows share.
     pub shared: Shared,
+    /// True for standard input, which has no path.
+    pub is_stdin: bool,
 }
 
 /// Values that all rows of a file share.
@@ -44,6 +49,7 @@ impl Input {
             name: name.to_owned(),
             max_unpacked,
             shared: Shared::default(),
+            is_stdin: false,
         }
     }
 
@@ -55,9 +61,23 @@ impl Input {
             .unwrap_or(name)
     }
 
+    /// Standard input.
+    fn stdin(max_unpacked: u64) -> Self {
+        Self {
+            path: "standard input".into(),
+            name: STDIN.into(),
+            max_unpacked,
+            is_stdin: true,
+            ..Self::default()
+        }
+    }
+
     /// Opens the file for reading.
     pub(crate) fn open(&self) -> Result<Stream<'_>> {
-        let file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let file: Box<dyn Read + Send> = match self.is_stdin {
+            true => Box::new(io::stdin()),
+            false => Box::new(File::open(&self.path).map_err(Error::io(&self.path))?),
+        };
         let mut stored = BufReader::with_capacity(
             1 << 20,
             Hashing {
@@ -123,7 +143,7 @@ enum Unpacking {
 type Stored = BufReader<Hashing>;
 
 struct Hashing {
-    file: File,
+    file: Box<dyn Read + Send>,
     hash: Sha256,
     bytes: u64,
 }
@@ -138,9 +158,10 @@ impl Read for Hashing {
 }
 
 impl Stream<'_> {
-    /// Returns true if the file is compressed.
-    pub(crate) fn is_packed(&self) -> bool {
-        !matches!(self.unpacking, Unpacking::Plain(_))
+    /// Returns true if the file can be opened again and read at any place: it is neither compressed
+    /// nor standard input.
+    pub(crate) fn is_seekable(&self) -> bool {
+        matches!(self.unpacking, Unpacking::Plain(_)) && !self.input.is_stdin
     }
 
     /// Appends up to `most` decompressed bytes to `to`; fewer only at the end.
@@ -204,8 +225,12 @@ const LOGS: [&str; 13] = [
 
 /// Files of a path: the path itself, or every file below it with one of the `extensions`,
 /// compressed or not, sorted by name. Names that begin with a dot or an underscore are skipped:
-/// partition writers use them for markers. Logs in another form are an error.
+/// partition writers use them for markers. Logs in another form are an error. The path `-` is
+/// standard input.
 pub(crate) fn files(path: &Path, extensions: &[&str], max_unpacked: u64) -> Result<Vec<Input>> {
+    if path == Path::new(STDIN) {
+        return Ok(vec![Input::stdin(max_unpacked)]);
+    }
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
     if !meta.is_dir() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -300,7 +325,10 @@ fn walk(dir: &Path, prefix: &str, found: &mut Vec<(PathBuf, String)>) -> Result<
 pub(crate) fn refuse_same_paths(inputs: &[&Input]) -> Result<()> {
     let mut seen = HashMap::new();
     for input in inputs {
-        let path = input.path.canonicalize().map_err(Error::io(&input.path))?;
+        let path = match input.is_stdin {
+            true => input.path.clone(),
+            false => input.path.canonicalize().map_err(Error::io(&input.path))?,
+        };
         if let Some(first) = seen.insert(path, *input) {
             let first = first.path.display();
             return Err(Error::file(
@@ -343,6 +371,9 @@ pub(crate) fn refuse_same_bytes(
 
 /// Returns true if `prl synth` made the log; it leaves a marker file beside its output.
 pub(crate) fn is_synthetic(input: &Path) -> bool {
+    if input == Path::new(STDIN) {
+        return false;
+    }
     let dir = if input.is_dir() {
         Some(input)
     } else {

@@ -5,8 +5,13 @@ use std::borrow::Cow;
 
 use crate::json::Json;
 
-/// Events of an object: the value of each field that is looked for, per event.
-pub(crate) type Rows<'a, 'b> = Vec<Vec<Option<&'b Json<'a>>>>;
+/// Events of an object.
+pub(crate) struct Rows<'a, 'b> {
+    /// True for a session, whose events are in a list; false for one event.
+    pub is_session: bool,
+    /// Value of each field that is looked for, per event.
+    pub rows: Vec<Vec<Option<&'b Json<'a>>>>,
+}
 
 /// Fault of an object: the field, what it holds, and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +143,10 @@ fn rows_of_objects<'a, 'b>(
         }
         rows.push(row);
     }
-    Ok(rows)
+    Ok(Rows {
+        is_session: true,
+        rows,
+    })
 }
 
 /// Rows of an object whose fields are lists of one length, or values that all events share. Without
@@ -165,7 +173,10 @@ fn rows_of_lists<'a, 'b>(
         }
     }
     let Some((_, length)) = lists else {
-        return Ok(vec![outer]);
+        return Ok(Rows {
+            is_session: false,
+            rows: vec![outer],
+        });
     };
     let mut rows = Vec::with_capacity(length);
     for i in 0..length {
@@ -178,7 +189,10 @@ fn rows_of_lists<'a, 'b>(
         }
         rows.push(row);
     }
-    Ok(rows)
+    Ok(Rows {
+        is_session: true,
+        rows,
+    })
 }
 
 #[cfg(test)]
@@ -191,7 +205,7 @@ mod tests {
             panic!("no object: {text}");
         };
         let mut events = Vec::new();
-        for row in rows(&object, &names.map(str::to_owned))? {
+        for row in rows(&object, &names.map(str::to_owned))?.rows {
             let mut event = [const { String::new() }; 3];
             for (shown, value) in event.iter_mut().zip(row) {
                 *shown = value.map_or("-".into(), Json::shown);

@@ -5,7 +5,7 @@ use std::path::Path;
 use prl_dataset::SourceFile;
 
 use crate::chunks::{CHUNK, Chunk, Chunks};
-use crate::columns::Columns;
+use crate::columns::{Columns, time_is_missing};
 use crate::error::{Error, Place, Result};
 use crate::input::Input;
 use crate::json::Json;
@@ -13,11 +13,14 @@ use crate::json_events::{self, FieldFault};
 use crate::log::Log;
 use crate::options::{Delimiter, Table};
 use crate::ordered_parallel::ordered_parallel;
+use crate::partitions::Partition;
 use crate::records::{Dialect, normalise};
 use crate::roles::Roles;
 use crate::table_reader::{Events, Value};
 use crate::values::Span;
 
+/// Maximum length of a line in bytes: its values take many times as much memory.
+const MAX_LINE: usize = 16 << 20;
 /// Hint for a mapping that names a field that no object has.
 const HINT: &str = "name the right ones: session=..,time=..,item=..[,event=..]; a field inside another is \
                     OUTER.INNER";
@@ -30,8 +33,11 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
     for input in inputs {
         files.push(read_file(input, table, columns, &mut events)?);
     }
-    let source = inputs.first().map(|input| input.path.as_path());
-    let log = events.finish(source.unwrap_or(Path::new("")), table, columns)?;
+    let source = match inputs.first() {
+        Some(input) => &input.path,
+        None => Path::new(""),
+    };
+    let log = events.finish(source, table, columns)?;
     Ok((log, files))
 }
 
@@ -44,7 +50,7 @@ fn read_file(
     // Folder names give the columns that they name; objects give all others.
     let mut in_objects = Vec::new();
     for name in columns.names() {
-        let is_folder = |partition: &crate::partitions::Partition| partition.name == name;
+        let is_folder = |partition: &Partition| partition.name == name;
         if !input.shared.partitions.iter().any(is_folder) {
             in_objects.push(name.to_owned());
         }
@@ -58,6 +64,7 @@ fn read_file(
             .iter()
             .map(|(name, _)| name.clone())
             .collect(),
+        has_time: columns.time.is_some(),
     };
     let mut chunks = Chunks::open(input, None, CHUNK)?;
     let mut rows = 0;
@@ -99,6 +106,8 @@ struct JsonFile<'a> {
     dialect: Dialect,
     /// Names of the fields to read.
     names: Vec<String>,
+    /// True if a field is the time; lists have an order without it.
+    has_time: bool,
 }
 
 /// Events of some lines.
@@ -140,6 +149,10 @@ impl JsonFile<'_> {
     }
 
     fn read_line(&self, text: &str, line: u64, batch: &mut JsonBatch) -> Result<()> {
+        if text.len() > MAX_LINE {
+            let what = format!("a line of more than {MAX_LINE} bytes; write an object a line");
+            return Err(Error::line(&self.input.path, line, what));
+        }
         let object = match serde_json::from_str(text) {
             Ok(Json::Object(object)) => object,
             Ok(other) => {
@@ -147,7 +160,7 @@ impl JsonFile<'_> {
                 let what = format!("{found} where an object is due; write an object a line");
                 return Err(Error::line(&self.input.path, line, what));
             }
-            Err(error) => return Err(self.syntax_error(&error, line)),
+            Err(error) => return Err(self.syntax_error(&error, text, line)),
         };
         if batch.fields.is_empty() {
             for (key, _) in &object {
@@ -158,7 +171,10 @@ impl JsonFile<'_> {
             Ok(rows) => rows,
             Err(fault) => return Err(self.fault(line, fault)),
         };
-        for row in rows {
+        if !rows.is_session && !self.has_time {
+            return Err(time_is_missing());
+        }
+        for row in rows.rows {
             batch.lines.push(line);
             for (i, value) in row.into_iter().enumerate() {
                 let Some(stored) = store(value, &mut batch.text) else {
@@ -185,11 +201,13 @@ impl JsonFile<'_> {
         }
     }
 
-    fn syntax_error(&self, error: &serde_json::Error, line: u64) -> Error {
+    fn syntax_error(&self, error: &serde_json::Error, text: &str, line: u64) -> Error {
         let message = error.to_string();
         // The parser counts lines in its own text, which is one line.
         let what = message.split(" at line ").next().unwrap_or_default();
-        let hint = if error.is_eof() {
+        let hint = if text.trim_start().starts_with('[') {
+            "; in place of one list write an object a line"
+        } else if error.is_eof() {
             "; write an object on one line"
         } else {
             ""

@@ -51,7 +51,7 @@ impl MissingValues {
 
     /// True for an empty text or one of the words, with blanks around it or not.
     fn has(&self, text: &str) -> bool {
-        let text = text.trim();
+        let text = text.trim_matches([' ', '\t']);
         if text.is_empty() {
             return true;
         }

@@ -209,9 +209,9 @@ fn read_slice(file: &File, metadata: &FileMetadataRef, start: usize) -> PolarsRe
 /// system removes when it is closed.
 fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     let mut stream = input.open()?;
-    let mut unpacked = match stream.is_packed() {
-        true => Some(tempfile::tempfile().map_err(Error::io(&input.path))?),
-        false => None,
+    let mut unpacked = match stream.is_seekable() {
+        true => None,
+        false => Some(tempfile::tempfile().map_err(Error::io(&input.path))?),
     };
     let (mut buffer, mut head, mut size) = (Vec::new(), Vec::new(), 0);
     while stream.read_into(&mut buffer, READ)? > 0 {

@@ -326,8 +326,7 @@ mod tests {
         let dialect = Dialect::new(colons, Some(b'"'), Encoding::Utf8);
         let text = normalised(b"1::\"a::b\"::c\n\"\"\"::\"::2:::3", dialect).unwrap();
         let mut rows = Vec::new();
-        let mut records = Records::new(text.as_bytes(), dialect);
-        while let Some(record) = records.next() {
+        for record in Records::new(text.as_bytes(), dialect) {
             rows.push(cells(&text[record.unwrap().bytes], dialect));
         }
         assert_eq!(rows, [vec!["1", "a::b", "c"], vec!["\"::", "2", ":3"]]);

@@ -167,8 +167,8 @@ impl Events {
         if let Some(fault) = faults.into_iter().min() {
             return Err(error(fault));
         }
-        self.find_lists(&items, &kept, &error);
-        self.note_times(&kept, before, &error);
+        self.find_lists(&items, &kept, error);
+        self.note_times(&kept, before, error);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::times::{
     ISO_HINT, IsoTime, NANOS, is_day_month_year, nanos, offset_of, parse_clock, parse_iso,
 };
 
-const DAY_MONTH: &str = "a time whose order of day and month is given; give it with --time-format, such as \
+const DAY_MONTH: &str = "a date whose day and month cannot be confused; give its form with --time-format, such as \
                          '%m/%d/%Y %H:%M' or '%d/%m/%Y %H:%M'";
 const SUM: &str = "a date such as 2014-04-07, and a time of day such as 10:51:09 or a number";
 const SUM_UNIT: &str = "a time of day such as 10:51:09; give the unit of numbers with --time-unit";
@@ -238,7 +238,7 @@ mod tests {
     #[track_caller]
     fn seconds(format: Option<&str>, zone: Option<&str>, text: &str) -> f64 {
         let parsed = parser(format, zone).unwrap().parse(text).unwrap();
-        parsed.nanos as f64 / 1e9
+        (parsed.nanos / 1_000_000) as f64 / 1000.0
     }
 
     #[test]
@@ -306,7 +306,9 @@ mod tests {
     fn date_and_what_is_added_to_it_give_a_time() {
         let sum = |unit, text: &str| {
             let parser = TimeParser::default().of_sum(unit);
-            parser.parse(text).map(|time| time.nanos as f64 / 1e9)
+            parser
+                .parse(text)
+                .map(|time| (time.nanos / 1_000_000) as f64 / 1000.0)
         };
         let day = 1_396_828_800.0;
         assert_eq!(

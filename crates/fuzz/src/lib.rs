@@ -17,18 +17,20 @@ use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use http::http;
-pub use raw::{csv, inter, parquet, rc15, retailrocket};
+pub use raw::{csv, inter, jsonl, parquet, rc15, retailrocket, text};
 pub use saved::{checkpoint, config, dataset, seeds};
 
 /// Fuzz target: parses the bytes, or returns the error message of the rejection.
 pub type Target = fn(&[u8]) -> Result<(), String>;
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("retailrocket", retailrocket),
     ("rc15", rc15),
     ("csv", csv),
     ("inter", inter),
+    ("text", text),
+    ("jsonl", jsonl),
     ("parquet", parquet),
     ("dataset", dataset),
     ("checkpoint", checkpoint),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use prl_data::{Options, Source, Table, prepare};
+use prl_data::{Encoding, Options, Source, Table, prepare};
 use prl_dataset::Dataset;
 
 use crate::{message, scratch};
@@ -79,6 +79,38 @@ pub fn inter(input: &[u8]) -> Result<(), String> {
         input: written("log.inter", input).into(),
         delimiter: '\t'.into(),
         table: Table::default(),
+    })
+}
+
+/// CSV without a header, in Latin-1, with a delimiter of several characters; rows with missing values
+/// are dropped. Times are in a zone, and in a form of their own if the first line has a `/`.
+pub fn text(input: &[u8]) -> Result<(), String> {
+    let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
+    let mut table = Table {
+        columns: Some("session=1,time=2,item=3".parse().unwrap()),
+        ..Table::default()
+    };
+    table.format.no_header = true;
+    table.format.encoding = Encoding::Latin1;
+    table.rules.drop_missing = true;
+    table.rules.time_zone = Some("Europe/Amsterdam".into());
+    if head.contains(&b'/') {
+        table.rules.time_format = Some("%d/%m/%Y %H:%M:%S".into());
+    }
+    check(Source::Csv {
+        input: written("log.csv", input).into(),
+        delimiter: "::".parse().unwrap(),
+        table,
+    })
+}
+
+/// JSON lines with the fields `s`, `t` and `i`, and `e` for the kind if the first line has it.
+pub fn jsonl(input: &[u8]) -> Result<(), String> {
+    let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
+    let table = table(head.windows(4).any(|part| part == b"\"e\":"));
+    check(Source::Jsonl {
+        input: written("log.jsonl", input).into(),
+        table,
     })
 }
 

@@ -16,12 +16,14 @@ use super::runs::Runs;
 use crate::{programs, root};
 
 /// The program that writes the first inputs, and the targets.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 12] = [
     "seeds",
     "retailrocket",
     "rc15",
     "csv",
     "inter",
+    "text",
+    "jsonl",
     "parquet",
     "dataset",
     "checkpoint",

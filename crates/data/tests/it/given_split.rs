@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common::*;
-use prl_data::{Error, InputPart, Inputs, Options, Source, SplitRule, Table, prepare};
+use prl_data::{Delimiter, Error, InputPart, Inputs, Options, Source, SplitRule, Table, prepare};
 use prl_dataset::{Dataset, Split};
 
 fn by_column(input: impl Into<Inputs>) -> Options {
@@ -126,10 +126,9 @@ fn files_of_splits_are_kept() {
     let Source::Csv { input, table, .. } = csv.source.clone() else {
         unreachable!();
     };
-    let delimiter = '\t'.into();
     let source = Source::Inter {
         input,
-        delimiter,
+        delimiter: Delimiter::TAB,
         table,
     };
     assert_eq!(
