@@ -36,11 +36,11 @@ pub struct Args {
     /// Sessions to sample from RC15
     #[arg(long, default_value_t = Source::RC15_SAMPLE)]
     sample: usize,
-    /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=..[,event=..][,split=..]
-    /// [,value=..]. A column of splits holds train, val or test (or 0, 1 or 2); one of values, such
-    /// as prices, rewards of events whose kind has none by --reward. Columns may hold lists, a
-    /// session a row; without time=.. their order is the time. A time of two columns of text is
-    /// time=DATE+CLOCK; a field inside another of jsonl is OUTER.INNER
+    /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=.. and optionally
+    /// event=.., split=.. and value=... A column of splits holds train, val or test (or 0, 1 or 2); one of values, such
+    /// as prices, rewards of events whose kind has none by --reward. Columns of parquet and jsonl may
+    /// hold lists, a session a row; without time=.. their order is the time. A time of two columns
+    /// of text is time=DATE+CLOCK; a field inside another of jsonl is OUTER.INNER
     #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet"), ("source", "jsonl")]))]
     columns: Option<Columns>,
     #[command(flatten)]

@@ -349,7 +349,8 @@ impl Table {
     }
 
     fn names_kind(&self, kind: &str) -> bool {
-        self.click.iter().chain(&self.purchase).any(|k| k == kind)
+        let mut named = self.click.iter().chain(&self.purchase);
+        named.any(|own| own == kind) || self.kinds.rewards.contains_key(kind)
     }
 
     fn check(&self, inputs: Option<&Inputs>) -> Result<()> {
@@ -406,7 +407,7 @@ impl Table {
                 let path = part.path.display();
                 return Err(Error::Options(format!(
                     "input {path} has kind {kind:?}, which is neither click nor purchase; name it among the clicks \
-                     or the purchases, or write ./ before a path that has an ="
+                     or the purchases or give it a reward, or write ./ before a path that has an ="
                 )));
             }
         }

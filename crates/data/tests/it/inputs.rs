@@ -55,6 +55,12 @@ fn inputs_with_kinds_of_their_own_are_one_log() {
     let inputs = parts(&folder, &["views.csv", "order=orders"]);
     assert_eq!(folder.prepare(&csv(inputs, named)).1, sessions);
 
+    let mut rewarded = table();
+    rewarded.kinds.rewards.insert("cart".into(), 0.5);
+    let inputs = parts(&folder, &["views.csv", "cart=orders"]);
+    let carts = folder.prepare(&csv(inputs, rewarded)).1;
+    assert_eq!(kinds(&carts[0]), [("a", Click), ("a", Click), ("b", Click)]);
+
     let refused = |inputs: &[&str], table: Table, says: &str| {
         let error = folder.refused(&csv(parts(&folder, inputs), table));
         assert!(error.to_string().contains(says), "{error}");
