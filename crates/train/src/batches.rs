@@ -65,7 +65,7 @@ impl<'a> Batches<'a> {
             let reward = config.rewards.of(batch.kinds[b]);
             let mean = self.returns.mean_at(batch.windows.time_steps[b]);
             let prompt = config.model.prompt_scale.prompt(batch.returns[b], mean);
-            let weight = config.method.weighting().of(reward, prompt);
+            let weight = config.loss_weight().of(reward, prompt);
             rewards.push(reward);
             returns.push(prompt);
             // The mean is over the whole batch, not over this process's share.
