@@ -48,6 +48,9 @@ pub struct Settings {
     /// Learning rate of Adam [default: 0.01 on RC15, 0.005 elsewhere]
     #[arg(long)]
     lr: Option<f64>,
+    /// Examples of a step: draw (anew at every step, as in the paper's code) or pass (each once a pass)
+    #[arg(long)]
+    sampling: Option<String>,
     /// Decoupled weight decay of AdamW [default: 0]
     #[arg(long)]
     weight_decay: Option<f64>,

@@ -43,6 +43,7 @@ mod event;
 mod examples;
 mod items;
 mod manifest;
+mod permutation;
 mod return_table;
 mod returns;
 mod windows;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::method::Method;
-use crate::recipe::{LossWeighting, LrSchedule, Recipe, Selection};
+use crate::recipe::{LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 
 /// The settings of a run; every one has the protocol's value as its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Config {
     /// Adam's learning rate; by default .01 on RC15 and .005 elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
+    /// Choice of the examples of a training step.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
     /// AdamW's decoupled weight decay.
     #[serde(skip_serializing_if = "is_default")]
     pub weight_decay: f64,
@@ -99,6 +102,7 @@ impl Default for Config {
             max_steps: None,
             batch_size: 256,
             lr: None,
+            sampling: Sampling::default(),
             weight_decay: 0.0,
             lr_warm_up: 0,
             lr_schedule: LrSchedule::default(),
@@ -223,6 +227,7 @@ impl Config {
                 batch_size: 512,
                 lr: Some(0.005),
                 eval_every: 0,
+                sampling: Sampling::Pass,
                 patience: Some(2),
                 select: Selection::Ndcg20,
                 loss_weight: LossWeighting::Uniform,

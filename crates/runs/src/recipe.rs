@@ -57,6 +57,17 @@ impl LrSchedule {
     }
 }
 
+/// Choice of the examples of a training step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Drawn anew at every step, as in the released code: a pass misses a third of the examples.
+    #[default]
+    Draw,
+    /// Passes over all examples, each in an order of its own.
+    Pass,
+}
+
 /// Weights of the examples in the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
