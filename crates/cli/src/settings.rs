@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use prl_encoders::EncoderKind;
-use prl_runs::{Config, Method};
+use prl_runs::{Config, Method, Recipe};
 use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::exit::Usage;
-use crate::flags::{encoder, method};
+use crate::flags::{encoder, method, named};
 
 /// Maximum size of a settings file in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -29,6 +29,10 @@ pub struct Settings {
     /// Method trained on top of the encoder, or instead of one [default: prl]
     #[arg(long, value_parser = method())]
     method: Option<Method>,
+    /// Defaults of the other settings: paper, the protocol of the paper, or modern, the best known here
+    /// [default: modern; with a settings file, the file's, or paper]
+    #[arg(long, value_parser = named(&Recipe::ALL, Recipe::name))]
+    recipe: Option<Recipe>,
     /// Seed of initial values, sampling, dropout and prompts [default: 0]
     #[arg(long)]
     seed: Option<u64>,
@@ -44,7 +48,26 @@ pub struct Settings {
     /// Learning rate of Adam [default: 0.01 on RC15, 0.005 elsewhere]
     #[arg(long)]
     lr: Option<f64>,
-    /// Training steps between validations [default: 2000]
+    /// Examples of a step: draw (anew at every step, as in the paper's code) or pass (each once a pass)
+    #[arg(long)]
+    sampling: Option<String>,
+    /// Decoupled weight decay of AdamW [default: 0]
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Training steps over which the learning rate rises from zero [default: 0]
+    #[arg(long)]
+    lr_warm_up: Option<u64>,
+    /// Learning rate after that: constant, or cosine to zero [default: constant]
+    #[arg(long)]
+    lr_schedule: Option<String>,
+    /// Metric that selects the weights: paper (HR@5 of purchases, else of clicks), ndcg@20, hr@20,
+    /// click-ndcg@20, click-hr@20, purchase-hr@5 or purchase-ndcg@20
+    #[arg(long)]
+    select: Option<String>,
+    /// Weights of the examples in the loss: method (the method's own), uniform or reward
+    #[arg(long)]
+    loss_weight: Option<String>,
+    /// Training steps between validations; 0 for one after every epoch [default: 2000]
     #[arg(long)]
     eval_every: Option<u64>,
     /// Early stopping: validations without an improvement
@@ -125,6 +148,22 @@ struct ModelSettings {
     /// Initial bias of the GRU's update gate [default: 1]
     #[arg(long, allow_negative_numbers = true)]
     update_bias: Option<f64>,
+    /// Score the items by the item embedding in place of a weight of the output layer's own
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    tied: Option<bool>,
+    /// Temperature of cosine scores
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Add the last item's embedding to the state
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    last_item_residual: Option<bool>,
+    /// The session's own items as candidates: keep, exclude, learned (a bias by lag), or auto (learned
+    /// if the training sessions repeat items)
+    #[arg(long)]
+    own_items: Option<String>,
+    /// Dropout of the embedded items
+    #[arg(long)]
+    item_dropout: Option<f64>,
 }
 
 impl Settings {
@@ -132,7 +171,7 @@ impl Settings {
     pub fn resolve(&self, file: Option<&Path>) -> anyhow::Result<Config> {
         let base = match file {
             Some(path) => read(path)?,
-            None => Config::default(),
+            None => Config::of_recipe(self.recipe.unwrap_or(Recipe::Modern)),
         };
         // By way of a table with canonical keys, so that an old key in the file is overridden too.
         let mut table = Table::try_from(base)?;

@@ -7,6 +7,7 @@ use rand::seq::index;
 use crate::dataset::Dataset;
 use crate::details::EventRewards;
 use crate::event::{Kind, Split};
+use crate::permutation::Permutation;
 use crate::returns::{Discount, Rewards, discounted_returns};
 use crate::windows::Windows;
 
@@ -218,6 +219,19 @@ impl<'a> SplitExamples<'a> {
     pub fn draw(&self, seed: u64, step: u64, batch: usize) -> Vec<usize> {
         let mut rng = prl_seed::stream(seed, "draw", step);
         index::sample(&mut rng, self.len, batch.min(self.len)).into_vec()
+    }
+
+    /// The examples of step `step` (from 1) in passes over all examples: each pass visits every example
+    /// once, in an order of its own, up to a last incomplete batch. A pure function of `(seed, step)`.
+    pub fn pass(&self, seed: u64, step: u64, batch: usize) -> Vec<usize> {
+        let batch = batch.min(self.len);
+        let per_pass = (self.len / batch.max(1)).max(1) as u64;
+        let (pass, at) = ((step - 1) / per_pass, (step - 1) % per_pass);
+        let order = Permutation::new(self.len as u64, seed, pass);
+        let first = at * batch as u64;
+        (first..first + batch as u64)
+            .map(|i| order.at(i) as usize)
+            .collect()
     }
 
     /// Batch of the examples with these indices, in windows of length `window_len`. With a `rule`,

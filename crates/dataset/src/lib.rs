@@ -45,6 +45,7 @@ mod event;
 mod examples;
 mod items;
 mod manifest;
+mod permutation;
 mod plausibility;
 mod return_table;
 mod returns;

@@ -1,5 +1,7 @@
 //! Windows: the states that encoders read, the last items before a time step.
 
+use std::ops::Range;
+
 /// Batch of windows, one for each session: its last items before the time step to predict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
@@ -31,6 +33,17 @@ impl Windows {
     /// Whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
+    }
+
+    /// The windows in a range.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        let items = rows.start * self.window_len..rows.end * self.window_len;
+        Self {
+            window_len: self.window_len,
+            items: self.items[items].to_vec(),
+            lengths: self.lengths[rows.clone()].to_vec(),
+            time_steps: self.time_steps[rows].to_vec(),
+        }
     }
 
     /// Appends the window at the end of `history`, the whole session so far, oldest first.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::SessionEncoder;
 #[cfg(feature = "caser")]
 use crate::caser::{Caser, CaserConfig};
+#[cfg(feature = "core")]
+use crate::core_attention::CoreAttention;
 #[cfg(feature = "gru")]
 use crate::gru::{Gru, GruConfig};
 #[cfg(feature = "nextitnet")]
@@ -30,6 +32,9 @@ pub enum EncoderKind {
     /// Causal self-attention (Kang and McAuley, 2018).
     #[cfg(feature = "sasrec")]
     SasRec,
+    /// A weighted mean of the item embeddings (CORE; Hou et al., 2022).
+    #[cfg(feature = "core")]
+    Core,
 }
 
 impl EncoderKind {
@@ -43,6 +48,8 @@ impl EncoderKind {
         EncoderKind::NextItNet,
         #[cfg(feature = "sasrec")]
         EncoderKind::SasRec,
+        #[cfg(feature = "core")]
+        EncoderKind::Core,
     ];
 
     /// Name on the command line and in files.
@@ -56,7 +63,15 @@ impl EncoderKind {
             EncoderKind::NextItNet => "nextitnet",
             #[cfg(feature = "sasrec")]
             EncoderKind::SasRec => "sasrec",
+            #[cfg(feature = "core")]
+            EncoderKind::Core => "core",
         }
+    }
+
+    /// The encoder of the modern recipe: `core` if this build has it, else the first one.
+    pub fn modern() -> Self {
+        let core = Self::ALL.iter().find(|kind| kind.name() == "core");
+        *core.unwrap_or(&Self::ALL[0])
     }
 
     /// Whether the encoder has an output at every position ([`SessionEncoder::outputs`]).
@@ -90,6 +105,8 @@ impl EncoderKind {
             EncoderKind::NextItNet => EncoderConfig::NextItNet(NextItNetConfig::default()),
             #[cfg(feature = "sasrec")]
             EncoderKind::SasRec => EncoderConfig::SasRec(SasRecConfig::default()),
+            #[cfg(feature = "core")]
+            EncoderKind::Core => EncoderConfig::Core,
         }
     }
 }
@@ -109,6 +126,9 @@ pub enum EncoderConfig {
     /// A [`SasRec`].
     #[cfg(feature = "sasrec")]
     SasRec(SasRecConfig),
+    /// A [`CoreAttention`], which has no options.
+    #[cfg(feature = "core")]
+    Core,
 }
 
 impl EncoderConfig {
@@ -133,6 +153,8 @@ impl EncoderConfig {
             EncoderConfig::NextItNet(config) => Ok(Box::new(NextItNet::new(dim, config, vb)?)),
             #[cfg(feature = "sasrec")]
             EncoderConfig::SasRec(config) => Ok(Box::new(SasRec::new(dim, window, config, vb)?)),
+            #[cfg(feature = "core")]
+            EncoderConfig::Core => Ok(Box::new(CoreAttention::new(dim, window, vb)?)),
         }
     }
 }

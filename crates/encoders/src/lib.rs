@@ -39,6 +39,8 @@ struct ReadmeExample;
 
 #[cfg(feature = "caser")]
 mod caser;
+#[cfg(feature = "core")]
+mod core_attention;
 #[cfg(feature = "gru")]
 mod gru;
 mod kind;
@@ -54,6 +56,8 @@ use candle_core::{Result, Tensor};
 
 #[cfg(feature = "caser")]
 pub use caser::{Caser, CaserConfig};
+#[cfg(feature = "core")]
+pub use core_attention::CoreAttention;
 #[cfg(feature = "gru")]
 pub use gru::{Gru, GruConfig};
 pub use kind::{EncoderConfig, EncoderKind};

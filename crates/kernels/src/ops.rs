@@ -12,6 +12,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod nextitnet_block;
 pub mod rank;
+pub mod score_offsets;
 pub mod softmax_head;
 pub(crate) mod top_k;
 pub mod top_k_serving;

@@ -6,6 +6,9 @@ use prl_encoders::{EncoderConfig, EncoderKind};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::network::NetworkOptions;
+use crate::own_items::OwnItems;
+use crate::state_residual::ResidualKind;
 
 /// Hyperparameters of a model; a saved model is rebuilt from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,26 @@ pub struct ModelConfig {
     pub reward_code: RewardCode,
     /// Initial bias of the GRU's update gate.
     pub update_bias: f64,
+    /// Scores the items by the item embedding, in place of a weight of the output layer's own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tied: bool,
+    /// Temperature of cosine scores; without it scores are dot products.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Adds the last item's embedding to the state. The encoder `core`, whose states are means of item
+    /// embeddings, has no use for it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub last_item_residual: bool,
+    /// Treatment of the session's own items as candidates.
+    #[serde(skip_serializing_if = "is_default")]
+    pub own_items: OwnItems,
+    /// Dropout of the embedded items.
+    #[serde(skip_serializing_if = "is_default")]
+    pub item_dropout: f64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ModelConfig {
@@ -42,6 +65,28 @@ impl ModelConfig {
             }),
             #[allow(unreachable_patterns)]
             other => other,
+        }
+    }
+
+    /// The parts beyond the paper's network.
+    pub fn network_options(&self) -> NetworkOptions {
+        let residual = match self.encoder {
+            _ if !self.last_item_residual => ResidualKind::None,
+            #[cfg(feature = "core")]
+            EncoderKind::Core => ResidualKind::None,
+            #[cfg(feature = "sasrec")]
+            EncoderKind::SasRec => ResidualKind::Scaled,
+            #[allow(unreachable_patterns)]
+            _ => ResidualKind::Projected,
+        };
+        NetworkOptions {
+            is_tied: self.tied,
+            temperature: self.temperature,
+            own_items: self.own_items,
+            item_dropout: self.item_dropout,
+            residual,
+            is_prompt_residual: self.last_item_residual,
+            window: self.window,
         }
     }
 }
@@ -58,6 +103,11 @@ impl Default for ModelConfig {
             attention: AttentionKeys::default(),
             reward_code: RewardCode::default(),
             update_bias: 1.0,
+            tied: false,
+            temperature: None,
+            last_item_residual: false,
+            own_items: OwnItems::Keep,
+            item_dropout: 0.0,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::ops::embedding::{gather, sum_by_row};
-use prl_kernels::storage::with;
+use prl_kernels::storage::{with, with_mut};
 use prl_nn::{Backend, Init, format1_name};
 
 use crate::dtype::by_dtype;
@@ -73,6 +73,45 @@ impl Embedding {
                 self.table.step(adam, &dense)
             }
         }
+    }
+}
+
+impl Embedding {
+    /// Applies one Adam update from a dense gradient `[items + 1, dim]`, that of a tied output layer, plus
+    /// the gradient of the rows of `ids`.
+    pub(crate) fn step_tied(
+        &self,
+        adam: AdamStep<'_>,
+        dense: Tensor,
+        rows: Option<(&[u32], &Tensor)>,
+    ) -> Result<()> {
+        let Some((ids, grad)) = rows else {
+            return self.table.step(adam, &dense);
+        };
+        let width = self.table.param.dim(1)?;
+        let grad = grad.reshape(((), width))?.contiguous()?;
+        let dense = match self.table.backend() {
+            Backend::CpuFused => {
+                by_dtype!(dense.dtype(), T => with(&grad, |g: &[T]| {
+                    let (rows, sums) = sum_by_row(ids, g, width);
+                    with_mut(&dense, |dense: &mut [T]| {
+                        for (&row, sums) in rows.iter().zip(sums.chunks_exact(width)) {
+                            let row = &mut dense[row as usize * width..][..width];
+                            for (x, &sum) in row.iter_mut().zip(sums) {
+                                *x += sum;
+                            }
+                        }
+                        Ok(())
+                    })
+                }))?;
+                dense
+            }
+            _ => {
+                let ids = Tensor::from_slice(ids, ids.len(), dense.device())?;
+                dense.index_add(&ids, &grad, 0)?
+            }
+        };
+        self.table.step(adam, &dense)
     }
 }
 

@@ -15,13 +15,17 @@ pub(crate) struct Gradients<'a> {
     pub(crate) backbone: Vec<(&'a str, &'a AdamParam, Tensor)>,
     /// Items looked up and the gradient of their rows.
     pub(crate) rows: Option<(Cow<'a, [u32]>, Tensor)>,
+    /// Gradient of the item embedding by a tied output layer, of the whole batch.
+    pub(crate) items: Option<Tensor>,
 }
 
 impl Gradients<'_> {
     /// All gradients, each with its parameter's name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let backbone = self.backbone.iter().map(|(name, _, grad)| (*name, grad));
-        backbone.chain(self.rows.iter().map(|(_, grad)| ("item_emb.weight", grad)))
+        let rows = self.rows.iter().map(|(_, grad)| ("item_emb.weight", grad));
+        let items = self.items.iter().map(|grad| ("item_emb.weight", grad));
+        backbone.chain(rows).chain(items)
     }
 
     /// Fails with [`Error::Diverged`] at `step` if a gradient is not finite.
@@ -61,6 +65,10 @@ impl Gradients<'_> {
             }
             None => None,
         };
-        Ok(Self { backbone, rows })
+        Ok(Self {
+            backbone,
+            rows,
+            items: self.items,
+        })
     }
 }

@@ -19,7 +19,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod reference;
+pub(crate) mod reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
@@ -28,6 +28,8 @@ use prl_nn::{Backend, Init, PackedParam, format1_name};
 
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::ProcessGroup;
+
+pub(crate) use cpu::in_f32;
 
 /// Output layer with weight `[items, width]` and bias `[items]`, not tied to the item embedding.
 /// Weights start Xavier uniform, biases zero.
@@ -57,15 +59,18 @@ pub(crate) struct HeadOutput {
     pub(crate) td_loss: f64,
     /// Gradient of the loss with respect to the hidden vectors, `[B, width]`.
     pub(crate) hidden_grad: Tensor,
+    /// Gradient of the item embedding `[items + 1, width]`, of a layer tied to it.
+    pub(crate) item_grad: Option<Tensor>,
 }
 
 impl HeadOutput {
     /// Result of a step whose loss is not finite: nothing was updated.
-    fn not_updated(ce_loss: f64, hidden: &Tensor) -> Self {
+    pub(crate) fn not_updated(ce_loss: f64, hidden: &Tensor) -> Self {
         Self {
             ce_loss: Some(ce_loss),
             td_loss: 0.0,
             hidden_grad: hidden.clone(),
+            item_grad: None,
         }
     }
 

@@ -11,7 +11,7 @@
 //! use candle_core::DType;
 //! use prl_core::Prompts;
 //! use prl_kernels::ops::adam::Adam;
-//! use prl_model::{Device, MainNetwork, Model, ModelConfig, ModelSpec, StepTimes, TrainingBatch};
+//! use prl_model::{Device, MainNetwork, Model, ModelConfig, ModelSpec, NetworkOptions, StepTimes, TrainingBatch};
 //! use prl_dataset::Windows;
 //!
 //! # fn main() -> prl_model::Result<()> {
@@ -27,6 +27,7 @@
 //!     is_double: false,
 //!     seed: 1,
 //!     dtype: DType::F32,
+//!     options: NetworkOptions::default(),
 //! };
 //! let model = Model::new(&config, &spec, &Device::Cpu)?;
 //!
@@ -64,9 +65,12 @@ mod gradients;
 mod head;
 mod model;
 mod network;
+mod own_items;
 mod param;
 mod process_group;
 mod q_learning;
+mod similarity_head;
+mod state_residual;
 mod timing;
 mod training_batch;
 
@@ -76,8 +80,11 @@ pub use device::{describe as describe_device, device};
 pub use error::{Error, Result};
 pub use finite::is_finite;
 pub use model::{MainNetwork, Model, ModelSpec};
+pub use network::NetworkOptions;
+pub use own_items::OwnItems;
 pub use param::AdamParam;
 pub use prl_kernels::ops::adam::Adam;
 pub use process_group::{Buffer, ProcessGroup, SingleProcess};
+pub use state_residual::ResidualKind;
 pub use timing::StepTimes;
 pub use training_batch::{TrainingBatch, Transitions};

@@ -9,6 +9,7 @@ use prl_dataset::Windows;
 use prl_encoders::SessionEncoder;
 use prl_kernels::ops::adam::Adam;
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
+use prl_kernels::ops::score_offsets::ScoreOffsets;
 use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
 use prl_kernels::storage::with;
 use prl_nn::ForwardCtx;
@@ -18,7 +19,7 @@ use crate::config::{self, ModelConfig};
 use crate::error::{Error, Result};
 use crate::finite::{is_finite, sum_of_bits};
 use crate::finite_check::FiniteCheck;
-use crate::network::{ModelDims, Network};
+use crate::network::{ModelDims, Network, NetworkOptions};
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{ProcessGroup, SingleProcess};
 use crate::q_learning::DoubleNetworks;
@@ -86,6 +87,8 @@ pub struct ModelSpec {
     pub seed: u64,
     /// `f32`, or `f64` for checks.
     pub dtype: DType,
+    /// Parts beyond the paper's network.
+    pub options: NetworkOptions,
 }
 
 impl Model {
@@ -112,6 +115,7 @@ impl Model {
             is_double,
             seed,
             dtype,
+            options,
         } = *plan;
         let mut seeds = vec![seed];
         if is_double {
@@ -125,6 +129,7 @@ impl Model {
                 seed: network_seed,
                 dtype,
                 device,
+                options,
             };
             networks.push(Network::new(&encoder, block, is_double, &dims)?);
         }
@@ -156,7 +161,7 @@ impl Model {
     pub fn with_bf16_head(mut self, is_bf16: bool) -> Result<Self> {
         config::check_bf16_head(is_bf16, &self.device)?;
         for network in &mut self.networks {
-            network.head.is_bf16 = is_bf16;
+            network.set_bf16_head(is_bf16);
         }
         Ok(self)
     }
@@ -203,9 +208,10 @@ impl Model {
         };
         timer.lap(Part::SessionEncoder)?;
         let output = match &batch.transitions {
-            None => main
-                .head
-                .step(adam, &batch.head_batch(&hidden), &*self.group)?,
+            None => {
+                let head_batch = batch.head_batch(&hidden);
+                main.head_step(adam, &head_batch, &batch.windows, &*self.group)?
+            }
             Some(transitions) => {
                 let other = self.networks.get(1 - turn.main).unwrap_or(main);
                 let both = DoubleNetworks { main, other };
@@ -220,9 +226,11 @@ impl Model {
         timer.lap(Part::Head)?;
         let loss = finite(turn.step, output.loss())?;
         let grads = main.backward(forward, output.hidden_grad)?;
-        let grads = grads.all_reduce(&*self.group)?;
+        let mut grads = grads.all_reduce(&*self.group)?;
+        grads.items = output.item_grad;
         timer.lap(Part::Backward)?;
         main.apply_gradients(adam, turn.step, &grads)?;
+        self.decay(adam.adam, main)?;
         let status = check.read()?;
         timer.lap(Part::Adam)?;
 
@@ -230,7 +238,8 @@ impl Model {
         let Some(status) = status else {
             return Ok(loss);
         };
-        let loss = finite(turn.step, status.loss + output.td_loss)?;
+        let ce_loss = output.ce_loss.unwrap_or(status.loss);
+        let loss = finite(turn.step, ce_loss + output.td_loss)?;
         if !status.is_finite {
             grads.check(turn.step)?;
         }
@@ -264,7 +273,7 @@ impl Model {
         }
         let network = &self.networks[0];
         let hidden = network.hidden(windows, prompts, &ForwardCtx::infer())?;
-        Ok(network.head.rank(&hidden, targets, k)??)
+        Ok(network.rank(&hidden, windows, targets, k)??)
     }
 
     /// As [`rank`](Self::rank), with the items `excluded[b]` (ascending) left out of the ranking and
@@ -292,7 +301,8 @@ impl Model {
         let rows = (MAX_LISTED / listed.max(1)).max(1);
         for (i, targets) in targets.chunks(rows).enumerate() {
             let hidden = hidden.narrow(0, i * rows, targets.len())?;
-            let part = network.head.rank(&hidden, Some(targets), listed)??;
+            let windows = windows.rows(i * rows..i * rows + targets.len());
+            let part = network.rank(&hidden, &windows, Some(targets), listed)??;
             ranking.ranks.extend(part.ranks);
             ranking.top.extend(part.top);
         }
@@ -305,10 +315,10 @@ impl Model {
             let mut items = vec![targets[b]];
             items.extend_from_slice(excluded);
             let row = hidden.narrow(0, b, 1)?;
-            let row = row.broadcast_as((items.len(), row.dim(1)?))?;
-            let scores = network.head.scores(&row, &items)?;
+            let scores = network.scores(&row, &windows.rows(b..b + 1), &items)?;
             let mut above = 0;
             for (&item, &score) in items.iter().zip(&scores).skip(1) {
+                // An item that the model excludes has no score, and is below all others.
                 above += u32::from(item != targets[b] && score >= scores[0]);
             }
             // Outside the CPU these scores and those of the ranking may round differently.
@@ -317,29 +327,56 @@ impl Model {
         Ok(ranking)
     }
 
-    /// The score of each of `items` for one window under its prompt; on a CPU, the same bits as in
-    /// [`rank`](Self::rank).
-    pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
+    /// The score of each of `items` for one window under its prompt, `None` for an item that the model
+    /// excludes; on a CPU, the same bits as in [`rank`](Self::rank).
+    pub fn scores(
+        &self,
+        window: &Windows,
+        prompt: &Prompts,
+        items: &[u32],
+    ) -> Result<Vec<Option<f32>>> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
         let network = &self.networks[0];
         let hidden = network.hidden(window, prompt, &ForwardCtx::infer())?;
-        let repeated = hidden.broadcast_as((items.len(), hidden.dim(1)?))?;
-        let scores = network.head.scores(&repeated, items)?;
+        let scores = network.scores(&hidden, window, items)?;
         let mut narrowed = Vec::with_capacity(scores.len());
         for score in scores {
-            if !score.is_finite() {
+            if score.is_some_and(|score| !score.is_finite()) {
                 return Err(NonFiniteScore { row: 0 }.into());
             }
-            narrowed.push(score as f32);
+            narrowed.push(score.map(|score| score as f32));
         }
         Ok(narrowed)
     }
 
     /// The output layer in the layout for small batches; `None` unless it is `f32` on a CPU.
     pub fn catalogue(&self) -> Result<Option<TransposedItemMatrix<f32>>> {
-        Ok(self.networks[0].head.catalogue()?)
+        Ok(self.networks[0].catalogue()?)
+    }
+
+    /// Additions to the scores of each window's own items, for a [`catalogue`](Self::catalogue).
+    pub fn score_offsets(&self, windows: &Windows) -> Result<ScoreOffsets<f32>> {
+        Ok(self.networks[0].score_offsets(windows)?)
+    }
+
+    /// Tells the model that its weights were replaced, by a checkpoint for example.
+    pub fn weights_changed(&self) {
+        for network in &self.networks {
+            network.weights_changed();
+        }
+    }
+
+    /// The decoupled weight decay of AdamW, after the step: every parameter times 1 - lr decay.
+    fn decay(&self, adam: Adam, main: &Network) -> Result<()> {
+        if adam.weight_decay == 0.0 {
+            return Ok(());
+        }
+        for param in main.adam_params() {
+            param.scale(1.0 - adam.lr * adam.weight_decay)?;
+        }
+        Ok(())
     }
 
     /// The encoder's states `[B, width]`, before any prompt block.

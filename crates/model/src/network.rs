@@ -9,13 +9,20 @@ use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
 use prl_dataset::Windows;
 use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_kernels::autograd::{Tape, record};
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
+use prl_kernels::ops::score_offsets::ScoreOffsets;
+use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
 use prl_nn::{ForwardCtx, SeededVarMap};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
-use crate::head::Head;
+use crate::head::{Head, HeadBatch, HeadOutput};
+use crate::own_items::OwnItems;
 use crate::param::{AdamParam, AdamStep};
+use crate::process_group::ProcessGroup;
+use crate::similarity_head::{SimilarityHead, SimilarityOptions, reference::normalised};
+use crate::state_residual::{ResidualKind, StateResidual};
 
 /// Sizes of the item embedding and the output layers, element type and device.
 pub(crate) struct ModelDims<'a> {
@@ -24,6 +31,55 @@ pub(crate) struct ModelDims<'a> {
     pub(crate) seed: u64,
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
+    pub(crate) options: NetworkOptions,
+}
+
+/// Parts of a network beyond the paper's; the default has none of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetworkOptions {
+    /// Whether the output layer scores by the item embedding.
+    pub is_tied: bool,
+    /// Temperature of cosine scores; `None` for dot products.
+    pub temperature: Option<f64>,
+    /// Treatment of the session's own items.
+    pub own_items: OwnItems,
+    /// Dropout of the embedded items.
+    pub item_dropout: f64,
+    /// Residual connection from the last item's embedding to the state.
+    pub residual: ResidualKind,
+    /// Residual connection from the state past the prompt block.
+    pub is_prompt_residual: bool,
+    /// Window length.
+    pub window: usize,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            is_tied: false,
+            temperature: None,
+            own_items: OwnItems::Keep,
+            item_dropout: 0.0,
+            residual: ResidualKind::None,
+            is_prompt_residual: false,
+            window: 0,
+        }
+    }
+}
+
+impl NetworkOptions {
+    /// Whether the output layer is the paper's.
+    fn has_plain_head(&self) -> bool {
+        !self.is_tied && self.temperature.is_none() && self.own_items == OwnItems::Keep
+    }
+}
+
+/// Scores of the items as the next item.
+pub(crate) enum OutputHead {
+    /// The paper's: a weight of its own, dot products.
+    Plain(Head),
+    /// Similarity with item vectors.
+    Similarity(SimilarityHead),
 }
 
 /// A network with the state of its optimizer.
@@ -31,8 +87,13 @@ pub(crate) struct Network {
     embedding: Embedding,
     encoder: Box<dyn SessionEncoder>,
     block: Option<PromptBlock>,
+    /// From the last item to the state.
+    state_residual: StateResidual,
+    /// From the state past the prompt block.
+    prompt_residual: StateResidual,
+    options: NetworkOptions,
     /// Scores of the items as the next item.
-    pub(crate) head: Head,
+    pub(crate) head: OutputHead,
     /// Q(s, a) of the items as actions; for Q-learning only.
     pub(crate) critic: Option<Head>,
     /// Parameters of the encoder and the prompt block.
@@ -63,6 +124,7 @@ impl Network {
             seed,
             dtype,
             device,
+            options,
         } = *ends;
         let vars = SeededVarMap::new(seed);
         let vb = vars.var_builder(dtype, device);
@@ -72,12 +134,32 @@ impl Network {
             Some(config) => Some(PromptBlock::new(config, width, vb.pp("prompt"))?),
             None => None,
         };
+        let state_residual = StateResidual::new(options.residual, width, dim, vb.pp("state"))?;
+        // The prompt block's output has unit scale; the state of the modern recipe is an embedding.
+        let prompt_kind = if block.is_some() && options.is_prompt_residual {
+            ResidualKind::Scaled
+        } else {
+            ResidualKind::None
+        };
+        let prompt_residual =
+            StateResidual::new(prompt_kind, width, width, vb.pp("prompt_residual"))?;
         let mut backbone = Vec::new();
         for param in vars.params() {
             backbone.push(AdamParam::new(param)?);
         }
         let embedding = Embedding::new(items, dim, dtype, device, seed)?;
-        let head = Head::new(items, width, dtype, device, seed, "head")?;
+        let head = if options.has_plain_head() {
+            OutputHead::Plain(Head::new(items, width, dtype, device, seed, "head")?)
+        } else {
+            let shape = SimilarityOptions {
+                is_tied: options.is_tied,
+                temperature: options.temperature,
+                own_items: options.own_items,
+                window: options.window,
+            };
+            let head = SimilarityHead::new(items, width, dtype, device, seed, shape)?;
+            OutputHead::Similarity(head)
+        };
         let critic = if has_critic {
             Some(Head::new(items, width, dtype, device, seed, "q_head")?)
         } else {
@@ -90,12 +172,111 @@ impl Network {
             backbone,
             encoder,
             block,
+            state_residual,
+            prompt_residual,
+            options,
         })
     }
 
     /// Whether its hidden vectors depend on a prompt.
     pub(crate) fn is_prompted(&self) -> bool {
         self.block.as_ref().is_some_and(PromptBlock::is_prompted)
+    }
+
+    /// The output layer, if it is the paper's.
+    pub(crate) fn plain_head(&self) -> candle_core::Result<&Head> {
+        match &self.head {
+            OutputHead::Plain(head) => Ok(head),
+            OutputHead::Similarity(_) => candle_core::bail!("this network has a similarity head"),
+        }
+    }
+
+    /// Takes the output layer's step on the cross-entropy.
+    pub(crate) fn head_step(
+        &self,
+        adam: AdamStep<'_>,
+        batch: &HeadBatch<'_>,
+        windows: &Windows,
+        group: &dyn ProcessGroup,
+    ) -> candle_core::Result<HeadOutput> {
+        match &self.head {
+            OutputHead::Plain(head) => head.step(adam, batch, group),
+            OutputHead::Similarity(head) => {
+                head.step(adam, batch, windows, &self.embedding.table.param, group)
+            }
+        }
+    }
+
+    /// Ranks of the targets, if given, and the `k` best items of each hidden vector.
+    pub(crate) fn rank(
+        &self,
+        hidden: &Tensor,
+        windows: &Windows,
+        targets: Option<&[u32]>,
+        k: usize,
+    ) -> candle_core::Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
+        match &self.head {
+            OutputHead::Plain(head) => head.rank(hidden, targets, k),
+            OutputHead::Similarity(head) => {
+                head.rank(hidden, windows, targets, k, &self.embedding.table.param)
+            }
+        }
+    }
+
+    /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded item.
+    pub(crate) fn scores(
+        &self,
+        hidden: &Tensor,
+        window: &Windows,
+        items: &[u32],
+    ) -> candle_core::Result<Vec<Option<f64>>> {
+        match &self.head {
+            OutputHead::Plain(head) => {
+                let repeated = hidden.broadcast_as((items.len(), hidden.dim(1)?))?;
+                Ok(head
+                    .scores(&repeated, items)?
+                    .into_iter()
+                    .map(Some)
+                    .collect())
+            }
+            OutputHead::Similarity(head) => {
+                head.scores(hidden, window, items, &self.embedding.table.param)
+            }
+        }
+    }
+
+    /// The output layer in the layout for small batches; `None` unless it is `f32` on a CPU.
+    pub(crate) fn catalogue(&self) -> candle_core::Result<Option<TransposedItemMatrix<f32>>> {
+        match &self.head {
+            OutputHead::Plain(head) => head.catalogue(),
+            OutputHead::Similarity(head) => head.catalogue(&self.embedding.table.param),
+        }
+    }
+
+    /// Additions to the scores of each window's own items.
+    pub(crate) fn score_offsets(
+        &self,
+        windows: &Windows,
+    ) -> candle_core::Result<ScoreOffsets<f32>> {
+        match &self.head {
+            OutputHead::Plain(_) => Ok(ScoreOffsets::none()),
+            OutputHead::Similarity(head) => head.inference_offsets(windows),
+        }
+    }
+
+    /// Sets whether training rounds the factors of the output layer's products to bfloat16.
+    pub(crate) fn set_bf16_head(&mut self, is_bf16: bool) {
+        match &mut self.head {
+            OutputHead::Plain(head) => head.is_bf16 = is_bf16,
+            OutputHead::Similarity(head) => head.is_bf16 = is_bf16,
+        }
+    }
+
+    /// Tells the network that its weights were replaced.
+    pub(crate) fn weights_changed(&self) {
+        if let OutputHead::Similarity(head) = &self.head {
+            head.forget_scaled();
+        }
     }
 
     /// Forward pass for training.
@@ -136,9 +317,10 @@ impl Network {
             xs: &xs.detach(),
             lengths: &windows.lengths,
         };
-        Ok(self.encoder.encode(&batch, &ForwardCtx::infer())?.detach())
+        Ok(self.state(&batch, &ForwardCtx::infer())?.detach())
     }
 
+    /// The hidden vectors `[B, width]` that the output layer reads, of unit length for cosine scores.
     fn encode(
         &self,
         x: &Tensor,
@@ -146,14 +328,42 @@ impl Network {
         prompts: &Prompts,
         pass: &ForwardCtx,
     ) -> Result<Tensor> {
+        let hidden = self.hidden_of(x, windows, prompts, pass)?;
+        match &self.head {
+            OutputHead::Similarity(head) if head.is_cosine() => Ok(normalised(&hidden)?),
+            _ => Ok(hidden),
+        }
+    }
+
+    /// The encoder's state with its residual connection, `[B, width]`.
+    fn state(&self, batch: &PaddedBatch<'_>, pass: &ForwardCtx) -> Result<Tensor> {
+        let state = self.encoder.encode(batch, pass)?;
+        Ok(self
+            .state_residual
+            .forward(&state, || batch.last(batch.xs))?)
+    }
+
+    fn hidden_of(
+        &self,
+        x: &Tensor,
+        windows: &Windows,
+        prompts: &Prompts,
+        pass: &ForwardCtx,
+    ) -> Result<Tensor> {
         let lengths = windows.lengths.as_slice();
-        let batch = PaddedBatch { xs: x, lengths };
+        let dropped = match self.options.item_dropout {
+            0.0 => None,
+            rate => Some(pass.dropout(x, rate)?),
+        };
+        let xs = dropped.as_ref().unwrap_or(x);
+        let batch = PaddedBatch { xs, lengths };
         let Some(block) = &self.block else {
-            return Ok(self.encoder.encode(&batch, pass)?);
+            return self.state(&batch, pass);
         };
         if !block.needs_outputs() {
-            let state = self.encoder.encode(&batch, pass)?;
-            return Ok(block.hidden(&EncodedState::Last(&state), prompts, pass)?);
+            let state = self.state(&batch, pass)?;
+            let hidden = block.hidden(&EncodedState::Last(&state), prompts, pass)?;
+            return Ok(self.prompt_residual.forward(&hidden, || Ok(state))?);
         }
         let Some(outputs) = self.encoder.outputs(&batch, pass)? else {
             return Err(Error::Config(
@@ -183,7 +393,11 @@ impl Network {
                 backbone.push((param.name(), param, grad));
             }
         }
-        Ok(Gradients { backbone, rows })
+        Ok(Gradients {
+            backbone,
+            rows,
+            items: None,
+        })
     }
 
     /// Applies one Adam update to the encoder, the prompt block and the item embedding.
@@ -206,15 +420,24 @@ impl Network {
             backbone.push((*param, grad.clone()));
         }
         AdamParam::step_all(adam, &backbone)?;
-        if let Some((ids, grad)) = &grads.rows {
-            self.embedding.step(adam, ids, grad)?;
+        match (&grads.items, &grads.rows) {
+            (Some(items), rows) => {
+                let rows = rows.as_ref().map(|(ids, grad)| (ids.as_ref(), grad));
+                self.embedding.step_tied(adam, items.clone(), rows)?;
+            }
+            (None, Some((ids, grad))) => self.embedding.step(adam, ids, grad)?,
+            (None, None) => {}
         }
         Ok(())
     }
 
     /// Every parameter with its moments.
     pub(crate) fn adam_params(&self) -> impl Iterator<Item = &AdamParam> {
-        let mut ends = vec![&self.embedding.table, &self.head.bias, &self.head.weight];
+        let mut ends = vec![&self.embedding.table];
+        match &self.head {
+            OutputHead::Plain(head) => ends.extend([&head.bias, &head.weight]),
+            OutputHead::Similarity(head) => ends.extend(head.adam_params()),
+        }
         if let Some(critic) = &self.critic {
             ends.extend([&critic.bias, &critic.weight]);
         }

@@ -96,6 +96,11 @@ impl AdamParam {
         }
     }
 
+    /// Multiplies the parameter by a factor.
+    pub(crate) fn scale(&self, factor: f64) -> Result<()> {
+        self.param.set(&(self.param.as_tensor() * factor)?)
+    }
+
     /// Applies one update to several parameters, each under its dense gradient; one launch on a
     /// GPU.
     pub(crate) fn step_all(adam: AdamStep<'_>, params: &[(&Self, Tensor)]) -> Result<()> {
@@ -158,6 +163,7 @@ impl AdamParam {
             beta1,
             beta2,
             eps,
+            ..
         } = step.adam;
         let t = i32::try_from(step.t).unwrap_or(i32::MAX);
         let m = ((self.first.as_tensor() * beta1)? + (grad * (1.0 - beta1))?)?;

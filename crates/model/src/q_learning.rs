@@ -99,6 +99,7 @@ impl DoubleNetworks<'_> {
                 ce_loss: None,
                 td_loss,
                 hidden_grad: hidden.clone(),
+                item_grad: None,
             });
         }
         let loss_weights = match transitions.critic {
@@ -110,7 +111,10 @@ impl DoubleNetworks<'_> {
             targets: &batch.targets,
             loss_weights: &loss_weights,
         };
-        let mut output = self.main.head.step(adam, &head_batch, &SingleProcess)?;
+        let mut output = self
+            .main
+            .plain_head()?
+            .step(adam, &head_batch, &SingleProcess)?;
         output.td_loss = td_loss;
         if !output.loss().is_finite() {
             return Ok(output);

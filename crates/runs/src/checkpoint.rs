@@ -210,6 +210,7 @@ impl Checkpoint {
             self.fill(model, &saved, (MOMENTS, "first."), Part::First)?;
             self.fill(model, &saved, (MOMENTS, "second."), Part::Second)?;
         }
+        model.weights_changed();
         Ok(manifest.progress)
     }
 
@@ -352,6 +353,7 @@ mod tests {
             is_double: false,
             seed: 1,
             dtype: DType::F32,
+            options: prl_model::NetworkOptions::default(),
         };
         let model = Model::new(&ModelConfig::default(), &plan, &Device::Cpu).unwrap();
         let saved = Checkpoint::at(dir.path().join("checkpoint"));
@@ -396,6 +398,7 @@ mod tests {
             is_double: block.is_none(),
             seed: 1,
             dtype: DType::F32,
+            options: prl_model::NetworkOptions::default(),
         };
         let model = Model::new(&config, &spec, &Device::Cpu).unwrap();
         continued(&model, 1..=steps);

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use prl_core::{AttentionKeys, PromptBlockConfig, TargetReturn};
+use prl_core::{AttentionKeys, LossWeight, PromptBlockConfig, TargetReturn};
 use prl_dataset::{Discount, ReturnRule, ReturnStatsSplit, Rewards};
-use prl_model::ModelConfig;
+use prl_encoders::EncoderKind;
+use prl_model::{ModelConfig, OwnItems};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::method::Method;
+use crate::recipe::{LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 
 /// The settings of a run; every one has the protocol's value as its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +20,9 @@ pub struct Config {
     pub data: PathBuf,
     /// Training method or baseline.
     pub method: Method,
+    /// The defaults that the other settings override; a file without it means the paper's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub recipe: Recipe,
     /// The seed of initial values, draws, dropout and prompts.
     pub seed: u64,
     /// Passes over the training rows; the run ends after `epochs * floor(rows / batch_size)` steps.
@@ -30,7 +35,25 @@ pub struct Config {
     /// Adam's learning rate; by default .01 on RC15 and .005 elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Steps between validations.
+    /// Choice of the examples of a training step.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// AdamW's decoupled weight decay.
+    #[serde(skip_serializing_if = "is_default")]
+    pub weight_decay: f64,
+    /// Steps over which the learning rate rises from zero.
+    #[serde(skip_serializing_if = "is_default")]
+    pub lr_warm_up: u64,
+    /// Learning rate after that.
+    #[serde(skip_serializing_if = "is_default")]
+    pub lr_schedule: LrSchedule,
+    /// Metric of the validation that selects the weights.
+    #[serde(skip_serializing_if = "is_default")]
+    pub select: Selection,
+    /// Weights of the examples in the loss, in place of the method's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub loss_weight: LossWeighting,
+    /// Steps between validations; 0 validates after every epoch.
     pub eval_every: u64,
     /// Early stopping: validations without improvement after which training ends.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,16 +96,27 @@ pub struct Config {
     pub model: ModelConfig,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             data: PathBuf::new(),
             method: Method::default(),
+            recipe: Recipe::default(),
             seed: 0,
             epochs: 30,
             max_steps: None,
             batch_size: 256,
             lr: None,
+            sampling: Sampling::default(),
+            weight_decay: 0.0,
+            lr_warm_up: 0,
+            lr_schedule: LrSchedule::default(),
+            select: Selection::default(),
+            loss_weight: LossWeighting::default(),
             eval_every: 2000,
             patience: None,
             hold_out: None,
@@ -113,7 +147,24 @@ impl Config {
             }
         };
         rule(self.batch_size > 0, "batch_size must be at least 1")?;
-        rule(self.eval_every > 0, "eval_every must be at least 1")?;
+        rule(
+            self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+            "weight_decay must be finite and not negative",
+        )?;
+        rule(
+            self.model
+                .temperature
+                .is_none_or(|t| t > 0.0 && t.is_finite()),
+            "temperature must be above 0; leave it out for dot products",
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.model.item_dropout),
+            "item_dropout must lie in 0..1",
+        )?;
+        rule(
+            !(self.method.is_double() && self.has_similarity_head()),
+            "sqn and sac train the paper's output layer: leave out tied, temperature and own_items",
+        )?;
         rule(
             self.patience != Some(0),
             "patience must be at least 1; leave it out to train to the end",
@@ -184,6 +235,50 @@ impl Config {
                 encoder.name()
             ),
         )
+    }
+
+    /// Whether the output layer is not the paper's.
+    fn has_similarity_head(&self) -> bool {
+        let model = &self.model;
+        model.tied || model.temperature.is_some() || model.own_items != OwnItems::Keep
+    }
+
+    /// The defaults of a recipe.
+    pub fn of_recipe(recipe: Recipe) -> Self {
+        match recipe {
+            Recipe::Paper => Self::default(),
+            Recipe::Modern => Self {
+                recipe,
+                epochs: 12,
+                batch_size: 512,
+                lr: Some(0.005),
+                eval_every: 0,
+                sampling: Sampling::Pass,
+                patience: Some(2),
+                select: Selection::Ndcg20,
+                loss_weight: LossWeighting::Uniform,
+                mu: 1.0,
+                model: ModelConfig {
+                    encoder: EncoderKind::modern(),
+                    tied: true,
+                    temperature: Some(0.1),
+                    last_item_residual: true,
+                    own_items: OwnItems::Auto,
+                    item_dropout: 0.2,
+                    ..ModelConfig::default()
+                },
+                ..Self::default()
+            },
+        }
+    }
+
+    /// Weights of the examples in the loss: the setting's, or the method's.
+    pub fn loss_weight(&self) -> LossWeight {
+        match self.loss_weight {
+            LossWeighting::Method => self.method.weighting(),
+            LossWeighting::Uniform => LossWeight::Uniform,
+            LossWeighting::Reward => LossWeight::Reward,
+        }
     }
 
     /// Definition of the return.

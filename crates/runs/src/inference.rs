@@ -44,7 +44,11 @@ impl InferenceModel {
         match (&self.recommender, &self.catalogue) {
             (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => Ok(model
                 .with_hidden(windows, prompts, |hidden| {
-                    Ok(catalogue.top_k(hidden, wanted)?)
+                    let offsets = model.score_offsets(windows)?;
+                    if offsets.as_slice().is_empty() {
+                        return Ok(catalogue.top_k(hidden, wanted)?);
+                    }
+                    Ok(catalogue.top_k_with_offsets(hidden, wanted, &offsets)?)
                 })?),
             _ => self.filtered(windows, prompts, wanted),
         }
@@ -75,7 +79,10 @@ impl InferenceModel {
                 ItemFilter::Allow(items) => {
                     let (window, prompt) = row(windows, prompts, b);
                     let scores = self.recommender.scores(&window, &prompt, items)?;
-                    let mut top: TopK<f32> = items.iter().copied().zip(scores).collect();
+                    let mut top: TopK<f32> = Vec::with_capacity(items.len());
+                    for (&item, score) in items.iter().zip(scores) {
+                        top.extend(score.map(|score| (item, score)));
+                    }
                     top.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                     top.truncate(wanted.k);
                     top
@@ -120,6 +127,7 @@ mod tests {
             is_double: false,
             seed: 3,
             dtype: DType::F32,
+            options: prl_model::NetworkOptions::default(),
         };
         let shape = ModelConfig {
             dim: 8,

@@ -27,6 +27,7 @@ mod format;
 mod inference;
 mod manifest;
 mod method;
+mod recipe;
 mod recommend;
 mod recommender;
 mod request;
@@ -48,6 +49,7 @@ pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
+pub use recipe::{LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::Recommender;
 #[cfg(feature = "openapi")]

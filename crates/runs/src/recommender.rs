@@ -76,12 +76,21 @@ impl Recommender {
 
     /// The score of each of `items` for one window under its prompt; on a CPU, the same bits as in
     /// [`rank`](Self::rank).
-    pub fn scores(&self, window: &Windows, prompt: &Prompts, items: &[u32]) -> Result<Vec<f32>> {
+    /// `None` for an item that the model excludes.
+    pub fn scores(
+        &self,
+        window: &Windows,
+        prompt: &Prompts,
+        items: &[u32],
+    ) -> Result<Vec<Option<f32>>> {
         match self {
             Recommender::Neural(model) => Ok(model.scores(window, prompt, items)?),
             Recommender::Baseline(baseline) => {
                 let scores = baseline.scores(history(window, 0));
-                Ok(items.iter().map(|&item| scores[item as usize]).collect())
+                Ok(items
+                    .iter()
+                    .map(|&item| Some(scores[item as usize]))
+                    .collect())
             }
         }
     }

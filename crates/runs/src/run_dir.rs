@@ -193,6 +193,7 @@ impl Run {
             is_double,
             seed: *seed,
             dtype: DType::F32,
+            options: model.network_options(),
         };
         Ok(Model::new(model, &plan, device)?)
     }

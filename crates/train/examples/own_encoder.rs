@@ -71,6 +71,7 @@ fn main() -> anyhow::Result<()> {
             is_double: method.is_double(),
             seed: config.seed,
             dtype: DType::F32,
+            options: prl_model::NetworkOptions::default(),
         };
         let encoder = |vb: VarBuilder| -> Result<Box<dyn SessionEncoder>> {
             Ok(Box::new(Decay::new(spec.dim, vb)?))

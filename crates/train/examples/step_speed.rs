@@ -135,6 +135,7 @@ fn measure(
         is_double: method.is_double(),
         seed: 0,
         dtype: DType::F32,
+        options: prl_model::NetworkOptions::default(),
     };
     let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
     // All batches are made first: a GPU runs asynchronously, so making a batch between two steps

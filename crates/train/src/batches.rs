@@ -8,7 +8,7 @@ use prl_baselines::Critic;
 use prl_core::Prompts;
 use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
 use prl_model::{ProcessGroup, SingleProcess, TrainingBatch, Transitions};
-use prl_runs::{Config, Method};
+use prl_runs::{Config, Method, Sampling};
 
 /// Batches of a dataset's training split; a batch is a function of the seed and the training step.
 pub struct Batches<'a> {
@@ -49,7 +49,10 @@ impl<'a> Batches<'a> {
     pub fn at(&self, t: u64) -> TrainingBatch {
         let config = self.config;
         let window = config.model.window;
-        let drawn = self.rows.draw(config.seed, t, config.batch_size);
+        let drawn = match config.sampling {
+            Sampling::Draw => self.rows.draw(config.seed, t, config.batch_size),
+            Sampling::Pass => self.rows.pass(config.seed, t, config.batch_size),
+        };
         let rows = &drawn[self.group.share(drawn.len())];
         let rule = Some(config.return_rule());
         let batch = self.rows.batch(rows.iter().copied(), window, rule);
@@ -66,7 +69,7 @@ impl<'a> Batches<'a> {
             let reward = batch.rewards[b];
             let mean = self.returns.mean_at(batch.windows.time_steps[b]);
             let prompt = config.model.prompt_scale.prompt(batch.returns[b], mean);
-            let weight = config.method.weighting().of(reward, prompt);
+            let weight = config.loss_weight().of(reward, prompt);
             rewards.push(reward);
             returns.push(prompt);
             // The mean is over the whole batch, not over this process's share.

@@ -3,6 +3,7 @@
 
 mod training_loop;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +14,7 @@ use prl_baselines::warm_up_steps;
 use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
-use prl_model::{ProcessGroup, SingleProcess, check_bf16_head};
+use prl_model::{OwnItems, ProcessGroup, SingleProcess, check_bf16_head};
 use prl_runs::{
     Config, Error, Method, Progress, Recommender, Result, Run, Validation, cases_unless,
     fit_baseline,
@@ -211,12 +212,34 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
     let log = data.manifest().input.source.kind.as_str();
     let lr = if log == "rc15" { 0.01 } else { 0.005 };
     config.lr = config.lr.or(Some(lr));
+    if config.model.own_items == OwnItems::Auto {
+        config.model.own_items = match has_repeats(data) {
+            true => OwnItems::Learned,
+            false => OwnItems::Exclude,
+        };
+    }
     if config.method == Method::Sac {
         config.warm_up = config
             .warm_up
             .or(Some(warm_up_steps(config.model.encoder.name(), log)));
     }
     config
+}
+
+/// Whether at least one in 200 training events repeats an item of its session.
+fn has_repeats(data: &Dataset) -> bool {
+    let (items, splits) = (data.item_indices(), data.splits());
+    let (mut events, mut repeats) = (0_u64, 0_u64);
+    for session in data.sessions() {
+        let mut seen = HashSet::new();
+        for event in session {
+            if splits[event] == Split::Train {
+                events += 1;
+                repeats += u64::from(!seen.insert(items[event]));
+            }
+        }
+    }
+    repeats * 200 >= events.max(1)
 }
 
 /// Fits a baseline, validates it and finishes the run.

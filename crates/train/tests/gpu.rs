@@ -182,6 +182,7 @@ fn model(device: &Device) -> Model {
         is_double: false,
         seed: 1,
         dtype: DType::F32,
+        options: prl_model::NetworkOptions::default(),
     };
     Model::new(&config.model, &plan, device).unwrap()
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 
-/// Hyperparameters of Adam; no weight decay, no clipping.
+/// Hyperparameters of Adam; no clipping.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Learning rate.
@@ -22,6 +22,8 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// Decoupled weight decay (AdamW), which the caller applies after the update.
+    pub weight_decay: f64,
 }
 
 impl Adam {
@@ -32,6 +34,7 @@ impl Adam {
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
+            weight_decay: 0.0,
         }
     }
 

@@ -9,6 +9,7 @@ use num_traits::Float;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::ops::score_offsets::{ScoreOffsets, add_to_tile};
 use crate::ops::softmax_head::{OutputLayer, target_scores};
 use crate::ops::top_k::{TopKLists, best};
 use crate::simd::gemm::{PANEL, Packed};
@@ -49,8 +50,28 @@ pub fn rank<T: Real>(
     targets: Option<&[u32]>,
     k: usize,
 ) -> Result<Ranking<T>, NonFiniteScore> {
+    rank_with_offsets(linear, hidden, width, targets, k, &ScoreOffsets::none())
+}
+
+/// As [`rank`], of scores to which `offsets` are added.
+///
+/// # Errors
+/// If a score is not finite.
+pub fn rank_with_offsets<T: Real>(
+    linear: OutputLayer<'_, T>,
+    hidden: &[T],
+    width: usize,
+    targets: Option<&[u32]>,
+    k: usize,
+    offsets: &ScoreOffsets<T>,
+) -> Result<Ranking<T>, NonFiniteScore> {
     let packed = Packed::new(hidden, width);
-    let wanted = targets.map(|t| target_scores(linear, &packed, width, t));
+    let mut wanted = targets.map(|t| target_scores(linear, &packed, width, t));
+    if let (Some(scores), Some(targets)) = (&mut wanted, targets) {
+        for ((score, &item), row) in scores.iter_mut().zip(targets).zip(0..) {
+            *score += offsets.at(item, row);
+        }
+    }
     let rows = linear.bias.len().div_ceil(CHUNKS).max(1);
     let floor = Floor::new(if k > 0 { packed.batch() } else { 0 });
     let arch = Arch::new();
@@ -65,6 +86,7 @@ pub fn rank<T: Real>(
             linear: OutputLayer { weight, bias },
             first: i * rows,
             packed: &packed,
+            offsets,
             width,
             seen,
         })
@@ -99,6 +121,7 @@ struct Chunk<'a, T> {
     linear: OutputLayer<'a, T>,
     first: usize,
     packed: &'a Packed<T>,
+    offsets: &'a ScoreOffsets<T>,
     width: usize,
     seen: Seen<'a, T>,
 }
@@ -112,6 +135,7 @@ impl<'a, T: Real> WithSimd for Chunk<'a, T> {
             linear,
             first,
             packed,
+            offsets,
             width,
             mut seen,
         } = self;
@@ -122,11 +146,14 @@ impl<'a, T: Real> WithSimd for Chunk<'a, T> {
             .zip(linear.bias.chunks(TILE))
             .enumerate()
         {
+            let tile = first + i * TILE;
+            let offsets = offsets.of_items(tile..tile + bias.len());
             for (start, n) in packed.panels() {
                 packed.score(simd, start, weight, bias, &mut scores);
+                add_to_tile(offsets, tile, start, &mut scores);
                 let scores = &scores[..bias.len() * PANEL];
                 for c in (0..n).step_by(T::lanes::<S>()) {
-                    seen.look(simd, scores, c, start + c, first + i * TILE);
+                    seen.look(simd, scores, c, start + c, tile);
                 }
             }
         }

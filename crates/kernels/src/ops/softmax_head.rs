@@ -20,8 +20,9 @@ mod tests;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-pub use self::backward::{Sink, backward};
+pub use self::backward::{Sink, backward, offset_gradients};
 use self::exp_buffer::{BLOCK, ExpBuffer, TILE};
+use crate::ops::score_offsets::{ScoreOffsets, add_to_tile};
 use crate::simd::element::Element;
 use crate::simd::gemm::{PANEL, Packed};
 use crate::simd::operand::GemmOperand;
@@ -55,6 +56,7 @@ pub struct Softmax<F: Element> {
     /// Score of each hidden vector's target.
     pub target: Vec<F::Sum>,
     packed: Packed<F>,
+    offsets: ScoreOffsets<F::Sum>,
     /// Per chunk of items, the reference subtracted from the scores of each hidden vector, padded
     /// to whole panels.
     references: Vec<Vec<F::Sum>>,
@@ -79,16 +81,31 @@ pub fn softmax<F: GemmOperand>(
     hidden: &[F::Sum],
     targets: &[u32],
 ) -> Softmax<F> {
+    softmax_with_offsets(linear, hidden, targets, ScoreOffsets::none())
+}
+
+/// As [`softmax`], of scores to which `offsets` are added.
+pub fn softmax_with_offsets<F: GemmOperand>(
+    linear: OutputLayer<'_, F::Sum>,
+    hidden: &[F::Sum],
+    targets: &[u32],
+    offsets: ScoreOffsets<F::Sum>,
+) -> Softmax<F> {
     let width = hidden.len() / targets.len().max(1);
     let packed = Packed::new(hidden, width);
-    let target = target_scores(linear, &packed, width, targets);
+    let mut target = target_scores(linear, &packed, width, targets);
+    for ((score, &item), row) in target.iter_mut().zip(targets).zip(0..) {
+        *score += offsets.at(item, row);
+    }
     let rows = linear.bias.len().div_ceil(CHUNKS);
     let mut kept = ExpBuffer::new(rows, packed.panels().count());
     let arch = Arch::new();
-    let sweep = |((weight, bias), kept)| {
+    let sweep = |(index, ((weight, bias), kept))| {
         let chunk = Chunk {
             linear: OutputLayer { weight, bias },
+            first: index * rows,
             packed: &packed,
+            offsets: &offsets,
             width,
         };
         arch.dispatch(Sweep {
@@ -101,7 +118,11 @@ pub fn softmax<F: GemmOperand>(
         .weight
         .par_chunks(rows * width)
         .zip(linear.bias.par_chunks(rows));
-    let parts: Vec<Sums<F::Sum>> = weights.zip(kept.chunks_mut()).map(sweep).collect();
+    let parts: Vec<Sums<F::Sum>> = weights
+        .zip(kept.chunks_mut())
+        .enumerate()
+        .map(sweep)
+        .collect();
     let mut log_sum_exp = Vec::with_capacity(targets.len());
     for b in 0..targets.len() {
         log_sum_exp.push(join(&parts, b));
@@ -111,6 +132,7 @@ pub fn softmax<F: GemmOperand>(
         log_sum_exp,
         target,
         packed,
+        offsets,
         references,
         kept,
     }
@@ -179,7 +201,10 @@ pub(crate) fn target_scores<F: GemmOperand>(
 #[derive(Clone, Copy)]
 struct Chunk<'a, F: Element> {
     linear: OutputLayer<'a, F::Sum>,
+    /// Its first item.
+    first: usize,
     packed: &'a Packed<F>,
+    offsets: &'a ScoreOffsets<F::Sum>,
     width: usize,
 }
 
@@ -189,12 +214,16 @@ impl<F: GemmOperand> Chunk<'_, F> {
     #[inline(always)]
     fn scores<S: Simd>(self, simd: S, mut take: impl FnMut(usize, usize, &[F::Sum])) {
         let (mut scores, mut room) = (vec![num_traits::zero(); BLOCK], Vec::new());
+        let mut first = self.first;
         for (weight, bias) in self.linear.tiles(self.width) {
+            let offsets = self.offsets.of_items(first..first + bias.len());
             let weight = F::pack_rows(simd, weight, self.width, &mut room);
             for (start, n) in self.packed.panels() {
                 self.packed.score(simd, start, weight, bias, &mut scores);
+                add_to_tile(offsets, first, start, &mut scores);
                 take(start, n, &scores[..bias.len() * PANEL]);
             }
+            first += bias.len();
         }
     }
 }

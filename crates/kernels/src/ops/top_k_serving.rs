@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 use crate::ops::rank::NonFiniteScore;
+use crate::ops::score_offsets::{ScoreOffsets, is_excluded};
 use crate::ops::softmax_head::OutputLayer;
 use crate::ops::top_k::{best, order};
 use crate::simd::gemm::{Strided, multiply_add};
@@ -101,6 +102,72 @@ impl<T: Real> TransposedItemMatrix<T> {
         Ok(tops)
     }
 
+    /// As [`top_k`](Self::top_k), of scores to which `offsets` are added; an item whose offset is
+    /// [`EXCLUDED`](crate::ops::score_offsets::EXCLUDED) is left out.
+    ///
+    /// # Errors
+    /// As of [`top_k`](Self::top_k).
+    pub fn top_k_with_offsets(
+        &self,
+        hidden: &[T],
+        wanted: &[TopKRequest<'_>],
+        offsets: &ScoreOffsets<T>,
+    ) -> Result<Vec<TopK<T>>, NonFiniteScore> {
+        let own = offsets.by_row(wanted.len());
+        // The items with an offset are left out of the sweep and scored one by one.
+        let mut without = Vec::with_capacity(wanted.len());
+        for (wanted, own) in wanted.iter().zip(&own) {
+            let mut items: Vec<u32> = own.iter().map(|&(item, _)| item).collect();
+            match wanted.filter {
+                ItemFilter::Exclude(excluded) => items.extend(excluded),
+                ItemFilter::Allow(_) => items.clear(),
+            }
+            items.sort_unstable();
+            items.dedup();
+            without.push(items);
+        }
+        let mut swept = Vec::with_capacity(wanted.len());
+        for (wanted, without) in wanted.iter().zip(&without) {
+            swept.push(match wanted.filter {
+                ItemFilter::Exclude(_) => TopKRequest {
+                    k: wanted.k,
+                    filter: ItemFilter::Exclude(without),
+                },
+                // Every allowed item: an offset may move any of them into the list.
+                allow => TopKRequest {
+                    k: usize::MAX,
+                    filter: allow,
+                },
+            });
+        }
+        let mut tops = self.top_k(hidden, &swept)?;
+        for (row, (wanted, own)) in wanted.iter().zip(&own).enumerate() {
+            let top = &mut tops[row];
+            match wanted.filter {
+                ItemFilter::Exclude(excluded) => {
+                    let mut items = Vec::with_capacity(own.len());
+                    for &(item, offset) in own {
+                        if excluded.binary_search(&item).is_err() && !is_excluded(offset) {
+                            items.push(item);
+                        }
+                    }
+                    let few = Few {
+                        matrix: self,
+                        hidden: &hidden[row * self.width..][..self.width],
+                        items: &items,
+                    };
+                    top.extend(add_offsets(Arch::new().dispatch(few), own));
+                }
+                ItemFilter::Allow(_) => *top = add_offsets(std::mem::take(top), own),
+            }
+            if top.iter().any(|(_, score)| !score.is_finite()) {
+                return Err(NonFiniteScore { row });
+            }
+            best(top, wanted.k);
+        }
+        Ok(tops)
+    }
+
     /// Top-k over all items for some rows.
     fn of_all(&self, hidden: &[T], rows: &[Row<'_>]) -> Result<Vec<TopK<T>>, NonFiniteScore> {
         if rows.is_empty() {
@@ -181,6 +248,19 @@ fn transpose_panel<T: Real>(panel: &mut [T], weight: &[T], width: usize) {
             panel[k * PANEL + item] = x;
         }
     }
+}
+
+/// The scores with their offsets (ascending by item) added, without excluded items.
+fn add_offsets<T: Real>(scored: TopK<T>, offsets: &[(u32, T)]) -> TopK<T> {
+    let mut sums = Vec::with_capacity(scored.len());
+    for (item, score) in scored {
+        match offsets.binary_search_by_key(&item, |&(item, _)| item) {
+            Ok(at) if is_excluded(offsets[at].1) => {}
+            Ok(at) => sums.push((item, score + offsets[at].1)),
+            Err(_) => sums.push((item, score)),
+        }
+    }
+    sums
 }
 
 /// A row of a batch with an exclusion filter.

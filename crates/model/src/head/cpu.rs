@@ -69,6 +69,7 @@ fn step_in<F: GemmOperand<Sum: Number>>(
     Ok(HeadOutput {
         ce_loss: Some(ce_loss),
         td_loss: 0.0,
+        item_grad: None,
         hidden_grad: Tensor::from_vec(hidden_grad, hidden.shape(), &Device::Cpu)?,
     })
 }
@@ -195,7 +196,7 @@ pub(super) fn rank(
     }))
 }
 
-fn in_f32<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
+pub(crate) fn in_f32<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
     let mut top = Vec::with_capacity(ranking.top.len());
     for row in ranking.top {
         let mut narrowed = Vec::with_capacity(row.len());

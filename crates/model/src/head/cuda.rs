@@ -28,6 +28,7 @@ pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Re
     Ok(HeadOutput {
         ce_loss: None,
         td_loss: 0.0,
+        item_grad: None,
         hidden_grad,
     })
 }

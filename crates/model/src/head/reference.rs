@@ -20,6 +20,7 @@ pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Re
     Ok(HeadOutput {
         ce_loss: Some(ce_loss),
         td_loss: 0.0,
+        item_grad: None,
         hidden_grad: update(head, adam, &loss.backward()?, &hidden)?,
     })
 }
@@ -32,7 +33,7 @@ fn all_scores(head: &Head, hidden: &Tensor) -> Result<Tensor> {
 }
 
 /// `sum_b w_b (log sum_i exp s_bi - s_b,y_b)` of scores `[B, items]`.
-fn cross_entropy(scores: &Tensor, batch: &HeadBatch<'_>) -> Result<Tensor> {
+pub(crate) fn cross_entropy(scores: &Tensor, batch: &HeadBatch<'_>) -> Result<Tensor> {
     let n = batch.targets.len();
     let targets = Tensor::from_slice(batch.targets, (n, 1), scores.device())?;
     let weights = column(batch.loss_weights, scores)?;
@@ -96,14 +97,22 @@ pub(super) fn rank(
     targets: Option<&[u32]>,
     k: usize,
 ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
-    let scores = all_scores(head, hidden)?.to_dtype(DType::F32)?;
+    rank_scores(&all_scores(head, hidden)?.to_dtype(DType::F32)?, targets, k)
+}
+
+/// Ranks of the targets, if given, and the `k` best items by scores `[B, items]`.
+pub(crate) fn rank_scores(
+    scores: &Tensor,
+    targets: Option<&[u32]>,
+    k: usize,
+) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
     // Zero times NaN or infinity is NaN.
-    let zeros = (&scores * 0.0)?.sum(1)?.to_vec1::<f32>()?;
+    let zeros = (scores * 0.0)?.sum(1)?.to_vec1::<f32>()?;
     if let Some(row) = zeros.iter().position(|x| !x.is_finite()) {
         return Ok(Err(NonFiniteScore { row }));
     }
     let ranks = match targets {
-        Some(targets) => target_ranks(&scores, targets)?,
+        Some(targets) => target_ranks(scores, targets)?,
         None => Vec::new(),
     };
     let mut top = Vec::new();

@@ -56,7 +56,10 @@ impl<'a> TrainingLoop<'a> {
         };
         let total = config.epochs.saturating_mul(batches.per_epoch());
         let total = total.min(config.max_steps.unwrap_or(u64::MAX));
-        let adam = Adam::new(config.lr.unwrap_or(0.005));
+        let adam = Adam {
+            weight_decay: config.weight_decay,
+            ..Adam::new(config.lr.unwrap_or(0.005))
+        };
         let mut parameters = 0;
         for (_, var) in model.parameters() {
             parameters += var.elem_count();
@@ -163,9 +166,10 @@ impl<'a> TrainingLoop<'a> {
                 return self.interrupted(&mut clock).map(Some);
             }
             let turn = self.turns.next(t);
+            let adam = self.adam_at(t);
             let loss = self
                 .neural()
-                .step(self.adam, turn, &examples, &mut StepTimes::default())?;
+                .step(adam, turn, &examples, &mut StepTimes::default())?;
             self.progress.step = t;
             self.progress.loss_sum += loss;
             self.progress.loss_steps += 1;
@@ -180,7 +184,11 @@ impl<'a> TrainingLoop<'a> {
     /// Whether a validation is due after the current step.
     fn is_due(&self) -> bool {
         let step = self.progress.step;
-        let is_end = step.is_multiple_of(self.run.config().eval_every) || step == self.total;
+        let every = match self.run.config().eval_every {
+            0 => self.per_epoch,
+            every => every,
+        };
+        let is_end = step.is_multiple_of(every) || step == self.total;
         is_end && self.progress.loss_steps > 0
     }
 
@@ -258,8 +266,7 @@ impl<'a> TrainingLoop<'a> {
     /// Whether the scores are better than at every validation before; counts the validations since
     /// the best one.
     fn rate(&mut self, val: &Scores) -> bool {
-        // A split without purchases is scored by its clicks.
-        let score = val.purchase.hr5.or(val.click.hr5).unwrap_or(0.0);
+        let score = self.run.config().select.score(val);
         let is_best = self.progress.best.is_none_or(|(_, best)| score > best);
         if is_best {
             self.progress.best = Some((self.progress.step, score));
@@ -322,6 +329,15 @@ impl<'a> TrainingLoop<'a> {
         match self.run.config().patience {
             Some(patience) => self.progress.stale >= patience,
             None => false,
+        }
+    }
+
+    /// Adam at step `t`, with the learning rate of the schedule.
+    fn adam_at(&self, t: u64) -> Adam {
+        let config = self.run.config();
+        Adam {
+            lr: self.adam.lr * config.lr_schedule.factor(t, config.lr_warm_up, self.total),
+            ..self.adam
         }
     }
 

@@ -165,7 +165,7 @@ fn plain(
             }
             let mut top: Vec<(u32, f32)> = Vec::new();
             for &item in all.iter().filter(|&&item| is_ranked(item)) {
-                top.push((item, scores[item as usize]));
+                top.push((item, scores[item as usize].unwrap()));
             }
             top.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             top.truncate(k);

@@ -91,6 +91,7 @@ fn model(block: Option<PromptBlockConfig>, is_double: bool) -> Model {
         is_double,
         seed: 0,
         dtype: DType::F64,
+        options: prl_model::NetworkOptions::default(),
     };
     let model = Model::new(&shape, &plan, &Device::Cpu).unwrap();
     for (name, var) in model.parameters() {

@@ -127,6 +127,7 @@ fn model(config: &Config) -> Model {
         is_double: false,
         seed: 1,
         dtype: DType::F32,
+        options: prl_model::NetworkOptions::default(),
     };
     Model::new(&config.model, &plan, &Device::Cpu).unwrap()
 }

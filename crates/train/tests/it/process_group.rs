@@ -100,6 +100,7 @@ fn six_steps(
         is_double: false,
         seed: 3,
         dtype,
+        options: prl_model::NetworkOptions::default(),
     };
     let model = Model::new(&config.model, &plan, &Device::Cpu)
         .unwrap()

@@ -5,8 +5,9 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{BLOCK, Softmax, TILE, exponentials};
+use super::{BLOCK, OutputLayer, Softmax, TILE, exponentials};
 use crate::ops::adam::{self, AdamSlices};
+use crate::ops::score_offsets::{ScoreOffset, add_to_tile};
 use crate::simd::element::Element;
 use crate::simd::gemm::{PANEL, Strided, multiply_add};
 use crate::simd::operand::GemmOperand;
@@ -103,6 +104,32 @@ pub fn backward<F: GemmOperand>(
         add(&mut hidden_grad, part);
     }
     (hidden_grad, bias_grad)
+}
+
+/// Gradients of `loss = sum over b of scale[b] * cross-entropy[b]` by the score offsets, in the order of
+/// [`ScoreOffsets::as_slice`](crate::ops::score_offsets::ScoreOffsets::as_slice): that of the score
+/// itself. `weight` must be that of the first sweep, so call it before [`backward`].
+pub fn offset_gradients<F: GemmOperand>(
+    linear: OutputLayer<'_, F::Sum>,
+    hidden: &[F::Sum],
+    targets: &[u32],
+    softmax: &Softmax<F>,
+    scale: &[F::Sum],
+) -> Vec<F::Sum> {
+    let width = hidden.len() / targets.len().max(1);
+    let mut grads = Vec::with_capacity(softmax.offsets.as_slice().len());
+    for o in softmax.offsets.as_slice() {
+        let (item, row) = (o.item as usize, o.row as usize);
+        let mut score = linear.bias[item] + o.value;
+        let weight = &linear.weight[item * width..][..width];
+        for (&w, &h) in weight.iter().zip(&hidden[row * width..]) {
+            score += F::rounded(w) * F::rounded(h);
+        }
+        let p = num_traits::Float::exp(score - softmax.log_sum_exp[row]);
+        let is_target = F::Sum::of(f64::from(u8::from(targets[row] == o.item)));
+        grads.push(scale[row] * (p - is_target));
+    }
+    grads
 }
 
 /// Inputs shared by all chunks of the second sweep.
@@ -234,6 +261,8 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
             let weight_grad = &mut weight_grad[..items * width];
             weight_grad.fill(num_traits::zero());
             let by_width = F::pack_columns(simd, weight, width, &mut columns);
+            let range = first + tile..first + tile + items;
+            let offsets = batch.softmax.offsets.of_items(range.clone());
             // Needed only if fewer blocks are stored than the tile has panels.
             let by_item = if kept.len() < scaled.len() {
                 F::pack_rows(simd, weight, width, &mut rows)
@@ -243,7 +272,7 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
             for ((start, n), scaled) in packed.panels().zip(&scaled) {
                 let exps = match kept.next() {
                     Some(exps) => exps,
-                    None => second.block(simd, by_item, bias, start, n),
+                    None => second.block(simd, by_item, bias, (range.start, offsets), start, n),
                 };
                 let exps = &exps[..items * across];
                 add_weighted(simd, exps, &factors[start..][..PANEL], n, bias_grad);
@@ -271,7 +300,7 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
                 multiply_add(simd, shape, across_items, by_width, width, out, width);
             }
             // By item, then by hidden vector: a fixed order of the sums.
-            for (t, b) in batch.targets_in(first + tile..first + tile + items) {
+            for (t, b) in batch.targets_in(range) {
                 let (item, scale) = (t - first - tile, batch.scale[b]);
                 let row = weight_grad[item * width..][..width].iter_mut();
                 for (sum, &h) in row.zip(&batch.hidden[b * width..]) {
@@ -342,7 +371,7 @@ impl<'a, F: GemmOperand> Recomputed<'a, F> {
         }
     }
 
-    /// Exponentials of a tile, given by its weight rows and bias, for the panel of `n` hidden
+    /// Exponentials of a tile, given by its weight rows, bias, first item and score offsets, for the panel of `n` hidden
     /// vectors starting at `start`.
     #[inline(always)]
     fn block<S: Simd>(
@@ -350,12 +379,14 @@ impl<'a, F: GemmOperand> Recomputed<'a, F> {
         simd: S,
         weight: &[F],
         bias: &[F::Sum],
+        (first, offsets): (usize, &[ScoreOffset<F::Sum>]),
         start: usize,
         n: usize,
     ) -> &[F] {
         self.softmax
             .packed
             .score(simd, start, weight, bias, &mut self.scores);
+        add_to_tile(offsets, first, start, &mut self.scores);
         let scores = &self.scores[..bias.len() * PANEL];
         exponentials::<F, S>(
             simd,

@@ -1,0 +1,143 @@
+//! Recipes: bundles of defaults for training.
+
+use prl_eval::Scores;
+use serde::{Deserialize, Serialize};
+
+/// Defaults of the settings; each can be overridden alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recipe {
+    /// The protocol of the paper.
+    #[default]
+    Paper,
+    /// The best known here: tied cosine scores, a state in the space of the item embeddings, a bias for
+    /// the session's own items, early stopping on NDCG@20.
+    Modern,
+}
+
+impl Recipe {
+    /// Every recipe.
+    pub const ALL: [Recipe; 2] = [Recipe::Paper, Recipe::Modern];
+
+    /// Name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Recipe::Paper => "paper",
+            Recipe::Modern => "modern",
+        }
+    }
+}
+
+/// Learning rate over the training steps, after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LrSchedule {
+    /// The same at every step.
+    #[default]
+    Constant,
+    /// Half a cosine, from the learning rate to zero at the last step.
+    Cosine,
+}
+
+impl LrSchedule {
+    /// Factor of the learning rate at step `t` (from 1) of `total`, with a linear warm-up over `warm_up`
+    /// steps.
+    pub fn factor(self, t: u64, warm_up: u64, total: u64) -> f64 {
+        if t <= warm_up {
+            return t as f64 / warm_up as f64;
+        }
+        match self {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Cosine => {
+                let rest = total.saturating_sub(warm_up).max(1) as f64;
+                let share = (t - 1 - warm_up) as f64 / rest;
+                0.5 * (1.0 + (std::f64::consts::PI * share.min(1.0)).cos())
+            }
+        }
+    }
+}
+
+/// Choice of the examples of a training step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Drawn anew at every step, as in the released code: a pass misses a third of the examples.
+    #[default]
+    Draw,
+    /// Passes over all examples, each in an order of its own.
+    Pass,
+}
+
+/// Weights of the examples in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossWeighting {
+    /// The method's own.
+    #[default]
+    Method,
+    /// One for every example.
+    Uniform,
+    /// The reward of the example's event.
+    Reward,
+}
+
+/// Metric that selects the best weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Selection {
+    /// The paper's: HR@5 of purchases, or of clicks in a split without purchases.
+    #[default]
+    #[serde(rename = "paper")]
+    Paper,
+    /// NDCG@20 of all events.
+    #[serde(rename = "ndcg@20")]
+    Ndcg20,
+    /// HR@20 of all events.
+    #[serde(rename = "hr@20")]
+    Hr20,
+    /// NDCG@20 of clicks.
+    #[serde(rename = "click-ndcg@20")]
+    ClickNdcg20,
+    /// HR@20 of clicks.
+    #[serde(rename = "click-hr@20")]
+    ClickHr20,
+    /// HR@5 of purchases.
+    #[serde(rename = "purchase-hr@5")]
+    PurchaseHr5,
+    /// NDCG@20 of purchases.
+    #[serde(rename = "purchase-ndcg@20")]
+    PurchaseNdcg20,
+}
+
+impl Selection {
+    /// The score to maximise; zero if the split has no event of the kind.
+    pub fn score(self, scores: &Scores) -> f64 {
+        let score = match self {
+            Selection::Paper => scores.purchase.hr5.or(scores.click.hr5),
+            Selection::Ndcg20 => scores.all.ndcg20,
+            Selection::Hr20 => scores.all.hr20,
+            Selection::ClickNdcg20 => scores.click.ndcg20,
+            Selection::ClickHr20 => scores.click.hr20,
+            Selection::PurchaseHr5 => scores.purchase.hr5,
+            Selection::PurchaseNdcg20 => scores.purchase.ndcg20,
+        };
+        score.unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LrSchedule;
+
+    #[test]
+    fn lr_rises_linearly_then_follows_the_schedule() {
+        let at = |schedule: LrSchedule, t| schedule.factor(t, 4, 14);
+        assert_eq!(
+            [1, 4, 5, 14].map(|t| at(LrSchedule::Constant, t)),
+            [0.25, 1.0, 1.0, 1.0]
+        );
+        assert_eq!(at(LrSchedule::Cosine, 5), 1.0);
+        assert!((at(LrSchedule::Cosine, 10) - 0.5).abs() < 1e-12);
+        assert!(at(LrSchedule::Cosine, 14) < 0.03);
+        assert_eq!(LrSchedule::Constant.factor(1, 0, 9), 1.0);
+    }
+}
