@@ -164,7 +164,15 @@ impl Bench<'_> {
         remove(&out)?;
         let start = Instant::now();
         let mut train = Command::new(&self.prl);
-        train.args(["train", "--encoder", "gru", "--method", "prl"]);
+        train.args([
+            "train",
+            "--recipe",
+            "paper",
+            "--encoder",
+            "gru",
+            "--method",
+            "prl",
+        ]);
         train.arg("--data").arg(data).arg("--out").arg(&out);
         let mut child = train
             .stderr(Stdio::piped())

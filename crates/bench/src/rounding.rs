@@ -64,7 +64,14 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
                 let run = dir.join(format!("{encoder}-{method}-{seed}-{head}"));
                 let mut train = Command::new(&prl);
                 train.arg("train").arg("--data").arg(&data);
-                train.args(["--encoder", encoder, "--method", method]);
+                train.args([
+                    "--recipe",
+                    "paper",
+                    "--encoder",
+                    encoder,
+                    "--method",
+                    method,
+                ]);
                 train.args(["--seed", &seed.to_string(), "--eval-every", EVAL_EVERY]);
                 train
                     .args(["--epochs", &args.epochs.to_string()])

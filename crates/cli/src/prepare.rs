@@ -36,11 +36,12 @@ pub struct Args {
     /// Sessions to sample from RC15
     #[arg(long, default_value_t = Source::RC15_SAMPLE)]
     sample: usize,
-    /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=.. and optionally
-    /// event=.., split=.. and value=... A column of splits holds train, val or test (or 0, 1 or 2); one of values, such
-    /// as prices, rewards of events whose kind has none by --reward. Columns of parquet and jsonl may
-    /// hold lists, a session a row; without time=.. their order is the time. A time of two columns
-    /// of text is time=DATE+CLOCK; a field inside another of jsonl is OUTER.INNER
+    /// Columns of a csv, parquet or jsonl log: session=..,time=..,item=.. and optionally event=..,
+    /// split=.. and value=... A column of splits holds train, val or test (or 0, 1 or 2); one of
+    /// values, such as prices, rewards of events whose kind has none by --reward. Columns of
+    /// parquet and jsonl may hold lists, a session a row; without time=.. their order is the time.
+    /// A time of two columns of text is time=DATE+CLOCK; a field inside another of jsonl is
+    /// OUTER.INNER
     #[arg(long, required_if_eq_any([("source", "csv"), ("source", "parquet"), ("source", "jsonl")]))]
     columns: Option<Columns>,
     #[command(flatten)]
@@ -54,8 +55,8 @@ pub struct Args {
     /// Drop and count events of any other value
     #[arg(long)]
     drop_other_events: bool,
-    /// Drop sessions of a csv, parquet or inter log with fewer events; each filter runs once, unless
-    /// --filter-until-stable is given
+    /// Drop sessions of a csv, parquet or inter log with fewer events; each filter runs once,
+    /// unless --filter-until-stable is given
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_session_events: usize,
     /// After that, drop items with fewer events

@@ -29,8 +29,8 @@ pub struct Settings {
     /// Method trained on top of the encoder, or instead of one [default: prl]
     #[arg(long, value_parser = method())]
     method: Option<Method>,
-    /// Defaults of the other settings: paper, the protocol of the paper, or modern, the best known here
-    /// [default: modern; with a settings file, the file's, or paper]
+    /// Defaults of the other settings: paper, the protocol of the paper, or modern, the best known
+    /// here [default: modern; with a settings file, the file's, or paper]
     #[arg(long, value_parser = named(&Recipe::ALL, Recipe::name))]
     recipe: Option<Recipe>,
     /// Seed of initial values, sampling, dropout and prompts [default: 0]
@@ -48,7 +48,8 @@ pub struct Settings {
     /// Learning rate of Adam [default: 0.01 on RC15, 0.005 elsewhere]
     #[arg(long)]
     lr: Option<f64>,
-    /// Examples of a step: draw (anew at every step, as in the paper's code) or pass (each once a pass)
+    /// Examples of a step: draw (anew at every step, as in the paper's code) or pass (each once a
+    /// pass)
     #[arg(long)]
     sampling: Option<String>,
     /// Decoupled weight decay of AdamW [default: 0]
@@ -157,8 +158,8 @@ struct ModelSettings {
     /// Add the last item's embedding to the state
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     last_item_residual: Option<bool>,
-    /// The session's own items as candidates: keep, exclude, learned (a bias by lag), or auto (learned
-    /// if the training sessions repeat items)
+    /// The session's own items as candidates: keep, exclude, learned (a bias by lag), or auto
+    /// (learned if the training sessions repeat items)
     #[arg(long)]
     own_items: Option<String>,
     /// Dropout of the embedded items
@@ -167,14 +168,13 @@ struct ModelSettings {
 }
 
 impl Settings {
-    /// The settings of `file`, if any, overridden by the flags, and checked.
-    pub fn resolve(&self, file: Option<&Path>) -> anyhow::Result<Config> {
-        let base = match file {
-            Some(path) => read(path)?,
-            None => Config::of_recipe(self.recipe.unwrap_or(Recipe::Modern)),
+    /// The settings of `file`, if any, overridden by the flags, and checked. `resumed` is the
+    /// recipe of the run that is resumed, if any.
+    pub fn resolve(&self, file: Option<&Path>, resumed: Option<Recipe>) -> anyhow::Result<Config> {
+        let mut table = match file {
+            Some(path) => read(path, self.recipe)?,
+            None => Table::try_from(Config::of_recipe(self.default_recipe(resumed)?))?,
         };
-        // By way of a table with canonical keys, so that an old key in the file is overridden too.
-        let mut table = Table::try_from(base)?;
         merge(&mut table, Table::try_from(self).map_err(usage)?);
         let config: Config = table.try_into().map_err(usage)?;
         if config.data.as_os_str().is_empty() {
@@ -185,6 +185,26 @@ impl Settings {
         }
         config.check()?;
         Ok(config)
+    }
+}
+
+impl Settings {
+    /// The recipe of a training without a settings file.
+    fn default_recipe(&self, resumed: Option<Recipe>) -> anyhow::Result<Recipe> {
+        let method = self.method.unwrap_or_default();
+        if self.recipe.is_some() && !method.is_neural() {
+            let name = method.name();
+            let refused = format!("--recipe: {name} has nothing to train; leave the recipe out");
+            return Err(Usage(refused).into());
+        }
+        // SQN and SAC train the paper's output layer, and a baseline has no use for a recipe.
+        let is_papers = !method.is_neural() || method.is_double();
+        let default = if is_papers {
+            Recipe::Paper
+        } else {
+            Recipe::Modern
+        };
+        Ok(self.recipe.or(resumed).unwrap_or(default))
     }
 }
 
@@ -207,14 +227,43 @@ fn merge(table: &mut Table, flags: Table) {
     }
 }
 
-/// Reads a settings file.
-fn read(path: &Path) -> anyhow::Result<Config> {
+/// Reads a settings file: its keys over the defaults of `recipe`, or else of its own recipe.
+fn read(path: &Path, recipe: Option<Recipe>) -> anyhow::Result<Table> {
     let bytes = prl_fs::read_at_most(path, MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
-    match toml::from_str(&text) {
-        Ok(config) => Ok(config),
-        Err(error) => Err(Usage(located(path, &text, &error)).into()),
+    let config: Config = match toml::from_str(&text) {
+        Ok(config) => config,
+        Err(error) => return Err(Usage(located(path, &text, &error)).into()),
+    };
+    let recipe = recipe.unwrap_or(config.recipe);
+    // By way of the settings, so that an old key of the file has its canonical name.
+    let canonical = Table::try_from(config)?;
+    if recipe == Recipe::Paper {
+        return Ok(canonical);
     }
+    let written: Table = text.parse()?;
+    let mut table = Table::try_from(Config::of_recipe(recipe))?;
+    merge(&mut table, only(canonical, &written));
+    Ok(table)
+}
+
+/// The entries of `table` whose keys occur in `keys`, level by level.
+fn only(table: Table, keys: &Table) -> Table {
+    let mut kept = Table::new();
+    for (key, value) in table {
+        match (value, keys.get(&key)) {
+            (_, None) => {}
+            (Value::Table(inner), Some(Value::Table(keys))) => {
+                kept.insert(key, Value::Table(only(inner, keys)));
+            }
+            (value, Some(_)) => _ = kept.insert(key, value),
+        }
+    }
+    // A value equal to the paper's default is not in the canonical table.
+    for (key, value) in keys {
+        kept.entry(key).or_insert_with(|| value.clone());
+    }
+    kept
 }
 
 /// The error as `file:line:column: message`, with a suggestion for an unknown key.
@@ -269,21 +318,23 @@ mod tests {
             std::fs::write(&path, text).unwrap();
         }
         let line = Line::try_parse_from(format!("prl {line}").split_whitespace()).unwrap();
-        let resolved = line.settings.resolve(file.map(|_| path.as_path()));
+        let resolved = line.settings.resolve(file.map(|_| path.as_path()), None);
         let folder = format!("{}/", dir.path().display());
         resolved.map_err(|e| e.to_string().replace(&folder, ""))
     }
 
     /// Every flag, with a value that differs from the default and from the file's.
-    const FLAGS: &str = "--data d --method sac --seed 3 --epochs 4 --max-steps 5 --batch-size 6 \
+    const FLAGS: &str = "--data d --method prl-wo --recipe modern --seed 3 --epochs 4 --max-steps 5 --batch-size 6 \
         --lr 0.5 --eval-every 7 --patience 8 --hold-out 0.25 --lambda 0.25 --discount relative --mean-over all \
         --gamma 0.125 --warm-up 9 --skip-first --bf16-head --mu 3.5 --eps 0.75 --encoder sasrec \
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
-        --attention released --reward-code binned --update-bias -2";
+        --attention released --reward-code binned --update-bias -2 --sampling draw \
+        --weight-decay 0.125 --lr-warm-up 21 --lr-schedule cosine --select hr@20 --loss-weight reward \
+        --tied false --temperature 0.25 --last-item-residual false --own-items keep --item-dropout 0.375";
 
     const FILE: &str = r#"
         data = "f"
-        method = "sqn"
+        method = "prl-cumu"
         seed = 13
         epochs = 14
         max_steps = 15
@@ -301,8 +352,20 @@ mod tests {
         bf16_head = false
         mu = 1.5
         eps = 0.5
+        recipe = "paper"
+        sampling = "pass"
+        weight_decay = 0.5
+        lr_warm_up = 1
+        lr_schedule = "constant"
+        select = "click-ndcg@20"
+        loss_weight = "uniform"
         rewards = { click = 0.5, purchase = 2.0 }
         [model]
+        tied = true
+        temperature = 0.5
+        last_item_residual = true
+        own_items = "exclude"
+        item_dropout = 0.5
         encoder = "nextitnet"
         dim = 20
         window = 21

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_model::{ProcessGroup, SingleProcess};
-use prl_runs::Validation;
+use prl_runs::{Run, Validation};
 use prl_train::{Evaluation, Observer, Outcome, Trainer};
 
 use crate::exit::{EXIT_INTERRUPTED, Interrupted};
@@ -55,7 +55,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Trains as one process of a group; the first process prints the result.
 fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    let mut config = args.settings.resolve(args.config.as_deref())?;
+    let resumed = match args.resume && Run::is_in(&args.out) {
+        true => Some(Run::open(&args.out)?.config().recipe),
+        false => None,
+    };
+    let mut config = args.settings.resolve(args.config.as_deref(), resumed)?;
     config.data = std::path::absolute(&config.data)?;
     let device = args.compute.open()?;
     static STOP: AtomicBool = AtomicBool::new(false);

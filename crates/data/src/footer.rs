@@ -1,8 +1,8 @@
 //! Footer of a Parquet file before the file is read: its lengths and those in the page headers must
 //! fit the file, and unmapped columns are removed from it. Without the checks a reader allocates
 //! memory for a list of two thousand million elements from a file of sixty bytes, which aborts the
-//! program. Without the removal it rejects files for a type in an unmapped column that is newer than
-//! the reader.
+//! program. Without the removal it rejects files for a type in an unmapped column that is newer
+//! than the reader.
 //!
 //! Field numbers are the ones of the format (<https://github.com/apache/parquet-format>,
 //! parquet.thrift).

@@ -1,4 +1,5 @@
-//! Columns of a file of delimited text: their names and types, and whether a first line is a header.
+//! Columns of a file of delimited text: their names and types, and whether a first line is a
+//! header.
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
@@ -102,7 +103,8 @@ pub(crate) fn check_first_line(
     Err(Error::line(&input.path, 1, what))
 }
 
-/// Error of a mapped column that was not found: `--no-header` is named if the first line may be data.
+/// Error of a mapped column that was not found: `--no-header` is named if the first line may be
+/// data.
 pub(crate) fn explain_missing(
     error: Error,
     input: &Input,

@@ -1,4 +1,5 @@
-//! JSON values that borrow from their text. Objects keep every key, so that a repeated one is found.
+//! JSON values that borrow from their text. Objects keep every key, so that a repeated one is
+//! found.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -99,8 +99,8 @@ fn list_of_events<'a, 'b>(
         }
         found = Some((key, elements));
     }
-    // An object that lacks one field is an event without it; one that lacks more is a session, whose
-    // events are an empty list.
+    // An object that lacks one field is an event without it; one that lacks more is a session,
+    // whose events are an empty list.
     let absent = outer.iter().filter(|value| value.is_none()).count();
     Ok(found.or(empty.filter(|_| absent > 1)))
 }

@@ -211,8 +211,8 @@ pub enum Source {
         #[serde(flatten)]
         table: Table,
     },
-    /// JSON lines: an object a line, which is an event, or a session with a list of events or with a
-    /// list for each field.
+    /// JSON lines: an object a line, which is an event, or a session with a list of events or with
+    /// a list for each field.
     Jsonl {
         /// Files and folders.
         #[serde(skip_serializing_if = "Inputs::is_plain")]

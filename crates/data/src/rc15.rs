@@ -214,8 +214,8 @@ fn sampled_clicks(
     Ok(taken)
 }
 
-/// Sampled sessions of a part, and their clicks. `blocks` has the number of eligible sessions before
-/// each block of ids.
+/// Sampled sessions of a part, and their clicks. `blocks` has the number of eligible sessions
+/// before each block of ids.
 fn sampled_rows(
     rows: &[Row],
     blocks: &BTreeMap<u64, usize>,

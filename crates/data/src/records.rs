@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::options::{Delimiter, Encoding};
 
-/// Byte that stands for a delimiter of several characters once a text is normalised. No text log has
-/// this control character (the ASCII unit separator).
+/// Byte that stands for a delimiter of several characters once a text is normalised. No text log
+/// has this control character (the ASCII unit separator).
 const LONG: u8 = 0x1f;
 
 /// Field delimiter, quote character and encoding.

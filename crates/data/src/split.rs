@@ -1,8 +1,8 @@
 //! Division into training, validation and test.
 //!
 //! "sessions shuffled, 80/10/10, events keep their order. [..] Other splits as switches: global
-//! time split, and leave-last-out" (protocol, section 1, Split). A split by dates of the user's is a
-//! step beside the protocol.
+//! time split, and leave-last-out" (protocol, section 1, Split). A split by dates of the user's is
+//! a step beside the protocol.
 
 use polars::prelude::*;
 use prl_dataset::Split;

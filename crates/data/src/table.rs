@@ -16,6 +16,6 @@ pub(crate) fn steps(log: &mut Log, table: &Table, options: &Steps) -> Result<()>
     // sessions of 1-2 events can remain)"
     let least = (table.min_session_events, table.min_item_events);
     log.keep_frequent(least, options.filter_until_stable)
-    // "re-index items by sorted raw id; sort by (session, timestamp), stable": `Log::reindex_items`,
-    // `Log::order`.
+    // "re-index items by sorted raw id; sort by (session, timestamp), stable":
+    // `Log::reindex_items`, `Log::order`.
 }

@@ -122,7 +122,8 @@ impl Sum {
         }
         let number: f64 = added.parse().map_err(|_| SUM)?;
         let unit = self.nanos.ok_or(SUM_UNIT)?;
-        // A day has 86.4 * 10^12 nanoseconds, so that a double is exact to the nanosecond for years.
+        // A day has 86.4 * 10^12 nanoseconds, so that a double is exact to the nanosecond for
+        // years.
         let added = number * unit as f64;
         if added.abs() >= i64::MAX as f64 {
             return Err(SUM);
@@ -276,7 +277,8 @@ mod tests {
 
     #[test]
     fn zone_applies_to_times_without_an_offset() {
-        // Python: datetime(2019, 7, 1, 12, tzinfo=ZoneInfo("Europe/Amsterdam")).timestamp() == 1561975200
+        // Python: datetime(2019, 7, 1, 12, tzinfo=ZoneInfo("Europe/Amsterdam")).timestamp() ==
+        // 1561975200
         let zone = Some("Europe/Amsterdam");
         assert_eq!(seconds(None, zone, "2019-07-01 12:00:00"), 1_561_975_200.0);
         assert_eq!(seconds(None, zone, "2019-01-01"), 1_546_297_200.0);

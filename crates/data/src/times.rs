@@ -9,8 +9,8 @@ const ISO: &str = "a time such as 2014-04-07T10:51:09.277Z, or a date such as 20
 pub(crate) const ISO_HINT: &str = "a time such as 2014-04-07T10:51:09.277Z, or a date such as 2014-04-07; give any \
                                    other form with --time-format";
 
-/// Time as written: seconds since 1970 by its own clock, and that clock's offset from UTC in seconds
-/// if it is written too.
+/// Time as written: seconds since 1970 by its own clock, and that clock's offset from UTC in
+/// seconds if it is written too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IsoTime {
     pub seconds: i64,
@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn iso_time_in_every_form_is_read() {
-        // Python: int(datetime.fromisoformat("2014-04-07T10:51:09.277+00:00").timestamp() * 1000) == 1396867869277
+        // Python: int(datetime.fromisoformat("2014-04-07T10:51:09.277+00:00").timestamp() * 1000)
+        // == 1396867869277
         let base = 1_396_867_869_277_000_000;
         for (text, expected) in [
             ("2014-04-07T10:51:09.277Z", base),

@@ -6,8 +6,9 @@ mod common;
 use common::*;
 use polars::prelude::*;
 
-/// Polars panics on some damaged files. One cut short anywhere, as an interrupted download leaves it, or with a block of
-/// zeros, as a lost disk page leaves it, must end in an error or in a dataset.
+/// Polars panics on some damaged files. One cut short anywhere, as an interrupted download leaves
+/// it, or with a block of zeros, as a lost disk page leaves it, must end in an error or in a
+/// dataset.
 #[test]
 fn no_damage_ends_the_program() {
     let folder = Folder::new();
@@ -25,9 +26,9 @@ fn no_damage_ends_the_program() {
         holed[at..].iter_mut().take(16).for_each(|b| *b = 0);
         for damaged in [&bytes[..at], &holed] {
             let input = folder.write("damaged.parquet", damaged);
-            if let Err(error) =
-                prl_data::prepare(&parquet(input, table_with_events()), &folder.path("out"))
-            {
+            let mut options = parquet(input, table_with_events());
+            options.output.replace = true;
+            if let Err(error) = prl_data::prepare(&options, &folder.path("out")) {
                 assert!(error.is_bad_input(), "byte {at}: {error}");
             }
         }

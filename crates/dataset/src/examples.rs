@@ -221,8 +221,9 @@ impl<'a> SplitExamples<'a> {
         index::sample(&mut rng, self.len, batch.min(self.len)).into_vec()
     }
 
-    /// The examples of step `step` (from 1) in passes over all examples: each pass visits every example
-    /// once, in an order of its own, up to a last incomplete batch. A pure function of `(seed, step)`.
+    /// The examples of step `step` (from 1) in passes over all examples: each pass visits every
+    /// example once, in an order of its own, up to a last incomplete batch. A pure function of
+    /// `(seed, step)`.
     pub fn pass(&self, seed: u64, step: u64, batch: usize) -> Vec<usize> {
         let batch = batch.min(self.len);
         let per_pass = (self.len / batch.max(1)).max(1) as u64;

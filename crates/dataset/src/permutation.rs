@@ -5,8 +5,9 @@ use rand::RngCore;
 /// Rounds of the cipher; four make a pseudo-random permutation (Luby and Rackoff, 1988).
 const ROUNDS: usize = 4;
 
-/// Permutation of `0..n` as a Feistel cipher on the smallest even number of bits that holds n. A value
-/// that falls outside `0..n` is encrypted again (cycle walking), fewer than four times on average.
+/// Permutation of `0..n` as a Feistel cipher on the smallest even number of bits that holds n. A
+/// value that falls outside `0..n` is encrypted again (cycle walking), fewer than four times on
+/// average.
 pub(crate) struct Permutation {
     n: u64,
     half_bits: u32,

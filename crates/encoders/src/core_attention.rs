@@ -133,8 +133,8 @@ mod tests {
         };
         let q = apply(&core.q_proj, &x[0][2]);
         let mut weights = Vec::new();
-        for j in 0..3 {
-            let k = apply(&core.k_proj, &x[0][j]);
+        for (j, x) in x[0][..3].iter().enumerate() {
+            let k = apply(&core.k_proj, x);
             let dot: f64 = q.iter().zip(&k).map(|(q, k)| q * k).sum();
             weights.push((dot / 3_f64.sqrt() - 0.3 * (2 - j) as f64).exp());
         }

@@ -5,8 +5,8 @@ use std::fmt;
 use prl_dataset::Kind;
 use serde::{Deserialize, Serialize};
 
-/// Rank of a target that is not ranked: left out by a convention, or unknown to the model. A miss at
-/// every cutoff, with a reciprocal rank of 0.
+/// Rank of a target that is not ranked: left out by a convention, or unknown to the model. A miss
+/// at every cutoff, with a reciprocal rank of 0.
 pub const NOT_RANKED: u32 = u32::MAX;
 
 /// One test case: an event and the rank that a model gave its item.
@@ -55,8 +55,8 @@ impl Metric {
     ];
 
     /// Gain of one case with this rank: for HR@k 1 if rank <= k; for NDCG@k 1 / log2(rank + 1) if
-    /// rank <= k, as the ideal DCG of one relevant item is 1; for MRR 1 / rank without a cutoff. 0 if
-    /// the rank is [`NOT_RANKED`].
+    /// rank <= k, as the ideal DCG of one relevant item is 1; for MRR 1 / rank without a cutoff. 0
+    /// if the rank is [`NOT_RANKED`].
     pub fn gain(self, rank: u32) -> f64 {
         match self {
             Metric::Hr5 => hit(rank, 5),

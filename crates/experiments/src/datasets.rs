@@ -128,8 +128,8 @@ impl DatasetDirs {
         })
     }
 
-    /// Fails if [`open`](Self::open) would refuse the files of a log under `raw`, or the bundle lacks
-    /// it.
+    /// Fails if [`open`](Self::open) would refuse the files of a log under `raw`, or the bundle
+    /// lacks it.
     ///
     /// # Errors
     /// See above.

@@ -105,7 +105,7 @@ impl Task {
 
 impl Execution<'_> {
     fn train(&mut self, flags: &[String]) -> Result<()> {
-        let mut args = vec!["train", "--resume", "--out", &self.dir];
+        let mut args = vec!["train", "--resume", "--recipe", "paper", "--out", &self.dir];
         args.extend(self.common.iter().map(String::as_str));
         args.extend(flags.iter().map(String::as_str));
         self.prl.call(&mut self.log, args)?;

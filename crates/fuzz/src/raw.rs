@@ -83,8 +83,8 @@ pub fn inter(input: &[u8]) -> Result<(), String> {
     })
 }
 
-/// CSV without a header, in Latin-1, with a delimiter of several characters; rows with missing values
-/// are dropped. Times are in a zone, and in a form of their own if the first line has a `/`.
+/// CSV without a header, in Latin-1, with a delimiter of several characters; rows with missing
+/// values are dropped. Times are in a zone, and in a form of their own if the first line has a `/`.
 pub fn text(input: &[u8]) -> Result<(), String> {
     let head = input.split(|&b| b == b'\n').next().unwrap_or_default();
     let mut table = Table {

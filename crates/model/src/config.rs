@@ -36,11 +36,11 @@ pub struct ModelConfig {
     /// Scores the items by the item embedding, in place of a weight of the output layer's own.
     #[serde(skip_serializing_if = "is_default")]
     pub tied: bool,
-    /// Temperature of cosine scores; without it scores are dot products.
+    /// Temperature of cosine scores; without it, or at 0, scores are dot products.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Adds the last item's embedding to the state. The encoder `core`, whose states are means of item
-    /// embeddings, has no use for it.
+    /// Adds the last item's embedding to the state. The encoder `core`, whose states are means of
+    /// item embeddings, has no use for it.
     #[serde(skip_serializing_if = "is_default")]
     pub last_item_residual: bool,
     /// Treatment of the session's own items as candidates.
@@ -68,6 +68,11 @@ impl ModelConfig {
         }
     }
 
+    /// Temperature of cosine scores; `None` for dot products.
+    pub fn cosine_temperature(&self) -> Option<f64> {
+        self.temperature.filter(|&temperature| temperature > 0.0)
+    }
+
     /// The parts beyond the paper's network.
     pub fn network_options(&self) -> NetworkOptions {
         let residual = match self.encoder {
@@ -81,7 +86,7 @@ impl ModelConfig {
         };
         NetworkOptions {
             is_tied: self.tied,
-            temperature: self.temperature,
+            temperature: self.cosine_temperature(),
             own_items: self.own_items,
             item_dropout: self.item_dropout,
             residual,

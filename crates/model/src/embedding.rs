@@ -77,8 +77,8 @@ impl Embedding {
 }
 
 impl Embedding {
-    /// Applies one Adam update from a dense gradient `[items + 1, dim]`, that of a tied output layer, plus
-    /// the gradient of the rows of `ids`.
+    /// Applies one Adam update from a dense gradient `[items + 1, dim]`, that of a tied output
+    /// layer, plus the gradient of the rows of `ids`.
     pub(crate) fn step_tied(
         &self,
         adam: AdamStep<'_>,

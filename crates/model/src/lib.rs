@@ -11,7 +11,8 @@
 //! use candle_core::DType;
 //! use prl_core::Prompts;
 //! use prl_kernels::ops::adam::Adam;
-//! use prl_model::{Device, MainNetwork, Model, ModelConfig, ModelSpec, NetworkOptions, StepTimes, TrainingBatch};
+//! use prl_model::{Device, MainNetwork, Model, ModelConfig, ModelSpec, NetworkOptions};
+//! use prl_model::{StepTimes, TrainingBatch};
 //! use prl_dataset::Windows;
 //!
 //! # fn main() -> prl_model::Result<()> {

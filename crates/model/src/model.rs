@@ -276,9 +276,9 @@ impl Model {
         Ok(network.rank(&hidden, windows, targets, k)??)
     }
 
-    /// As [`rank`](Self::rank), with the items `excluded[b]` (ascending) left out of the ranking and
-    /// the list of window `b`. The target keeps the rank that it has among the others, even if it
-    /// is left out itself.
+    /// As [`rank`](Self::rank), with the items `excluded[b]` (ascending) left out of the ranking
+    /// and the list of window `b`. The target keeps the rank that it has among the others, even if
+    /// it is left out itself.
     ///
     /// Beside the ranking, a window costs the scores of its target and of its excluded items.
     pub fn rank_excluding(
@@ -327,8 +327,8 @@ impl Model {
         Ok(ranking)
     }
 
-    /// The score of each of `items` for one window under its prompt, `None` for an item that the model
-    /// excludes; on a CPU, the same bits as in [`rank`](Self::rank).
+    /// The score of each of `items` for one window under its prompt, `None` for an item that the
+    /// model excludes; on a CPU, the same bits as in [`rank`](Self::rank).
     pub fn scores(
         &self,
         window: &Windows,

@@ -223,7 +223,8 @@ impl Network {
         }
     }
 
-    /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded item.
+    /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded
+    /// item.
     pub(crate) fn scores(
         &self,
         hidden: &Tensor,
@@ -320,7 +321,8 @@ impl Network {
         Ok(self.state(&batch, &ForwardCtx::infer())?.detach())
     }
 
-    /// The hidden vectors `[B, width]` that the output layer reads, of unit length for cosine scores.
+    /// The hidden vectors `[B, width]` that the output layer reads, of unit length for cosine
+    /// scores.
     fn encode(
         &self,
         x: &Tensor,

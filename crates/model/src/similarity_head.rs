@@ -1,20 +1,20 @@
 //! Output layer of the modern recipe: a score is the similarity of the state and the item's vector.
 //!
-//! For hidden vectors `h_b`, item vectors `E_i` (the item embedding if tied), targets `y_b` and loss
-//! weights `w_b`:
+//! For hidden vectors `h_b`, item vectors `E_i` (the item embedding if tied), targets `y_b` and
+//! loss weights `w_b`:
 //!
 //! ```text
-//! s_bi = (h_b / |h_b|) . (E_i / |E_i|) / tau + c_i + o_bi         without tau: h_b . E_i + c_i + o_bi
+//! s_bi = (h_b / |h_b|) . (E_i / |E_i|) / tau + c_i + o_bi     without tau: h_b . E_i + c_i + o_bi
 //! L    = sum_b w_b (log sum_i exp s_bi - s_b,y_b)
 //! g_i  = dL/de_i,  e_i = E_i / |E_i|:   dL/dE_i = (g_i - (g_i . e_i) e_i) / |E_i|
 //! ```
 //!
-//! o_bi is zero but for the items of the window b ([`OwnItems`]): a bias by lag, or an exclusion. The
-//! network normalises the hidden vectors, so that candle differentiates that part.
+//! o_bi is zero but for the items of the window b ([`OwnItems`]): a bias by lag, or an exclusion.
+//! The network normalises the hidden vectors, so that candle differentiates that part.
 //!
-//! On a CPU the sweeps of the [fused head](crate::head) run over the scaled vectors `e_i / tau`, which
-//! are computed once a step, and once for all batches of an evaluation. [`reference`] is the formulas
-//! in candle's operations, for any other device.
+//! On a CPU the sweeps of the [fused head](crate::head) run over the scaled vectors `e_i / tau`,
+//! which are computed once a step, and once for all batches of an evaluation. [`reference`] is the
+//! formulas in candle's operations, for any other device.
 
 pub(crate) mod reference;
 
@@ -398,7 +398,8 @@ impl SimilarityHead {
         Ok(Ok(ranking))
     }
 
-    /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded item.
+    /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded
+    /// item.
     pub(crate) fn scores(
         &self,
         hidden: &Tensor,

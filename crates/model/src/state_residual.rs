@@ -1,4 +1,5 @@
-//! Residual connection of the modern recipe, which keeps the state in the space of the item embeddings:
+//! Residual connection of the modern recipe, which keeps the state in the space of the item
+//! embeddings:
 //!
 //! ```text
 //! projected:   y = W h + b + x       h the encoder's state, x the last item's embedding

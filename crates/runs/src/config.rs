@@ -89,8 +89,8 @@ pub struct Config {
     pub mu: f64,
     /// Deviation of that factor.
     pub eps: f64,
-    /// Reward of each kind of event. A reward that the dataset gives to an event or to its named kind
-    /// takes precedence.
+    /// Reward of each kind of event. A reward that the dataset gives to an event or to its named
+    /// kind takes precedence.
     pub rewards: Rewards,
     /// Hyperparameters of the model.
     pub model: ModelConfig,
@@ -154,8 +154,8 @@ impl Config {
         rule(
             self.model
                 .temperature
-                .is_none_or(|t| t > 0.0 && t.is_finite()),
-            "temperature must be above 0; leave it out for dot products",
+                .is_none_or(|t| t >= 0.0 && t.is_finite()),
+            "temperature must be above 0, or 0 for dot products",
         )?;
         rule(
             (0.0..1.0).contains(&self.model.item_dropout),
@@ -240,7 +240,7 @@ impl Config {
     /// Whether the output layer is not the paper's.
     fn has_similarity_head(&self) -> bool {
         let model = &self.model;
-        model.tied || model.temperature.is_some() || model.own_items != OwnItems::Keep
+        model.tied || model.cosine_temperature().is_some() || model.own_items != OwnItems::Keep
     }
 
     /// The defaults of a recipe.

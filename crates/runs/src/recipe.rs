@@ -10,8 +10,8 @@ pub enum Recipe {
     /// The protocol of the paper.
     #[default]
     Paper,
-    /// The best known here: tied cosine scores, a state in the space of the item embeddings, a bias for
-    /// the session's own items, early stopping on NDCG@20.
+    /// The best known here: tied cosine scores, a state in the space of the item embeddings, a bias
+    /// for the session's own items, early stopping on NDCG@20.
     Modern,
 }
 
@@ -40,8 +40,8 @@ pub enum LrSchedule {
 }
 
 impl LrSchedule {
-    /// Factor of the learning rate at step `t` (from 1) of `total`, with a linear warm-up over `warm_up`
-    /// steps.
+    /// Factor of the learning rate at step `t` (from 1) of `total`, with a linear warm-up over
+    /// `warm_up` steps.
     pub fn factor(self, t: u64, warm_up: u64, total: u64) -> f64 {
         if t <= warm_up {
             return t as f64 / warm_up as f64;

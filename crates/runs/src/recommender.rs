@@ -111,7 +111,8 @@ fn history(windows: &Windows, b: usize) -> &[u32] {
     }
 }
 
-/// Ranks by the scores of all items; the items `excluded[b]`, if any, are left out of list and rank.
+/// Ranks by the scores of all items; the items `excluded[b]`, if any, are left out of list and
+/// rank.
 fn rank_densely(
     baseline: &dyn Baseline,
     windows: &Windows,

@@ -51,6 +51,12 @@ impl Config {
         }
     }
 
+    /// Whether a patience is set that is not the recipe's default, which holds where there is a
+    /// validation.
+    fn has_own_patience(&self) -> bool {
+        self.patience.is_some() && self.patience != Self::of_recipe(self.recipe).patience
+    }
+
     /// Fails if a training with these settings cannot use the splits of the dataset.
     ///
     /// # Errors
@@ -80,7 +86,7 @@ impl Config {
                 }
                 Ok(())
             }
-            Validation::None if self.patience.is_some() => refused(format!(
+            Validation::None if self.has_own_patience() => refused(format!(
                 "patience needs a validation, but the val split of {dir} holds no event; leave it \
                  out, or hold training sessions out with --hold-out"
             )),

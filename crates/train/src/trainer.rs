@@ -16,7 +16,7 @@ use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
 use prl_model::{OwnItems, ProcessGroup, SingleProcess, check_bf16_head};
 use prl_runs::{
-    Config, Error, Method, Progress, Recommender, Result, Run, Validation, cases_unless,
+    Config, Error, Method, Progress, Recipe, Recommender, Result, Run, Validation, cases_unless,
     fit_baseline,
 };
 
@@ -186,6 +186,15 @@ fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run
         return Run::create(dir, &config, data);
     }
     let run = Run::open(dir)?;
+    // First, since some defaults of the settings depend on the dataset.
+    if data.manifest().dataset != run.dataset() {
+        let found = data.manifest().dataset.clone();
+        return Err(Error::OtherDataset {
+            path: data.dir().into(),
+            found,
+            expected: run.dataset().into(),
+        });
+    }
     let mut config = config;
     // The dataset may have moved; anything else would make it another run.
     config.data.clone_from(&run.config().data);
@@ -194,14 +203,6 @@ fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run
             dir,
             "was started with other settings than these; resume it with its own, or name another --out",
         ));
-    }
-    if data.manifest().dataset != run.dataset() {
-        let found = data.manifest().dataset.clone();
-        return Err(Error::OtherDataset {
-            path: data.dir().into(),
-            found,
-            expected: run.dataset().into(),
-        });
     }
     Ok(run)
 }
@@ -217,6 +218,10 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
             true => OwnItems::Learned,
             false => OwnItems::Exclude,
         };
+    }
+    // The modern recipe stops early where there is a validation.
+    if config.recipe == Recipe::Modern && Validation::of(&config, data) == Validation::None {
+        config.patience = None;
     }
     if config.method == Method::Sac {
         config.warm_up = config

@@ -48,7 +48,7 @@ pub fn run(runs: &Runs) -> Result<Vec<Trial>> {
 
 /// A training that does not finish by itself.
 fn endless_training(runs: &Runs, out: &Path) -> Command {
-    let mut command = runs.prl(&["train", "--resume", "--dim", "8"]);
+    let mut command = runs.prl(&["train", "--resume", "--recipe", "paper", "--dim", "8"]);
     command.args(["--epochs", "1000000", "--eval-every", "1000000"]);
     command.arg("--data").arg(runs.data()).arg("--out").arg(out);
     command

@@ -37,7 +37,15 @@ pub fn run(runs: &Runs, log: u64) -> Result<Vec<Trial>> {
 
 fn training(runs: &Runs) -> Result<Trial> {
     let out = runs.path("epochs");
-    let mut train = runs.prl(&["train", "--encoder", "gru", "--method", "prl"]);
+    let mut train = runs.prl(&[
+        "train",
+        "--recipe",
+        "paper",
+        "--encoder",
+        "gru",
+        "--method",
+        "prl",
+    ]);
     train.args(["--epochs", &EPOCHS.to_string(), "--batch-size", "16"]);
     train
         .args(["--eval-every", "100", "--data"])

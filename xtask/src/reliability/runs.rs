@@ -60,7 +60,14 @@ impl Runs {
 
     /// A training of a dozen steps with a checkpoint every two, resumed if the run exists.
     pub fn train(&self, encoder: &str, method: &str, out: &Path) -> Command {
-        let mut command = self.prl(&["train", "--resume", "--encoder", encoder]);
+        let mut command = self.prl(&[
+            "train",
+            "--resume",
+            "--recipe",
+            "paper",
+            "--encoder",
+            encoder,
+        ]);
         command.args(["--method", method, "--dim", "8", "--window", "5"]);
         command.args(["--max-steps", "12", "--eval-every", "2"]);
         command.args(["--batch-size", "16", "--threads", "2"]);

@@ -29,7 +29,8 @@ pub(super) fn train(workspace: &Workspace, case: &Case<'_>, prl: &Path) -> Resul
         fs::remove_dir_all(&run)?;
     }
     let mut train = Command::new(prl);
-    train.args(["train", "--method", "prl", "--encoder", case.encoder]);
+    train.args(["train", "--recipe", "paper", "--method", "prl"]);
+    train.args(["--encoder", case.encoder]);
     train.args(["--max-steps", "1", "--eval-every", "1"]);
     train.arg("--data").arg(&data).arg("--out").arg(&run);
     let status = train.status().context("failed to run prl")?;

@@ -1,4 +1,5 @@
-//! `prl prepare --append`: the flags of a dataset's preparation, noted in its manifest and read back.
+//! `prl prepare --append`: the flags of a dataset's preparation, noted in its manifest and read
+//! back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -50,8 +50,8 @@ pub struct KindArgs {
     /// Keep the names of the event kinds in the dataset, beside click and purchase
     #[arg(long)]
     keep_kinds: bool,
-    /// Reward of an event kind in the dataset, which takes precedence over the rewards of a training
-    /// run; repeatable. A kind that neither --click nor --purchase names counts as a click
+    /// Reward of an event kind in the dataset, which takes precedence over the rewards of a
+    /// training run; repeatable. A kind that neither --click nor --purchase names counts as a click
     #[arg(long, value_name = "KIND=REWARD", value_parser = reward)]
     reward: Vec<(String, f64)>,
 }

@@ -36,8 +36,8 @@ pub struct Steps {
     /// Treatment of sessions longer than [`max_length`](crate::Options::max_length).
     #[serde(skip_serializing_if = "LongSessions::is_drop")]
     pub long_sessions: LongSessions,
-    /// Dates of [`SplitRule::Date`](crate::SplitRule::Date): a session that ends at the last date or
-    /// later is test; with two dates, one that ends at the first or later is validation.
+    /// Dates of [`SplitRule::Date`](crate::SplitRule::Date): a session that ends at the last date
+    /// or later is test; with two dates, one that ends at the first or later is validation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub split_at: Vec<Moment>,
 }

@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 use crate::error::{Error, Result};
 use crate::options::{Source, Table};
 
-/// Delimiter of the fields of a line: one character of ASCII or several, such as `,`, a tab or `::`.
+/// Delimiter of the fields of a line: one character of ASCII or several, such as `,`, a tab or
+/// `::`.
 ///
 /// ```
 /// use prl_data::Delimiter;

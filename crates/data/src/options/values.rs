@@ -16,8 +16,8 @@ pub struct ValueRules {
     /// ISO 8601.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_format: Option<String>,
-    /// Zone of times as text without an offset: a name such as `Europe/Amsterdam`, or an offset such
-    /// as `+02:00`; without it UTC.
+    /// Zone of times as text without an offset: a name such as `Europe/Amsterdam`, or an offset
+    /// such as `+02:00`; without it UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
 }

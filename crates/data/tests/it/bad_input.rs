@@ -78,7 +78,8 @@ fn values_that_do_not_fit_their_column() {
         &["log.csv:3:", "\"event\"", "transactionid"],
     );
     refused(with_rows("1,1,,1,"), &["log.csv:3:", "\"event\""]);
-    // The first of several, over lines that quotes and blank lines make count differently from rows.
+    // The first of several, over lines that quotes and blank lines make count differently from
+    // rows.
     refused(
         with_rows("\n1,1,\"view\",1,\"\n\n\"\n\nx,1,view,1,\n1,x,view,1,"),
         &["log.csv:8:", "\"timestamp\""],
@@ -182,7 +183,8 @@ fn compressed_files_that_are_cut_short_damaged_or_bombs() {
     );
 }
 
-/// Each unpacks to a header and 2^30 equal bytes; no more of them than the longest record may ever be held.
+/// Each unpacks to a header and 2^30 equal bytes; no more of them than the longest record may ever
+/// be held.
 #[test]
 fn a_line_of_a_gigabyte_is_refused_where_it_is_too_long() {
     let attacks =

@@ -10,7 +10,11 @@ use prl_testkit::{flat, golden};
 fn initial_values_are_those_of_format_1() {
     let then = golden(env!("CARGO_MANIFEST_DIR"), "initial_values");
     let mut configs: Vec<(&str, EncoderConfig)> = Vec::new();
-    for kind in EncoderKind::ALL {
+    for &kind in EncoderKind::ALL {
+        // Younger than format 1.
+        if kind == EncoderKind::Core {
+            continue;
+        }
         configs.push((kind.name(), kind.config()));
     }
     configs.push(("gru-", EncoderConfig::Gru(GruConfig { update_bias: -1.0 })));

@@ -8,7 +8,17 @@ use prl_encoders::{EncoderKind, PaddedBatch};
 use prl_nn::{ForwardCtx, SeededVarMap};
 use prl_testkit::{flat, values};
 
-const NAMES: [(&str, &[&str]); 4] = [
+const NAMES: [(&str, &[&str]); 5] = [
+    (
+        "core",
+        &[
+            "e.k_proj.bias",
+            "e.k_proj.weight",
+            "e.lag_bias",
+            "e.q_proj.bias",
+            "e.q_proj.weight",
+        ],
+    ),
     ("gru", &["e.bias", "e.weight_hh", "e.weight_ih"]),
     (
         "caser",

@@ -1,5 +1,5 @@
-//! Sparse additions to the scores of an output layer: `s[b, i] += o[b, i]` for a few pairs of a hidden
-//! vector and an item, such as the items that a session already contains.
+//! Sparse additions to the scores of an output layer: `s[b, i] += o[b, i]` for a few pairs of a
+//! hidden vector and an item, such as the items that a session already contains.
 
 use std::ops::Range;
 

@@ -106,9 +106,9 @@ pub fn backward<F: GemmOperand>(
     (hidden_grad, bias_grad)
 }
 
-/// Gradients of `loss = sum over b of scale[b] * cross-entropy[b]` by the score offsets, in the order of
-/// [`ScoreOffsets::as_slice`](crate::ops::score_offsets::ScoreOffsets::as_slice): that of the score
-/// itself. `weight` must be that of the first sweep, so call it before [`backward`].
+/// Gradients of `loss = sum over b of scale[b] * cross-entropy[b]` by the score offsets, in the
+/// order of [`ScoreOffsets::as_slice`](crate::ops::score_offsets::ScoreOffsets::as_slice): that of
+/// the score itself. `weight` must be that of the first sweep, so call it before [`backward`].
 pub fn offset_gradients<F: GemmOperand>(
     linear: OutputLayer<'_, F::Sum>,
     hidden: &[F::Sum],
@@ -371,8 +371,8 @@ impl<'a, F: GemmOperand> Recomputed<'a, F> {
         }
     }
 
-    /// Exponentials of a tile, given by its weight rows, bias, first item and score offsets, for the panel of `n` hidden
-    /// vectors starting at `start`.
+    /// Exponentials of a tile, given by its weight rows, bias, first item and score offsets, for
+    /// the panel of `n` hidden vectors starting at `start`.
     #[inline(always)]
     fn block<S: Simd>(
         &mut self,
