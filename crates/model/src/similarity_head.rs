@@ -17,6 +17,8 @@
 //! formulas in candle's operations, for any other device.
 
 pub(crate) mod reference;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -366,8 +368,8 @@ impl SimilarityHead {
         })
     }
 
-    /// Ranks of the targets, if given, and the `k` best items of each hidden vector; excluded items
-    /// are in no list.
+    /// Ranks of the targets, if given, and the `k` best items of each hidden vector. Excluded items
+    /// are in no list, and as targets they have the last rank.
     pub(crate) fn rank(
         &self,
         hidden: &Tensor,
@@ -392,6 +394,14 @@ impl SimilarityHead {
             Ok(ranking) => ranking,
             Err(error) => return Ok(Err(error)),
         };
+        if let (OwnItems::Exclude, Some(targets)) = (self.options.own_items, targets) {
+            for own in &own {
+                let row = own.row as usize;
+                if targets[row] == own.item {
+                    ranking.ranks[row] = self.bias.param.elem_count() as u32;
+                }
+            }
+        }
         for top in &mut ranking.top {
             top.retain(|&(_, score)| f64::from(score) > EXCLUDED / 2.0);
         }
