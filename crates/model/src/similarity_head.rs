@@ -329,7 +329,11 @@ impl SimilarityHead {
 
     /// o_bi of windows at inference.
     pub(crate) fn inference_offsets(&self, windows: &Windows) -> Result<ScoreOffsets<f32>> {
-        self.offsets(&self.own(windows), None)
+        let bias = match &self.own_bias {
+            Some(bias) => Some(bias.param.to_dtype(DType::F32)?.to_vec1::<f32>()?),
+            None => None,
+        };
+        Ok(score_offsets(&self.own(windows), bias.as_deref(), None))
     }
 
     /// Drops the scaled vectors, since the weights change.
