@@ -192,9 +192,9 @@ impl Settings {
     /// The recipe of a training without a settings file.
     fn default_recipe(&self, resumed: Option<Recipe>) -> anyhow::Result<Recipe> {
         let method = self.method.unwrap_or_default();
-        if self.recipe.is_some() && !method.is_neural() {
+        if self.recipe == Some(Recipe::Modern) && !method.is_neural() {
             let name = method.name();
-            let refused = format!("--recipe: {name} has nothing to train; leave the recipe out");
+            let refused = format!("--recipe modern: {name} trains nothing; leave the recipe out");
             return Err(Usage(refused).into());
         }
         // SQN and SAC train the paper's output layer, and a baseline has no use for a recipe.
