@@ -55,8 +55,24 @@ enum Command {
     Man(docs::ManArgs),
 }
 
+impl Command {
+    /// Whether the command reads or writes a raw log.
+    fn is_preparation(&self) -> bool {
+        match self {
+            #[cfg(feature = "data")]
+            Command::Prepare(_) | Command::Synth(_) => true,
+            _ => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    prl_kernels::runtime::prepare();
+    let command = Cli::parse().command;
+    // The allocator keeps what training frees for the next step. A preparation allocates its largest
+    // arrays once, and returns them to the system.
+    if !command.is_preparation() {
+        prl_kernels::runtime::prepare();
+    }
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("PRL_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
@@ -67,7 +83,7 @@ fn main() -> ExitCode {
         // Errors of a closed stderr would be written to stderr, with a panic.
         .log_internal_errors(false)
         .init();
-    let result = match Cli::parse().command {
+    let result = match command {
         #[cfg(feature = "data")]
         Command::Prepare(args) => prepare::run(*args),
         #[cfg(feature = "data")]
