@@ -2,7 +2,7 @@
 //!
 //! A [`Baseline`] scores all items for a window of a session. [`Popularity`] ranks by training
 //! frequency, [`LastItems`] by recency in the window, [`SessionKnn`] by similar past sessions
-//! (VMIS-kNN). They take no prompt and read the same window as the models.
+//! (VMIS-kNN), [`SequenceKnn`] by the same with a decay by distance. They take no prompt and read the same window as the models.
 //!
 //! [`DoubleQ`], [`TdLoss`] and [`Critic`] are the losses of SQN (self-supervised Q-learning) and
 //! SAC (self-supervised actor-critic).
@@ -20,12 +20,14 @@
 mod last_items;
 mod popularity;
 mod q_learning;
+mod sequence_knn;
 mod session_index;
 mod session_knn;
 
 pub use last_items::LastItems;
 pub use popularity::Popularity;
 pub use q_learning::{Critic, DoubleQ, LengthMismatch, TdLoss, warm_up_steps};
+pub use sequence_knn::{SequenceArrays, SequenceKnn};
 pub use session_index::{KnnArrays, KnnError};
 pub use session_knn::{KnnOptions, SessionKnn};
 

@@ -38,7 +38,7 @@ pub enum KnnError {
         session: usize,
     },
     /// The items of a session are not strictly ascending.
-    #[error("the items of past session {session} do not rise, each once; train the run again")]
+    #[error("past session {session} holds an item twice or out of order; train the run again")]
     Unsorted {
         /// Position of the session.
         session: usize,
@@ -88,6 +88,11 @@ impl KnnArrays {
 
     /// Checks the invariants that the search relies on.
     pub(crate) fn check(&self) -> Result<(), KnnError> {
+        self.check_offsets()?;
+        self.check_items(|held| held.windows(2).all(|w| w[0] < w[1]))
+    }
+
+    fn check_offsets(&self) -> Result<(), KnnError> {
         if self.offsets.first() != Some(&0)
             || self.offsets.last() != Some(&(self.items.len() as u64))
         {
@@ -98,10 +103,27 @@ impl KnnArrays {
         if let Some(session) = self.offsets.windows(2).position(|w| w[0] >= w[1]) {
             return Err(KnnError::Empty { session });
         }
+        Ok(())
+    }
+
+    /// Checks the sessions of a [`SequenceKnn`](crate::SequenceKnn), whose items are distinct in any
+    /// order.
+    pub(crate) fn check_sequences(&self) -> Result<(), KnnError> {
+        self.check_offsets()?;
+        let mut sorted = Vec::new();
+        self.check_items(|held| {
+            sorted.clear();
+            sorted.extend_from_slice(held);
+            sorted.sort_unstable();
+            sorted.windows(2).all(|w| w[0] < w[1])
+        })
+    }
+
+    fn check_items(&self, mut is_valid: impl FnMut(&[u32]) -> bool) -> Result<(), KnnError> {
         let items = self.popularity.len();
         for session in 0..self.sessions() {
             let held = self.items_of(session);
-            if held.windows(2).any(|w| w[0] >= w[1]) {
+            if !is_valid(held) {
                 return Err(KnnError::Unsorted { session });
             }
             if let Some(&item) = held.iter().find(|&&item| item as usize >= items) {

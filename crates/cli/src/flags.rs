@@ -116,6 +116,9 @@ fn describe(method: Method) -> &'static str {
         Method::Popularity => "Most popular items",
         Method::LastItems => "The session's own items, latest first",
         Method::SessionKnn => "Items of similar sessions (VMIS-kNN)",
+        Method::SessionKnnTuned => {
+            "The same, tuned: distances inside a session, own items by the log"
+        }
         Method::Normal => "Cross-entropy on the encoder's state",
         Method::Sqn => "Self-supervised Q-learning: cross-entropy and double Q-learning",
         Method::Sac => {

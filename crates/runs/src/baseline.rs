@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor, WithDType};
-use prl_baselines::{Baseline, KnnArrays, KnnOptions, LastItems, Popularity, SessionKnn};
+use prl_baselines::{Baseline, KnnArrays, KnnOptions, LastItems, Popularity};
+use prl_baselines::{SequenceArrays, SequenceKnn, SessionKnn};
 use prl_dataset::Dataset;
 
 use crate::checkpoint::Checkpoint;
@@ -14,14 +15,31 @@ use crate::method::Method;
 pub fn fit_baseline(method: Method, data: &Dataset) -> Result<HashMap<String, Tensor>> {
     let popularity = Popularity::fit(data);
     let mut arrays = HashMap::from([("popularity".to_owned(), array(popularity.counts())?)]);
-    if method == Method::SessionKnn {
-        let knn = SessionKnn::fit(data, KnnOptions::default());
-        // candle has no unsigned 64-bit integers.
-        let offsets: Vec<i64> = knn.arrays().offsets.iter().map(|&n| n as i64).collect();
-        arrays.insert("offsets".to_owned(), array(&offsets)?);
-        arrays.insert("items".to_owned(), array(&knn.arrays().items)?);
+    match method {
+        Method::SessionKnn => {
+            let knn = SessionKnn::fit(data, KnnOptions::default());
+            insert_sessions(&mut arrays, knn.arrays())?;
+        }
+        Method::SessionKnnTuned => {
+            let knn = SequenceKnn::fit(data);
+            insert_sessions(&mut arrays, &knn.arrays().sessions)?;
+            let leaves_own_out = u8::from(knn.arrays().leaves_own_out);
+            arrays.insert(LEAVES_OWN_OUT.to_owned(), array(&[leaves_own_out])?);
+        }
+        _ => {}
     }
     Ok(arrays)
+}
+
+/// Name of the flag of [`SequenceArrays`].
+const LEAVES_OWN_OUT: &str = "leaves_own_out";
+
+fn insert_sessions(arrays: &mut HashMap<String, Tensor>, sessions: &KnnArrays) -> Result<()> {
+    // candle has no unsigned 64-bit integers.
+    let offsets: Vec<i64> = sessions.offsets.iter().map(|&n| n as i64).collect();
+    arrays.insert("offsets".to_owned(), array(&offsets)?);
+    arrays.insert("items".to_owned(), array(&sessions.items)?);
+    Ok(())
 }
 
 fn array<T: WithDType>(values: &[T]) -> Result<Tensor> {
@@ -36,20 +54,28 @@ pub(crate) fn load_baseline(method: Method, saved: &Checkpoint) -> Result<Box<dy
         arrays.get(name).ok_or(Error::run(saved.dir(), what))
     };
     let popularity = get("popularity")?.to_vec1::<u32>()?;
-    if method == Method::SessionKnn {
+    if matches!(method, Method::SessionKnn | Method::SessionKnnTuned) {
         let mut offsets = Vec::new();
         for n in get("offsets")?.to_vec1::<i64>()? {
             offsets.push(n as u64);
         }
-        let arrays = KnnArrays {
+        let sessions = KnnArrays {
             offsets,
             items: get("items")?.to_vec1()?,
             popularity,
         };
-        let knn = SessionKnn::from_arrays(arrays, KnnOptions::default());
-        return Ok(Box::new(
-            knn.map_err(|e| Error::run(saved.dir(), e.to_string()))?,
-        ));
+        let refused = |e: prl_baselines::KnnError| Error::run(saved.dir(), e.to_string());
+        if method == Method::SessionKnnTuned {
+            let flag = get(LEAVES_OWN_OUT)?.to_vec1::<u8>()?;
+            let arrays = SequenceArrays {
+                sessions,
+                leaves_own_out: flag != [0],
+            };
+            let knn = SequenceKnn::from_arrays(arrays).map_err(refused)?;
+            return Ok(Box::new(knn));
+        }
+        let knn = SessionKnn::from_arrays(sessions, KnnOptions::default());
+        return Ok(Box::new(knn.map_err(refused)?));
     }
     let popularity = Popularity::from_counts(popularity);
     Ok(match method {

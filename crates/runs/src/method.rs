@@ -32,14 +32,17 @@ pub enum Method {
     LastItems,
     /// Next items of similar sessions: VMIS-kNN.
     SessionKnn,
+    /// Next items of similar sessions, tuned for accuracy.
+    SessionKnnTuned,
 }
 
 impl Method {
     /// Every method, in the order of the tables.
-    pub const ALL: [Method; 12] = [
+    pub const ALL: [Method; 13] = [
         Method::Popularity,
         Method::LastItems,
         Method::SessionKnn,
+        Method::SessionKnnTuned,
         Method::Normal,
         Method::Sqn,
         Method::Sac,
@@ -66,6 +69,7 @@ impl Method {
             Method::Popularity => "popularity",
             Method::LastItems => "last-items",
             Method::SessionKnn => "session-knn",
+            Method::SessionKnnTuned => "session-knn-tuned",
         }
     }
 
@@ -73,7 +77,7 @@ impl Method {
     pub fn is_neural(self) -> bool {
         !matches!(
             self,
-            Method::Popularity | Method::LastItems | Method::SessionKnn
+            Method::Popularity | Method::LastItems | Method::SessionKnn | Method::SessionKnnTuned
         )
     }
 
