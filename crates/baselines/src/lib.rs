@@ -2,7 +2,8 @@
 //!
 //! A [`Baseline`] scores all items for a window of a session. [`Popularity`] ranks by training
 //! frequency, [`LastItems`] by recency in the window, [`SessionKnn`] by similar past sessions
-//! (VMIS-kNN), [`SequenceKnn`] by the same with a decay by distance. They take no prompt and read the same window as the models.
+//! (VMIS-kNN), [`SequenceKnn`] by the same with a decay by distance. They take no prompt and read
+//! the same window as the models.
 //!
 //! [`DoubleQ`], [`TdLoss`] and [`Critic`] are the losses of SQN (self-supervised Q-learning) and
 //! SAC (self-supervised actor-critic).

@@ -5,12 +5,13 @@
 //! latest past sessions h that share an item with it:
 //!
 //! ```text
-//! sim(h)   = sum over the shared items of exp((p - n) / 2)        p: last position of the item in s
+//! sim(h)   = sum over the shared items of exp((p - n) / 2)      p: last position of the item in s
 //! score(i) = sum over h of sim(h) ln(H / H_i) exp(-|q_i - q_h| / 5) / |h|^(1/4)      i in h
 //! ```
 //!
 //! q_i is the position of i in h, q_h that of the shared item with the largest p; H_i of the H past
-//! sessions contain i. The constants were chosen on the validation split of a slice of RetailRocket.
+//! sessions contain i. The constants were chosen on the validation split of a slice of
+//! RetailRocket.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

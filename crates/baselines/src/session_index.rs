@@ -106,8 +106,8 @@ impl KnnArrays {
         Ok(())
     }
 
-    /// Checks the sessions of a [`SequenceKnn`](crate::SequenceKnn), whose items are distinct in any
-    /// order.
+    /// Checks the sessions of a [`SequenceKnn`](crate::SequenceKnn), whose items are distinct in
+    /// any order.
     pub(crate) fn check_sequences(&self) -> Result<(), KnnError> {
         self.check_offsets()?;
         let mut sorted = Vec::new();

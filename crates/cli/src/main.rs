@@ -68,8 +68,8 @@ impl Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // The allocator keeps what training frees for the next step. A preparation allocates its largest
-    // arrays once, and returns them to the system.
+    // The allocator keeps what training frees for the next step. A preparation allocates its
+    // largest arrays once, and returns them to the system.
     if !command.is_preparation() {
         prl_kernels::runtime::prepare();
     }
