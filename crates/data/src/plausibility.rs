@@ -14,7 +14,6 @@ use crate::ids::ranks;
 use crate::log::{ITEM, Log, SESSION, TIME};
 use crate::options::{Moment, Options, Source};
 use crate::prepare::raw_ids;
-use crate::split::{session_sizes, sessions};
 
 const DAY: i64 = 86_400 * 1_000_000_000;
 /// Longest period in days that is not remarkable: twenty years.
@@ -188,10 +187,14 @@ impl Checks {
         figures.events = times.len() as u64;
         // For each item, its last event so far.
         let mut last = vec![usize::MAX; items];
-        let of_log = sessions(events)?;
+        let session_ids = events.column(SESSION)?.to_physical_repr();
+        let session_ids = session_ids.cast(&DataType::UInt64)?.rechunk();
         let mut start = 0;
-        for size in session_sizes(&of_log)?.into_no_null_iter() {
-            let end = start + size as usize;
+        let mut n_sessions = 0;
+        // The events are in the total order, so that a session is a run of equal ids.
+        for session in session_ids.u64()?.cont_slice()?.chunk_by(|a, b| a == b) {
+            n_sessions += 1;
+            let end = start + session.len();
             for event in start..end {
                 if has_times && event > start && times[event] == times[event - 1] {
                     figures.tied_in_session += 1;
@@ -207,8 +210,10 @@ impl Checks {
         if !has_times {
             return Ok(());
         }
-        let mut sorted = times.to_vec();
-        sorted.sort_unstable();
+        // Sorted by polars, on all threads.
+        let sorted = events.column(TIME)?.i64()?.sort(false);
+        let sorted = sorted.rechunk();
+        let sorted = sorted.cont_slice()?;
         for equal in sorted.chunk_by(|a, b| a == b) {
             if equal.len() > 1 {
                 figures.tied_in_log += equal.len() as u64;
@@ -218,7 +223,7 @@ impl Checks {
             figures.first_time = Some(Moment(*first).to_string());
             figures.last_time = Some(Moment(*end).to_string());
         }
-        let followers = figures.events - of_log.height() as u64;
+        let followers = figures.events - n_sessions;
         let (tied, is_one_time) = (figures.tied_in_session, sorted.first() == sorted.last());
         if tied * 2 >= followers && tied > 0 && !is_one_time {
             let message = format!(
