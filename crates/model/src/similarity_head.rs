@@ -13,8 +13,8 @@
 //! The network normalises the hidden vectors, so that candle differentiates that part.
 //!
 //! On a CPU the sweeps of the [fused head](crate::head) run over the scaled vectors `e_i / tau`,
-//! which are computed once a step, and once for all batches of an evaluation. [`reference`] is the
-//! formulas in candle's operations, for any other device.
+//! which are computed once a step, and once for all batches of an evaluation. [`mod@reference`] is
+//! the formulas in candle's operations, for any other device.
 
 pub(crate) mod reference;
 #[cfg(test)]
