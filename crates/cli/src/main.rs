@@ -70,7 +70,9 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     // The allocator keeps what training frees for the next step. A preparation allocates its
     // largest arrays once, and returns them to the system.
-    if !command.is_preparation() {
+    if command.is_preparation() {
+        prl_kernels::runtime::prepare_for_logs();
+    } else {
         prl_kernels::runtime::prepare();
     }
     let filter =

@@ -16,12 +16,33 @@ pub fn prepare() {
     keep_candle_single();
 }
 
+/// Configures the process for preparing a log. Call it first in `main`, in place of [`prepare`].
+///
+/// The arrays of a log are large and are allocated once: freed blocks go back to the system. glibc's
+/// allocator makes up to eight arenas a core, each of which retains what its threads freed; one a
+/// core suffices.
+pub fn prepare_for_logs() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    limit_arenas();
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+// SAFETY: the signature is the one in glibc's malloc.h.
+unsafe extern "C" {
+    fn mallopt(parameter: i32, value: i32) -> i32;
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn limit_arenas() {
+    const ARENA_MAX: i32 = -8;
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let arenas = i32::try_from(cores).unwrap_or(i32::MAX);
+    // SAFETY: mallopt stores the number under the allocator's own lock; it is above zero.
+    unsafe { mallopt(ARENA_MAX, arenas) };
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_freed() {
-    // SAFETY: the signature is the one in glibc's malloc.h.
-    unsafe extern "C" {
-        fn mallopt(parameter: i32, value: i32) -> i32;
-    }
     const TRIM_THRESHOLD: i32 = -1;
     const MMAP_THRESHOLD: i32 = -3;
     // SAFETY: mallopt stores the number under the allocator's own lock; both are in its range.
