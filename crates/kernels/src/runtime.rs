@@ -18,9 +18,9 @@ pub fn prepare() {
 
 /// Configures the process for preparing a log. Call it first in `main`, in place of [`prepare`].
 ///
-/// The arrays of a log are large and are allocated once: freed blocks go back to the system. glibc's
-/// allocator makes up to eight arenas a core, each of which retains what its threads freed; one a
-/// core suffices.
+/// The arrays of a log are large and are allocated once: freed blocks go back to the system.
+/// glibc's allocator makes up to eight arenas a core, each of which retains what its threads freed;
+/// one a core suffices.
 pub fn prepare_for_logs() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     limit_arenas();
