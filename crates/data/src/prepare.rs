@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
 
 use polars::prelude::*;
 use prl_dataset::{Arrays, DatasetCounts, DatasetWriter, EventDetails, ItemMap, Kind};
@@ -132,8 +133,15 @@ fn finish_rows(
     apply_steps(options, &mut log)?;
     let item_ids = log.reindex_items()?;
     log.order()?;
-    checks.figures(&log, item_ids.len())?;
-    let before = log.counts()?;
+    // Two passes over the same events, side by side.
+    let before = thread::scope(|scope| {
+        let counts = scope.spawn(|| log.counts());
+        checks.figures(&log, item_ids.len())?;
+        match counts.join() {
+            Ok(counts) => counts,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
     if let Some(max) = options.max_length {
         steps::limit_length(&mut log, max, options.steps.long_sessions)?;
     }
