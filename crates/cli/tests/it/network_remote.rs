@@ -67,10 +67,16 @@ impl Served {
         let mut lines = BufReader::new(process.stderr.take().unwrap())
             .lines()
             .map(Result::unwrap);
-        let url = lines
-            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
-            .unwrap();
-        assert!(lines.any(|line| line.contains("ready")));
+        // A small model may be ready before the address is printed.
+        let (mut url, mut is_ready) = (None, false);
+        while url.is_none() || !is_ready {
+            let line = lines.next().expect("the server ended");
+            is_ready |= line.contains("ready");
+            if let Some(found) = line.strip_prefix("listening on ") {
+                url = Some(found.to_owned());
+            }
+        }
+        let url = url.unwrap();
         // The server would fail on a closed stderr.
         std::thread::spawn(move || lines.for_each(drop));
         Self(process, url)
