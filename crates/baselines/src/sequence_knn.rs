@@ -16,9 +16,12 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use prl_dataset::{Dataset, Split};
+use prl_dataset::Dataset;
 
-use crate::session_index::{ItemSessions, KnnArrays, KnnError};
+use crate::session_index::{
+    ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
+    training_sessions,
+};
 use crate::{Baseline, Popularity};
 
 /// Past sessions compared with a window, and neighbours: the latest and the most similar.
@@ -46,28 +49,16 @@ pub struct SequenceArrays {
 }
 
 impl SequenceArrays {
-    /// Collects the training events of a dataset. Own items are left out if fewer than one training
-    /// event in 200 repeats an item of its session.
+    /// Collects the training events of a dataset. Own items are left out if the sessions do not
+    /// repeat items ([`Dataset::repeats_items`]).
     fn fit(data: &Dataset) -> Self {
-        let (items, splits, times) = (data.item_indices(), data.splits(), data.times());
-        let mut parts = Vec::new();
-        for session in data.sessions() {
-            let start = session.start;
-            let train = splits[session].partition_point(|&split| split == Split::Train);
-            if train > 0 {
-                parts.push(start..start + train);
-            }
-        }
-        // Stable: of sessions that end at the same time, the later in the log is later.
-        parts.sort_by_key(|part| times[part.end - 1]);
+        let items = data.item_indices();
         let mut sessions = KnnArrays {
             offsets: vec![0],
             items: Vec::new(),
             popularity: Popularity::fit(data).counts().to_vec(),
         };
-        let mut events = 0;
-        for part in parts {
-            events += part.len();
+        for part in training_sessions(data) {
             let held = &items[part];
             for (at, item) in held.iter().enumerate() {
                 if !held[at + 1..].contains(item) {
@@ -76,10 +67,9 @@ impl SequenceArrays {
             }
             sessions.offsets.push(sessions.items.len() as u64);
         }
-        let repeats = events - sessions.items.len();
         Self {
             sessions,
-            leaves_own_out: repeats * 200 < events,
+            leaves_own_out: !data.repeats_items(),
         }
     }
 }
@@ -121,27 +111,12 @@ impl SequenceKnn {
     }
 
     fn new(arrays: SequenceArrays) -> Self {
-        let popularity = &arrays.sessions.popularity;
-        let mut session_counts = vec![0; popularity.len()];
-        for &item in &arrays.sessions.items {
-            session_counts[item as usize] += 1;
-        }
-        let index = ItemSessions::new(&arrays.sessions, &session_counts, M);
-        let all = arrays.sessions.sessions() as f64;
-        let mut idf = Vec::with_capacity(session_counts.len());
-        for &n in &session_counts {
-            // An item in no session is never scored: max(1) only avoids the division by zero.
-            idf.push((all / n.max(1) as f64).ln());
-        }
-        let mut floor = Vec::with_capacity(popularity.len());
-        for &n in popularity {
-            floor.push(-1.0 / (1.0 + n as f32));
-        }
+        let counts = session_counts(&arrays.sessions);
         Self {
+            index: ItemSessions::new(&arrays.sessions, &counts, M),
+            idf: inverse_frequencies(&counts, arrays.sessions.sessions()),
+            floor: popularity_scores(&arrays.sessions.popularity),
             arrays,
-            index,
-            idf,
-            floor,
         }
     }
 

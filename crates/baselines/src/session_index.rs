@@ -4,6 +4,8 @@
 //! recency: times are not stored, and a descending list of numbers runs from the latest session
 //! back.
 
+use std::ops::Range;
+
 use prl_dataset::{Dataset, Split};
 
 use crate::Popularity;
@@ -60,23 +62,13 @@ pub enum KnnError {
 impl KnnArrays {
     /// Collects the training events of a dataset; events of other splits are ignored.
     pub(crate) fn fit(data: &Dataset) -> Self {
-        let (items, splits, times) = (data.item_indices(), data.splits(), data.times());
-        let mut parts = Vec::new();
-        for session in data.sessions() {
-            let start = session.start;
-            let train = splits[session].partition_point(|&split| split == Split::Train);
-            if train > 0 {
-                parts.push(start..start + train);
-            }
-        }
-        // The sort is stable: of sessions that end at the same time, the later in the log is later.
-        parts.sort_by_key(|part| times[part.end - 1]);
+        let items = data.item_indices();
         let mut arrays = Self {
             offsets: vec![0],
             items: Vec::new(),
             popularity: Popularity::fit(data).counts().to_vec(),
         };
-        for part in parts {
+        for part in training_sessions(data) {
             let mut held = items[part].to_vec();
             held.sort_unstable();
             held.dedup();
@@ -146,6 +138,50 @@ impl KnnArrays {
     pub(crate) fn items_of(&self, session: usize) -> &[u32] {
         &self.items[self.offsets[session] as usize..self.offsets[session + 1] as usize]
     }
+}
+
+/// Training events of each session, in the order of their last events.
+pub(crate) fn training_sessions(data: &Dataset) -> Vec<Range<usize>> {
+    let (splits, times) = (data.splits(), data.times());
+    let mut parts = Vec::new();
+    for session in data.sessions() {
+        let start = session.start;
+        let train = splits[session].partition_point(|&split| split == Split::Train);
+        if train > 0 {
+            parts.push(start..start + train);
+        }
+    }
+    // The sort is stable: of sessions that end at the same time, the later in the log is later.
+    parts.sort_by_key(|part| times[part.end - 1]);
+    parts
+}
+
+/// Number of sessions that contain each item.
+pub(crate) fn session_counts(arrays: &KnnArrays) -> Vec<usize> {
+    let mut counts = vec![0; arrays.popularity.len()];
+    for &item in &arrays.items {
+        counts[item as usize] += 1;
+    }
+    counts
+}
+
+/// ln(H / H_i) of each item, where H_i of the H sessions contain it.
+pub(crate) fn inverse_frequencies(counts: &[usize], sessions: usize) -> Vec<f64> {
+    let mut idf = Vec::with_capacity(counts.len());
+    for &n in counts {
+        // An item in no session is never scored: max(1) only avoids the division by zero.
+        idf.push((sessions as f64 / n.max(1) as f64).ln());
+    }
+    idf
+}
+
+/// Scores of a window without neighbours: negative, by popularity.
+pub(crate) fn popularity_scores(popularity: &[u32]) -> Vec<f32> {
+    let mut scores = Vec::with_capacity(popularity.len());
+    for &n in popularity {
+        scores.push(-1.0 / (1.0 + n as f32));
+    }
+    scores
 }
 
 /// Inverted index: the latest sessions that contain each item.

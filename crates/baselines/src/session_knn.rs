@@ -22,7 +22,9 @@ use prl_dataset::Dataset;
 use serde::{Deserialize, Serialize};
 
 use crate::Baseline;
-use crate::session_index::{ItemSessions, KnnArrays, KnnError};
+use crate::session_index::{
+    ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
+};
 
 /// Options of the neighbour search. The defaults are those of Serenade, the published recommender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,27 +87,13 @@ impl SessionKnn {
     }
 
     fn new(arrays: KnnArrays, options: KnnOptions) -> Self {
-        let mut session_counts = vec![0; arrays.popularity.len()];
-        for &item in &arrays.items {
-            session_counts[item as usize] += 1;
-        }
-        let index = ItemSessions::new(&arrays, &session_counts, options.m);
-        let all = arrays.sessions() as f64;
-        let mut idf = Vec::with_capacity(session_counts.len());
-        for &n in &session_counts {
-            // An item in no session is never scored: max(1) only avoids the division by zero.
-            idf.push((all / n.max(1) as f64).ln());
-        }
-        let mut floor = Vec::with_capacity(arrays.popularity.len());
-        for &n in &arrays.popularity {
-            floor.push(-1.0 / (1.0 + n as f32));
-        }
+        let counts = session_counts(&arrays);
         Self {
             options,
+            index: ItemSessions::new(&arrays, &counts, options.m),
+            idf: inverse_frequencies(&counts, arrays.sessions()),
+            floor: popularity_scores(&arrays.popularity),
             arrays,
-            index,
-            idf,
-            floor,
         }
     }
 

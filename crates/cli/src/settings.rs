@@ -30,26 +30,26 @@ pub struct Settings {
     #[arg(long, value_parser = method())]
     method: Option<Method>,
     /// Defaults of the other settings: paper, the protocol of the paper, or modern, the best known
-    /// here [default: modern; with a settings file, the file's, or paper]
+    /// here [default: modern; paper for sqn, sac, and a settings file without a recipe]
     #[arg(long, value_parser = named(&Recipe::ALL, Recipe::name))]
     recipe: Option<Recipe>,
     /// Seed of initial values, sampling, dropout and prompts [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Passes over the training examples [default: 30]
+    /// Passes over the training examples [default: 12; paper: 30]
     #[arg(long)]
     epochs: Option<u64>,
     /// Maximum number of training steps
     #[arg(long)]
     max_steps: Option<u64>,
-    /// Examples per training step [default: 256]
+    /// Examples per training step [default: 512; paper: 256]
     #[arg(long)]
     batch_size: Option<u64>,
-    /// Learning rate of Adam [default: 0.01 on RC15, 0.005 elsewhere]
+    /// Learning rate of Adam [default: 0.005; paper: 0.01 on RC15]
     #[arg(long)]
     lr: Option<f64>,
-    /// Examples of a step: draw (anew at every step, as in the paper's code) or pass (each once a
-    /// pass)
+    /// Examples of a step: draw (anew at every step) or pass (each once a pass) [default: pass;
+    /// paper: draw]
     #[arg(long)]
     sampling: Option<String>,
     /// Decoupled weight decay of AdamW [default: 0]
@@ -62,16 +62,18 @@ pub struct Settings {
     #[arg(long)]
     lr_schedule: Option<String>,
     /// Metric that selects the weights: paper (HR@5 of purchases, else of clicks), ndcg@20, hr@20,
-    /// click-ndcg@20, click-hr@20, purchase-hr@5 or purchase-ndcg@20
+    /// click-ndcg@20, click-hr@20, purchase-hr@5 or purchase-ndcg@20 [default: ndcg@20; paper:
+    /// paper]
     #[arg(long)]
     select: Option<String>,
-    /// Weights of the examples in the loss: method (the method's own), uniform or reward
+    /// Weights of the examples in the loss: method (the method's own), uniform or reward [default:
+    /// uniform; paper: method]
     #[arg(long)]
     loss_weight: Option<String>,
-    /// Training steps between validations; 0 for one after every epoch [default: 2000]
+    /// Training steps between validations; 0 for one after every pass [default: 0; paper: 2000]
     #[arg(long)]
     eval_every: Option<u64>,
-    /// Early stopping: validations without an improvement
+    /// Early stopping: validations without an improvement [default: 2; paper: none]
     #[arg(long)]
     patience: Option<u64>,
     /// Hold this share of the training sessions out and validate on them; for a dataset without a
@@ -108,7 +110,7 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     bf16_head: bool,
-    /// Multiple of the mean return that validation prompts for [default: 2]
+    /// Multiple of the mean return that validation prompts for [default: 1; paper: 2]
     #[arg(long)]
     mu: Option<f64>,
     /// Standard deviation of that factor [default: 0]
@@ -121,7 +123,7 @@ pub struct Settings {
 /// Flags of the table `model`.
 #[derive(clap::Args, Serialize)]
 struct ModelSettings {
-    /// Session encoder [default: gru]
+    /// Session encoder [default: core; paper: gru]
     #[arg(long, value_parser = encoder())]
     encoder: Option<EncoderKind>,
     /// Hidden size: dimension of the item embeddings [default: 64]
@@ -150,19 +152,20 @@ struct ModelSettings {
     #[arg(long, allow_negative_numbers = true)]
     update_bias: Option<f64>,
     /// Score the items by the item embedding in place of a weight of the output layer's own
+    /// [default: true; paper: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     tied: Option<bool>,
-    /// Temperature of cosine scores
+    /// Temperature of cosine scores, or 0 for dot products [default: 0.1; paper: 0]
     #[arg(long)]
     temperature: Option<f64>,
-    /// Add the last item's embedding to the state
+    /// Add the last item's embedding to the state [default: true; paper: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     last_item_residual: Option<bool>,
     /// The session's own items as candidates: keep, exclude, learned (a bias by lag), or auto
-    /// (learned if the training sessions repeat items)
+    /// (learned if the training sessions repeat items, else exclude) [default: auto; paper: keep]
     #[arg(long)]
     own_items: Option<String>,
-    /// Dropout of the embedded items
+    /// Dropout of the embedded items [default: 0.2; paper: 0]
     #[arg(long)]
     item_dropout: Option<f64>,
 }
@@ -186,9 +189,7 @@ impl Settings {
         config.check()?;
         Ok(config)
     }
-}
 
-impl Settings {
     /// The recipe of a training without a settings file.
     fn default_recipe(&self, resumed: Option<Recipe>) -> anyhow::Result<Recipe> {
         let method = self.method.unwrap_or_default();
@@ -259,10 +260,6 @@ fn only(table: Table, keys: &Table) -> Table {
             (value, Some(_)) => _ = kept.insert(key, value),
         }
     }
-    // A value equal to the paper's default is not in the canonical table.
-    for (key, value) in keys {
-        kept.entry(key).or_insert_with(|| value.clone());
-    }
     kept
 }
 
@@ -303,7 +300,7 @@ fn similar_key(message: &str) -> Option<&str> {
 mod tests {
     use super::Settings;
     use clap::Parser;
-    use prl_runs::Config;
+    use prl_runs::{Config, Recipe};
 
     #[derive(Parser)]
     struct Line {
@@ -328,9 +325,9 @@ mod tests {
         --lr 0.5 --eval-every 7 --patience 8 --hold-out 0.25 --lambda 0.25 --discount relative --mean-over all \
         --gamma 0.125 --warm-up 9 --skip-first --bf16-head --mu 3.5 --eps 0.75 --encoder sasrec \
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
-        --attention released --reward-code binned --update-bias -2 --sampling draw \
+        --attention released --reward-code binned --update-bias -2 --sampling pass \
         --weight-decay 0.125 --lr-warm-up 21 --lr-schedule cosine --select hr@20 --loss-weight reward \
-        --tied false --temperature 0.25 --last-item-residual false --own-items keep --item-dropout 0.375";
+        --tied true --temperature 0.25 --last-item-residual true --own-items exclude --item-dropout 0.375";
 
     const FILE: &str = r#"
         data = "f"
@@ -353,7 +350,7 @@ mod tests {
         mu = 1.5
         eps = 0.5
         recipe = "paper"
-        sampling = "pass"
+        sampling = "draw"
         weight_decay = 0.5
         lr_warm_up = 1
         lr_schedule = "constant"
@@ -361,10 +358,10 @@ mod tests {
         loss_weight = "uniform"
         rewards = { click = 0.5, purchase = 2.0 }
         [model]
-        tied = true
+        tied = false
         temperature = 0.5
-        last_item_residual = true
-        own_items = "exclude"
+        last_item_residual = false
+        own_items = "learned"
         item_dropout = 0.5
         encoder = "nextitnet"
         dim = 20
@@ -398,6 +395,52 @@ mod tests {
                 Some(&value),
                 default.get(&key),
                 "model.{key} is not set by its flag"
+            );
+        }
+    }
+
+    #[test]
+    fn recipe_is_modern_unless_a_file_a_method_or_a_flag_says_otherwise() {
+        let recipe = |file, line: &str| resolve(file, &format!("--data d {line}")).unwrap();
+        assert_eq!(recipe(None, ""), with_data(Recipe::Modern));
+        assert_eq!(recipe(None, "--recipe paper"), with_data(Recipe::Paper));
+        assert_eq!(recipe(Some(""), ""), with_data(Recipe::Paper));
+        assert_eq!(
+            recipe(Some(""), "--recipe modern"),
+            with_data(Recipe::Modern)
+        );
+        assert_eq!(recipe(None, "--method sac").recipe, Recipe::Paper);
+        assert_eq!(recipe(None, "--method popularity").recipe, Recipe::Paper);
+        let refused = resolve(None, "--data d --method popularity --recipe modern").unwrap_err();
+        assert!(refused.contains("trains nothing"), "{refused}");
+        // A file's keys are over its recipe's defaults, a value of the paper's too.
+        let file = "recipe = \"modern\"\nepochs = 30\n[model]\ntied = false\n";
+        let config = recipe(Some(file), "");
+        let expected = with_data(Recipe::Modern);
+        assert_eq!((config.epochs, config.model.tied), (30, false));
+        assert_eq!(config.model.temperature, expected.model.temperature);
+        assert_eq!(config.select, expected.select);
+    }
+
+    fn with_data(recipe: Recipe) -> Config {
+        Config {
+            data: "d".into(),
+            ..Config::of_recipe(recipe)
+        }
+    }
+
+    /// The settings of a run, given as a file, are those of the run.
+    #[test]
+    fn written_settings_read_back_as_they_are() {
+        for line in [
+            "",
+            "--tied false --own-items keep --sampling draw",
+            "--recipe paper",
+        ] {
+            let config = resolve(None, &format!("--data d {line}")).unwrap();
+            assert_eq!(
+                resolve(Some(&config.to_toml().unwrap()), "").unwrap(),
+                config
             );
         }
     }

@@ -86,10 +86,10 @@ pub enum Error {
         /// Kinds and their numbers of rows, most frequent first.
         kinds: Vec<(String, u64)>,
     },
-    /// Log that looks wrong, under [`Output::strict`](crate::Output::strict).
+    /// Warnings about a log, under [`Output::strict`](crate::Output::strict).
     #[error("the log looks wrong, and --strict allows no warning: {}", warnings.join("; "))]
     Implausible {
-        /// What may be wrong.
+        /// The warnings.
         warnings: Vec<String>,
     },
     /// Empty result: no events are left.

@@ -3,7 +3,7 @@
 //! Ids that are all whole numbers of 64 bits sort as numbers; ids of any other kind sort as bytes.
 //! A number written in another way than `u64` prints it (`007`, `+7`) makes its column text, so
 //! that no two raw ids are ever confused. The exception is a whole number with a fraction of zeros,
-//! as programs that know only floats write it: in a column of whole numbers `1001.0` is `1001`.
+//! as programs without whole numbers write it: in a column of whole numbers `1001.0` is `1001`.
 
 use std::collections::HashMap;
 

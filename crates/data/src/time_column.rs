@@ -47,7 +47,7 @@ impl Mark {
     }
 }
 
-/// Units that a number of our time can be in, told apart by its magnitude.
+/// Units that a number of our time can be in, distinguished by its magnitude.
 pub(crate) const SCALES: [TimeUnit; 4] = [
     TimeUnit::Seconds,
     TimeUnit::Milliseconds,

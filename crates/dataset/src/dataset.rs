@@ -1,5 +1,6 @@
 //! Arrays of a prepared dataset: validation, atomic writing, memory-mapped reading.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -219,6 +220,24 @@ impl Dataset {
             labels: self.labels(),
             own: bytemuck::cast_slice(self.bytes(&self.ranges.rewards)),
         }
+    }
+
+    /// Whether the training sessions repeat items: at least one of their events in 200 is of an
+    /// item that its session already had. A pass over the log.
+    pub fn repeats_items(&self) -> bool {
+        let (items, splits) = (self.item_indices(), self.splits().all());
+        let (mut events, mut repeats) = (0_u64, 0_u64);
+        let mut seen = HashSet::new();
+        for session in self.sessions() {
+            seen.clear();
+            for event in session {
+                if splits[event] == Split::Train {
+                    events += 1;
+                    repeats += u64::from(!seen.insert(items[event]));
+                }
+            }
+        }
+        repeats * 200 >= events.max(1)
     }
 
     /// Range of event indices of each session, in order.

@@ -19,7 +19,7 @@ pub struct Plausibility {
     pub tied_in_log: u64,
     /// Events whose item occurred before in their session.
     pub repeats: Repeats,
-    /// What may be wrong; empty if nothing was found.
+    /// Warnings; empty if nothing was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
 }
@@ -47,6 +47,6 @@ pub struct Warning {
     pub name: String,
     /// Number of rows, events or ids that it holds for.
     pub count: u64,
-    /// What was found, with an example and a hint.
+    /// Message with an example and a hint.
     pub message: String,
 }

@@ -34,25 +34,17 @@ pub struct ModelConfig {
     /// Initial bias of the GRU's update gate.
     pub update_bias: f64,
     /// Scores the items by the item embedding, in place of a weight of the output layer's own.
-    #[serde(skip_serializing_if = "is_default")]
     pub tied: bool,
     /// Temperature of cosine scores; without it, or at 0, scores are dot products.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Adds the last item's embedding to the state. The encoder `core`, whose states are means of
     /// item embeddings, has no use for it.
-    #[serde(skip_serializing_if = "is_default")]
     pub last_item_residual: bool,
     /// Treatment of the session's own items as candidates.
-    #[serde(skip_serializing_if = "is_default")]
     pub own_items: OwnItems,
     /// Dropout of the embedded items.
-    #[serde(skip_serializing_if = "is_default")]
     pub item_dropout: f64,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl ModelConfig {

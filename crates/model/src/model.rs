@@ -361,7 +361,7 @@ impl Model {
         Ok(self.networks[0].score_offsets(windows)?)
     }
 
-    /// Tells the model that its weights were replaced, by a checkpoint for example.
+    /// Drops what was derived from the weights: call it after replacing them, as by a checkpoint.
     pub fn weights_changed(&self) {
         for network in &self.networks {
             network.weights_changed();

@@ -273,7 +273,7 @@ impl Network {
         }
     }
 
-    /// Tells the network that its weights were replaced.
+    /// Drops what was derived from the weights, since they were replaced.
     pub(crate) fn weights_changed(&self) {
         if let OutputHead::Similarity(head) = &self.head {
             head.forget_scaled();

@@ -21,7 +21,6 @@ pub struct Config {
     /// Training method or baseline.
     pub method: Method,
     /// The defaults that the other settings override; a file without it means the paper's.
-    #[serde(skip_serializing_if = "is_default")]
     pub recipe: Recipe,
     /// The seed of initial values, draws, dropout and prompts.
     pub seed: u64,
@@ -36,22 +35,16 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Choice of the examples of a training step.
-    #[serde(skip_serializing_if = "is_default")]
     pub sampling: Sampling,
     /// AdamW's decoupled weight decay.
-    #[serde(skip_serializing_if = "is_default")]
     pub weight_decay: f64,
     /// Steps over which the learning rate rises from zero.
-    #[serde(skip_serializing_if = "is_default")]
     pub lr_warm_up: u64,
     /// Learning rate after that.
-    #[serde(skip_serializing_if = "is_default")]
     pub lr_schedule: LrSchedule,
     /// Metric of the validation that selects the weights.
-    #[serde(skip_serializing_if = "is_default")]
     pub select: Selection,
     /// Weights of the examples in the loss, in place of the method's.
-    #[serde(skip_serializing_if = "is_default")]
     pub loss_weight: LossWeighting,
     /// Steps between validations; 0 validates after every epoch.
     pub eval_every: u64,
@@ -94,10 +87,6 @@ pub struct Config {
     pub rewards: Rewards,
     /// Hyperparameters of the model.
     pub model: ModelConfig,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl Default for Config {

@@ -96,12 +96,7 @@ impl InferenceModel {
 
 /// Window and prompt of one row.
 fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
-    let window = Windows {
-        window_len: windows.window_len,
-        items: windows.items[b * windows.window_len..][..windows.window_len].to_vec(),
-        lengths: vec![windows.lengths[b]],
-        time_steps: vec![windows.time_steps[b]],
-    };
+    let window = windows.rows(b..b + 1);
     (
         window,
         Prompts {
@@ -114,12 +109,11 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
-    use prl_model::{Model, ModelConfig, ModelSpec};
+    use candle_core::{DType, Device, Tensor};
+    use prl_model::{Model, ModelConfig, ModelSpec, NetworkOptions, OwnItems};
 
-    #[test]
-    fn transposed_layout_matches_the_filtered_lists() {
-        let items = 150_u32;
+    /// A model of 150 items with a bias of own items that is not zero, if it has one.
+    fn model(options: NetworkOptions) -> Model {
         let plan = ModelSpec {
             dim: 8,
             items: 150,
@@ -127,17 +121,27 @@ mod tests {
             is_double: false,
             seed: 3,
             dtype: DType::F32,
-            options: prl_model::NetworkOptions::default(),
+            options,
         };
         let shape = ModelConfig {
             dim: 8,
             window: 4,
             ..ModelConfig::default()
         };
-        let served = InferenceModel::new(Recommender::Neural(Box::new(
-            Model::new(&shape, &plan, &Device::Cpu).unwrap(),
-        )))
-        .unwrap();
+        let model = Model::new(&shape, &plan, &Device::Cpu).unwrap();
+        for (name, var) in model.parameters() {
+            if name == "head.own_bias" {
+                let bias = Tensor::new(&[0.5_f32, -0.25, 3.0, 0.125], &Device::Cpu).unwrap();
+                var.set(&bias).unwrap();
+            }
+        }
+        model
+    }
+
+    fn assert_layouts_agree(options: NetworkOptions) -> Vec<TopK<f32>> {
+        let model = Recommender::Neural(Box::new(model(options)));
+        let served = InferenceModel::new(model).unwrap();
+        let items = 150_u32;
         let (mut windows, mut prompts) = (Windows::new(4), Prompts::default());
         for n in 0..9 {
             windows.push(
@@ -164,6 +168,29 @@ mod tests {
         assert!(served.catalogue.is_some());
         let tops = served.top(&windows, &prompts, &wanted).unwrap();
         assert_eq!(tops, served.filtered(&windows, &prompts, &wanted).unwrap());
+        tops
+    }
+
+    #[test]
+    fn transposed_layout_matches_the_filtered_lists() {
+        let tops = assert_layouts_agree(NetworkOptions::default());
         assert!(tops[8].len() == 50 && tops[7].len() == 49);
+    }
+
+    #[test]
+    fn transposed_layout_matches_the_filtered_lists_with_own_items() {
+        let with = |own_items| {
+            assert_layouts_agree(NetworkOptions {
+                is_tied: true,
+                temperature: Some(0.1),
+                own_items,
+                window: 4,
+                ..NetworkOptions::default()
+            })
+        };
+        let (learned, excluded) = (with(OwnItems::Learned), with(OwnItems::Exclude));
+        // The last window holds 16, 33, 50 and 67 of the row that allows multiples of three.
+        let has = |top: &TopK<f32>, item| top.iter().any(|t| t.0 == item);
+        assert!(has(&learned[8], 33) && !has(&excluded[8], 33));
     }
 }

@@ -38,7 +38,7 @@ pub struct RunManifest {
     pub steps: u64,
     /// The step of the weights: that of the best validation, or the last one without validation.
     pub best_step: u64,
-    /// What selected the weights.
+    /// Validation that selected the weights.
     #[serde(default, skip_serializing_if = "Validation::is_split")]
     pub validation: Validation,
     /// Seconds of training, validations included.

@@ -32,7 +32,7 @@ impl Recipe {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LrSchedule {
-    /// The same at every step.
+    /// Equal at every step.
     #[default]
     Constant,
     /// Half a cosine, from the learning rate to zero at the last step.

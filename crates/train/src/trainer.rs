@@ -3,7 +3,6 @@
 
 mod training_loop;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -214,7 +213,7 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
     let lr = if log == "rc15" { 0.01 } else { 0.005 };
     config.lr = config.lr.or(Some(lr));
     if config.model.own_items == OwnItems::Auto {
-        config.model.own_items = match has_repeats(data) {
+        config.model.own_items = match data.repeats_items() {
             true => OwnItems::Learned,
             false => OwnItems::Exclude,
         };
@@ -229,22 +228,6 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
             .or(Some(warm_up_steps(config.model.encoder.name(), log)));
     }
     config
-}
-
-/// Whether at least one in 200 training events repeats an item of its session.
-fn has_repeats(data: &Dataset) -> bool {
-    let (items, splits) = (data.item_indices(), data.splits());
-    let (mut events, mut repeats) = (0_u64, 0_u64);
-    for session in data.sessions() {
-        let mut seen = HashSet::new();
-        for event in session {
-            if splits[event] == Split::Train {
-                events += 1;
-                repeats += u64::from(!seen.insert(items[event]));
-            }
-        }
-    }
-    repeats * 200 >= events.max(1)
 }
 
 /// Fits a baseline, validates it and finishes the run.

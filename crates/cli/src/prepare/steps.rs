@@ -34,7 +34,7 @@ pub struct StepArgs {
     /// event; by default each runs once, sessions first, as the paper's protocol has it
     #[arg(long)]
     filter_until_stable: bool,
-    /// What becomes of a session with more than --max-length events
+    /// Treatment of a session with more than --max-length events
     #[arg(long, default_value = "drop", value_name = "RULE")]
     long_sessions: Long,
     /// Split whole sessions by the time of their last event: test from the last date on, and with
@@ -60,7 +60,7 @@ pub struct KindArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Fail if anything about the log looks wrong, instead of warning
+    /// Make every warning about the log an error
     #[arg(long)]
     strict: bool,
     /// Keep the raw events in the dataset's directory, so that --append can add others

@@ -1,4 +1,4 @@
-//! What the readers find irregular, with counts and examples.
+//! Irregularities that the readers report, with counts and examples.
 
 use crate::delimited;
 use crate::findings::{FindingReason, Sentence};

@@ -73,7 +73,7 @@ fn random(name: &str, ids: &[String], n: usize) -> Vec<Session> {
     sessions
 }
 
-/// What an evaluation says about a case.
+/// Rank and lists of a case in an evaluation.
 #[derive(Debug, PartialEq)]
 struct Said {
     session: u32,
