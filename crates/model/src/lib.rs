@@ -5,7 +5,8 @@
 //! between them, encoder and prompt block, is small. Only the backbone is differentiated by
 //! candle: the embedding hands it gathered rows as a variable and receives their gradient, the
 //! output layer returns the gradient of the hidden vectors, and each updates its own table in one
-//! pass, so that no training step allocates a tensor of the catalogue's size.
+//! pass, so that no training step allocates a tensor of the catalogue's size. The similarity head of
+//! the modern recipe does: a scaled copy of the item vectors, and their gradient.
 //!
 //! ```
 //! use candle_core::DType;
