@@ -2,11 +2,11 @@
 //! one training step and one inference.
 //!
 //! The item embedding and the output layer have a row for each item of the catalogue; the backbone
-//! between them, encoder and prompt block, is small. Only the backbone is differentiated by
-//! candle: the embedding hands it gathered rows as a variable and receives their gradient, the
-//! output layer returns the gradient of the hidden vectors, and each updates its own table in one
-//! pass, so that no training step allocates a tensor of the catalogue's size. The similarity head of
-//! the modern recipe does: a scaled copy of the item vectors, and their gradient.
+//! between them, encoder and prompt block, is small. Only the backbone is differentiated by candle:
+//! the embedding hands it gathered rows as a variable and receives their gradient, the output layer
+//! returns the gradient of the hidden vectors, and each updates its own table in one pass, so that
+//! no training step allocates a tensor of the catalogue's size. The similarity head of the modern
+//! recipe does: a scaled copy of the item vectors, and their gradient.
 //!
 //! ```
 //! use candle_core::DType;
