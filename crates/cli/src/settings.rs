@@ -62,8 +62,8 @@ pub struct Settings {
     #[arg(long)]
     lr_schedule: Option<String>,
     /// Metric that selects the weights: paper (HR@5 of purchases, else of clicks), ndcg@20, hr@20,
-    /// click-ndcg@20, click-hr@20, purchase-hr@5 or purchase-ndcg@20 [default: ndcg@20; paper:
-    /// paper]
+    /// click-ndcg@20, click-hr@20, purchase-hr@5 or purchase-ndcg@20;
+    /// by default ndcg@20, under the recipe paper the first
     #[arg(long)]
     select: Option<String>,
     /// Weights of the examples in the loss: method (the method's own), uniform or reward [default:
