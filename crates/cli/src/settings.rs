@@ -80,6 +80,10 @@ pub struct Settings {
     /// validation split
     #[arg(long, value_name = "SHARE")]
     hold_out: Option<f64>,
+    /// Sessions that are held out: seed (drawn by the seed) or time (those that begin last)
+    /// [default: seed]
+    #[arg(long)]
+    hold_out_by: Option<String>,
     /// Train to the end without validation and keep the last weights [default: only if the
     /// validation split is empty]
     #[arg(long)]
@@ -168,6 +172,16 @@ struct ModelSettings {
     /// Dropout of the embedded items [default: 0.2; paper: 0]
     #[arg(long)]
     item_dropout: Option<f64>,
+    /// Add the kinds of past events to the state, and to a learned bias of own items one by their
+    /// events [default: true; paper: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    event_kinds: Option<bool>,
+    /// Add a bias by item to the scores [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    item_bias: Option<bool>,
+    /// Label smoothing: share of the target's probability spread over all items [default: 0]
+    #[arg(long)]
+    label_smoothing: Option<f64>,
 }
 
 impl Settings {
@@ -327,7 +341,8 @@ mod tests {
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
         --attention released --reward-code binned --update-bias -2 --sampling pass \
         --weight-decay 0.125 --lr-warm-up 21 --lr-schedule cosine --select hr@20 --loss-weight reward \
-        --tied true --temperature 0.25 --last-item-residual true --own-items exclude --item-dropout 0.375";
+        --tied true --temperature 0.25 --last-item-residual true --own-items exclude --item-dropout 0.375 \
+        --event-kinds true --item-bias false --label-smoothing 0.125 --hold-out-by time";
 
     const FILE: &str = r#"
         data = "f"
@@ -340,6 +355,7 @@ mod tests {
         eval_every = 17
         patience = 18
         hold_out = 0.5
+        hold_out_by = "seed"
         lambda = 0.5
         discount = "absolute"
         mean_over = "train"
@@ -363,6 +379,9 @@ mod tests {
         last_item_residual = false
         own_items = "learned"
         item_dropout = 0.5
+        event_kinds = false
+        item_bias = true
+        label_smoothing = 0.25
         encoder = "nextitnet"
         dim = 20
         window = 21

@@ -150,12 +150,32 @@ impl<'a> SplitExamples<'a> {
     /// sessions, rounded but at least one session and never all, and the others. Without two
     /// sessions none is held out.
     pub fn hold_out(self, seed: u64, share: f64) -> HeldOut<'a> {
+        let mut rng = prl_seed::stream(seed, "hold-out", 0);
+        let sessions = self.targets.len();
+        let held = index::sample(&mut rng, sessions, self.held_sessions(share));
+        self.divide(held.into_iter())
+    }
+
+    /// As [`hold_out`](Self::hold_out), of the sessions whose first events are the latest.
+    pub fn hold_out_last(self, share: f64) -> HeldOut<'a> {
+        let times = self.data.times();
+        let mut sessions: Vec<usize> = (0..self.targets.len()).collect();
+        sessions.sort_by_key(|&s| times[self.targets[s].session as usize]);
+        let held = sessions.split_off(sessions.len() - self.held_sessions(share));
+        self.divide(held.into_iter())
+    }
+
+    /// Number of sessions that a `share` is.
+    fn held_sessions(&self, share: f64) -> usize {
         let sessions = self.targets.len();
         let most = sessions.saturating_sub(1);
         let count = (share * sessions as f64).round() as usize;
-        let mut rng = prl_seed::stream(seed, "hold-out", 0);
-        let mut is_held = vec![false; sessions];
-        for session in index::sample(&mut rng, sessions, count.clamp(most.min(1), most)) {
+        count.clamp(most.min(1), most)
+    }
+
+    fn divide(self, held: impl Iterator<Item = usize>) -> HeldOut<'a> {
+        let mut is_held = vec![false; self.targets.len()];
+        for session in held {
             is_held[session] = true;
         }
         let (mut rest, mut held) = (Self::empty(self.data), Self::empty(self.data));
@@ -258,7 +278,9 @@ impl<'a> SplitExamples<'a> {
             batch.kinds.push(kinds[position.event]);
         }
         for position in &positions {
-            batch.windows.push(&items[position.history()], pad);
+            let history = position.history();
+            let past = kinds.range(history.clone());
+            batch.windows.push_events(&items[history], past, pad);
         }
         let Some(rule) = rule else {
             return batch;
@@ -279,14 +301,15 @@ impl<'a> SplitExamples<'a> {
         examples: impl IntoIterator<Item = usize>,
         window_len: usize,
     ) -> NextStates {
-        let items = self.data.item_indices();
+        let (items, kinds) = (self.data.item_indices(), self.data.kinds());
         let pad = self.data.items().len() as u32;
         let mut next = NextStates {
             windows: Windows::new(window_len),
             done: Vec::new(),
         };
         for Position { start, event, end } in self.positions(examples) {
-            next.windows.push(&items[start..=event], pad);
+            let past = kinds.range(start..event + 1);
+            next.windows.push_events(&items[start..=event], past, pad);
             next.done.push(event + 1 == end);
         }
         next

@@ -103,6 +103,7 @@ impl Engine {
         let model = self.model();
         let SessionState {
             item_indices: known,
+            kinds,
             unknown_items,
             prompt,
         } = model.state(request);
@@ -120,6 +121,7 @@ impl Engine {
         self.queue.push(Job {
             model,
             known,
+            kinds,
             prompt,
             k,
             candidates,

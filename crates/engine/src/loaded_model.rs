@@ -111,7 +111,7 @@ impl LoadedModel {
     pub(crate) fn batch(&self, jobs: &[Job]) -> (Windows, Prompts) {
         let (mut windows, mut prompts) = (Windows::new(self.window()), Prompts::default());
         for job in jobs {
-            windows.push(&job.known, self.items().len() as u32);
+            windows.push_events(&job.known, &job.kinds, self.items().len() as u32);
             prompts.returns.push(job.prompt.value);
             prompts.steps.push(job.prompt.step);
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use prl_dataset::Kind;
 use prl_runs::{Candidates, PromptUsed};
 use tokio::sync::oneshot;
 
@@ -19,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) model: Arc<LoadedModel>,
     /// Item indices of the session, oldest first.
     pub(crate) known: Vec<u32>,
+    /// Kinds of the session's known events.
+    pub(crate) kinds: Vec<Kind>,
     pub(crate) prompt: PromptUsed,
     pub(crate) k: usize,
     pub(crate) candidates: Candidates,

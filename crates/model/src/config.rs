@@ -45,6 +45,13 @@ pub struct ModelConfig {
     pub own_items: OwnItems,
     /// Dropout of the embedded items.
     pub item_dropout: f64,
+    /// Adds the kinds of the window's events (click or purchase) to the state, and to learned biases
+    /// of own items a bias by their events.
+    pub event_kinds: bool,
+    /// Adds a bias by item to the scores.
+    pub item_bias: bool,
+    /// Label smoothing: share of the target's probability that is spread over all items.
+    pub label_smoothing: f64,
 }
 
 impl ModelConfig {
@@ -84,6 +91,9 @@ impl ModelConfig {
             residual,
             is_prompt_residual: self.last_item_residual,
             window: self.window,
+            has_event_kinds: self.event_kinds,
+            has_item_bias: self.item_bias,
+            label_smoothing: self.label_smoothing,
         }
     }
 }
@@ -105,6 +115,9 @@ impl Default for ModelConfig {
             last_item_residual: false,
             own_items: OwnItems::Keep,
             item_dropout: 0.0,
+            event_kinds: false,
+            item_bias: true,
+            label_smoothing: 0.0,
         }
     }
 }

@@ -61,6 +61,7 @@ mod device;
 mod dtype;
 mod embedding;
 mod error;
+mod event_kinds;
 mod finite;
 mod finite_check;
 mod gradients;

@@ -16,6 +16,7 @@ use prl_nn::{ForwardCtx, SeededVarMap};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
+use crate::event_kinds::EventKinds;
 use crate::gradients::Gradients;
 use crate::head::{Head, HeadBatch, HeadOutput};
 use crate::own_items::OwnItems;
@@ -51,6 +52,12 @@ pub struct NetworkOptions {
     pub is_prompt_residual: bool,
     /// Window length.
     pub window: usize,
+    /// Whether the kinds of the window's events are part of the state.
+    pub has_event_kinds: bool,
+    /// Whether the output layer has a bias by item.
+    pub has_item_bias: bool,
+    /// Label smoothing.
+    pub label_smoothing: f64,
 }
 
 impl Default for NetworkOptions {
@@ -63,6 +70,9 @@ impl Default for NetworkOptions {
             residual: ResidualKind::None,
             is_prompt_residual: false,
             window: 0,
+            has_event_kinds: false,
+            has_item_bias: true,
+            label_smoothing: 0.0,
         }
     }
 }
@@ -70,7 +80,11 @@ impl Default for NetworkOptions {
 impl NetworkOptions {
     /// Whether the output layer is the paper's.
     fn has_plain_head(&self) -> bool {
-        !self.is_tied && self.temperature.is_none() && self.own_items == OwnItems::Keep
+        !self.is_tied
+            && self.temperature.is_none()
+            && self.own_items == OwnItems::Keep
+            && self.has_item_bias
+            && self.label_smoothing == 0.0
     }
 }
 
@@ -89,6 +103,8 @@ pub(crate) struct Network {
     block: Option<PromptBlock>,
     /// From the last item to the state.
     state_residual: StateResidual,
+    /// Kinds of the window's events, added to their items.
+    event_kinds: Option<EventKinds>,
     /// From the state past the prompt block.
     prompt_residual: StateResidual,
     options: NetworkOptions,
@@ -135,6 +151,11 @@ impl Network {
             None => None,
         };
         let state_residual = StateResidual::new(options.residual, width, dim, vb.pp("state"))?;
+        let event_kinds = if options.has_event_kinds {
+            Some(EventKinds::new(dim, vb.pp("event_kinds"))?)
+        } else {
+            None
+        };
         // The prompt block's output has unit scale; the state of the modern recipe is an embedding.
         let prompt_kind = if block.is_some() && options.is_prompt_residual {
             ResidualKind::Scaled
@@ -156,6 +177,9 @@ impl Network {
                 temperature: options.temperature,
                 own_items: options.own_items,
                 window: options.window,
+                has_event_biases: options.has_event_kinds,
+                has_item_bias: options.has_item_bias,
+                label_smoothing: options.label_smoothing,
             };
             let head = SimilarityHead::new(items, width, dtype, device, seed, shape)?;
             OutputHead::Similarity(head)
@@ -173,6 +197,7 @@ impl Network {
             encoder,
             block,
             state_residual,
+            event_kinds,
             prompt_residual,
             options,
         })
@@ -314,8 +339,9 @@ impl Network {
     /// The encoder's states of a batch at inference: `[B, width]`.
     pub(crate) fn states(&self, windows: &Windows) -> Result<Tensor> {
         let xs = self.embedding.rows(&windows.items, windows.window_len)?;
+        let xs = self.with_kinds(&xs.detach(), windows)?;
         let batch = PaddedBatch {
-            xs: &xs.detach(),
+            xs: &xs,
             lengths: &windows.lengths,
         };
         Ok(self.state(&batch, &ForwardCtx::infer())?.detach())
@@ -345,6 +371,14 @@ impl Network {
             .forward(&state, || batch.last(batch.xs))?)
     }
 
+    /// The embedded items `[B, L, dim]`, with the kinds of their events if the state has them.
+    fn with_kinds(&self, x: &Tensor, windows: &Windows) -> Result<Tensor> {
+        match &self.event_kinds {
+            Some(kinds) => Ok(kinds.add(x, windows)?),
+            None => Ok(x.clone()),
+        }
+    }
+
     fn hidden_of(
         &self,
         x: &Tensor,
@@ -357,8 +391,8 @@ impl Network {
             0.0 => None,
             rate => Some(pass.dropout(x, rate)?),
         };
-        let xs = dropped.as_ref().unwrap_or(x);
-        let batch = PaddedBatch { xs, lengths };
+        let xs = self.with_kinds(dropped.as_ref().unwrap_or(x), windows)?;
+        let batch = PaddedBatch { xs: &xs, lengths };
         let Some(block) = &self.block else {
             return self.state(&batch, pass);
         };

@@ -5,17 +5,20 @@
 //!
 //! ```text
 //! s_bi = (h_b / |h_b|) . (E_i / |E_i|) / tau + c_i + o_bi     without tau: h_b . E_i + c_i + o_bi
-//! L    = sum_b w_b (log sum_i exp s_bi - s_b,y_b)
+//! L    = sum_b w_b (log sum_i exp s_bi - s_b,y_b + epsilon (r_b,y_b - mean_i r_bi)),   r = s - o
 //! g_i  = dL/de_i,  e_i = E_i / |E_i|:   dL/dE_i = (g_i - (g_i . e_i) e_i) / |E_i|
 //! ```
 //!
-//! o_bi is zero but for the items of the window b ([`OwnItems`]): a bias by lag, or an exclusion.
+//! o_bi is zero but for the items of the window b ([`OwnItems`]): a bias by lag (and by the events
+//! on the item), or an exclusion. epsilon is the label smoothing: a share of the target's
+//! probability, spread over all items.
 //! The network normalises the hidden vectors, so that candle differentiates that part.
 //!
 //! On a CPU the sweeps of the [fused head](crate::head) run over the scaled vectors `e_i / tau`,
 //! which are computed once a step, and once for all batches of an evaluation. [`mod@reference`] is
 //! the formulas in candle's operations, for any other device.
 
+mod label_smoothing;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
@@ -37,9 +40,10 @@ use prl_kernels::storage::{MutableStorage, with};
 use prl_nn::{Backend, Init, PackedParam, format1_name};
 use rayon::prelude::*;
 
+use self::label_smoothing::LabelSmoothing;
 use crate::dtype::by_dtype;
 use crate::head::{HeadBatch, HeadOutput, in_f32};
-use crate::own_items::{OwnItem, OwnItems, own_items, score_offsets};
+use crate::own_items::{EVENT_BIASES, OwnBiases, OwnItem, OwnItems, own_items, score_offsets};
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{Number, ProcessGroup};
 
@@ -54,6 +58,12 @@ pub(crate) struct SimilarityOptions {
     pub(crate) own_items: OwnItems,
     /// Window length.
     pub(crate) window: usize,
+    /// Whether own items have a bias by their events as well.
+    pub(crate) has_event_biases: bool,
+    /// Whether c is learned; it is zero otherwise.
+    pub(crate) has_item_bias: bool,
+    /// epsilon.
+    pub(crate) label_smoothing: f64,
 }
 
 /// Output layer over item vectors.
@@ -64,6 +74,8 @@ pub(crate) struct SimilarityHead {
     bias: AdamParam,
     /// Bias of own items by lag, `[window]`.
     own_bias: Option<AdamParam>,
+    /// Bias of own items by their events, `[EVENT_BIASES]`.
+    event_bias: Option<AdamParam>,
     options: SimilarityOptions,
     /// Whether the matrix products of a training step round their factors to bfloat16.
     pub(crate) is_bf16: bool,
@@ -112,10 +124,16 @@ impl SimilarityHead {
             OwnItems::Learned => Some(zeros("head.own_bias", options.window)?),
             _ => None,
         };
+        let event_bias = if own_bias.is_some() && options.has_event_biases {
+            Some(zeros("head.own_event_bias", EVENT_BIASES)?)
+        } else {
+            None
+        };
         Ok(Self {
             weight,
             bias: zeros("head.bias", items)?,
             own_bias,
+            event_bias,
             options,
             is_bf16: false,
             backend: Backend::new(device, dtype),
@@ -129,6 +147,7 @@ impl SimilarityHead {
             Some(&self.bias),
             self.weight.as_ref(),
             self.own_bias.as_ref(),
+            self.event_bias.as_ref(),
         ];
         params.into_iter().flatten()
     }
@@ -201,7 +220,7 @@ impl SimilarityHead {
             }
             let offset_grad = offset_gradients(linear, h, targets, &forward, &weights);
             let sink = Sink::Gradient(&mut vector_grad[..items * width]);
-            let (hidden_grad, bias_grad) = backward(
+            let (mut hidden_grad, mut bias_grad) = backward(
                 &mut scaled.vectors,
                 &bias,
                 h,
@@ -210,6 +229,16 @@ impl SimilarityHead {
                 &weights,
                 sink,
             );
+            let epsilon = self.options.label_smoothing;
+            if epsilon > 0.0 {
+                let smoothing = LabelSmoothing::new(epsilon, &scaled.vectors, &bias, width);
+                let grads = (
+                    &mut hidden_grad[..],
+                    &mut vector_grad[..],
+                    &mut bias_grad[..],
+                );
+                loss += smoothing.add(h, targets, &weights, grads);
+            }
             Ok((loss, hidden_grad, bias_grad, offset_grad))
         })?;
         let loss = group.total(loss);
@@ -217,22 +246,34 @@ impl SimilarityHead {
             return Ok(HeadOutput::not_updated(loss, &hidden));
         }
         let mut own_grad = vec![num_traits::zero(); self.options.window];
+        let mut event_grad = vec![num_traits::zero(); EVENT_BIASES];
         for (own, &grad) in own.iter().zip(&offset_grad) {
             own_grad[own.lag as usize] += grad;
+            for i in own.event_biases() {
+                event_grad[i] += grad;
+            }
         }
         self.unscale(&scaled, &mut vector_grad[..items * width], width);
-        let mut sums = [vector_grad, bias_grad, own_grad];
+        let mut sums = [vector_grad, bias_grad, own_grad, event_grad];
         if !group.is_alone() {
             for sum in &mut sums {
                 group.all_reduce_sum(F::Sum::as_buffer(sum));
             }
         }
-        let [vector_grad, bias_grad, own_grad] = sums;
-        self.bias
-            .step(adam, &Tensor::from_vec(bias_grad, items, &Device::Cpu)?)?;
-        if let Some(own_bias) = &self.own_bias {
-            let n = own_grad.len();
-            own_bias.step(adam, &Tensor::from_vec(own_grad, n, &Device::Cpu)?)?;
+        let [vector_grad, bias_grad, own_grad, event_grad] = sums;
+        let small = [
+            (
+                Some(&self.bias).filter(|_| self.options.has_item_bias),
+                bias_grad,
+            ),
+            (self.own_bias.as_ref(), own_grad),
+            (self.event_bias.as_ref(), event_grad),
+        ];
+        for (param, grad) in small {
+            if let Some(param) = param {
+                let n = grad.len();
+                param.step(adam, &Tensor::from_vec(grad, n, &Device::Cpu)?)?;
+            }
         }
         let vector_grad = Tensor::from_vec(vector_grad, (rows, width), &Device::Cpu)?;
         Ok(HeadOutput {
@@ -319,21 +360,35 @@ impl SimilarityHead {
         own: &[OwnItem],
         targets: Option<&[u32]>,
     ) -> Result<ScoreOffsets<T>> {
-        match &self.own_bias {
-            Some(bias) => with(bias.param.as_tensor(), |bias: &[T]| {
-                Ok(score_offsets(own, Some(bias), targets))
-            }),
-            None => Ok(score_offsets(own, None, targets)),
-        }
+        let Some(by_lag) = &self.own_bias else {
+            return Ok(score_offsets(own, None, targets));
+        };
+        let by_lag = copy_of::<T>(&by_lag.param)?;
+        let by_events = match &self.event_bias {
+            Some(bias) => copy_of::<T>(&bias.param)?,
+            None => Vec::new(),
+        };
+        let biases = OwnBiases {
+            by_lag: &by_lag,
+            by_events: &by_events,
+        };
+        Ok(score_offsets(own, Some(biases), targets))
     }
 
     /// o_bi of windows at inference.
     pub(crate) fn inference_offsets(&self, windows: &Windows) -> Result<ScoreOffsets<f32>> {
-        let bias = match &self.own_bias {
-            Some(bias) => Some(bias.param.to_dtype(DType::F32)?.to_vec1::<f32>()?),
-            None => None,
+        let f32s = |param: Option<&AdamParam>| match param {
+            Some(param) => param.param.to_dtype(DType::F32)?.to_vec1::<f32>(),
+            None => Ok(Vec::new()),
         };
-        Ok(score_offsets(&self.own(windows), bias.as_deref(), None))
+        let by_lag = f32s(self.own_bias.as_ref())?;
+        let by_events = f32s(self.event_bias.as_ref())?;
+        let biases = OwnBiases {
+            by_lag: &by_lag,
+            by_events: &by_events,
+        };
+        let biases = self.own_bias.is_some().then_some(biases);
+        Ok(score_offsets(&self.own(windows), biases, None))
     }
 
     /// Drops the scaled vectors, since the weights change.

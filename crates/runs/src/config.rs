@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::method::Method;
-use crate::recipe::{LossWeighting, LrSchedule, Recipe, Sampling, Selection};
+use crate::recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 
 /// The settings of a run; every one has the protocol's value as its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,10 +51,12 @@ pub struct Config {
     /// Early stopping: validations without improvement after which training ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Share of the training sessions that are held out and used for validation, whole sessions by
-    /// the seed; for a dataset without a validation split.
+    /// Share of the training sessions that are held out and used for validation, whole sessions;
+    /// for a dataset without a validation split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_out: Option<f64>,
+    /// Which sessions those are.
+    pub hold_out_by: HoldOutBy,
     /// Trains to the end without a validation and keeps the last weights, as is also done without
     /// `hold_out` if the validation split is empty.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -109,6 +111,7 @@ impl Default for Config {
             eval_every: 2000,
             patience: None,
             hold_out: None,
+            hold_out_by: HoldOutBy::default(),
             no_validation: false,
             skip_first: false,
             bf16_head: false,
@@ -151,8 +154,13 @@ impl Config {
             "item_dropout must lie in 0..1",
         )?;
         rule(
+            (0.0..1.0).contains(&self.model.label_smoothing),
+            "label_smoothing must lie in 0..1",
+        )?;
+        rule(
             !(self.method.is_double() && self.has_similarity_head()),
-            "sqn and sac train the paper's output layer: leave out tied, temperature and own_items",
+            "sqn and sac train the paper's output layer: leave out tied, temperature, own_items, \
+             item_bias and label_smoothing",
         )?;
         rule(
             self.patience != Some(0),
@@ -229,7 +237,11 @@ impl Config {
     /// Whether the output layer is not the paper's.
     fn has_similarity_head(&self) -> bool {
         let model = &self.model;
-        model.tied || model.cosine_temperature().is_some() || model.own_items != OwnItems::Keep
+        model.tied
+            || model.cosine_temperature().is_some()
+            || model.own_items != OwnItems::Keep
+            || !model.item_bias
+            || model.label_smoothing > 0.0
     }
 
     /// The defaults of a recipe.

@@ -49,7 +49,7 @@ pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
-pub use recipe::{LossWeighting, LrSchedule, Recipe, Sampling, Selection};
+pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::Recommender;
 #[cfg(feature = "openapi")]

@@ -68,6 +68,17 @@ pub enum Sampling {
     Pass,
 }
 
+/// Training sessions that are held out for validation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldOutBy {
+    /// Drawn by the seed.
+    #[default]
+    Seed,
+    /// Those that begin last.
+    Time,
+}
+
 /// Weights of the examples in the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -73,6 +73,8 @@ pub struct PromptUsed {
 pub struct SessionState {
     /// Indices of the items in the catalogue, oldest first.
     pub item_indices: Vec<u32>,
+    /// Kinds of their events.
+    pub kinds: Vec<Kind>,
     /// Raw ids that are not in the catalogue.
     pub unknown_items: Vec<String>,
     /// The prompt to feed.
@@ -117,6 +119,7 @@ impl Run {
         };
         SessionState {
             item_indices: known,
+            kinds,
             unknown_items,
             prompt,
         }
@@ -144,11 +147,12 @@ impl Run {
     ) -> Result<Recommendations> {
         let SessionState {
             item_indices,
+            kinds,
             unknown_items,
             prompt,
         } = self.state(session, ask, 0);
         let mut windows = Windows::new(self.config().model.window);
-        windows.push(&item_indices, self.items().len() as u32);
+        windows.push_events(&item_indices, &kinds, self.items().len() as u32);
         let prompts = Prompts {
             returns: vec![prompt.value],
             steps: vec![prompt.step],

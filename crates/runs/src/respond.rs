@@ -127,7 +127,7 @@ impl Responder {
         let mut prompts = Prompts::default();
         let mut wanted = Vec::with_capacity(requests.len());
         for (Prepared { state, candidates }, request) in prepared.iter().zip(requests) {
-            windows.push(&state.item_indices, items as u32);
+            windows.push_events(&state.item_indices, &state.kinds, items as u32);
             prompts.returns.push(state.prompt.value);
             prompts.steps.push(state.prompt.step);
             wanted.push(TopKRequest {

@@ -1,10 +1,11 @@
 //! Validation of a run: by the dataset's validation split, by held-out training sessions, or none.
 
-use prl_dataset::{Dataset, Split, SplitExamples};
+use prl_dataset::{Dataset, HeldOut, Split, SplitExamples};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::recipe::HoldOutBy;
 
 /// Validation that selects the weights of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +46,16 @@ impl Config {
     pub fn examples<'a>(&self, data: &'a Dataset, split: Split) -> SplitExamples<'a> {
         let of = |split| SplitExamples::new(data, split, self.skip_first);
         match (split, self.hold_out) {
-            (Split::Train, Some(share)) => of(Split::Train).hold_out(self.seed, share).rest,
-            (Split::Val, Some(share)) => of(Split::Train).hold_out(self.seed, share).held,
+            (Split::Train, Some(share)) => self.hold_out(of(Split::Train), share).rest,
+            (Split::Val, Some(share)) => self.hold_out(of(Split::Train), share).held,
             _ => of(split),
+        }
+    }
+
+    fn hold_out<'a>(&self, train: SplitExamples<'a>, share: f64) -> HeldOut<'a> {
+        match self.hold_out_by {
+            HoldOutBy::Seed => train.hold_out(self.seed, share),
+            HoldOutBy::Time => train.hold_out_last(share),
         }
     }
 

@@ -4,7 +4,7 @@
 use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 
-use super::{MIN_NORM, OwnItem, SimilarityHead};
+use super::{EVENT_BIASES, MIN_NORM, OwnItem, SimilarityHead};
 use crate::head::reference::{cross_entropy, rank_scores};
 use crate::head::{HeadBatch, HeadOutput};
 use crate::own_items::score_offsets;
@@ -43,25 +43,48 @@ fn dense_offsets(
         return zeros.reshape((n, items));
     }
     let (mut places, mut lags, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
-    for (own, offset) in own
-        .iter()
-        .zip(score_offsets::<f64>(own, None, targets).as_slice())
-    {
+    let mut events = vec![0.0; own.len() * EVENT_BIASES];
+    let excluded = score_offsets::<f64>(own, None, targets);
+    for (i, (own, offset)) in own.iter().zip(excluded.as_slice()).enumerate() {
         places.push((own.row as usize * items) as u32 + own.item);
         lags.push(own.lag);
         fixed.push(offset.value);
+        for bias in own.event_biases() {
+            events[i * EVENT_BIASES + bias] = 1.0;
+        }
     }
     let places = Tensor::from_vec(places, own.len(), like.device())?;
     let values = match &head.own_bias {
         Some(bias) => {
             let lags = Tensor::from_vec(lags, own.len(), like.device())?;
-            bias.param.index_select(&lags, 0)?
+            let by_lag = bias.param.index_select(&lags, 0)?;
+            match &head.event_bias {
+                Some(bias) => {
+                    let events = Tensor::from_vec(events, (own.len(), EVENT_BIASES), &Device::Cpu)?
+                        .to_dtype(like.dtype())?
+                        .to_device(like.device())?;
+                    (by_lag + events.broadcast_mul(&bias.param)?.sum(1)?)?
+                }
+                None => by_lag,
+            }
         }
         None => Tensor::from_vec(fixed, own.len(), &Device::Cpu)?
             .to_dtype(like.dtype())?
             .to_device(like.device())?,
     };
     zeros.index_add(&places, &values, 0)?.reshape((n, items))
+}
+
+/// `epsilon sum_b w_b (r_b,y_b - mean_i r_bi)` of the scores r `[B, items]` without offsets.
+fn label_smoothing(head: &SimilarityHead, plain: &Tensor, batch: &HeadBatch<'_>) -> Result<Tensor> {
+    let n = batch.targets.len();
+    let targets = Tensor::from_slice(batch.targets, (n, 1), plain.device())?;
+    let weights = Tensor::from_slice(batch.loss_weights, n, &Device::Cpu)?
+        .to_dtype(plain.dtype())?
+        .to_device(plain.device())?;
+    let own = plain.gather(&targets, 1)?.squeeze(1)?;
+    let above = (own - plain.mean(1)?)?;
+    (above * weights)?.sum_all()? * head.options.label_smoothing
 }
 
 /// See [`SimilarityHead::step`].
@@ -74,18 +97,20 @@ pub(super) fn step(
 ) -> Result<HeadOutput> {
     let hidden = Var::from_tensor(&batch.hidden.detach())?;
     let vectors = Var::from_tensor(&head.vectors(embedding).detach())?;
-    let scores = plain_scores(head, &hidden, &vectors)?;
-    let scores = (&scores + dense_offsets(head, own, Some(batch.targets), &scores)?)?;
-    let loss = cross_entropy(&scores, batch)?;
+    let plain = plain_scores(head, &hidden, &vectors)?;
+    let scores = (&plain + dense_offsets(head, own, Some(batch.targets), &plain)?)?;
+    let mut loss = cross_entropy(&scores, batch)?;
+    if head.options.label_smoothing > 0.0 {
+        loss = (loss + label_smoothing(head, &plain, batch)?)?;
+    }
     let ce_loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     if !ce_loss.is_finite() {
         return Ok(HeadOutput::not_updated(ce_loss, batch.hidden));
     }
     let grads = loss.backward()?;
-    for param in [Some(&head.bias), head.own_bias.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    let item_bias = Some(&head.bias).filter(|_| head.options.has_item_bias);
+    let small = [item_bias, head.own_bias.as_ref(), head.event_bias.as_ref()];
+    for param in small.into_iter().flatten() {
         if let Some(grad) = grads.get(&param.param) {
             param.step(adam, grad)?;
         }

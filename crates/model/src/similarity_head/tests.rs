@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use prl_dataset::Windows;
+use prl_dataset::{Kind, Windows};
 use prl_kernels::ops::adam::Adam;
 use prl_nn::Backend;
 use prl_testkit::{assert_close, flat, golden, values};
@@ -24,6 +24,18 @@ fn options(own_items: OwnItems, window: usize, is_tied: bool) -> SimilarityOptio
         temperature: Some(0.25),
         own_items,
         window,
+        has_event_biases: false,
+        has_item_bias: true,
+        label_smoothing: 0.0,
+    }
+}
+
+/// Learned biases of own items, by their events too, and label smoothing.
+fn events_options(window: usize) -> SimilarityOptions {
+    SimilarityOptions {
+        has_event_biases: true,
+        label_smoothing: 0.125,
+        ..options(OwnItems::Learned, window, true)
     }
 }
 
@@ -49,17 +61,22 @@ fn step(
         .unwrap()
 }
 
-fn check_golden(mode: &str, own_items: OwnItems, backend: Backend) {
+fn check_golden(mode: &str, shape: SimilarityOptions, backend: Backend) {
     let golden = golden(env!("CARGO_MANIFEST_DIR"), "similarity_head");
-    let shape = options(own_items, 3, true);
     let mut head = SimilarityHead::new(9, 4, DType::F64, &Device::Cpu, 1, shape).unwrap();
     head.backend = backend;
     for param in head.adam_params() {
         param.param.set(&golden[param.name()]).unwrap();
     }
     let mut windows = Windows::new(3);
-    for items in [&[5, 3, 5][..], &[2], &[], &[0, 8, 1]] {
-        windows.push(items, 9);
+    let (c, p) = (Kind::Click, Kind::Purchase);
+    for (items, kinds) in [
+        (&[5, 3, 5][..], &[p, c, c][..]),
+        (&[2], &[]),
+        (&[], &[]),
+        (&[0, 8, 1], &[c, p, p]),
+    ] {
+        windows.push_events(items, kinds, 9);
     }
     let batch = (
         &golden["hidden"],
@@ -82,8 +99,9 @@ fn check_golden(mode: &str, own_items: OwnItems, backend: Backend) {
 #[test]
 fn similarity_head_agrees_with_pytorch() {
     for backend in [Backend::CpuFused, Backend::Reference] {
-        check_golden("learned", OwnItems::Learned, backend);
-        check_golden("exclude", OwnItems::Exclude, backend);
+        check_golden("learned", options(OwnItems::Learned, 3, true), backend);
+        check_golden("exclude", options(OwnItems::Exclude, 3, true), backend);
+        check_golden("events", events_options(3), backend);
     }
 }
 
@@ -104,11 +122,21 @@ fn state<'a>(params: impl Iterator<Item = &'a AdamParam>) -> HashMap<String, Vec
 
 #[test]
 fn similarity_head_fused_matches_reference() {
-    let modes = [OwnItems::Keep, OwnItems::Exclude, OwnItems::Learned];
+    let (items, width, window) = (150, 6, 4);
+    let no_bias = SimilarityOptions {
+        has_item_bias: false,
+        ..options(OwnItems::Keep, window, true)
+    };
+    let shapes = [
+        options(OwnItems::Keep, window, true),
+        options(OwnItems::Exclude, window, false),
+        options(OwnItems::Learned, window, true),
+        events_options(window),
+        no_bias,
+    ];
     for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 2e-4)] {
-        for (own_items, is_tied) in modes.into_iter().zip([true, false, true]) {
-            let (items, width, window) = (150, 6, 4);
-            let shape = options(own_items, window, is_tied);
+        for shape in shapes {
+            let (own_items, is_tied) = (shape.own_items, shape.is_tied);
             let head = || SimilarityHead::new(items, width, dtype, &Device::Cpu, 1, shape).unwrap();
             let (fused, mut plain) = (head(), head());
             plain.backend = Backend::Reference;
@@ -123,7 +151,11 @@ fn similarity_head_fused_matches_reference() {
                 // Every third target is one of the session's own items.
                 let own = history.last().filter(|_| b % 3 == 0);
                 targets.push(own.copied().unwrap_or(b * 13 % 150));
-                windows.push(&history, 150);
+                let mut kinds = vec![Kind::Click; history.len()];
+                if let Some(kind) = kinds.get_mut(b as usize / 2) {
+                    *kind = Kind::Purchase;
+                }
+                windows.push_events(&history, &kinds, 150);
             }
             let weights: Vec<f64> = (0..11).map(|b| 0.01 * f64::from(b)).collect();
             for t in 1..4 {

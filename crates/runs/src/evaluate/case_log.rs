@@ -50,6 +50,7 @@ pub struct CaseBatch {
 #[derive(Default)]
 struct State {
     items: Vec<u32>,
+    kinds: Vec<Kind>,
     /// Discounted sum of their rewards.
     return_so_far: f64,
     /// Distinct items, ascending.
@@ -199,6 +200,7 @@ impl<'a> CaseLog<'a> {
                     Some(item) => {
                         let reward = event_rewards.of(event, config.rewards);
                         state.push(item, reward, config.lambda, self.conventions.exclude_seen);
+                        state.kinds.push(kinds[event]);
                     }
                     None if event + 1 < targets.end => other_log.unknown_in_states += 1,
                     None => {}
@@ -236,7 +238,7 @@ impl<'a> CaseLog<'a> {
     fn push_state(&self, batch: &mut CaseBatch, state: &State, ask: PromptSpec, case: u64) {
         batch
             .windows
-            .push(&state.items, self.run.items().len() as u32);
+            .push_events(&state.items, &state.kinds, self.run.items().len() as u32);
         let step = state.items.len() as u32;
         let mut position = PromptPosition::at(step, case);
         if ask.sequence_wise {

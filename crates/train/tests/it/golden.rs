@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use prl_baselines::Critic;
 use prl_core::{PromptBlockConfig, Prompts};
-use prl_dataset::{NextStates, Windows};
+use prl_dataset::{Kind, NextStates, Windows};
 use prl_kernels::ops::adam::Adam;
 use prl_model::{MainNetwork, Model, ModelConfig, ModelSpec, TrainingBatch, Transitions};
 use prl_testkit::{assert_close, flat, golden};
@@ -108,6 +108,7 @@ fn batch() -> TrainingBatch {
         window_len: 5,
         items: [[0, 3, 6, 3, 1], [5, 2, 4, 7, 7], [6, 7, 7, 7, 7], [7; 5]].concat(),
         lengths: vec![5, 3, 1, 1],
+        kinds: vec![Kind::Click; 20],
         time_steps: vec![5, 3, 1, 0],
     };
     let prompts = Prompts {
@@ -169,6 +170,7 @@ fn check_double(method: &str, critic: Option<Critic>) {
         ]
         .concat(),
         lengths: vec![5, 4, 2, 1],
+        kinds: vec![Kind::Click; 20],
         time_steps: vec![6, 4, 2, 1],
     };
     let next = NextStates {

@@ -6,6 +6,7 @@ mod common;
 mod conventions;
 mod formats;
 mod golden;
+mod modern_gradients;
 mod numbers;
 mod process_group;
 mod slow_learning;
