@@ -93,7 +93,7 @@ pub(crate) enum OutputHead {
     /// The paper's: a weight of its own, dot products.
     Plain(Head),
     /// Similarity with item vectors.
-    Similarity(SimilarityHead),
+    Similarity(Box<SimilarityHead>),
 }
 
 /// A network with the state of its optimizer.
@@ -182,7 +182,7 @@ impl Network {
                 label_smoothing: options.label_smoothing,
             };
             let head = SimilarityHead::new(items, width, dtype, device, seed, shape)?;
-            OutputHead::Similarity(head)
+            OutputHead::Similarity(Box::new(head))
         };
         let critic = if has_critic {
             Some(Head::new(items, width, dtype, device, seed, "q_head")?)
