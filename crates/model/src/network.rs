@@ -91,7 +91,7 @@ impl NetworkOptions {
 /// Scores of the items as the next item.
 pub(crate) enum OutputHead {
     /// The paper's: a weight of its own, dot products.
-    Plain(Head),
+    Plain(Box<Head>),
     /// Similarity with item vectors.
     Similarity(Box<SimilarityHead>),
 }
@@ -170,7 +170,8 @@ impl Network {
         }
         let embedding = Embedding::new(items, dim, dtype, device, seed)?;
         let head = if options.has_plain_head() {
-            OutputHead::Plain(Head::new(items, width, dtype, device, seed, "head")?)
+            let head = Head::new(items, width, dtype, device, seed, "head")?;
+            OutputHead::Plain(Box::new(head))
         } else {
             let shape = SimilarityOptions {
                 is_tied: options.is_tied,
