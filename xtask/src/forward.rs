@@ -1,5 +1,6 @@
 //! Starts the programs that ship in a bundle: `reproduce`, `status` and `perform` are subcommands
-//! of `prl-reproduce` in `prl-report`, `bench` is `prl-bench`.
+//! of `prl-reproduce` in `prl-report`, `bench` is `prl-bench`, and
+//! `benchmarks` its subcommand.
 
 use std::process::Command;
 
@@ -26,6 +27,13 @@ pub fn reproduce(subcommand: &str, args: &Args) -> Result<()> {
 pub fn bench(args: &Args) -> Result<()> {
     let mut command = cargo_run("prl-bench")?;
     command.args(&args.flags);
+    replace_process(command)
+}
+
+/// As [`bench`], of the public benchmarks.
+pub fn benchmarks(args: &Args) -> Result<()> {
+    let mut command = cargo_run("prl-bench")?;
+    command.arg("benchmarks").args(&args.flags);
     replace_process(command)
 }
 

@@ -36,6 +36,8 @@ enum Task {
     Perform(forward::Args),
     /// Speed, memory and growth: training steps, evaluation, preparation, serving
     Bench(forward::Args),
+    /// Public click benchmarks beside published results
+    Benchmarks(forward::Args),
     /// A directory with programs and data for a machine that has a GPU but neither Rust nor a
     /// network
     #[command(alias = "pack")]
@@ -71,6 +73,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Status(args) => forward::reproduce("status", &args),
         Task::Perform(args) => forward::reproduce("perform", &args),
         Task::Bench(args) => forward::bench(&args),
+        Task::Benchmarks(args) => forward::benchmarks(&args),
         Task::Dist(args) => dist::run(&args),
         Task::CudaEmulator => cuda_emulator::run(),
         Task::Reliability(args) => reliability::run(&args),

@@ -1,6 +1,7 @@
 //! `prl-bench`: speed, memory use and growth of the system. Every page names the machine that it
 //! was measured on. `cargo xtask bench` builds and runs it.
 
+mod benchmarks;
 mod growth;
 mod peers;
 mod prepare;
@@ -37,6 +38,8 @@ enum Task {
     Growth(growth::Args),
     /// Effect of `--bf16-head` on the metrics: runs with and without it on a prepared dataset
     Rounding(rounding::Args),
+    /// Public click benchmarks beside published results: every encoder, both recipes, baselines
+    Benchmarks(benchmarks::Args),
     /// Latency of a server at rising request rates, up to saturation
     Serve(serve::Args),
 }
@@ -59,6 +62,7 @@ fn run(args: Args) -> Result<()> {
         Some(Task::Prepare(args)) => prepare::run(workspace, &args),
         Some(Task::Growth(args)) => growth::run(workspace, &args),
         Some(Task::Rounding(args)) => rounding::run(workspace, &args),
+        Some(Task::Benchmarks(args)) => benchmarks::run(workspace, &args),
         Some(Task::Serve(args)) => serve::run(workspace, &args),
     }
 }

@@ -36,13 +36,13 @@ pub struct Settings {
     /// Seed of initial values, sampling, dropout and prompts [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Passes over the training examples [default: 12; paper: 30]
+    /// Passes over the training examples [default: 6; paper: 30]
     #[arg(long)]
     epochs: Option<u64>,
     /// Maximum number of training steps
     #[arg(long)]
     max_steps: Option<u64>,
-    /// Examples per training step [default: 512; paper: 256]
+    /// Examples per training step [default: 1024; paper: 256]
     #[arg(long)]
     batch_size: Option<u64>,
     /// Learning rate of Adam [default: 0.005; paper: 0.01 on RC15]
@@ -58,7 +58,8 @@ pub struct Settings {
     /// Training steps over which the learning rate rises from zero [default: 0]
     #[arg(long)]
     lr_warm_up: Option<u64>,
-    /// Learning rate after that: constant, or cosine to zero [default: constant]
+    /// Learning rate after that: constant, or cosine to zero [default: cosine;
+    /// paper: constant]
     #[arg(long)]
     lr_schedule: Option<String>,
     /// Metric that selects the weights: paper (HR@5 of purchases, else of clicks), ndcg@20, hr@20,

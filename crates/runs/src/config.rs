@@ -250,11 +250,12 @@ impl Config {
             Recipe::Paper => Self::default(),
             Recipe::Modern => Self {
                 recipe,
-                epochs: 12,
-                batch_size: 512,
+                epochs: 6,
+                batch_size: 1024,
                 lr: Some(0.005),
                 eval_every: 0,
                 sampling: Sampling::Pass,
+                lr_schedule: LrSchedule::Cosine,
                 patience: Some(2),
                 select: Selection::Ndcg20,
                 loss_weight: LossWeighting::Uniform,
@@ -266,6 +267,7 @@ impl Config {
                     last_item_residual: true,
                     own_items: OwnItems::Auto,
                     item_dropout: 0.2,
+                    event_kinds: true,
                     ..ModelConfig::default()
                 },
                 ..Self::default()

@@ -1,0 +1,250 @@
+//! `prl-bench benchmarks`: the public click benchmarks under the conventions of the papers that
+//! publish results on them, beside those results.
+//!
+//! First events are not cases, all items are ranked, and nothing is excluded. The number of epochs
+//! is chosen on the last sessions of the training part; then a run of that many epochs is trained
+//! on all of it and evaluated once on the test part. A finished cell is kept and not repeated.
+
+mod cell;
+mod page;
+mod published;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use prl_bench::jsonl;
+use prl_experiments::prl_binary::PrlBinary;
+use prl_experiments::{Machine, Workspace, write_file};
+use serde_json::Value;
+
+use self::cell::{Cell, System};
+use self::published::{BENCHMARKS, Benchmark};
+
+/// Flags of `prl-bench benchmarks`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the logs, NAME.csv.gz with the columns session, time, item and split [default:
+    /// datasets/benchmarks]
+    #[arg(long)]
+    logs: Option<PathBuf>,
+    /// Benchmarks
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "diginetica,yoochoose,retailrocket-views"
+    )]
+    benchmarks: Vec<String>,
+    /// Encoders; '' trains none
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "core,gru,sasrec,caser,nextitnet"
+    )]
+    encoders: Vec<String>,
+    /// Recipes of each encoder
+    #[arg(long, value_delimiter = ',', default_value = "modern,paper")]
+    recipes: Vec<String>,
+    /// Seeds of each trained system
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Share of the training sessions, the last ones, on which epochs and weights are chosen
+    #[arg(long, default_value_t = 0.05)]
+    hold_out: f64,
+    /// Train with an output layer in bfloat16: faster with AVX-512 BF16
+    #[arg(long)]
+    bf16_head: bool,
+    /// Cells at once, each on one thread
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Make the page of the finished cells, and run nothing
+    #[arg(long)]
+    page_only: bool,
+}
+
+/// What all cells share.
+struct Setup {
+    prl: PrlBinary,
+    /// Prepared datasets and runs.
+    dir: PathBuf,
+    hold_out: f64,
+    bf16_head: bool,
+}
+
+/// Runs all cells that are not finished; writes the raw lines and the page.
+pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let mut benchmarks = Vec::new();
+    for name in &args.benchmarks {
+        let known = BENCHMARKS.iter().find(|known| known.name == name);
+        benchmarks.push(known.with_context(|| unknown(name))?);
+    }
+    let machine = Machine::detect(workspace);
+    let dir = workspace.root.join("runs/benchmarks");
+    if !args.page_only {
+        let setup = Setup {
+            prl: PrlBinary::find(workspace, "cpu")?,
+            dir: dir.clone(),
+            hold_out: args.hold_out,
+            bf16_head: args.bf16_head,
+        };
+        let logs = logs(workspace, args)?;
+        for benchmark in &benchmarks {
+            setup.prepare(benchmark, &logs)?;
+        }
+        for stage in [false, true] {
+            let mut cells = cells(args, &benchmarks);
+            // A blend needs its members.
+            cells.retain(|cell| (cell.system == System::Blend) == stage);
+            setup.perform(cells, args.jobs)?;
+        }
+    }
+    let lines = finished(&dir)?;
+    ensure!(
+        !lines.is_empty(),
+        "no cell is finished; run without --page-only"
+    );
+    let results = workspace.root.join("results/benchmarks");
+    write_file(&results.join("cells.jsonl"), jsonl::to_text(&lines))?;
+    let page = page::page(&lines, args.hold_out, &machine);
+    write_file(&results.join("README.md"), page)?;
+    println!("{}", results.join("README.md").display());
+    Ok(())
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<&str> = BENCHMARKS.iter().map(|known| known.name).collect();
+    format!(
+        "no benchmark is named {name:?}; there are {}",
+        known.join(", ")
+    )
+}
+
+/// Folder of the logs.
+fn logs(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
+    if let Some(dir) = &args.logs {
+        return Ok(dir.clone());
+    }
+    for dir in ["datasets/benchmarks", "../shared/datasets/benchmarks"] {
+        let dir = workspace.root.join(dir);
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+    }
+    bail!(
+        "no logs under datasets/benchmarks; put diginetica.csv.gz there (columns session, time, \
+         item, split), or give their folder with --logs"
+    )
+}
+
+/// All cells, those that matter most first.
+fn cells<'a>(args: &'a Args, benchmarks: &[&'static Benchmark]) -> Vec<Cell<'a>> {
+    let mut systems = vec![
+        System::Baseline("popularity"),
+        System::Baseline("last-items"),
+        System::Baseline("session-knn"),
+        System::Baseline("session-knn-tuned"),
+    ];
+    for recipe in &args.recipes {
+        for encoder in args.encoders.iter().filter(|name| !name.is_empty()) {
+            systems.push(System::Trained { encoder, recipe });
+        }
+    }
+    if args.encoders.iter().any(|name| !name.is_empty()) {
+        systems.push(System::Blend);
+    }
+    let mut cells = Vec::new();
+    for seed in 0..args.seeds {
+        for &system in &systems {
+            for &benchmark in benchmarks {
+                if seed == 0 || !matches!(system, System::Baseline(_)) {
+                    cells.push(Cell {
+                        benchmark,
+                        system,
+                        seed,
+                    });
+                }
+            }
+        }
+    }
+    cells
+}
+
+impl Setup {
+    /// Prepares a log once, with its published split.
+    fn prepare(&self, benchmark: &Benchmark, logs: &Path) -> Result<()> {
+        let out = self.data(benchmark);
+        if out.join("manifest.json").exists() {
+            return Ok(());
+        }
+        let input = logs.join(format!("{}.csv.gz", benchmark.name));
+        ensure!(input.exists(), "{} is missing", input.display());
+        eprintln!("{}: preparing", benchmark.name);
+        let (input, out) = (input.display().to_string(), out.display().to_string());
+        self.call(&[
+            "prepare",
+            "--source",
+            "csv",
+            "--input",
+            &input,
+            "--columns",
+            "session=session,time=time,item=item,split=split",
+            "--max-length",
+            "0",
+            "--out",
+            &out,
+        ])?;
+        Ok(())
+    }
+
+    /// Runs the unfinished ones of these cells, `jobs` at once.
+    fn perform(&self, cells: Vec<Cell<'_>>, jobs: usize) -> Result<()> {
+        let cells = Mutex::new(VecDeque::from(cells));
+        let next = || {
+            let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
+            cells.pop_front()
+        };
+        let work = || -> Result<()> {
+            while let Some(cell) = next() {
+                cell.perform(self)
+                    .with_context(|| format!("{} on {}", cell.title(), cell.benchmark.name))?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for _ in 0..jobs.max(1) {
+                workers.push(scope.spawn(work));
+            }
+            for worker in workers {
+                worker.join().ok().context("a worker panicked")??;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Lines of the finished cells.
+fn finished(dir: &Path) -> Result<Vec<Value>> {
+    let mut lines = Vec::new();
+    for benchmark in BENCHMARKS {
+        let Ok(entries) = std::fs::read_dir(dir.join(benchmark.name)) else {
+            continue;
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry?.path().join(cell::LINE);
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                let line: Value = serde_json::from_str(&text)
+                    .with_context(|| format!("failed to read {}", path.display()))?;
+                found.push((path, line));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        for (_, line) in found {
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
