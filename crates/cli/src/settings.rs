@@ -42,7 +42,7 @@ pub struct Settings {
     /// Maximum number of training steps
     #[arg(long)]
     max_steps: Option<u64>,
-    /// Examples per training step [default: 1024; paper: 256]
+    /// Examples per training step [default: 512; paper: 256]
     #[arg(long)]
     batch_size: Option<u64>,
     /// Learning rate of Adam [default: 0.005; paper: 0.01 on RC15]

@@ -251,7 +251,7 @@ impl Config {
             Recipe::Modern => Self {
                 recipe,
                 epochs: 6,
-                batch_size: 1024,
+                batch_size: 512,
                 lr: Some(0.005),
                 eval_every: 0,
                 sampling: Sampling::Pass,

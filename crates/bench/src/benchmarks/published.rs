@@ -52,8 +52,8 @@ pub const BENCHMARKS: &[Benchmark] = &[
             published("NARM", "49.70", "16.17", SR_GNN),
             published("STAMP", "45.64", "14.32", SR_GNN),
             published("SR-GNN", "50.73", "17.59", SR_GNN),
-            published("NISER+", "53.36", "18.72", NISER),
-            published("SGNN-HN", "55.67", "19.45", SGNN_HN),
+            published("NISER+", "53.4", "18.7", NISER),
+            published("SGNN-HN", "55.7", "19.5", SGNN_HN),
         ],
     },
     Benchmark {
@@ -67,8 +67,8 @@ pub const BENCHMARKS: &[Benchmark] = &[
             published("NARM", "68.32", "28.63", SR_GNN),
             published("STAMP", "68.74", "29.67", SR_GNN),
             published("SR-GNN", "70.57", "30.94", SR_GNN),
-            published("NISER+", "71.27", "31.61", NISER),
-            published("SGNN-HN", "72.06", "32.61", SGNN_HN),
+            published("NISER+", "71.3", "31.6", NISER),
+            published("SGNN-HN", "72.1", "32.6", SGNN_HN),
         ],
     },
     Benchmark {
