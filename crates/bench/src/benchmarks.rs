@@ -9,10 +9,7 @@ mod cell;
 mod page;
 mod published;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use prl_bench::jsonl;
@@ -22,6 +19,7 @@ use serde_json::Value;
 
 use self::cell::{Cell, System};
 use self::published::{BENCHMARKS, Benchmark};
+use crate::cells::{finished, perform_all};
 
 /// Flags of `prl-bench benchmarks`.
 #[derive(clap::Args)]
@@ -97,10 +95,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             let mut cells = cells(args, &benchmarks);
             // A blend needs its members.
             cells.retain(|cell| (cell.system == System::Blend) == stage);
-            setup.perform(cells, args.jobs)?;
+            perform_all(cells, args.jobs, |cell| {
+                let named = || format!("{} on {}", cell.title(), cell.benchmark.name);
+                cell.perform(&setup).with_context(named)
+            })?;
         }
     }
-    let lines = finished(&dir)?;
+    let lines = finished_of_all(&dir)?;
     ensure!(
         !lines.is_empty(),
         "no cell is finished; run without --page-only"
@@ -197,54 +198,13 @@ impl Setup {
         ])?;
         Ok(())
     }
-
-    /// Runs the unfinished ones of these cells, `jobs` at once.
-    fn perform(&self, cells: Vec<Cell<'_>>, jobs: usize) -> Result<()> {
-        let cells = Mutex::new(VecDeque::from(cells));
-        let next = || {
-            let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
-            cells.pop_front()
-        };
-        let work = || -> Result<()> {
-            while let Some(cell) = next() {
-                cell.perform(self)
-                    .with_context(|| format!("{} on {}", cell.title(), cell.benchmark.name))?;
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let mut workers = Vec::new();
-            for _ in 0..jobs.max(1) {
-                workers.push(scope.spawn(work));
-            }
-            for worker in workers {
-                worker.join().ok().context("a worker panicked")??;
-            }
-            Ok(())
-        })
-    }
 }
 
 /// Lines of the finished cells.
-fn finished(dir: &Path) -> Result<Vec<Value>> {
+fn finished_of_all(dir: &Path) -> Result<Vec<Value>> {
     let mut lines = Vec::new();
     for benchmark in BENCHMARKS {
-        let Ok(entries) = std::fs::read_dir(dir.join(benchmark.name)) else {
-            continue;
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry?.path().join(cell::LINE);
-            if let Ok(text) = std::fs::read_to_string(&path) {
-                let line: Value = serde_json::from_str(&text)
-                    .with_context(|| format!("failed to read {}", path.display()))?;
-                found.push((path, line));
-            }
-        }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        for (_, line) in found {
-            lines.push(line);
-        }
+        lines.extend(finished(&dir.join(benchmark.name))?);
     }
     Ok(lines)
 }

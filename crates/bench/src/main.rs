@@ -2,10 +2,12 @@
 //! was measured on. `cargo xtask bench` builds and runs it.
 
 mod benchmarks;
+mod cells;
 mod growth;
 mod peers;
 mod prepare;
 mod programs;
+mod recipes;
 mod rounding;
 mod serve;
 mod steps;
@@ -36,6 +38,8 @@ enum Task {
     Prepare(prepare::Args),
     /// Time and memory against events, items, window length and hidden size
     Growth(growth::Args),
+    /// Both recipes and the baselines on real logs with clicks and purchases
+    Recipes(recipes::Args),
     /// Effect of `--bf16-head` on the metrics: runs with and without it on a prepared dataset
     Rounding(rounding::Args),
     /// Public click benchmarks beside published results: every encoder, both recipes, baselines
@@ -63,6 +67,7 @@ fn run(args: Args) -> Result<()> {
         Some(Task::Growth(args)) => growth::run(workspace, &args),
         Some(Task::Rounding(args)) => rounding::run(workspace, &args),
         Some(Task::Benchmarks(args)) => benchmarks::run(workspace, &args),
+        Some(Task::Recipes(args)) => recipes::run(workspace, &args),
         Some(Task::Serve(args)) => serve::run(workspace, &args),
     }
 }

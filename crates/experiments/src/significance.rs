@@ -268,7 +268,7 @@ fn best(rows: &[&TableRow<'_>], kind: Kind, metric: Metric) -> Option<System> {
 ///
 /// Source: S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal
 /// of Statistics 6 (1979).
-fn holm(p_values: &[f64]) -> Vec<f64> {
+pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
     let mut corrected = vec![0.0; p_values.len()];

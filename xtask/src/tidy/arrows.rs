@@ -88,7 +88,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),
     ("report", &["dataset", "eval", "baselines", "experiments"]),
-    ("bench", &["dataset", "experiments", "report"]),
+    ("bench", &["dataset", "eval", "experiments", "report"]),
     (
         "fuzz",
         &[

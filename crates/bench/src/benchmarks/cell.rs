@@ -1,20 +1,18 @@
 //! One cell: a system with a seed on a benchmark.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use prl_bench::jsonl::number;
-use prl_bench::measure::{self, Measured};
+use prl_bench::measure::Measured;
 use prl_experiments::files::read_json;
 use prl_experiments::write_file;
 use serde_json::{Value, json};
 
 use super::Setup;
 use super::published::Benchmark;
+use crate::cells::{LINE, call, fresh};
 
-/// File of a finished cell's line, in the cell's folder.
-pub const LINE: &str = "cell.json";
 /// Epochs at most, and validations without improvement, of runs of the recipe paper.
 const PAPER_LIMITS: [&str; 6] = ["--eval-every", "0", "--epochs", "30", "--patience", "2"];
 /// Members of the blend, as folders without their seed, and whether a member has seeds.
@@ -50,10 +48,7 @@ impl Setup {
 
     /// Runs `prl` on one thread.
     pub fn call(&self, args: &[&str]) -> Result<Measured> {
-        let mut command = Command::new(self.prl.program());
-        command.args(args).env("RAYON_NUM_THREADS", "1");
-        command.env("PRL_LOG", "warn");
-        measure::run(&mut command)
+        call(&self.prl, args)
     }
 }
 
@@ -205,15 +200,6 @@ impl Cell<'_> {
         line["peak_mb"] = json!(choice.peak_mb);
         Ok(Some(run))
     }
-}
-
-/// The path of a directory that does not exist, after removing an unfinished one.
-fn fresh(dir: &Path) -> Result<String> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir)
-            .with_context(|| format!("failed to remove {}", dir.display()))?;
-    }
-    Ok(dir.display().to_string())
 }
 
 /// Epoch and metrics of the validation at a training step.
