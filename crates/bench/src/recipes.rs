@@ -141,7 +141,8 @@ const MEMBERS: [&str; 3] = [
     "GRU, normal, modern",
     "session-kNN, tuned",
 ];
-/// The paper's recipe validates every 2,000 steps, which on these logs is nearly the whole training.
+/// The paper's recipe validates every 2,000 steps, which on these logs is nearly the whole
+/// training.
 const PAPER_LIMITS: [&str; 6] = ["--eval-every", "0", "--epochs", "10", "--patience", "3"];
 
 /// A system with a seed on a split of a log.

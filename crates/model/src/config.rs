@@ -45,8 +45,8 @@ pub struct ModelConfig {
     pub own_items: OwnItems,
     /// Dropout of the embedded items.
     pub item_dropout: f64,
-    /// Adds the kinds of the window's events (click or purchase) to the state, and to learned biases
-    /// of own items a bias by their events.
+    /// Adds the kinds of the window's events (click or purchase) to the state, and to learned
+    /// biases of own items a bias by their events.
     pub event_kinds: bool,
     /// Adds a bias by item to the scores.
     pub item_bias: bool,

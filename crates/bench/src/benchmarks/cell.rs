@@ -167,8 +167,8 @@ impl Cell<'_> {
         Ok(run)
     }
 
-    /// Chooses the weights of a blend of the runs with held-out sessions, and gives them to the runs
-    /// that were trained on all sessions. `None` if a member is missing.
+    /// Chooses the weights of a blend of the runs with held-out sessions, and gives them to the
+    /// runs that were trained on all sessions. `None` if a member is missing.
     fn blend(&self, setup: &Setup, dir: &Path, line: &mut Value) -> Result<Option<PathBuf>> {
         let (mut chosen, mut runs) = (Vec::new(), Vec::new());
         for (name, has_seeds) in MEMBERS {

@@ -1,4 +1,5 @@
-//! The label smoothing of a [similarity head](super), by scaled item vectors `v_i` and biases `c_i`:
+//! The label smoothing of a [similarity head](super), by scaled item vectors `v_i` and biases
+//! `c_i`:
 //!
 //! ```text
 //! L += epsilon sum_b w_b (h_b . (v_y - m) + c_y - n),   m = mean_i v_i,  n = mean_i c_i,  y = y_b
