@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use prl_core::{PromptSpec, Prompts, TargetReturn};
 use prl_dataset::{Arrays, Dataset, ItemMap, Kind, ManifestInput, Split, Windows, write};
 use prl_eval::{CaseSplit, Conventions, NOT_RANKED, Report};
+use prl_model::OwnItems;
 use prl_runs::{
-    CaseLog, CaseSink, Config, Device, Evaluation, Event, Method, RankedCase, Recommender, Run,
+    CaseLog, CaseSink, Config, Device, Evaluation, Event, Method, RankedCase, Recipe, Recommender,
+    Run,
 };
 use rand::Rng;
 
@@ -142,7 +144,7 @@ fn plain(
             };
             let state = run.state(&history, ask, number);
             let mut windows = Windows::new(run.config().model.window);
-            windows.push(&state.item_indices, run.items().len() as u32);
+            windows.push_events(&state.item_indices, &state.kinds, run.items().len() as u32);
             let prompts = Prompts {
                 returns: vec![state.prompt.value],
                 steps: vec![state.prompt.step],
@@ -241,13 +243,29 @@ fn every_convention_matches_the_plain_version() {
     let later = ids(20..45);
     let sessions = random("later", &later, 60);
     let later = Dataset::open(&dataset(&dir.path().join("later"), &later, &sessions)).unwrap();
+    let mut configs = Vec::new();
     for method in [Method::Prl, Method::SessionKnn, Method::LastItems] {
-        let config = Config {
+        configs.push(Config {
             method,
             max_steps: Some(40),
             ..quick(data.clone())
-        };
-        let run = finish(&config, &dir.path().join(method.name()));
+        });
+    }
+    // States with the kinds of their events.
+    let mut modern = Config {
+        data: data.clone(),
+        ..Config::of_recipe(Recipe::Modern)
+    };
+    modern.model.dim = 8;
+    modern.model.own_items = OwnItems::Learned;
+    configs.push(modern);
+    for config in configs {
+        let method = config.method;
+        let run = finish(
+            &config,
+            &dir.path()
+                .join(config.recipe.name().to_owned() + method.name()),
+        );
         let model = run.load(&Device::Cpu).unwrap();
         let own = run.data(None).unwrap();
         let asks = [
