@@ -442,6 +442,17 @@ mod tests {
         assert_eq!(config.select, expected.select);
     }
 
+    /// The patience of a recipe holds where there is a validation; one of the user's own needs one.
+    #[test]
+    fn validation_can_be_left_out_of_either_recipe() {
+        for recipe in ["modern", "paper"] {
+            let line = format!("--data d --recipe {recipe} --no-validation");
+            assert!(resolve(None, &line).unwrap().no_validation);
+            let refused = resolve(None, &format!("{line} --patience 3")).unwrap_err();
+            assert!(refused.contains("patience"), "{refused}");
+        }
+    }
+
     fn with_data(recipe: Recipe) -> Config {
         Config {
             data: "d".into(),

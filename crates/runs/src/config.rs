@@ -56,6 +56,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_out: Option<f64>,
     /// Which sessions those are.
+    #[serde(skip_serializing_if = "HoldOutBy::is_default")]
     pub hold_out_by: HoldOutBy,
     /// Trains to the end without a validation and keeps the last weights, as is also done without
     /// `hold_out` if the validation split is empty.
@@ -178,7 +179,7 @@ impl Config {
             ),
         )?;
         rule(
-            !self.no_validation || (self.hold_out.is_none() && self.patience.is_none()),
+            !self.no_validation || (self.hold_out.is_none() && !self.has_own_patience()),
             "no_validation excludes hold_out and patience, which need a validation",
         )?;
         rule(

@@ -79,6 +79,13 @@ pub enum HoldOutBy {
     Time,
 }
 
+impl HoldOutBy {
+    /// Whether it is the default, which settings leave out.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Weights of the examples in the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

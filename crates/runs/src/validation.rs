@@ -61,7 +61,7 @@ impl Config {
 
     /// Whether a patience is set that is not the recipe's default, which holds where there is a
     /// validation.
-    fn has_own_patience(&self) -> bool {
+    pub(crate) fn has_own_patience(&self) -> bool {
         self.patience.is_some() && self.patience != Self::of_recipe(self.recipe).patience
     }
 
