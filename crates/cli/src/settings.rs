@@ -110,6 +110,18 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     bf16_head: bool,
+    /// Negatives of a training step, drawn anew at each: softmax over them with a logQ correction,
+    /// and updates of the touched rows alone; for large catalogues. 0 for the softmax over all
+    /// items; evaluation ranks all items in any case [default: 0]
+    #[arg(long)]
+    negatives: Option<u64>,
+    /// Distribution of the negatives: uniform, popularity (by a power of the item's training
+    /// examples) or in-batch (the batch's targets, and uniform ones beside them) [default: uniform]
+    #[arg(long)]
+    negative_sampling: Option<String>,
+    /// That power, from 0 to 1 [default: 0.5]
+    #[arg(long)]
+    negative_power: Option<f64>,
     /// Multiple of the mean return that validation prompts for [default: 1; paper: 2]
     #[arg(long)]
     mu: Option<f64>,
@@ -327,6 +339,7 @@ mod tests {
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
         --attention released --reward-code binned --update-bias -2 --sampling pass \
         --weight-decay 0.125 --lr-warm-up 21 --lr-schedule cosine --select hr@20 --loss-weight reward \
+        --negatives 40 --negative-sampling in-batch --negative-power 0.75 \
         --tied true --temperature 0.25 --last-item-residual true --own-items exclude --item-dropout 0.375";
 
     const FILE: &str = r#"
@@ -347,6 +360,9 @@ mod tests {
         warm_up = 19
         skip_first = false
         bf16_head = false
+        negatives = 41
+        negative_sampling = "popularity"
+        negative_power = 0.25
         mu = 1.5
         eps = 0.5
         recipe = "paper"
