@@ -172,8 +172,8 @@ impl Model {
     /// loaded. Inference ranks all items, as before.
     ///
     /// # Errors
-    /// [`Error::Config`] on a GPU, for the paper's output layer, and for a sampler of another number
-    /// of items.
+    /// [`Error::Config`] on a GPU, for the paper's output layer, and for a sampler of another
+    /// number of items.
     pub fn with_negatives(mut self, sampler: NegativeSampler) -> Result<Self> {
         config::check_negatives(true, &self.device)?;
         let [network] = self.networks.as_mut_slice() else {

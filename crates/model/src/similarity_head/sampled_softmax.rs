@@ -14,9 +14,9 @@
 //!
 //! The target is in the sum with probability 1 and so has no correction: with it, as in the classic
 //! form of logQ, the sum would be biased. `E[Z_b]` is the sum over all items, the gradient of the
-//! target is `w_b (1 - p_by)` times that of its score, and the negatives estimate the rest (Khrylchenko et
-//! al., Correcting the LogQ Correction, RecSys 2025, arXiv 2507.09331, where `1 - p_by` is the
-//! weight of an example). A negative that is the target (an accidental hit) or an own item is left
+//! target's score is `-w_b (1 - p_by)`, and the negatives estimate the rest (Khrylchenko et al.,
+//! Correcting the LogQ Correction, 2025, arXiv 2507.09331, where `1 - p_by` is the weight of
+//! an example). A negative that is the target (an accidental hit) or an own item is left
 //! out of the second sum, since the first one has it. Own items are in the first sum because they
 //! have the largest scores: estimated by a sample, they would make `Z_b` vary most. An excluded own
 //! item is in neither. With all items as uniform negatives, `L` is the loss of the full softmax.
