@@ -115,6 +115,18 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     bf16_head: bool,
+    /// Negatives of a training step, drawn anew at each: softmax over them with a logQ correction,
+    /// and updates of the touched rows alone; for large catalogues. 0 for the softmax over all
+    /// items; evaluation ranks all items in any case [default: 0]
+    #[arg(long)]
+    negatives: Option<u64>,
+    /// Distribution of the negatives: uniform, popularity (by a power of the item's training
+    /// examples) or in-batch (the batch's targets, and uniform ones beside them) [default: uniform]
+    #[arg(long)]
+    negative_sampling: Option<String>,
+    /// That power, from 0 to 1 [default: 0.5]
+    #[arg(long)]
+    negative_power: Option<f64>,
     /// Multiple of the mean return that validation prompts for [default: 1; paper: 2]
     #[arg(long)]
     mu: Option<f64>,
@@ -342,8 +354,9 @@ mod tests {
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
         --attention released --reward-code binned --update-bias -2 --sampling pass \
         --weight-decay 0.125 --lr-warm-up 21 --lr-schedule cosine --select hr@20 --loss-weight reward \
+        --negatives 40 --negative-sampling in-batch --negative-power 0.75 \
         --tied true --temperature 0.25 --last-item-residual true --own-items exclude --item-dropout 0.375 \
-        --event-kinds true --item-bias false --label-smoothing 0.125 --hold-out-by time";
+        --event-kinds true --item-bias false --hold-out-by time";
 
     const FILE: &str = r#"
         data = "f"
@@ -364,6 +377,9 @@ mod tests {
         warm_up = 19
         skip_first = false
         bf16_head = false
+        negatives = 41
+        negative_sampling = "popularity"
+        negative_power = 0.25
         mu = 1.5
         eps = 0.5
         recipe = "paper"
@@ -382,7 +398,6 @@ mod tests {
         item_dropout = 0.5
         event_kinds = false
         item_bias = true
-        label_smoothing = 0.25
         encoder = "nextitnet"
         dim = 20
         window = 21
@@ -411,12 +426,24 @@ mod tests {
         }
         let [seen, default] = [&seen, &default].map(|t| t["model"].as_table().unwrap().clone());
         for (key, value) in seen {
+            // Excludes negatives: see the next test.
+            if key == "label_smoothing" {
+                continue;
+            }
             assert_ne!(
                 Some(&value),
                 default.get(&key),
                 "model.{key} is not set by its flag"
             );
         }
+    }
+
+    #[test]
+    fn label_smoothing_is_set_by_its_flag_and_excludes_negatives() {
+        let config = resolve(None, "--data d --label-smoothing 0.125").unwrap();
+        assert_eq!(config.model.label_smoothing, 0.125);
+        let refused = resolve(None, "--data d --label-smoothing 0.125 --negatives 9").unwrap_err();
+        assert!(refused.contains("leave it or negatives out"), "{refused}");
     }
 
     #[test]

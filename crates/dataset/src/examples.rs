@@ -208,6 +208,18 @@ impl<'a> SplitExamples<'a> {
         sessions.map(|s| (s.session as usize, s.start as usize..s.end as usize))
     }
 
+    /// Number of examples with each item as their target.
+    pub fn target_counts(&self) -> Vec<u64> {
+        let items = self.data.item_indices();
+        let mut counts = vec![0; self.data.items().len()];
+        for (_, events) in self.targets() {
+            for &item in &items[events] {
+                counts[item as usize] += 1;
+            }
+        }
+        counts
+    }
+
     /// Events of each session up to its last example: a return sums over these.
     pub fn episodes(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let sessions = self.targets.iter();

@@ -122,6 +122,16 @@ impl Default for ModelConfig {
     }
 }
 
+/// Fails if sampled negatives are requested on a device other than the CPU.
+pub fn check_negatives(is_sampled: bool, device: &Device) -> Result<()> {
+    if is_sampled && !device.is_cpu() {
+        return Err(Error::Config(
+            "negatives train on a CPU only; use --device cpu, or leave them out".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Fails if a bfloat16 output layer is requested on a device other than the CPU.
 pub fn check_bf16_head(is_bf16: bool, device: &Device) -> Result<()> {
     if is_bf16 && !device.is_cpu() {

@@ -59,6 +59,9 @@ impl Embedding {
         match self.table.backend() {
             Backend::CpuFused => by_dtype!(table.dtype(), T => with(&grad, |g: &[T]| {
                 let (rows, grads) = sum_by_row(ids, g, width);
+                if self.table.is_lazy() {
+                    return self.table.step_touched(adam, &rows, &grads);
+                }
                 self.table.step_rows(adam.step(), &rows, &grads)
             })),
             #[cfg(feature = "cuda")]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 
 use crate::error::{Error, Result};
 use crate::finite::find_non_finite;
@@ -20,6 +20,19 @@ pub(crate) struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
+    /// Adds the gradient of further rows of the item embedding.
+    pub(crate) fn add_rows(&mut self, (ids, grad): (Vec<u32>, Tensor)) -> candle_core::Result<()> {
+        let Some((earlier, rows)) = self.rows.take() else {
+            self.rows = Some((Cow::Owned(ids), grad));
+            return Ok(());
+        };
+        let rows = rows.reshape(((), rows.dim(D::Minus1)?))?;
+        let mut all = earlier.into_owned();
+        all.extend(ids);
+        self.rows = Some((Cow::Owned(all), Tensor::cat(&[rows, grad], 0)?));
+        Ok(())
+    }
+
     /// All gradients, each with its parameter's name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let backbone = self.backbone.iter().map(|(name, _, grad)| (*name, grad));

@@ -61,6 +61,8 @@ pub(crate) struct HeadOutput {
     pub(crate) hidden_grad: Tensor,
     /// Gradient of the item embedding `[items + 1, width]`, of a layer tied to it.
     pub(crate) item_grad: Option<Tensor>,
+    /// In its place, items and the gradient of their rows `[rows, width]`, with sampled negatives.
+    pub(crate) item_rows: Option<(Vec<u32>, Tensor)>,
 }
 
 impl HeadOutput {
@@ -71,6 +73,7 @@ impl HeadOutput {
             td_loss: 0.0,
             hidden_grad: hidden.clone(),
             item_grad: None,
+            item_rows: None,
         }
     }
 

@@ -6,7 +6,8 @@
 //! the embedding hands it gathered rows as a variable and receives their gradient, the output layer
 //! returns the gradient of the hidden vectors, and each updates its own table in one pass, so that
 //! no training step allocates a tensor of the catalogue's size. The similarity head of the modern
-//! recipe does: a scaled copy of the item vectors, and their gradient.
+//! recipe does, unless negatives are sampled: a scaled copy of the item vectors, and their
+//! gradient.
 //!
 //! ```
 //! use candle_core::DType;
@@ -67,6 +68,7 @@ mod finite_check;
 mod gradients;
 mod head;
 mod model;
+mod negative_sampler;
 mod network;
 mod own_items;
 mod param;
@@ -78,11 +80,12 @@ mod timing;
 mod training_batch;
 
 pub use candle_core::Device;
-pub use config::{ModelConfig, check_bf16_head};
+pub use config::{ModelConfig, check_bf16_head, check_negatives};
 pub use device::{describe as describe_device, device};
 pub use error::{Error, Result};
 pub use finite::is_finite;
 pub use model::{MainNetwork, Model, ModelSpec};
+pub use negative_sampler::{NegativeOptions, NegativeSampler, NegativeSampling};
 pub use network::NetworkOptions;
 pub use own_items::OwnItems;
 pub use param::AdamParam;

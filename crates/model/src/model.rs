@@ -19,7 +19,8 @@ use crate::config::{self, ModelConfig};
 use crate::error::{Error, Result};
 use crate::finite::{is_finite, sum_of_bits};
 use crate::finite_check::FiniteCheck;
-use crate::network::{ModelDims, Network, NetworkOptions};
+use crate::negative_sampler::NegativeSampler;
+use crate::network::{ModelDims, Network, NetworkOptions, negatives_need_similarity};
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{ProcessGroup, SingleProcess};
 use crate::q_learning::DoubleNetworks;
@@ -166,6 +167,22 @@ impl Model {
         Ok(self)
     }
 
+    /// Trains with sampled negatives and, for the item embedding and the output layer, lazy Adam:
+    /// a training step costs as much with any number of items. Call it before a checkpoint is
+    /// loaded. Inference ranks all items, as before.
+    ///
+    /// # Errors
+    /// [`Error::Config`] on a GPU, for the paper's output layer, and for a sampler of another
+    /// number of items.
+    pub fn with_negatives(mut self, sampler: NegativeSampler) -> Result<Self> {
+        config::check_negatives(true, &self.device)?;
+        let [network] = self.networks.as_mut_slice() else {
+            return Err(negatives_need_similarity());
+        };
+        network.set_negatives(sampler)?;
+        Ok(self)
+    }
+
     /// Whether the hidden vectors depend on a prompt.
     pub fn is_prompted(&self) -> bool {
         self.networks[0].is_prompted()
@@ -228,6 +245,9 @@ impl Model {
         let grads = main.backward(forward, output.hidden_grad)?;
         let mut grads = grads.all_reduce(&*self.group)?;
         grads.items = output.item_grad;
+        if let Some(rows) = output.item_rows {
+            grads.add_rows(rows)?;
+        }
         timer.lap(Part::Backward)?;
         main.apply_gradients(adam, turn.step, &grads)?;
         self.decay(adam.adam, main)?;
@@ -368,12 +388,17 @@ impl Model {
         }
     }
 
-    /// The decoupled weight decay of AdamW, after the step: every parameter times 1 - lr decay.
+    /// The decoupled weight decay of AdamW, after the step: every parameter times 1 - lr decay,
+    /// but for the tables of lazy Adam.
     fn decay(&self, adam: Adam, main: &Network) -> Result<()> {
         if adam.weight_decay == 0.0 {
             return Ok(());
         }
         for param in main.adam_params() {
+            // Lazy Adam decays the rows that it touches.
+            if param.is_lazy() {
+                continue;
+            }
             param.scale(1.0 - adam.lr * adam.weight_decay)?;
         }
         Ok(())

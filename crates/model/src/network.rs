@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::event_kinds::EventKinds;
 use crate::gradients::Gradients;
 use crate::head::{Head, HeadBatch, HeadOutput};
+use crate::negative_sampler::NegativeSampler;
 use crate::own_items::OwnItems;
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::ProcessGroup;
@@ -124,6 +125,15 @@ pub(crate) struct Forward<'a> {
     /// `[B, width]`.
     pub(crate) hidden: Tensor,
     tape: Tape,
+}
+
+/// The refusal of sampled negatives for the paper's output layer.
+pub(crate) fn negatives_need_similarity() -> Error {
+    Error::Config(
+        "negatives train the output layer of the modern recipe; set tied, temperature or \
+         own_items, or leave negatives out"
+            .into(),
+    )
 }
 
 impl Network {
@@ -297,6 +307,24 @@ impl Network {
             OutputHead::Plain(head) => head.is_bf16 = is_bf16,
             OutputHead::Similarity(head) => head.is_bf16 = is_bf16,
         }
+    }
+
+    /// Trains with sampled negatives, and lazy Adam for the tables of the items.
+    pub(crate) fn set_negatives(&mut self, sampler: NegativeSampler) -> Result<()> {
+        let OutputHead::Similarity(head) = &mut self.head else {
+            return Err(negatives_need_similarity());
+        };
+        // The last row is the pad's.
+        let items = self.embedding.table.param.dim(0)? - 1;
+        if sampler.items() != items {
+            let found = sampler.items();
+            return Err(Error::Config(format!(
+                "negatives of {found} items for a model of {items}; count the model's items"
+            )));
+        }
+        self.embedding.table.make_lazy();
+        head.set_negatives(sampler);
+        Ok(())
     }
 
     /// Drops what was derived from the weights, since they were replaced.

@@ -113,7 +113,8 @@ pub(crate) fn score_offsets<T: Real>(
 }
 
 impl<T: Real> OwnBiases<'_, T> {
-    fn of(&self, own: &OwnItem) -> T {
+    /// The bias of an own item.
+    pub(crate) fn of(&self, own: &OwnItem) -> T {
         let mut bias = self.by_lag[own.lag as usize];
         if !self.by_events.is_empty() {
             for i in own.event_biases() {

@@ -1,8 +1,12 @@
 //! A parameter with its Adam moments, and its update.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use prl_kernels::Real;
-use prl_kernels::ops::adam::{Adam, AdamFactors, AdamSlices, update, update_rows};
+use prl_kernels::ops::adam::{
+    Adam, AdamFactors, AdamSlices, RowGradients, update, update_rows, update_touched,
+};
 use prl_kernels::storage::{MutableStorage, with, with_mut};
 
 use crate::dtype::by_dtype;
@@ -37,6 +41,8 @@ pub struct AdamParam {
     pub first: Var,
     /// Adam's second moment.
     pub second: Var,
+    /// Of lazy Adam, the step of each row's last touch.
+    last_touches: Option<Mutex<Vec<u32>>>,
 }
 
 impl AdamParam {
@@ -50,7 +56,25 @@ impl AdamParam {
             second,
             packing,
             param,
+            last_touches: None,
         })
+    }
+
+    /// Updates touched rows only, from now on.
+    pub(crate) fn make_lazy(&mut self) {
+        let rows = self.param.dims().first().copied().unwrap_or(0);
+        self.last_touches = Some(Mutex::new(vec![0; rows]));
+    }
+
+    /// Whether lazy Adam updates the parameter.
+    pub fn is_lazy(&self) -> bool {
+        self.last_touches.is_some()
+    }
+
+    /// The step of the last touch of each row, 0 for none; `None` without lazy Adam.
+    pub fn last_touches(&self) -> Option<MutexGuard<'_, Vec<u32>>> {
+        let touches = self.last_touches.as_ref()?;
+        Some(touches.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The parameter's name: that of its only tensor, or of the packed one.
@@ -136,6 +160,23 @@ impl AdamParam {
     ) -> Result<()> {
         let width = self.param.dim(1)?;
         self.with_slices(|slices| update_rows(step, slices, width, rows, grads))
+    }
+
+    /// Applies one update of lazy Adam to some rows (ascending, distinct). CPU only.
+    pub(crate) fn step_touched<T: MutableStorage>(
+        &self,
+        step: AdamStep<'_>,
+        ids: &[u32],
+        grads: &[T],
+    ) -> Result<()> {
+        let Some(mut last) = self.last_touches() else {
+            bail!("{} is updated by dense Adam", self.name())
+        };
+        let width = self.param.elem_count() / last.len().max(1);
+        let rows = RowGradients { ids, grads, width };
+        self.with_slices(|slices| {
+            update_touched(&step.adam, step.t, (slices, last.as_mut_slice()), rows);
+        })
     }
 
     /// Calls `f` with parameter and moments as slices. CPU only.

@@ -156,7 +156,7 @@ impl Number for f64 {
 }
 
 /// The values of all processes, concatenated; their numbers may differ.
-fn gather<T: Pod>(group: &dyn ProcessGroup, values: &[T]) -> Vec<T> {
+pub(crate) fn gather<T: Pod>(group: &dyn ProcessGroup, values: &[T]) -> Vec<T> {
     let parts = group.all_gather(bytemuck::cast_slice(values));
     parts
         .iter()

@@ -100,6 +100,7 @@ impl DoubleNetworks<'_> {
                 td_loss,
                 hidden_grad: hidden.clone(),
                 item_grad: None,
+                item_rows: None,
             });
         }
         let loss_weights = match transitions.critic {

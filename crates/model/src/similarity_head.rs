@@ -16,10 +16,12 @@
 //!
 //! On a CPU the sweeps of the [fused head](crate::head) run over the scaled vectors `e_i / tau`,
 //! which are computed once a step, and once for all batches of an evaluation. [`mod@reference`] is
-//! the formulas in candle's operations, for any other device.
+//! the formulas in candle's operations, for any other device. With sampled negatives a step reads
+//! some of the item vectors only: [`mod@sampled_softmax`].
 
 mod label_smoothing;
 pub(crate) mod reference;
+mod sampled_softmax;
 #[cfg(test)]
 mod tests;
 
@@ -43,9 +45,11 @@ use rayon::prelude::*;
 use self::label_smoothing::LabelSmoothing;
 use crate::dtype::by_dtype;
 use crate::head::{HeadBatch, HeadOutput, in_f32};
+use crate::negative_sampler::NegativeSampler;
 use crate::own_items::{EVENT_BIASES, OwnBiases, OwnItem, OwnItems, own_items, score_offsets};
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{Number, ProcessGroup};
+use sampled_softmax::SampledStep;
 
 /// Shape of a [`SimilarityHead`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +83,8 @@ pub(crate) struct SimilarityHead {
     options: SimilarityOptions,
     /// Whether the matrix products of a training step round their factors to bfloat16.
     pub(crate) is_bf16: bool,
+    /// Negatives of a training step; without it, all items.
+    sampler: Option<Box<NegativeSampler>>,
     backend: Backend,
     /// Scaled item vectors of the current weights, for inference.
     scaled: Mutex<Option<Arc<Tensor>>>,
@@ -136,6 +142,7 @@ impl SimilarityHead {
             event_bias,
             options,
             is_bf16: false,
+            sampler: None,
             backend: Backend::new(device, dtype),
             scaled: Mutex::new(None),
         })
@@ -150,6 +157,15 @@ impl SimilarityHead {
             self.event_bias.as_ref(),
         ];
         params.into_iter().flatten()
+    }
+
+    /// Trains with sampled negatives, and lazy Adam for the tables of the items.
+    pub(crate) fn set_negatives(&mut self, sampler: NegativeSampler) {
+        self.bias.make_lazy();
+        if let Some(weight) = &mut self.weight {
+            weight.make_lazy();
+        }
+        self.sampler = Some(Box::new(sampler));
     }
 
     /// Whether scores are cosines, so that hidden vectors are normalised.
@@ -176,6 +192,17 @@ impl SimilarityHead {
         group: &dyn ProcessGroup,
     ) -> Result<HeadOutput> {
         self.forget_scaled();
+        if let Some(sampler) = &self.sampler {
+            let step = SampledStep {
+                head: self,
+                sampler,
+                adam,
+                windows,
+                embedding,
+                group,
+            };
+            return step.run(batch);
+        }
         let own = self.own(windows);
         if self.backend != Backend::CpuFused {
             return reference::step(self, adam, batch, &own, embedding);
@@ -281,6 +308,7 @@ impl SimilarityHead {
             td_loss: 0.0,
             hidden_grad: Tensor::from_vec(hidden_grad, hidden.shape(), &Device::Cpu)?,
             item_grad: self.step_vectors(adam, vector_grad)?,
+            item_rows: None,
         })
     }
 
@@ -360,19 +388,24 @@ impl SimilarityHead {
         own: &[OwnItem],
         targets: Option<&[u32]>,
     ) -> Result<ScoreOffsets<T>> {
-        let Some(by_lag) = &self.own_bias else {
+        if self.own_bias.is_none() {
             return Ok(score_offsets(own, None, targets));
-        };
-        let by_lag = copy_of::<T>(&by_lag.param)?;
-        let by_events = match &self.event_bias {
-            Some(bias) => copy_of::<T>(&bias.param)?,
-            None => Vec::new(),
-        };
+        }
+        let (by_lag, by_events) = self.own_biases()?;
         let biases = OwnBiases {
             by_lag: &by_lag,
             by_events: &by_events,
         };
         Ok(score_offsets(own, Some(biases), targets))
+    }
+
+    /// Learned biases of own items by lag and by events, empty where there are none.
+    fn own_biases<T: MutableStorage>(&self) -> Result<(Vec<T>, Vec<T>)> {
+        let values = |param: &Option<AdamParam>| match param {
+            Some(param) => copy_of(&param.param),
+            None => Ok(Vec::new()),
+        };
+        Ok((values(&self.own_bias)?, values(&self.event_bias)?))
     }
 
     /// o_bi of windows at inference.

@@ -22,6 +22,8 @@ const FORMAT: &str = "prl-checkpoint";
 const VERSION: u32 = 2;
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
+/// Prefix of the steps of the last touches, of tables that lazy Adam updates.
+const LAST: &str = "last.";
 
 /// Progress of a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -104,6 +106,7 @@ impl Checkpoint {
         if with_moments {
             let mut moments = named(model, "first.", Part::First)?;
             moments.extend(named(model, "second.", Part::Second)?);
+            moments.extend(last_touches(model)?);
             tensors.push((MOMENTS, moments));
         }
         self.write(tensors, progress)
@@ -209,6 +212,7 @@ impl Checkpoint {
         if saved.files.contains_key(MOMENTS) {
             self.fill(model, &saved, (MOMENTS, "first."), Part::First)?;
             self.fill(model, &saved, (MOMENTS, "second."), Part::Second)?;
+            self.fill_last_touches(model, &saved)?;
         }
         model.weights_changed();
         Ok(manifest.progress)
@@ -293,6 +297,24 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Sets the steps of the last touches of lazy Adam's tables.
+    fn fill_last_touches(&self, model: &Model, saved: &Saved) -> Result<()> {
+        let lazy = |param: &AdamParam| param.is_lazy();
+        if !model.adam_params().any(|(_, param)| lazy(param)) {
+            return Ok(());
+        }
+        let tensors = self.tensors(&saved.files, MOMENTS, &Device::Cpu)?;
+        for (network, param) in model.adam_params() {
+            let Some(mut touches) = param.last_touches() else {
+                continue;
+            };
+            let name = format!("{LAST}{network}{}", param.name());
+            let tensor = self.find(&tensors, MOMENTS, &name, &[touches.len()])?;
+            *touches = tensor.to_vec1().map_err(|e| self.unread(MOMENTS, &e))?;
+        }
+        Ok(())
+    }
+
     /// The tensor of a name and a shape.
     fn find(
         &self,
@@ -308,6 +330,18 @@ impl Checkpoint {
         };
         Err(Error::run(&self.dir.join(file), what))
     }
+}
+
+/// The steps of the last touches of lazy Adam's tables, by name.
+fn last_touches(model: &Model) -> Result<HashMap<String, Tensor>> {
+    let mut named = HashMap::new();
+    for (network, param) in model.adam_params() {
+        if let Some(touches) = param.last_touches() {
+            let tensor = Tensor::from_slice(&touches, touches.len(), &Device::Cpu)?;
+            named.insert(format!("{LAST}{network}{}", param.name()), tensor);
+        }
+    }
+    Ok(named)
 }
 
 /// The named tensors in one variable of every parameter, on the CPU, each name after `kind`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use prl_core::{AttentionKeys, LossWeight, PromptBlockConfig, TargetReturn};
 use prl_dataset::{Discount, ReturnRule, ReturnStatsSplit, Rewards};
 use prl_encoders::EncoderKind;
-use prl_model::{ModelConfig, OwnItems};
+use prl_model::{ModelConfig, NegativeOptions, NegativeSampling, OwnItems};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -69,6 +69,14 @@ pub struct Config {
     /// slower without.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bf16_head: bool,
+    /// Negatives that are drawn for the softmax of a training step, which then samples the items
+    /// and updates the rows it touches; 0 for the softmax over all items.
+    pub negatives: usize,
+    /// Distribution of the negatives; `in-batch` has the batch's targets too, without `negatives`
+    /// alone.
+    pub negative_sampling: NegativeSampling,
+    /// Under `popularity`, the power of an item's number of training examples.
+    pub negative_power: f64,
     /// Discount of the returns.
     pub lambda: f64,
     /// Convention of that discount.
@@ -116,6 +124,9 @@ impl Default for Config {
             no_validation: false,
             skip_first: false,
             bf16_head: false,
+            negatives: 0,
+            negative_sampling: NegativeSampling::default(),
+            negative_power: 0.5,
             lambda: 1.0,
             discount: Discount::default(),
             mean_over: ReturnStatsSplit::default(),
@@ -162,6 +173,24 @@ impl Config {
             !(self.method.is_double() && self.has_similarity_head()),
             "sqn and sac train the paper's output layer: leave out tied, temperature, own_items, \
              item_bias and label_smoothing",
+        )?;
+        let has_network = self.method.is_neural() && self.has_similarity_head();
+        rule(
+            self.negative_options().is_none() || has_network,
+            "negatives train the output layer of the modern recipe: set tied, temperature or \
+             own_items, or leave negatives out",
+        )?;
+        rule(
+            self.negative_options().is_none() || self.model.label_smoothing == 0.0,
+            "label_smoothing is over all items: leave it or negatives out",
+        )?;
+        rule(
+            self.negative_sampling != NegativeSampling::InBatch || self.batch_size > 1,
+            "in-batch negatives need a batch_size of at least 2",
+        )?;
+        rule(
+            (0.0..=1.0).contains(&self.negative_power),
+            "negative_power must lie in 0..=1",
         )?;
         rule(
             self.patience != Some(0),
@@ -243,6 +272,16 @@ impl Config {
             || model.own_items != OwnItems::Keep
             || !model.item_bias
             || model.label_smoothing > 0.0
+    }
+
+    /// The negatives of a training step; `None` for the softmax over all items.
+    pub fn negative_options(&self) -> Option<NegativeOptions> {
+        let is_sampled = self.negatives > 0 || self.negative_sampling == NegativeSampling::InBatch;
+        is_sampled.then_some(NegativeOptions {
+            count: self.negatives,
+            sampling: self.negative_sampling,
+            power: self.negative_power,
+        })
     }
 
     /// The defaults of a recipe.

@@ -16,9 +16,10 @@ use prl_dataset::{NextStates, Windows};
 use prl_encoders::EncoderKind;
 use prl_kernels::ops::adam::Adam;
 use prl_model::{
-    MainNetwork, Model, ModelConfig, ModelSpec, StepTimes, TrainingBatch, Transitions,
+    MainNetwork, Model, ModelConfig, ModelSpec, NegativeOptions, NegativeSampler, NegativeSampling,
+    OwnItems, StepTimes, TrainingBatch, Transitions,
 };
-use prl_runs::{Config, Method};
+use prl_runs::{Config, Method, Recipe};
 use rand::Rng;
 use serde_json::json;
 
@@ -43,6 +44,18 @@ struct Args {
     /// Width of the hidden vectors
     #[arg(long, default_value_t = 64)]
     dim: usize,
+    /// Examples of a step
+    #[arg(long, default_value_t = 256)]
+    batch: usize,
+    /// Output layer and encoder's residual of the recipe: paper, or modern (own items learned)
+    #[arg(long, default_value = "paper")]
+    recipe: String,
+    /// Sampled negatives of a step under the recipe modern, 0 for the full softmax
+    #[arg(long, default_value_t = 0)]
+    negatives: usize,
+    /// Their distribution: uniform, popularity or in-batch
+    #[arg(long, default_value = "uniform")]
+    negative_sampling: String,
     /// Round what the output layer multiplies to bfloat16
     #[arg(long)]
     bf16_head: bool,
@@ -52,8 +65,6 @@ struct Args {
     #[arg(long)]
     json: bool,
 }
-
-const BATCH: usize = 256;
 
 fn main() -> anyhow::Result<()> {
     prl_kernels::runtime::prepare();
@@ -135,14 +146,26 @@ fn measure(
         is_double: method.is_double(),
         seed: 0,
         dtype: DType::F32,
-        options: prl_model::NetworkOptions::default(),
+        options: match args.recipe.as_str() {
+            "modern" => ModelConfig {
+                encoder,
+                window: args.window,
+                own_items: OwnItems::Learned,
+                ..Config::of_recipe(Recipe::Modern).model
+            }
+            .network_options(),
+            _ => prl_model::NetworkOptions::default(),
+        },
     };
-    let model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
+    let mut model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
+    if args.negatives > 0 {
+        model = model.with_negatives(sampler(args, items)?)?;
+    }
     // All batches are made first: a GPU runs asynchronously, so making a batch between two steps
     // would overlap with the GPU's work and hide its time.
     let mut batches = Vec::new();
     for t in 1..=args.steps + 3 {
-        batches.push(batch(items, args.window, t, method));
+        batches.push(batch(args, items, t, method));
     }
     let series = |is_exact: bool| -> anyhow::Result<(Vec<Duration>, StepTimes)> {
         let (mut steps, mut times) = (Vec::new(), StepTimes::default());
@@ -182,12 +205,13 @@ fn measure(
     let output = model.parameters().find(|(name, _)| name == "head.weight");
     let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
     Ok(json!({
-        "encoder": encoder.name(), "method": method.name(), "items": items, "batch": BATCH, "threads": args.threads,
+        "encoder": encoder.name(), "method": method.name(), "items": items, "batch": args.batch, "threads": args.threads,
         "device": prl_model::describe_device(device), "bf16_head": args.bf16_head,
+        "recipe": args.recipe, "negatives": args.negatives, "negative_sampling": args.negative_sampling,
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
         "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward),
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
-        "head_gflops": 3.0 * product * BATCH as f64 / times.head.as_secs_f64() * steps.len() as f64,
+        "head_gflops": 3.0 * product * args.batch as f64 / times.head.as_secs_f64() * steps.len() as f64,
         "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
         "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
     }))
@@ -200,7 +224,7 @@ fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
         prompts,
         targets,
         ..
-    } = batch(items, args.window, 0, Method::Normal);
+    } = batch(args, items, 0, Method::Normal);
     let mut laps = Vec::new();
     for _ in 0..args.steps {
         let start = Instant::now();
@@ -208,7 +232,7 @@ fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
         laps.push(start.elapsed());
     }
     laps.sort_unstable();
-    Ok(BATCH as f64 / laps[laps.len() / 2].as_secs_f64())
+    Ok(args.batch as f64 / laps[laps.len() / 2].as_secs_f64())
 }
 
 fn add(a: StepTimes, b: StepTimes) -> StepTimes {
@@ -246,13 +270,33 @@ fn peak_device_mb(device: &Device) -> anyhow::Result<Option<f64>> {
     Ok(None)
 }
 
+/// Negatives for a log of the batches' distribution of items.
+fn sampler(args: &Args, items: usize) -> anyhow::Result<NegativeSampler> {
+    let sampling = match args.negative_sampling.as_str() {
+        "popularity" => NegativeSampling::Popularity,
+        "in-batch" => NegativeSampling::InBatch,
+        _ => NegativeSampling::Uniform,
+    };
+    let options = NegativeOptions {
+        count: args.negatives,
+        sampling,
+        power: 0.5,
+    };
+    let mut counts = Vec::with_capacity(items);
+    for item in 0..items {
+        counts.push((items / (item + 1)) as u64);
+    }
+    Ok(NegativeSampler::new(options, &counts, 0)?)
+}
+
 /// A batch of full windows of Zipf-like items: the largest workload for this window length.
-fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
+fn batch(args: &Args, items: usize, t: u64, method: Method) -> TrainingBatch {
+    let (width, size) = (args.window, args.batch);
     let mut rng = prl_seed::stream(1, "bench", t);
     let mut item = || ((items as f64).powf(rng.random::<f64>()) - 1.0) as u32;
     let mut windows = || {
         let mut windows = Windows::new(width);
-        for _ in 0..BATCH {
+        for _ in 0..size {
             let mut window = Vec::with_capacity(width);
             for _ in 0..width {
                 window.push(item());
@@ -265,19 +309,19 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
         windows(),
         NextStates {
             windows: windows(),
-            done: vec![false; BATCH],
+            done: vec![false; size],
         },
     );
     let critic = (method == Method::Sac).then_some(Critic { warm_up: 0 });
     let transitions = Transitions {
-        rewards: vec![0.2; BATCH],
+        rewards: vec![0.2; size],
         next,
         gamma: 0.5,
         critic,
     };
-    let targets = (0..BATCH).map(|_| item()).collect();
+    let targets = (0..size).map(|_| item()).collect();
     let prompts = Prompts {
-        returns: vec![1.0; BATCH],
+        returns: vec![1.0; size],
         steps: windows.time_steps.clone(),
     };
     let transitions = method.is_double().then_some(transitions);
@@ -285,7 +329,7 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
         windows,
         prompts,
         targets,
-        loss_weights: vec![1.0 / BATCH as f64; BATCH],
+        loss_weights: vec![1.0 / size as f64; size],
         transitions,
     }
 }

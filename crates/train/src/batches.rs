@@ -40,6 +40,11 @@ impl<'a> Batches<'a> {
         self.rows.len()
     }
 
+    /// Number of examples with each item as their target.
+    pub fn target_counts(&self) -> Vec<u64> {
+        self.rows.target_counts()
+    }
+
     /// Training steps of one pass over the examples.
     pub fn per_epoch(&self) -> u64 {
         (self.rows.len() / self.config.batch_size).max(1) as u64

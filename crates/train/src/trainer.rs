@@ -13,7 +13,7 @@ use prl_baselines::warm_up_steps;
 use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
-use prl_model::{OwnItems, ProcessGroup, SingleProcess, check_bf16_head};
+use prl_model::{OwnItems, ProcessGroup, SingleProcess, check_bf16_head, check_negatives};
 use prl_runs::{
     Config, Error, Method, Progress, Recipe, Recommender, Result, Run, Validation, cases_unless,
     fit_baseline,
@@ -117,6 +117,7 @@ impl<'a> Trainer<'a> {
         let (config, size) = (self.config, self.group.size());
         config.check()?;
         check_bf16_head(config.bf16_head, &self.device)?;
+        check_negatives(config.negative_options().is_some(), &self.device)?;
         if size > 1 && !config.method.is_neural() {
             return Err(Error::Config(format!(
                 "{} has no training to share; leave --mpi out",

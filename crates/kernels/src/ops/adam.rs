@@ -1,10 +1,14 @@
 //! Dense Adam (Kingma and Ba, 2015) in one pass over parameters, moments and gradient.
 //!
 //! Dense: the moments of every parameter decay at every step. Embedding rows that are not in the
-//! batch still move by their momentum, as in the frameworks of the published results.
+//! batch still move by their momentum, as in the frameworks of the published results. For tables
+//! whose size no step may depend on, [`update_touched`] is Adam on the touched rows alone.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod touched;
+
+pub use touched::{RowGradients, update_touched};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

@@ -17,6 +17,7 @@ mod exp_buffer;
 #[cfg(test)]
 mod tests;
 
+use num_traits::Float;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -71,6 +72,15 @@ impl<F: GemmOperand> Softmax<F> {
             .zip(&self.target)
             .map(|(&l, &s)| (l - s).double())
     }
+
+    /// Adds terms to the sum of each hidden vector's exponentials, given by their log-sum-exp.
+    pub fn add_terms(&mut self, log_sum_exp: &[F::Sum]) {
+        for (sum, &added) in self.log_sum_exp.iter_mut().zip(log_sum_exp) {
+            let max = Float::max(*sum, added);
+            let terms = Float::exp(*sum - max) + Float::exp(added - max);
+            *sum = max + Float::ln(terms);
+        }
+    }
 }
 
 /// First sweep. `hidden` is `[batch, width]`, `targets` holds one item per hidden vector. `F` is
@@ -97,6 +107,30 @@ pub fn softmax_with_offsets<F: GemmOperand>(
     for ((score, &item), row) in target.iter_mut().zip(targets).zip(0..) {
         *score += offsets.at(item, row);
     }
+    sweep_items(linear, packed, target, offsets)
+}
+
+/// As [`softmax_with_offsets`] of a layer that does not contain the targets: exponentials are
+/// relative to `references`, one score per hidden vector. [`Softmax::add_terms`] adds the terms of
+/// other items to the sums.
+pub fn softmax_relative_to<F: GemmOperand>(
+    linear: OutputLayer<'_, F::Sum>,
+    hidden: &[F::Sum],
+    references: &[F::Sum],
+    offsets: ScoreOffsets<F::Sum>,
+) -> Softmax<F> {
+    let packed = Packed::new(hidden, hidden.len() / references.len().max(1));
+    sweep_items(linear, packed, references.to_vec(), offsets)
+}
+
+/// The first sweep, given the targets' scores.
+fn sweep_items<F: GemmOperand>(
+    linear: OutputLayer<'_, F::Sum>,
+    packed: Packed<F>,
+    target: Vec<F::Sum>,
+    offsets: ScoreOffsets<F::Sum>,
+) -> Softmax<F> {
+    let width = linear.weight.len() / linear.bias.len().max(1);
     let rows = linear.bias.len().div_ceil(CHUNKS);
     let mut kept = ExpBuffer::new(rows, packed.panels().count());
     let arch = Arch::new();
@@ -123,8 +157,8 @@ pub fn softmax_with_offsets<F: GemmOperand>(
         .enumerate()
         .map(sweep)
         .collect();
-    let mut log_sum_exp = Vec::with_capacity(targets.len());
-    for b in 0..targets.len() {
+    let mut log_sum_exp = Vec::with_capacity(target.len());
+    for b in 0..target.len() {
         log_sum_exp.push(join(&parts, b));
     }
     let references = parts.into_iter().map(|(reference, _)| reference).collect();
@@ -147,7 +181,7 @@ type Sums<T> = (Vec<T>, Vec<T>);
 fn join<T: Real>(parts: &[Sums<T>], b: usize) -> T {
     let mut max = T::neg_infinity();
     for (reference, _) in parts {
-        max = num_traits::Float::max(max, reference[b]);
+        max = Float::max(max, reference[b]);
     }
     let mut total = T::zero();
     for (reference, sum) in parts {
@@ -297,7 +331,7 @@ impl<F: GemmOperand> Sweep<'_, F> {
     #[inline(always)]
     fn largest<S: Simd>(&self, simd: S) -> Vec<F::Sum> {
         let padded = self.target.len().next_multiple_of(PANEL);
-        let mut largest: Vec<F::Sum> = vec![num_traits::Float::neg_infinity(); padded];
+        let mut largest: Vec<F::Sum> = vec![Float::neg_infinity(); padded];
         self.chunk.scores(
             simd,
             #[inline(always)]

@@ -70,6 +70,7 @@ fn step_in<F: GemmOperand<Sum: Number>>(
         ce_loss: Some(ce_loss),
         td_loss: 0.0,
         item_grad: None,
+        item_rows: None,
         hidden_grad: Tensor::from_vec(hidden_grad, hidden.shape(), &Device::Cpu)?,
     })
 }

@@ -29,6 +29,7 @@ pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Re
         ce_loss: None,
         td_loss: 0.0,
         item_grad: None,
+        item_rows: None,
         hidden_grad,
     })
 }

@@ -21,6 +21,7 @@ pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Re
         ce_loss: Some(ce_loss),
         td_loss: 0.0,
         item_grad: None,
+        item_rows: None,
         hidden_grad: update(head, adam, &loss.backward()?, &hidden)?,
     })
 }

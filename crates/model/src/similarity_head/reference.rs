@@ -17,7 +17,11 @@ pub(crate) fn normalised(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `s_bi` without offsets, `[B, items]`.
-fn plain_scores(head: &SimilarityHead, hidden: &Tensor, vectors: &Tensor) -> Result<Tensor> {
+pub(super) fn plain_scores(
+    head: &SimilarityHead,
+    hidden: &Tensor,
+    vectors: &Tensor,
+) -> Result<Tensor> {
     let items = head.bias.param.elem_count();
     let vectors = vectors.narrow(0, 0, items)?;
     let scaled = match head.options.temperature {
@@ -31,7 +35,7 @@ fn plain_scores(head: &SimilarityHead, hidden: &Tensor, vectors: &Tensor) -> Res
 }
 
 /// `o_bi` as a matrix `[B, items]`, differentiable by the own-item bias.
-fn dense_offsets(
+pub(super) fn dense_offsets(
     head: &SimilarityHead,
     own: &[OwnItem],
     targets: Option<&[u32]>,
@@ -123,6 +127,7 @@ pub(super) fn step(
         td_loss: 0.0,
         hidden_grad: hidden_grad.clone(),
         item_grad: head.step_vectors(adam, vector_grad.clone())?,
+        item_rows: None,
     })
 }
 

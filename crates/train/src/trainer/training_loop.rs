@@ -10,7 +10,7 @@ use prl_dataset::{Dataset, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{append_synced, write_atomic};
 use prl_kernels::ops::adam::Adam;
-use prl_model::{Model, ProcessGroup, StepTimes, TrainingBatch};
+use prl_model::{Model, NegativeSampler, ProcessGroup, StepTimes, TrainingBatch};
 use prl_runs::{Error, Progress, Recommender, Result, Run, RunManifest};
 
 use super::{json_line, validate};
@@ -45,10 +45,14 @@ impl<'a> TrainingLoop<'a> {
         group: &'a Arc<dyn ProcessGroup>,
     ) -> Result<Self> {
         let config = run.config();
-        let model = run
+        let mut model = run
             .fresh_model(device)?
             .with_bf16_head(run.config().bf16_head)?
             .with_process_group(Arc::clone(group))?;
+        if let Some(options) = config.negative_options() {
+            let counts = batches.target_counts();
+            model = model.with_negatives(NegativeSampler::new(options, &counts, config.seed)?)?;
+        }
         let progress = if run.checkpoint().exists() {
             run.checkpoint().load(&model)?
         } else {

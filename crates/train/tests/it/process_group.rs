@@ -7,11 +7,15 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use crate::common::{ITEMS, Quiet, StopAt, quick, ring, same_end};
+use crate::training::with_negatives;
 use candle_core::DType;
 use prl_dataset::Dataset;
 use prl_encoders::EncoderKind;
 use prl_kernels::ops::adam::Adam;
-use prl_model::{Buffer, MainNetwork, Model, ModelSpec, ProcessGroup, SingleProcess, StepTimes};
+use prl_model::{
+    Buffer, MainNetwork, Model, ModelSpec, NegativeSampler, NegativeSampling, ProcessGroup,
+    SingleProcess, StepTimes,
+};
 use prl_runs::{Config, Device, Error, Method, Run};
 use prl_train::{Batches, Outcome, Trainer};
 
@@ -100,13 +104,17 @@ fn six_steps(
         is_double: false,
         seed: 3,
         dtype,
-        options: prl_model::NetworkOptions::default(),
+        options: config.model.network_options(),
     };
-    let model = Model::new(&config.model, &plan, &Device::Cpu)
+    let mut model = Model::new(&config.model, &plan, &Device::Cpu)
         .unwrap()
         .with_process_group(Arc::clone(&ranks))
         .unwrap();
     let batches = Batches::new(&data, config, returns.returns()).with_process_group(&*ranks);
+    if let Some(options) = config.negative_options() {
+        let sampler = NegativeSampler::new(options, &batches.target_counts(), 3).unwrap();
+        model = model.with_negatives(sampler).unwrap();
+    }
     let step = |t| {
         model
             .step(
@@ -203,6 +211,26 @@ fn several_processes_take_the_steps_of_one() {
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn several_processes_with_negatives_take_the_steps_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = prepared(dir.path());
+    for (sampling, tied) in [
+        (NegativeSampling::Popularity, false),
+        (NegativeSampling::InBatch, true),
+    ] {
+        let mut config = with_negatives(base.clone(), 12, sampling);
+        config.model.tied = tied;
+        let one = six_steps(&config, DType::F64, Arc::new(SingleProcess));
+        let all = on_ranks(2, |ranks| six_steps(&config, DType::F64, ranks));
+        assert!(all[0] == all[1], "ranks part");
+        assert!(furthest(&one.0, &all[0].0) < 1e-12);
+        for ((name, one), (_, two)) in one.1.iter().zip(&all[0].1) {
+            assert!(furthest(one, two) < 1e-12, "{name}");
         }
     }
 }

@@ -6,8 +6,26 @@ use std::sync::atomic::AtomicBool;
 use crate::common::{ITEMS, Quiet, StopAt, metrics, quick, ring, same_end};
 use prl_core::{PromptSpec, ReturnScale, RewardCode, TargetReturn};
 use prl_dataset::{Arrays, Dataset, Kind, Split, write};
+use prl_model::{NegativeSampling, OwnItems};
 use prl_runs::{Config, Device, Event, Method, Run, evaluate};
 use prl_train::{Outcome, Trainer};
+
+/// The settings with sampled negatives, and the output layer that trains with them.
+pub(crate) fn with_negatives(
+    config: Config,
+    negatives: usize,
+    sampling: NegativeSampling,
+) -> Config {
+    let mut config = Config {
+        negatives,
+        negative_sampling: sampling,
+        ..config
+    };
+    config.model.tied = true;
+    config.model.temperature = Some(0.2);
+    config.model.own_items = OwnItems::Learned;
+    config
+}
 
 pub(crate) fn finish(config: &Config, dir: &Path) -> Run {
     let stop = AtomicBool::new(false);
@@ -51,14 +69,25 @@ fn training_same_seed_same_bits_other_seed_other_bits() {
 
 #[test]
 fn training_resumed_ends_with_the_same_bits() {
-    for bf16_head in [false, true] {
+    for (bf16_head, sampling) in [
+        (false, None),
+        (true, None),
+        (false, Some(NegativeSampling::Popularity)),
+        (true, Some(NegativeSampling::InBatch)),
+    ] {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
+        let mut config = Config {
             max_steps: Some(60),
             eval_every: 20,
             bf16_head,
             ..quick(ring(dir.path(), 200))
         };
+        if let Some(sampling) = sampling {
+            // Few negatives, so that rows rest between their touches.
+            config = with_negatives(config, 4, sampling);
+            config.batch_size = 8;
+            config.weight_decay = 0.1;
+        }
         let whole = dir.path().join("whole");
         finish(&config, &whole);
         let parts = dir.path().join("parts");
@@ -361,6 +390,26 @@ fn released_attention_ignores_the_prompt() {
         ranks(TargetReturn::Absolute(0.1)),
         ranks(TargetReturn::Absolute(9.0))
     );
+}
+
+#[test]
+fn negatives_are_refused_where_they_do_not_train() {
+    let sampled = with_negatives(quick("ring".into()), 8, NegativeSampling::InBatch);
+    sampled.check().unwrap();
+    let refused = |config: Config| config.check().unwrap_err().to_string();
+    let mut plain = sampled.clone();
+    plain.model = quick("ring".into()).model;
+    assert!(refused(plain).contains("negatives train the output layer of the modern recipe"));
+    let power = Config {
+        negative_power: 1.5,
+        ..sampled.clone()
+    };
+    assert!(refused(power).contains("negative_power must lie in 0..=1"));
+    let single = Config {
+        batch_size: 1,
+        ..sampled
+    };
+    assert!(refused(single).contains("batch_size of at least 2"));
 }
 
 #[test]

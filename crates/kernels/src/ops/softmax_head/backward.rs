@@ -62,7 +62,9 @@ impl<'a, T: Real> Sink<'a, T> {
 ///
 /// Returns those of `hidden` (`[batch, width]`) and of the bias (`[items]`); the weight gradient
 /// goes to `sink`, tile by tile, after the last use of the tile. The layer, `hidden` and `targets`
-/// are those of [`softmax`](super::softmax).
+/// are those of [`softmax`](super::softmax); `targets` is empty after
+/// [`softmax_relative_to`](super::softmax_relative_to), and these are the gradients by the layer's
+/// items alone.
 pub fn backward<F: GemmOperand>(
     weight: &mut [F::Sum],
     bias: &[F::Sum],
@@ -72,9 +74,10 @@ pub fn backward<F: GemmOperand>(
     scale: &[F::Sum],
     sink: Sink<'_, F::Sum>,
 ) -> (Vec<F::Sum>, Vec<F::Sum>) {
-    let width = hidden.len() / targets.len().max(1);
+    let width = hidden.len() / scale.len().max(1);
     let batch = Batch::new(softmax, hidden, width, targets, scale);
     let mut hidden_grad = batch.target_gradient(weight, targets);
+    hidden_grad.resize(hidden.len(), num_traits::zero());
     let mut bias_grad = vec![num_traits::zero(); bias.len()];
     let rows = bias.len().div_ceil(CHUNKS);
     let weights = weight
