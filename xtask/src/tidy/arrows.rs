@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("testkit", &["seed"]),
     ("fs", &[]),
+    ("charts", &[]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
@@ -87,8 +88,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),
-    ("report", &["dataset", "eval", "baselines", "experiments"]),
-    ("bench", &["dataset", "experiments", "report"]),
+    (
+        "report",
+        &["charts", "dataset", "eval", "baselines", "experiments"],
+    ),
+    ("bench", &["charts", "dataset", "experiments", "report"]),
     (
         "fuzz",
         &[
