@@ -1,5 +1,5 @@
-//! Parts of self-contained HTML pages: a style sheet, fragments and tables, and SVG charts that take
-//! the page's colours in light and dark mode.
+//! Parts of self-contained HTML pages: a style sheet, fragments and tables, and SVG charts that
+//! take the page's colours in light and dark mode.
 //!
 //! ```
 //! use plotters::style::RGBColor;

@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runs",
         ],
     ),
+    ("tune", &["seed", "fs", "charts"]),
     ("engine", &["seed", "fs", "dataset", "core", "runs"]),
     ("serve", &["seed", "dataset", "core", "engine"]),
     (
@@ -83,6 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "runs",
             "train",
+            "tune",
             "engine",
             "serve",
         ],
@@ -96,7 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "fs", "dataset", "data", "core", "model", "runs", "train", "engine", "serve",
+            "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine", "serve",
         ],
     ),
     (
