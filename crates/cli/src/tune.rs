@@ -22,7 +22,7 @@ use candidates::Candidates;
 use output::Output;
 use process::Launcher;
 use search::{End, Limits, Search};
-use search_dir::{SearchDir, SearchIdentity};
+use search_dir::{SearchDir, SearchIdentity, stored_space};
 
 /// Maximum size of a space in bytes.
 const MAX_SPACE_BYTES: u64 = 1 << 20;
@@ -42,7 +42,8 @@ pub struct Args {
     /// Directory for the search
     #[arg(long, required_unless_present = "print_space")]
     out: Option<PathBuf>,
-    /// Settings to search over, in TOML [default: the space of --print-space]
+    /// Settings to search over, in TOML [default: the space of --print-space, or of the search that
+    /// is resumed]
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
     /// Print the default space, which explains its syntax
@@ -84,7 +85,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     };
     let start = Instant::now();
-    let space = read_space(args.space.as_deref())?;
+    let stored = match (&args.space, args.resume) {
+        (None, true) => stored_space(out)?,
+        _ => None,
+    };
+    let space = match stored {
+        Some(text) => Space::parse("the space of the search", &text)?,
+        None => read_space(args.space.as_deref())?,
+    };
     let candidates = Candidates::new(space, args.select.as_deref(), &std::path::absolute(data)?)?;
     prl_model::device(&args.device)?;
     let dataset = Dataset::open(data).map_err(|e| Error::of_dataset(e, None))?;

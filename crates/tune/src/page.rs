@@ -17,8 +17,11 @@ use crate::trial::{Status, Trial, count, ranking};
 const TOP: usize = 10;
 /// Colour of the line of the best value.
 const BLUE: RGBColor = RGBColor(47, 129, 247);
-/// Rules beside the common style sheet: a wide drawing scrolls on a narrow screen.
-const STYLE: &str = ".wide { overflow-x: auto; } .wide svg { min-width: 44rem; }";
+/// Rules beside the common style sheet: a wide drawing scrolls on a narrow screen, and its labels
+/// are legible on top of lines.
+const STYLE: &str = ".wide { overflow-x: auto; } .wide svg { min-width: 44rem; }\n\
+                     .wide text { paint-order: stroke; stroke: var(--paper); stroke-width: 10px; \
+                     stroke-linejoin: round; }";
 
 /// Facts of a search beside its trials.
 pub struct SearchFacts<'a> {
@@ -177,7 +180,8 @@ fn drawings(facts: &SearchFacts<'_>, trials: &[Trial], ranked: &[&Trial]) -> Res
             "\n"
             p {
                 "A line is a trial, finished or stopped early; a row is a setting, the last one the \
-                 value. Lines through one choice are spread by the rank of their value."
+                 value. Lines through one choice are spread by the rank of their value. Values far \
+                 below the median lie at the left end of their row."
             }
             "\n"
             figure class="wide" { (PreEscaped(parallel)) }

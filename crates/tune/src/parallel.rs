@@ -86,12 +86,28 @@ fn line_of(rows: &[Row<'_>], trial: &Trial, spread: f64) -> Vec<(i32, i32)> {
 /// One axis.
 enum Row<'a> {
     Setting(&'a Variable),
-    Value { metric: &'a str, range: Range },
+    Value {
+        metric: &'a str,
+        range: Range,
+        /// Whether there are values below the range.
+        has_lower: bool,
+    },
 }
 
 impl<'a> Row<'a> {
+    /// Row of the values, given from the worst to the best. It starts where most values are: at the
+    /// worst one, or at three times the distance of the median below the best.
     fn value(metric: &'a str, valued: &[(&Trial, f64)]) -> Self {
-        let (min, max) = prl_charts::svg::range(valued.iter().map(|(_, value)| *value), 0.0);
+        let values: Vec<f64> = valued.iter().map(|(_, value)| *value).collect();
+        let (min, max, has_lower) = match values.as_slice() {
+            [] => (0.0, 1.0, false),
+            [worst, .., best] => {
+                let median = values[values.len() / 2];
+                let from = best - 3.0 * (best - median).max(1e-4);
+                (from.max(*worst), *best, from > *worst)
+            }
+            [only] => (*only, *only, false),
+        };
         let range = Range {
             min,
             max: if max > min { max } else { min + 1e-4 },
@@ -99,7 +115,11 @@ impl<'a> Row<'a> {
             step: None,
             is_integer: false,
         };
-        Row::Value { metric, range }
+        Row::Value {
+            metric,
+            range,
+            has_lower,
+        }
     }
 
     /// Share of the axis at which the line of a trial crosses it.
@@ -107,7 +127,7 @@ impl<'a> Row<'a> {
         match self {
             Row::Value { range, .. } => {
                 let value = trial.value().unwrap_or(range.min);
-                (value - range.min) / (range.max - range.min)
+                ((value - range.min) / (range.max - range.min)).max(0.0)
             }
             Row::Setting(variable) => {
                 let Some(value) = trial.settings.get(&variable.name) else {
@@ -146,7 +166,9 @@ impl<'a> Row<'a> {
     fn ticks(&self) -> Vec<(f64, String)> {
         match self {
             Row::Setting(variable) => setting_ticks(variable),
-            Row::Value { range, .. } => value_ticks(range),
+            Row::Value {
+                range, has_lower, ..
+            } => value_ticks(range, *has_lower),
         }
     }
 }
@@ -188,11 +210,16 @@ fn setting_ticks(variable: &Variable) -> Vec<(f64, String)> {
     ticks
 }
 
-fn value_ticks(range: &Range) -> Vec<(f64, String)> {
+fn value_ticks(range: &Range, has_lower: bool) -> Vec<(f64, String)> {
     let mut ticks = Vec::new();
+    if has_lower {
+        ticks.push((0.0, "lower".to_owned()));
+    }
     for x in round_numbers(range) {
         let share = (x - range.min) / (range.max - range.min);
-        ticks.push((share, format!("{:.4}", x)));
+        if !has_lower || share > VALUES_FROM {
+            ticks.push((share, format!("{x:.4}")));
+        }
     }
     ticks
 }
@@ -291,6 +318,24 @@ mod tests {
             round_numbers(&range(0.003, 0.06, true)),
             [0.005, 0.01, 0.02, 0.05]
         );
+    }
+
+    #[test]
+    fn row_of_values_starts_where_most_values_are() {
+        let trial = Trial::new(0, crate::space::Assignment::new());
+        let ends = |values: &[f64]| {
+            let valued: Vec<(&Trial, f64)> = values.iter().map(|&value| (&trial, value)).collect();
+            match Row::value("m", &valued) {
+                Row::Value {
+                    range, has_lower, ..
+                } => (range.min, range.max, has_lower),
+                Row::Setting(_) => panic!("no row of values"),
+            }
+        };
+        assert_eq!(ends(&[0.0, 4.0, 7.0, 7.5, 8.0]), (5.0, 8.0, true));
+        assert_eq!(ends(&[6.0, 7.0, 8.0]), (6.0, 8.0, false));
+        assert_eq!(ends(&[]), (0.0, 1.0, false));
+        assert_eq!(ends(&[2.0]), (2.0, 2.0001, false));
     }
 
     #[test]

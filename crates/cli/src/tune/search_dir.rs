@@ -49,6 +49,18 @@ impl SearchIdentity {
         })
     }
 
+    /// Reads the identity of the search in a directory.
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        let file = dir.join(IDENTITY);
+        match serde_json::from_slice(&read_at_most(&file, MAX_BYTES)?) {
+            Ok(identity) => Ok(identity),
+            Err(error) => {
+                let what = format!("{error}; start the search in another --out");
+                Err(Error::run(&file, what).into())
+            }
+        }
+    }
+
     /// The first flag by which two searches differ.
     fn difference(&self, other: &Self) -> Option<&'static str> {
         let flags = [
@@ -62,6 +74,15 @@ impl SearchIdentity {
         let different = flags.into_iter().find(|(is_different, _)| *is_different);
         different.map(|(_, flag)| flag)
     }
+}
+
+/// The space of the search in a directory, as TOML; `None` if there is no search.
+pub(super) fn stored_space(dir: &Path) -> anyhow::Result<Option<String>> {
+    if !dir.join(IDENTITY).exists() {
+        return Ok(None);
+    }
+    let identity = SearchIdentity::read(dir)?;
+    Ok(Some(toml::to_string(&identity.space)?))
 }
 
 /// The locked directory of a search.
@@ -156,12 +177,7 @@ fn check_resumption(path: &Path, identity: &SearchIdentity, resume: bool) -> any
         ))
         .into());
     }
-    let file = path.join(IDENTITY);
-    let bytes = read_at_most(&file, MAX_BYTES)?;
-    let found: SearchIdentity = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::run(&file, format!("{error}; start the search in another --out"))
-    })?;
-    if let Some(flag) = found.difference(identity) {
+    if let Some(flag) = SearchIdentity::read(path)?.difference(identity) {
         return Err(Usage(format!(
             "{shown} holds a search that differs in {flag}; continue it with its own, or name another --out"
         ))

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -14,18 +14,14 @@ const SPACE: &str = "dim = 8\nwindow = 4\nbatch_size = 64\nmethod = \"normal\"\n
                      encoder = [\"core\", \"gru\"]\nlr = { min = 0.001, max = 0.05, log = true }\n\
                      update_bias = { min = 0.0, max = 2.0, when = { encoder = \"gru\" } }\n";
 
+/// A search; one that is resumed has its space already.
 fn tune(dir: &Path, out: &str, more: &str) -> Command {
     let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
     prl.current_dir(dir);
-    prl.args([
-        "tune",
-        "--data",
-        "ring",
-        "--out",
-        out,
-        "--space",
-        "space.toml",
-    ]);
+    prl.args(["tune", "--data", "ring", "--out", out]);
+    if !dir.join(out).join("search.json").exists() {
+        prl.args(["--space", "space.toml"]);
+    }
     prl.args(more.split_whitespace());
     prl.stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -39,6 +35,14 @@ fn run(dir: &Path, out: &str, more: &str) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits until the first trial of a search in `out` has validated.
+fn wait_for_validation(dir: &Path, search: &mut Child) {
+    while !dir.join("out/trials/0000/metrics.jsonl").exists() {
+        assert!(search.try_wait().unwrap().is_none(), "the search has ended");
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// Trials of a search as `--json` prints them, without the times.
@@ -87,9 +91,22 @@ fn search_leaves_a_leaderboard_a_page_and_the_best_run() {
     let again = run(dir.path(), "out", "--trials 4");
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("already holds a search; go on with --resume"));
-    let other = run(dir.path(), "out", "--trials 4 --resume --seed 1");
-    assert_eq!(other.status.code(), Some(2));
-    assert!(text(&other.stderr).contains("differs in --seed"));
+    fs::write(dir.path().join("other.toml"), SPACE.replace("0.05", "0.5")).unwrap();
+    for flag in [
+        "--seed 1",
+        "--select hr@20",
+        "--space other.toml",
+        "--pruner none",
+    ] {
+        let other = run(dir.path(), "out", &format!("--trials 4 --resume {flag}"));
+        assert_eq!(other.status.code(), Some(2));
+        let name = flag.split(' ').next().unwrap();
+        let message = text(&other.stderr);
+        assert!(
+            message.contains(&format!("differs in {name};")),
+            "{message}"
+        );
+    }
 }
 
 #[cfg(feature = "data")]
@@ -172,10 +189,8 @@ fn interrupted_search_leaves_a_checkpoint_and_ends_with_130() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     let dir = with_space(&SPACE.replace("epochs = 2", "epochs = 1000000\npatience = 1000000"));
-    let child = tune(dir.path(), "out", "--trials 2").spawn().unwrap();
-    while !dir.path().join("out/trials/0000/metrics.jsonl").exists() {
-        sleep(Duration::from_millis(5));
-    }
+    let mut child = tune(dir.path(), "out", "--trials 2").spawn().unwrap();
+    wait_for_validation(dir.path(), &mut child);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
@@ -193,9 +208,7 @@ fn interrupted_search_leaves_a_checkpoint_and_ends_with_130() {
 fn second_search_in_a_directory_reports_the_holder() {
     let dir = with_space(&SPACE.replace("epochs = 2", "epochs = 1000000\npatience = 1000000"));
     let mut first = tune(dir.path(), "out", "--trials 1").spawn().unwrap();
-    while !dir.path().join("out/trials/0000/metrics.jsonl").exists() {
-        sleep(Duration::from_millis(5));
-    }
+    wait_for_validation(dir.path(), &mut first);
     let second = run(dir.path(), "out", "--trials 1 --resume");
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second.stderr).contains(&format!("in use by process {} ", first.id())));
