@@ -8,10 +8,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use plotters::style::RGBColor;
 use prl_bench::{jsonl, measure};
+use prl_charts::line_chart::{self, Chart, Line};
+use prl_charts::svg;
 use prl_experiments::matrix::ENCODERS;
 use prl_experiments::{Machine, Workspace, programs, write_file};
-use prl_report::line_chart::{self, Chart, Line};
-use prl_report::{markdown_table, svg};
+use prl_report::markdown_table;
 use serde_json::{Value, json};
 
 use crate::prepare::source_rows;

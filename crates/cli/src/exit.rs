@@ -7,19 +7,19 @@ use crate::output::errln;
 /// Exit code of an interrupted training.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Training was interrupted and has written a checkpoint.
+/// Training or a search was interrupted and can be resumed.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// Number of finished training steps.
-    pub step: u64,
+    /// What was done until then: `step 12`.
+    pub after: String,
 }
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "interrupted after step {}; continue with the same command and --resume",
-            self.step
+            "interrupted after {}; continue with the same command and --resume",
+            self.after
         )
     }
 }
@@ -104,6 +104,13 @@ fn code(error: &anyhow::Error) -> u8 {
             | prl_runs::Error::NoDataset { .. }
             | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
             _ => FAILED,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<prl_tune::Error>() {
+        return match error {
+            prl_tune::Error::Space { .. } => USAGE,
+            prl_tune::Error::Log { .. } => BAD_INPUT,
+            prl_tune::Error::Fs(e) => of_fs(e),
         };
     }
     if let Some(error) = error.downcast_ref::<prl_fs::Error>() {

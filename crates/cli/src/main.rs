@@ -22,6 +22,7 @@ mod settings;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
+mod tune;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ enum Command {
     Synth(synth::Args),
     Inspect(inspect::Args),
     Train(Box<train::Args>),
+    Tune(tune::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Synth(args) => synth::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(*args),
+        Command::Tune(args) => tune::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]

@@ -246,7 +246,7 @@ fn usage(error: impl std::fmt::Display) -> Usage {
 }
 
 /// Sets the values of `flags` in `table`; tables are merged key by key.
-fn merge(table: &mut Table, flags: Table) {
+pub(crate) fn merge(table: &mut Table, flags: Table) {
     for (key, value) in flags {
         match (table.get_mut(&key), value) {
             (Some(Value::Table(inner)), Value::Table(flags)) => merge(inner, flags),
@@ -306,7 +306,7 @@ fn located(path: &Path, text: &str, error: &toml::de::Error) -> String {
 
 /// The expected key that is most similar to the unknown one, read from serde's message ("unknown
 /// field `a`, expected one of `b`, `c`").
-fn similar_key(message: &str) -> Option<&str> {
+pub(crate) fn similar_key(message: &str) -> Option<&str> {
     let mut names = message
         .strip_prefix("unknown field ")?
         .split('`')

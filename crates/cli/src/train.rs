@@ -100,7 +100,10 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
 fn finish(outcome: Outcome) -> anyhow::Result<()> {
     match outcome {
         Outcome::Finished(_) => Ok(()),
-        Outcome::Interrupted(step) => Err(Interrupted { step }.into()),
+        Outcome::Interrupted(step) => Err(Interrupted {
+            after: format!("step {step}"),
+        }
+        .into()),
     }
 }
 

@@ -24,6 +24,29 @@ pub fn write_atomic(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     rename_synced(&temp, path)
 }
 
+/// Makes `link` a symbolic link to the directory `target`, a path relative to the link's directory.
+/// An existing link is replaced atomically.
+///
+/// # Errors
+/// [`Error::Io`] if an operation fails, or if `link` is a directory; an old link is then unchanged.
+pub fn link_dir_atomic(target: &Path, link: &Path) -> Result<()> {
+    let temp = temp_path(link);
+    check(Operation::Make).map_err(Error::io(&temp))?;
+    remove_any(&temp).map_err(Error::io(&temp))?;
+    symlink_dir(target, &temp).map_err(Error::io(&temp))?;
+    rename_synced(&temp, link)
+}
+
+#[cfg(unix)]
+fn symlink_dir(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(windows)]
+fn symlink_dir(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_dir(target, link)
+}
+
 /// Reads a file of at most `max` bytes. At most `max + 1` bytes are read.
 ///
 /// # Errors
@@ -170,6 +193,25 @@ mod tests {
                 remove_temp_files(dir.path()).unwrap();
                 assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn link_dir_atomic_leaves_old_or_new_target_at_every_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("best");
+        for n in 0..4 {
+            link_dir_atomic(Path::new("old"), &link).unwrap();
+            let linked = || link_dir_atomic(Path::new("new"), &link);
+            let (linked, operations) = with(n, Fault::Once(28), linked);
+            let found = fs::read_link(&link).unwrap();
+            // The last operation, fsync of the directory, follows the rename.
+            let expected = if n < 2 { "old" } else { "new" };
+            assert_eq!(found, Path::new(expected), "at {n}");
+            assert_eq!(linked.is_err(), n < operations.len(), "at {n}");
+            remove_temp_files(dir.path()).unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
     }
 

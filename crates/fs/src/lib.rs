@@ -3,6 +3,7 @@
 //!
 //! - [`write_atomic`] replaces a file, [`StagedDir`] a directory: content is written to a temporary
 //!   name, fsynced, then renamed into place; the parent directory is fsynced last.
+//! - [`link_dir_atomic`] points a symbolic link to another directory.
 //! - [`StagedFile`] replaces a file that is written as a stream.
 //! - [`DirLock`] is an exclusive lock on a directory that the operating system releases when the
 //!   process ends.
@@ -34,7 +35,9 @@ mod mmap;
 mod staged_dir;
 mod staged_file;
 
-pub use atomic::{append_synced, parent_dir, read_at_most, remove_temp_files, write_atomic};
+pub use atomic::{
+    append_synced, link_dir_atomic, parent_dir, read_at_most, remove_temp_files, write_atomic,
+};
 pub use dir_lock::DirLock;
 pub use error::{Error, Result};
 pub use file_entry::{FileEntry, sha256_hex};

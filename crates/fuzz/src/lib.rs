@@ -12,6 +12,7 @@ pub mod attacks;
 mod http;
 mod raw;
 mod saved;
+mod space;
 
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
@@ -19,12 +20,13 @@ use std::time::Duration;
 pub use http::http;
 pub use raw::{csv, inter, jsonl, parquet, rc15, retailrocket, text};
 pub use saved::{checkpoint, config, dataset, seeds};
+pub use space::space;
 
 /// Fuzz target: parses the bytes, or returns the error message of the rejection.
 pub type Target = fn(&[u8]) -> Result<(), String>;
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("retailrocket", retailrocket),
     ("rc15", rc15),
     ("csv", csv),
@@ -35,6 +37,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("dataset", dataset),
     ("checkpoint", checkpoint),
     ("config", config),
+    ("space", space),
     ("http", http),
 ];
 

@@ -15,8 +15,6 @@ use crate::html::{details, list, prose, table as scrolling_table, thousands};
 use crate::provenance::{self, FailureGroup, RunCounts};
 use crate::{html_table, line_chart, table1};
 
-const STYLE: &str = include_str!("html_page.css");
-
 /// Renders the page.
 ///
 /// # Errors
@@ -44,7 +42,7 @@ pub fn page(
                     @if is_synthetic { "SYNTHETIC: " }
                     "PRL, reproduced: " (scale) " scale"
                 }
-                style { "\n" (PreEscaped(STYLE)) }
+                style { "\n" (PreEscaped(prl_charts::STYLE)) }
             }
             "\n"
             body {

@@ -16,7 +16,7 @@ use super::runs::Runs;
 use crate::{programs, root};
 
 /// The program that writes the first inputs, and the targets.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "seeds",
     "retailrocket",
     "rc15",
@@ -28,6 +28,7 @@ const PROGRAMS: [&str; 12] = [
     "dataset",
     "checkpoint",
     "config",
+    "space",
     "http",
 ];
 /// Bounds of a single input: 20 s and 2 GiB.

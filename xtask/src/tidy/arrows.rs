@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("testkit", &["seed"]),
     ("fs", &[]),
+    ("charts", &[]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
@@ -62,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runs",
         ],
     ),
+    ("tune", &["seed", "fs", "charts"]),
     ("engine", &["seed", "fs", "dataset", "core", "runs"]),
     ("serve", &["seed", "dataset", "core", "engine"]),
     (
@@ -82,17 +84,24 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "runs",
             "train",
+            "tune",
             "engine",
             "serve",
         ],
     ),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),
-    ("report", &["dataset", "eval", "baselines", "experiments"]),
-    ("bench", &["dataset", "eval", "experiments", "report"]),
+    (
+        "report",
+        &["charts", "dataset", "eval", "baselines", "experiments"],
+    ),
+    (
+        "bench",
+        &["charts", "dataset", "eval", "experiments", "report"],
+    ),
     (
         "fuzz",
         &[
-            "fs", "dataset", "data", "core", "model", "runs", "train", "engine", "serve",
+            "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine", "serve",
         ],
     ),
     (

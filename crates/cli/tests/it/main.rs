@@ -27,5 +27,7 @@ mod slow_batch;
 mod slow_kill;
 #[cfg(all(unix, feature = "data"))]
 mod slow_spark;
+#[cfg(unix)]
+mod slow_tune;
 #[cfg(feature = "data")]
 mod slow_workflow;
