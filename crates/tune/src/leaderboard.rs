@@ -23,13 +23,27 @@ pub fn differing(trials: &[&Trial]) -> Vec<String> {
     names.into_iter().filter(differs).cloned().collect()
 }
 
+/// Settings that all of the trials have with one value, by name: `dim=64 encoder=core`.
+pub fn common(trials: &[&Trial]) -> String {
+    let differing = differing(trials);
+    let mut common = Vec::new();
+    if let Some(first) = trials.first() {
+        for (name, value) in &first.settings {
+            if !differing.contains(name) {
+                common.push(format!("{name}={}", plain(value)));
+            }
+        }
+    }
+    common.join(" ")
+}
+
 /// A setting of a trial as text.
 pub(crate) fn text_of(settings: &Assignment, name: &str) -> String {
     settings.get(name).map_or(ABSENT.into(), plain)
 }
 
 /// The best `top` finished trials: rank, trial, value, epoch, seconds, and the settings in which
-/// they differ.
+/// they differ. A last line has those that they share.
 pub fn leaderboard(trials: &[Trial], metric: &str, top: usize) -> String {
     let mut ranked = ranking(trials);
     ranked.truncate(top);
@@ -53,7 +67,12 @@ pub fn leaderboard(trials: &[Trial], metric: &str, top: usize) -> String {
         }
         rows.push(row);
     }
-    aligned(&rows)
+    let mut text = aligned(&rows);
+    let common = common(&ranked);
+    if !common.is_empty() {
+        text.push_str(&format!("in all of these: {common}\n"));
+    }
+    text
 }
 
 /// Number of epochs, with two decimals if it is not whole.
@@ -122,9 +141,10 @@ mod tests {
             "rank  trial  ndcg@20  epoch  seconds  encoder     lr\n   \
                 1      1   0.5000      2     12.3      gru      -\n   \
                 2      0   0.2500      2     12.3     core  0.005\n   \
-                3      3   0.2500      2     12.3      gru    0.1\n"
+                3      3   0.2500      2     12.3      gru    0.1\n\
+             in all of these: dim=64\n"
         );
-        assert_eq!(leaderboard(&trials, "ndcg@20", 1).lines().count(), 2);
+        assert_eq!(leaderboard(&trials, "ndcg@20", 1).lines().count(), 3);
         assert_eq!(
             leaderboard(&[], "m", 10),
             "rank  trial  m  epoch  seconds\n"

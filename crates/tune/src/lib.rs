@@ -38,7 +38,7 @@ mod trial_log;
 
 pub use domain::{Axis, Domain, Range, plain};
 pub use error::{Error, Result};
-pub use leaderboard::{differing, leaderboard};
+pub use leaderboard::{common, differing, leaderboard};
 pub use pruner::Pruner;
 pub use space::{Assignment, DEFAULT_SPACE, Space, Variable};
 pub use trial::{CurvePoint, Status, Trial, count, ranking};

@@ -8,7 +8,7 @@ use prl_charts::html::{details, table as scrolling_table};
 use prl_charts::line_chart::{self, Chart, Line};
 
 use crate::domain::plain;
-use crate::leaderboard::{differing, epochs, text_of};
+use crate::leaderboard::{common, differing, epochs, text_of};
 use crate::parallel;
 use crate::space::Space;
 use crate::trial::{Status, Trial, count, ranking};
@@ -127,6 +127,11 @@ fn best(facts: &SearchFacts<'_>, ranked: &[&Trial]) -> Markup {
                 }
                 "\n"
                 (trial_table(facts, "Leaderboard", shown, true))
+                @let shared = common(shown);
+                @if !shared.is_empty() {
+                    p { "In all of these: " code { (shared) } }
+                    "\n"
+                }
             }
         }
         "\n"
