@@ -4,6 +4,7 @@
 //! logs and progress to stderr. Exit codes: 0 success, 1 failure, 2 usage, 3 bad input data,
 //! 130 interrupted (after a checkpoint).
 
+mod blend;
 mod docs;
 mod evaluate;
 mod exit;
@@ -47,6 +48,7 @@ enum Command {
     Synth(synth::Args),
     Inspect(inspect::Args),
     Train(Box<train::Args>),
+    Blend(blend::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Synth(args) => synth::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(*args),
+        Command::Blend(args) => blend::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
