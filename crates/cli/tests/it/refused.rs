@@ -144,9 +144,9 @@ const REFUSED: &[(&str, i32, &str)] = &[
         "`prl train --out`",
     ),
     (
-        "blend run moved --out new",
+        "blend run --out new --weights=-1",
         2,
-        "a blend needs runs of one dataset",
+        "a weight is negative",
     ),
     (
         "blend run run --out new --weights 1",
