@@ -1,5 +1,8 @@
 //! Items of the session itself, most recent first, then all others by popularity.
 
+use std::collections::HashSet;
+
+use crate::popularity::normalise;
 use crate::{Baseline, Popularity};
 
 /// Scores items in the window by recency, and all other items below them by popularity.
@@ -34,6 +37,38 @@ impl Baseline for LastItems {
         }
         scores
     }
+
+    fn probabilities(&self, history: &[u32]) -> Vec<f64> {
+        own_first(history, self.popularity.probabilities(history))
+    }
+}
+
+/// Probabilities with the window's distinct items in front: in proportion 1 for the latest, 1/2 for
+/// the one before it, and so on, and as much for all others together, by `rest`, as one more
+/// own item would have.
+pub(crate) fn own_first(history: &[u32], rest: Vec<f64>) -> Vec<f64> {
+    let mut all = rest;
+    let (mut seen, mut own) = (HashSet::new(), Vec::new());
+    for &item in history.iter().rev() {
+        if (item as usize) < all.len() && seen.insert(item) {
+            all[item as usize] = 0.0;
+            own.push(item);
+        }
+    }
+    normalise(&mut all);
+    let mut weight = 1.0;
+    for _ in &own {
+        weight *= 0.5;
+    }
+    for share in &mut all {
+        *share *= weight;
+    }
+    for item in own.into_iter().rev() {
+        weight *= 2.0;
+        all[item as usize] = weight;
+    }
+    normalise(&mut all);
+    all
 }
 
 #[cfg(test)]
@@ -48,5 +83,10 @@ mod tests {
         let mut order: Vec<usize> = (0..4).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         assert_eq!(order, [2, 0, 1, 3]);
+        // 1 and 1/2 of the own items, 1/4 for the rest as 10 : 2.
+        let expected = [0.5, 0.25 * 10.0 / 12.0, 1.0, 0.25 * 2.0 / 12.0].map(|w| w / 1.75);
+        for (p, expected) in last.probabilities(&[2, 0, 2]).iter().zip(expected) {
+            assert!((p - expected).abs() < 1e-15, "{p} and {expected}");
+        }
     }
 }

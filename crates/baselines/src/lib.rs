@@ -2,8 +2,9 @@
 //!
 //! A [`Baseline`] scores all items for a window of a session. [`Popularity`] ranks by training
 //! frequency, [`LastItems`] by recency in the window, [`SessionKnn`] by similar past sessions
-//! (VMIS-kNN), [`SequenceKnn`] by the same with a decay by distance. They take no prompt and read
-//! the same window as the models.
+//! (VMIS-kNN), [`SequenceKnn`] by the same with a decay by distance. [`PopularityRecent`] ranks by recent
+//! training events, [`LastItemsKnn`] by recency in the window and then by neighbours. They take no
+//! prompt and read the same window as the models.
 //!
 //! [`DoubleQ`], [`TdLoss`] and [`Critic`] are the losses of SQN (self-supervised Q-learning) and
 //! SAC (self-supervised actor-critic).
@@ -19,14 +20,18 @@
 //! ```
 
 mod last_items;
+mod last_items_knn;
 mod popularity;
+mod popularity_recent;
 mod q_learning;
 mod sequence_knn;
 mod session_index;
 mod session_knn;
 
 pub use last_items::LastItems;
+pub use last_items_knn::LastItemsKnn;
 pub use popularity::Popularity;
+pub use popularity_recent::PopularityRecent;
 pub use q_learning::{Critic, DoubleQ, LengthMismatch, TdLoss, warm_up_steps};
 pub use sequence_knn::{SequenceArrays, SequenceKnn};
 pub use session_index::{KnnArrays, KnnError};
@@ -37,4 +42,8 @@ pub trait Baseline: Send + Sync {
     /// Scores of all items `[items]`, higher is better. `history` is the window's items, oldest
     /// first, without padding.
     fn scores(&self, history: &[u32]) -> Vec<f32>;
+
+    /// Probabilities of all items `[items]`, in the order of their scores; 0 for an item that is
+    /// left out of the ranking, and for no other.
+    fn probabilities(&self, history: &[u32]) -> Vec<f64>;
 }

@@ -33,8 +33,25 @@ impl Popularity {
     }
 }
 
+/// Divides by the sum, if it is positive.
+pub(crate) fn normalise(weights: &mut [f64]) {
+    let sum: f64 = weights.iter().sum();
+    if sum > 0.0 {
+        for weight in weights {
+            *weight /= sum;
+        }
+    }
+}
+
 impl Baseline for Popularity {
     fn scores(&self, _: &[u32]) -> Vec<f32> {
         self.counts.iter().map(|&n| n as f32).collect()
+    }
+
+    /// (n + 1) / sum of (n + 1), so that an item without training events has a probability too.
+    fn probabilities(&self, _: &[u32]) -> Vec<f64> {
+        let mut all: Vec<f64> = self.counts.iter().map(|&n| f64::from(n) + 1.0).collect();
+        normalise(&mut all);
+        all
     }
 }

@@ -20,7 +20,7 @@ use prl_dataset::Dataset;
 
 use crate::session_index::{
     ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
-    training_sessions,
+    training_sessions, vote_probabilities,
 };
 use crate::{Baseline, Popularity};
 
@@ -183,6 +183,10 @@ impl Baseline for SequenceKnn {
         }
         scores
     }
+
+    fn probabilities(&self, history: &[u32]) -> Vec<f64> {
+        vote_probabilities(&self.scores(history))
+    }
 }
 
 #[cfg(test)]
@@ -225,6 +229,16 @@ mod tests {
         assert_eq!(scores[..2], [LEFT_OUT, LEFT_OUT]);
         assert!((f64::from(scores[3]) - expected[3]).abs() < 1e-6);
         assert_eq!(knn(true).scores(&[]), [-0.5, -1.0 / 3.0, -0.5, -0.5, -0.5]);
+        assert_eq!(
+            knn(true).probabilities(&[]),
+            [2.0, 3.0, 2.0, 2.0, 2.0].map(|n| n / 11.0)
+        );
+        // Item 4 is in no neighbour: it has half of the smallest of the others' scores.
+        let (least, sum) = (expected[3], expected[2] + expected[3]);
+        let all = [0.0, 0.0, expected[2], expected[3], 0.5 * least];
+        for (p, score) in knn(true).probabilities(&[0, 1]).iter().zip(all) {
+            assert!((p - score / (sum + 0.5 * least)).abs() < 1e-6, "{p}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::ops::Range;
 use prl_dataset::{Dataset, Split};
 
 use crate::Popularity;
+use crate::popularity::normalise;
 
 /// Fitted state of a [`SessionKnn`](crate::SessionKnn) as flat arrays. Sessions are in the order of
 /// their last event.
@@ -182,6 +183,39 @@ pub(crate) fn popularity_scores(popularity: &[u32]) -> Vec<f32> {
         scores.push(-1.0 / (1.0 + n as f32));
     }
     scores
+}
+
+/// Probabilities of a neighbour search's scores: score / sum of the positive scores. All items in
+/// no neighbour together have half of the smallest positive score (everything without neighbours),
+/// in proportion to their training events plus 1; an item that is left out has none.
+pub(crate) fn vote_probabilities(scores: &[f32]) -> Vec<f64> {
+    let (mut votes, mut least, mut events) = (0.0, f64::INFINITY, 0.0);
+    for &score in scores {
+        if score > 0.0 {
+            votes += f64::from(score);
+            least = least.min(f64::from(score));
+        } else if is_by_popularity(score) {
+            events -= 1.0 / f64::from(score);
+        }
+    }
+    let floor = if votes > 0.0 { 0.5 * least } else { 1.0 };
+    let mut all = Vec::with_capacity(scores.len());
+    for &score in scores {
+        all.push(if score > 0.0 {
+            f64::from(score)
+        } else if is_by_popularity(score) {
+            -floor / f64::from(score) / events
+        } else {
+            0.0
+        });
+    }
+    normalise(&mut all);
+    all
+}
+
+/// Whether a score is one of [`popularity_scores`], -1 / (events + 1).
+fn is_by_popularity(score: f32) -> bool {
+    (-1.0..0.0).contains(&score)
 }
 
 /// Inverted index: the latest sessions that contain each item.

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::Baseline;
 use crate::session_index::{
     ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
+    vote_probabilities,
 };
 
 /// Options of the neighbour search. The defaults are those of Serenade, the published recommender.
@@ -165,6 +166,10 @@ impl Baseline for SessionKnn {
             }
         }
         scores
+    }
+
+    fn probabilities(&self, history: &[u32]) -> Vec<f64> {
+        vote_probabilities(&self.scores(history))
     }
 }
 

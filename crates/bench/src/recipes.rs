@@ -101,9 +101,10 @@ const fn baseline(name: &'static str, flags: &'static [&'static str]) -> System 
 pub const REFERENCE: &str = "last items";
 
 /// The systems, in the order of the page.
-const SYSTEMS: [System; 11] = [
+const SYSTEMS: [System; 12] = [
     baseline("popularity", &["--method", "popularity"]),
     baseline(REFERENCE, &["--method", "last-items"]),
+    baseline("last items, then kNN", &["--method", "last-items-knn"]),
     baseline("session-kNN, as published", &["--method", "session-knn"]),
     baseline("session-kNN, tuned", &["--method", "session-knn-tuned"]),
     trained(

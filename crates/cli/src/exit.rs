@@ -95,9 +95,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<prl_runs::Error>() {
         return match error {
-            prl_runs::Error::Config(_) | prl_runs::Error::Model(prl_model::Error::Config(_)) => {
-                USAGE
-            }
+            prl_runs::Error::Config(_)
+            | prl_runs::Error::Blend(_)
+            | prl_runs::Error::Model(prl_model::Error::Config(_)) => USAGE,
             prl_runs::Error::Data(e) => of_data(e),
             prl_runs::Error::Fs(e) => of_fs(e),
             prl_runs::Error::EmptySplit { .. }

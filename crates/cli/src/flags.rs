@@ -114,11 +114,14 @@ pub fn method() -> impl TypedValueParser<Value = Method> {
 fn describe(method: Method) -> &'static str {
     match method {
         Method::Popularity => "Most popular items",
+        Method::PopularityRecent => "Most popular items of late",
         Method::LastItems => "The session's own items, latest first",
+        Method::LastItemsKnn => "The same, then items of similar sessions",
         Method::SessionKnn => "Items of similar sessions (VMIS-kNN)",
         Method::SessionKnnTuned => {
             "The same, tuned: distances inside a session, own items by the log"
         }
+        Method::Blend => "A blend of finished runs (`prl blend`)",
         Method::Normal => "Cross-entropy on the encoder's state",
         Method::Sqn => "Self-supervised Q-learning: cross-entropy and double Q-learning",
         Method::Sac => {

@@ -4,6 +4,7 @@
 //! logs and progress to stderr. Exit codes: 0 success, 1 failure, 2 usage, 3 bad input data,
 //! 130 interrupted (after a checkpoint).
 
+mod blend;
 mod docs;
 mod evaluate;
 mod exit;
@@ -49,6 +50,7 @@ enum Command {
     Inspect(inspect::Args),
     Train(Box<train::Args>),
     Tune(tune::Args),
+    Blend(blend::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(*args),
         Command::Tune(args) => tune::run(args),
+        Command::Blend(args) => blend::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]

@@ -48,6 +48,12 @@ impl StagedDir {
         Ok(staged)
     }
 
+    /// The temporary directory, for other writers. They must sync what they write into directories
+    /// below it.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// Writes and fsyncs a file.
     ///
     /// # Errors

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor, WithDType};
-use prl_baselines::{Baseline, KnnArrays, KnnOptions, LastItems, Popularity};
-use prl_baselines::{SequenceArrays, SequenceKnn, SessionKnn};
+use prl_baselines::{
+    Baseline, KnnArrays, KnnOptions, LastItems, LastItemsKnn, Popularity, PopularityRecent,
+    SequenceArrays, SequenceKnn, SessionKnn,
+};
 use prl_dataset::Dataset;
 
 use crate::checkpoint::Checkpoint;
@@ -20,17 +22,25 @@ pub fn fit_baseline(method: Method, data: &Dataset) -> Result<HashMap<String, Te
             let knn = SessionKnn::fit(data, KnnOptions::default());
             insert_sessions(&mut arrays, knn.arrays())?;
         }
-        Method::SessionKnnTuned => {
+        Method::SessionKnnTuned | Method::LastItemsKnn => {
             let knn = SequenceKnn::fit(data);
             insert_sessions(&mut arrays, &knn.arrays().sessions)?;
             let leaves_own_out = u8::from(knn.arrays().leaves_own_out);
             arrays.insert(LEAVES_OWN_OUT.to_owned(), array(&[leaves_own_out])?);
+        }
+        Method::PopularityRecent => {
+            let recent = PopularityRecent::fit(data);
+            arrays.insert(RECENT.to_owned(), array(recent.saved_scores())?);
+            arrays.insert(HALF_LIFE.to_owned(), array(&[recent.half_life()])?);
         }
         _ => {}
     }
     Ok(arrays)
 }
 
+/// Names of the arrays of [`PopularityRecent`].
+const RECENT: &str = "recent";
+const HALF_LIFE: &str = "half_life_ms";
 /// Name of the flag of [`SequenceArrays`].
 const LEAVES_OWN_OUT: &str = "leaves_own_out";
 
@@ -54,7 +64,12 @@ pub(crate) fn load_baseline(method: Method, saved: &Checkpoint) -> Result<Box<dy
         arrays.get(name).ok_or(Error::run(saved.dir(), what))
     };
     let popularity = get("popularity")?.to_vec1::<u32>()?;
-    if matches!(method, Method::SessionKnn | Method::SessionKnnTuned) {
+    let uses_sessions = [
+        Method::SessionKnn,
+        Method::SessionKnnTuned,
+        Method::LastItemsKnn,
+    ];
+    if uses_sessions.contains(&method) {
         let mut offsets = Vec::new();
         for n in get("offsets")?.to_vec1::<i64>()? {
             offsets.push(n as u64);
@@ -65,17 +80,29 @@ pub(crate) fn load_baseline(method: Method, saved: &Checkpoint) -> Result<Box<dy
             popularity,
         };
         let refused = |e: prl_baselines::KnnError| Error::run(saved.dir(), e.to_string());
-        if method == Method::SessionKnnTuned {
+        if method != Method::SessionKnn {
             let flag = get(LEAVES_OWN_OUT)?.to_vec1::<u8>()?;
             let arrays = SequenceArrays {
                 sessions,
                 leaves_own_out: flag != [0],
             };
             let knn = SequenceKnn::from_arrays(arrays).map_err(refused)?;
-            return Ok(Box::new(knn));
+            return Ok(match method {
+                Method::LastItemsKnn => Box::new(LastItemsKnn::new(knn)),
+                _ => Box::new(knn),
+            });
         }
         let knn = SessionKnn::from_arrays(sessions, KnnOptions::default());
         return Ok(Box::new(knn.map_err(refused)?));
+    }
+    if method == Method::PopularityRecent {
+        let (scores, half_life) = (get(RECENT)?.to_vec1()?, get(HALF_LIFE)?.to_vec1()?);
+        if scores.len() != popularity.len() || half_life.len() != 1 {
+            let what = format!("the array {RECENT} has the wrong length; train the run again");
+            return Err(Error::run(saved.dir(), what));
+        }
+        let recent = PopularityRecent::from_scores(scores, half_life[0]);
+        return Ok(Box::new(recent));
     }
     let popularity = Popularity::from_counts(popularity);
     Ok(match method {

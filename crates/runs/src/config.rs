@@ -201,7 +201,7 @@ impl Config {
             "hold_out must lie between 0 and 1",
         )?;
         rule(
-            self.hold_out.is_none() || self.method.is_neural(),
+            self.hold_out.is_none() || self.method.is_neural() || self.method == Method::Blend,
             &format!(
                 "hold_out selects weights, and {} has none; leave it out",
                 self.method.name()

@@ -37,6 +37,9 @@ pub enum Error {
         /// The error of the operating system.
         source: std::io::Error,
     },
+    /// Runs cannot be blended.
+    #[error("blend: {0}")]
+    Blend(String),
     /// A setting is invalid.
     #[error("configuration: {0}")]
     Config(String),

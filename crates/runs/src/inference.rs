@@ -1,7 +1,7 @@
 //! Inference for serving: the output layer is transposed once into a layout for small batches.
 //!
 //! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On
-//! other devices, and for baselines, longer lists of [`Recommender::rank`] are filtered.
+//! other devices, and for baselines and blends, longer lists of [`Recommender::rank`] are filtered.
 
 use prl_core::Prompts;
 use prl_dataset::Windows;
@@ -21,7 +21,7 @@ impl InferenceModel {
     pub fn new(recommender: Recommender) -> Result<Self> {
         let catalogue = match &recommender {
             Recommender::Neural(model) => model.catalogue()?,
-            Recommender::Baseline(_) => None,
+            Recommender::Baseline(_) | Recommender::Blend(_) => None,
         };
         Ok(Self {
             recommender,

@@ -19,6 +19,7 @@
 //! ```
 
 mod baseline;
+mod blend;
 mod checkpoint;
 mod config;
 mod error;
@@ -37,6 +38,7 @@ mod run_dir;
 mod validation;
 
 pub use baseline::fit_baseline;
+pub use blend::{Blend, BlendBuilder, BlendManifest, BlendMember};
 pub use candle_core::Device;
 pub use checkpoint::{Checkpoint, Progress};
 pub use config::Config;

@@ -5,6 +5,7 @@ use prl_dataset::Dataset;
 use prl_fs::{read_at_most, write_atomic};
 use serde::{Deserialize, Serialize};
 
+use crate::blend::BlendManifest;
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, MAX_JSON, check_format};
@@ -45,6 +46,9 @@ pub struct RunManifest {
     pub seconds: f64,
     /// Machine of the training.
     pub machine: Machine,
+    /// Members and weights of a blend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blend: Option<BlendManifest>,
 }
 
 /// Hardware and software of a training.
@@ -119,7 +123,39 @@ impl Run {
             validation,
             seconds: progress.seconds,
             machine: Machine::here(device),
+            blend: None,
         };
+        self.write_manifest(manifest)
+    }
+
+    /// Writes the manifest of a blend.
+    pub(crate) fn finish_blend(
+        &self,
+        weights: &str,
+        data: &Dataset,
+        seconds: f64,
+        device: &Device,
+        blend: BlendManifest,
+    ) -> Result<RunManifest> {
+        self.write_manifest(RunManifest {
+            format: FORMAT.into(),
+            format_version: VERSION,
+            model: weights[..12].to_owned(),
+            dataset: self.dataset().to_owned(),
+            synthetic: data.manifest().input.source.synthetic,
+            encoder: None,
+            method: self.config().method,
+            seed: self.config().seed,
+            steps: 0,
+            best_step: 0,
+            validation: Validation::of(self.config(), data),
+            seconds,
+            machine: Machine::here(device),
+            blend: Some(blend),
+        })
+    }
+
+    fn write_manifest(&self, manifest: RunManifest) -> Result<RunManifest> {
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| Error::run(self.dir(), e.to_string()))?;
         write_atomic(&self.dir().join(MANIFEST), &json)?;

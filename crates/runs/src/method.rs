@@ -28,19 +28,27 @@ pub enum Method {
     PrlControl,
     /// Items by popularity.
     Popularity,
+    /// Items by popularity of late.
+    PopularityRecent,
     /// The session's own items, most recent first.
     LastItems,
+    /// The session's own items, most recent first, then by the tuned session-kNN.
+    LastItemsKnn,
     /// Next items of similar sessions: VMIS-kNN.
     SessionKnn,
     /// Next items of similar sessions, tuned for accuracy.
     SessionKnnTuned,
+    /// A blend of finished runs.
+    Blend,
 }
 
 impl Method {
-    /// Every method, in the order of the tables.
-    pub const ALL: [Method; 13] = [
+    /// Every method of training, in the order of the tables; a blend is not trained.
+    pub const ALL: [Method; 15] = [
         Method::Popularity,
+        Method::PopularityRecent,
         Method::LastItems,
+        Method::LastItemsKnn,
         Method::SessionKnn,
         Method::SessionKnnTuned,
         Method::Normal,
@@ -67,9 +75,12 @@ impl Method {
             Method::PrlCumu => "prl-cumu",
             Method::PrlControl => "prl-control",
             Method::Popularity => "popularity",
+            Method::PopularityRecent => "popularity-recent",
             Method::LastItems => "last-items",
+            Method::LastItemsKnn => "last-items-knn",
             Method::SessionKnn => "session-knn",
             Method::SessionKnnTuned => "session-knn-tuned",
+            Method::Blend => "blend",
         }
     }
 
@@ -77,7 +88,13 @@ impl Method {
     pub fn is_neural(self) -> bool {
         !matches!(
             self,
-            Method::Popularity | Method::LastItems | Method::SessionKnn | Method::SessionKnnTuned
+            Method::Popularity
+                | Method::PopularityRecent
+                | Method::LastItems
+                | Method::LastItemsKnn
+                | Method::SessionKnn
+                | Method::SessionKnnTuned
+                | Method::Blend
         )
     }
 

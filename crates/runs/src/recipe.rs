@@ -1,6 +1,7 @@
 //! Recipes: bundles of defaults for training.
 
-use prl_eval::Scores;
+use prl_dataset::Kind;
+use prl_eval::{Metric, Scores};
 use serde::{Deserialize, Serialize};
 
 /// Defaults of the settings; each can be overridden alone.
@@ -127,6 +128,47 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// Every metric.
+    pub const ALL: [Selection; 7] = [
+        Selection::Paper,
+        Selection::Ndcg20,
+        Selection::Hr20,
+        Selection::ClickNdcg20,
+        Selection::ClickHr20,
+        Selection::PurchaseHr5,
+        Selection::PurchaseNdcg20,
+    ];
+    /// Rank beyond which no metric has a gain.
+    pub const MAX_RANK: u32 = 20;
+
+    /// Name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Selection::Paper => "paper",
+            Selection::Ndcg20 => "ndcg@20",
+            Selection::Hr20 => "hr@20",
+            Selection::ClickNdcg20 => "click-ndcg@20",
+            Selection::ClickHr20 => "click-hr@20",
+            Selection::PurchaseHr5 => "purchase-hr@5",
+            Selection::PurchaseNdcg20 => "purchase-ndcg@20",
+        }
+    }
+
+    /// Kind of the events that count, all for `None`, and the gain of one; the paper's kind depends
+    /// on whether the split has purchases.
+    pub fn gain(self, has_purchases: bool) -> (Option<Kind>, Metric) {
+        match self {
+            Selection::Paper if has_purchases => (Some(Kind::Purchase), Metric::Hr5),
+            Selection::Paper => (Some(Kind::Click), Metric::Hr5),
+            Selection::Ndcg20 => (None, Metric::Ndcg20),
+            Selection::Hr20 => (None, Metric::Hr20),
+            Selection::ClickNdcg20 => (Some(Kind::Click), Metric::Ndcg20),
+            Selection::ClickHr20 => (Some(Kind::Click), Metric::Hr20),
+            Selection::PurchaseHr5 => (Some(Kind::Purchase), Metric::Hr5),
+            Selection::PurchaseNdcg20 => (Some(Kind::Purchase), Metric::Ndcg20),
+        }
+    }
+
     /// The score to maximise; zero if the split has no event of the kind.
     pub fn score(self, scores: &Scores) -> f64 {
         let score = match self {
@@ -144,7 +186,50 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
-    use super::LrSchedule;
+    use prl_dataset::{Kind, Rewards};
+    use prl_eval::{Case, Scores};
+
+    use super::{LrSchedule, Selection};
+
+    #[test]
+    fn selection_gain_has_the_score_of_the_cases() {
+        let case = |kind, rank| Case { kind, rank };
+        let mut cases = vec![
+            case(Kind::Click, 1),
+            case(Kind::Click, 6),
+            case(Kind::Click, 21),
+        ];
+        for has_purchases in [false, true] {
+            if has_purchases {
+                cases.extend([case(Kind::Purchase, 3), case(Kind::Purchase, 7)]);
+            }
+            let scores = Scores::new(&cases, Rewards::default()).unwrap();
+            for select in Selection::ALL {
+                let (kind, metric) = select.gain(has_purchases);
+                let (mut sum, mut count) = (0.0, 0.0_f64);
+                for case in &cases {
+                    if kind.is_none_or(|kind| kind == case.kind) {
+                        sum += metric.gain(case.rank);
+                        count += 1.0;
+                    }
+                }
+                let expected = select.score(&scores);
+                assert!(
+                    (sum / count.max(1.0) - expected).abs() < 1e-12,
+                    "{}",
+                    select.name()
+                );
+                assert_eq!(metric.gain(Selection::MAX_RANK + 1), 0.0);
+            }
+            let json = serde_json::to_value(Selection::ALL).unwrap();
+            assert!(
+                Selection::ALL
+                    .iter()
+                    .zip(json.as_array().unwrap())
+                    .all(|(s, j)| j == s.name())
+            );
+        }
+    }
 
     #[test]
     fn lr_rises_linearly_then_follows_the_schedule() {

@@ -32,7 +32,7 @@ impl<Id> Event<Id> {
 pub struct Recommendation {
     /// Its raw id.
     pub item: String,
-    /// The model's score: a logit, comparable within one list.
+    /// The model's score, comparable within one list: a logit, or a blend's probability.
     pub score: f32,
 }
 

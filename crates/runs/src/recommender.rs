@@ -1,4 +1,4 @@
-//! A recommender: a trained model or a baseline.
+//! A recommender: a trained model, a baseline or a blend.
 
 use prl_baselines::Baseline;
 use prl_core::Prompts;
@@ -8,15 +8,18 @@ use prl_kernels::ops::rank::Ranking;
 use prl_model::Model;
 use rayon::prelude::*;
 
+use crate::blend::Blend;
 use crate::error::Result;
 use crate::evaluate::CaseBatch;
 
-/// A trained model or a baseline.
+/// A trained model, a baseline or a blend.
 pub enum Recommender {
     /// A neural model.
     Neural(Box<Model>),
     /// A baseline.
     Baseline(Box<dyn Baseline>),
+    /// A blend of runs.
+    Blend(Box<Blend>),
 }
 
 impl Recommender {
@@ -33,6 +36,7 @@ impl Recommender {
             Recommender::Baseline(baseline) => {
                 rank_densely(baseline.as_ref(), windows, targets, k, &[])
             }
+            Recommender::Blend(blend) => blend.rank(windows, prompts, targets, k, &[]),
         }
     }
 
@@ -60,6 +64,9 @@ impl Recommender {
             Recommender::Baseline(baseline) => {
                 let excluded = &batch.excluded;
                 rank_densely(baseline.as_ref(), windows, Some(&targets), k, excluded)?
+            }
+            Recommender::Blend(blend) => {
+                blend.rank(windows, prompts, Some(&targets), k, &batch.excluded)?
             }
         };
         for (b, target) in batch.targets.iter().enumerate() {
@@ -92,17 +99,22 @@ impl Recommender {
                     .map(|&item| Some(scores[item as usize]))
                     .collect())
             }
+            Recommender::Blend(blend) => blend.scores(window, prompt, items),
         }
     }
 
     /// Whether its scores depend on a prompt.
     pub fn is_prompted(&self) -> bool {
-        matches!(self, Recommender::Neural(model) if model.is_prompted())
+        match self {
+            Recommender::Neural(model) => model.is_prompted(),
+            Recommender::Baseline(_) => false,
+            Recommender::Blend(blend) => blend.is_prompted(),
+        }
     }
 }
 
 /// The items of window `b`, without the pad that an empty window contains.
-fn history(windows: &Windows, b: usize) -> &[u32] {
+pub(crate) fn history(windows: &Windows, b: usize) -> &[u32] {
     let items = &windows.items[b * windows.window_len..][..windows.lengths[b] as usize];
     if windows.time_steps[b] == 0 {
         &[]

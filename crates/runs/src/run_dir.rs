@@ -14,10 +14,12 @@ use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_fil
 use prl_model::{Model, ModelSpec};
 
 use crate::baseline::load_baseline;
+use crate::blend::Blend;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_TEXT};
+use crate::method::Method;
 use crate::recommender::Recommender;
 use crate::return_stats::Returns;
 
@@ -198,8 +200,12 @@ impl Run {
         Ok(Model::new(model, &plan, device)?)
     }
 
-    /// The trained recommender: the best weights.
+    /// The trained recommender, of the best weights, or the blend.
     pub fn load(&self, device: &Device) -> Result<Recommender> {
+        if self.config.method == Method::Blend {
+            let blend = Blend::load(self, device)?;
+            return Ok(Recommender::Blend(Box::new(blend)));
+        }
         if !self.config.method.is_neural() {
             return Ok(Recommender::Baseline(load_baseline(
                 self.config.method,

@@ -116,6 +116,11 @@ impl<'a> Trainer<'a> {
     fn check(&self) -> Result<()> {
         let (config, size) = (self.config, self.group.size());
         config.check()?;
+        if config.method == Method::Blend {
+            return Err(Error::Config(
+                "method blend is not trained; make one of finished runs with `prl blend`".into(),
+            ));
+        }
         check_bf16_head(config.bf16_head, &self.device)?;
         check_negatives(config.negative_options().is_some(), &self.device)?;
         if size > 1 && !config.method.is_neural() {

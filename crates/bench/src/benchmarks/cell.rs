@@ -223,10 +223,10 @@ fn validation(run: &Path, step: u64) -> Result<(f64, Value)> {
 /// Weights of a blend, as the flag takes them.
 fn weights(run: &Path) -> Result<String> {
     let manifest: Value = read_json(&run.join("manifest.json"))?;
-    let weights = manifest["blend"]["weights"].as_array();
+    let members = manifest["blend"]["members"].as_array();
     let mut flag = Vec::new();
-    for weight in weights.context("the blend's manifest has no weights")? {
-        flag.push(number(weight).to_string());
+    for member in members.context("the blend's manifest has no members")? {
+        flag.push(number(&member["weight"]).to_string());
     }
     Ok(flag.join(","))
 }

@@ -143,6 +143,18 @@ const REFUSED: &[(&str, i32, &str)] = &[
         1,
         "`prl train --out`",
     ),
+    (
+        "blend run --out new --weights=-1",
+        2,
+        "a weight is negative",
+    ),
+    (
+        "blend run run --out new --weights 1",
+        2,
+        "1 weights for 2 runs",
+    ),
+    ("blend run --out full", 1, "name another --out"),
+    ("blend run gone --out new", 1, "`prl train --out`"),
     ("inspect gone", 3, "prl prepare"),
     #[cfg(feature = "data")]
     (

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::common;
-use prl_core::{PromptSpec, TargetReturn};
-use prl_dataset::Kind;
+use prl_core::{PromptSpec, Prompts, TargetReturn};
+use prl_dataset::{Kind, Windows};
 use prl_engine::{Device, Engine, Error, Event, Filter, Options, RecommendRequest};
-use prl_runs::{Method, Recommender, Run};
+use prl_runs::{BlendBuilder, ItemFilter, Method, Recommender, Run, SessionState};
 use prl_train::{Evaluation, Observer};
 
 struct Quiet;
@@ -247,6 +247,53 @@ fn reload_swaps_model_and_failed_reload_keeps_it() {
         .filter(|r| r.item == "item-7" || r.item == "item-9")
         .collect();
     assert_eq!(few, expected);
+}
+
+#[test]
+fn blend_is_served_as_it_recommends() {
+    let knn = trained(Method::SessionKnnTuned);
+    let runs = [&shared().0, &knn].map(|dir| dir.path().join("run"));
+    let out = knn.path().join("blend");
+    let manifest = BlendBuilder::new(&runs)
+        .weights(vec![0.7, 0.3], Some(vec![0.5, 0.5]))
+        .build(&out)
+        .unwrap();
+    let engine = engine(Options::default());
+    engine.reload(&out).unwrap();
+    let run = Run::open(&out).unwrap();
+    let model = run.load(&Device::Cpu).unwrap();
+    let mut requests = many();
+    for (i, request) in requests.iter_mut().enumerate() {
+        request.filter.exclude_seen = i % 3 == 0;
+        let allow = ["item-3", "item-7", "item-9"].map(String::from);
+        request.filter.allow = (i % 4 == 0).then(|| allow.to_vec());
+    }
+    let pending: Vec<_> = requests.iter().map(|q| engine.submit(q).unwrap()).collect();
+    for (request, pending) in requests.iter().zip(pending) {
+        let response = pending.wait().unwrap();
+        assert_eq!(response.model, manifest.model);
+        let SessionState {
+            item_indices,
+            prompt,
+            ..
+        } = run.state(&request.session, request.prompt, request.case);
+        let mut windows = Windows::new(run.config().model.window);
+        windows.push(&item_indices, run.items().len() as u32);
+        let prompts = Prompts {
+            returns: vec![prompt.value],
+            steps: vec![prompt.step],
+        };
+        let all = model.rank(&windows, &prompts, None, 60).unwrap().top;
+        let candidates = run.candidates(&request.filter, &item_indices);
+        let mut expected = all[0].clone();
+        expected.retain(|(item, _)| match candidates.filter() {
+            ItemFilter::Exclude(items) => items.binary_search(item).is_err(),
+            ItemFilter::Allow(items) => items.binary_search(item).is_ok(),
+        });
+        expected.truncate(request.k);
+        assert_eq!(response.answer.items, run.name(&expected));
+        assert_eq!(response.answer.prompt, Some(prompt));
+    }
 }
 
 #[test]

@@ -21,6 +21,10 @@ use crate::simd::slices::{load, store};
 const PANEL: usize = 64;
 /// Multiply-adds up to which one thread is faster than several that compete for memory bandwidth.
 const ALONE: usize = 1 << 24;
+/// Items of one row that a thread scores at once, whole panels.
+const SPAN: usize = 256 * PANEL;
+/// Rows that a thread scores together, so that a panel is read once for them.
+const ROWS: usize = 16;
 
 /// The output layer in panels of items, `[width, 64]` each, zeros beyond the last item.
 pub struct TransposedItemMatrix<T> {
@@ -166,6 +170,55 @@ impl<T: Real> TransposedItemMatrix<T> {
             best(top, wanted.k);
         }
         Ok(tops)
+    }
+
+    /// The scores of all items under each row of `hidden`, `[batch, items]`, with `offsets` added;
+    /// negative infinity for an item whose offset is
+    /// [`EXCLUDED`](crate::ops::score_offsets::EXCLUDED). The bits are those of
+    /// [`top_k`](Self::top_k).
+    ///
+    /// # Errors
+    /// If a score is not finite.
+    pub fn scores(
+        &self,
+        hidden: &[T],
+        offsets: &ScoreOffsets<T>,
+    ) -> Result<Vec<T>, NonFiniteScore> {
+        let batch = hidden.len() / self.width;
+        let mut all = vec![T::zero(); batch * self.items];
+        if batch == 1 {
+            let spans = all.par_chunks_mut(SPAN).enumerate();
+            spans.for_each(|(span, out)| self.score_all(hidden, span * SPAN / PANEL, out));
+        } else {
+            let rows = hidden.par_chunks(ROWS * self.width);
+            all.par_chunks_mut(ROWS * self.items)
+                .zip(rows)
+                .for_each(|(out, hidden)| self.score_all(hidden, 0, out));
+        }
+        if let Some(at) = all.iter().position(|score| !score.is_finite()) {
+            return Err(NonFiniteScore {
+                row: at / self.items,
+            });
+        }
+        for o in offsets.as_slice() {
+            let score = &mut all[o.row as usize * self.items + o.item as usize];
+            *score = match is_excluded(o.value) {
+                true => T::neg_infinity(),
+                false => *score + o.value,
+            };
+        }
+        Ok(all)
+    }
+
+    /// Scores of the items from panel `first` on, as many a row as `out` has room for.
+    fn score_all(&self, hidden: &[T], first: usize, out: &mut [T]) {
+        let matrix = self;
+        Arch::new().dispatch(All {
+            matrix,
+            hidden,
+            first,
+            out,
+        });
     }
 
     /// Top-k over all items for some rows.
@@ -383,6 +436,34 @@ impl<'a, T: Real> Kept<'a, T> {
                     // Later items have higher indices, so an equal score does not qualify.
                     self.bar = self.list[self.k - 1].1;
                 }
+            }
+        }
+    }
+}
+
+/// Scores of consecutive items under some hidden vectors, `[rows, items]`.
+struct All<'a, T> {
+    matrix: &'a TransposedItemMatrix<T>,
+    hidden: &'a [T],
+    /// Panel of the first item.
+    first: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for All<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let batch = self.hidden.len() / self.matrix.width;
+        let items = self.out.len() / batch;
+        let mut scores = vec![T::zero(); batch * PANEL];
+        for at in (0..items).step_by(PANEL) {
+            let panel = self.first + at / PANEL;
+            self.matrix.score(simd, panel, self.hidden, &mut scores);
+            let there = PANEL.min(items - at);
+            for (row, scores) in scores.chunks_exact(PANEL).enumerate() {
+                self.out[row * items + at..][..there].copy_from_slice(&scores[..there]);
             }
         }
     }

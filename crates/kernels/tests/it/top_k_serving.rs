@@ -3,6 +3,7 @@
 
 use prl_kernels::Real;
 use prl_kernels::ops::rank::rank;
+use prl_kernels::ops::score_offsets::{EXCLUDED, ScoreOffset, ScoreOffsets};
 use prl_kernels::ops::softmax_head::OutputLayer;
 use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
 use proptest::prelude::*;
@@ -112,6 +113,30 @@ fn check<T: Real>(case: &Case<T>) -> Result<(), TestCaseError> {
     for ((top, sorted), wanted) in tops.iter().zip(&sorted).zip(&wanted) {
         prop_assert_eq!(top, &expected(sorted, wanted), "{:?}", wanted);
     }
+    check_scores(case, &sorted)
+}
+
+/// All scores of the catalogue, with offsets of the first and the last item, against the lists.
+fn check_scores<T: Real>(case: &Case<T>, sorted: &[TopK<T>]) -> Result<(), TestCaseError> {
+    let items = case.bias.len();
+    let (mut offsets, mut expected) = (Vec::new(), vec![T::zero(); sorted.len() * items]);
+    for (row, top) in sorted.iter().enumerate() {
+        for &(item, score) in top {
+            expected[row * items + item as usize] = score;
+        }
+        let last = items as u32 - 1;
+        for (item, value) in [(last, T::of(EXCLUDED)), (0, T::of(0.75))] {
+            if item < last || value < T::zero() {
+                let row = row as u32;
+                offsets.push(ScoreOffset { item, row, value });
+            }
+        }
+        expected[row * items] += T::of(0.75);
+        expected[row * items + items - 1] = T::neg_infinity();
+    }
+    let offsets = ScoreOffsets::new(offsets);
+    let found = case.catalogue().scores(&case.hidden, &offsets).unwrap();
+    prop_assert_eq!(found, expected);
     Ok(())
 }
 

@@ -354,7 +354,9 @@ impl<'a> TrainingLoop<'a> {
     fn neural(&self) -> &Model {
         match &self.model {
             Recommender::Neural(model) => model,
-            Recommender::Baseline(_) => unreachable!("a trainer is made for neural methods alone"),
+            Recommender::Baseline(_) | Recommender::Blend(_) => {
+                unreachable!("a trainer is made for neural methods alone")
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod blend;
 mod conventions;
 mod formats;
 mod golden;
