@@ -131,7 +131,7 @@ fn check_scores<T: Real>(case: &Case<T>, sorted: &[TopK<T>]) -> Result<(), TestC
                 offsets.push(ScoreOffset { item, row, value });
             }
         }
-        expected[row * items] = expected[row * items] + T::of(0.75);
+        expected[row * items] += T::of(0.75);
         expected[row * items + items - 1] = T::neg_infinity();
     }
     let offsets = ScoreOffsets::new(offsets);
