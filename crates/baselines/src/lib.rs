@@ -1,10 +1,10 @@
 //! Baseline recommenders, and the losses of two trained baselines.
 //!
 //! A [`Baseline`] scores all items for a window of a session. [`Popularity`] ranks by training
-//! frequency, [`LastItems`] by recency in the window, [`SessionKnn`] by similar past sessions
-//! (VMIS-kNN), [`SequenceKnn`] by the same with a decay by distance. [`PopularityRecent`] ranks by recent
-//! training events, [`LastItemsKnn`] by recency in the window and then by neighbours. They take no
-//! prompt and read the same window as the models.
+//! frequency, [`PopularityRecent`] by that of late, [`LastItems`] by recency in the window,
+//! [`SessionKnn`] by similar past sessions (VMIS-kNN), [`SequenceKnn`] by the same with a decay by
+//! distance, [`LastItemsKnn`] by recency and then by similar sessions. They take no prompt and read
+//! the same window as the models.
 //!
 //! [`DoubleQ`], [`TdLoss`] and [`Critic`] are the losses of SQN (self-supervised Q-learning) and
 //! SAC (self-supervised actor-critic).

@@ -1,14 +1,14 @@
 //! Items by their training events, of which recent ones count more.
 //!
-//! For a training split that ends at time T: `score(i) = sum over the events of i of 2^((t - T) / h)`.
-//! Two things are chosen for the first events of sessions, whose state is empty: the half-life h,
-//! the training span or its half, fourth or eighth, or no decay; and whether all events count or
-//! only the first events of sessions. The choice has the highest NDCG@20 on the first events of the
-//! validation split; without any, the first events of the last tenth of the training sessions are
-//! ranked by the events before them.
+//! For a training split that ends at time T, `score(i) = sum of 2^((t - T) / h)` over the events
+//! of item i, at times t. Two things are chosen for the first events of sessions, whose state is
+//! empty: the half-life h, the training span or its half, fourth or eighth, or no decay; and
+//! whether all events count or only the first events of sessions. The choice has the highest
+//! NDCG@20 on the first events of the validation split; without any, the first events of the last
+//! tenth of the training sessions are ranked by the events before them.
 //!
-//! Half-lives far below the time over which a trained run is used look good on the events just
-//! after the training split and fail on later ones, so none is tried.
+//! Half-lives far below the time over which a trained run is used are not tried: they may be the
+//! best just after the training split, and are among the worst later.
 
 use prl_dataset::{Dataset, Split};
 
@@ -38,7 +38,7 @@ struct Dated {
     is_first: bool,
 }
 
-/// How events count.
+/// Weights of events.
 #[derive(Clone, Copy, Debug)]
 struct Weighting {
     half_life: f64,
