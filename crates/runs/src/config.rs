@@ -72,8 +72,8 @@ pub struct Config {
     /// Negatives that are drawn for the softmax of a training step, which then samples the items
     /// and updates the rows it touches; 0 for the softmax over all items.
     pub negatives: usize,
-    /// Distribution of the negatives; `in-batch` has the batch's targets too, without `negatives`
-    /// alone.
+    /// Distribution of the negatives; `in-batch`: the batch's targets, and `negatives` uniform ones
+    /// beside them.
     pub negative_sampling: NegativeSampling,
     /// Under `popularity`, the power of an item's number of training examples.
     pub negative_power: f64,
