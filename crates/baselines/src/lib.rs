@@ -34,7 +34,7 @@ pub use popularity::Popularity;
 pub use popularity_recent::PopularityRecent;
 pub use q_learning::{Critic, DoubleQ, LengthMismatch, TdLoss, warm_up_steps};
 pub use sequence_knn::{SequenceArrays, SequenceKnn};
-pub use session_index::{KnnArrays, KnnError};
+pub use session_index::{KnnArrays, KnnError, training_sessions};
 pub use session_knn::{KnnOptions, SessionKnn};
 
 /// Recommender that scores every item for a window.

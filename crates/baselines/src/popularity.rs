@@ -1,8 +1,10 @@
 //! Most frequent items of the training split, the same list for every session.
 
-use prl_dataset::{Dataset, Split};
+use std::ops::Range;
 
-use crate::Baseline;
+use prl_dataset::Dataset;
+
+use crate::{Baseline, training_sessions};
 
 /// Scores each item by its number of training events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +15,15 @@ pub struct Popularity {
 impl Popularity {
     /// Counts the training events of each item.
     pub fn fit(data: &Dataset) -> Self {
+        Self::fit_to(data, &training_sessions(data))
+    }
+
+    /// Counts the events in these ranges.
+    pub fn fit_to(data: &Dataset, sessions: &[Range<usize>]) -> Self {
+        let items = data.item_indices();
         let mut counts = vec![0_u32; data.items().len()];
-        for (&item, &split) in data.item_indices().iter().zip(data.splits().all()) {
-            if split == Split::Train {
+        for session in sessions {
+            for &item in &items[session.clone()] {
                 counts[item as usize] = counts[item as usize].saturating_add(1);
             }
         }

@@ -10,10 +10,12 @@
 //! Half-lives far below the time over which a trained run is used are not tried: they may be the
 //! best just after the training split, and are among the worst later.
 
+use std::ops::Range;
+
 use prl_dataset::{Dataset, Split};
 
-use crate::Baseline;
 use crate::popularity::normalise;
+use crate::{Baseline, training_sessions};
 
 /// Half-lives tried: the training span and its repeated halves.
 const HALF_LIVES: i32 = 4;
@@ -48,8 +50,16 @@ struct Weighting {
 impl PopularityRecent {
     /// Chooses the half-life and weighs the training events of each item.
     pub fn fit(data: &Dataset) -> Self {
-        let events = self::events(data, Split::Train);
-        let mut targets = firsts(self::events(data, Split::Val));
+        Self::fit_to(data, &training_sessions(data))
+    }
+
+    /// As [`fit`](Self::fit), of the events in these ranges, a session each.
+    pub fn fit_to(data: &Dataset, sessions: &[Range<usize>]) -> Self {
+        let mut events = Vec::new();
+        for session in sessions {
+            events.extend(dated(data, session.clone(), session.start));
+        }
+        let mut targets = firsts(validation_events(data));
         let mut until = i64::MAX;
         if targets.is_empty() {
             targets = firsts(events.clone());
@@ -114,20 +124,25 @@ impl Baseline for PopularityRecent {
     }
 }
 
-/// The events of a split.
-fn events(data: &Dataset, split: Split) -> Vec<Dated> {
-    let (times, items, splits) = (data.times(), data.item_indices(), data.splits().all());
+/// The events in a range of the session that begins at `start`.
+fn dated(data: &Dataset, events: Range<usize>, start: usize) -> impl Iterator<Item = Dated> + '_ {
+    let (times, items) = (data.times(), data.item_indices());
+    events.map(move |event| Dated {
+        time: times[event],
+        item: items[event],
+        is_first: event == start,
+    })
+}
+
+/// The events of the validation split.
+fn validation_events(data: &Dataset) -> Vec<Dated> {
+    let splits = data.splits();
     let mut events = Vec::new();
     for session in data.sessions() {
-        for event in session.clone() {
-            if splits[event] == split {
-                events.push(Dated {
-                    time: times[event],
-                    item: items[event],
-                    is_first: event == session.start,
-                });
-            }
-        }
+        let parts = &splits[session.clone()];
+        let from = session.start + parts.partition_point(|&split| split < Split::Val);
+        let to = session.start + parts.partition_point(|&split| split <= Split::Val);
+        events.extend(dated(data, from..to, session.start));
     }
     events
 }

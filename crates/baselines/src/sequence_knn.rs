@@ -15,6 +15,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use prl_dataset::Dataset;
 
@@ -51,15 +52,15 @@ pub struct SequenceArrays {
 impl SequenceArrays {
     /// Collects the training events of a dataset. Own items are left out if the sessions do not
     /// repeat items ([`Dataset::repeats_items`]).
-    fn fit(data: &Dataset) -> Self {
+    fn fit_to(data: &Dataset, parts: &[Range<usize>]) -> Self {
         let items = data.item_indices();
         let mut sessions = KnnArrays {
             offsets: vec![0],
             items: Vec::new(),
-            popularity: Popularity::fit(data).counts().to_vec(),
+            popularity: Popularity::fit_to(data, parts).counts().to_vec(),
         };
-        for part in training_sessions(data) {
-            let held = &items[part];
+        for part in parts {
+            let held = &items[part.clone()];
             for (at, item) in held.iter().enumerate() {
                 if !held[at + 1..].contains(item) {
                     sessions.items.push(*item);
@@ -98,7 +99,12 @@ struct Neighbour {
 impl SequenceKnn {
     /// Indexes the training sessions of a dataset.
     pub fn fit(data: &Dataset) -> Self {
-        Self::new(SequenceArrays::fit(data))
+        Self::fit_to(data, &training_sessions(data))
+    }
+
+    /// Collects the events in these ranges, a session each, the later ones later in time.
+    pub fn fit_to(data: &Dataset, sessions: &[Range<usize>]) -> Self {
+        Self::new(SequenceArrays::fit_to(data, sessions))
     }
 
     /// Restores the baseline from saved arrays.

@@ -61,16 +61,16 @@ pub enum KnnError {
 }
 
 impl KnnArrays {
-    /// Collects the training events of a dataset; events of other splits are ignored.
-    pub(crate) fn fit(data: &Dataset) -> Self {
+    /// Collects the events in these ranges, a session each.
+    pub(crate) fn fit_to(data: &Dataset, sessions: &[Range<usize>]) -> Self {
         let items = data.item_indices();
         let mut arrays = Self {
             offsets: vec![0],
             items: Vec::new(),
-            popularity: Popularity::fit(data).counts().to_vec(),
+            popularity: Popularity::fit_to(data, sessions).counts().to_vec(),
         };
-        for part in training_sessions(data) {
-            let mut held = items[part].to_vec();
+        for session in sessions {
+            let mut held = items[session.clone()].to_vec();
             held.sort_unstable();
             held.dedup();
             arrays.items.append(&mut held);
@@ -141,8 +141,9 @@ impl KnnArrays {
     }
 }
 
-/// Training events of each session, in the order of their last events.
-pub(crate) fn training_sessions(data: &Dataset) -> Vec<Range<usize>> {
+/// Training events of each session of a dataset, in the order of their last events; what the
+/// baselines are fitted to.
+pub fn training_sessions(data: &Dataset) -> Vec<Range<usize>> {
     let (splits, times) = (data.splits(), data.times());
     let mut parts = Vec::new();
     for session in data.sessions() {

@@ -17,15 +17,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use prl_dataset::Dataset;
 use serde::{Deserialize, Serialize};
 
-use crate::Baseline;
 use crate::session_index::{
     ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
     vote_probabilities,
 };
+use crate::{Baseline, training_sessions};
 
 /// Options of the neighbour search. The defaults are those of Serenade, the published recommender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +76,12 @@ struct Neighbour {
 impl SessionKnn {
     /// Indexes the training sessions of a dataset.
     pub fn fit(data: &Dataset, options: KnnOptions) -> Self {
-        Self::new(KnnArrays::fit(data), options)
+        Self::fit_to(data, &training_sessions(data), options)
+    }
+
+    /// Collects the events in these ranges, a session each, the later ones later in time.
+    pub fn fit_to(data: &Dataset, sessions: &[Range<usize>], options: KnnOptions) -> Self {
+        Self::new(KnnArrays::fit_to(data, sessions), options)
     }
 
     /// Restores the baseline from saved arrays.

@@ -1,35 +1,45 @@
 //! Baselines in a run directory: their arrays are stored in the file of the weights.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use candle_core::{Device, Tensor, WithDType};
 use prl_baselines::{
     Baseline, KnnArrays, KnnOptions, LastItems, LastItemsKnn, Popularity, PopularityRecent,
-    SequenceArrays, SequenceKnn, SessionKnn,
+    SequenceArrays, SequenceKnn, SessionKnn, training_sessions,
 };
-use prl_dataset::Dataset;
+use prl_dataset::{Dataset, Split};
 
 use crate::checkpoint::Checkpoint;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::method::Method;
 
-/// Fits a baseline to a dataset; returns its arrays by name.
-pub fn fit_baseline(method: Method, data: &Dataset) -> Result<HashMap<String, Tensor>> {
-    let popularity = Popularity::fit(data);
+/// Fits the baseline of a run to the training sessions that it does not hold out; returns its
+/// arrays by name.
+pub fn fit_baseline(config: &Config, data: &Dataset) -> Result<HashMap<String, Tensor>> {
+    let mut sessions = training_sessions(data);
+    if config.hold_out.is_some() {
+        let mut held = HashSet::new();
+        for (first, _) in config.examples(data, Split::Val).targets() {
+            held.insert(first);
+        }
+        sessions.retain(|session| !held.contains(&session.start));
+    }
+    let popularity = Popularity::fit_to(data, &sessions);
     let mut arrays = HashMap::from([("popularity".to_owned(), array(popularity.counts())?)]);
-    match method {
+    match config.method {
         Method::SessionKnn => {
-            let knn = SessionKnn::fit(data, KnnOptions::default());
+            let knn = SessionKnn::fit_to(data, &sessions, KnnOptions::default());
             insert_sessions(&mut arrays, knn.arrays())?;
         }
         Method::SessionKnnTuned | Method::LastItemsKnn => {
-            let knn = SequenceKnn::fit(data);
+            let knn = SequenceKnn::fit_to(data, &sessions);
             insert_sessions(&mut arrays, &knn.arrays().sessions)?;
             let leaves_own_out = u8::from(knn.arrays().leaves_own_out);
             arrays.insert(LEAVES_OWN_OUT.to_owned(), array(&[leaves_own_out])?);
         }
         Method::PopularityRecent => {
-            let recent = PopularityRecent::fit(data);
+            let recent = PopularityRecent::fit_to(data, &sessions);
             arrays.insert(RECENT.to_owned(), array(recent.saved_scores())?);
             arrays.insert(HALF_LIFE.to_owned(), array(&[recent.half_life()])?);
         }

@@ -201,13 +201,6 @@ impl Config {
             "hold_out must lie between 0 and 1",
         )?;
         rule(
-            self.hold_out.is_none() || self.method.is_neural() || self.method == Method::Blend,
-            &format!(
-                "hold_out selects weights, and {} has none; leave it out",
-                self.method.name()
-            ),
-        )?;
-        rule(
             !self.no_validation || (self.hold_out.is_none() && !self.has_own_patience()),
             "no_validation excludes hold_out and patience, which need a validation",
         )?;

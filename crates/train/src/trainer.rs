@@ -245,9 +245,7 @@ fn fit(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let start = Instant::now();
-    let weights = run
-        .best()
-        .save_arrays(fit_baseline(run.config().method, data)?)?;
+    let weights = run.best().save_arrays(fit_baseline(run.config(), data)?)?;
     let model = run.load(device)?;
     let val = match validation_examples(run, data) {
         Some(rows) => match validate(stop, run, &model, &rows)? {

@@ -94,8 +94,20 @@ impl Cell<'_> {
                 let data = setup.data(self.benchmark).display().to_string();
                 let run = dir.join("run");
                 let out = fresh(&run)?;
-                let flags = ["train", "--data", &data, "--method", method, "--out", &out];
-                let trained = setup.call(&flags)?;
+                let fit = ["train", "--data", &data, "--method", method, "--skip-first"];
+                // For the choice of a blend's weights, fitted without the held-out sessions.
+                let chosen = fresh(&dir.join("chosen"))?;
+                let share = setup.hold_out.to_string();
+                let held = [
+                    "--hold-out",
+                    &share,
+                    "--hold-out-by",
+                    "time",
+                    "--out",
+                    &chosen,
+                ];
+                setup.call(&[&fit[..], &held].concat())?;
+                let trained = setup.call(&[&fit[..], &["--out", &out]].concat())?;
                 line["seconds"] = json!(trained.seconds);
                 line["peak_mb"] = json!(trained.peak_mb);
                 run
@@ -183,8 +195,7 @@ impl Cell<'_> {
                 return Ok(None);
             }
             runs.push(member.join("run").display().to_string());
-            let with_held = if has_seeds { "chosen" } else { "run" };
-            chosen.push(member.join(with_held).display().to_string());
+            chosen.push(member.join("chosen").display().to_string());
         }
         let (first, run) = (dir.join("chosen"), dir.join("run"));
         let (first_out, out) = (fresh(&first)?, fresh(&run)?);

@@ -70,11 +70,6 @@ const REFUSED: &[(&str, i32, &str)] = &[
         "hold_out must lie",
     ),
     (
-        "train --out new --data noval --hold-out .1 --method popularity",
-        2,
-        "leave it out",
-    ),
-    (
         "train --out new --data noval --hold-out .1 --no-validation",
         2,
         "no_validation excludes",

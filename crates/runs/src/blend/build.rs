@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::manifest::RunManifest;
 use crate::method::Method;
-use crate::recipe::Selection;
+use crate::recipe::{HoldOutBy, Selection};
 use crate::run_dir::Run;
 use crate::validation::Validation;
 
@@ -286,6 +286,7 @@ fn config(runs: &[Run], data: &Dataset, select: Selection, is_given: bool) -> Re
         mu: own.mu,
         eps: own.eps,
         hold_out: own.hold_out,
+        hold_out_by: own.hold_out_by,
         ..Config::default()
     };
     config.model.window = 0;
@@ -294,7 +295,7 @@ fn config(runs: &[Run], data: &Dataset, select: Selection, is_given: bool) -> Re
         let own = run.config();
         config.model.window = config.model.window.max(own.model.window);
         config.skip_first &= own.skip_first;
-        let has_same = own.hold_out == config.hold_out && own.seed == config.seed;
+        let has_same = holds_out_as(own, base.config());
         if (own.hold_out.is_some() || config.hold_out.is_some()) && !has_same {
             if is_given {
                 config.hold_out = None;
@@ -302,13 +303,21 @@ fn config(runs: &[Run], data: &Dataset, select: Selection, is_given: bool) -> Re
             }
             return Err(Error::Blend(format!(
                 "{} has seen the sessions that {} holds out, so no weights can be chosen on them; \
-                 give the weights with --weights, or blend runs of one hold-out and seed",
+                 give the weights with --weights, or blend runs of one hold-out, seed and --skip-first",
                 run.dir().display(),
                 base.dir().display()
             )));
         }
     }
     Ok(config)
+}
+
+/// Whether two runs hold out the same sessions.
+fn holds_out_as(a: &Config, b: &Config) -> bool {
+    a.hold_out == b.hold_out
+        && a.hold_out_by == b.hold_out_by
+        && (a.seed == b.seed || a.hold_out_by == HoldOutBy::Time)
+        && (a.skip_first == b.skip_first || a.hold_out.is_none())
 }
 
 fn is_prompted(run: &Run) -> bool {

@@ -367,6 +367,14 @@ fn blend_without_validation_takes_given_weights_only() {
     }
     let alone = build(std::slice::from_ref(&a), "3").unwrap().blend.unwrap();
     assert!(alone.cases > 0 && alone.score == alone.members[0].score);
+    // A baseline that was fitted without the sessions that the network held out.
+    let fitted = Config {
+        method: Method::Popularity,
+        ..held(1)
+    };
+    let fitted = train(dir.path(), "fitted", fitted);
+    let chosen = build(&[a.clone(), fitted], "5").unwrap().blend.unwrap();
+    assert!(chosen.chosen && chosen.score >= chosen.members[0].score);
     let runs = [a, popular];
     let mixed = BlendBuilder::new(&runs)
         .weights(vec![3.0, 1.0], None)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use prl_dataset::Split;
-use prl_runs::{Config, Device, Method, Run, Validation, evaluate};
+use prl_runs::{Config, Device, HoldOutBy, Method, Recommender, Run, Validation, evaluate};
 use prl_train::{Outcome, Trainer};
 
 use crate::common::{Quiet, StopAt, metrics, quick, ring, ring_in_splits, same_end};
@@ -101,6 +101,37 @@ fn held_out_sessions_validate_and_are_not_trained_on() {
     let parts = dir.path().join("parts");
     resumed(&config, &parts, 20);
     same_end(&out, &parts);
+}
+
+/// Of 180 training sessions of six events each, 18 are held out.
+#[test]
+fn baseline_is_not_fitted_to_held_out_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let given = without_val(dir.path());
+    for (hold_out_by, name) in [(HoldOutBy::Seed, "seed"), (HoldOutBy::Time, "time")] {
+        for method in [Method::Popularity, Method::SessionKnnTuned] {
+            let config = Config {
+                method,
+                hold_out: Some(0.1),
+                hold_out_by,
+                ..given.clone()
+            };
+            let run = finish(
+                &config,
+                &dir.path().join(format!("{name}-{}", method.name())),
+            );
+            let manifest = run.manifest().unwrap().unwrap();
+            assert_eq!(manifest.validation, Validation::HeldOut);
+            let Recommender::Baseline(baseline) = run.load(&Device::Cpu).unwrap() else {
+                panic!("not a baseline");
+            };
+            if method == Method::Popularity {
+                let events: f32 = baseline.scores(&[]).iter().sum();
+                assert_eq!(events, 972.0);
+            }
+            assert_eq!(test_cases(&run, Split::Val), 108);
+        }
+    }
 }
 
 #[test]
