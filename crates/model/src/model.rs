@@ -198,7 +198,10 @@ impl Model {
         let pass = self.pass(turn);
         let mut timer = StepTimer::start(times, &self.device);
 
-        let forward = main.forward(&batch.windows, &batch.prompts, &pass)?;
+        let forward = match &batch.sequences {
+            Some(sequences) => main.forward_sequences(sequences, &batch.prompts, &pass)?,
+            None => main.forward(&batch.windows, &batch.prompts, &pass)?,
+        };
         let hidden = forward.hidden.detach();
         let check = FiniteCheck::begin(&hidden)?;
         let adam = AdamStep {

@@ -287,6 +287,7 @@ fn batch(items: usize, width: usize, t: u64, method: Method) -> TrainingBatch {
         targets,
         loss_weights: vec![1.0 / BATCH as f64; BATCH],
         transitions,
+        sequences: None,
     }
 }
 
