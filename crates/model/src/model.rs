@@ -199,6 +199,12 @@ impl Model {
         let mut timer = StepTimer::start(times, &self.device);
 
         let forward = match &batch.sequences {
+            // Ranks would draw different numbers of masks, and wait for each other.
+            Some(_) if !self.group.is_alone() => {
+                return Err(Error::Config(
+                    "whole sessions train on one rank only; leave --mpi out".into(),
+                ));
+            }
             Some(sequences) => main.forward_sequences(sequences, &batch.prompts, &pass)?,
             None => main.forward(&batch.windows, &batch.prompts, &pass)?,
         };

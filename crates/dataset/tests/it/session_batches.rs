@@ -101,7 +101,8 @@ fn long_session_is_divided_and_orders_differ_by_pass_and_seed() {
     assert_ne!(batches.at(1), batches.at(11));
     assert_ne!(batches.at(1), SessionBatches::new(&examples, 30, 4).at(1));
     // A later piece starts a window before its first example.
-    let rows = examples.session_rows(&[30..60], 7, true);
+    let piece = 30..60;
+    let rows = examples.session_rows(std::slice::from_ref(&piece), 7, true);
     assert_eq!(rows.sequences.lengths, [36]);
     assert_eq!(rows.sequences.states[0], 6);
 }
