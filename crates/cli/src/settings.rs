@@ -48,8 +48,8 @@ pub struct Settings {
     /// Learning rate of Adam [default: 0.005; paper: 0.01 on RC15]
     #[arg(long)]
     lr: Option<f64>,
-    /// Examples of a step: draw (anew at every step) or pass (each once a pass) [default: pass;
-    /// paper: draw]
+    /// Examples of a step: draw (anew at every step), pass (each once a pass) or session (as pass,
+    /// whole sessions, each encoded once; not for caser) [default: pass; paper: draw]
     #[arg(long)]
     sampling: Option<String>,
     /// Decoupled weight decay of AdamW [default: 0]

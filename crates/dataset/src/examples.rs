@@ -1,5 +1,7 @@
 //! Examples of a split (training examples, test cases), cut from the log on demand.
 
+mod session_batches;
+
 use std::ops::Range;
 
 use rand::seq::index;
@@ -10,6 +12,8 @@ use crate::event::{Kind, Split};
 use crate::permutation::Permutation;
 use crate::returns::{Discount, Rewards, discounted_returns};
 use crate::windows::Windows;
+
+pub use session_batches::{Sequences, SessionBatches, SessionRows};
 
 /// Examples of one split: one for each of its events, in log order. Events of the same session in
 /// an earlier split are the example's history; those in a later split are invisible to it.
@@ -297,11 +301,16 @@ impl<'a> SplitExamples<'a> {
         let Some(rule) = rule else {
             return batch;
         };
+        let (mut episode, mut rewards, mut returns) = (0..0, Vec::new(), Vec::new());
         for position in positions {
+            // Once for neighbouring examples of one session.
+            if episode != (position.start..position.end) {
+                episode = position.start..position.end;
+                rewards = self.rewards(episode.clone(), rule.rewards);
+                returns = discounted_returns(rewards.clone(), rule.lambda, rule.discount);
+            }
             let t = position.history().len();
-            let rewards = self.rewards(position.start..position.end, rule.rewards);
             batch.rewards.push(rewards[t]);
-            let returns = discounted_returns(rewards, rule.lambda, rule.discount);
             batch.returns.push(returns[t]);
         }
         batch

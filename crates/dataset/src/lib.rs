@@ -58,7 +58,10 @@ pub use details::{EventDetails, EventKind, EventRewards};
 pub use enum_slice::EnumSlice;
 pub use error::{Error, Result};
 pub use event::{Kind, Split};
-pub use examples::{HeldOut, NextStates, ReturnRule, SplitExamples, WindowBatch};
+pub use examples::{
+    HeldOut, NextStates, ReturnRule, Sequences, SessionBatches, SessionRows, SplitExamples,
+    WindowBatch,
+};
 pub use items::ItemMap;
 pub use manifest::{Counts, DatasetCounts, KeptLog, Manifest, ManifestInput, Source, SourceFile};
 pub use plausibility::{Plausibility, Repeats, Warning};

@@ -8,6 +8,7 @@ const ROUNDS: usize = 4;
 /// Permutation of `0..n` as a Feistel cipher on the smallest even number of bits that holds n. A
 /// value that falls outside `0..n` is encrypted again (cycle walking), fewer than four times on
 /// average.
+#[derive(Debug)]
 pub(crate) struct Permutation {
     n: u64,
     half_bits: u32,

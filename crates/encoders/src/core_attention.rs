@@ -11,7 +11,10 @@
 
 use candle_core::{D, Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use prl_nn::{ForwardCtx, Init, Linear, get, softmax};
+use prl_kernels::ops::lag_attention::lag_attention;
+use prl_kernels::packed::SeqOffsets;
+use prl_nn::fused::linear;
+use prl_nn::{Backend, ForwardCtx, Init, Linear, get, softmax};
 
 use crate::{PaddedBatch, SessionEncoder};
 
@@ -89,6 +92,26 @@ impl SessionEncoder for CoreAttention {
     fn encode(&self, batch: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Tensor> {
         batch.check()?;
         self.forward(batch)
+    }
+
+    /// The states of sequences of any length; each attends to the last window of its items.
+    fn sequence_states(
+        &self,
+        xs: &Tensor,
+        offsets: &SeqOffsets,
+        _: &ForwardCtx,
+    ) -> Result<Option<Tensor>> {
+        if self.q_proj.backend() != Backend::CpuFused {
+            return Ok(None);
+        }
+        let (q, k) = (linear(&self.q_proj, xs)?, linear(&self.k_proj, xs)?);
+        let mut slope = Vec::new();
+        for lag in 0..self.lag_bias.elem_count() {
+            slope.push(LAG_SLOPE * lag as f64);
+        }
+        let slope = Tensor::from_vec(slope, self.lag_bias.shape(), xs.device())?;
+        let c = (&self.lag_bias + slope.to_dtype(xs.dtype())?)?;
+        lag_attention(&q, &k, xs, &c, offsets).map(Some)
     }
 }
 

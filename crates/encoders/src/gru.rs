@@ -14,6 +14,7 @@ mod fused;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use prl_kernels::packed::SeqOffsets;
 use prl_nn::{Backend, ForwardCtx, Init, PackedLayout, PackedPart, PackedWeights, sigmoid};
 
 use crate::{PaddedBatch, SessionEncoder};
@@ -126,6 +127,19 @@ impl SessionEncoder for Gru {
         match self.backend {
             Backend::Reference => self.forward(batch),
             Backend::CpuFused | Backend::Cuda => fused::encode(self, batch),
+        }
+    }
+
+    /// The states of sequences of any length, each from s_0 = 0.
+    fn sequence_states(
+        &self,
+        xs: &Tensor,
+        offsets: &SeqOffsets,
+        _: &ForwardCtx,
+    ) -> Result<Option<Tensor>> {
+        match self.backend {
+            Backend::CpuFused => fused::sequence_states(self, xs, offsets).map(Some),
+            Backend::Cuda | Backend::Reference => Ok(None),
         }
     }
 }

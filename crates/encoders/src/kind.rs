@@ -84,6 +84,30 @@ impl EncoderKind {
         }
     }
 
+    /// Whether an output does not depend on later items, so that one pass over a session has the
+    /// state after each of its items ([`SessionEncoder::sequence_states`]).
+    pub fn is_causal(self) -> bool {
+        match self {
+            #[cfg(feature = "caser")]
+            EncoderKind::Caser => false,
+            #[allow(unreachable_patterns)]
+            _ => true,
+        }
+    }
+
+    /// Whether [`SessionEncoder::sequence_states`] takes sequences longer than the window. The
+    /// attention of `core` ends at the window there too; the GRU's state is that of the sequence.
+    pub fn reads_past_the_window(self) -> bool {
+        match self {
+            #[cfg(feature = "gru")]
+            EncoderKind::Gru => true,
+            #[cfg(feature = "core")]
+            EncoderKind::Core => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
     /// The shortest window that the encoder can be built for.
     pub fn min_window(self) -> usize {
         match self {

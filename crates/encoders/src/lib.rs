@@ -53,6 +53,7 @@ mod sasrec;
 mod tests;
 
 use candle_core::{Result, Tensor};
+use prl_kernels::packed::SeqOffsets;
 
 #[cfg(feature = "caser")]
 pub use caser::{Caser, CaserConfig};
@@ -84,6 +85,21 @@ pub trait SessionEncoder: Send + Sync {
     /// # Errors
     /// As of [`encode`](Self::encode).
     fn outputs(&self, _: &PaddedBatch<'_>, _: &ForwardCtx) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The state after every item of sequences without padding, `[rows, width]` from embedded items
+    /// `[rows, d]`: at each row, that of the sequence up to there. `None` for an encoder that is
+    /// not causal, and for any on other devices than a CPU.
+    ///
+    /// # Errors
+    /// If a shape does not fit, or a sequence exceeds the window of an encoder that is bound to it.
+    fn sequence_states(
+        &self,
+        _: &Tensor,
+        _: &SeqOffsets,
+        _: &ForwardCtx,
+    ) -> Result<Option<Tensor>> {
         Ok(None)
     }
 }

@@ -20,6 +20,7 @@ mod receptive_field;
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use prl_kernels::ops::nextitnet_block::CausalConv;
+use prl_kernels::packed::SeqOffsets;
 use prl_nn::{Backend, ForwardCtx, Init, LayerNorm, PackedLayout, PackedPart, PackedWeights, relu};
 
 use crate::{PaddedBatch, SessionEncoder};
@@ -187,6 +188,20 @@ impl SessionEncoder for NextItNet {
         match self.backend {
             Backend::Reference => self.forward(batch),
             Backend::CpuFused | Backend::Cuda => fused::encode(self, batch),
+        }
+    }
+
+    /// The states of sequences of any length. Those after more items than a window would be of
+    /// other items than the window's, as far as the receptive field reaches.
+    fn sequence_states(
+        &self,
+        xs: &Tensor,
+        offsets: &SeqOffsets,
+        _: &ForwardCtx,
+    ) -> Result<Option<Tensor>> {
+        match self.backend {
+            Backend::CpuFused => fused::sequence_states(self, xs, offsets).map(Some),
+            Backend::Cuda | Backend::Reference => Ok(None),
         }
     }
 }

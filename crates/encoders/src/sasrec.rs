@@ -19,6 +19,7 @@ mod fused;
 
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
+use prl_kernels::packed::SeqOffsets;
 use prl_nn::{Backend, ForwardCtx, Init, LayerNorm, Linear, attention_weights, causal, get, relu};
 
 use crate::{PaddedBatch, SessionEncoder};
@@ -125,6 +126,18 @@ impl SessionEncoder for SasRec {
             Backend::CpuFused | Backend::Cuda => fused::outputs(self, batch, ctx)?,
         };
         Ok(Some(outputs))
+    }
+
+    fn sequence_states(
+        &self,
+        xs: &Tensor,
+        offsets: &SeqOffsets,
+        ctx: &ForwardCtx,
+    ) -> Result<Option<Tensor>> {
+        match self.backend {
+            Backend::CpuFused => fused::sequence_states(self, xs, offsets, ctx).map(Some),
+            Backend::Cuda | Backend::Reference => Ok(None),
+        }
     }
 }
 

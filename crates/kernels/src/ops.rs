@@ -8,6 +8,7 @@ pub mod embedding;
 pub mod embedding_sum;
 pub mod gru;
 pub mod index_select;
+pub mod lag_attention;
 pub mod layer_norm;
 pub mod linear;
 pub mod nextitnet_block;

@@ -9,7 +9,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use prl_dataset::{Kind, Windows};
+use prl_dataset::Kind;
 use prl_nn::{Init, get};
 
 /// See the module.
@@ -25,17 +25,18 @@ impl EventKinds {
         })
     }
 
-    /// The embedded items `[B, L, dim]` plus the vectors of their events' kinds.
-    pub(crate) fn add(&self, x: &Tensor, windows: &Windows) -> Result<Tensor> {
-        if !windows.kinds.contains(&Kind::Purchase) {
+    /// The embedded items `[.., dim]` plus the vectors of their events' kinds.
+    pub(crate) fn add(&self, x: &Tensor, kinds: &[Kind]) -> Result<Tensor> {
+        if !kinds.contains(&Kind::Purchase) {
             return Ok(x.clone());
         }
-        let (batch, length, _) = x.dims3()?;
-        let mut is_purchase = Vec::with_capacity(windows.kinds.len());
-        for &kind in &windows.kinds {
+        let mut shape = x.dims().to_vec();
+        shape[x.rank() - 1] = 1;
+        let mut is_purchase = Vec::with_capacity(kinds.len());
+        for &kind in kinds {
             is_purchase.push(f32::from(u8::from(kind == Kind::Purchase)));
         }
-        let is_purchase = Tensor::from_vec(is_purchase, (batch, length, 1), &Device::Cpu)?
+        let is_purchase = Tensor::from_vec(is_purchase, shape, &Device::Cpu)?
             .to_dtype(x.dtype())?
             .to_device(x.device())?;
         x + is_purchase.broadcast_mul(&self.purchase)?

@@ -46,6 +46,7 @@
 //!     targets: vec![9],
 //!     loss_weights: vec![1.0],
 //!     transitions: None,
+//!     sequences: None,
 //! };
 //! for step in 1..=20 {
 //!     let adam = Adam::new(0.01);

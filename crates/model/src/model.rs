@@ -215,7 +215,16 @@ impl Model {
         let pass = self.pass(turn);
         let mut timer = StepTimer::start(times, &self.device);
 
-        let forward = main.forward(&batch.windows, &batch.prompts, &pass)?;
+        let forward = match &batch.sequences {
+            // Ranks would draw different numbers of masks, and wait for each other.
+            Some(_) if !self.group.is_alone() => {
+                return Err(Error::Config(
+                    "whole sessions train on one rank only; leave --mpi out".into(),
+                ));
+            }
+            Some(sequences) => main.forward_sequences(sequences, &batch.prompts, &pass)?,
+            None => main.forward(&batch.windows, &batch.prompts, &pass)?,
+        };
         let hidden = forward.hidden.detach();
         let check = FiniteCheck::begin(&hidden)?;
         let adam = AdamStep {

@@ -1,12 +1,14 @@
 //! One network: item embedding, encoder, prompt block and output layer, and for Q-learning a second
 //! output layer for the action values.
 
+mod sequences;
+
 use std::borrow::Cow;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use prl_core::{EncodedState, PromptBlock, PromptBlockConfig, Prompts};
-use prl_dataset::Windows;
+use prl_dataset::{Kind, Windows};
 use prl_encoders::{PaddedBatch, SessionEncoder};
 use prl_kernels::autograd::{Tape, record};
 use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
@@ -119,8 +121,9 @@ pub(crate) struct Network {
 
 /// Hidden vectors of a training batch, with the tape of their backward pass.
 pub(crate) struct Forward<'a> {
-    windows: &'a Windows,
-    /// The embedded items, `[B, L, dim]`: the leaf of the autograd graph.
+    /// The items that were embedded.
+    items: &'a [u32],
+    /// Their embeddings, `[B, L, dim]`: the leaf of the autograd graph.
     leaf: Tensor,
     /// `[B, width]`.
     pub(crate) hidden: Tensor,
@@ -344,7 +347,7 @@ impl Network {
         let leaf = self.embedding.rows(&windows.items, windows.window_len)?;
         let (hidden, tape) = record(|| self.encode(&leaf, windows, prompts, pass))?;
         Ok(Forward {
-            windows,
+            items: &windows.items,
             leaf,
             hidden,
             tape,
@@ -368,7 +371,7 @@ impl Network {
     /// The encoder's states of a batch at inference: `[B, width]`.
     pub(crate) fn states(&self, windows: &Windows) -> Result<Tensor> {
         let xs = self.embedding.rows(&windows.items, windows.window_len)?;
-        let xs = self.with_kinds(&xs.detach(), windows)?;
+        let xs = self.with_kinds(&xs.detach(), &windows.kinds)?;
         let batch = PaddedBatch {
             xs: &xs,
             lengths: &windows.lengths,
@@ -385,7 +388,11 @@ impl Network {
         prompts: &Prompts,
         pass: &ForwardCtx,
     ) -> Result<Tensor> {
-        let hidden = self.hidden_of(x, windows, prompts, pass)?;
+        self.head_input(self.hidden_of(x, windows, prompts, pass)?)
+    }
+
+    /// Hidden vectors in the scale that the output layer reads.
+    fn head_input(&self, hidden: Tensor) -> Result<Tensor> {
         match &self.head {
             OutputHead::Similarity(head) if head.is_cosine() => Ok(normalised(&hidden)?),
             _ => Ok(hidden),
@@ -400,10 +407,10 @@ impl Network {
             .forward(&state, || batch.last(batch.xs))?)
     }
 
-    /// The embedded items `[B, L, dim]`, with the kinds of their events if the state has them.
-    fn with_kinds(&self, x: &Tensor, windows: &Windows) -> Result<Tensor> {
+    /// The embedded items `[.., dim]`, with the kinds of their events if the state has them.
+    fn with_kinds(&self, x: &Tensor, kinds: &[Kind]) -> Result<Tensor> {
         match &self.event_kinds {
-            Some(kinds) => Ok(kinds.add(x, windows)?),
+            Some(vectors) => Ok(vectors.add(x, kinds)?),
             None => Ok(x.clone()),
         }
     }
@@ -420,7 +427,7 @@ impl Network {
             0.0 => None,
             rate => Some(pass.dropout(x, rate)?),
         };
-        let xs = self.with_kinds(dropped.as_ref().unwrap_or(x), windows)?;
+        let xs = self.with_kinds(dropped.as_ref().unwrap_or(x), &windows.kinds)?;
         let batch = PaddedBatch { xs: &xs, lengths };
         let Some(block) = &self.block else {
             return self.state(&batch, pass);
@@ -451,7 +458,7 @@ impl Network {
         let mut grads = forward.tape.backward(&forward.hidden, grad)?;
         let rows = grads
             .remove(&forward.leaf)
-            .map(|grad| (Cow::Borrowed(forward.windows.items.as_slice()), grad));
+            .map(|grad| (Cow::Borrowed(forward.items), grad));
         let mut backbone = Vec::new();
         for param in &self.backbone {
             if let Some(grad) = grads.remove(&param.param) {

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use prl_baselines::Critic;
 use prl_core::Prompts;
-use prl_dataset::{NextStates, Windows};
+use prl_dataset::{NextStates, Sequences, Windows};
 
 use crate::head::HeadBatch;
 
@@ -21,6 +21,8 @@ pub struct TrainingBatch {
     pub loss_weights: Vec<f64>,
     /// Rewards and next states, for SQN and SAC.
     pub transitions: Option<Transitions>,
+    /// Whole sessions that the encoder reads in place of the windows, for the same states.
+    pub sequences: Option<Sequences>,
 }
 
 impl TrainingBatch {

@@ -454,6 +454,7 @@ mod tests {
             targets: vec![1, 2, 3, 4, 5, 6],
             loss_weights: vec![1.0 / 6.0; 6],
             transitions: None,
+            sequences: None,
         };
         let mut losses = Vec::new();
         for step in steps {

@@ -29,7 +29,7 @@ pub struct Config {
     /// Upper bound on the training steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
-    /// Batch size: examples drawn at each training step.
+    /// Batch size: examples of each training step; of whole sessions, about as many.
     pub batch_size: usize,
     /// Adam's learning rate; by default .01 on RC15 and .005 elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -238,6 +238,7 @@ impl Config {
             self.model.attention == AttentionKeys::Prompt || self.model.encoder.has_outputs(),
             "attention = \"released\" needs an encoder with an output at every position: sasrec",
         )?;
+        self.check_sampling()?;
         rule(
             (1..=4096).contains(&self.model.dim),
             "dim must lie in 1..=4096",
@@ -255,6 +256,35 @@ impl Config {
                 encoder.name()
             ),
         )
+    }
+
+    /// Fails if whole sessions do not fit the method or the encoder.
+    fn check_sampling(&self) -> Result<()> {
+        if self.sampling != Sampling::Session || !self.method.is_neural() {
+            return Ok(());
+        }
+        let encoder = self.model.encoder;
+        let refused = |what: String| {
+            let mend = "use sampling = \"pass\"";
+            Err(Error::Config(format!(
+                "sampling = \"session\" {what}; {mend}"
+            )))
+        };
+        if !encoder.is_causal() {
+            let mut causal = Vec::new();
+            for kind in EncoderKind::ALL.iter().filter(|kind| kind.is_causal()) {
+                causal.push(kind.name());
+            }
+            let (causal, encoder) = (causal.join(", "), encoder.name());
+            return refused(format!("needs a causal encoder ({causal}), not {encoder}"));
+        }
+        if self.method.is_double() {
+            return refused(format!("trains one network, {} two", self.method.name()));
+        }
+        if self.model.attention == AttentionKeys::Outputs {
+            return refused("has no window for attention = \"released\"".into());
+        }
+        Ok(())
     }
 
     /// Whether the output layer is not the paper's.

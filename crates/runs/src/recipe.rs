@@ -67,6 +67,9 @@ pub enum Sampling {
     Draw,
     /// Passes over all examples, each in an order of its own.
     Pass,
+    /// Passes over all sessions: a step has all examples of its sessions and encodes each session
+    /// once, at every position.
+    Session,
 }
 
 /// Training sessions that are held out for validation.

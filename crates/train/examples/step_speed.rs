@@ -331,6 +331,7 @@ fn batch(args: &Args, items: usize, t: u64, method: Method) -> TrainingBatch {
         targets,
         loss_weights: vec![1.0 / size as f64; size],
         transitions,
+        sequences: None,
     }
 }
 

@@ -6,13 +6,15 @@ use std::thread::Scope;
 
 use prl_baselines::Critic;
 use prl_core::Prompts;
-use prl_dataset::{Dataset, ReturnTable, Split, SplitExamples};
+use prl_dataset::{Dataset, ReturnTable, SessionBatches, Split, SplitExamples};
 use prl_model::{ProcessGroup, SingleProcess, TrainingBatch, Transitions};
 use prl_runs::{Config, Method, Sampling};
 
 /// Batches of a dataset's training split; a batch is a function of the seed and the training step.
 pub struct Batches<'a> {
     rows: SplitExamples<'a>,
+    /// The steps of whole sessions, if that is the sampling.
+    sessions: Option<SessionBatches>,
     config: &'a Config,
     returns: &'a ReturnTable,
     group: &'a dyn ProcessGroup,
@@ -21,8 +23,12 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// Batches whose prompts are in the unit of `returns`.
     pub fn new(data: &'a Dataset, config: &'a Config, returns: &'a ReturnTable) -> Self {
+        let rows = config.examples(data, Split::Train);
+        let sessions = (config.sampling == Sampling::Session)
+            .then(|| SessionBatches::new(&rows, config.batch_size, config.seed));
         Self {
-            rows: config.examples(data, Split::Train),
+            rows,
+            sessions,
             config,
             returns,
             group: &SingleProcess,
@@ -45,7 +51,7 @@ impl<'a> Batches<'a> {
         self.rows.target_counts()
     }
 
-    /// Training steps of one pass over the examples.
+    /// Training steps of one pass over the examples, equal for every sampling.
     pub fn per_epoch(&self) -> u64 {
         (self.rows.len() / self.config.batch_size).max(1) as u64
     }
@@ -54,9 +60,16 @@ impl<'a> Batches<'a> {
     pub fn at(&self, t: u64) -> TrainingBatch {
         let config = self.config;
         let window = config.model.window;
-        let drawn = match config.sampling {
-            Sampling::Draw => self.rows.draw(config.seed, t, config.batch_size),
-            Sampling::Pass => self.rows.pass(config.seed, t, config.batch_size),
+        let mut sequences = None;
+        let drawn = match (config.sampling, &self.sessions) {
+            (Sampling::Draw, _) => self.rows.draw(config.seed, t, config.batch_size),
+            (Sampling::Session, Some(sessions)) => {
+                let is_whole = config.model.encoder.reads_past_the_window();
+                let rows = self.rows.session_rows(&sessions.at(t), window, is_whole);
+                sequences = Some(rows.sequences);
+                rows.examples
+            }
+            _ => self.rows.pass(config.seed, t, config.batch_size),
         };
         let rows = &drawn[self.group.share(drawn.len())];
         let rule = Some(config.return_rule());
@@ -99,6 +112,7 @@ impl<'a> Batches<'a> {
             targets: batch.targets,
             loss_weights,
             transitions,
+            sequences,
         }
     }
 }

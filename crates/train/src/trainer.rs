@@ -15,8 +15,8 @@ use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
 use prl_model::{OwnItems, ProcessGroup, SingleProcess, check_bf16_head, check_negatives};
 use prl_runs::{
-    Config, Error, Method, Progress, Recipe, Recommender, Result, Run, Validation, cases_unless,
-    fit_baseline,
+    Config, Error, Method, Progress, Recipe, Recommender, Result, Run, Sampling, Validation,
+    cases_unless, fit_baseline,
 };
 
 use crate::batches::Batches;
@@ -135,6 +135,9 @@ impl<'a> Trainer<'a> {
                 "batch_size {batch} does not fall into {size} equal shares, one a rank"
             )));
         }
+        if config.sampling == Sampling::Session && config.method.is_neural() {
+            check_session_sampling(size, &self.device)?;
+        }
         if config.method.is_neural() && (config.epochs == 0 || config.max_steps == Some(0)) {
             return Err(Error::Config(
                 "epochs and max_steps must be at least 1".into(),
@@ -155,6 +158,18 @@ impl<'a> Trainer<'a> {
         }
         Ok(())
     }
+}
+
+/// Fails for what cannot train on whole sessions: several ranks and a GPU.
+fn check_session_sampling(ranks: usize, device: &Device) -> Result<()> {
+    let what = match ranks {
+        1 if device.is_cpu() => return Ok(()),
+        1 => "on a CPU only; use --device cpu",
+        _ => "on one rank only; leave --mpi out",
+    };
+    Err(Error::Config(format!(
+        "sampling = \"session\" trains {what}, or use --sampling pass"
+    )))
 }
 
 /// Examples that select the weights of a run; `None` without validation.

@@ -209,6 +209,7 @@ fn non_finite_values_stop_the_step() {
             targets: vec![3; 6],
             loss_weights: vec![scale; 6],
             transitions: None,
+            sequences: None,
         };
         model(&gpu()).step(
             Adam::new(0.01),

@@ -5,3 +5,4 @@ mod dataset;
 mod details;
 mod examples;
 mod return_table;
+mod session_batches;

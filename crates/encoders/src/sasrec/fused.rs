@@ -3,7 +3,7 @@
 //! With a single block, the state needs one query a session: [`encode`] computes keys and values of
 //! all positions and everything else of the last one.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use prl_kernels::ops::attention::{AttentionLayout, attention};
 use prl_kernels::ops::embedding_sum::{RowWeights, WeightedRow, WeightedTable, embedding_sum};
 use prl_kernels::ops::index_select::{add, index_select, scatter_rows};
@@ -17,7 +17,7 @@ use crate::PaddedBatch;
 /// The states `[B, d]`.
 pub(super) fn encode(model: &SasRec, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) -> Result<Tensor> {
     let offsets = batch.offsets()?;
-    let x = input(model, batch, &offsets, ctx)?;
+    let x = input(model, &batch.packed_rows(&offsets)?, &offsets, ctx)?;
     let queries = SeqOffsets::new(std::iter::repeat_n(1, offsets.windows()));
     let last = index_select(&x, &offsets.last())?;
     let pattern = AttentionLayout {
@@ -31,26 +31,48 @@ pub(super) fn encode(model: &SasRec, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) 
 /// The outputs at every position, `[B, L, d]`.
 pub(super) fn outputs(model: &SasRec, batch: &PaddedBatch<'_>, ctx: &ForwardCtx) -> Result<Tensor> {
     let offsets = batch.offsets()?;
-    let x = input(model, batch, &offsets, ctx)?;
-    let pattern = AttentionLayout {
-        q_offsets: offsets.clone(),
-        k_offsets: offsets.clone(),
-        causal: true,
-    };
-    let rows = block(model, &x, &x, &pattern, ctx)?;
+    let rows = causal_block(model, &batch.packed_rows(&offsets)?, &offsets, ctx)?;
     let (n, length, d) = batch.xs.dims3()?;
     let padded = scatter_rows(&rows, &offsets.padded_indices(length), n * length)?;
     layer_norm(&model.last_norm, &padded)?.reshape((n, length, d))
 }
 
-/// Items and positions of all sessions: `[rows, d]`.
-fn input(
+/// The states after every row of sequences of at most a window, `[rows, d]`.
+pub(super) fn sequence_states(
     model: &SasRec,
-    batch: &PaddedBatch<'_>,
+    xs: &Tensor,
     offsets: &SeqOffsets,
     ctx: &ForwardCtx,
 ) -> Result<Tensor> {
-    let items = batch.packed_rows(offsets)?;
+    let (window, longest) = (model.position_emb.dim(0)?, longest(offsets));
+    if longest > window {
+        bail!("sasrec: a sequence of {longest} items exceeds the window of {window}; cut it");
+    }
+    layer_norm(&model.last_norm, &causal_block(model, xs, offsets, ctx)?)
+}
+
+fn longest(offsets: &SeqOffsets) -> usize {
+    offsets.iter().map(|rows| rows.len()).max().unwrap_or(0)
+}
+
+/// The block at every position of the packed items `[rows, d]`, up to the last layer norm.
+fn causal_block(
+    model: &SasRec,
+    items: &Tensor,
+    offsets: &SeqOffsets,
+    ctx: &ForwardCtx,
+) -> Result<Tensor> {
+    let x = input(model, items, offsets, ctx)?;
+    let pattern = AttentionLayout {
+        q_offsets: offsets.clone(),
+        k_offsets: offsets.clone(),
+        causal: true,
+    };
+    block(model, &x, &x, &pattern, ctx)
+}
+
+/// Items and positions of all sessions: `[rows, d]`.
+fn input(model: &SasRec, items: &Tensor, offsets: &SeqOffsets, ctx: &ForwardCtx) -> Result<Tensor> {
     let mut positions = Vec::with_capacity(offsets.rows());
     for position in offsets.positions() {
         positions.push(Some(WeightedRow {
@@ -60,7 +82,7 @@ fn input(
     }
     let parts = vec![
         WeightedTable {
-            table: &items,
+            table: items,
             rows: RowWeights::Identity,
         },
         WeightedTable {

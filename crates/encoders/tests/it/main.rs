@@ -11,3 +11,4 @@ mod encoders;
 mod golden;
 mod initial_values;
 mod safetensors;
+mod sequence_states;

@@ -23,3 +23,33 @@ pub(crate) trait CudaOp<const N: usize> {
         grad: View<'_>,
     ) -> Result<Vec<DeviceF32>>;
 }
+
+/// Implements [`CudaOp`] for an operation that runs on a CPU only.
+macro_rules! cpu_only {
+    ($op:ty, $args:literal, $name:literal) => {
+        impl $crate::autograd::cuda::CudaOp<$args> for $op {
+            type SavedCuda = ();
+
+            fn forward_cuda(
+                &self,
+                _: &$crate::cuda::Gpu,
+                _: [$crate::cuda::View<'_>; $args],
+                _: $crate::cuda::View<'_>,
+            ) -> candle_core::Result<()> {
+                candle_core::bail!(concat!($name, " runs on a CPU only"))
+            }
+
+            fn backward_cuda(
+                &self,
+                _: &$crate::cuda::Gpu,
+                _: [$crate::cuda::View<'_>; $args],
+                _: &(),
+                _: $crate::cuda::View<'_>,
+                _: $crate::cuda::View<'_>,
+            ) -> candle_core::Result<Vec<$crate::cuda::DeviceF32>> {
+                candle_core::bail!(concat!($name, " runs on a CPU only"))
+            }
+        }
+    };
+}
+pub(crate) use cpu_only;

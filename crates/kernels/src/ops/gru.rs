@@ -8,6 +8,7 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+mod states;
 
 use candle_core::{Result, Tensor, bail};
 use pulp::{Arch, Simd, WithSimd};
@@ -16,6 +17,8 @@ use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{add, each, map, sum_all, transpose};
+
+pub use states::gru_states;
 
 /// Rows per block. Fixed, so that sums over rows are split alike for any number of threads.
 const BLOCK: usize = 32;

@@ -121,6 +121,7 @@ fn batch() -> TrainingBatch {
         targets: vec![2, 6, 0, 4],
         loss_weights: vec![0.25; 4],
         transitions: None,
+        sequences: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod golden;
 mod modern_gradients;
 mod numbers;
 mod process_group;
+mod session_sampling;
 mod slow_learning;
 mod training;
 mod validation;

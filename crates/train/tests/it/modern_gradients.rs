@@ -65,6 +65,7 @@ fn batch() -> TrainingBatch {
         targets: vec![3, 6, 0, 7],
         loss_weights: vec![0.1, 0.4, 0.2, 0.3],
         transitions: None,
+        sequences: None,
     }
 }
 

@@ -157,6 +157,7 @@ fn non_finite_gradient_stops_before_the_update() {
         targets: vec![3; 6],
         loss_weights: scale,
         transitions: None,
+        sequences: None,
     };
     let turn = MainNetwork::single(7);
     let error = model

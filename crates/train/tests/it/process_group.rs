@@ -16,7 +16,7 @@ use prl_model::{
     Buffer, MainNetwork, Model, ModelSpec, NegativeSampler, NegativeSampling, ProcessGroup,
     SingleProcess, StepTimes,
 };
-use prl_runs::{Config, Device, Error, Method, Run};
+use prl_runs::{Config, Device, Error, Method, Run, Sampling};
 use prl_train::{Batches, Outcome, Trainer};
 
 /// Rendezvous of the rank threads.
@@ -310,6 +310,13 @@ fn error_of_one_process_ends_all() {
             ..config.clone()
         },
         "no training to share"
+    ));
+    assert!(said(
+        &Config {
+            sampling: Sampling::Session,
+            ..config.clone()
+        },
+        "sampling = \"session\" trains on one rank only"
     ));
     // The first alone looks whether the directory is free.
     let [first, second] = &errors(&config)[..] else {
