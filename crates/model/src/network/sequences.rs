@@ -1,6 +1,8 @@
 //! Forward pass over whole sessions: every item is embedded and encoded once, and each example
 //! reads the state at its last item.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use prl_core::{EncodedState, Prompts};
 use prl_dataset::Sequences;
@@ -73,15 +75,11 @@ impl Network {
         let (windows, length) = (sequences.windows, sequences.window_len);
         let offsets = SeqOffsets::new(sequences.lengths.iter().map(|&n| n as usize));
         let (packed, all) = (offsets.rows(), xs.dim(0)?);
-        let rows = |from: usize, to: usize| {
-            let rows: Vec<u32> = (from as u32..to as u32).collect();
-            index_select(xs, &rows)
-        };
         let mut states = Vec::new();
         if packed > 0 {
             let rows = match windows {
                 0 => xs.clone(),
-                _ => rows(0, packed)?,
+                _ => row_range(xs, 0..packed)?,
             };
             let Some(every) = self.encoder.sequence_states(&rows, &offsets, pass)? else {
                 return Err(Error::Config(
@@ -92,7 +90,7 @@ impl Network {
             states.push(index_select(&every, &sequences.states[..read])?);
         }
         if windows > 0 {
-            let xs = rows(packed, all)?.reshape((windows, length, ()))?;
+            let xs = row_range(xs, packed..all)?.reshape((windows, length, ()))?;
             let batch = PaddedBatch {
                 xs: &xs,
                 lengths: &vec![length as u32; windows],
@@ -101,4 +99,10 @@ impl Network {
         }
         Ok(Tensor::cat(&states, 0)?)
     }
+}
+
+/// These rows of `xs`. (candle's `narrow` adds zeros of the whole matrix in its backward pass.)
+fn row_range(xs: &Tensor, rows: Range<usize>) -> candle_core::Result<Tensor> {
+    let rows: Vec<u32> = (rows.start as u32..rows.end as u32).collect();
+    index_select(xs, &rows)
 }
