@@ -30,7 +30,7 @@ pub fn bench(args: &Args) -> Result<()> {
     replace_process(command)
 }
 
-/// As [`bench`], of the public benchmarks.
+/// As [`bench()`], of the public benchmarks.
 pub fn benchmarks(args: &Args) -> Result<()> {
     let mut command = cargo_run("prl-bench")?;
     command.arg("benchmarks").args(&args.flags);
