@@ -36,7 +36,7 @@ pub struct Settings {
     /// Seed of initial values, sampling, dropout and prompts [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Passes over the training examples [default: 6; paper: 30]
+    /// Passes over the training examples [default: 8; paper: 30]
     #[arg(long)]
     epochs: Option<u64>,
     /// Maximum number of training steps
@@ -45,7 +45,7 @@ pub struct Settings {
     /// Examples per training step [default: 512; paper: 256]
     #[arg(long)]
     batch_size: Option<u64>,
-    /// Learning rate of Adam [default: 0.005; paper: 0.01 on RC15]
+    /// Learning rate of Adam [default: 0.01; paper: 0.005, on RC15 0.01]
     #[arg(long)]
     lr: Option<f64>,
     /// Examples of a step: draw (anew at every step), pass (each once a pass) or session (as pass,

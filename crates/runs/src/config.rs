@@ -31,7 +31,7 @@ pub struct Config {
     pub max_steps: Option<u64>,
     /// Batch size: examples of each training step; of whole sessions, about as many.
     pub batch_size: usize,
-    /// Adam's learning rate; by default .01 on RC15 and .005 elsewhere.
+    /// Adam's learning rate; without it .01 on RC15 and .005 elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Choice of the examples of a training step.
@@ -313,9 +313,9 @@ impl Config {
             Recipe::Paper => Self::default(),
             Recipe::Modern => Self {
                 recipe,
-                epochs: 6,
+                epochs: 8,
                 batch_size: 512,
-                lr: Some(0.005),
+                lr: Some(0.01),
                 eval_every: 0,
                 sampling: Sampling::Pass,
                 lr_schedule: LrSchedule::Cosine,
