@@ -98,6 +98,8 @@ fn closed_output_pipe_is_not_an_error() {
     }
 }
 
+/// Of the recipe paper, whose loss is weighted by the reward: under the modern recipe the effect is
+/// a few times smaller.
 #[test]
 fn larger_target_return_recommends_purchased_items() {
     let dir = tempfile::tempdir().unwrap();
@@ -114,7 +116,7 @@ fn larger_target_return_recommends_purchased_items() {
     );
     ok(
         dir,
-        "train --data data --method prl --max-steps 250 --eval-every 250 --out run",
+        "train --data data --method prl --recipe paper --encoder gru --max-steps 250 --eval-every 250 --out run",
         "",
     );
 
@@ -141,7 +143,7 @@ fn larger_target_return_recommends_purchased_items() {
     };
     let shares = [0.25, 1.0, 4.0].map(share_of_heavy);
     assert!(
-        shares[0] < shares[1] && shares[1] < shares[2] && shares[2] > shares[0] + 0.01,
+        shares[0] < shares[1] && shares[1] < shares[2] && shares[2] > shares[0] + 0.02,
         "{shares:?}"
     );
 }
