@@ -3,7 +3,7 @@
 //!
 //! First events are not cases, all items are ranked, and nothing is excluded. The number of epochs
 //! is chosen on the last sessions of the training part; then a run of that many epochs is trained
-//! on all of it and evaluated once on the test part. A finished cell is kept and not repeated.
+//! on all of it and evaluated once on the test part. A finished cell of the same settings is kept.
 
 mod cell;
 mod page;
@@ -62,13 +62,15 @@ pub struct Args {
     page_only: bool,
 }
 
-/// What all cells share.
+/// Program, folder and settings of all cells.
 struct Setup {
     prl: PrlBinary,
     /// Prepared datasets and runs.
     dir: PathBuf,
     hold_out: f64,
     bf16_head: bool,
+    /// Commit of the sources.
+    commit: String,
 }
 
 /// Runs all cells that are not finished; writes the raw lines and the page.
@@ -86,6 +88,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             dir: dir.clone(),
             hold_out: args.hold_out,
             bf16_head: args.bf16_head,
+            commit: machine.commit.clone(),
         };
         let logs = logs(workspace, args)?;
         for benchmark in &benchmarks {
@@ -108,7 +111,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     );
     let results = workspace.root.join("results/benchmarks");
     write_file(&results.join("cells.jsonl"), jsonl::to_text(&lines))?;
-    let page = page::page(&lines, args.hold_out, &machine);
+    let page = page::page(&lines, &machine);
     write_file(&results.join("README.md"), page)?;
     println!("{}", results.join("README.md").display());
     Ok(())

@@ -1,13 +1,17 @@
-//! What the pages of many trained systems share: `prl` on one thread, several cells at once.
+//! Cells of the pages of many trained systems: `prl` on one thread, several cells at once, and the
+//! lines of the finished ones.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
+use prl_bench::jsonl;
 use prl_bench::measure::{self, Measured};
+use prl_experiments::Machine;
+use prl_experiments::files::read_json;
 use prl_experiments::prl_binary::PrlBinary;
 use serde_json::Value;
 
@@ -69,6 +73,42 @@ pub fn fresh(dir: &Path) -> Result<String> {
     Ok(dir.display().to_string())
 }
 
+/// Whether a cell is finished with these settings: the values that its line must have.
+///
+/// # Errors
+/// If its line cannot be read.
+pub fn is_finished(dir: &Path, settings: &Value) -> Result<bool> {
+    let path = dir.join(LINE);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let line: Value = read_json(&path)?;
+    for (name, value) in settings.as_object().into_iter().flatten() {
+        if line[name] != *value {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The machine without its commit, and the commits of the cells with their numbers.
+pub fn provenance(machine: &Machine, lines: &[Value]) -> String {
+    let mut text = String::new();
+    for line in machine.lines() {
+        if !line.starts_with("commit") {
+            text += &format!("- {line}\n");
+        }
+    }
+    let mut commits: BTreeMap<String, usize> = BTreeMap::new();
+    for line in lines {
+        *commits.entry(jsonl::text(&line["commit"])).or_default() += 1;
+    }
+    for (commit, cells) in commits {
+        text += &format!("- commit: {commit} ({cells} cells)\n");
+    }
+    text
+}
+
 /// Lines of the finished cells in a folder, by the cells' names.
 ///
 /// # Errors
@@ -97,6 +137,7 @@ pub fn finished(dir: &Path) -> Result<Vec<Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn every_cell_is_performed_once_and_an_error_is_returned() {
@@ -111,6 +152,17 @@ mod tests {
         assert_eq!(done, (0..9).collect::<Vec<_>>());
         let failed = perform_all(vec![1, 2], 1, |cell| anyhow::bail!("cell {cell}"));
         assert_eq!(failed.unwrap_err().to_string(), "cell 1");
+    }
+
+    #[test]
+    fn cell_of_other_settings_is_not_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, other) = (json!({"hold_out": 0.05}), json!({"hold_out": 0.1}));
+        assert!(!is_finished(dir.path(), &ours).unwrap());
+        let line = json!({"hold_out": 0.05, "commit": "abc"});
+        std::fs::write(dir.path().join(LINE), line.to_string()).unwrap();
+        assert!(is_finished(dir.path(), &ours).unwrap());
+        assert!(!is_finished(dir.path(), &other).unwrap());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Log {
     name: &'static str,
     /// Title on the page.
     title: &'static str,
-    /// What it can show.
+    /// Origin, and limits of its tables.
     note: &'static str,
 }
 
@@ -176,7 +176,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             cells.retain(|cell| (cell.system.name == BLEND) == is_blend);
             perform_all(cells, args.jobs, |cell| {
                 let named = || format!("{} on {}", cell.system.name, cell.log.name);
-                cell.perform(&prl, &dir).with_context(named)
+                cell.perform(&prl, &machine.commit, &dir)
+                    .with_context(named)
             })?;
         }
     }
@@ -264,7 +265,7 @@ fn folder(system: &str, seed: u64) -> String {
 
 impl Cell<'_> {
     /// Trains and evaluates the cell unless it is finished.
-    fn perform(&self, prl: &PrlBinary, dir: &Path) -> Result<()> {
+    fn perform(&self, prl: &PrlBinary, commit: &str, dir: &Path) -> Result<()> {
         let split = dir_of(dir, self.log, self.split);
         let cell = split.join(folder(self.system.name, self.seed));
         if cell.join(LINE).exists() {
@@ -308,6 +309,7 @@ impl Cell<'_> {
             "system": self.system.name,
             "seed": self.seed,
             "code": prl.code,
+            "commit": commit,
             "seconds": trained.seconds,
             "peak_mb": trained.peak_mb,
             "events": report["events"],

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Setup;
 use super::published::Benchmark;
-use crate::cells::{LINE, call, fresh};
+use crate::cells::{LINE, call, fresh, is_finished};
 
 /// Epochs at most, and validations without improvement, of runs of the recipe paper.
 const PAPER_LIMITS: [&str; 6] = ["--eval-every", "0", "--epochs", "30", "--patience", "2"];
@@ -22,7 +22,7 @@ const MEMBERS: [(&str, bool); 3] = [
     ("session-knn-tuned", false),
 ];
 
-/// What a cell evaluates.
+/// System of a cell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum System<'a> {
     /// An encoder trained with cross-entropy under a recipe.
@@ -75,7 +75,8 @@ impl Cell<'_> {
     /// Trains and evaluates the cell unless it is finished.
     pub fn perform(&self, setup: &Setup) -> Result<()> {
         let dir = self.dir(setup);
-        if dir.join(LINE).exists() {
+        let settings = json!({"bf16_head": setup.bf16_head, "hold_out": setup.hold_out});
+        if is_finished(&dir, &settings)? {
             return Ok(());
         }
         eprintln!("{}: {}", self.benchmark.name, self.title());
@@ -84,7 +85,9 @@ impl Cell<'_> {
             "system": self.system_name(),
             "seed": self.seed,
             "code": setup.prl.code,
+            "commit": setup.commit,
             "bf16_head": setup.bf16_head,
+            "hold_out": setup.hold_out,
         });
         let run = match self.system {
             System::Trained { encoder, recipe } => {

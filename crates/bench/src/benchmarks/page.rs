@@ -6,22 +6,30 @@ use prl_report::markdown_table;
 use serde_json::Value;
 
 use super::published::{BENCHMARKS, Benchmark};
+use crate::cells::provenance;
 
 /// The page of these cells.
-pub fn page(lines: &[Value], hold_out: f64, machine: &Machine) -> String {
+pub fn page(lines: &[Value], machine: &Machine) -> String {
     let mut page = format!(
         "# Public click benchmarks\n\n\
          Recall@20 and MRR@20 in percent on the published test part: first events are not cases, \
          all items are ranked, nothing is excluded, ties count against the target. The number of \
-         epochs was chosen on the last {:.0} % of the training sessions, then the run was trained \
+         epochs was chosen on the last {} of the training sessions, then the run was trained \
          on all of them for as many epochs and evaluated once. Every encoder is trained with \
-         cross-entropy (the method `normal`) and the default flags of its recipe. The blend is of \
+         cross-entropy (the method `normal`) and the default flags of its recipe{}. The blend is of \
          `core` and `gru` under the recipe modern and the tuned session-kNN; its weights were \
          chosen on the same held-out sessions. Mean over the seeds, with their range. Seconds and \
          memory are of the last training, on one thread, beside another cell. [Raw \
          lines](cells.jsonl), a cell each.\n\n{}",
-        100.0 * hold_out,
-        machine.to_markdown()
+        each_value(lines, "hold_out", |share| format!(
+            "{:.0} %",
+            100.0 * number(share)
+        )),
+        each_value(lines, "bf16_head", |is_bf16| match is_bf16.as_bool() {
+            Some(true) => " and `--bf16-head`".to_owned(),
+            _ => String::new(),
+        }),
+        provenance(machine, lines)
     );
     for benchmark in BENCHMARKS {
         let of_benchmark = |line: &&Value| line["benchmark"] == benchmark.name;
@@ -30,7 +38,19 @@ pub fn page(lines: &[Value], hold_out: f64, machine: &Machine) -> String {
             page += &section(benchmark, &lines);
         }
     }
-    page + "\n```sh\ncargo xtask benchmarks --jobs 2      # a finished cell is not repeated\n```\n"
+    page + "\n```sh\ncargo xtask benchmarks --bf16-head      # a finished cell is not repeated\n```\n"
+}
+
+/// The distinct values of a key, written by `write`.
+fn each_value(lines: &[Value], key: &str, write: impl Fn(&Value) -> String) -> String {
+    let mut written: Vec<String> = Vec::new();
+    for line in lines {
+        let value = write(&line[key]);
+        if !written.contains(&value) {
+            written.push(value);
+        }
+    }
+    written.join(" or ")
 }
 
 fn section(benchmark: &Benchmark, lines: &[&Value]) -> String {

@@ -7,7 +7,7 @@ pub struct Benchmark {
     pub name: &'static str,
     /// Title on the page.
     pub title: &'static str,
-    /// What is compared, and how far.
+    /// Origin, and limits of the comparison.
     pub note: &'static str,
     /// Published results.
     pub published: &'static [Published],
@@ -20,7 +20,7 @@ pub struct Published {
     pub model: &'static str,
     /// Recall@20 and MRR@20.
     pub figures: [&'static str; 2],
-    /// Where it is published.
+    /// Publication.
     pub source: &'static str,
 }
 

@@ -12,6 +12,8 @@ use prl_experiments::significance::holm;
 use prl_report::markdown_table;
 use serde_json::Value;
 
+use crate::cells::provenance;
+
 use super::{LOGS, Log, REFERENCE, SYSTEMS, dir_of, folder};
 
 /// Seed of the tests' random signs.
@@ -54,7 +56,7 @@ pub fn page(lines: &[Value], dir: &Path, machine: &Machine) -> Result<String> {
          GRU (normal, modern) and the tuned session-kNN, its weights chosen on the validation \
          split. Seconds are of one training on one thread beside another. [Raw \
          lines](cells.jsonl), a cell each.\n\n{}",
-        machine.to_markdown()
+        provenance(machine, lines)
     );
     for log in &LOGS {
         let mut of_log = Vec::new();
