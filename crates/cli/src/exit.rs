@@ -10,7 +10,7 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 /// Training or a search was interrupted and can be resumed.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// What was done until then: `step 12`.
+    /// Progress until then: `step 12`.
     pub after: String,
 }
 

@@ -121,8 +121,8 @@ pub struct Settings {
     #[arg(long)]
     negatives: Option<u64>,
     /// Distribution of the negatives: uniform, popularity (by a power of the item's training
-    /// examples) or in-batch (the batch's targets, and beside them as many uniform ones as
-    /// --negatives says, none by default) [default: uniform]
+    /// examples) or in-batch (the batch's targets, and --negatives uniform ones beside them)
+    /// [default: uniform]
     #[arg(long)]
     negative_sampling: Option<String>,
     /// That power, from 0 to 1 [default: 0.5]

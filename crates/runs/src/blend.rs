@@ -8,7 +8,7 @@
 //! excludes; of a kNN the score / sum of the scores; of a popularity its share of the counts
 //! ([`Baseline::probabilities`]). The score of an item is p(i); an item with probability 0 is
 //! excluded by every member and never recommended. The weights of empty states are apart from the
-//! others: the first event of a session can be told by popularity only.
+//! others: the first event of a session depends on popularity only.
 //!
 //! A blend's directory is a run directory whose weights are those of the members, beside a
 //! directory for each member that holds what its run needs to be loaded.

@@ -55,7 +55,7 @@ pub struct Config {
     /// for a dataset without a validation split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_out: Option<f64>,
-    /// Which sessions those are.
+    /// Choice of those sessions.
     #[serde(skip_serializing_if = "HoldOutBy::is_default")]
     pub hold_out_by: HoldOutBy,
     /// Trains to the end without a validation and keeps the last weights, as is also done without

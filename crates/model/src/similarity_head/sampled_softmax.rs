@@ -248,7 +248,7 @@ struct Term<T> {
     row: u32,
     item: u32,
     is_target: bool,
-    /// What happened to an own item.
+    /// Lag and events of an own item.
     own: Option<OwnItem>,
     /// Added to the score.
     offset: T,
