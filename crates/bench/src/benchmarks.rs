@@ -11,7 +11,7 @@ mod published;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use prl_bench::jsonl;
 use prl_experiments::prl_binary::PrlBinary;
 use prl_experiments::{Machine, Workspace, write_file};
@@ -19,13 +19,16 @@ use serde_json::Value;
 
 use self::cell::{Cell, System};
 use self::published::{BENCHMARKS, Benchmark};
-use crate::cells::{finished, perform_all};
+use crate::cells::{finished, logs, perform_all};
+
+/// Folder of the benchmarks among the logs.
+const FOLDER: &str = "benchmarks";
 
 /// Flags of `prl-bench benchmarks`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the logs, NAME.csv.gz with the columns session, time, item and split [default:
-    /// datasets/benchmarks]
+    /// Folder of benchmarks/NAME.csv.gz, with the columns session, time, item and split [default:
+    /// datasets]
     #[arg(long)]
     logs: Option<PathBuf>,
     /// Benchmarks
@@ -90,7 +93,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             bf16_head: args.bf16_head,
             commit: machine.commit.clone(),
         };
-        let logs = logs(workspace, args)?;
+        let logs = logs(workspace, args.logs.as_deref(), FOLDER)?;
         for benchmark in &benchmarks {
             setup.prepare(benchmark, &logs)?;
         }
@@ -122,23 +125,6 @@ fn unknown(name: &str) -> String {
     format!(
         "no benchmark is named {name:?}; there are {}",
         known.join(", ")
-    )
-}
-
-/// Folder of the logs.
-fn logs(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
-    if let Some(dir) = &args.logs {
-        return Ok(dir.clone());
-    }
-    for dir in ["datasets/benchmarks", "../shared/datasets/benchmarks"] {
-        let dir = workspace.root.join(dir);
-        if dir.is_dir() {
-            return Ok(dir);
-        }
-    }
-    bail!(
-        "no logs under datasets/benchmarks; put diginetica.csv.gz there (columns session, time, \
-         item, split), or give their folder with --logs"
     )
 }
 
@@ -182,7 +168,7 @@ impl Setup {
         if out.join("manifest.json").exists() {
             return Ok(());
         }
-        let input = logs.join(format!("{}.csv.gz", benchmark.name));
+        let input = logs.join(FOLDER).join(format!("{}.csv.gz", benchmark.name));
         ensure!(input.exists(), "{} is missing", input.display());
         eprintln!("{}: preparing", benchmark.name);
         let (input, out) = (input.display().to_string(), out.display().to_string());

@@ -2,17 +2,17 @@
 //! lines of the finished ones.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use prl_bench::jsonl;
 use prl_bench::measure::{self, Measured};
-use prl_experiments::Machine;
 use prl_experiments::files::read_json;
 use prl_experiments::prl_binary::PrlBinary;
+use prl_experiments::{Machine, Workspace};
 use serde_json::Value;
 
 /// File of a finished cell's line, in the cell's folder.
@@ -59,6 +59,23 @@ pub fn perform_all<T: Send>(
         }
         Ok(())
     })
+}
+
+/// The folder of logs: `given`, or the first of the usual ones that has this file or folder.
+///
+/// # Errors
+/// If none has it.
+pub fn logs(workspace: &Workspace, given: Option<&Path>, entry: &str) -> Result<PathBuf> {
+    if let Some(dir) = given {
+        return Ok(dir.to_owned());
+    }
+    for dir in ["datasets", "../shared/datasets"] {
+        let dir = workspace.root.join(dir);
+        if dir.join(entry).exists() {
+            return Ok(dir);
+        }
+    }
+    bail!("no logs; put them under datasets/{entry}, or give their folder with --logs")
 }
 
 /// The path of a directory that does not exist, after removing an unfinished one.

@@ -8,13 +8,13 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use prl_bench::jsonl;
 use prl_experiments::prl_binary::PrlBinary;
 use prl_experiments::{Machine, Workspace, write_file};
 use serde_json::{Value, json};
 
-use crate::cells::{LINE, call, finished, fresh, perform_all};
+use crate::cells::{LINE, call, finished, fresh, logs, perform_all};
 
 /// Flags of `prl-bench recipes`.
 #[derive(clap::Args)]
@@ -156,23 +156,23 @@ struct Cell<'a> {
 
 /// Runs all cells that are not finished; writes the raw lines and the page.
 pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let mut logs = Vec::new();
+    let mut chosen = Vec::new();
     for name in &args.names {
         let known = LOGS.iter().find(|log| log.name == name);
-        logs.push(known.with_context(|| format!("no log is named {name:?}"))?);
+        chosen.push(known.with_context(|| format!("no log is named {name:?}"))?);
     }
     let machine = Machine::detect(workspace);
     let dir = workspace.root.join("runs/recipes");
     if !args.page_only {
         let prl = PrlBinary::find(workspace, "cpu")?;
-        let raw = raw_logs(workspace, args)?;
-        for log in &logs {
+        let raw = logs(workspace, args.logs.as_deref(), LOGS[0].name)?;
+        for log in &chosen {
             for split in 0..args.splits {
                 prepare(&prl, &raw.join(log.name), &dir_of(&dir, log, split), split)?;
             }
         }
         for is_blend in [false, true] {
-            let mut cells = cells(args, &logs);
+            let mut cells = cells(args, &chosen);
             cells.retain(|cell| (cell.system.name == BLEND) == is_blend);
             perform_all(cells, args.jobs, |cell| {
                 let named = || format!("{} on {}", cell.system.name, cell.log.name);
@@ -201,24 +201,6 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 fn dir_of(dir: &Path, log: &Log, split: u64) -> PathBuf {
     dir.join(format!("{}-{split}", log.name))
-}
-
-/// Folder of the raw logs.
-fn raw_logs(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
-    if let Some(dir) = &args.logs {
-        return Ok(dir.clone());
-    }
-    for dir in ["datasets", "../shared/datasets"] {
-        let dir = workspace.root.join(dir);
-        if dir.join(LOGS[0].name).is_dir() {
-            return Ok(dir);
-        }
-    }
-    bail!(
-        "no logs; put RetailRocket's format under datasets/{}/events.csv, or give a folder with \
-         --logs",
-        LOGS[0].name
-    )
 }
 
 /// Prepares a log once by the protocol.

@@ -13,7 +13,7 @@ use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::ops::dropout::DropoutMask;
 use crate::packed::SeqOffsets;
-use crate::simd::slices::{add_scaled, cut, dot, each, map, sum};
+use crate::simd::slices::{add_scaled, cut, dot, each, softmax};
 
 /// Windows per block; a block runs on one thread.
 const BLOCK: usize = 16;
@@ -261,21 +261,7 @@ impl<T: Real> Block<'_, T> {
         for key in query.keys.clone() {
             weights.push(dot(simd, q, self.row(self.k, key)) * scale);
         }
-        let top = weights
-            .iter()
-            .copied()
-            .fold(T::neg_infinity(), num_traits::Float::max);
-        let top = T::splat(simd, top);
-        map(
-            simd,
-            weights,
-            #[inline(always)]
-            |simd, x| T::vexp(simd, T::vsub(simd, x, top)),
-        );
-        let total = sum(simd, weights).recip();
-        for weight in weights {
-            *weight *= total;
-        }
+        softmax(simd, weights);
     }
 }
 

@@ -14,7 +14,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::Real;
 use crate::autograd::op::{FusedOp, Op};
 use crate::packed::SeqOffsets;
-use crate::simd::slices::{add_scaled, cut, dot, each, map, sum, sum_all};
+use crate::simd::slices::{add_scaled, cut, dot, each, softmax, sum_all};
 
 /// Sequences per block; a block runs on one thread. Fixed, so that the bias's gradient is summed
 /// alike for any number of threads.
@@ -179,24 +179,11 @@ impl<'a, T: Real> Block<'a, T> {
         let scale = T::of(self.width as f64).sqrt().recip();
         let q = self.row(self.q, query.row);
         weights.clear();
-        let mut top = T::neg_infinity();
         for key in query.first..=query.row {
             let lag = query.row - key;
-            let score = dot(simd, q, self.row(self.k, key)) * scale + self.bias[lag];
-            top = num_traits::Float::max(top, score);
-            weights.push(score);
+            weights.push(dot(simd, q, self.row(self.k, key)) * scale + self.bias[lag]);
         }
-        let top = T::splat(simd, top);
-        map(
-            simd,
-            weights,
-            #[inline(always)]
-            |simd, x| T::vexp(simd, T::vsub(simd, x, top)),
-        );
-        let total = sum(simd, weights).recip();
-        for weight in weights {
-            *weight *= total;
-        }
+        softmax(simd, weights);
     }
 }
 

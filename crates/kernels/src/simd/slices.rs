@@ -141,6 +141,26 @@ pub(crate) fn sum<T: Real, S: Simd>(simd: S, a: &[T]) -> T {
     T::vsum(simd, total)
 }
 
+/// Turns scores into their softmax.
+#[inline(always)]
+pub(crate) fn softmax<T: Real, S: Simd>(simd: S, scores: &mut [T]) {
+    let mut top = T::neg_infinity();
+    for &score in scores.iter() {
+        top = num_traits::Float::max(top, score);
+    }
+    let top = T::splat(simd, top);
+    map(
+        simd,
+        scores,
+        #[inline(always)]
+        |simd, x| T::vexp(simd, T::vsub(simd, x, top)),
+    );
+    let total = sum(simd, scores).recip();
+    for x in scores {
+        *x *= total;
+    }
+}
+
 /// The sum of the elements of `a`, and that of the products with those of `b`.
 #[inline(always)]
 pub(crate) fn sum_and_dot<T: Real, S: Simd>(simd: S, a: &[T], b: &[T]) -> (T, T) {
