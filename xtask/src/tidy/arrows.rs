@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["seed"]),
     ("fs", &[]),
     ("charts", &[]),
+    ("arms", &[]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
