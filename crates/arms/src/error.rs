@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// There is no log at the path.
     #[error(
-        "{}: no log of an experiment, as it has no file *.jsonl; name the directory of `prl serve \
+        "{}: no log of an experiment, which is files *.jsonl; name the directory of `prl serve \
          --experiment-log`. The log of a shop's events alone, such as RetailRocket's, does not say \
          what was shown, nor with what probability, so it has no estimate of another list's value",
         path.display()

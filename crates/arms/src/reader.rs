@@ -37,7 +37,7 @@ pub struct Place {
 }
 
 impl Log {
-    /// Finds the files `*.jsonl` of a directory, by name, or the one file that `path` names.
+    /// Finds the files `*.jsonl` of a directory, by name, or the one file `*.jsonl` at `path`.
     ///
     /// # Errors
     /// [`Error::NoLog`] if there is none, [`Error::Io`] if one cannot be read.
@@ -46,15 +46,12 @@ impl Log {
         if std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
             for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
                 let found = entry.map_err(Error::io(path))?.path();
-                if found
-                    .extension()
-                    .is_some_and(|extension| extension == "jsonl")
-                {
+                if is_log_file(&found) {
                     paths.push(found);
                 }
             }
             paths.sort();
-        } else {
+        } else if is_log_file(path) {
             paths.push(path.to_owned());
         }
         if paths.is_empty() {
@@ -114,6 +111,11 @@ impl LogFile {
             torn_bytes,
         })
     }
+}
+
+fn is_log_file(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "jsonl")
 }
 
 /// Bytes after the last line break of a file's first `total` bytes.

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fs", &[]),
     ("charts", &[]),
     ("arms", &[]),
+    ("ope", &["arms"]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
@@ -70,6 +71,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "arms",
+            "ope",
             "seed",
             "fs",
             "dataset",

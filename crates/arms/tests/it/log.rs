@@ -189,6 +189,10 @@ fn log_without_propensities_or_with_other_experiments_is_refused() {
             .map(|sessions| sessions.experiment)
     };
     assert!(matches!(refused(None), Err(Error::NoLog { .. })));
+    let csv = dir.path().join("events.csv");
+    std::fs::write(&csv, "timestamp,visitorid\n").unwrap();
+    let error = Log::open(&csv).unwrap_err().to_string();
+    assert!(error.contains("does not say what was shown"), "{error}");
     let no_arm = Record::Answer(Answer {
         session: "s".into(),
         ..Answer::default()
