@@ -67,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tune", &["seed", "fs", "charts"]),
     ("engine", &["seed", "fs", "dataset", "core", "runs"]),
-    ("serve", &["seed", "dataset", "core", "engine"]),
+    ("serve", &["seed", "arms", "dataset", "core", "engine"]),
     (
         "cli",
         &[
