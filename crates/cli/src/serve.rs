@@ -48,8 +48,8 @@ pub struct Args {
     /// Maximum number of stored sessions
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
-    /// TOML of an experiment: arms with their shares and prompts. A request that names a session and
-    /// sets no prompt gets that of the session's arm
+    /// TOML of an experiment: arms with their shares and prompts. A request that names a session
+    /// and sets no prompt gets that of the session's arm
     #[arg(long, value_name = "FILE")]
     experiment: Option<PathBuf>,
     /// Directory for the log of answers and events, as JSON lines; `prl ope` reads it

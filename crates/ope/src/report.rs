@@ -95,8 +95,9 @@ impl Report {
     /// Evaluates policies on a log, whose sessions have the returns of `reward`.
     ///
     /// # Errors
-    /// [`Error::FewSessions`](crate::Error::FewSessions) or [`Error::Weights`](crate::Error::Weights)
-    /// if no policy but the logged one can be evaluated: that of the first.
+    /// [`Error::FewSessions`](crate::Error::FewSessions) or
+    /// [`Error::Weights`](crate::Error::Weights) if no policy but the logged one can be evaluated:
+    /// that of the first.
     pub fn new(
         log: &SessionLog,
         reward: Reward,

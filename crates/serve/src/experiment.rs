@@ -19,7 +19,7 @@ pub(crate) struct RunningExperiment {
     log: Option<LogWriter>,
 }
 
-/// A response with what its session was assigned.
+/// A response with the arm of its session.
 pub(crate) struct LoggedAnswer {
     pub(crate) response: RecommendResponse,
     /// Absent if the request named no session.
@@ -28,7 +28,7 @@ pub(crate) struct LoggedAnswer {
     events: usize,
 }
 
-/// What a named session was assigned.
+/// The arm of a named session.
 #[derive(Debug)]
 pub(crate) struct Assigned {
     /// Name of the session.
@@ -61,7 +61,7 @@ impl RunningExperiment {
     /// Checks the arms' prompts.
     ///
     /// # Errors
-    /// [`prl_arms::Error::Definition`] for an arm whose ask sets no valid prompt.
+    /// [`prl_arms::Error::Definition`] for an arm whose ask is no valid prompt.
     pub(crate) fn new(
         experiment: Option<Experiment>,
         log: Option<LogWriter>,

@@ -117,6 +117,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that the tests and examples of a crate may use beside those. Every crate's may use
 /// `testkit`.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("ope", &["seed"]),
     ("engine", &["model", "train"]),
     ("serve", &["model", "runs", "train"]),
 ];
