@@ -81,7 +81,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.sessions.ttl = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;
     options.experiment = match &args.experiment {
-        Some(file) => Some(Experiment::open(file)?),
+        Some(file) => {
+            let experiment = Experiment::open(file)?;
+            for arm in experiment.arms() {
+                errln!(
+                    "experiment {}: arm {}, {:.4}",
+                    experiment.name(),
+                    arm.name,
+                    arm.p
+                );
+            }
+            Some(experiment)
+        }
         None => None,
     };
     options.experiment_log = args.experiment_log;

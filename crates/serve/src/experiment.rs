@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prl_arms::{Answer, Event, EventKind, Experiment, LogWriter, Record};
 use prl_dataset::Kind;
-use prl_engine::{RecommendRequest, RecommendResponse, RequestFields};
+use prl_engine::{LoadedModel, RecommendRequest, RecommendResponse, RequestFields};
 
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
@@ -78,6 +78,14 @@ impl RunningExperiment {
             asks,
             log,
         })
+    }
+
+    /// Warns if the arms cannot differ as they are meant to under a model.
+    pub(crate) fn check_model(&self, model: &LoadedModel) {
+        let asks = self.asks.iter().any(|ask| *ask != RequestFields::default());
+        if asks && !model.is_prompted() {
+            tracing::warn!("the run takes no prompt: arms that ask for a return answer alike");
+        }
     }
 
     /// Gives a request about a named session the prompt of its arm, unless it sets its own. `None`

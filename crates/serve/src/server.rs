@@ -208,7 +208,9 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Result<(), Error> {
     let path = run.to_owned();
     let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
-    app.set_ready(opened.map_err(std::io::Error::other)??);
+    let engine = opened.map_err(std::io::Error::other)??;
+    app.experiment.check_model(&engine.model());
+    app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())
 }

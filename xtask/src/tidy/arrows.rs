@@ -105,7 +105,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine", "serve",
+            "arms", "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine", "serve",
         ],
     ),
     (
