@@ -245,8 +245,8 @@ const ARMS_LOG: &str = r#"{"v":1,"kind":"event","time":1511883669000,"session":"
 fn events_of_an_experiments_log_are_read_without_answers_and_torn_lines() {
     let folder = Folder::new();
     let answers = ARMS_LOG.lines().nth(1).unwrap();
-    folder.write("log/a.jsonl", &format!("{ARMS_LOG}{}", &ARMS_LOG[..50]));
-    folder.write("log/b.jsonl", &format!("{answers}\n"));
+    folder.write("log/a.jsonl", format!("{ARMS_LOG}{}", &ARMS_LOG[..50]));
+    folder.write("log/b.jsonl", format!("{answers}\n"));
     let prepared = |has_value: bool| {
         let input = folder.path("log").into();
         let table = Table::of_arms_log(has_value);
@@ -276,7 +276,7 @@ fn events_of_an_experiments_log_are_read_without_answers_and_torn_lines() {
         ),
         (answers, &["no session is left of 0 rows"]),
     ] {
-        let input = folder.write("log.jsonl", &format!("{line}\n")).into();
+        let input = folder.write("log.jsonl", format!("{line}\n")).into();
         let table = Table::of_arms_log(false);
         let error = folder
             .refused(&Options::new(Source::ArmsLog { input, table }))
