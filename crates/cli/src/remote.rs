@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use prl_core::{PromptSpec, TargetReturn};
-use prl_dataset::Kind;
+use prl_dataset::{Kind, Windows};
 use prl_eval::{Conventions, NOT_RANKED, PerMetric, Report};
 use prl_runs::{CaseBatch, CaseLog, RankedCase, Run, Tally, list_len};
 use serde::Deserialize;
@@ -175,8 +175,7 @@ impl<'a> Remote<'a> {
         ask: PromptSpec,
         row: usize,
     ) -> Result<()> {
-        let history = &batch.windows.items[..batch.windows.time_steps[0] as usize];
-        let mut request = self.request(history, ask, row, progress.list_len);
+        let mut request = self.request(&batch.windows, ask, row, progress.list_len);
         if conventions.exclude_seen {
             request["exclude_seen"] = true.into();
         } else if conventions.exclude_last {
@@ -206,8 +205,18 @@ impl<'a> Remote<'a> {
         ids
     }
 
-    fn request(&self, history: &[u32], ask: PromptSpec, row: usize, k: usize) -> Value {
+    /// The request about a window that holds the whole session.
+    fn request(&self, window: &Windows, ask: PromptSpec, row: usize, k: usize) -> Value {
+        let events = window.time_steps[0] as usize;
+        let (history, kinds) = (&window.items[..events], &window.kinds[..events]);
         let mut request = json!({ "items": self.name(history), "k": k, "case": row });
+        if kinds.contains(&Kind::Purchase) {
+            let mut names = Vec::with_capacity(events);
+            for kind in kinds {
+                names.push(kind.name());
+            }
+            request["kinds"] = names.into();
+        }
         match ask.target {
             TargetReturn::Relative { mu, eps } => {
                 (request["mu"], request["eps"]) = (mu.into(), eps.into());
