@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use prl_core::{PromptSpec, TargetReturn};
-use prl_dataset::{Kind, Windows};
+use prl_dataset::Kind;
 use prl_eval::{Conventions, NOT_RANKED, PerMetric, Report};
 use prl_runs::{CaseBatch, CaseLog, RankedCase, Run, Tally, list_len};
 use serde::Deserialize;
@@ -158,7 +158,7 @@ impl<'a> Remote<'a> {
         let other_log = log.for_each_batch(1, window, ask, &mut send)?;
         self.flush(&mut progress)?;
         let seconds = start.elapsed().as_secs_f64();
-        let prompt = self.is_prompted.then_some(ask);
+        let prompt = (self.is_prompted || ask.tilt != 0.0).then_some(ask);
         let mut report = progress
             .tally
             .report(log, prompt, other_log, cutoffs, seconds)?;
@@ -175,7 +175,7 @@ impl<'a> Remote<'a> {
         ask: PromptSpec,
         row: usize,
     ) -> Result<()> {
-        let mut request = self.request(&batch.windows, ask, row, progress.list_len);
+        let mut request = self.request(&batch, ask, row, progress.list_len);
         if conventions.exclude_seen {
             request["exclude_seen"] = true.into();
         } else if conventions.exclude_last {
@@ -205,8 +205,9 @@ impl<'a> Remote<'a> {
         ids
     }
 
-    /// The request about a window that holds the whole session.
-    fn request(&self, window: &Windows, ask: PromptSpec, row: usize, k: usize) -> Value {
+    /// The request about a case whose window holds the whole session.
+    fn request(&self, case: &CaseBatch, ask: PromptSpec, row: usize, k: usize) -> Value {
+        let window = &case.windows;
         let events = window.time_steps[0] as usize;
         let (history, kinds) = (&window.items[..events], &window.kinds[..events]);
         let mut request = json!({ "items": self.name(history), "k": k, "case": row });
@@ -224,6 +225,12 @@ impl<'a> Remote<'a> {
             TargetReturn::Absolute(value) => request["target_return"] = value.into(),
             TargetReturn::Quantile(q) => request["quantile"] = q.into(),
             TargetReturn::Max => request["max_return"] = true.into(),
+            TargetReturn::Oracle => {
+                request["target_return"] = case.positions[0].observed_return.into();
+            }
+        }
+        if ask.tilt != 0.0 {
+            request["tilt"] = ask.tilt.into();
         }
         request
     }
