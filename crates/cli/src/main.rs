@@ -5,6 +5,7 @@
 //! 130 interrupted (after a checkpoint).
 
 mod blend;
+mod client;
 mod docs;
 mod evaluate;
 mod exit;
@@ -20,6 +21,8 @@ mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod settings;
+#[cfg(feature = "data")]
+mod simulate;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -47,6 +50,8 @@ enum Command {
     Prepare(Box<prepare::Args>),
     #[cfg(feature = "data")]
     Synth(synth::Args),
+    #[cfg(feature = "data")]
+    Simulate(Box<simulate::Args>),
     Inspect(inspect::Args),
     Train(Box<train::Args>),
     Tune(tune::Args),
@@ -94,6 +99,8 @@ fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(*args),
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
+        #[cfg(feature = "data")]
+        Command::Simulate(args) => simulate::run(*args),
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(*args),
         Command::Tune(args) => tune::run(args),

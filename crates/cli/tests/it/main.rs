@@ -25,6 +25,8 @@ mod serenade;
 mod slow_batch;
 #[cfg(unix)]
 mod slow_kill;
+#[cfg(feature = "data")]
+mod slow_simulate;
 #[cfg(all(unix, feature = "data"))]
 mod slow_spark;
 #[cfg(unix)]
