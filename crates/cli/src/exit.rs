@@ -119,6 +119,20 @@ fn code(error: &anyhow::Error) -> u8 {
             prl_tune::Error::Fs(e) => of_fs(e),
         };
     }
+    if let Some(error) = error.downcast_ref::<prl_arms::Error>() {
+        return match error {
+            prl_arms::Error::Definition { .. } | prl_arms::Error::Experiment { .. } => USAGE,
+            e if e.is_bad_input() => BAD_INPUT,
+            _ => FAILED,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<prl_ope::Error>() {
+        return if error.is_bad_input() {
+            BAD_INPUT
+        } else {
+            USAGE
+        };
+    }
     if let Some(error) = error.downcast_ref::<prl_fs::Error>() {
         return of_fs(error);
     }

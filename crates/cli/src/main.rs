@@ -13,6 +13,7 @@ mod flags;
 mod inspect;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod ope;
 mod output;
 #[cfg(feature = "data")]
 mod prepare;
@@ -60,6 +61,7 @@ enum Command {
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
+    Ope(ope::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
+        Command::Ope(args) => ope::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),
     };

@@ -17,6 +17,8 @@ mod network_remote;
 mod network_replicas;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_requests;
+#[cfg(feature = "tables")]
+mod ope;
 #[cfg(feature = "data")]
 mod prepare_inputs;
 mod refused;
