@@ -1,6 +1,7 @@
 //! `prl simulate`: what lists of a run, or of a server, return in a simulated shop.
 
 mod arm;
+mod experiment;
 mod model;
 mod report;
 mod via;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use prl_arms::Experiment;
 use prl_dataset::{Discount, Rewards};
 use prl_runs::{Device, RequestFields, Responder, Run};
 use prl_synth::shop::{BestFit, Lists, NoLists, Popular, Random, Shop, ShopWorld, Visit, roll_out};
@@ -18,9 +20,10 @@ use crate::exit::Usage;
 use crate::flags::{Compute, Prompt};
 use crate::output::outln;
 use arm::{Arm, Maker};
+use experiment::{ExperimentLists, session_name};
 use model::ModelLists;
-use report::{Outcome, Returns};
-use via::ServerLists;
+use report::{ArmResult, Outcome, Report, Returns};
+use via::{Connections, ServerLists};
 
 /// Largest number of sessions.
 const MAX_SESSIONS: u64 = 10_000_000;
@@ -62,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "ASK")]
     arm: Vec<String>,
     /// Number of items of a list, 1 to 1000 [default: 20]
-    #[arg(short)]
+    #[arg(short, allow_negative_numbers = true, value_parser = crate::recommend::k)]
     k: Option<u64>,
     /// Leave items that the session has out of the lists
     #[arg(long)]
@@ -73,6 +76,17 @@ pub struct Args {
     /// Connections to the server
     #[arg(long, default_value_t = 4, requires = "via")]
     connections: usize,
+    /// Send the events to sessions that the server stores, so that an experiment of the server
+    /// logs them
+    #[arg(long, requires = "via")]
+    stored: bool,
+    /// TOML of an experiment whose arms are drawn for the sessions, as by `prl serve --experiment`;
+    /// the report has the sessions of each arm
+    #[arg(long, value_name = "FILE", requires = "log", conflicts_with_all = ["arm", "via"])]
+    experiment: Option<PathBuf>,
+    /// Directory for the experiment's log of lists and events, which `prl ope` reads
+    #[arg(long, value_name = "DIR", requires = "experiment")]
+    log: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -97,14 +111,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let arms = arms(&args, &defaults)?;
     let shop = Shop::new(ShopWorld::named(&args.world)?);
     let models = Models::open(&args, &arms, &shop)?;
-    let mut results = Vec::new();
-    for arm in &arms {
-        let start = Instant::now();
-        let outcomes = simulate(&args, &models, &shop, arm)?;
-        let seconds = start.elapsed().as_secs_f64();
-        results.push(report::ArmResult::new(arm.name.clone(), outcomes, seconds));
-    }
-    let report = report::Report::new(&args.world, args.seed, args.sessions, &results);
+    let results = match (&args.experiment, &args.log) {
+        (Some(file), Some(log)) => run_experiment(&args, &models, &shop, (file, log))?,
+        _ => run_arms(&args, &models, &shop, &arms)?,
+    };
+    let is_paired = args.experiment.is_none();
+    let of = (args.world.as_str(), args.seed);
+    let report = Report::new(of, args.sessions, &results, is_paired);
     if args.json {
         outln!("{}", serde_json::to_string(&report)?)?;
     } else {
@@ -231,28 +244,78 @@ fn check_items(run: &Run, shop: &Shop) -> Result<(), Usage> {
     Ok(())
 }
 
+/// Simulates all sessions under each arm.
+fn run_arms(
+    args: &Args,
+    models: &Models,
+    shop: &Shop,
+    arms: &[Arm],
+) -> anyhow::Result<Vec<ArmResult>> {
+    let mut results = Vec::with_capacity(arms.len());
+    for arm in arms {
+        let start = Instant::now();
+        let outcomes = simulate(args, models, shop, arm)?;
+        let seconds = start.elapsed().as_secs_f64();
+        results.push(ArmResult::new(arm.name.clone(), outcomes, seconds));
+    }
+    Ok(results)
+}
+
+/// Simulates each session under the arm that an experiment draws for it, and logs it.
+fn run_experiment(
+    args: &Args,
+    models: &Models,
+    shop: &Shop,
+    (file, log): (&Path, &Path),
+) -> anyhow::Result<Vec<ArmResult>> {
+    let experiment = Experiment::open(file)?;
+    let asks = experiment::asks(&experiment, &args.fields())?;
+    // The flags are the only arm of the command, so its run is open.
+    let arm = Arm::of_flags(&args.fields());
+    let responder = &models.responders[models.run_dir(args, &arm)?];
+    let default = args.prompt.ask(responder.run().ask())?;
+    let start = Instant::now();
+    let by = (responder, shop);
+    let lists = ExperimentLists::new(&experiment, &asks, by, (default, args.seed), log)?;
+    let outcomes = Rollout::new(args, shop, models).run(lists)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let mut arms = vec![Vec::new(); experiment.arms().len()];
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        let assigned = experiment.assign(&session_name(args.seed, number as u64));
+        arms[assigned.index].push(outcome);
+    }
+    let mut results = Vec::with_capacity(arms.len());
+    for (arm, outcomes) in experiment.arms().iter().zip(arms) {
+        let seconds = seconds * outcomes.len() as f64 / args.sessions as f64;
+        results.push(ArmResult::new(arm.name.clone(), outcomes, seconds));
+    }
+    Ok(results)
+}
+
 /// The outcomes of an arm's sessions, in order.
 fn simulate(args: &Args, models: &Models, shop: &Shop, arm: &Arm) -> anyhow::Result<Vec<Outcome>> {
     let k = args.k.unwrap_or(DEFAULT_K) as usize;
-    let rollout = Rollout {
-        args,
-        shop,
-        returns: models.returns,
+    let rollout = Rollout::new(args, shop, models);
+    let fields = match &arm.maker {
+        Maker::NoLists => return rollout.run(NoLists),
+        Maker::Random => return rollout.run(Random::new(shop, k, args.seed)),
+        Maker::Popular => return rollout.run(Popular::new(shop, k)),
+        Maker::BestFit => return rollout.run(BestFit { k }),
+        Maker::Model { fields, .. } => fields,
     };
-    match &arm.maker {
-        Maker::NoLists => rollout.run(NoLists),
-        Maker::Random => rollout.run(Random::new(shop, k, args.seed)),
-        Maker::Popular => rollout.run(Popular::new(shop, k)),
-        Maker::BestFit => rollout.run(BestFit { k }),
-        Maker::Model { fields, .. } => match &models.client {
-            Some(client) => rollout.run(ServerLists::new(client, shop, fields, args.connections)?),
-            None => {
-                let responder = &models.responders[models.run_dir(args, arm)?];
-                let ask = args.prompt.ask(responder.run().ask())?;
-                rollout.run(ModelLists::new(responder, shop, fields, ask)?)
-            }
-        },
+    if let Some(client) = &models.client {
+        let connections = Connections {
+            count: args.connections,
+            is_stored: args.stored,
+        };
+        let ask = (arm.name.as_str(), fields.as_ref());
+        let lists = ServerLists::new(client, shop, ask, connections, args.seed)?;
+        return rollout.run(lists);
     }
+    let responder = &models.responders[models.run_dir(args, arm)?];
+    let ask = args.prompt.ask(responder.run().ask())?;
+    let lists = ModelLists::new(responder, shop, fields, (&arm.name, ask))?;
+    rollout.run(lists)
 }
 
 /// A simulation of one arm.
@@ -262,7 +325,15 @@ struct Rollout<'a> {
     returns: Returns,
 }
 
-impl Rollout<'_> {
+impl<'a> Rollout<'a> {
+    fn new(args: &'a Args, shop: &'a Shop, models: &Models) -> Self {
+        Self {
+            args,
+            shop,
+            returns: models.returns,
+        }
+    }
+
     fn run<L: Lists>(&self, mut lists: L) -> anyhow::Result<Vec<Outcome>>
     where
         L::Error: Into<anyhow::Error>,
@@ -275,7 +346,7 @@ impl Rollout<'_> {
             let visits = roll_out(self.shop, self.args.seed, numbers, &mut lists, BATCH);
             let visits: Vec<Visit<'_>> = visits.map_err(Into::into)?;
             for visit in &visits {
-                outcomes.push(self.returns.outcome(visit));
+                outcomes.push(self.returns.outcome(self.shop, visit));
             }
         }
         Ok(outcomes)

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use prl_runs::{FromJson, Json, RequestFields};
+use prl_runs::{FromJson, InvalidRequest, Json, RequestFields};
 
 use crate::exit::Usage;
-
-/// Fields of a request that a simulation fills in.
-const OWN: [&str; 5] = ["session", "items", "purchased", "kinds", "case"];
 
 /// One way to make lists.
 #[derive(Debug)]
@@ -78,23 +75,36 @@ fn model(text: &str) -> Result<Maker, Usage> {
             run = Some(PathBuf::from(value));
             continue;
         }
-        if OWN.contains(&name) {
-            return Err(Usage(format!(
-                "--arm {text}: {name} is the simulated session's own; leave it out"
-            )));
-        }
         let json = serde_json::from_str(value);
         pairs.push((
             name.to_owned(),
             json.unwrap_or(Json::Text(value.to_owned())),
         ));
     }
-    let fields = RequestFields::from_json(Json::Object(pairs));
+    let fields = RequestFields::from_json(Json::Object(pairs)).and_then(checked);
     let fields = fields.map_err(|error| Usage(format!("--arm {text}: {error}")))?;
     Ok(Maker::Model {
         run,
         fields: Box::new(fields),
     })
+}
+
+/// Rejects fields that a simulation fills in.
+pub fn checked(fields: RequestFields) -> Result<RequestFields, InvalidRequest> {
+    let own = [
+        ("session", fields.session.is_some()),
+        ("items", fields.items.is_some()),
+        ("purchased", fields.purchased.is_some()),
+        ("kinds", fields.kinds.is_some()),
+        ("case", fields.case.is_some()),
+    ];
+    for (name, is_given) in own {
+        if is_given {
+            let message = format!("{name} is the simulated session's own; leave it out");
+            return Err(InvalidRequest::new(message));
+        }
+    }
+    Ok(fields)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use prl_core::PromptSpec;
 use prl_dataset::Kind;
-use prl_runs::{Id, RequestFields, Responder};
+use prl_runs::{Id, RecommendResponse, RequestFields, Responder};
 use prl_synth::shop::{Lists, Shop, Visit};
 
 use crate::exit::Usage;
 
 /// Requests that are ranked together; lists do not depend on it.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 
 /// Lists of a model.
 pub struct ModelLists<'a> {
@@ -19,17 +19,14 @@ pub struct ModelLists<'a> {
 }
 
 impl<'a> ModelLists<'a> {
-    /// Lists of what `fields` ask for; `ask` is the default prompt.
+    /// Lists of what `fields` ask for: those of the arm `name`; `ask` is the default prompt.
     pub fn new(
         responder: &'a Responder,
         shop: &'a Shop,
         fields: &'a RequestFields,
-        ask: PromptSpec,
+        (name, ask): (&str, PromptSpec),
     ) -> Result<Self, Usage> {
-        let mut empty = fields.clone();
-        empty.items = Some(Vec::new());
-        let checked = empty.resolve(ask);
-        checked.map_err(|error| Usage(format!("invalid arm: {error}")))?;
+        check(fields, ask, name)?;
         Ok(Self {
             responder,
             shop,
@@ -50,15 +47,30 @@ impl Lists for ModelLists<'_> {
         let mut lists = Vec::with_capacity(visits.len());
         for requests in requests.chunks(BATCH) {
             for response in self.responder.respond(requests)? {
-                let mut list = Vec::with_capacity(response.answer.items.len());
-                for item in &response.answer.items {
-                    list.extend(self.shop.item(&item.item));
-                }
-                lists.push(list);
+                lists.push(items(self.shop, &response));
             }
         }
         Ok(lists)
     }
+}
+
+/// Rejects fields of an arm that no request takes.
+pub fn check(fields: &RequestFields, ask: PromptSpec, arm: &str) -> Result<(), Usage> {
+    let mut empty = fields.clone();
+    empty.items = Some(Vec::new());
+    match empty.resolve(ask) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Usage(format!("arm {arm}: {error}"))),
+    }
+}
+
+/// The items of a response.
+pub fn items(shop: &Shop, response: &RecommendResponse) -> Vec<u32> {
+    let mut items = Vec::with_capacity(response.answer.items.len());
+    for recommended in &response.answer.items {
+        items.extend(shop.item(&recommended.item));
+    }
+    items
 }
 
 /// The request for the next list of a visit. The draw of eps is one of the visit's number.

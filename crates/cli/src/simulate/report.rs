@@ -1,7 +1,7 @@
 //! Outcomes of simulated sessions, and their means with intervals.
 
 use prl_dataset::{Discount, Kind, Rewards, returns};
-use prl_synth::shop::Visit;
+use prl_synth::shop::{Shop, Visit};
 use serde::Serialize;
 
 use crate::output::outln;
@@ -9,7 +9,7 @@ use crate::output::outln;
 /// Quantile of the normal distribution for intervals of 95%.
 const Z: f64 = 1.959_963_984_540_054;
 /// Numbers of an outcome, with their columns.
-const COLUMNS: [&str; 6] = ["return", "money", "purchases", "buying", "length", "clicks"];
+const COLUMNS: [&str; 6] = ["return", "money", "purchases", "buying", "events", "clicks"];
 
 /// How a session's return is counted.
 #[derive(Clone, Copy, Debug)]
@@ -23,29 +23,36 @@ pub struct Returns {
 }
 
 /// Return, money, purchases, whether there are any, events, and clicks on shown items of one
-/// session.
+/// session, all after its first list. The arrival before it is the same with all lists.
 pub type Outcome = [f64; COLUMNS.len()];
 
 impl Returns {
     /// The outcome of a finished visit.
-    pub fn outcome(self, visit: &Visit<'_>) -> Outcome {
-        let (mut kinds, mut purchases, mut clicks) = (Vec::new(), 0, 0);
-        for event in visit.events() {
-            clicks += u32::from(event.shown_at.is_some());
-            purchases += u32::from(event.purchase);
+    pub fn outcome(self, shop: &Shop, visit: &Visit<'_>) -> Outcome {
+        let (mut kinds, mut money, mut purchases, mut clicks) = (Vec::new(), 0.0, 0, 0);
+        for (step, event) in visit.events().iter().enumerate() {
             kinds.push(if event.purchase {
                 Kind::Purchase
             } else {
                 Kind::Click
             });
+            if step > 0 {
+                clicks += u32::from(event.shown_at.is_some());
+                purchases += u32::from(event.purchase);
+                money += if event.purchase {
+                    shop.price(event.item)
+                } else {
+                    0.0
+                };
+            }
         }
         let all = returns(&kinds, self.rewards, self.lambda, self.discount);
         [
-            all.first().copied().unwrap_or(0.0),
-            visit.money(),
+            all.get(1).copied().unwrap_or(0.0),
+            money,
             purchases.into(),
             f64::from(u8::from(purchases > 0)),
-            kinds.len() as f64,
+            kinds.len() as f64 - 1.0,
             clicks.into(),
         ]
     }
@@ -94,7 +101,8 @@ impl Mean {
         }
         let half = (n > 1.0).then(|| Z * (squares / (n - 1.0) / n).sqrt());
         Self {
-            mean,
+            // JSON has null for it.
+            mean: if n > 0.0 { mean } else { f64::NAN },
             low: half.map(|half| mean - half),
             high: half.map(|half| mean + half),
         }
@@ -109,7 +117,7 @@ struct Means {
     money: Mean,
     purchases: Mean,
     buying_sessions: Mean,
-    length: Mean,
+    events: Mean,
     list_clicks: Mean,
 }
 
@@ -120,7 +128,7 @@ impl Means {
             money: column(1),
             purchases: column(2),
             buying_sessions: column(3),
-            length: column(4),
+            events: column(4),
             list_clicks: column(5),
         }
     }
@@ -131,7 +139,7 @@ impl Means {
             self.money,
             self.purchases,
             self.buying_sessions,
-            self.length,
+            self.events,
             self.list_clicks,
         ]
     }
@@ -141,6 +149,7 @@ impl Means {
 #[derive(Debug, Serialize)]
 struct ArmReport {
     arm: String,
+    sessions: usize,
     #[serde(flatten)]
     means: Means,
     sessions_per_second: f64,
@@ -166,18 +175,24 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of arms over the same sessions.
-    pub fn new(world: &str, seed: u64, sessions: u64, results: &[ArmResult]) -> Self {
+    /// The report of arms, over the same sessions if `is_paired`.
+    pub fn new(
+        (world, seed): (&str, u64),
+        sessions: u64,
+        results: &[ArmResult],
+        is_paired: bool,
+    ) -> Self {
         let (mut arms, mut differences) = (Vec::new(), Vec::new());
         for result in results {
             let column = |c: usize| Mean::of(result.outcomes.iter().map(move |o| o[c]));
             arms.push(ArmReport {
                 arm: result.name.clone(),
+                sessions: result.outcomes.len(),
                 means: Means::new(column),
-                sessions_per_second: sessions as f64 / result.seconds.max(1e-9),
+                sessions_per_second: result.outcomes.len() as f64 / result.seconds.max(1e-9),
             });
         }
-        if let [first, others @ ..] = results {
+        if let ([first, others @ ..], true) = (results, is_paired) {
             for other in others {
                 let column = |c: usize| {
                     let pairs = other.outcomes.iter().zip(&first.outcomes);
@@ -205,7 +220,7 @@ impl Report {
         outln!(
             "shop {world}, {sessions} sessions, seed {seed}; mean of a session and half of its"
         )?;
-        outln!("95% interval; clicks are those on shown items")?;
+        outln!("95% interval, after the first list; clicks are those on shown items")?;
         let mut width = 0;
         for arm in &self.arms {
             width = width.max(arm.arm.chars().count());
@@ -272,7 +287,7 @@ mod tests {
         let row = |value: f64| [value; COLUMNS.len()];
         let first = ArmResult::new("a".into(), vec![row(1.0), row(5.0)], 1.0);
         let second = ArmResult::new("b".into(), vec![row(2.0), row(6.0)], 1.0);
-        let report = Report::new("base", 1, 2, &[first, second]);
+        let report = Report::new(("base", 1), 2, &[first, second], true);
         let difference = report.differences[0].means.returned;
         assert_eq!(difference.mean, 1.0);
         assert_eq!((difference.low, difference.high), (Some(1.0), Some(1.0)));

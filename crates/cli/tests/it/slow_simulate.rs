@@ -74,8 +74,8 @@ fn return_is_in_the_rewards_of_the_run() {
     let report = simulate("--sessions 300 --arm best-fit --arm random");
     let mean = |arm: usize, name: &str| report["arms"][arm][name]["mean"].as_f64().unwrap();
     for arm in 0..2 {
-        let (length, purchases) = (mean(arm, "length"), mean(arm, "purchases"));
-        let expected = 0.2 * (length - purchases) + purchases;
+        let (events, purchases) = (mean(arm, "events"), mean(arm, "purchases"));
+        let expected = 0.2 * (events - purchases) + purchases;
         assert!((mean(arm, "return") - expected).abs() < 1e-9);
         assert!(mean(arm, "money") > 0.0 && mean(arm, "buying_sessions") <= purchases);
     }
@@ -83,6 +83,48 @@ fn return_is_in_the_rewards_of_the_run() {
     let expected = mean(1, "return") - mean(0, "return");
     assert!((difference["mean"].as_f64().unwrap() - expected).abs() < 1e-9);
     assert!(difference["high"].as_f64().unwrap() < 0.0);
+}
+
+/// Lists without items, which are no lists, and lists of one item that most visitors do not want.
+fn experiment(item: &str) -> String {
+    let none = "[[arm]]\nname = 'none'\nask = { allow = [] }\n";
+    let poor = format!("[[arm]]\nname = 'poor'\nask = {{ allow = ['{item}'] }}\n");
+    format!("name = 'lists'\n{none}{poor}")
+}
+
+#[test]
+fn arm_that_ope_picks_earns_what_its_interval_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = std::fs::read_to_string(shop().join("log/events.csv")).unwrap();
+    let item = events.lines().nth(1).unwrap().split(',').nth(2).unwrap();
+    std::fs::write(dir.path().join("e.toml"), experiment(item)).unwrap();
+    let (file, log) = (dir.path().join("e.toml"), dir.path().join("log"));
+    let (file, log) = (file.display(), log.display());
+    let world = "--world impatient --sessions 6000";
+    let report = simulate(&format!("{world} --experiment {file} --log {log}"));
+    let text = ok(shop(), &format!("ope --log {log} --json"));
+    let estimates: Value = serde_json::from_str(&text).unwrap();
+    let truth = simulate(&format!(
+        "{world} --seed 2 --arm allow=[] --arm allow=[{item}]"
+    ));
+    let number = |value: &Value| value.as_f64().unwrap();
+    for (arm, name) in ["arm:none", "arm:poor"].iter().enumerate() {
+        let estimate = &estimates["policies"][arm];
+        assert_eq!(estimate["policy"], *name);
+        // The arms' means are those of the log.
+        let (logged, sessions) = (&report["arms"][arm]["return"], &report["arms"][arm]);
+        assert!((number(&estimate["snips"]["value"]) - number(&logged["mean"])).abs() < 1e-9);
+        assert_eq!(estimate["sessions"], sessions["sessions"]);
+        let mean = number(&truth["arms"][arm]["return"]["mean"]);
+        let (low, high) = (&estimate["dr"]["low"], &estimate["dr"]["high"]);
+        assert!(
+            (number(low)..number(high)).contains(&mean),
+            "{name}: {mean} {low} {high}"
+        );
+    }
+    let picked = &estimates["policies"][0]["dr"]["low"];
+    assert!(number(picked) > number(&estimates["policies"][1]["dr"]["value"]));
+    assert!(number(&truth["differences"][0]["return"]["high"]) < 0.0);
 }
 
 #[test]
@@ -94,6 +136,12 @@ fn wrong_flags_are_errors_of_usage() {
         ("--run run --arm mu=1 --arm mu=1", "given twice"),
         ("--run run --arm quantile=2", "a number from 0 to 1"),
         ("--arm mu=1", "which run?"),
+        ("--run run --experiment e.toml", "--log"),
+        (
+            "--run run --experiment run/config.toml --log e",
+            "config.toml:7: unknown field",
+        ),
+        ("--run run -k 0", "expected a whole number from 1 to 1000"),
         (
             "--run run --via http://127.0.0.1:1 --connections 0",
             "--connections 0",

@@ -129,17 +129,6 @@ impl<'a> Visit<'a> {
         self.has_left
     }
 
-    /// Prices of the items bought so far, in all.
-    pub fn money(&self) -> f64 {
-        let mut sum = 0.0;
-        for event in &self.events {
-            if event.purchase {
-                sum += self.shop.price(event.item);
-            }
-        }
-        sum
-    }
-
     /// The next event after a shown list, best first, or `None` if the visitor leaves. A list
     /// without items is none.
     pub fn act(&mut self, shown: &[u32]) -> Option<ShopEvent> {
