@@ -87,8 +87,14 @@ fn code(error: &anyhow::Error) -> u8 {
         };
     }
     #[cfg(feature = "data")]
-    if let Some(prl_synth::Error::Sessions(_) | prl_synth::Error::Like(_)) = error.downcast_ref() {
-        return USAGE;
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            prl_synth::Error::Sessions(_)
+            | prl_synth::Error::ShopSessions(_)
+            | prl_synth::Error::World { .. }
+            | prl_synth::Error::Like(_) => USAGE,
+            _ => FAILED,
+        };
     }
     if let Some(prl_model::Error::Config(_)) = error.downcast_ref() {
         return USAGE;
@@ -111,6 +117,20 @@ fn code(error: &anyhow::Error) -> u8 {
             prl_tune::Error::Space { .. } => USAGE,
             prl_tune::Error::Log { .. } => BAD_INPUT,
             prl_tune::Error::Fs(e) => of_fs(e),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<prl_arms::Error>() {
+        return match error {
+            prl_arms::Error::Definition { .. } | prl_arms::Error::Experiment { .. } => USAGE,
+            e if e.is_bad_input() => BAD_INPUT,
+            _ => FAILED,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<prl_ope::Error>() {
+        return if error.is_bad_input() {
+            BAD_INPUT
+        } else {
+            USAGE
         };
     }
     if let Some(error) = error.downcast_ref::<prl_fs::Error>() {

@@ -5,6 +5,7 @@
 //! 130 interrupted (after a checkpoint).
 
 mod blend;
+mod client;
 mod docs;
 mod evaluate;
 mod exit;
@@ -12,6 +13,7 @@ mod flags;
 mod inspect;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod ope;
 mod output;
 #[cfg(feature = "data")]
 mod prepare;
@@ -20,6 +22,8 @@ mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod settings;
+#[cfg(feature = "data")]
+mod simulate;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -47,6 +51,8 @@ enum Command {
     Prepare(Box<prepare::Args>),
     #[cfg(feature = "data")]
     Synth(synth::Args),
+    #[cfg(feature = "data")]
+    Simulate(Box<simulate::Args>),
     Inspect(inspect::Args),
     Train(Box<train::Args>),
     Tune(tune::Args),
@@ -55,6 +61,7 @@ enum Command {
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
+    Ope(ope::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -94,6 +101,8 @@ fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(*args),
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
+        #[cfg(feature = "data")]
+        Command::Simulate(args) => simulate::run(*args),
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(*args),
         Command::Tune(args) => tune::run(args),
@@ -102,6 +111,7 @@ fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
+        Command::Ope(args) => ope::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),
     };

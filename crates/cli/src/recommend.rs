@@ -16,6 +16,7 @@ use crate::exit::Usage;
 use crate::flags::{Compute, FromRun, Prompt};
 use crate::output::{errln, outln};
 use batch::Defaults;
+pub use session::k;
 use session::{Filters, Session};
 
 /// Recommend items for sessions, which need not be in the training data

@@ -11,6 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["seed"]),
     ("fs", &[]),
     ("charts", &[]),
+    ("arms", &[]),
+    ("ope", &["arms"]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
@@ -69,6 +71,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "arms",
+            "ope",
             "seed",
             "fs",
             "dataset",

@@ -17,6 +17,8 @@ mod network_remote;
 mod network_replicas;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_requests;
+#[cfg(feature = "tables")]
+mod ope;
 #[cfg(feature = "data")]
 mod prepare_inputs;
 mod refused;
@@ -25,6 +27,8 @@ mod serenade;
 mod slow_batch;
 #[cfg(unix)]
 mod slow_kill;
+#[cfg(feature = "data")]
+mod slow_simulate;
 #[cfg(all(unix, feature = "data"))]
 mod slow_spark;
 #[cfg(unix)]

@@ -1,0 +1,3 @@
+//! Integration tests of the log.
+
+mod log;

@@ -1,0 +1,3 @@
+//! Integration tests of off-policy evaluation.
+
+mod simulated;
