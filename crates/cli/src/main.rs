@@ -10,6 +10,7 @@ mod docs;
 mod evaluate;
 mod exit;
 mod flags;
+mod forecast;
 mod inspect;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -58,6 +59,7 @@ enum Command {
     Tune(tune::Args),
     Blend(blend::Args),
     Evaluate(evaluate::Args),
+    Forecast(forecast::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         Command::Tune(args) => tune::run(args),
         Command::Blend(args) => blend::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Forecast(args) => forecast::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),

@@ -59,6 +59,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Add a forecast of the return of the rest of the session; needs `prl forecast`
+    #[arg(long)]
+    forecast: bool,
     #[command(flatten)]
     prompt: Prompt,
     #[command(flatten)]
@@ -70,6 +73,7 @@ impl Args {
     fn fields(&self) -> Result<RequestFields, Usage> {
         let mut fields = self.prompt.fields();
         (fields.k, fields.case) = (self.k, self.case);
+        fields.forecast = self.forecast.then_some(true);
         self.filters.add_to(&mut fields);
         self.session.add_to(&mut fields)?;
         Ok(fields)
@@ -128,6 +132,14 @@ fn print(response: &RecommendResponse) -> std::io::Result<()> {
             let ids = unknown.join(", ");
             errln!("{flag}not in the catalogue, {effect}: {ids}");
         }
+    }
+    if let Some(forecast) = &answer.forecast {
+        outln!(
+            "this session is still worth {:.2} ({:.2} to {:.2})",
+            forecast.mean,
+            forecast.low,
+            forecast.high
+        )?;
     }
     for (rank, item) in answer.items.iter().enumerate() {
         outln!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;

@@ -214,8 +214,10 @@ impl<'a> Remote<'a> {
             TargetReturn::Absolute(value) => request["target_return"] = value.into(),
             TargetReturn::Quantile(q) => request["quantile"] = q.into(),
             TargetReturn::Max => request["max_return"] = true.into(),
+            TargetReturn::StateQuantile(q) => request["state_quantile"] = q.into(),
+            TargetReturn::Adaptive { kappa } => request["kappa"] = kappa.into(),
             TargetReturn::Oracle => {
-                request["target_return"] = case.positions[0].observed_return.into();
+                request["target_return"] = case.positions[0].return_of_state.into();
             }
         }
         if ask.tilt != 0.0 {

@@ -39,7 +39,7 @@ mod return_distribution;
 mod reward_embedding;
 
 pub use loss_weight::LossWeight;
-pub use prompt::{PromptPosition, PromptSpec, ReturnScale, StepReturns, TargetReturn};
+pub use prompt::{MAX_KAPPA, PromptPosition, PromptSpec, ReturnScale, StepReturns, TargetReturn};
 pub use prompt_block::{
     AttentionKeys, EncodedState, PromptBlock, PromptBlockConfig, Prompts, ResidualInput, TokenMixer,
 };

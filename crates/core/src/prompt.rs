@@ -58,6 +58,14 @@ pub enum TargetReturn {
     /// The return that the session has: in evaluations only, as the best guess of a target return
     /// that there is.
     Oracle,
+    /// A quantile, 0 to 1, of the forecast of the session's own return.
+    StateQuantile(f64),
+    /// The mean of the forecast of the session's own return, tilted towards high returns: bin i of n
+    /// is weighed by `p_i exp(kappa i / (n - 1))` (multi-game decision transformer, NeurIPS '22).
+    Adaptive {
+        /// Strength of the tilt; 0 is the forecast itself.
+        kappa: f64,
+    },
 }
 
 impl Default for TargetReturn {
@@ -71,7 +79,23 @@ impl Default for TargetReturn {
 /// state's in single precision.
 const MAX_MAGNITUDE: f64 = 1e6;
 
+/// Largest magnitude of kappa: long before, all weight is on one bin.
+pub const MAX_KAPPA: f64 = 100.0;
+
 impl TargetReturn {
+    /// Whether it is a return of the state, not of the time step: the position gives it.
+    pub fn is_of_state(self) -> bool {
+        self == TargetReturn::Oracle || self.needs_forecast()
+    }
+
+    /// Whether the return is taken from a forecast.
+    pub fn needs_forecast(self) -> bool {
+        matches!(
+            self,
+            TargetReturn::StateQuantile(_) | TargetReturn::Adaptive { .. }
+        )
+    }
+
     /// Whether every number is in range: magnitudes of at most a million, a deviation of at least
     /// zero, a quantile in 0..=1.
     pub fn is_valid(self) -> bool {
@@ -81,6 +105,8 @@ impl TargetReturn {
             }
             TargetReturn::Quantile(q) => (0.0..=1.0).contains(&q),
             TargetReturn::Absolute(value) => value.abs() <= MAX_MAGNITUDE,
+            TargetReturn::StateQuantile(q) => (0.0..=1.0).contains(&q),
+            TargetReturn::Adaptive { kappa } => kappa.abs() <= MAX_KAPPA,
             TargetReturn::Max | TargetReturn::Oracle => true,
         }
     }
@@ -109,7 +135,9 @@ impl TargetReturn {
             TargetReturn::Max => returns.max(t),
             TargetReturn::Quantile(q) => returns.quantile(t, q),
             TargetReturn::Absolute(value) => value,
-            TargetReturn::Oracle => at.observed_return,
+            TargetReturn::Oracle
+            | TargetReturn::StateQuantile(_)
+            | TargetReturn::Adaptive { .. } => at.return_of_state,
         }
     }
 }
@@ -164,9 +192,9 @@ pub struct PromptPosition {
     /// Weight of a reward at this step in a return from the session's start, relative to its
     /// weight in a return from the step on: lambda^t if the discount counts from the step, else 1.
     pub discount_to_step: f64,
-    /// Return of the session from the step on. Zero where the rest of the session is unknown, as
-    /// everywhere but in an evaluation.
-    pub observed_return: f64,
+    /// Return of a target that is of the state: the observed return from the step on, which only an
+    /// evaluation knows, or what a forecast says. Not read otherwise.
+    pub return_of_state: f64,
     /// Index of the draw of the factor; with sequence-wise prompting, one index a session.
     pub case: u64,
 }
@@ -178,7 +206,7 @@ impl PromptPosition {
             step,
             return_so_far: 0.0,
             discount_to_step: 1.0,
-            observed_return: 0.0,
+            return_of_state: 0.0,
             case,
         }
     }
@@ -195,8 +223,8 @@ impl PromptSpec {
         at: PromptPosition,
         seed: u64,
     ) -> f64 {
-        // The observed return counts from the step on, whatever part of the session is meant.
-        let value = if self.sequence_wise && self.target != TargetReturn::Oracle {
+        // A return of the state counts from the step on, whatever part of the session is meant.
+        let value = if self.sequence_wise && !self.target.is_of_state() {
             let of_session = self.target.value(returns, 0, seed, &at);
             (of_session - at.return_so_far).max(0.0) / at.discount_to_step
         } else {
@@ -281,9 +309,9 @@ mod tests {
     }
 
     #[test]
-    fn oracle_prompt_is_the_observed_return() {
+    fn oracle_prompt_is_the_return_of_state() {
         let at = PromptPosition {
-            observed_return: 1.5,
+            return_of_state: 1.5,
             return_so_far: 9.0,
             ..PromptPosition::at(1, 0)
         };
@@ -323,6 +351,8 @@ mod tests {
             TargetReturn::Quantile(1.5),
             TargetReturn::Absolute(f64::INFINITY),
             TargetReturn::Absolute(-1e300),
+            TargetReturn::StateQuantile(-0.1),
+            TargetReturn::Adaptive { kappa: 101.0 },
         ];
         assert!(bad.iter().all(|goal| !goal.is_valid()));
     }

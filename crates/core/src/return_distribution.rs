@@ -4,6 +4,8 @@
 //! bins of about equal counts. A bin stands for the mean of the training returns in it, so that no
 //! quantile lies outside of what training saw.
 
+use crate::prompt::TargetReturn;
+
 /// Largest number of bins.
 pub const MAX_BINS: usize = 32;
 
@@ -47,8 +49,10 @@ impl ReturnBins {
             bins.values[bin] += value;
             counts[bin] += 1.0;
         }
-        for (value, count) in bins.values.iter_mut().zip(counts) {
+        for (bin, (value, count)) in bins.values.iter_mut().zip(counts).enumerate() {
             *value /= f64::max(count, 1.0);
+            // A rounded mean of equal returns may lie above them.
+            *value = value.min(bins.ends.get(bin).copied().unwrap_or(largest));
         }
         Some(bins)
     }
@@ -97,15 +101,47 @@ impl ReturnBins {
     /// Quantile `q` of a distribution: the value of the first bin at which the cumulative
     /// probability is at least `q`.
     pub fn quantile(&self, probabilities: &[f64], q: f64) -> f64 {
+        self.values[self.quantile_bin(probabilities, q)]
+    }
+
+    /// The bin of quantile `q`.
+    fn quantile_bin(&self, probabilities: &[f64], q: f64) -> usize {
         let mut cumulative = 0.0;
         for (bin, p) in probabilities.iter().enumerate() {
             cumulative += p;
             // The sum of rounded probabilities may end below 1.
             if cumulative >= q - 1e-9 {
-                return self.values[bin];
+                return bin;
             }
         }
-        self.values[self.values.len() - 1]
+        self.values.len() - 1
+    }
+}
+
+impl ReturnBins {
+    /// The return that a target of the state asks for under a distribution; `None` for a target
+    /// that no forecast decides.
+    pub fn target(&self, target: TargetReturn, probabilities: &[f64]) -> Option<f64> {
+        match target {
+            TargetReturn::StateQuantile(q) => Some(self.quantile(probabilities, q)),
+            TargetReturn::Adaptive { kappa } => {
+                let last = (self.len() - 1).max(1) as f64;
+                // The largest exponent is 0, so that none overflows.
+                let shift = kappa.max(0.0);
+                let (mut sum, mut weights) = (0.0, 0.0);
+                for (bin, (p, value)) in probabilities.iter().zip(&self.values).enumerate() {
+                    let weight = p * (kappa * bin as f64 / last - shift).exp();
+                    sum += weight * value;
+                    weights += weight;
+                }
+                Some(if weights > 0.0 {
+                    sum / weights
+                } else {
+                    self.mean(probabilities)
+                })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -158,9 +194,9 @@ impl Calibration {
         }
         self.cases += 1;
         for (inside, level) in self.inside.iter_mut().zip(LEVELS) {
-            let low = bins.quantile(probabilities, (1.0 - level) / 2.0);
-            let high = bins.quantile(probabilities, (1.0 + level) / 2.0);
-            *inside += u64::from((bins.of(low)..=bins.of(high)).contains(&bin));
+            let low = bins.quantile_bin(probabilities, (1.0 - level) / 2.0);
+            let high = bins.quantile_bin(probabilities, (1.0 + level) / 2.0);
+            *inside += u64::from((low..=high).contains(&bin));
         }
         self.log_loss -= probabilities[bin].max(1e-12).ln();
         let mean = bins.mean(probabilities);
@@ -221,6 +257,9 @@ mod tests {
             [0.0, 0.2, 0.5, 1.0, 1.1, 9.0].map(|r| bins.of(r)),
             [0, 0, 1, 1, 2, 2]
         );
+        // The sum of a hundred times 0.2 is above 20.
+        let equal = ReturnBins::new(&[[0.2; 100].as_slice(), &[1.0]].concat()).unwrap();
+        assert_eq!(equal.values(), [0.2, 1.0]);
         assert_eq!(ReturnBins::new(&[]), None);
         assert_eq!(ReturnBins::new(&[0.3; 5]).unwrap().values(), [0.3]);
     }
@@ -247,6 +286,22 @@ mod tests {
             [0.0, 0.5, 0.6, 0.75, 0.9, 1.0].map(|q| bins.quantile(&p, q)),
             [0.0, 0.0, 1.0, 1.0, 4.0, 4.0]
         );
+    }
+
+    #[test]
+    fn adaptive_target_rises_with_kappa_and_stays_inside_the_bins() {
+        let bins = ReturnBins::new(&[0.0, 1.0, 4.0]).unwrap();
+        let p = [0.5, 0.25, 0.25];
+        let at = |kappa| bins.target(TargetReturn::Adaptive { kappa }, &p).unwrap();
+        assert_eq!(at(0.0), bins.mean(&p));
+        // Weights .5, .25 e, .25 e^2 before they are divided by their sum.
+        let e = 1.0_f64.exp();
+        let expected = (0.25 * e + e * e) / (0.5 + 0.25 * e + 0.25 * e * e);
+        assert!((at(2.0) - expected).abs() < 1e-12);
+        assert!(at(-100.0) < 0.1 && at(100.0) > 3.9 && at(100.0) <= 4.0);
+        let quantile = bins.target(TargetReturn::StateQuantile(0.6), &p);
+        assert_eq!(quantile, Some(1.0));
+        assert_eq!(bins.target(TargetReturn::Max, &p), None);
     }
 
     /// Returns drawn from the forecast itself are covered at the levels, with a flat transform.

@@ -125,9 +125,14 @@ impl<'a> Evaluation<'a> {
             run, model, ask, ..
         } = self;
         let k = list_len(self.cutoffs);
+        let forecaster = run.forecaster_for(ask)?;
         let mut tally = Tally::new(run, log)?;
         let start = Instant::now();
-        let mut rank = |batch: CaseBatch| {
+        let mut rank = |mut batch: CaseBatch| {
+            if let Some(forecaster) = &forecaster {
+                let positions = &mut batch.positions;
+                forecaster.set_targets(model, &batch.windows, ask.target, positions)?;
+            }
             let prompts = run.prompts(ask, &batch.positions);
             let ranking = model.rank_cases(&batch, &prompts, k)?;
             for (b, top) in ranking.top.iter().enumerate() {

@@ -5,14 +5,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prl_core::Prompts;
+use prl_core::{PromptPosition, Prompts};
 use prl_dataset::Windows;
 use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
 use prl_model::Model;
 
 use crate::error::Result;
+use crate::forecast::{Forecast, Forecaster};
+use crate::recommend::SessionState;
 use crate::recommender::Recommender;
 use crate::request::{InvalidRequest, RecommendRequest};
+use crate::run_dir::{NO_FORECAST, Run};
 
 /// Tilted layouts that are kept: more than an experiment has arms.
 const MAX_TILTED: usize = 16;
@@ -21,13 +24,25 @@ const MAX_TILTED: usize = 16;
 pub struct InferenceModel {
     recommender: Recommender,
     catalogue: Option<Arc<TransposedItemMatrix<f32>>>,
+    forecaster: Option<Forecaster>,
     /// The layout with the bias of each tilt, by its bits, the latest last.
     tilted: Mutex<Vec<(u64, Arc<TransposedItemMatrix<f32>>)>>,
 }
 
 impl InferenceModel {
-    /// Prepares a recommender; on a CPU this makes a second copy of its output layer.
-    pub fn new(recommender: Recommender) -> Result<Self> {
+    /// Prepares the recommender of a run; on a CPU this makes a second copy of its output layer.
+    ///
+    /// # Errors
+    /// If the run's forecast is damaged.
+    pub fn of_run(run: &Run, recommender: Recommender) -> Result<Self> {
+        Ok(Self {
+            forecaster: run.forecaster()?,
+            ..Self::new(recommender)?
+        })
+    }
+
+    /// Prepares a recommender without a forecast.
+    fn new(recommender: Recommender) -> Result<Self> {
         let catalogue = match &recommender {
             Recommender::Neural(model) => model.catalogue()?,
             Recommender::Baseline(_) | Recommender::Blend(_) => None,
@@ -35,6 +50,7 @@ impl InferenceModel {
         Ok(Self {
             recommender,
             catalogue: catalogue.map(Arc::new),
+            forecaster: None,
             tilted: Mutex::default(),
         })
     }
@@ -47,13 +63,49 @@ impl InferenceModel {
     /// Fails if the model cannot answer a request with its prompt.
     ///
     /// # Errors
-    /// [`InvalidRequest`] for a tilt without a model that can be tilted.
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted, and for what needs a
+    /// forecast without one.
     pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
+        let needs_forecast = request.forecast || request.prompt.target.needs_forecast();
+        if needs_forecast && self.forecaster.is_none() {
+            return Err(InvalidRequest::new(format!("the run has {NO_FORECAST}")));
+        }
         if request.prompt.tilt == 0.0 {
             return Ok(());
         }
         let tilted = self.recommender.can_tilt();
         tilted.map_err(|cause| InvalidRequest::new(format!("tilt: {cause}")))
+    }
+
+    /// The forecast after a session, if it is asked for; a prompt that needs it gets its return.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn forecast(
+        &self,
+        run: &Run,
+        request: &RecommendRequest,
+        state: &mut SessionState,
+    ) -> Result<Option<Forecast>> {
+        let target = request.prompt.target;
+        let (Some(forecaster), true) = (
+            &self.forecaster,
+            request.forecast || target.needs_forecast(),
+        ) else {
+            return Ok(None);
+        };
+        let mut windows = Windows::new(run.config().model.window);
+        windows.push_events(&state.item_indices, &state.kinds, run.items().len() as u32);
+        let mut all = forecaster.probabilities(&self.recommender, &windows)?;
+        let Some(probabilities) = all.pop() else {
+            return Ok(None);
+        };
+        if let Some(value) = forecaster.bins().target(target, &probabilities) {
+            let mut at = PromptPosition::at(state.prompt.step, request.case);
+            at.return_of_state = value;
+            state.prompt.value = run.prompts(request.prompt, &[at]).returns[0];
+        }
+        Ok(request.forecast.then(|| forecaster.summary(&probabilities)))
     }
 
     /// The best items for each window under its prompt and tilt `tilts[b]`, best first, equal
@@ -306,6 +358,7 @@ mod tests {
             prompt: prl_core::PromptSpec::default(),
             case: 0,
             k: 5,
+            forecast: false,
             filter: crate::Filter::default(),
         };
         assert_eq!(served.check(&request), Ok(()));
@@ -327,6 +380,9 @@ mod tests {
             tilt: 0.0,
         };
         assert!(served.top(&windows, &prompts, &[0.5], &wanted).is_err());
+        request.prompt = prl_core::TargetReturn::StateQuantile(0.9).into();
+        let refused = served.check(&request).unwrap_err().to_string();
+        assert!(refused.contains("fit one with `prl forecast"), "{refused}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod evaluate;
+mod forecast;
 mod format;
 mod inference;
 mod manifest;
@@ -47,6 +48,7 @@ pub use evaluate::{
     CaseBatch, CaseLog, CaseSink, Cases, Change, CurvePoint, Evaluation, RankedCase, Tally, cases,
     cases_unless, curve, evaluate, list_len,
 };
+pub use forecast::{Forecast, ForecastReport, Forecaster};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;

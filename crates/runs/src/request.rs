@@ -50,6 +50,8 @@ pub struct RecommendRequest {
     pub case: u64,
     /// Number of items to recommend.
     pub k: usize,
+    /// Whether the response contains a forecast of the return.
+    pub forecast: bool,
     /// Restriction of the items that may be recommended.
     pub filter: Filter,
 }

@@ -19,10 +19,15 @@ use crate::blend::Blend;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::forecast::Forecaster;
 use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_TEXT, PURCHASE_COUNTS};
 use crate::method::Method;
 use crate::recommender::Recommender;
 use crate::return_stats::Returns;
+
+/// What a target return of the state needs.
+pub(crate) const NO_FORECAST: &str =
+    "no forecast of returns, which this target return needs; fit one with `prl forecast --run ..`";
 
 const BEST: &str = "best";
 const CHECKPOINT: &str = "checkpoint";
@@ -155,6 +160,23 @@ impl Run {
             });
         }
         Ok(data)
+    }
+
+    /// The forecast that a prompt needs; `None` if it needs none.
+    ///
+    /// # Errors
+    /// If the prompt needs one and the run has none, or it is damaged.
+    pub fn forecaster_for(&self, ask: PromptSpec) -> Result<Option<Forecaster>> {
+        if !ask.target.needs_forecast() {
+            return Ok(None);
+        }
+        match self.forecaster()? {
+            Some(forecaster) => Ok(Some(forecaster)),
+            None => Err(Error::Run {
+                path: self.dir.clone(),
+                what: NO_FORECAST.into(),
+            }),
+        }
     }
 
     /// The prompts at some positions.

@@ -61,6 +61,7 @@ fn request(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
         session: items.iter().map(event).collect(),
         prompt,
         case: 0,
+        forecast: false,
         k,
         filter: Filter::default(),
     }

@@ -192,7 +192,7 @@ impl<'a> CaseLog<'a> {
                     batch.sessions.push(session_number);
                     self.push_state(&mut batch, &state, ask, case);
                     if let Some(position) = batch.positions.last_mut() {
-                        position.observed_return = observed[event - first];
+                        position.return_of_state = observed[event - first];
                     }
                     other_log.unknown_targets += u64::from(item.is_none());
                     row += 1;

@@ -91,6 +91,12 @@ pub fn curve(
     };
     let mut held_out = HeldOut::new(run, log);
     let trained = Trained::new(run)?;
+    let mut forecaster = None;
+    for &prompt in prompts {
+        if forecaster.is_none() {
+            forecaster = run.forecaster_for(prompt)?;
+        }
+    }
     let mut running = Vec::with_capacity(prompts.len());
     for &prompt in prompts {
         running.push(Running::new(run, log, prompt)?);
@@ -98,7 +104,12 @@ pub fn curve(
     let mut rank = |batch: CaseBatch| {
         let mut base_lists = Vec::new();
         for (at, running) in running.iter_mut().enumerate() {
-            let prompts = run.prompts(running.prompt, &batch.positions);
+            let mut positions = batch.positions.clone();
+            if let Some(forecaster) = &forecaster {
+                let target = running.prompt.target;
+                forecaster.set_targets(model, &batch.windows, target, &mut positions)?;
+            }
+            let prompts = run.prompts(running.prompt, &positions);
             let ranking = model.rank_cases(&batch, &prompts, TOP)?;
             for (b, top) in ranking.top.iter().enumerate() {
                 running.tally.push(&RankedCase {
