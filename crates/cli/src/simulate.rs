@@ -109,6 +109,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let defaults = args.fields();
     let arms = arms(&args, &defaults)?;
+    if args.stored && arms.len() > 1 {
+        let message =
+            "--stored with several --arm: a stored session has one; give one arm, or none";
+        return Err(Usage(message.into()).into());
+    }
     let shop = Shop::new(ShopWorld::named(&args.world)?);
     let models = Models::open(&args, &arms, &shop)?;
     let results = match (&args.experiment, &args.log) {
@@ -186,15 +191,15 @@ impl Models {
                 continue;
             }
             let dir = models.run_dir(args, arm)?.to_owned();
-            if !models.responders.contains_key(&dir) {
-                if device.is_none() {
-                    device = Some(args.compute.open()?);
-                }
-                let device = device.as_ref().unwrap_or(&Device::Cpu);
-                let run = Run::open(&dir)?;
-                let model = run.load(device)?;
-                models.responders.insert(dir, Responder::new(run, model)?);
+            if models.responders.contains_key(&dir) {
+                continue;
             }
+            if device.is_none() {
+                device = Some(args.compute.open()?);
+            }
+            let run = Run::open(&dir)?;
+            let model = run.load(device.as_ref().unwrap_or(&Device::Cpu))?;
+            models.responders.insert(dir, Responder::new(run, model)?);
         }
         for responder in models.responders.values() {
             check_items(responder.run(), shop)?;
