@@ -61,6 +61,10 @@ pub struct Prompt {
     /// Apply the target return to the whole session: the reward collected so far is subtracted
     #[arg(long)]
     pub sequence_wise: bool,
+    /// Tilt towards bought items: BETA x ln(the item's purchase rate in training / the mean rate) is
+    /// added to each score. Needs no training and goes with any target return [default: 0]
+    #[arg(long, allow_negative_numbers = true, value_parser = number, value_name = "BETA")]
+    pub tilt: Option<f64>,
 }
 
 impl Prompt {
@@ -79,6 +83,7 @@ impl Prompt {
             quantile: self.quantile,
             max_return: self.max_return.then_some(true),
             sequence_wise: self.sequence_wise.then_some(true),
+            tilt: self.tilt,
             ..RequestFields::default()
         }
     }

@@ -101,7 +101,10 @@ fn responder(args: &Args, run: Run) -> anyhow::Result<Responder> {
 fn answer_one(args: &Args, run: Run, fields: RequestFields, ask: PromptSpec) -> anyhow::Result<()> {
     let request = fields.resolve(ask);
     let request = request.map_err(|error| Usage(format!("invalid request: {error}")))?;
-    let answers = responder(args, run)?.respond(&[request])?;
+    let responder = responder(args, run)?;
+    let checked = responder.check(&request);
+    checked.map_err(|error| Usage(format!("invalid request: {error}")))?;
+    let answers = responder.respond(&[request])?;
     for answer in answers {
         if args.json {
             outln!("{}", serde_json::to_string(&answer)?)?;

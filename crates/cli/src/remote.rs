@@ -147,7 +147,7 @@ impl<'a> Remote<'a> {
         let other_log = log.for_each_batch(1, window, ask, &mut send)?;
         self.flush(&mut progress)?;
         let seconds = start.elapsed().as_secs_f64();
-        let prompt = self.is_prompted.then_some(ask);
+        let prompt = (self.is_prompted || ask.tilt != 0.0).then_some(ask);
         let mut report = progress
             .tally
             .report(log, prompt, other_log, cutoffs, seconds)?;
@@ -164,8 +164,7 @@ impl<'a> Remote<'a> {
         ask: PromptSpec,
         row: usize,
     ) -> Result<()> {
-        let history = &batch.windows.items[..batch.windows.time_steps[0] as usize];
-        let mut request = self.request(history, ask, row, progress.list_len);
+        let mut request = self.request(&batch, ask, row, progress.list_len);
         if conventions.exclude_seen {
             request["exclude_seen"] = true.into();
         } else if conventions.exclude_last {
@@ -195,8 +194,19 @@ impl<'a> Remote<'a> {
         ids
     }
 
-    fn request(&self, history: &[u32], ask: PromptSpec, row: usize, k: usize) -> Value {
+    /// The request about a case whose window holds the whole session.
+    fn request(&self, case: &CaseBatch, ask: PromptSpec, row: usize, k: usize) -> Value {
+        let window = &case.windows;
+        let events = window.time_steps[0] as usize;
+        let (history, kinds) = (&window.items[..events], &window.kinds[..events]);
         let mut request = json!({ "items": self.name(history), "k": k, "case": row });
+        if kinds.contains(&Kind::Purchase) {
+            let mut names = Vec::with_capacity(events);
+            for kind in kinds {
+                names.push(kind.name());
+            }
+            request["kinds"] = names.into();
+        }
         match ask.target {
             TargetReturn::Relative { mu, eps } => {
                 (request["mu"], request["eps"]) = (mu.into(), eps.into());
@@ -204,6 +214,12 @@ impl<'a> Remote<'a> {
             TargetReturn::Absolute(value) => request["target_return"] = value.into(),
             TargetReturn::Quantile(q) => request["quantile"] = q.into(),
             TargetReturn::Max => request["max_return"] = true.into(),
+            TargetReturn::Oracle => {
+                request["target_return"] = case.positions[0].observed_return.into();
+            }
+        }
+        if ask.tilt != 0.0 {
+            request["tilt"] = ask.tilt.into();
         }
         request
     }

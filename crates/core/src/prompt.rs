@@ -1,5 +1,5 @@
-//! Return prompts: the observed return in training, a target return at inference (section 3.2,
-//! Eq. 16).
+//! Prompts: the observed return in training, a target return at inference (section 3.2, Eq. 16),
+//! and beside it a tilt of the scores, which needs no training.
 
 use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ pub enum TargetReturn {
     Quantile(f64),
     /// A fixed return, in units of reward.
     Absolute(f64),
+    /// The return that the session has: in evaluations only, as the best guess of a target return
+    /// that there is.
+    Oracle,
 }
 
 impl Default for TargetReturn {
@@ -78,7 +81,7 @@ impl TargetReturn {
             }
             TargetReturn::Quantile(q) => (0.0..=1.0).contains(&q),
             TargetReturn::Absolute(value) => value.abs() <= MAX_MAGNITUDE,
-            TargetReturn::Max => true,
+            TargetReturn::Max | TargetReturn::Oracle => true,
         }
     }
 
@@ -99,12 +102,14 @@ impl TargetReturn {
     }
 
     /// The return from step `t` on. The draw of the factor is a function of `(seed, case)`.
-    fn value(self, returns: &dyn StepReturns, t: u32, seed: u64, case: u64) -> f64 {
+    fn value(self, returns: &dyn StepReturns, t: u32, seed: u64, at: &PromptPosition) -> f64 {
+        let case = at.case;
         match self {
             TargetReturn::Relative { mu, eps } => returns.mean(t) * draw(mu, eps, seed, case),
             TargetReturn::Max => returns.max(t),
             TargetReturn::Quantile(q) => returns.quantile(t, q),
             TargetReturn::Absolute(value) => value,
+            TargetReturn::Oracle => at.observed_return,
         }
     }
 }
@@ -117,7 +122,8 @@ fn draw(mu: f64, eps: f64, seed: u64, case: u64) -> f64 {
     }
 }
 
-/// Specification of a prompt: the target return and the part of the session that it covers.
+/// Specification of a prompt: the target return, the part of the session that it covers, and the
+/// tilt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PromptSpec {
     /// The target return.
@@ -128,6 +134,14 @@ pub struct PromptSpec {
     /// came before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sequence_wise: bool,
+    /// Tilt beta towards bought items: `beta ln(p_i / p)` is added to the score of item i, whose
+    /// purchase rate is p_i ([`PurchaseRates`](crate::PurchaseRates)).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tilt: f64,
+}
+
+fn is_zero(tilt: &f64) -> bool {
+    *tilt == 0.0
 }
 
 impl From<TargetReturn> for PromptSpec {
@@ -135,6 +149,7 @@ impl From<TargetReturn> for PromptSpec {
         Self {
             target,
             sequence_wise: false,
+            tilt: 0.0,
         }
     }
 }
@@ -149,6 +164,9 @@ pub struct PromptPosition {
     /// Weight of a reward at this step in a return from the session's start, relative to its
     /// weight in a return from the step on: lambda^t if the discount counts from the step, else 1.
     pub discount_to_step: f64,
+    /// Return of the session from the step on. Zero where the rest of the session is unknown, as
+    /// everywhere but in an evaluation.
+    pub observed_return: f64,
     /// Index of the draw of the factor; with sequence-wise prompting, one index a session.
     pub case: u64,
 }
@@ -160,6 +178,7 @@ impl PromptPosition {
             step,
             return_so_far: 0.0,
             discount_to_step: 1.0,
+            observed_return: 0.0,
             case,
         }
     }
@@ -176,11 +195,12 @@ impl PromptSpec {
         at: PromptPosition,
         seed: u64,
     ) -> f64 {
-        let value = if self.sequence_wise {
-            let of_session = self.target.value(returns, 0, seed, at.case);
+        // The observed return counts from the step on, whatever part of the session is meant.
+        let value = if self.sequence_wise && self.target != TargetReturn::Oracle {
+            let of_session = self.target.value(returns, 0, seed, &at);
             (of_session - at.return_so_far).max(0.0) / at.discount_to_step
         } else {
-            self.target.value(returns, at.step, seed, at.case)
+            self.target.value(returns, at.step, seed, &at)
         };
         scale.prompt(value, returns.mean(at.step))
     }
@@ -229,6 +249,7 @@ mod tests {
         let spec = PromptSpec {
             target: TargetReturn::default(),
             sequence_wise: true,
+            tilt: 0.0,
         };
         let at = PromptPosition {
             return_so_far: 1.2,
@@ -257,6 +278,22 @@ mod tests {
             [0.0, 0.0],
             "clamped at zero"
         );
+    }
+
+    #[test]
+    fn oracle_prompt_is_the_observed_return() {
+        let at = PromptPosition {
+            observed_return: 1.5,
+            return_so_far: 9.0,
+            ..PromptPosition::at(1, 0)
+        };
+        let spec = PromptSpec::from(TargetReturn::Oracle);
+        assert_eq!(both(spec, at), [3.0, 1.5], "the mean at step 1 is 0.5");
+        let sequence_wise = PromptSpec {
+            sequence_wise: true,
+            ..spec
+        };
+        assert_eq!(both(sequence_wise, at), [3.0, 1.5]);
     }
 
     #[test]
@@ -312,6 +349,7 @@ mod tests {
             PromptSpec {
                 target: TargetReturn::Quantile(0.9),
                 sequence_wise: true,
+                tilt: -0.5,
             },
             TargetReturn::Max.into(),
         ] {

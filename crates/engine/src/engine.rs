@@ -98,9 +98,11 @@ impl Engine {
     /// Queues a request.
     ///
     /// # Errors
-    /// [`Error::QueueFull`] immediately if the queue is full.
+    /// [`Error::QueueFull`] immediately if the queue is full, [`Error::InvalidRequest`] if the model
+    /// cannot answer the request's prompt.
     pub fn submit(&self, request: &RecommendRequest) -> Result<PendingResponse> {
         let model = self.model();
+        model.served().check(request)?;
         let SessionState {
             item_indices: known,
             kinds,
@@ -204,7 +206,7 @@ impl ResponseContext {
                 unknown_items: self.unknown_items,
                 unknown_exclude: self.unknown_exclude,
                 unknown_allow: self.unknown_allow,
-                prompt: self.model.is_prompted().then_some(self.prompt),
+                prompt: self.prompt.of_model(self.model.is_prompted()),
             },
             model: self.model.name().to_owned(),
             cold: self.cold,

@@ -52,7 +52,7 @@ impl LoadedModel {
             k: 1,
             filter: ItemFilter::Exclude(&[]),
         }; 2];
-        self.served.top(&windows, &prompts, &wanted)?;
+        self.served.top(&windows, &prompts, &[0.0; 2], &wanted)?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! those that a convention leaves.
 
 mod case_log;
+mod curve;
 mod examples;
 mod tally;
 
@@ -16,6 +17,7 @@ use crate::recommender::Recommender;
 use crate::run_dir::Run;
 
 pub use case_log::{CaseBatch, CaseLog};
+pub use curve::{Change, CurvePoint, curve};
 pub use examples::{cases, cases_unless};
 pub use tally::Tally;
 
@@ -148,7 +150,7 @@ impl<'a> Evaluation<'a> {
         let window = run.config().model.window;
         let other_log = log.for_each_batch(self.batch_size, window, ask, &mut rank)?;
         let seconds = start.elapsed().as_secs_f64();
-        let prompt = model.is_prompted().then_some(ask);
+        let prompt = (model.is_prompted() || ask.tilt != 0.0).then_some(ask);
         tally.report(log, prompt, other_log, self.cutoffs, seconds)
     }
 }

@@ -3,17 +3,26 @@
 //! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On
 //! other devices, and for baselines and blends, longer lists of [`Recommender::rank`] are filtered.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
+use prl_model::Model;
 
 use crate::error::Result;
 use crate::recommender::Recommender;
+use crate::request::{InvalidRequest, RecommendRequest};
+
+/// Tilted layouts that are kept: more than an experiment has arms.
+const MAX_TILTED: usize = 16;
 
 /// A recommender prepared for serving.
 pub struct InferenceModel {
     recommender: Recommender,
-    catalogue: Option<TransposedItemMatrix<f32>>,
+    catalogue: Option<Arc<TransposedItemMatrix<f32>>>,
+    /// The layout with the bias of each tilt, by its bits, the latest last.
+    tilted: Mutex<Vec<(u64, Arc<TransposedItemMatrix<f32>>)>>,
 }
 
 impl InferenceModel {
@@ -25,7 +34,8 @@ impl InferenceModel {
         };
         Ok(Self {
             recommender,
-            catalogue,
+            catalogue: catalogue.map(Arc::new),
+            tilted: Mutex::default(),
         })
     }
 
@@ -34,22 +44,101 @@ impl InferenceModel {
         self.recommender.is_prompted()
     }
 
-    /// The best items for each window under its prompt, best first, equal scores by lower index.
+    /// Fails if the model cannot answer a request with its prompt.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted.
+    pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
+        if request.prompt.tilt == 0.0 {
+            return Ok(());
+        }
+        let tilted = self.recommender.can_tilt();
+        tilted.map_err(|cause| InvalidRequest::new(format!("tilt: {cause}")))
+    }
+
+    /// The best items for each window under its prompt and tilt `tilts[b]`, best first, equal
+    /// scores by lower index. Rows of one tilt are ranked together.
     pub fn top(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        tilts: &[f64],
+        wanted: &[TopKRequest<'_>],
+    ) -> Result<Vec<TopK<f32>>> {
+        let mut distinct = tilts.to_vec();
+        distinct.sort_unstable_by(f64::total_cmp);
+        distinct.dedup();
+        if let [] | [_] = distinct[..] {
+            let tilt = distinct.first().copied().unwrap_or(0.0);
+            let prompts = Prompts {
+                tilt,
+                ..prompts.clone()
+            };
+            return self.top_of_tilt(windows, &prompts, wanted);
+        }
+        let mut tops = vec![TopK::new(); wanted.len()];
+        for tilt in distinct {
+            let mut rows = Vec::new();
+            for (row, &own) in tilts.iter().enumerate() {
+                if own.total_cmp(&tilt).is_eq() {
+                    rows.push(row);
+                }
+            }
+            let prompts = Prompts {
+                returns: rows.iter().map(|&b| prompts.returns[b]).collect(),
+                steps: rows.iter().map(|&b| prompts.steps[b]).collect(),
+                tilt,
+            };
+            let some: Vec<TopKRequest<'_>> = rows.iter().map(|&b| wanted[b]).collect();
+            let found = self.top_of_tilt(&windows.select(&rows), &prompts, &some)?;
+            for (row, top) in rows.into_iter().zip(found) {
+                tops[row] = top;
+            }
+        }
+        Ok(tops)
+    }
+
+    /// The layout with the bias of a tilt.
+    fn tilted(
+        &self,
+        model: &Model,
+        catalogue: &Arc<TransposedItemMatrix<f32>>,
+        tilt: f64,
+    ) -> Result<Arc<TransposedItemMatrix<f32>>> {
+        if tilt == 0.0 {
+            return Ok(Arc::clone(catalogue));
+        }
+        let bits = tilt.to_bits();
+        let mut kept = self.tilted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tilted)) = kept.iter().find(|(tilt, _)| *tilt == bits) {
+            return Ok(Arc::clone(tilted));
+        }
+        if kept.len() == MAX_TILTED {
+            kept.remove(0);
+        }
+        let tilted = Arc::new(catalogue.with_bias_plus(&model.tilt(tilt)?));
+        kept.push((bits, Arc::clone(&tilted)));
+        Ok(tilted)
+    }
+
+    /// As [`top`](Self::top), under the tilt of the prompts.
+    fn top_of_tilt(
         &self,
         windows: &Windows,
         prompts: &Prompts,
         wanted: &[TopKRequest<'_>],
     ) -> Result<Vec<TopK<f32>>> {
         match (&self.recommender, &self.catalogue) {
-            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => Ok(model
-                .with_hidden(windows, prompts, |hidden| {
+            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => {
+                let catalogue = self.tilted(model, catalogue, prompts.tilt)?;
+                Ok(model.with_hidden(windows, prompts, |hidden| {
                     let offsets = model.score_offsets(windows)?;
                     if offsets.as_slice().is_empty() {
                         return Ok(catalogue.top_k(hidden, wanted)?);
                     }
                     Ok(catalogue.top_k_with_offsets(hidden, wanted, &offsets)?)
-                })?),
+                })?)
+            }
             _ => self.filtered(windows, prompts, wanted),
         }
     }
@@ -102,6 +191,7 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
         Prompts {
             returns: vec![prompts.returns[b]],
             steps: vec![prompts.steps[b]],
+            tilt: prompts.tilt,
         },
     )
 }
@@ -110,7 +200,7 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
 mod tests {
     use super::*;
     use candle_core::{DType, Device, Tensor};
-    use prl_model::{Model, ModelConfig, ModelSpec, NetworkOptions, OwnItems};
+    use prl_model::{ModelConfig, ModelSpec, NetworkOptions, OwnItems};
 
     /// A model of 150 items with a bias of own items that is not zero, if it has one.
     fn model(options: NetworkOptions) -> Model {
@@ -138,8 +228,16 @@ mod tests {
         model
     }
 
+    /// The value of each of the 150 items.
+    fn value(item: u32) -> f32 {
+        (item as f32 * 0.7).sin()
+    }
+
     fn assert_layouts_agree(options: NetworkOptions) -> Vec<TopK<f32>> {
-        let model = Recommender::Neural(Box::new(model(options)));
+        let mut model = model(options);
+        let values: Vec<f32> = (0..150).map(value).collect();
+        model.set_item_values(&values).unwrap();
+        let model = Recommender::Neural(Box::new(model));
         let served = InferenceModel::new(model).unwrap();
         let items = 150_u32;
         let (mut windows, mut prompts) = (Windows::new(4), Prompts::default());
@@ -166,9 +264,69 @@ mod tests {
             })
             .collect();
         assert!(served.catalogue.is_some());
-        let tops = served.top(&windows, &prompts, &wanted).unwrap();
+        let tops = served.top(&windows, &prompts, &[0.0; 9], &wanted).unwrap();
         assert_eq!(tops, served.filtered(&windows, &prompts, &wanted).unwrap());
+        assert_tilts_agree(&served, &windows, &prompts, &wanted);
         tops
+    }
+
+    /// A batch of several tilts has the lists of its rows one by one, and a tilted score is the
+    /// score plus the tilt times the item's value.
+    fn assert_tilts_agree(
+        served: &InferenceModel,
+        windows: &Windows,
+        prompts: &Prompts,
+        wanted: &[TopKRequest<'_>],
+    ) {
+        let tilts = [0.0, 0.5, -2.0, 0.5, 0.0, 0.5, -2.0, 0.0, 0.5];
+        let tops = served.top(windows, prompts, &tilts, wanted).unwrap();
+        for (b, &tilt) in tilts.iter().enumerate() {
+            let (window, plain) = row(windows, prompts, b);
+            let tilted = Prompts {
+                tilt,
+                ..plain.clone()
+            };
+            let of_row = served.filtered(&window, &tilted, &wanted[b..=b]).unwrap();
+            assert_eq!(tops[b], of_row[0], "row {b}");
+            let items: Vec<u32> = tops[b].iter().map(|top| top.0).collect();
+            let scores = served.recommender.scores(&window, &plain, &items).unwrap();
+            for (&(item, found), score) in tops[b].iter().zip(scores) {
+                let expected = score.unwrap() + tilt as f32 * value(item);
+                assert!((found - expected).abs() < 1e-5, "{found} and {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn tilt_without_item_values_is_refused() {
+        let model = Recommender::Neural(Box::new(model(NetworkOptions::default())));
+        let served = InferenceModel::new(model).unwrap();
+        let mut request = RecommendRequest {
+            session: Vec::new(),
+            prompt: prl_core::PromptSpec::default(),
+            case: 0,
+            k: 5,
+            filter: crate::Filter::default(),
+        };
+        assert_eq!(served.check(&request), Ok(()));
+        request.prompt.tilt = 0.5;
+        let refused = served.check(&request).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("tilt: the run has no purchase rates"),
+            "{refused}"
+        );
+        let mut windows = Windows::new(4);
+        windows.push(&[1], 150);
+        let wanted = [TopKRequest {
+            k: 5,
+            filter: ItemFilter::Exclude(&[]),
+        }];
+        let prompts = Prompts {
+            returns: vec![1.0],
+            steps: vec![1],
+            tilt: 0.0,
+        };
+        assert!(served.top(&windows, &prompts, &[0.5], &wanted).is_err());
     }
 
     #[test]

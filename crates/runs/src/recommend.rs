@@ -68,6 +68,14 @@ pub struct PromptUsed {
     pub mean_return: f64,
 }
 
+impl PromptUsed {
+    /// The prompt as a response shows it: absent where it has no effect, since the model takes no
+    /// return and nothing is tilted.
+    pub fn of_model(self, is_prompted: bool) -> Option<Self> {
+        (is_prompted || self.ask.tilt != 0.0).then_some(self)
+    }
+}
+
 /// A session in item indices, and the prompt for its next item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionState {
@@ -108,6 +116,7 @@ impl Run {
                 step,
                 return_so_far: given,
                 discount_to_step: self.decay(step),
+                observed_return: 0.0,
                 case,
             }],
         );
@@ -156,6 +165,7 @@ impl Run {
         let prompts = Prompts {
             returns: vec![prompt.value],
             steps: vec![prompt.step],
+            tilt: ask.tilt,
         };
         let ranking = model.rank(&windows, &prompts, None, k)?;
         let items = ranking
@@ -167,7 +177,7 @@ impl Run {
             unknown_items,
             unknown_exclude: Vec::new(),
             unknown_allow: Vec::new(),
-            prompt: model.is_prompted().then_some(prompt),
+            prompt: prompt.of_model(model.is_prompted()),
         })
     }
 }

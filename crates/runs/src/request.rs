@@ -36,6 +36,9 @@ pub const MAX_ID_BYTES: usize = 256;
 /// larger ones overflow in the scores.
 pub const MAX_PROMPT: f64 = 1e6;
 
+/// Maximum magnitude of a tilt. Long before, a list holds the most bought items and nothing else.
+pub const MAX_TILT: f64 = 100.0;
+
 /// A request for the next items of one session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecommendRequest {

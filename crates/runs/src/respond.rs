@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::inference::InferenceModel;
 use crate::recommend::{Recommendations, SessionState};
 use crate::recommender::Recommender;
-use crate::request::{Filter, RecommendRequest};
+use crate::request::{Filter, InvalidRequest, RecommendRequest};
 use crate::run_dir::Run;
 
 /// The response to a [`RecommendRequest`].
@@ -115,6 +115,14 @@ impl Responder {
         &self.run
     }
 
+    /// Fails if the model cannot answer a request with its prompt.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted.
+    pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
+        self.model.check(request)
+    }
+
     /// The responses to requests, in their order, from one ranking over all items.
     ///
     /// # Errors
@@ -124,18 +132,19 @@ impl Responder {
         let prepared: Vec<Prepared> = requests.par_iter().map(one).collect();
         let items = self.run.items().len();
         let mut windows = Windows::new(self.run.config().model.window);
-        let mut prompts = Prompts::default();
+        let (mut prompts, mut tilts) = (Prompts::default(), Vec::with_capacity(requests.len()));
         let mut wanted = Vec::with_capacity(requests.len());
         for (Prepared { state, candidates }, request) in prepared.iter().zip(requests) {
             windows.push_events(&state.item_indices, &state.kinds, items as u32);
             prompts.returns.push(state.prompt.value);
             prompts.steps.push(state.prompt.step);
+            tilts.push(state.prompt.ask.tilt);
             wanted.push(TopKRequest {
                 k: request.k.min(items),
                 filter: candidates.filter(),
             });
         }
-        let tops = self.model.top(&windows, &prompts, &wanted)?;
+        let tops = self.model.top(&windows, &prompts, &tilts, &wanted)?;
         drop(wanted);
         let one = |(prepared, top): (Prepared, Vec<(u32, f32)>)| self.response(prepared, &top);
         Ok(prepared.into_par_iter().zip(tops).map(one).collect())
@@ -157,7 +166,7 @@ impl Responder {
                 unknown_items: state.unknown_items,
                 unknown_exclude: candidates.unknown_exclude,
                 unknown_allow: candidates.unknown_allow,
-                prompt: self.model.is_prompted().then_some(state.prompt),
+                prompt: state.prompt.of_model(self.model.is_prompted()),
             },
             model: self.name.clone(),
             cold: state.item_indices.is_empty(),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ITEMS, MAX_K, MAX_PROMPT, RecommendRequest, check_ids,
+    MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, check_ids,
 };
 use crate::recommend::Event;
 
@@ -68,6 +68,11 @@ pub struct RequestFields {
     /// Default: false, and true for stored sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence_wise: Option<bool>,
+    /// Tilt towards bought items: this factor times the logarithm of the item's purchase rate over
+    /// the mean rate is added to each score. Goes with any target return. Default: 0.
+    #[cfg_attr(feature = "openapi", schema(minimum = -100.0, maximum = 100.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tilt: Option<f64>,
     /// Seed of the random draw of eps; equal cases give equal draws.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, default = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +106,7 @@ impl FromJson for RequestFields {
             quantile: fields.take("quantile")?,
             max_return: fields.take("max_return")?,
             sequence_wise: fields.take("sequence_wise")?,
+            tilt: fields.take("tilt")?,
             case: fields.take("case")?,
             exclude_seen: fields.take("exclude_seen")?,
             exclude: fields.take_list("exclude", "ids")?,
@@ -137,6 +143,7 @@ impl RequestFields {
         "quantile",
         "max_return",
         "sequence_wise",
+        "tilt",
         "case",
         "exclude_seen",
         "exclude",
@@ -227,6 +234,7 @@ impl RequestFields {
         Ok(PromptSpec {
             target: self.target(default.target)?,
             sequence_wise: self.sequence_wise.unwrap_or(default.sequence_wise),
+            tilt: self.tilt.unwrap_or(default.tilt),
         })
     }
 
@@ -310,6 +318,7 @@ impl RequestFields {
             ("eps", self.eps, 0.0, MAX_PROMPT),
             ("target_return", self.target_return, -MAX_PROMPT, MAX_PROMPT),
             ("quantile", self.quantile, 0.0, 1.0),
+            ("tilt", self.tilt, -MAX_TILT, MAX_TILT),
         ];
         for (name, number, least, largest) in numbers {
             if let Some(value) = number
@@ -383,6 +392,10 @@ mod tests {
             (
                 r#""quantile": 2"#,
                 "quantile: expected a number from 0 to 1, found 2".into(),
+            ),
+            (
+                r#""tilt": 101"#,
+                "tilt: expected a number from -100 to 100, found 101".into(),
             ),
             (
                 r#""items": "a""#,
