@@ -13,7 +13,7 @@ use std::time::Instant;
 use prl_arms::Experiment;
 use prl_dataset::{Discount, Rewards};
 use prl_runs::{Device, RequestFields, Responder, Run};
-use prl_synth::shop::{BestFit, Lists, NoLists, Popular, Random, Shop, ShopWorld, Visit, roll_out};
+use prl_synth::shop::{Best, Lists, NoLists, Popular, Random, Shop, ShopWorld, Visit, roll_out};
 
 use crate::client::Client;
 use crate::exit::Usage;
@@ -45,8 +45,9 @@ const MAX_CONNECTIONS: usize = 64;
 ///
 /// An arm is what is asked for: fields of a request to `prl serve`, as in `--arm
 /// mu=2,exclude_seen=true`, with run=DIR for another run; or a list without a model: none, random,
-/// popular (in the last item's category), or best-fit (of the visitor's hidden interest: a bound).
-/// Without --arm, the flags are the only arm.
+/// popular (in the last item's category), and bounds that know the visitor's hidden taste: best-fit
+/// (by relevance), best-buy (by relevance and probability of a purchase), best-money (that times the
+/// price). Without --arm, the flags are the only arm.
 #[derive(clap::Args)]
 pub struct Args {
     /// Run directory, as written by `prl train` on the shop's log
@@ -109,6 +110,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let defaults = args.fields();
     let arms = arms(&args, &defaults)?;
+    if args.stored && arms.len() > 1 {
+        let message =
+            "--stored with several --arm: a stored session has one; give one arm, or none";
+        return Err(Usage(message.into()).into());
+    }
     let shop = Shop::new(ShopWorld::named(&args.world)?);
     let models = Models::open(&args, &arms, &shop)?;
     let results = match (&args.experiment, &args.log) {
@@ -186,15 +192,15 @@ impl Models {
                 continue;
             }
             let dir = models.run_dir(args, arm)?.to_owned();
-            if !models.responders.contains_key(&dir) {
-                if device.is_none() {
-                    device = Some(args.compute.open()?);
-                }
-                let device = device.as_ref().unwrap_or(&Device::Cpu);
-                let run = Run::open(&dir)?;
-                let model = run.load(device)?;
-                models.responders.insert(dir, Responder::new(run, model)?);
+            if models.responders.contains_key(&dir) {
+                continue;
             }
+            if device.is_none() {
+                device = Some(args.compute.open()?);
+            }
+            let run = Run::open(&dir)?;
+            let model = run.load(device.as_ref().unwrap_or(&Device::Cpu))?;
+            models.responders.insert(dir, Responder::new(run, model)?);
         }
         for responder in models.responders.values() {
             check_items(responder.run(), shop)?;
@@ -300,7 +306,7 @@ fn simulate(args: &Args, models: &Models, shop: &Shop, arm: &Arm) -> anyhow::Res
         Maker::NoLists => return rollout.run(NoLists),
         Maker::Random => return rollout.run(Random::new(shop, k, args.seed)),
         Maker::Popular => return rollout.run(Popular::new(shop, k)),
-        Maker::BestFit => return rollout.run(BestFit { k }),
+        Maker::Best(by) => return rollout.run(Best { by: *by, k }),
         Maker::Model { fields, .. } => fields,
     };
     if let Some(client) = &models.client {

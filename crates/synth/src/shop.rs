@@ -3,8 +3,8 @@
 //! [`Shop`] is the catalogue of a [`ShopWorld`]; [`Visit`] is one session in it, which takes a list
 //! before each event and answers with the event or the end. [`roll_out`] runs many visits against
 //! anything that makes lists ([`Lists`]). A visit is a function of the seed, its number and the
-//! lists; the random numbers of its step `t` are the same under all lists, so that the difference of
-//! two ways to make lists has a small variance. `docs/simulator.md` has the equations, and says
+//! lists; the random numbers of its step `t` are the same under all lists, so that the difference
+//! of two ways to make lists has a small variance. `docs/simulator.md` has the equations, and says
 //! what is fitted to a real log and what is assumed.
 //!
 //! ```
@@ -26,7 +26,7 @@ mod visit;
 mod world;
 
 pub use catalogue::{DIM, Shop};
-pub use lists::{BestFit, Lists, NoLists, Popular, Random};
+pub use lists::{Best, BestBy, Lists, NoLists, Popular, Random};
 pub use log::{ShopLog, synth_shop};
 pub use moments::{LogEvent, MOMENTS, Moment, Moments};
 pub use rollout::roll_out;

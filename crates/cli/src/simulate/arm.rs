@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use prl_runs::{FromJson, InvalidRequest, Json, RequestFields};
+use prl_synth::shop::BestBy;
 
 use crate::exit::Usage;
 
@@ -24,8 +25,8 @@ pub enum Maker {
     Random,
     /// Popular items of the last item's category.
     Popular,
-    /// Items of the highest relevance to the visitor.
-    BestFit,
+    /// The best items by the visitor's hidden taste.
+    Best(BestBy),
     /// A model's lists.
     Model {
         /// Its run directory, if it is not that of the command.
@@ -47,14 +48,16 @@ impl Arm {
         }
     }
 
-    /// Parses `none`, `random`, `popular`, `best-fit`, or fields `NAME=VALUE,..`.
+    /// Parses `none`, `random`, `popular`, `best-fit`, `best-buy`, `best-money`, or fields `NAME=VALUE,..`.
     pub fn parse(text: &str) -> Result<Self, Usage> {
         let name = text.trim().to_owned();
         let maker = match name.as_str() {
             "none" => Maker::NoLists,
             "random" => Maker::Random,
             "popular" => Maker::Popular,
-            "best-fit" => Maker::BestFit,
+            "best-fit" => Maker::Best(BestBy::Relevance),
+            "best-buy" => Maker::Best(BestBy::Purchase),
+            "best-money" => Maker::Best(BestBy::Money),
             _ => model(&name)?,
         };
         Ok(Self { name, maker })
@@ -66,8 +69,8 @@ fn model(text: &str) -> Result<Maker, Usage> {
     for pair in text.split(',') {
         let Some((name, value)) = pair.split_once('=') else {
             return Err(Usage(format!(
-                "--arm {text}: expected none, random, popular, best-fit, or fields of a request \
-                 such as mu=2,exclude_seen=true; found {pair:?}"
+                "--arm {text}: expected none, random, popular, best-fit, best-buy, best-money, or \
+                 fields of a request such as mu=2,exclude_seen=true; found {pair:?}"
             )));
         };
         let (name, value) = (name.trim(), value.trim());
@@ -115,7 +118,7 @@ mod tests {
     fn arm_is_a_list_maker_or_fields_of_a_request() {
         assert!(matches!(
             Arm::parse("best-fit").unwrap().maker,
-            Maker::BestFit
+            Maker::Best(BestBy::Relevance)
         ));
         let arm = Arm::parse("mu=2, exclude_seen=true, run=runs/a").unwrap();
         let Maker::Model { run, fields } = arm.maker else {
@@ -128,10 +131,7 @@ mod tests {
     #[test]
     fn wrong_arms_are_errors_that_name_the_field() {
         for (text, says) in [
-            (
-                "best",
-                "expected none, random, popular, best-fit, or fields",
-            ),
+            ("best", "expected none, random, popular, best-fit, best-buy"),
             ("mu=x", "mu: expected a number, found the text \"x\""),
             ("items=[]", "items is the simulated session's own"),
             ("colour=3", "colour"),

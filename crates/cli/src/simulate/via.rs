@@ -35,6 +35,12 @@ pub struct ServerLists<'a> {
     has_values: bool,
 }
 
+/// State of a stored session.
+#[derive(Deserialize)]
+struct Stored {
+    events: usize,
+}
+
 #[derive(Deserialize)]
 struct BatchResponse {
     answers: Vec<Response>,
@@ -117,7 +123,16 @@ impl<'a> ServerLists<'a> {
                 event["value"] = self.shop.price(last.item).into();
             }
             let body = json!({ "events": [event] }).to_string();
-            self.client.post(&format!("{path}/events"), body)?;
+            let text = self.client.post(&format!("{path}/events"), body)?;
+            let (stored, events): (Stored, _) =
+                (serde_json::from_str(&text)?, visit.events().len());
+            ensure!(
+                stored.events == events,
+                "{}{path} has {} events, and the simulated session {events}: it was stored before; \
+                 use another --seed, or start the server anew",
+                self.client.url(),
+                stored.events
+            );
         }
         let mut fields = self.fields.clone();
         fields.case = Some(visit.number());

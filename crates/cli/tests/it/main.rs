@@ -19,6 +19,8 @@ mod network_remote;
 mod network_replicas;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_requests;
+#[cfg(all(feature = "data", feature = "serve"))]
+mod network_simulate;
 #[cfg(feature = "tables")]
 mod ope;
 #[cfg(feature = "data")]

@@ -8,10 +8,12 @@ use serde_json::Value;
 
 const COLUMNS: &str = "session=session,time=time,item=item,event=event";
 
-fn prl(dir: &Path, line: &str) -> (i32, String, String) {
+pub fn prl(dir: &Path, line: &str) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_prl"))
         .current_dir(dir)
         .args(line.split_whitespace())
+        // That of the tests' servers.
+        .env("PRL_API_KEY", "k")
         .output()
         .unwrap();
     (
@@ -28,7 +30,7 @@ fn ok(dir: &Path, line: &str) -> String {
 }
 
 /// A directory with a run of a few steps on a shop's log, one for all tests.
-fn shop() -> &'static Path {
+pub fn shop() -> &'static Path {
     static DIR: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = DIR.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
@@ -44,7 +46,7 @@ fn shop() -> &'static Path {
 }
 
 /// The report of a simulation, without what depends on the machine.
-fn simulate(flags: &str) -> Value {
+pub fn simulate(flags: &str) -> Value {
     let text = ok(shop(), &format!("simulate --run run --json {flags}"));
     let mut report: Value = serde_json::from_str(&text).unwrap();
     for arm in report["arms"].as_array_mut().unwrap() {

@@ -117,15 +117,39 @@ impl Lists for Random {
     }
 }
 
-/// The items of the highest relevance among those that the visitor has not seen: an upper bound
-/// that needs the visitor's hidden taste.
+/// The best items of the intent's category that the visitor has not seen: a bound that needs the
+/// visitor's hidden taste.
 #[derive(Clone, Copy, Debug)]
-pub struct BestFit {
+pub struct Best {
+    /// What is best.
+    pub by: BestBy,
     /// Items of a list.
     pub k: usize,
 }
 
-impl Lists for BestFit {
+/// Order of the items of [`Best`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BestBy {
+    /// Relevance to the present interest.
+    Relevance,
+    /// Relevance times the probability of a purchase.
+    Purchase,
+    /// That times the price.
+    Money,
+}
+
+impl BestBy {
+    fn value(self, visit: &Visit<'_>, item: u32) -> f64 {
+        let relevance = visit.relevance(item);
+        match self {
+            BestBy::Relevance => relevance,
+            BestBy::Purchase => relevance * visit.purchase_chance(item),
+            BestBy::Money => relevance * visit.purchase_chance(item) * visit.shop().price(item),
+        }
+    }
+}
+
+impl Lists for Best {
     type Error = Infallible;
 
     fn lists(&mut self, visits: &[&Visit<'_>]) -> Result<Vec<Vec<u32>>, Infallible> {
@@ -134,7 +158,7 @@ impl Lists for BestFit {
             let mut ranked = Vec::new();
             for item in visit.intent_items() {
                 if !visit.has_seen(item) {
-                    ranked.push((visit.relevance(item), item));
+                    ranked.push((self.by.value(visit, item), item));
                 }
             }
             let mut list = best_first(ranked);

@@ -21,7 +21,7 @@ const fn moment(name: &'static str, unit: f64) -> Moment {
 
 /// All moments, in order.
 pub const MOMENTS: [Moment; 22] = [
-    // Session lengths: mean, share of two events and of three, share of more than five, ten, twenty.
+    // Session lengths: mean; share of two events, of three, of more than five, ten and twenty.
     moment("length_mean", 0.05),
     moment("length_2", 0.05),
     moment("length_3", 0.15),

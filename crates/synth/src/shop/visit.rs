@@ -114,6 +114,11 @@ impl<'a> Visit<'a> {
         visit
     }
 
+    /// The shop.
+    pub fn shop(&self) -> &'a Shop {
+        self.shop
+    }
+
     /// The number of the visit.
     pub fn number(&self) -> u64 {
         self.number
@@ -168,6 +173,11 @@ impl<'a> Visit<'a> {
     pub fn relevance(&self, item: u32) -> f64 {
         let fit = self.interest_in(item, &self.interest());
         self.relevance_of(item, fit)
+    }
+
+    /// Probability that the visitor buys an item directly after viewing it.
+    pub fn purchase_chance(&self, item: u32) -> f64 {
+        logistic(self.purchase_odds(item))
     }
 
     /// Whether an event of the session is of this item.

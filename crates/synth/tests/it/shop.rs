@@ -2,8 +2,8 @@
 
 use prl_synth::Error;
 use prl_synth::shop::{
-    BestFit, Lists, MOMENTS, Moments, NoLists, Popular, Random, Shop, ShopWorld, Visit, roll_out,
-    synth_shop, target, worlds,
+    Best, BestBy, Lists, MOMENTS, Moments, NoLists, Popular, Random, Shop, ShopWorld, Visit,
+    roll_out, synth_shop, target, worlds,
 };
 
 /// Seed of the sessions, which no fit has used.
@@ -80,11 +80,15 @@ fn returns(visits: &[Visit<'_>]) -> Vec<f64> {
     returns
 }
 
+fn best(by: BestBy) -> Best {
+    Best { by, k: 20 }
+}
+
 #[test]
 fn better_lists_earn_more_in_every_world() {
     for world in worlds().unwrap() {
         let shop = Shop::new(world);
-        let best = returns(&visits(&shop, 0..2_000, BestFit { k: 20 }, 500));
+        let best = returns(&visits(&shop, 0..2_000, best(BestBy::Relevance), 500));
         let popular = returns(&visits(&shop, 0..2_000, Popular::new(&shop, 20), 500));
         let random = returns(&visits(&shop, 0..2_000, Random::new(&shop, 20, 3), 500));
         let name = &shop.world().name;
@@ -93,6 +97,21 @@ fn better_lists_earn_more_in_every_world() {
             assert!(mean > 3.0 * error, "{name}: {mean:.4} of {error:.4}");
         }
     }
+}
+
+#[test]
+fn lists_that_know_purchases_sell_more() {
+    let shop = Shop::new(ShopWorld::named("base").unwrap());
+    let purchases = |by| {
+        let mut counts = Vec::new();
+        for visit in visits(&shop, 0..2_000, best(by), 500) {
+            let bought = visit.events().iter().filter(|event| event.purchase);
+            counts.push(bought.count() as f64);
+        }
+        counts
+    };
+    let (mean, error) = difference(&purchases(BestBy::Purchase), &purchases(BestBy::Relevance));
+    assert!(mean > 3.0 * error, "{mean:.4} of {error:.4}");
 }
 
 #[test]
