@@ -105,7 +105,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "arms", "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine", "serve",
+            "arms", "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine",
+            "serve",
         ],
     ),
     (
