@@ -1,9 +1,11 @@
 //! `prl evaluate`: metrics of a run's best weights on a split, or on another log.
 
 mod cases;
+mod curve;
 
 use std::path::PathBuf;
 
+use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Dataset;
 use prl_eval::{CaseSplit, Conventions};
 use prl_runs::{CaseLog, CaseSink, Evaluation, Run};
@@ -52,6 +54,15 @@ pub struct Args {
     /// lists at most 1000 items; the environment variable PRL_API_KEY holds the API key
     #[arg(long, value_name = "URL", conflicts_with_all = ["cases", "batch_size", "device", "threads", "sequence_wise"])]
     via: Option<String>,
+    /// Compare prompts on the same cases: metrics, overlap with the lists of the first prompt (that of
+    /// the other flags), and how often the items shown are bought in other sessions. Settings of
+    /// dials, as in mu=1,2,4 quantile=0.5,0.9 tilt=0.25,0.5 oracle [default: all of these]
+    #[arg(long, num_args = 0.., value_name = "DIAL=SETTINGS", conflicts_with_all = ["via", "cases", "k"])]
+    curve: Option<Vec<String>>,
+    /// Another prompt than a target return: oracle is the return that the session has, which bounds
+    /// what any choice of a target return can change
+    #[arg(long = "prompt", value_name = "NAME", conflicts_with_all = ["mu", "eps", "max_return", "quantile", "target_return"])]
+    prompt_of: Option<PromptOf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -59,6 +70,13 @@ pub struct Args {
     prompt: Prompt,
     #[command(flatten)]
     compute: Compute,
+}
+
+/// A prompt that only an evaluation knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PromptOf {
+    /// The return that the session has
+    Oracle,
 }
 
 /// Which events are cases, and which items are ranked.
@@ -111,7 +129,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(Usage(what.into()).into());
     }
     let run = Run::open(&args.from.run)?;
-    let ask = args.prompt.ask(run.ask())?;
+    let mut ask = args.prompt.ask(run.ask())?;
+    if args.prompt_of == Some(PromptOf::Oracle) {
+        ask.target = TargetReturn::Oracle;
+    }
     let conventions = args.conventions(&run);
     let data = match &args.other_log {
         Some(dir) => Dataset::open(dir)?,
@@ -130,6 +151,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 None => None,
             };
             let model = run.load(&args.compute.open()?)?;
+            if ask.tilt != 0.0 {
+                let tilted = model.can_tilt();
+                tilted.map_err(|cause| Usage(format!("--tilt: {cause}")))?;
+            }
+            if let Some(dials) = &args.curve {
+                let asked = curve::asked(dials, ask, model.is_prompted())?;
+                let prompts: Vec<PromptSpec> = asked.iter().map(|asked| asked.prompt).collect();
+                let points = prl_runs::curve(&run, &model, &log, &prompts, args.batch_size)?;
+                return curve::print(&asked, &points, args.json);
+            }
             let mut evaluation = Evaluation::new(&run, &model)
                 .prompt(ask)
                 .batch_size(args.batch_size);

@@ -87,8 +87,14 @@ fn code(error: &anyhow::Error) -> u8 {
         };
     }
     #[cfg(feature = "data")]
-    if let Some(prl_synth::Error::Sessions(_) | prl_synth::Error::Like(_)) = error.downcast_ref() {
-        return USAGE;
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            prl_synth::Error::Sessions(_)
+            | prl_synth::Error::ShopSessions(_)
+            | prl_synth::Error::World { .. }
+            | prl_synth::Error::Like(_) => USAGE,
+            _ => FAILED,
+        };
     }
     if let Some(prl_model::Error::Config(_)) = error.downcast_ref() {
         return USAGE;

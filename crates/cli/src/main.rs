@@ -5,10 +5,12 @@
 //! 130 interrupted (after a checkpoint).
 
 mod blend;
+mod client;
 mod docs;
 mod evaluate;
 mod exit;
 mod flags;
+mod forecast;
 mod inspect;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -21,6 +23,8 @@ mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod settings;
+#[cfg(feature = "data")]
+mod simulate;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -48,11 +52,14 @@ enum Command {
     Prepare(Box<prepare::Args>),
     #[cfg(feature = "data")]
     Synth(synth::Args),
+    #[cfg(feature = "data")]
+    Simulate(Box<simulate::Args>),
     Inspect(inspect::Args),
     Train(Box<train::Args>),
     Tune(tune::Args),
     Blend(blend::Args),
     Evaluate(evaluate::Args),
+    Forecast(forecast::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
@@ -96,11 +103,14 @@ fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(*args),
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
+        #[cfg(feature = "data")]
+        Command::Simulate(args) => simulate::run(*args),
         Command::Inspect(args) => inspect::run(args),
         Command::Train(args) => train::run(*args),
         Command::Tune(args) => tune::run(args),
         Command::Blend(args) => blend::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Forecast(args) => forecast::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),

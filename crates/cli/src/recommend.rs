@@ -16,6 +16,7 @@ use crate::exit::Usage;
 use crate::flags::{Compute, FromRun, Prompt};
 use crate::output::{errln, outln};
 use batch::Defaults;
+pub use session::k;
 use session::{Filters, Session};
 
 /// Recommend items for sessions, which need not be in the training data
@@ -58,6 +59,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Add a forecast of the return of the rest of the session; needs `prl forecast`
+    #[arg(long)]
+    forecast: bool,
     #[command(flatten)]
     prompt: Prompt,
     #[command(flatten)]
@@ -69,6 +73,7 @@ impl Args {
     fn fields(&self) -> Result<RequestFields, Usage> {
         let mut fields = self.prompt.fields();
         (fields.k, fields.case) = (self.k, self.case);
+        fields.forecast = self.forecast.then_some(true);
         self.filters.add_to(&mut fields);
         self.session.add_to(&mut fields)?;
         Ok(fields)
@@ -100,7 +105,10 @@ fn responder(args: &Args, run: Run) -> anyhow::Result<Responder> {
 fn answer_one(args: &Args, run: Run, fields: RequestFields, ask: PromptSpec) -> anyhow::Result<()> {
     let request = fields.resolve(ask);
     let request = request.map_err(|error| Usage(format!("invalid request: {error}")))?;
-    let answers = responder(args, run)?.respond(&[request])?;
+    let responder = responder(args, run)?;
+    let checked = responder.check(&request);
+    checked.map_err(|error| Usage(format!("invalid request: {error}")))?;
+    let answers = responder.respond(&[request])?;
     for answer in answers {
         if args.json {
             outln!("{}", serde_json::to_string(&answer)?)?;
@@ -124,6 +132,14 @@ fn print(response: &RecommendResponse) -> std::io::Result<()> {
             let ids = unknown.join(", ");
             errln!("{flag}not in the catalogue, {effect}: {ids}");
         }
+    }
+    if let Some(forecast) = &answer.forecast {
+        outln!(
+            "this session is still worth {:.2} ({:.2} to {:.2})",
+            forecast.mean,
+            forecast.low,
+            forecast.high
+        )?;
     }
     for (rank, item) in answer.items.iter().enumerate() {
         outln!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;

@@ -5,9 +5,9 @@
 //! beyond and is left out. Every response names its model, so a
 //! reload during the evaluation is detected.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use prl_eval::{Conventions, NOT_RANKED, PerMetric, Report};
@@ -15,6 +15,7 @@ use prl_runs::{CaseBatch, CaseLog, RankedCase, Run, Tally, list_len};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::exit::Usage;
 
 /// Maximum number of requests in a batch, as allowed by the server.
@@ -23,16 +24,11 @@ const MAX_BATCH: usize = 100;
 const MAX_K: usize = 1_000;
 /// Maximum size of a batch in bytes: half of what the server allows.
 const MAX_BATCH_BYTES: usize = 1 << 19;
-/// Time limit of a call.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that serves a local run's model.
 pub struct Remote<'a> {
     run: &'a Run,
-    agent: ureq::Agent,
-    url: String,
-    /// Value of the header Authorization, if there is an API key.
-    authorization: Option<String>,
+    client: Client,
     model: String,
     is_prompted: bool,
 }
@@ -104,20 +100,13 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// [`OtherModel`], or if the server does not answer.
     pub fn connect(url: &str, run: &'a Run) -> Result<Self> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .build();
-        let key = std::env::var("PRL_API_KEY").ok();
         let mut remote = Self {
             run,
-            agent: config.into(),
-            url: url.trim_end_matches('/').to_owned(),
-            authorization: key.map(|key| format!("Bearer {}", key.trim())),
+            client: Client::new(url),
             model: run.model_name()?,
             is_prompted: false,
         };
-        let model: Value = serde_json::from_str(&remote.get("/v1/model")?)?;
+        let model: Value = serde_json::from_str(&remote.client.get("/v1/model")?)?;
         remote.check(model["model"].as_str().unwrap_or("without a name"))?;
         remote.is_prompted = model["prompted"] == true;
         Ok(remote)
@@ -158,7 +147,7 @@ impl<'a> Remote<'a> {
         let other_log = log.for_each_batch(1, window, ask, &mut send)?;
         self.flush(&mut progress)?;
         let seconds = start.elapsed().as_secs_f64();
-        let prompt = self.is_prompted.then_some(ask);
+        let prompt = (self.is_prompted || ask.tilt != 0.0).then_some(ask);
         let mut report = progress
             .tally
             .report(log, prompt, other_log, cutoffs, seconds)?;
@@ -175,8 +164,7 @@ impl<'a> Remote<'a> {
         ask: PromptSpec,
         row: usize,
     ) -> Result<()> {
-        let history = &batch.windows.items[..batch.windows.time_steps[0] as usize];
-        let mut request = self.request(history, ask, row, progress.list_len);
+        let mut request = self.request(&batch, ask, row, progress.list_len);
         if conventions.exclude_seen {
             request["exclude_seen"] = true.into();
         } else if conventions.exclude_last {
@@ -206,8 +194,19 @@ impl<'a> Remote<'a> {
         ids
     }
 
-    fn request(&self, history: &[u32], ask: PromptSpec, row: usize, k: usize) -> Value {
+    /// The request about a case whose window holds the whole session.
+    fn request(&self, case: &CaseBatch, ask: PromptSpec, row: usize, k: usize) -> Value {
+        let window = &case.windows;
+        let events = window.time_steps[0] as usize;
+        let (history, kinds) = (&window.items[..events], &window.kinds[..events]);
         let mut request = json!({ "items": self.name(history), "k": k, "case": row });
+        if kinds.contains(&Kind::Purchase) {
+            let mut names = Vec::with_capacity(events);
+            for kind in kinds {
+                names.push(kind.name());
+            }
+            request["kinds"] = names.into();
+        }
         match ask.target {
             TargetReturn::Relative { mu, eps } => {
                 (request["mu"], request["eps"]) = (mu.into(), eps.into());
@@ -215,6 +214,14 @@ impl<'a> Remote<'a> {
             TargetReturn::Absolute(value) => request["target_return"] = value.into(),
             TargetReturn::Quantile(q) => request["quantile"] = q.into(),
             TargetReturn::Max => request["max_return"] = true.into(),
+            TargetReturn::StateQuantile(q) => request["state_quantile"] = q.into(),
+            TargetReturn::Adaptive { kappa } => request["kappa"] = kappa.into(),
+            TargetReturn::Oracle => {
+                request["target_return"] = case.positions[0].return_of_state.into();
+            }
+        }
+        if ask.tilt != 0.0 {
+            request["tilt"] = ask.tilt.into();
         }
         request
     }
@@ -231,7 +238,7 @@ impl<'a> Remote<'a> {
             requests.push(case.request.as_str());
         }
         let body = format!("{{\"questions\":[{}]}}", requests.join(","));
-        let text = self.post("/v1/recommend/batch", body)?;
+        let text = self.client.post("/v1/recommend/batch", body)?;
         let BatchResponse { answers } = serde_json::from_str(&text)?;
         ensure!(
             answers.len() == pending.len(),
@@ -279,56 +286,12 @@ impl<'a> Remote<'a> {
             return Ok(());
         }
         Err(OtherModel {
-            url: self.url.clone(),
+            url: self.client.url().to_owned(),
             found: found.to_owned(),
             expected: self.model.clone(),
         }
         .into())
     }
-
-    fn get(&self, path: &str) -> Result<String> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.agent.get(&url);
-        if let Some(value) = &self.authorization {
-            request = request.header("authorization", value);
-        }
-        body(&url, request.call())
-    }
-
-    fn post(&self, path: &str, json: String) -> Result<String> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self
-            .agent
-            .post(&url)
-            .header("content-type", "application/json");
-        if let Some(value) = &self.authorization {
-            request = request.header("authorization", value);
-        }
-        body(&url, request.send(json))
-    }
-}
-
-/// The body of a successful response.
-fn body(
-    url: &str,
-    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<String> {
-    let mut response = response.with_context(|| format!("no answer from {url}"))?;
-    let text = response
-        .body_mut()
-        .read_to_string()
-        .with_context(|| format!("incomplete answer from {url}"))?;
-    if response.status().is_success() {
-        return Ok(text);
-    }
-    let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-    bail!(
-        "{url}: {}: {}",
-        response.status(),
-        problem["detail"]
-            .as_str()
-            .unwrap_or("not a response of prl serve")
-    )
 }
 
 /// Pessimistic rank of the target, from 1: ties count against it. One more than the list's length

@@ -38,6 +38,7 @@ fn main() -> Result<()> {
         let prompts = Prompts {
             returns: vec![1.5; BATCH],
             steps: (0..BATCH as u32).map(|b| b % 50).collect(),
+            tilt: 0.0,
         };
         let mut laps = [Vec::new(), Vec::new()];
         for step in 0..LAPS {

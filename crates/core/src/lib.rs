@@ -19,6 +19,7 @@
 //! let prompts = Prompts {
 //!     returns: vec![2.0, 1.5], // twice the mean return, and one and a half times
 //!     steps: vec![0, 3],
+//!     tilt: 0.0,
 //! };
 //! let hidden = block.hidden(&EncodedState::Last(&states), &prompts, &ForwardCtx::infer())?;
 //! assert_eq!(hidden.dims(), [2, 8]);
@@ -33,11 +34,17 @@ struct ReadmeExample;
 mod loss_weight;
 mod prompt;
 mod prompt_block;
+mod purchase_rates;
+mod return_distribution;
 mod reward_embedding;
 
 pub use loss_weight::LossWeight;
-pub use prompt::{PromptPosition, PromptSpec, ReturnScale, StepReturns, TargetReturn};
+pub use prompt::{MAX_KAPPA, PromptPosition, PromptSpec, ReturnScale, StepReturns, TargetReturn};
 pub use prompt_block::{
     AttentionKeys, EncodedState, PromptBlock, PromptBlockConfig, Prompts, ResidualInput, TokenMixer,
+};
+pub use purchase_rates::PurchaseRates;
+pub use return_distribution::{
+    Calibration, CalibrationReport, LEVELS, MAX_BINS, PIT_BINS, ReturnBins,
 };
 pub use reward_embedding::RewardCode;

@@ -1,5 +1,5 @@
-//! Return prompts: the observed return in training, a target return at inference (section 3.2,
-//! Eq. 16).
+//! Prompts: the observed return in training, a target return at inference (section 3.2, Eq. 16),
+//! and beside it a tilt of the scores, which needs no training.
 
 use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,17 @@ pub enum TargetReturn {
     Quantile(f64),
     /// A fixed return, in units of reward.
     Absolute(f64),
+    /// The return that the session has: in evaluations only, as the best guess of a target return
+    /// that there is.
+    Oracle,
+    /// A quantile, 0 to 1, of the forecast of the session's own return.
+    StateQuantile(f64),
+    /// The mean of the forecast of the session's own return, tilted towards high returns: bin i of n
+    /// is weighed by `p_i exp(kappa i / (n - 1))` (multi-game decision transformer, NeurIPS '22).
+    Adaptive {
+        /// Strength of the tilt; 0 is the forecast itself.
+        kappa: f64,
+    },
 }
 
 impl Default for TargetReturn {
@@ -68,7 +79,23 @@ impl Default for TargetReturn {
 /// state's in single precision.
 const MAX_MAGNITUDE: f64 = 1e6;
 
+/// Largest magnitude of kappa: long before, all weight is on one bin.
+pub const MAX_KAPPA: f64 = 100.0;
+
 impl TargetReturn {
+    /// Whether it is a return of the state, not of the time step: the position gives it.
+    pub fn is_of_state(self) -> bool {
+        self == TargetReturn::Oracle || self.needs_forecast()
+    }
+
+    /// Whether the return is taken from a forecast.
+    pub fn needs_forecast(self) -> bool {
+        matches!(
+            self,
+            TargetReturn::StateQuantile(_) | TargetReturn::Adaptive { .. }
+        )
+    }
+
     /// Whether every number is in range: magnitudes of at most a million, a deviation of at least
     /// zero, a quantile in 0..=1.
     pub fn is_valid(self) -> bool {
@@ -78,7 +105,9 @@ impl TargetReturn {
             }
             TargetReturn::Quantile(q) => (0.0..=1.0).contains(&q),
             TargetReturn::Absolute(value) => value.abs() <= MAX_MAGNITUDE,
-            TargetReturn::Max => true,
+            TargetReturn::StateQuantile(q) => (0.0..=1.0).contains(&q),
+            TargetReturn::Adaptive { kappa } => kappa.abs() <= MAX_KAPPA,
+            TargetReturn::Max | TargetReturn::Oracle => true,
         }
     }
 
@@ -99,12 +128,16 @@ impl TargetReturn {
     }
 
     /// The return from step `t` on. The draw of the factor is a function of `(seed, case)`.
-    fn value(self, returns: &dyn StepReturns, t: u32, seed: u64, case: u64) -> f64 {
+    fn value(self, returns: &dyn StepReturns, t: u32, seed: u64, at: &PromptPosition) -> f64 {
+        let case = at.case;
         match self {
             TargetReturn::Relative { mu, eps } => returns.mean(t) * draw(mu, eps, seed, case),
             TargetReturn::Max => returns.max(t),
             TargetReturn::Quantile(q) => returns.quantile(t, q),
             TargetReturn::Absolute(value) => value,
+            TargetReturn::Oracle
+            | TargetReturn::StateQuantile(_)
+            | TargetReturn::Adaptive { .. } => at.return_of_state,
         }
     }
 }
@@ -117,7 +150,8 @@ fn draw(mu: f64, eps: f64, seed: u64, case: u64) -> f64 {
     }
 }
 
-/// Specification of a prompt: the target return and the part of the session that it covers.
+/// Specification of a prompt: the target return, the part of the session that it covers, and the
+/// tilt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PromptSpec {
     /// The target return.
@@ -128,6 +162,14 @@ pub struct PromptSpec {
     /// came before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sequence_wise: bool,
+    /// Tilt beta towards bought items: `beta ln(p_i / p)` is added to the score of item i, whose
+    /// purchase rate is p_i ([`PurchaseRates`](crate::PurchaseRates)).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tilt: f64,
+}
+
+fn is_zero(tilt: &f64) -> bool {
+    *tilt == 0.0
 }
 
 impl From<TargetReturn> for PromptSpec {
@@ -135,6 +177,7 @@ impl From<TargetReturn> for PromptSpec {
         Self {
             target,
             sequence_wise: false,
+            tilt: 0.0,
         }
     }
 }
@@ -149,6 +192,9 @@ pub struct PromptPosition {
     /// Weight of a reward at this step in a return from the session's start, relative to its
     /// weight in a return from the step on: lambda^t if the discount counts from the step, else 1.
     pub discount_to_step: f64,
+    /// Return of a target that is of the state: the observed return from the step on, which only an
+    /// evaluation knows, or what a forecast says. Not read otherwise.
+    pub return_of_state: f64,
     /// Index of the draw of the factor; with sequence-wise prompting, one index a session.
     pub case: u64,
 }
@@ -160,6 +206,7 @@ impl PromptPosition {
             step,
             return_so_far: 0.0,
             discount_to_step: 1.0,
+            return_of_state: 0.0,
             case,
         }
     }
@@ -176,11 +223,12 @@ impl PromptSpec {
         at: PromptPosition,
         seed: u64,
     ) -> f64 {
-        let value = if self.sequence_wise {
-            let of_session = self.target.value(returns, 0, seed, at.case);
+        // A return of the state counts from the step on, whatever part of the session is meant.
+        let value = if self.sequence_wise && !self.target.is_of_state() {
+            let of_session = self.target.value(returns, 0, seed, &at);
             (of_session - at.return_so_far).max(0.0) / at.discount_to_step
         } else {
-            self.target.value(returns, at.step, seed, at.case)
+            self.target.value(returns, at.step, seed, &at)
         };
         scale.prompt(value, returns.mean(at.step))
     }
@@ -229,6 +277,7 @@ mod tests {
         let spec = PromptSpec {
             target: TargetReturn::default(),
             sequence_wise: true,
+            tilt: 0.0,
         };
         let at = PromptPosition {
             return_so_far: 1.2,
@@ -260,6 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn oracle_prompt_is_the_return_of_state() {
+        let at = PromptPosition {
+            return_of_state: 1.5,
+            return_so_far: 9.0,
+            ..PromptPosition::at(1, 0)
+        };
+        let spec = PromptSpec::from(TargetReturn::Oracle);
+        assert_eq!(both(spec, at), [3.0, 1.5], "the mean at step 1 is 0.5");
+        let sequence_wise = PromptSpec {
+            sequence_wise: true,
+            ..spec
+        };
+        assert_eq!(both(sequence_wise, at), [3.0, 1.5]);
+    }
+
+    #[test]
     fn eps_spreads_the_prompt_and_repeats_by_case() {
         let spec = PromptSpec::from(TargetReturn::Relative { mu: 2.0, eps: 0.5 });
         let at = |case| spec.prompt(ReturnScale::Ratio, &Table, PromptPosition::at(0, case), 9);
@@ -286,6 +351,8 @@ mod tests {
             TargetReturn::Quantile(1.5),
             TargetReturn::Absolute(f64::INFINITY),
             TargetReturn::Absolute(-1e300),
+            TargetReturn::StateQuantile(-0.1),
+            TargetReturn::Adaptive { kappa: 101.0 },
         ];
         assert!(bad.iter().all(|goal| !goal.is_valid()));
     }
@@ -312,6 +379,7 @@ mod tests {
             PromptSpec {
                 target: TargetReturn::Quantile(0.9),
                 sequence_wise: true,
+                tilt: -0.5,
             },
             TargetReturn::Max.into(),
         ] {

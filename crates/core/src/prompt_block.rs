@@ -151,6 +151,9 @@ pub struct Prompts {
     pub returns: Vec<f64>,
     /// The time step t of each example.
     pub steps: Vec<u32>,
+    /// The factor beta of the batch: `beta v_i` is added to the score of item i with the value v_i.
+    /// Zero adds nothing.
+    pub tilt: f64,
 }
 
 /// Output of an encoder for a batch.

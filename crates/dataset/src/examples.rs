@@ -212,6 +212,11 @@ impl<'a> SplitExamples<'a> {
         sessions.map(|s| (s.session as usize, s.start as usize..s.end as usize))
     }
 
+    /// The dataset.
+    pub fn dataset(&self) -> &'a Dataset {
+        self.data
+    }
+
     /// Number of examples with each item as their target.
     pub fn target_counts(&self) -> Vec<u64> {
         let items = self.data.item_indices();

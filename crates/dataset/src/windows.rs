@@ -51,6 +51,21 @@ impl Windows {
         }
     }
 
+    /// The windows of some rows, in the order given.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut selected = Self::new(self.window_len);
+        for &row in rows {
+            let positions = row * self.window_len..(row + 1) * self.window_len;
+            selected
+                .items
+                .extend_from_slice(&self.items[positions.clone()]);
+            selected.kinds.extend_from_slice(&self.kinds[positions]);
+            selected.lengths.push(self.lengths[row]);
+            selected.time_steps.push(self.time_steps[row]);
+        }
+        selected
+    }
+
     /// Appends the window at the end of `history`, the clicks of the whole session so far, oldest
     /// first.
     pub fn push(&mut self, history: &[u32], pad: u32) {
@@ -91,5 +106,7 @@ mod tests {
         let purchased: Vec<usize> = (0..9).filter(|&i| w.kinds[i] == Kind::Purchase).collect();
         assert_eq!(purchased, [7]);
         assert_eq!(w.rows(2..3).kinds, w.kinds[6..]);
+        assert_eq!(w.select(&[2]), w.rows(2..3));
+        assert_eq!(w.select(&[1, 0]).items, [1, 2, 9, 9, 9, 9]);
     }
 }

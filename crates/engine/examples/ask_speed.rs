@@ -52,6 +52,7 @@ fn request(model: &LoadedModel, n: usize) -> RecommendRequest {
         session,
         prompt: model.default_prompt(),
         case: 0,
+        forecast: false,
         k: 20,
         filter: Filter {
             exclude_seen: true,

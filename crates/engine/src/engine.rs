@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use prl_runs::{Device, PromptUsed, SessionState};
+use prl_runs::{Device, Forecast, PromptUsed, SessionState};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -98,15 +98,19 @@ impl Engine {
     /// Queues a request.
     ///
     /// # Errors
-    /// [`Error::QueueFull`] immediately if the queue is full.
+    /// [`Error::QueueFull`] immediately if the queue is full, [`Error::InvalidRequest`] if the model
+    /// cannot answer the request's prompt.
     pub fn submit(&self, request: &RecommendRequest) -> Result<PendingResponse> {
         let model = self.model();
+        model.served().check(request)?;
+        let mut state = model.state(request);
+        let forecast = model.forecast(request, &mut state)?;
         let SessionState {
             item_indices: known,
             kinds,
             unknown_items,
             prompt,
-        } = model.state(request);
+        } = state;
         let mut candidates = model.candidates(&request.filter, &known);
         let (reply, top) = oneshot::channel();
         let context = ResponseContext {
@@ -115,6 +119,7 @@ impl Engine {
             unknown_exclude: std::mem::take(&mut candidates.unknown_exclude),
             unknown_allow: std::mem::take(&mut candidates.unknown_allow),
             prompt,
+            forecast,
             cold: known.is_empty(),
         };
         let k = request.k.min(model.items().len());
@@ -193,6 +198,7 @@ struct ResponseContext {
     unknown_exclude: Vec<String>,
     unknown_allow: Vec<String>,
     prompt: PromptUsed,
+    forecast: Option<Forecast>,
     cold: bool,
 }
 
@@ -204,7 +210,8 @@ impl ResponseContext {
                 unknown_items: self.unknown_items,
                 unknown_exclude: self.unknown_exclude,
                 unknown_allow: self.unknown_allow,
-                prompt: self.model.is_prompted().then_some(self.prompt),
+                prompt: self.prompt.of_model(self.model.is_prompted()),
+                forecast: self.forecast,
             },
             model: self.model.name().to_owned(),
             cold: self.cold,

@@ -34,6 +34,9 @@ pub enum Error {
         /// Maximum number of events.
         max: usize,
     },
+    /// The model cannot answer the request.
+    #[error(transparent)]
+    InvalidRequest(#[from] prl_runs::InvalidRequest),
     /// The engine is shutting down, or inference panicked on this request's batch.
     #[error("no answer: the engine is stopping, or inference failed on this request")]
     Stopped,

@@ -17,6 +17,7 @@
 //!     session: vec![Event::click("item-4".into()), Event::click("item-5".into())],
 //!     prompt: PromptSpec::from(TargetReturn::Relative { mu: 2.0, eps: 0.0 }),
 //!     case: 0,
+//!     forecast: false,
 //!     k: 10,
 //!     filter: Filter::default(),
 //! })?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
 use prl_runs::{
-    Candidates, Device, InferenceModel, ItemFilter, Recommendation, Run, RunManifest, SessionState,
-    TopKRequest,
+    Candidates, Device, Forecast, InferenceModel, ItemFilter, Recommendation, Run, RunManifest,
+    SessionState, TopKRequest,
 };
 
 use crate::error::Result;
@@ -26,7 +26,7 @@ impl LoadedModel {
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
         let run = Run::open(dir)?;
         let model = Self {
-            served: InferenceModel::new(run.load(device)?)?,
+            served: InferenceModel::of_run(&run, run.load(device)?)?,
             name: run.model_name()?,
             manifest: run.manifest()?,
             run,
@@ -52,7 +52,7 @@ impl LoadedModel {
             k: 1,
             filter: ItemFilter::Exclude(&[]),
         }; 2];
-        self.served.top(&windows, &prompts, &wanted)?;
+        self.served.top(&windows, &prompts, &[0.0; 2], &wanted)?;
         Ok(())
     }
 
@@ -95,6 +95,15 @@ impl LoadedModel {
     pub(crate) fn state(&self, request: &RecommendRequest) -> SessionState {
         self.run
             .state(&request.session, request.prompt, request.case)
+    }
+
+    /// The forecast after a request's session, if it needs one.
+    pub(crate) fn forecast(
+        &self,
+        request: &RecommendRequest,
+        state: &mut SessionState,
+    ) -> Result<Option<Forecast>> {
+        Ok(self.served.forecast(&self.run, request, state)?)
     }
 
     /// Resolves a filter to item indices, given the indices of the session's own items.

@@ -92,11 +92,13 @@ fn rank(group: &[Job]) -> Result<Vec<Top>> {
     let model = &first.model;
     let (windows, prompts) = model.batch(group);
     let mut wanted = Vec::with_capacity(group.len());
+    let mut tilts = Vec::with_capacity(group.len());
     for job in group {
         wanted.push(TopKRequest {
             k: job.k,
             filter: job.candidates.filter(),
         });
+        tilts.push(job.prompt.ask.tilt);
     }
-    Ok(model.served().top(&windows, &prompts, &wanted)?)
+    Ok(model.served().top(&windows, &prompts, &tilts, &wanted)?)
 }

@@ -42,6 +42,18 @@ fn bootstrap_interval(draws: &[Sums], i: usize) -> Option<Interval> {
     Interval::percentile(means)
 }
 
+/// Bootstrap interval of a ratio: the sum of the first numbers of the sessions over that of the
+/// second ones. Sessions whose second number is 0 count for nothing; `None` if fewer than two are
+/// left.
+pub fn ratio_interval(sessions: &[[f64; 2]], seed: u64) -> Option<Interval> {
+    let counted: Vec<[f64; 2]> = sessions.iter().copied().filter(|s| s[1] > 0.0).collect();
+    let mut ratios = Vec::with_capacity(RESAMPLES);
+    for [sum, of] in resample(&counted, seed) {
+        ratios.push(sum / of);
+    }
+    Interval::percentile(ratios)
+}
+
 /// Wilson score interval of a proportion of hits.
 fn hit_interval(cases: &[(u32, u32)], metric: Metric) -> Option<Interval> {
     let mut hits = 0;

@@ -38,7 +38,7 @@ mod scores;
 mod significance;
 mod table;
 
-pub use bootstrap::RESAMPLES;
+pub use bootstrap::{RESAMPLES, ratio_interval};
 pub use conventions::{CaseSplit, Conventions, OtherLog};
 pub use cutoffs::{CutoffIntervals, Cutoffs, Named};
 pub use error::Error;

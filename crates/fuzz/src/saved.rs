@@ -19,7 +19,12 @@ use crate::{message, scratch};
 
 const ITEMS: u32 = 12;
 const DATASET: [&str; 3] = ["manifest.json", "events.safetensors", "items.safetensors"];
-const RUN: [&str; 3] = ["returns.json", "config.toml", "items.safetensors"];
+const RUN: [&str; 4] = [
+    "returns.json",
+    "config.toml",
+    "items.safetensors",
+    "purchase_counts.safetensors",
+];
 const BEST: [&str; 2] = ["best/manifest.json", "best/weights.safetensors"];
 
 struct Quiet;

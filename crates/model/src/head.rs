@@ -142,26 +142,29 @@ impl Head {
         }
     }
 
-    /// The score of `items[b]` given `hidden[b]`, `[B]`.
-    pub(crate) fn scores(&self, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
+    /// The score of `items[b]` given `hidden[b]`, `[B]`; `bias` `[items]` is the layer's own or
+    /// one in its place.
+    pub(crate) fn scores(&self, hidden: &Tensor, items: &[u32], bias: &Tensor) -> Result<Vec<f64>> {
         match self.backend {
-            Backend::CpuFused => cpu::scores(self, hidden, items),
-            _ => reference::scores(self, hidden, items),
+            Backend::CpuFused => cpu::scores(self, hidden, items, bias),
+            _ => reference::scores(self, hidden, items, bias),
         }
     }
 
-    /// Ranks of the targets, if given, and the `k` best items of each hidden vector.
+    /// Ranks of the targets, if given, and the `k` best items of each hidden vector; `bias`
+    /// `[items]` is the layer's own or one in its place.
     pub(crate) fn rank(
         &self,
         hidden: &Tensor,
         targets: Option<&[u32]>,
         k: usize,
+        bias: &Tensor,
     ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
         match self.backend {
-            Backend::CpuFused => cpu::rank(self, hidden, targets, k),
+            Backend::CpuFused => cpu::rank(self, hidden, targets, k, bias),
             #[cfg(feature = "cuda")]
-            Backend::Cuda => cuda::rank(self, hidden, targets, k),
-            _ => reference::rank(self, hidden, targets, k),
+            Backend::Cuda => cuda::rank(self, hidden, targets, k, bias),
+            _ => reference::rank(self, hidden, targets, k, bias),
         }
     }
 
@@ -170,7 +173,7 @@ impl Head {
         &self,
         hidden: &Tensor,
     ) -> Result<std::result::Result<Vec<u32>, NonFiniteScore>> {
-        let ranking = match self.rank(hidden, None, 1)? {
+        let ranking = match self.rank(hidden, None, 1, &self.bias.param)? {
             Ok(ranking) => ranking,
             Err(error) => return Ok(Err(error)),
         };

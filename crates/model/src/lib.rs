@@ -42,6 +42,7 @@
 //!     prompts: Prompts {
 //!         returns: vec![0.0],
 //!         steps: vec![2],
+//!         tilt: 0.0,
 //!     },
 //!     targets: vec![9],
 //!     loss_weights: vec![1.0],
@@ -66,6 +67,7 @@ mod error;
 mod event_kinds;
 mod finite;
 mod finite_check;
+mod forecast_head;
 mod gradients;
 mod head;
 mod model;
@@ -85,6 +87,7 @@ pub use config::{ModelConfig, check_bf16_head, check_negatives};
 pub use device::{describe as describe_device, device};
 pub use error::{Error, Result};
 pub use finite::is_finite;
+pub use forecast_head::{ForecastExamples, ForecastHead};
 pub use model::{MainNetwork, Model, ModelSpec};
 pub use negative_sampler::{NegativeOptions, NegativeSampler, NegativeSampling};
 pub use network::NetworkOptions;

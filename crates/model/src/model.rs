@@ -34,6 +34,8 @@ const MAX_LISTED: usize = 1 << 18;
 pub struct Model {
     /// The first one recommends. SQN and SAC train a second one.
     networks: Vec<Network>,
+    /// The value of each item, `[items]`, by which scores are tilted.
+    item_values: Option<Tensor>,
     seed: u64,
     device: Device,
     group: Arc<dyn ProcessGroup>,
@@ -136,6 +138,7 @@ impl Model {
         }
         Ok(Self {
             networks,
+            item_values: None,
             seed,
             device: device.clone(),
             group: Arc::new(SingleProcess),
@@ -301,8 +304,9 @@ impl Model {
             });
         }
         let network = &self.networks[0];
+        let bias = self.tilted_bias(prompts.tilt)?;
         let hidden = network.hidden(windows, prompts, &ForwardCtx::infer())?;
-        Ok(network.rank(&hidden, windows, targets, k)??)
+        Ok(network.rank(&hidden, windows, targets, k, &bias)??)
     }
 
     /// As [`rank`](Self::rank), with the items `excluded[b]` (ascending) left out of the ranking
@@ -323,6 +327,7 @@ impl Model {
             return Ok(ranking);
         }
         let network = &self.networks[0];
+        let bias = self.tilted_bias(prompts.tilt)?;
         let hidden = network.hidden(windows, prompts, &ForwardCtx::infer())?;
         // Excluded items may fill the head of a list. One long session would lengthen all lists of
         // the batch, so the rows that are ranked at once are bounded by their length.
@@ -331,7 +336,7 @@ impl Model {
         for (i, targets) in targets.chunks(rows).enumerate() {
             let hidden = hidden.narrow(0, i * rows, targets.len())?;
             let windows = windows.rows(i * rows..i * rows + targets.len());
-            let part = network.rank(&hidden, &windows, Some(targets), listed)??;
+            let part = network.rank(&hidden, &windows, Some(targets), listed, &bias)??;
             ranking.ranks.extend(part.ranks);
             ranking.top.extend(part.top);
         }
@@ -344,7 +349,7 @@ impl Model {
             let mut items = vec![targets[b]];
             items.extend_from_slice(excluded);
             let row = hidden.narrow(0, b, 1)?;
-            let scores = network.scores(&row, &windows.rows(b..b + 1), &items)?;
+            let scores = network.scores(&row, &windows.rows(b..b + 1), &items, &bias)?;
             let mut above = 0;
             for (&item, &score) in items.iter().zip(&scores).skip(1) {
                 // An item that the model excludes has no score, and is below all others.
@@ -368,8 +373,9 @@ impl Model {
             return Ok(Vec::new());
         }
         let network = &self.networks[0];
+        let bias = self.tilted_bias(prompt.tilt)?;
         let hidden = network.hidden(window, prompt, &ForwardCtx::infer())?;
-        let scores = network.scores(&hidden, window, items)?;
+        let scores = network.scores(&hidden, window, items, &bias)?;
         let mut narrowed = Vec::with_capacity(scores.len());
         for score in scores {
             if score.is_some_and(|score| !score.is_finite()) {
@@ -378,6 +384,51 @@ impl Model {
             narrowed.push(score.map(|score| score as f32));
         }
         Ok(narrowed)
+    }
+
+    /// Sets the value of each item: a prompt's tilt times the value is added to the item's score.
+    ///
+    /// # Errors
+    /// If there is not one value for each item.
+    pub fn set_item_values(&mut self, values: &[f32]) -> Result<()> {
+        let bias = self.networks[0].output_bias();
+        let values = Tensor::from_slice(values, values.len(), &Device::Cpu)?;
+        self.item_values = Some(
+            values
+                .reshape(bias.shape())?
+                .to_dtype(bias.dtype())?
+                .to_device(bias.device())?,
+        );
+        Ok(())
+    }
+
+    /// Whether the items have values, so that scores can be tilted.
+    pub fn has_item_values(&self) -> bool {
+        self.item_values.is_some()
+    }
+
+    /// What a tilt adds to the scores of the items, `[items]`.
+    ///
+    /// # Errors
+    /// If the items have no values.
+    pub fn tilt(&self, tilt: f64) -> Result<Vec<f32>> {
+        let added = (self.values_to_tilt_by()? * tilt)?;
+        Ok(added.to_dtype(DType::F32)?.to_vec1()?)
+    }
+
+    /// The output layer's bias plus the tilt times the items' values, `[items]`.
+    fn tilted_bias(&self, tilt: f64) -> Result<Tensor> {
+        let bias = self.networks[0].output_bias();
+        if tilt == 0.0 {
+            return Ok(bias.clone());
+        }
+        Ok((bias + (self.values_to_tilt_by()? * tilt)?)?)
+    }
+
+    fn values_to_tilt_by(&self) -> Result<&Tensor> {
+        let missing =
+            || Error::Config("a tilt needs the items' values, and the model has none".into());
+        self.item_values.as_ref().ok_or_else(missing)
     }
 
     /// The output layer in the layout for small batches; `None` unless it is `f32` on a CPU.

@@ -246,41 +246,53 @@ impl Network {
         }
     }
 
-    /// Ranks of the targets, if given, and the `k` best items of each hidden vector.
+    /// The output layer's bias `[items]`.
+    pub(crate) fn output_bias(&self) -> &Tensor {
+        match &self.head {
+            OutputHead::Plain(head) => &head.bias.param,
+            OutputHead::Similarity(head) => &head.bias.param,
+        }
+    }
+
+    /// Ranks of the targets, if given, and the `k` best items of each hidden vector; `bias`
+    /// `[items]` is the output layer's own or one in its place.
     pub(crate) fn rank(
         &self,
         hidden: &Tensor,
         windows: &Windows,
         targets: Option<&[u32]>,
         k: usize,
+        bias: &Tensor,
     ) -> candle_core::Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
         match &self.head {
-            OutputHead::Plain(head) => head.rank(hidden, targets, k),
+            OutputHead::Plain(head) => head.rank(hidden, targets, k, bias),
             OutputHead::Similarity(head) => {
-                head.rank(hidden, windows, targets, k, &self.embedding.table.param)
+                let embedding = &self.embedding.table.param;
+                head.rank(hidden, windows, targets, k, embedding, bias)
             }
         }
     }
 
     /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded
-    /// item.
+    /// item. `bias` is as in [`rank`](Self::rank).
     pub(crate) fn scores(
         &self,
         hidden: &Tensor,
         window: &Windows,
         items: &[u32],
+        bias: &Tensor,
     ) -> candle_core::Result<Vec<Option<f64>>> {
         match &self.head {
             OutputHead::Plain(head) => {
                 let repeated = hidden.broadcast_as((items.len(), hidden.dim(1)?))?;
                 Ok(head
-                    .scores(&repeated, items)?
+                    .scores(&repeated, items, bias)?
                     .into_iter()
                     .map(Some)
                     .collect())
             }
             OutputHead::Similarity(head) => {
-                head.scores(hidden, window, items, &self.embedding.table.param)
+                head.scores(hidden, window, items, &self.embedding.table.param, bias)
             }
         }
     }

@@ -55,6 +55,7 @@ impl DoubleNetworks<'_> {
         let no_prompt = Prompts {
             returns: vec![0.0; next.done.len()],
             steps: next.windows.time_steps.clone(),
+            tilt: 0.0,
         };
         Ok(NextHidden {
             main: self.main.hidden(&next.windows, &no_prompt, pass)?,
@@ -73,10 +74,10 @@ impl DoubleNetworks<'_> {
         let (main, other) = (q_head(self.main)?, q_head(self.other)?);
         let next = &transitions.next;
         let best = main.best(&next_hidden.main)??;
-        let next_q = other.scores(&next_hidden.other, &best)?;
+        let next_q = other.scores(&next_hidden.other, &best, &other.bias.param)?;
         let gamma = transitions.gamma;
         let target = DoubleQ { gamma }.targets(&transitions.rewards, &next_q, &next.done)?;
-        let q = main.scores(hidden, actions)?;
+        let q = main.scores(hidden, actions, &main.bias.param)?;
         Ok(QValues { q, target })
     }
 

@@ -75,7 +75,7 @@ pub(crate) struct SimilarityHead {
     /// Item vectors `[items, width]` if they are not the item embedding.
     weight: Option<AdamParam>,
     /// c: `[items]`.
-    bias: AdamParam,
+    pub(crate) bias: AdamParam,
     /// Bias of own items by lag, `[window]`.
     own_bias: Option<AdamParam>,
     /// Bias of own items by their events, `[EVENT_BIASES]`.
@@ -446,22 +446,22 @@ impl SimilarityHead {
         Ok(scaled)
     }
 
-    /// Calls `f` with the scaled vectors and the bias. CPU only.
+    /// Calls `f` with the scaled vectors and a bias. CPU only.
     fn with_layer<T: MutableStorage, R>(
         &self,
         embedding: &Tensor,
+        bias: &Tensor,
         f: impl FnOnce(OutputLayer<'_, T>) -> Result<R>,
     ) -> Result<R> {
         let scaled = self.scaled(embedding)?;
         with(&scaled, |weight: &[T]| {
-            with(self.bias.param.as_tensor(), |bias: &[T]| {
-                f(OutputLayer { weight, bias })
-            })
+            with(bias, |bias: &[T]| f(OutputLayer { weight, bias }))
         })
     }
 
     /// Ranks of the targets, if given, and the `k` best items of each hidden vector. Excluded items
-    /// are in no list, and as targets they have the last rank.
+    /// are in no list, and as targets they have the last rank. `bias` `[items]` is the layer's own
+    /// or one in its place.
     pub(crate) fn rank(
         &self,
         hidden: &Tensor,
@@ -469,18 +469,19 @@ impl SimilarityHead {
         targets: Option<&[u32]>,
         k: usize,
         embedding: &Tensor,
+        bias: &Tensor,
     ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
         let own = self.own(windows);
         let ranking = if self.backend == Backend::CpuFused {
             let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
             by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
                 let offsets = self.offsets(&own, None)?;
-                self.with_layer(embedding, |linear| {
+                self.with_layer(embedding, bias, |linear| {
                     Ok(rank_with_offsets(linear, h, width, targets, k, &offsets).map(in_f32))
                 })
             }))?
         } else {
-            reference::rank(self, hidden, &own, targets, k, embedding)?
+            reference::rank(self, hidden, &own, targets, k, embedding, bias)?
         };
         let mut ranking = match ranking {
             Ok(ranking) => ranking,
@@ -501,13 +502,14 @@ impl SimilarityHead {
     }
 
     /// The score of each of `items` for one hidden vector `[1, width]`; `None` for an excluded
-    /// item.
+    /// item. `bias` is as in [`rank`](Self::rank).
     pub(crate) fn scores(
         &self,
         hidden: &Tensor,
         windows: &Windows,
         items: &[u32],
         embedding: &Tensor,
+        bias: &Tensor,
     ) -> Result<Vec<Option<f64>>> {
         let mut scores: Vec<f64> = if self.backend == Backend::CpuFused {
             let repeated = hidden
@@ -515,7 +517,7 @@ impl SimilarityHead {
                 .contiguous()?;
             let width = hidden.dim(1)?;
             by_dtype!(hidden.dtype(), T => with(&repeated, |h: &[T]| {
-                self.with_layer(embedding, |linear| {
+                self.with_layer(embedding, bias, |linear| {
                     let mut scores = Vec::with_capacity(items.len());
                     for score in score(linear, h, width, items) {
                         scores.push(score.double());
@@ -524,7 +526,7 @@ impl SimilarityHead {
                 })
             }))?
         } else {
-            reference::scores(self, hidden, items, embedding)?
+            reference::scores(self, hidden, items, embedding, bias)?
         };
         let offsets = self.inference_offsets(windows)?;
         let mut found = Vec::with_capacity(items.len());
@@ -547,7 +549,7 @@ impl SimilarityHead {
             return Ok(None);
         }
         let width = self.vectors(embedding).dim(1)?;
-        self.with_layer(embedding, |linear| {
+        self.with_layer(embedding, &self.bias.param, |linear| {
             Ok(Some(TransposedItemMatrix::new(linear, width)))
         })
     }

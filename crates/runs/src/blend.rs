@@ -29,7 +29,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::method::Method;
-use crate::recommender::{Recommender, history};
+use crate::recommender::{NoTilt, Recommender, history};
 use crate::run_dir::Run;
 
 pub use build::{BlendBuilder, BlendManifest, BlendMember};
@@ -70,6 +70,8 @@ pub struct Blend {
     members: Vec<Member>,
     weights: Weights,
     items: usize,
+    /// The value of each item, by which a prompt tilts its probability.
+    pub(crate) item_values: Option<Vec<f32>>,
 }
 
 /// A loaded run of a blend.
@@ -243,6 +245,7 @@ impl Blend {
             members,
             weights,
             items,
+            item_values: None,
         })
     }
 
@@ -289,6 +292,29 @@ impl Blend {
         Ok(all)
     }
 
+    /// Tilts probabilities `[B, items]`: `p_i exp(tilt v_i)`, with sum 1 again.
+    fn tilt(&self, all: &mut [f64], tilt: f64) -> Result<()> {
+        if tilt == 0.0 {
+            return Ok(());
+        }
+        let values = self.item_values.as_ref().ok_or(NoTilt::NoRates)?;
+        let mut factors = Vec::with_capacity(values.len());
+        for &value in values {
+            factors.push((tilt * f64::from(value)).exp());
+        }
+        all.par_chunks_mut(self.items).for_each(|row| {
+            let mut sum = 0.0;
+            for (p, factor) in row.iter_mut().zip(&factors) {
+                *p *= factor;
+                sum += *p;
+            }
+            if sum > 0.0 {
+                row.iter_mut().for_each(|p| *p /= sum);
+            }
+        });
+        Ok(())
+    }
+
     /// Ranks of the targets, if given, and the `k` best items of each window; the items
     /// `excluded[b]`, if any, are left out of list and rank.
     pub(crate) fn rank(
@@ -306,8 +332,10 @@ impl Blend {
             let part = Prompts {
                 returns: prompts.returns[range.clone()].to_vec(),
                 steps: prompts.steps[range.clone()].to_vec(),
+                tilt: 0.0,
             };
-            let all = self.probabilities(&windows.rows(range), &part)?;
+            let mut all = self.probabilities(&windows.rows(range), &part)?;
+            self.tilt(&mut all, prompts.tilt)?;
             let ranked = all.par_chunks(self.items).enumerate().map(|(at, row)| {
                 let without = excluded.get(start + at).map_or(&[][..], Vec::as_slice);
                 rank_row(row, targets.map(|t| t[start + at]), k, without)
@@ -328,7 +356,8 @@ impl Blend {
         prompt: &Prompts,
         items: &[u32],
     ) -> Result<Vec<Option<f32>>> {
-        let all = self.probabilities(window, prompt)?;
+        let mut all = self.probabilities(window, prompt)?;
+        self.tilt(&mut all, prompt.tilt)?;
         let mut scores = Vec::with_capacity(items.len());
         for &item in items {
             let p = all[item as usize];

@@ -449,6 +449,7 @@ mod tests {
             prompts: Prompts {
                 returns: vec![1.5; 6],
                 steps: vec![3; 6],
+                tilt: 0.0,
             },
             windows,
             targets: vec![1, 2, 3, 4, 5, 6],

@@ -26,6 +26,9 @@ pub enum Error {
     /// A score of a baseline is NaN.
     #[error(transparent)]
     NanScore(#[from] prl_eval::NanScore),
+    /// The scores of a recommender cannot be tilted.
+    #[error("tilt: {0}")]
+    NoTilt(#[from] crate::recommender::NoTilt),
     /// A receiver of an evaluation's cases failed.
     #[error(transparent)]
     Sink(Box<dyn std::error::Error + Send + Sync>),

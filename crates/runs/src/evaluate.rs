@@ -2,6 +2,7 @@
 //! those that a convention leaves.
 
 mod case_log;
+mod curve;
 mod examples;
 mod tally;
 
@@ -16,6 +17,7 @@ use crate::recommender::Recommender;
 use crate::run_dir::Run;
 
 pub use case_log::{CaseBatch, CaseLog};
+pub use curve::{Change, CurvePoint, curve};
 pub use examples::{cases, cases_unless};
 pub use tally::Tally;
 
@@ -123,9 +125,14 @@ impl<'a> Evaluation<'a> {
             run, model, ask, ..
         } = self;
         let k = list_len(self.cutoffs);
+        let forecaster = run.forecaster_for(ask)?;
         let mut tally = Tally::new(run, log)?;
         let start = Instant::now();
-        let mut rank = |batch: CaseBatch| {
+        let mut rank = |mut batch: CaseBatch| {
+            if let Some(forecaster) = &forecaster {
+                let positions = &mut batch.positions;
+                forecaster.set_targets(model, &batch.windows, ask.target, positions)?;
+            }
             let prompts = run.prompts(ask, &batch.positions);
             let ranking = model.rank_cases(&batch, &prompts, k)?;
             for (b, top) in ranking.top.iter().enumerate() {
@@ -148,7 +155,7 @@ impl<'a> Evaluation<'a> {
         let window = run.config().model.window;
         let other_log = log.for_each_batch(self.batch_size, window, ask, &mut rank)?;
         let seconds = start.elapsed().as_secs_f64();
-        let prompt = model.is_prompted().then_some(ask);
+        let prompt = (model.is_prompted() || ask.tilt != 0.0).then_some(ask);
         tally.report(log, prompt, other_log, self.cutoffs, seconds)
     }
 }

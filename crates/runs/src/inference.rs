@@ -3,29 +3,55 @@
 //! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On
 //! other devices, and for baselines and blends, longer lists of [`Recommender::rank`] are filtered.
 
-use prl_core::Prompts;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prl_core::{PromptPosition, Prompts};
 use prl_dataset::Windows;
 use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
+use prl_model::Model;
 
 use crate::error::Result;
+use crate::forecast::{Forecast, Forecaster};
+use crate::recommend::SessionState;
 use crate::recommender::Recommender;
+use crate::request::{InvalidRequest, RecommendRequest};
+use crate::run_dir::{NO_FORECAST, Run};
+
+/// Tilted layouts that are kept: more than an experiment has arms.
+const MAX_TILTED: usize = 16;
 
 /// A recommender prepared for serving.
 pub struct InferenceModel {
     recommender: Recommender,
-    catalogue: Option<TransposedItemMatrix<f32>>,
+    catalogue: Option<Arc<TransposedItemMatrix<f32>>>,
+    forecaster: Option<Forecaster>,
+    /// The layout with the bias of each tilt, by its bits, the latest last.
+    tilted: Mutex<Vec<(u64, Arc<TransposedItemMatrix<f32>>)>>,
 }
 
 impl InferenceModel {
-    /// Prepares a recommender; on a CPU this makes a second copy of its output layer.
-    pub fn new(recommender: Recommender) -> Result<Self> {
+    /// Prepares the recommender of a run; on a CPU this makes a second copy of its output layer.
+    ///
+    /// # Errors
+    /// If the run's forecast is damaged.
+    pub fn of_run(run: &Run, recommender: Recommender) -> Result<Self> {
+        Ok(Self {
+            forecaster: run.forecaster()?,
+            ..Self::new(recommender)?
+        })
+    }
+
+    /// Prepares a recommender without a forecast.
+    fn new(recommender: Recommender) -> Result<Self> {
         let catalogue = match &recommender {
             Recommender::Neural(model) => model.catalogue()?,
             Recommender::Baseline(_) | Recommender::Blend(_) => None,
         };
         Ok(Self {
             recommender,
-            catalogue,
+            catalogue: catalogue.map(Arc::new),
+            forecaster: None,
+            tilted: Mutex::default(),
         })
     }
 
@@ -34,22 +60,137 @@ impl InferenceModel {
         self.recommender.is_prompted()
     }
 
-    /// The best items for each window under its prompt, best first, equal scores by lower index.
+    /// Fails if the model cannot answer a request with its prompt.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted, and for what needs a
+    /// forecast without one.
+    pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
+        let needs_forecast = request.forecast || request.prompt.target.needs_forecast();
+        if needs_forecast && self.forecaster.is_none() {
+            return Err(InvalidRequest::new(format!("the run has {NO_FORECAST}")));
+        }
+        if request.prompt.tilt == 0.0 {
+            return Ok(());
+        }
+        let tilted = self.recommender.can_tilt();
+        tilted.map_err(|cause| InvalidRequest::new(format!("tilt: {cause}")))
+    }
+
+    /// The forecast after a session, if it is asked for; a prompt that needs it gets its return.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn forecast(
+        &self,
+        run: &Run,
+        request: &RecommendRequest,
+        state: &mut SessionState,
+    ) -> Result<Option<Forecast>> {
+        let target = request.prompt.target;
+        let (Some(forecaster), true) = (
+            &self.forecaster,
+            request.forecast || target.needs_forecast(),
+        ) else {
+            return Ok(None);
+        };
+        let mut windows = Windows::new(run.config().model.window);
+        windows.push_events(&state.item_indices, &state.kinds, run.items().len() as u32);
+        let mut all = forecaster.probabilities(&self.recommender, &windows)?;
+        let Some(probabilities) = all.pop() else {
+            return Ok(None);
+        };
+        if let Some(value) = forecaster.bins().target(target, &probabilities) {
+            let mut at = PromptPosition::at(state.prompt.step, request.case);
+            at.return_of_state = value;
+            state.prompt.value = run.prompts(request.prompt, &[at]).returns[0];
+        }
+        Ok(request.forecast.then(|| forecaster.summary(&probabilities)))
+    }
+
+    /// The best items for each window under its prompt and tilt `tilts[b]`, best first, equal
+    /// scores by lower index. Rows of one tilt are ranked together.
     pub fn top(
+        &self,
+        windows: &Windows,
+        prompts: &Prompts,
+        tilts: &[f64],
+        wanted: &[TopKRequest<'_>],
+    ) -> Result<Vec<TopK<f32>>> {
+        let mut distinct = tilts.to_vec();
+        distinct.sort_unstable_by(f64::total_cmp);
+        distinct.dedup();
+        if let [] | [_] = distinct[..] {
+            let tilt = distinct.first().copied().unwrap_or(0.0);
+            let prompts = Prompts {
+                tilt,
+                ..prompts.clone()
+            };
+            return self.top_of_tilt(windows, &prompts, wanted);
+        }
+        let mut tops = vec![TopK::new(); wanted.len()];
+        for tilt in distinct {
+            let mut rows = Vec::new();
+            for (row, &own) in tilts.iter().enumerate() {
+                if own.total_cmp(&tilt).is_eq() {
+                    rows.push(row);
+                }
+            }
+            let prompts = Prompts {
+                returns: rows.iter().map(|&b| prompts.returns[b]).collect(),
+                steps: rows.iter().map(|&b| prompts.steps[b]).collect(),
+                tilt,
+            };
+            let some: Vec<TopKRequest<'_>> = rows.iter().map(|&b| wanted[b]).collect();
+            let found = self.top_of_tilt(&windows.select(&rows), &prompts, &some)?;
+            for (row, top) in rows.into_iter().zip(found) {
+                tops[row] = top;
+            }
+        }
+        Ok(tops)
+    }
+
+    /// The layout with the bias of a tilt.
+    fn tilted(
+        &self,
+        model: &Model,
+        catalogue: &Arc<TransposedItemMatrix<f32>>,
+        tilt: f64,
+    ) -> Result<Arc<TransposedItemMatrix<f32>>> {
+        if tilt == 0.0 {
+            return Ok(Arc::clone(catalogue));
+        }
+        let bits = tilt.to_bits();
+        let mut kept = self.tilted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tilted)) = kept.iter().find(|(tilt, _)| *tilt == bits) {
+            return Ok(Arc::clone(tilted));
+        }
+        if kept.len() == MAX_TILTED {
+            kept.remove(0);
+        }
+        let tilted = Arc::new(catalogue.with_bias_plus(&model.tilt(tilt)?));
+        kept.push((bits, Arc::clone(&tilted)));
+        Ok(tilted)
+    }
+
+    /// As [`top`](Self::top), under the tilt of the prompts.
+    fn top_of_tilt(
         &self,
         windows: &Windows,
         prompts: &Prompts,
         wanted: &[TopKRequest<'_>],
     ) -> Result<Vec<TopK<f32>>> {
         match (&self.recommender, &self.catalogue) {
-            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => Ok(model
-                .with_hidden(windows, prompts, |hidden| {
+            (Recommender::Neural(model), Some(catalogue)) if !windows.is_empty() => {
+                let catalogue = self.tilted(model, catalogue, prompts.tilt)?;
+                Ok(model.with_hidden(windows, prompts, |hidden| {
                     let offsets = model.score_offsets(windows)?;
                     if offsets.as_slice().is_empty() {
                         return Ok(catalogue.top_k(hidden, wanted)?);
                     }
                     Ok(catalogue.top_k_with_offsets(hidden, wanted, &offsets)?)
-                })?),
+                })?)
+            }
             _ => self.filtered(windows, prompts, wanted),
         }
     }
@@ -102,6 +243,7 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
         Prompts {
             returns: vec![prompts.returns[b]],
             steps: vec![prompts.steps[b]],
+            tilt: prompts.tilt,
         },
     )
 }
@@ -110,7 +252,7 @@ fn row(windows: &Windows, prompts: &Prompts, b: usize) -> (Windows, Prompts) {
 mod tests {
     use super::*;
     use candle_core::{DType, Device, Tensor};
-    use prl_model::{Model, ModelConfig, ModelSpec, NetworkOptions, OwnItems};
+    use prl_model::{ModelConfig, ModelSpec, NetworkOptions, OwnItems};
 
     /// A model of 150 items with a bias of own items that is not zero, if it has one.
     fn model(options: NetworkOptions) -> Model {
@@ -138,8 +280,16 @@ mod tests {
         model
     }
 
+    /// The value of each of the 150 items.
+    fn value(item: u32) -> f32 {
+        (item as f32 * 0.7).sin()
+    }
+
     fn assert_layouts_agree(options: NetworkOptions) -> Vec<TopK<f32>> {
-        let model = Recommender::Neural(Box::new(model(options)));
+        let mut model = model(options);
+        let values: Vec<f32> = (0..150).map(value).collect();
+        model.set_item_values(&values).unwrap();
+        let model = Recommender::Neural(Box::new(model));
         let served = InferenceModel::new(model).unwrap();
         let items = 150_u32;
         let (mut windows, mut prompts) = (Windows::new(4), Prompts::default());
@@ -166,9 +316,73 @@ mod tests {
             })
             .collect();
         assert!(served.catalogue.is_some());
-        let tops = served.top(&windows, &prompts, &wanted).unwrap();
+        let tops = served.top(&windows, &prompts, &[0.0; 9], &wanted).unwrap();
         assert_eq!(tops, served.filtered(&windows, &prompts, &wanted).unwrap());
+        assert_tilts_agree(&served, &windows, &prompts, &wanted);
         tops
+    }
+
+    /// A batch of several tilts has the lists of its rows one by one, and a tilted score is the
+    /// score plus the tilt times the item's value.
+    fn assert_tilts_agree(
+        served: &InferenceModel,
+        windows: &Windows,
+        prompts: &Prompts,
+        wanted: &[TopKRequest<'_>],
+    ) {
+        let tilts = [0.0, 0.5, -2.0, 0.5, 0.0, 0.5, -2.0, 0.0, 0.5];
+        let tops = served.top(windows, prompts, &tilts, wanted).unwrap();
+        for (b, &tilt) in tilts.iter().enumerate() {
+            let (window, plain) = row(windows, prompts, b);
+            let tilted = Prompts {
+                tilt,
+                ..plain.clone()
+            };
+            let of_row = served.filtered(&window, &tilted, &wanted[b..=b]).unwrap();
+            assert_eq!(tops[b], of_row[0], "row {b}");
+            let items: Vec<u32> = tops[b].iter().map(|top| top.0).collect();
+            let scores = served.recommender.scores(&window, &plain, &items).unwrap();
+            for (&(item, found), score) in tops[b].iter().zip(scores) {
+                let expected = score.unwrap() + tilt as f32 * value(item);
+                assert!((found - expected).abs() < 1e-5, "{found} and {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn tilt_without_item_values_is_refused() {
+        let model = Recommender::Neural(Box::new(model(NetworkOptions::default())));
+        let served = InferenceModel::new(model).unwrap();
+        let mut request = RecommendRequest {
+            session: Vec::new(),
+            prompt: prl_core::PromptSpec::default(),
+            case: 0,
+            k: 5,
+            forecast: false,
+            filter: crate::Filter::default(),
+        };
+        assert_eq!(served.check(&request), Ok(()));
+        request.prompt.tilt = 0.5;
+        let refused = served.check(&request).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("tilt: the run has no purchase rates"),
+            "{refused}"
+        );
+        let mut windows = Windows::new(4);
+        windows.push(&[1], 150);
+        let wanted = [TopKRequest {
+            k: 5,
+            filter: ItemFilter::Exclude(&[]),
+        }];
+        let prompts = Prompts {
+            returns: vec![1.0],
+            steps: vec![1],
+            tilt: 0.0,
+        };
+        assert!(served.top(&windows, &prompts, &[0.5], &wanted).is_err());
+        request.prompt = prl_core::TargetReturn::StateQuantile(0.9).into();
+        let refused = served.check(&request).unwrap_err().to_string();
+        assert!(refused.contains("fit one with `prl forecast"), "{refused}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod evaluate;
+mod forecast;
 mod format;
 mod inference;
 mod manifest;
@@ -44,21 +45,23 @@ pub use checkpoint::{Checkpoint, Progress};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use evaluate::{
-    CaseBatch, CaseLog, CaseSink, Cases, Evaluation, RankedCase, Tally, cases, cases_unless,
-    evaluate, list_len,
+    CaseBatch, CaseLog, CaseSink, Cases, Change, CurvePoint, Evaluation, RankedCase, Tally, cases,
+    cases_unless, curve, evaluate, list_len,
 };
+pub use forecast::{Forecast, ForecastReport, Forecaster};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
-pub use recommender::Recommender;
+pub use recommender::{NoTilt, Recommender};
 #[cfg(feature = "openapi")]
 pub use request::event_kinds;
 pub use request::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, RecommendRequest, RequestFields, check_ids,
+    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, RequestFields,
+    check_ids,
 };
 pub use respond::{Candidates, RecommendResponse, Responder};
 pub use run_dir::Run;

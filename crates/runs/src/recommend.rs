@@ -4,7 +4,8 @@ use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{Kind, Windows, return_so_far};
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::forecast::Forecast;
 use crate::recommender::Recommender;
 use crate::run_dir::Run;
 
@@ -52,6 +53,9 @@ pub struct Recommendations {
     /// The prompt; absent for a model without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptUsed>,
+    /// Forecast of the return of the rest of the session, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 }
 
 /// The prompt of a recommendation.
@@ -66,6 +70,14 @@ pub struct PromptUsed {
     pub value: f64,
     /// Mean return of the training sessions from this step on.
     pub mean_return: f64,
+}
+
+impl PromptUsed {
+    /// The prompt as a response shows it: absent where it has no effect, since the model takes no
+    /// return and nothing is tilted.
+    pub fn of_model(self, is_prompted: bool) -> Option<Self> {
+        (is_prompted || self.ask.tilt != 0.0).then_some(self)
+    }
 }
 
 /// A session in item indices, and the prompt for its next item.
@@ -108,6 +120,7 @@ impl Run {
                 step,
                 return_so_far: given,
                 discount_to_step: self.decay(step),
+                return_of_state: 0.0,
                 case,
             }],
         );
@@ -138,6 +151,10 @@ impl Run {
 
     /// The `k` best items after a session, oldest event first. Unknown ids are listed and skipped;
     /// an empty session is the empty state.
+    ///
+    /// # Errors
+    /// If the prompt needs a forecast, which [`Responder`](crate::Responder) makes, or the model
+    /// fails.
     pub fn recommend(
         &self,
         model: &Recommender,
@@ -145,6 +162,10 @@ impl Run {
         ask: PromptSpec,
         k: usize,
     ) -> Result<Recommendations> {
+        if ask.target.needs_forecast() {
+            let what = "a target return of the state is answered by a responder alone";
+            return Err(Error::Config(what.into()));
+        }
         let SessionState {
             item_indices,
             kinds,
@@ -156,6 +177,7 @@ impl Run {
         let prompts = Prompts {
             returns: vec![prompt.value],
             steps: vec![prompt.step],
+            tilt: ask.tilt,
         };
         let ranking = model.rank(&windows, &prompts, None, k)?;
         let items = ranking
@@ -167,7 +189,8 @@ impl Run {
             unknown_items,
             unknown_exclude: Vec::new(),
             unknown_allow: Vec::new(),
-            prompt: model.is_prompted().then_some(prompt),
+            prompt: prompt.of_model(model.is_prompted()),
+            forecast: None,
         })
     }
 }

@@ -12,6 +12,23 @@ use crate::blend::Blend;
 use crate::error::Result;
 use crate::evaluate::CaseBatch;
 
+/// Why the scores of a recommender cannot be tilted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTilt {
+    /// It is a baseline.
+    #[error(
+        "the scores of a baseline have no unit in which to tilt; ask a network or a blend, or leave \
+         tilt out"
+    )]
+    Baseline,
+    /// The run has no purchase rates.
+    #[error(
+        "the run has no purchase rates: its log holds no purchases, or an older version trained it; \
+         train it again on a log with purchases, or leave tilt out"
+    )]
+    NoRates,
+}
+
 /// A trained model, a baseline or a blend.
 pub enum Recommender {
     /// A neural model.
@@ -34,6 +51,7 @@ impl Recommender {
         match self {
             Recommender::Neural(model) => Ok(model.rank(windows, prompts, targets, k)?),
             Recommender::Baseline(baseline) => {
+                self.check_tilt(prompts.tilt)?;
                 rank_densely(baseline.as_ref(), windows, targets, k, &[])
             }
             Recommender::Blend(blend) => blend.rank(windows, prompts, targets, k, &[]),
@@ -48,6 +66,7 @@ impl Recommender {
         prompts: &Prompts,
         k: usize,
     ) -> Result<Ranking<f32>> {
+        self.check_tilt(prompts.tilt)?;
         let windows = &batch.windows;
         let mut targets = Vec::with_capacity(batch.targets.len());
         for target in &batch.targets {
@@ -93,6 +112,7 @@ impl Recommender {
         match self {
             Recommender::Neural(model) => Ok(model.scores(window, prompt, items)?),
             Recommender::Baseline(baseline) => {
+                self.check_tilt(prompt.tilt)?;
                 let scores = baseline.scores(history(window, 0));
                 Ok(items
                     .iter()
@@ -103,7 +123,28 @@ impl Recommender {
         }
     }
 
-    /// Whether its scores depend on a prompt.
+    /// Fails if a batch is tilted and the scores cannot be.
+    fn check_tilt(&self, tilt: f64) -> Result<()> {
+        if tilt != 0.0 {
+            self.can_tilt()?;
+        }
+        Ok(())
+    }
+
+    /// Whether its scores can be tilted.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn can_tilt(&self) -> std::result::Result<(), NoTilt> {
+        match self {
+            Recommender::Neural(model) if model.has_item_values() => Ok(()),
+            Recommender::Blend(blend) if blend.item_values.is_some() => Ok(()),
+            Recommender::Baseline(_) => Err(NoTilt::Baseline),
+            _ => Err(NoTilt::NoRates),
+        }
+    }
+
+    /// Whether its scores depend on a return prompt.
     pub fn is_prompted(&self) -> bool {
         match self {
             Recommender::Neural(model) => model.is_prompted(),

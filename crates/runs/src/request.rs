@@ -37,6 +37,9 @@ pub const MAX_ID_BYTES: usize = 256;
 /// larger ones overflow in the scores.
 pub const MAX_PROMPT: f64 = 1e6;
 
+/// Maximum magnitude of a tilt. Long before, a list holds the most bought items and nothing else.
+pub const MAX_TILT: f64 = 100.0;
+
 /// A request for the next items of one session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecommendRequest {
@@ -48,6 +51,8 @@ pub struct RecommendRequest {
     pub case: u64,
     /// Number of items to recommend.
     pub k: usize,
+    /// Whether the response contains a forecast of the return.
+    pub forecast: bool,
     /// Restriction of the items that may be recommended.
     pub filter: Filter,
 }

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::forecast::Forecast;
 use crate::inference::InferenceModel;
 use crate::recommend::{Recommendations, SessionState};
 use crate::recommender::Recommender;
-use crate::request::{Filter, RecommendRequest};
+use crate::request::{Filter, InvalidRequest, RecommendRequest};
 use crate::run_dir::Run;
 
 /// The response to a [`RecommendRequest`].
@@ -104,7 +105,7 @@ impl Responder {
     /// If the weights cannot be read.
     pub fn new(run: Run, recommender: Recommender) -> Result<Self> {
         Ok(Self {
-            model: InferenceModel::new(recommender)?,
+            model: InferenceModel::of_run(&run, recommender)?,
             name: run.model_name()?,
             run,
         })
@@ -115,49 +116,74 @@ impl Responder {
         &self.run
     }
 
+    /// Fails if the model cannot answer a request with its prompt.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted.
+    pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
+        self.model.check(request)
+    }
+
     /// The responses to requests, in their order, from one ranking over all items.
     ///
     /// # Errors
     /// If the model fails or a score is not finite.
     pub fn respond(&self, requests: &[RecommendRequest]) -> Result<Vec<RecommendResponse>> {
         let one = |request: &RecommendRequest| self.prepare(request);
-        let prepared: Vec<Prepared> = requests.par_iter().map(one).collect();
+        let prepared: Vec<Prepared> = requests.par_iter().map(one).collect::<Result<_>>()?;
         let items = self.run.items().len();
         let mut windows = Windows::new(self.run.config().model.window);
-        let mut prompts = Prompts::default();
+        let (mut prompts, mut tilts) = (Prompts::default(), Vec::with_capacity(requests.len()));
         let mut wanted = Vec::with_capacity(requests.len());
-        for (Prepared { state, candidates }, request) in prepared.iter().zip(requests) {
+        for (
+            Prepared {
+                state, candidates, ..
+            },
+            request,
+        ) in prepared.iter().zip(requests)
+        {
             windows.push_events(&state.item_indices, &state.kinds, items as u32);
             prompts.returns.push(state.prompt.value);
             prompts.steps.push(state.prompt.step);
+            tilts.push(state.prompt.ask.tilt);
             wanted.push(TopKRequest {
                 k: request.k.min(items),
                 filter: candidates.filter(),
             });
         }
-        let tops = self.model.top(&windows, &prompts, &wanted)?;
+        let tops = self.model.top(&windows, &prompts, &tilts, &wanted)?;
         drop(wanted);
         let one = |(prepared, top): (Prepared, Vec<(u32, f32)>)| self.response(prepared, &top);
         Ok(prepared.into_par_iter().zip(tops).map(one).collect())
     }
 
-    fn prepare(&self, request: &RecommendRequest) -> Prepared {
-        let state = self
+    fn prepare(&self, request: &RecommendRequest) -> Result<Prepared> {
+        let mut state = self
             .run
             .state(&request.session, request.prompt, request.case);
+        let forecast = self.model.forecast(&self.run, request, &mut state)?;
         let candidates = self.run.candidates(&request.filter, &state.item_indices);
-        Prepared { state, candidates }
+        Ok(Prepared {
+            state,
+            candidates,
+            forecast,
+        })
     }
 
     fn response(&self, prepared: Prepared, top: &[(u32, f32)]) -> RecommendResponse {
-        let Prepared { state, candidates } = prepared;
+        let Prepared {
+            state,
+            candidates,
+            forecast,
+        } = prepared;
         RecommendResponse {
             answer: Recommendations {
                 items: self.run.name(top),
                 unknown_items: state.unknown_items,
                 unknown_exclude: candidates.unknown_exclude,
                 unknown_allow: candidates.unknown_allow,
-                prompt: self.model.is_prompted().then_some(state.prompt),
+                prompt: state.prompt.of_model(self.model.is_prompted()),
+                forecast,
             },
             model: self.name.clone(),
             cold: state.item_indices.is_empty(),
@@ -169,4 +195,5 @@ impl Responder {
 struct Prepared {
     state: SessionState,
     candidates: Candidates,
+    forecast: Option<Forecast>,
 }

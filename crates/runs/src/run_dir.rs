@@ -1,6 +1,7 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
-//! `config.toml`, `items.safetensors` and `returns.json` are written at the start, `metrics.jsonl`
+//! `config.toml`, `items.safetensors`, `purchase_counts.safetensors` and `returns.json` are written
+//! at the start, `metrics.jsonl`
 //! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation
 //! (the last ones in a run without validation), and `manifest.json` is written last: a run with a
 //! manifest is complete.
@@ -8,8 +9,8 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
-use prl_core::{PromptPosition, PromptSpec, Prompts, StepReturns};
-use prl_dataset::{Dataset, Discount, ItemMap, ReturnTable};
+use prl_core::{PromptPosition, PromptSpec, Prompts, PurchaseRates, StepReturns};
+use prl_dataset::{Dataset, Discount, ItemMap, PurchaseCounts, ReturnTable, Split};
 use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
 use prl_model::{Model, ModelSpec};
 
@@ -18,10 +19,15 @@ use crate::blend::Blend;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_TEXT};
+use crate::forecast::Forecaster;
+use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_TEXT, PURCHASE_COUNTS};
 use crate::method::Method;
 use crate::recommender::Recommender;
 use crate::return_stats::Returns;
+
+/// What a target return of the state needs.
+pub(crate) const NO_FORECAST: &str =
+    "no forecast of returns, which this target return needs; fit one with `prl forecast --run ..`";
 
 const BEST: &str = "best";
 const CHECKPOINT: &str = "checkpoint";
@@ -59,11 +65,14 @@ impl Run {
         }
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
         let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
+        let counts = PurchaseCounts::of(&config.examples(data, Split::Train)).to_bytes()?;
         let files = vec![
             FileEntry::new(ITEMS, &items),
             FileEntry::new(CONFIG, settings.as_bytes()),
+            FileEntry::new(PURCHASE_COUNTS, &counts),
         ];
         write_atomic(&dir.join(ITEMS), &items)?;
+        write_atomic(&dir.join(PURCHASE_COUNTS), &counts)?;
         Returns::write(dir, data.manifest().dataset.clone(), table, files)?;
         write_atomic(&dir.join(CONFIG), settings.as_bytes())?;
         Self::open(dir)
@@ -153,6 +162,23 @@ impl Run {
         Ok(data)
     }
 
+    /// The forecast that a prompt needs; `None` if it needs none.
+    ///
+    /// # Errors
+    /// If the prompt needs one and the run has none, or it is damaged.
+    pub fn forecaster_for(&self, ask: PromptSpec) -> Result<Option<Forecaster>> {
+        if !ask.target.needs_forecast() {
+            return Ok(None);
+        }
+        match self.forecaster()? {
+            Some(forecaster) => Ok(Some(forecaster)),
+            None => Err(Error::Run {
+                path: self.dir.clone(),
+                what: NO_FORECAST.into(),
+            }),
+        }
+    }
+
     /// The prompts at some positions.
     pub fn prompts(&self, ask: PromptSpec, moments: &[PromptPosition]) -> Prompts {
         let scale = self.config.model.prompt_scale;
@@ -162,7 +188,11 @@ impl Run {
             returns.push(ask.prompt(scale, &Table(&self.returns), at, self.config.seed));
             steps.push(at.step);
         }
-        Prompts { returns, steps }
+        Prompts {
+            returns,
+            steps,
+            tilt: ask.tilt,
+        }
     }
 
     /// Discount of time step `t` relative to the session's start: converts returns from `t` on to
@@ -200,10 +230,28 @@ impl Run {
         Ok(Model::new(model, &plan, device)?)
     }
 
+    /// Events and purchases of the items in training; `None` for a run of an older version.
+    pub fn purchase_counts(&self) -> Result<Option<PurchaseCounts>> {
+        let path = self.dir.join(PURCHASE_COUNTS);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(PurchaseCounts::load(&path, self.items.len())?))
+    }
+
+    /// The purchase rates of the items in training; `None` for a run of an older version, and on a
+    /// log without purchases.
+    pub fn purchase_rates(&self) -> Result<Option<PurchaseRates>> {
+        let counts = self.purchase_counts()?;
+        Ok(counts.and_then(|counts| PurchaseRates::new(&counts.events, &counts.purchases)))
+    }
+
     /// The trained recommender, of the best weights, or the blend.
     pub fn load(&self, device: &Device) -> Result<Recommender> {
+        let values = self.purchase_rates()?.map(|rates| rates.values());
         if self.config.method == Method::Blend {
-            let blend = Blend::load(self, device)?;
+            let mut blend = Blend::load(self, device)?;
+            blend.item_values = values;
             return Ok(Recommender::Blend(Box::new(blend)));
         }
         if !self.config.method.is_neural() {
@@ -212,8 +260,11 @@ impl Run {
                 &self.best(),
             )?));
         }
-        let model = self.fresh_model(device)?;
+        let mut model = self.fresh_model(device)?;
         self.best().load(&model)?;
+        if let Some(values) = values {
+            model.set_item_values(&values)?;
+        }
         Ok(Recommender::Neural(Box::new(model)))
     }
 

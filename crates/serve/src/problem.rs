@@ -85,7 +85,7 @@ impl From<Error> for Problem {
         let kind = match &error {
             Error::QueueFull { .. } => ProblemKind::Overloaded,
             Error::Timeout { .. } => ProblemKind::Timeout,
-            Error::SessionTooLong { .. } => ProblemKind::Invalid,
+            Error::SessionTooLong { .. } | Error::InvalidRequest(_) => ProblemKind::Invalid,
             Error::Stopped | Error::Model(_) | Error::Thread(_) => ProblemKind::Failed,
         };
         Self::new(kind, error.to_string())

@@ -32,6 +32,25 @@ pub enum Error {
     /// Number of sessions out of range.
     #[error("--sessions {0}: expected {MIN_SESSIONS} to {MAX_SESSIONS}")]
     Sessions(u64),
+    /// Number of a shop's sessions out of range.
+    #[error("--sessions {0}: expected 1 to {MAX_SESSIONS}")]
+    ShopSessions(u64),
+    /// Unknown name of a shop's world.
+    #[error("--world {name}: unknown world; expected one of {names}")]
+    World {
+        /// The name.
+        name: String,
+        /// The names of the range.
+        names: String,
+    },
+    /// The committed parameters of the shop cannot be read.
+    #[error("shop/{file}: {why}")]
+    Parameters {
+        /// Name of the file.
+        file: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Unknown name of a log.
     #[error("unknown kind of log {0:?}: expected tiny, retailrocket or rc15")]
     Like(String),

@@ -67,6 +67,7 @@ mod plan;
 mod rc15;
 mod retailrocket;
 mod shape;
+pub mod shop;
 mod walk;
 mod world;
 

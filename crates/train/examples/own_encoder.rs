@@ -98,6 +98,7 @@ fn hit_rate(model: &Model, data: &Dataset, window: usize) -> anyhow::Result<f64>
         let prompts = Prompts {
             returns: vec![2.0; end - start],
             steps: batch.windows.time_steps.clone(),
+            tilt: 0.0,
         };
         let ranking = model.rank(&batch.windows, &prompts, Some(&batch.targets), 0)?;
         hits += ranking.ranks.iter().filter(|&&rank| rank <= 20).count();

@@ -323,6 +323,7 @@ fn batch(args: &Args, items: usize, t: u64, method: Method) -> TrainingBatch {
     let prompts = Prompts {
         returns: vec![1.0; size],
         steps: windows.time_steps.clone(),
+        tilt: 0.0,
     };
     let transitions = method.is_double().then_some(transitions);
     TrainingBatch {

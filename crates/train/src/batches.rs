@@ -105,6 +105,7 @@ impl<'a> Batches<'a> {
         let prompts = Prompts {
             returns,
             steps: batch.windows.time_steps.clone(),
+            tilt: 0.0,
         };
         TrainingBatch {
             windows: batch.windows,

@@ -172,6 +172,7 @@ fn changed_files_are_refused_by_name() {
         "best/manifest.json",
         "returns.json",
         "items.safetensors",
+        "purchase_counts.safetensors",
         "config.toml",
     ] {
         let size = fs::metadata(spoiled.run.join(file)).unwrap().len() as usize;

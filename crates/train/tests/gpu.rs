@@ -195,6 +195,7 @@ fn asked() -> (Windows, Prompts) {
         Prompts {
             returns: vec![1.0; 6],
             steps: vec![3; 6],
+            tilt: 0.0,
         },
     )
 }

@@ -41,10 +41,14 @@ pub fn page(lines: &[Value], machine: &Machine) -> String {
     page + "\n```sh\ncargo xtask benchmarks --bf16-head      # a finished cell is not repeated\n```\n"
 }
 
-/// The distinct values of a key, written by `write`.
+/// The distinct values of a key over the lines of trained systems, written by `write`.
 fn each_value(lines: &[Value], key: &str, write: impl Fn(&Value) -> String) -> String {
     let mut written: Vec<String> = Vec::new();
     for line in lines {
+        // A baseline trains nothing, so that no setting of a training is one of its own.
+        if line["epochs"].is_null() {
+            continue;
+        }
         let value = write(&line[key]);
         if !written.contains(&value) {
             written.push(value);

@@ -106,6 +106,7 @@ impl Draft {
     /// Name of the session, and the checked request.
     fn resolve(
         self,
+        responder: &Responder,
         defaults: &Defaults,
     ) -> Result<(Option<Id>, RecommendRequest), InvalidRequest> {
         let mut fields = match self {
@@ -115,7 +116,9 @@ impl Draft {
         };
         fields.fill(&defaults.fields);
         let session = fields.session.clone();
-        Ok((session, fields.resolve(defaults.ask)?))
+        let request = fields.resolve(defaults.ask)?;
+        responder.check(&request)?;
+        Ok((session, request))
     }
 }
 
@@ -142,7 +145,7 @@ pub fn answer(
             break;
         }
         let check = |(at, draft): (u64, Draft)| {
-            let resolved = draft.resolve(defaults);
+            let resolved = draft.resolve(responder, defaults);
             resolved.map_err(|error| (at, error))
         };
         let checked: Vec<_> = drafts.into_par_iter().map(check).collect();

@@ -19,6 +19,8 @@ mod network_remote;
 mod network_replicas;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_requests;
+#[cfg(all(feature = "data", feature = "serve"))]
+mod network_simulate;
 #[cfg(feature = "tables")]
 mod ope;
 #[cfg(feature = "data")]
@@ -29,6 +31,8 @@ mod serenade;
 mod slow_batch;
 #[cfg(unix)]
 mod slow_kill;
+#[cfg(feature = "data")]
+mod slow_simulate;
 #[cfg(all(unix, feature = "data"))]
 mod slow_spark;
 #[cfg(unix)]

@@ -25,6 +25,8 @@ pub fn train(dir: &Path, method: Method) -> PathBuf {
         200,
     ));
     (config.method, config.max_steps) = (method, Some(100));
+    // The states hold purchases, so that a request without its kinds gets other scores.
+    config.model.event_kinds = true;
     prl_train::Trainer::new(&config, &out)
         .device(&Device::Cpu)
         .stop_flag(&AtomicBool::new(false))

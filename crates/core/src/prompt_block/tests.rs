@@ -42,6 +42,7 @@ fn prompts() -> Prompts {
     Prompts {
         returns: (0..BATCH).map(|b| 0.4 * b as f64).collect(),
         steps: (0..BATCH as u32).collect(),
+        tilt: 0.0,
     }
 }
 

@@ -60,6 +60,7 @@ fn check(variant: &str, config: PromptBlockConfig) {
     let prompts = Prompts {
         returns: golden["returns"].to_vec1().unwrap(),
         steps: integers(&golden["steps"]),
+        tilt: 0.0,
     };
     let y = block
         .hidden(&encoded, &prompts, &ForwardCtx::infer())
@@ -131,6 +132,7 @@ fn dropout_reaches_the_hidden_vectors_in_training_only() {
     let prompts = Prompts {
         returns: vec![1.0; 5],
         steps: vec![99; 5],
+        tilt: 0.0,
     };
     let run = |ctx: &ForwardCtx| {
         let hidden = block

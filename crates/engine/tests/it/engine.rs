@@ -54,11 +54,14 @@ fn request(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
     let prompt = PromptSpec {
         target: TargetReturn::Relative { mu, eps: 0.3 },
         sequence_wise: mu > 2.0,
+        // Batches hold several tilts.
+        tilt: [0.0, 0.75, -0.5][k % 5 % 3],
     };
     RecommendRequest {
         session: items.iter().map(event).collect(),
         prompt,
         case: 0,
+        forecast: false,
         k,
         filter: Filter::default(),
     }
@@ -225,6 +228,11 @@ fn reload_swaps_model_and_failed_reload_keeps_it() {
     let after = engine.recommend(&request(&[1, 2], 2.0, 5)).unwrap();
     assert_ne!(after.model, before);
     assert_eq!(after.answer.prompt, None, "a baseline has no prompt");
+    let tilted = engine.recommend(&request(&[1, 2], 2.0, 6)).unwrap_err();
+    assert!(
+        matches!(&tilted, Error::InvalidRequest(e) if e.to_string().starts_with("tilt: the scores of a baseline")),
+        "{tilted}"
+    );
     let only = Filter {
         allow: Some(vec!["item-7".into(), "item-9".into()]),
         ..Filter::default()
@@ -282,6 +290,7 @@ fn blend_is_served_as_it_recommends() {
         let prompts = Prompts {
             returns: vec![prompt.value],
             steps: vec![prompt.step],
+            tilt: prompt.ask.tilt,
         };
         let all = model.rank(&windows, &prompts, None, 60).unwrap().top;
         let candidates = run.candidates(&request.filter, &item_indices);

@@ -6,6 +6,8 @@
 //! memory-bandwidth bound. A score is the same chain of fused multiply-adds, so it has the same
 //! bits.
 
+use std::sync::Arc;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -28,7 +30,7 @@ const ROWS: usize = 16;
 
 /// The output layer in panels of items, `[width, 64]` each, zeros beyond the last item.
 pub struct TransposedItemMatrix<T> {
-    panels: Vec<T>,
+    panels: Arc<[T]>,
     bias: Vec<T>,
     items: usize,
     width: usize,
@@ -65,6 +67,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             .par_chunks_mut(PANEL * width)
             .zip(linear.weight.par_chunks(PANEL * width))
             .for_each(|(panel, weight)| transpose_panel(panel, weight, width));
+        let panels = panels.into();
         let mut bias = linear.bias.to_vec();
         bias.resize(padded, T::zero());
         Self {
@@ -72,6 +75,23 @@ impl<T: Real> TransposedItemMatrix<T> {
             bias,
             items,
             width,
+        }
+    }
+
+    /// The same layer with `addends` `[items]` added to its bias; it shares the panels.
+    ///
+    /// # Panics
+    /// If there is not one addend for each item.
+    pub fn with_bias_plus(&self, addends: &[T]) -> Self {
+        assert_eq!(addends.len(), self.items, "one addend for each item");
+        let mut bias = self.bias.clone();
+        for (bias, &addend) in bias.iter_mut().zip(addends) {
+            *bias += addend;
+        }
+        Self {
+            panels: Arc::clone(&self.panels),
+            bias,
+            ..*self
         }
     }
 

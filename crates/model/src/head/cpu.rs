@@ -173,10 +173,15 @@ fn scale_rows<T: Real>(rows: &[T], factors: &[f64], width: usize) -> Vec<T> {
 }
 
 /// See [`Head::scores`].
-pub(super) fn scores(head: &Head, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
+pub(super) fn scores(
+    head: &Head,
+    hidden: &Tensor,
+    items: &[u32],
+    bias: &Tensor,
+) -> Result<Vec<f64>> {
     let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
     by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
-        with_linear(head, |linear| {
+        with_bias(head, bias, |linear| {
             Ok(score(linear, h, width, items).into_iter().map(Real::double).collect())
         })
     }))
@@ -188,10 +193,11 @@ pub(super) fn rank(
     hidden: &Tensor,
     targets: Option<&[u32]>,
     k: usize,
+    bias: &Tensor,
 ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
     let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
     by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
-        with_linear(head, |linear| {
+        with_bias(head, bias, |linear| {
             Ok(prl_kernels::ops::rank::rank(linear, h, width, targets, k).map(in_f32))
         })
     }))
@@ -217,9 +223,16 @@ pub(super) fn with_linear<T: MutableStorage, R>(
     head: &Head,
     f: impl FnOnce(OutputLayer<'_, T>) -> Result<R>,
 ) -> Result<R> {
+    with_bias(head, head.bias.param.as_tensor(), f)
+}
+
+/// As [`with_linear`], with another bias in place of the layer's.
+fn with_bias<T: MutableStorage, R>(
+    head: &Head,
+    bias: &Tensor,
+    f: impl FnOnce(OutputLayer<'_, T>) -> Result<R>,
+) -> Result<R> {
     with(head.weight.param.as_tensor(), |weight: &[T]| {
-        with(head.bias.param.as_tensor(), |bias: &[T]| {
-            f(OutputLayer { weight, bias })
-        })
+        with(bias, |bias: &[T]| f(OutputLayer { weight, bias }))
     })
 }

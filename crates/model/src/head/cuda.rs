@@ -61,6 +61,11 @@ pub(super) fn rank(
     hidden: &Tensor,
     targets: Option<&[u32]>,
     k: usize,
+    bias: &Tensor,
 ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
-    prl_kernels::ops::rank::cuda::rank(layer(head), &hidden.contiguous()?, targets, k)
+    let layer = CudaOutputLayer {
+        bias,
+        ..layer(head)
+    };
+    prl_kernels::ops::rank::cuda::rank(layer, &hidden.contiguous()?, targets, k)
 }

@@ -12,7 +12,7 @@ use crate::param::AdamStep;
 /// See [`Head::step`].
 pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Result<HeadOutput> {
     let hidden = Var::from_tensor(&batch.hidden.detach())?;
-    let loss = cross_entropy(&all_scores(head, &hidden)?, batch)?;
+    let loss = cross_entropy(&all_scores(head, &hidden, &head.bias.param)?, batch)?;
     let ce_loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     if !ce_loss.is_finite() {
         return Ok(HeadOutput::not_updated(ce_loss, batch.hidden));
@@ -27,10 +27,10 @@ pub(super) fn step(head: &Head, adam: AdamStep<'_>, batch: &HeadBatch<'_>) -> Re
 }
 
 /// `s_b = W h_b + c`, `[B, items]`.
-fn all_scores(head: &Head, hidden: &Tensor) -> Result<Tensor> {
+fn all_scores(head: &Head, hidden: &Tensor, bias: &Tensor) -> Result<Tensor> {
     // The copy is needed: candle's product of a transposed view is wrong.
     let weight = head.weight.param.t()?.contiguous()?;
-    hidden.matmul(&weight)?.broadcast_add(&head.bias.param)
+    hidden.matmul(&weight)?.broadcast_add(bias)
 }
 
 /// `sum_b w_b (log sum_i exp s_bi - s_b,y_b)` of scores `[B, items]`.
@@ -61,21 +61,26 @@ pub(super) fn chosen_score_step(
 ) -> Result<Tensor> {
     let hidden = Var::from_tensor(&hidden.detach())?;
     let grads = column(grads, &hidden)?.squeeze(1)?;
-    let loss = (chosen_scores(head, &hidden, items)? * grads)?.sum_all()?;
+    let loss = (chosen_scores(head, &hidden, items, &head.bias.param)? * grads)?.sum_all()?;
     update(head, adam, &loss.backward()?, &hidden)
 }
 
 /// See [`Head::scores`].
-pub(super) fn scores(head: &Head, hidden: &Tensor, items: &[u32]) -> Result<Vec<f64>> {
-    let scores = chosen_scores(head, hidden, items)?;
+pub(super) fn scores(
+    head: &Head,
+    hidden: &Tensor,
+    items: &[u32],
+    bias: &Tensor,
+) -> Result<Vec<f64>> {
+    let scores = chosen_scores(head, hidden, items, bias)?;
     scores.to_dtype(DType::F64)?.to_vec1()
 }
 
 /// `W[i_b] . h_b + c[i_b]`, `[B]`.
-fn chosen_scores(head: &Head, hidden: &Tensor, items: &[u32]) -> Result<Tensor> {
+fn chosen_scores(head: &Head, hidden: &Tensor, items: &[u32], bias: &Tensor) -> Result<Tensor> {
     let items = Tensor::from_slice(items, items.len(), hidden.device())?;
     let weight = head.weight.param.index_select(&items, 0)?;
-    (hidden * weight)?.sum(1)? + head.bias.param.index_select(&items, 0)?
+    (hidden * weight)?.sum(1)? + bias.index_select(&items, 0)?
 }
 
 /// Applies the gradients to weight and bias; returns that of the hidden vectors.
@@ -97,8 +102,10 @@ pub(super) fn rank(
     hidden: &Tensor,
     targets: Option<&[u32]>,
     k: usize,
+    bias: &Tensor,
 ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
-    rank_scores(&all_scores(head, hidden)?.to_dtype(DType::F32)?, targets, k)
+    let scores = all_scores(head, hidden, bias)?;
+    rank_scores(&scores.to_dtype(DType::F32)?, targets, k)
 }
 
 /// Ranks of the targets, if given, and the `k` best items by scores `[B, items]`.

@@ -66,8 +66,8 @@ fn cross_entropy_step_fused_matches_reference() {
             assert_close(&a.hidden_grad, &b.hidden_grad, tolerance);
         }
         assert_same_parameters(&fused, &plain, tolerance);
-        let a = cpu::rank(&fused, &hidden, Some(&targets), 5).unwrap();
-        let b = reference::rank(&plain, &hidden, Some(&targets), 5).unwrap();
+        let a = cpu::rank(&fused, &hidden, Some(&targets), 5, &fused.bias.param).unwrap();
+        let b = reference::rank(&plain, &hidden, Some(&targets), 5, &plain.bias.param).unwrap();
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(a.ranks, b.ranks);
         let ids = |top: &[Vec<(u32, f32)>]| top.iter().flatten().map(|x| x.0).collect::<Vec<_>>();
@@ -94,8 +94,8 @@ fn chosen_score_step_fused_matches_reference() {
             assert_close(&a, &b, tolerance);
         }
         assert_same_parameters(&fused, &plain, tolerance);
-        let a = cpu::scores(&fused, &hidden, &items).unwrap();
-        let b = reference::scores(&plain, &hidden, &items).unwrap();
+        let a = cpu::scores(&fused, &hidden, &items, &fused.bias.param).unwrap();
+        let b = reference::scores(&plain, &hidden, &items, &plain.bias.param).unwrap();
         for (a, b) in a.iter().zip(&b) {
             assert!((a - b).abs() < tolerance, "{a} and {b}");
         }
@@ -109,7 +109,7 @@ fn best_item_has_the_highest_score() {
     let best = head.best(&hidden).unwrap().unwrap();
     for (b, &item) in (0..).zip(&best) {
         let row = hidden.narrow(0, b, 1).unwrap();
-        let score = |item: u32| head.scores(&row, &[item]).unwrap()[0];
+        let score = |item: u32| head.scores(&row, &[item], &head.bias.param).unwrap()[0];
         assert!((0..40).all(|other| score(other) <= score(item)), "{b}");
     }
     assert_eq!(best.len(), 5);

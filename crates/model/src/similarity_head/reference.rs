@@ -21,8 +21,9 @@ pub(super) fn plain_scores(
     head: &SimilarityHead,
     hidden: &Tensor,
     vectors: &Tensor,
+    bias: &Tensor,
 ) -> Result<Tensor> {
-    let items = head.bias.param.elem_count();
+    let items = bias.elem_count();
     let vectors = vectors.narrow(0, 0, items)?;
     let scaled = match head.options.temperature {
         Some(tau) => (normalised(&vectors)? / tau)?,
@@ -31,7 +32,7 @@ pub(super) fn plain_scores(
     // The copy is needed: candle's product of a transposed view is wrong.
     hidden
         .matmul(&scaled.t()?.contiguous()?)?
-        .broadcast_add(&head.bias.param)
+        .broadcast_add(bias)
 }
 
 /// `o_bi` as a matrix `[B, items]`, differentiable by the own-item bias.
@@ -101,7 +102,7 @@ pub(super) fn step(
 ) -> Result<HeadOutput> {
     let hidden = Var::from_tensor(&batch.hidden.detach())?;
     let vectors = Var::from_tensor(&head.vectors(embedding).detach())?;
-    let plain = plain_scores(head, &hidden, &vectors)?;
+    let plain = plain_scores(head, &hidden, &vectors, &head.bias.param)?;
     let scores = (&plain + dense_offsets(head, own, Some(batch.targets), &plain)?)?;
     let mut loss = cross_entropy(&scores, batch)?;
     if head.options.label_smoothing > 0.0 {
@@ -139,8 +140,9 @@ pub(super) fn rank(
     targets: Option<&[u32]>,
     k: usize,
     embedding: &Tensor,
+    bias: &Tensor,
 ) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
-    let scores = plain_scores(head, hidden, head.vectors(embedding))?;
+    let scores = plain_scores(head, hidden, head.vectors(embedding), bias)?;
     let scores = (&scores + dense_offsets(head, own, None, &scores)?)?;
     rank_scores(&scores.to_dtype(DType::F32)?, targets, k)
 }
@@ -151,8 +153,9 @@ pub(super) fn scores(
     hidden: &Tensor,
     items: &[u32],
     embedding: &Tensor,
+    bias: &Tensor,
 ) -> Result<Vec<f64>> {
-    let scores = plain_scores(head, hidden, head.vectors(embedding))?;
+    let scores = plain_scores(head, hidden, head.vectors(embedding), bias)?;
     let scores = scores
         .to_dtype(DType::F64)?
         .flatten_all()?

@@ -174,7 +174,14 @@ fn similarity_head_fused_matches_reference() {
                 assert_close(a, &b[name], tolerance);
             }
             let rank = |head: &SimilarityHead| {
-                let ranking = head.rank(&hidden, &windows, Some(&targets), 20, &embedding);
+                let ranking = head.rank(
+                    &hidden,
+                    &windows,
+                    Some(&targets),
+                    20,
+                    &embedding,
+                    &head.bias.param,
+                );
                 let ranking = ranking.unwrap().unwrap();
                 let mut lists = Vec::new();
                 for top in &ranking.top {
@@ -186,8 +193,12 @@ fn similarity_head_fused_matches_reference() {
             let row = hidden.narrow(0, 7, 1).unwrap();
             let one = windows.rows(7..8);
             let all: Vec<u32> = (0..150).collect();
-            let a = fused.scores(&row, &one, &all, &embedding).unwrap();
-            let b = plain.scores(&row, &one, &all, &embedding).unwrap();
+            let a = fused
+                .scores(&row, &one, &all, &embedding, &fused.bias.param)
+                .unwrap();
+            let b = plain
+                .scores(&row, &one, &all, &embedding, &plain.bias.param)
+                .unwrap();
             for (item, (a, b)) in a.iter().zip(&b).enumerate() {
                 assert_eq!(a.is_some(), b.is_some(), "item {item}");
                 let is_own = one.items.contains(&(item as u32));

@@ -14,17 +14,20 @@ use super::weights::{Cases, Chosen};
 use super::{Blend, FIRST_WEIGHTS, Member, WEIGHTS, Weights, check_weights, hash_name, member_dir};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::format::{ITEMS, PURCHASE_COUNTS};
 use crate::manifest::RunManifest;
 use crate::method::Method;
 use crate::recipe::{HoldOutBy, Selection};
 use crate::run_dir::Run;
 use crate::validation::Validation;
 
-/// Files of a member, the directory of the weights first: each is synced with its directory.
-const FILES: [&str; 6] = [
+/// Files of a member, the directory of the weights first: each is synced with its directory. A
+/// member of an older version has no purchase counts.
+const FILES: [&str; 7] = [
     "best/weights.safetensors",
     "best/manifest.json",
-    "items.safetensors",
+    ITEMS,
+    PURCHASE_COUNTS,
     "returns.json",
     "config.toml",
     "manifest.json",
@@ -205,6 +208,7 @@ impl Blend {
                 first: Vec::new(),
             },
             items,
+            item_values: None,
         }
     }
 }
@@ -342,6 +346,9 @@ fn copy_member(run: &Run, to: &Path) -> Result<Run> {
     std::fs::create_dir_all(&best).map_err(Error::io(&best))?;
     for name in FILES {
         let from = run.dir().join(name);
+        if name == PURCHASE_COUNTS && !from.exists() {
+            continue;
+        }
         let bytes = std::fs::read(&from).map_err(Error::io(&from))?;
         write_atomic(&to.join(name), &bytes)?;
     }

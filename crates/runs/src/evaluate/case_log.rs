@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use prl_core::{PromptPosition, PromptSpec};
-use prl_dataset::{Dataset, Kind, SplitExamples, Windows};
+use prl_dataset::{Dataset, Kind, SplitExamples, Windows, discounted_returns};
 use prl_eval::{CaseSplit, Conventions, OtherLog};
 
 use crate::error::{Error, Result};
@@ -177,6 +177,7 @@ impl<'a> CaseLog<'a> {
         let mut batch = CaseBatch::new(window_len);
         for (first, targets) in self.targets() {
             let mut state = State::default();
+            let observed = self.returns(first..targets.end);
             for event in first..targets.end {
                 let item = self.known(items[event]);
                 if event >= targets.start {
@@ -190,6 +191,9 @@ impl<'a> CaseLog<'a> {
                     batch.kinds.push(kinds[event]);
                     batch.sessions.push(session_number);
                     self.push_state(&mut batch, &state, ask, case);
+                    if let Some(position) = batch.positions.last_mut() {
+                        position.return_of_state = observed[event - first];
+                    }
                     other_log.unknown_targets += u64::from(item.is_none());
                     row += 1;
                     if batch.targets.len() == batch_size.max(1) {
@@ -212,6 +216,32 @@ impl<'a> CaseLog<'a> {
             visit(batch)?;
         }
         Ok(self.is_other().then_some(other_log))
+    }
+
+    /// The return of a session from each of its events on.
+    fn returns(&self, session: Range<usize>) -> Vec<f64> {
+        let (config, event_rewards) = (self.run.config(), self.data.rewards());
+        let mut rewards = Vec::with_capacity(session.len());
+        for event in session {
+            rewards.push(event_rewards.of(event, config.rewards));
+        }
+        discounted_returns(rewards, config.lambda, config.discount)
+    }
+
+    /// The known events of each session that are cases: item and kind.
+    pub(crate) fn sessions(&self) -> Vec<Vec<(u32, Kind)>> {
+        let (items, kinds) = (self.data.item_indices(), self.data.kinds());
+        let mut sessions = Vec::new();
+        for (_, targets) in self.targets() {
+            let mut session = Vec::with_capacity(targets.len());
+            for event in targets {
+                if let Some(item) = self.known(items[event]) {
+                    session.push((item, kinds[event]));
+                }
+            }
+            sessions.push(session);
+        }
+        sessions
     }
 
     fn count_unknown_items(&self) -> OtherLog {

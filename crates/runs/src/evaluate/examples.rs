@@ -86,6 +86,7 @@ fn moments(
             step,
             return_so_far,
             discount_to_step: run.decay(step),
+            return_of_state: 0.0,
             case: u64::from(sessions[row]),
         });
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use prl_core::{PromptSpec, TargetReturn};
+use prl_core::{MAX_KAPPA, PromptSpec, TargetReturn};
 use prl_dataset::Kind;
 use serde::Serialize;
 
 use super::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ITEMS, MAX_K, MAX_PROMPT, RecommendRequest, check_ids,
+    MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, check_ids,
 };
 use crate::recommend::Event;
 
@@ -64,10 +64,28 @@ pub struct RequestFields {
     #[cfg_attr(feature = "openapi", schema(default = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_return: Option<bool>,
+    /// Target return as a quantile of the forecast of this session's own return; needs a run with a
+    /// forecast.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_quantile: Option<f64>,
+    /// Target return as the mean of that forecast, tilted towards high returns by this strength.
+    #[cfg_attr(feature = "openapi", schema(minimum = -100.0, maximum = 100.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kappa: Option<f64>,
+    /// Adds a forecast of the return of the rest of the session to the response.
+    #[cfg_attr(feature = "openapi", schema(default = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<bool>,
     /// Applies the target return to the whole session: the reward collected so far is subtracted.
     /// Default: false, and true for stored sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence_wise: Option<bool>,
+    /// Tilt towards bought items: this factor times the logarithm of the item's purchase rate over
+    /// the mean rate is added to each score. Goes with any target return. Default: 0.
+    #[cfg_attr(feature = "openapi", schema(minimum = -100.0, maximum = 100.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tilt: Option<f64>,
     /// Seed of the random draw of eps; equal cases give equal draws.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, default = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +118,11 @@ impl FromJson for RequestFields {
             target_return: fields.take("target_return")?,
             quantile: fields.take("quantile")?,
             max_return: fields.take("max_return")?,
+            state_quantile: fields.take("state_quantile")?,
+            kappa: fields.take("kappa")?,
+            forecast: fields.take("forecast")?,
             sequence_wise: fields.take("sequence_wise")?,
+            tilt: fields.take("tilt")?,
             case: fields.take("case")?,
             exclude_seen: fields.take("exclude_seen")?,
             exclude: fields.take_list("exclude", "ids")?,
@@ -136,7 +158,11 @@ impl RequestFields {
         "target_return",
         "quantile",
         "max_return",
+        "state_quantile",
+        "kappa",
+        "forecast",
         "sequence_wise",
+        "tilt",
         "case",
         "exclude_seen",
         "exclude",
@@ -171,6 +197,7 @@ impl RequestFields {
         self.k = self.k.or(defaults.k);
         self.case = self.case.or(defaults.case);
         self.exclude_seen = self.exclude_seen.or(defaults.exclude_seen);
+        self.forecast = self.forecast.or(defaults.forecast);
         if self.exclude.is_none() {
             self.exclude.clone_from(&defaults.exclude);
         }
@@ -227,6 +254,7 @@ impl RequestFields {
         Ok(PromptSpec {
             target: self.target(default.target)?,
             sequence_wise: self.sequence_wise.unwrap_or(default.sequence_wise),
+            tilt: self.tilt.unwrap_or(default.tilt),
         })
     }
 
@@ -286,6 +314,7 @@ impl RequestFields {
             prompt,
             case: self.case.unwrap_or(0),
             k: k as usize,
+            forecast: self.forecast.unwrap_or(false),
             filter,
         })
     }
@@ -297,12 +326,14 @@ impl RequestFields {
             self.mu.is_some() || self.eps.is_some(),
             self.target_return.is_some(),
             self.quantile.is_some(),
+            self.state_quantile.is_some(),
+            self.kappa.is_some(),
             is_max,
         ];
         if given.iter().filter(|&&is_given| is_given).count() > 1 {
             return Err(InvalidRequest::new(
                 "more than one kind of prompt; use one way: mu and eps, target_return, quantile, \
-                 or max_return",
+                 state_quantile, kappa, or max_return",
             ));
         }
         let numbers = [
@@ -310,6 +341,9 @@ impl RequestFields {
             ("eps", self.eps, 0.0, MAX_PROMPT),
             ("target_return", self.target_return, -MAX_PROMPT, MAX_PROMPT),
             ("quantile", self.quantile, 0.0, 1.0),
+            ("state_quantile", self.state_quantile, 0.0, 1.0),
+            ("kappa", self.kappa, -MAX_KAPPA, MAX_KAPPA),
+            ("tilt", self.tilt, -MAX_TILT, MAX_TILT),
         ];
         for (name, number, least, largest) in numbers {
             if let Some(value) = number
@@ -324,6 +358,12 @@ impl RequestFields {
                 };
                 return Err(InvalidRequest::field(name, expected, found));
             }
+        }
+        if let Some(q) = self.state_quantile {
+            return Ok(TargetReturn::StateQuantile(q));
+        }
+        if let Some(kappa) = self.kappa {
+            return Ok(TargetReturn::Adaptive { kappa });
         }
         Ok(match (self.target_return, self.quantile) {
             (Some(value), _) => TargetReturn::Absolute(value),
@@ -383,6 +423,10 @@ mod tests {
             (
                 r#""quantile": 2"#,
                 "quantile: expected a number from 0 to 1, found 2".into(),
+            ),
+            (
+                r#""tilt": 101"#,
+                "tilt: expected a number from -100 to 100, found 101".into(),
             ),
             (
                 r#""items": "a""#,

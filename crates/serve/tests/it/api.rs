@@ -70,6 +70,16 @@ fn recommend_matches_run_recommend() {
             PromptSpec {
                 target: TargetReturn::Relative { mu: 3.0, eps: 0.0 },
                 sequence_wise: true,
+                tilt: 0.0,
+            },
+            7,
+        ),
+        (
+            json!({"k": 7, "mu": 1.0, "tilt": 0.75}),
+            PromptSpec {
+                target: TargetReturn::Relative { mu: 1.0, eps: 0.0 },
+                sequence_wise: false,
+                tilt: 0.75,
             },
             7,
         ),
@@ -346,6 +356,7 @@ fn stored_session_prompt_subtracts_collected_reward() {
     let whole = |mu| PromptSpec {
         target: TargetReturn::Relative { mu, eps: 0.0 },
         sequence_wise: true,
+        tilt: 0.0,
     };
     let reply = server.post(&format!("{path}/recommend"), &json!({"k": 4, "mu": 3}));
     assert_eq!(reply.json(), offline(&events, whole(3.0), 4));

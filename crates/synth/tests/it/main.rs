@@ -1,3 +1,4 @@
 //! Integration tests of the synthetic logs.
 
 mod protocol;
+mod shop;

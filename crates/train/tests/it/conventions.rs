@@ -148,6 +148,7 @@ fn plain(
             let prompts = Prompts {
                 returns: vec![state.prompt.value],
                 steps: vec![state.prompt.step],
+                tilt: 0.0,
             };
             let scores = model.scores(&windows, &prompts, &all).unwrap();
             let seen = &state.item_indices;

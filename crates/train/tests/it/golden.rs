@@ -114,6 +114,7 @@ fn batch() -> TrainingBatch {
     let prompts = Prompts {
         returns: vec![0.5, 1.5, 0.8, 1.1],
         steps: windows.time_steps.clone(),
+        tilt: 0.0,
     };
     TrainingBatch {
         windows,

@@ -58,6 +58,7 @@ fn batch() -> TrainingBatch {
     let prompts = Prompts {
         returns: vec![1.0; 4],
         steps: windows.time_steps.clone(),
+        tilt: 0.0,
     };
     TrainingBatch {
         windows,

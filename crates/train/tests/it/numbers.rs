@@ -142,6 +142,7 @@ fn prompts() -> Prompts {
     Prompts {
         returns: vec![1.0; 6],
         steps: vec![3; 6],
+        tilt: 0.0,
     }
 }
 
@@ -190,6 +191,7 @@ fn non_finite_scores_are_refused() {
         let prompt = Prompts {
             returns: vec![1.0],
             steps: vec![2],
+            tilt: 0.0,
         };
         assert!(
             matches!(

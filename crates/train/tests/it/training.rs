@@ -149,6 +149,7 @@ fn metrics_do_not_depend_on_batch_size_or_threads() {
             let ask = PromptSpec {
                 target: TargetReturn::Relative { mu: 2.0, eps: 0.5 },
                 sequence_wise,
+                tilt: 0.0,
             };
             let (mut report, _) = evaluate(&run, &model, &data, Split::Test, ask, batch).unwrap();
             report.events_per_second = None;
@@ -268,6 +269,7 @@ fn sequence_wise_prompt_decreases_by_the_collected_reward() {
     let ask = PromptSpec {
         target: TargetReturn::Absolute(3.0),
         sequence_wise: true,
+        tilt: 0.0,
     };
     let fed = |session: &[Event<&str>]| {
         run.recommend(&model, session, ask, 1)

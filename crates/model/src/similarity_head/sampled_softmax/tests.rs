@@ -209,7 +209,7 @@ fn plain_loss(
         added[row * ITEMS + target as usize] = 0.0;
     }
     let added = Tensor::from_vec(added, (BATCH, ITEMS), &Device::Cpu)?.to_dtype(case.dtype)?;
-    let scores = reference::plain_scores(head, hidden, vectors)?;
+    let scores = reference::plain_scores(head, hidden, vectors, &head.bias.param)?;
     let own = head.own(&case.windows);
     let offsets = reference::dense_offsets(head, &own, Some(&case.targets), &scores)?;
     cross_entropy(&((scores + offsets)? + added)?, &case.batch())

@@ -1,0 +1,379 @@
+//! `prl evaluate --curve`: the effect of prompts, beside that of a tilt.
+
+use prl_core::{PromptSpec, TargetReturn};
+use prl_eval::{Interval, Metric};
+use prl_runs::{Change, CurvePoint};
+use serde::Serialize;
+
+use crate::exit::Usage;
+use crate::output::outln;
+
+/// Prompts of a curve unless others are named. A model without a prompt has the tilt only.
+const DEFAULTS: [&str; 4] = [
+    "mu=0.25,0.5,1,2,4",
+    "quantile=0.1,0.5,0.9",
+    "tilt=0.25,0.5,1,2,4",
+    "oracle",
+];
+
+/// Losses of click HR@20 at which the dials are compared.
+const LOSSES: [f64; 4] = [0.0025, 0.005, 0.01, 0.02];
+
+/// A prompt of a curve.
+pub struct Asked {
+    /// The dial that it is a setting of.
+    family: &'static str,
+    /// The setting; `None` for the base and the oracle.
+    value: Option<f64>,
+    /// The prompt.
+    pub prompt: PromptSpec,
+}
+
+/// The prompts of a curve: the base, then every setting of the dials named, or of all.
+///
+/// # Errors
+/// For a dial that does not exist, or a setting out of its range.
+pub fn asked(dials: &[String], base: PromptSpec, is_prompted: bool) -> Result<Vec<Asked>, Usage> {
+    let mut asked = vec![Asked {
+        family: "base",
+        value: None,
+        prompt: base,
+    }];
+    let defaults = DEFAULTS.map(String::from);
+    let dials = match dials.is_empty() {
+        true => &defaults[..],
+        false => dials,
+    };
+    for dial in dials {
+        let (name, values) = dial.split_once('=').unwrap_or((dial, ""));
+        let family = match name {
+            "mu" | "quantile" | "oracle" if dials.len() == DEFAULTS.len() && !is_prompted => {
+                continue;
+            }
+            "mu" => "mu",
+            "quantile" => "quantile",
+            "tilt" => "tilt",
+            "oracle" => "oracle",
+            _ => {
+                return Err(Usage(format!(
+                    "--curve {dial}: expected mu=.., quantile=.., tilt=.. or oracle"
+                )));
+            }
+        };
+        if family == "oracle" {
+            let prompt = PromptSpec {
+                target: TargetReturn::Oracle,
+                ..base
+            };
+            asked.push(Asked {
+                family,
+                value: None,
+                prompt,
+            });
+            continue;
+        }
+        for value in values.split(',') {
+            let invalid = |cause: &str| Usage(format!("--curve {dial}: {value:?}: {cause}"));
+            let number: f64 = value.parse().map_err(|_| invalid("expected a number"))?;
+            let prompt = setting(family, number, base);
+            if !prompt.target.is_valid() || prompt.tilt.abs() > prl_runs::MAX_TILT {
+                return Err(invalid("out of the range of this dial"));
+            }
+            asked.push(Asked {
+                family,
+                value: Some(number),
+                prompt,
+            });
+        }
+    }
+    Ok(asked)
+}
+
+/// The base with one dial set.
+fn setting(family: &str, value: f64, base: PromptSpec) -> PromptSpec {
+    match family {
+        "mu" => PromptSpec {
+            target: TargetReturn::Relative {
+                mu: value,
+                eps: 0.0,
+            },
+            ..base
+        },
+        "quantile" => PromptSpec {
+            target: TargetReturn::Quantile(value),
+            ..base
+        },
+        _ => PromptSpec {
+            tilt: value,
+            ..base
+        },
+    }
+}
+
+/// A curve as JSON.
+#[derive(Serialize)]
+struct Output<'a> {
+    points: Vec<OutputPoint<'a>>,
+    at_equal_loss: Vec<EqualLoss>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oracle: Option<String>,
+}
+
+#[derive(Serialize)]
+struct OutputPoint<'a> {
+    family: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<f64>,
+    #[serde(flatten)]
+    point: &'a CurvePoint,
+}
+
+/// The purchase rate that a dial reaches at a loss of click HR@20.
+#[derive(Debug, PartialEq, Serialize)]
+struct EqualLoss {
+    family: &'static str,
+    /// Loss of click HR@20 against the base.
+    loss: f64,
+    /// Purchase rate, in other sessions, of the items shown; `None` if the dial's settings do not
+    /// reach this loss.
+    held_out_rate: Option<f64>,
+}
+
+/// Prints a curve, as a table or as one JSON object.
+pub fn print(asked: &[Asked], points: &[CurvePoint], is_json: bool) -> anyhow::Result<()> {
+    let losses = at_equal_loss(asked, points);
+    let oracle = oracle_sentence(asked, points);
+    if is_json {
+        let mut named = Vec::with_capacity(points.len());
+        for (asked, point) in asked.iter().zip(points) {
+            named.push(OutputPoint {
+                family: asked.family,
+                value: asked.value,
+                point,
+            });
+        }
+        let output = Output {
+            points: named,
+            at_equal_loss: losses,
+            oracle,
+        };
+        outln!("{}", serde_json::to_string(&output)?)?;
+        return Ok(());
+    }
+    outln!(
+        "{:<14}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
+        "prompt",
+        "click HR",
+        "NDCG",
+        "change of click HR",
+        "purch. HR",
+        "NDCG",
+        "overlap",
+        "bought",
+        "purchase rate of",
+        "coverage"
+    )?;
+    outln!(
+        "{:<14}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
+        "",
+        "@20",
+        "@20",
+        "(95% interval)",
+        "@20",
+        "@20",
+        "of base",
+        "items",
+        "items shown, %",
+        "@20"
+    )?;
+    for (asked, point) in asked.iter().zip(points) {
+        let (click, purchase) = (&point.report.scores.click, &point.report.scores.purchase);
+        outln!(
+            "{:<14}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9.3}{:>9}{:>19}{:>9}",
+            name(asked),
+            number(*click.get(Metric::Hr20)),
+            number(*click.get(Metric::Ndcg20)),
+            change(point.click_change.as_ref()),
+            number(*purchase.get(Metric::Hr20)),
+            number(*purchase.get(Metric::Ndcg20)),
+            point.overlap,
+            share(point.bought_share),
+            rate(point.held_out_rate, point.held_out_interval),
+            share(point.report.coverage_at_20)
+        )?;
+    }
+    outln!(
+        "\nThe purchase rate is that of the items in other sessions of this split, with its 95% \
+         interval."
+    )?;
+    print_losses(&losses)?;
+    if let Some(sentence) = oracle {
+        outln!("\n{sentence}")?;
+    }
+    Ok(())
+}
+
+/// Prints what each dial reaches at equal losses of click HR@20.
+fn print_losses(losses: &[EqualLoss]) -> anyhow::Result<()> {
+    let mut families: Vec<&str> = Vec::new();
+    for loss in losses {
+        if !families.contains(&loss.family) {
+            families.push(loss.family);
+        }
+    }
+    if families.is_empty() {
+        return Ok(());
+    }
+    outln!("\nPurchase rate, %, at a loss of click HR@20 (linear between the settings):")?;
+    let mut head = format!("{:<14}", "loss");
+    for family in &families {
+        head += &format!("{family:>10}");
+    }
+    outln!("{head}")?;
+    for loss in LOSSES {
+        let mut line = format!("{loss:<14}");
+        for family in &families {
+            let found = losses
+                .iter()
+                .find(|l| l.family == *family && l.loss == loss);
+            let rate = found.and_then(|found| found.held_out_rate);
+            line += &format!("{:>10}", percent(rate));
+        }
+        outln!("{line}")?;
+    }
+    Ok(())
+}
+
+fn name(asked: &Asked) -> String {
+    match asked.value {
+        Some(value) => format!("{} {value}", asked.family),
+        None => asked.family.to_owned(),
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.4}"))
+}
+
+fn share(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.3}"))
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{:.2}", 100.0 * value))
+}
+
+fn change(change: Option<&Change>) -> String {
+    match change {
+        Some(Change {
+            mean: _,
+            interval: Some(Interval { lo, hi }),
+        }) => format!("{lo:+.4} to {hi:+.4}"),
+        Some(Change { mean, .. }) => format!("{mean:+.4}"),
+        None => "-".into(),
+    }
+}
+
+fn rate(value: Option<f64>, interval: Option<Interval>) -> String {
+    match (value, interval) {
+        (Some(value), Some(Interval { lo, hi })) => {
+            format!("{:.2} ({:.2}-{:.2})", 100.0 * value, 100.0 * lo, 100.0 * hi)
+        }
+        (value, _) => percent(value),
+    }
+}
+
+/// The purchase rate of each dial at each loss, linear between neighbouring settings, of which the
+/// base is one.
+fn at_equal_loss(asked: &[Asked], points: &[CurvePoint]) -> Vec<EqualLoss> {
+    let mut found = Vec::new();
+    let Some(base) = points.first() else {
+        return found;
+    };
+    let place = |point: &CurvePoint| Some((-point.click_change?.mean, point.held_out_rate?));
+    for family in ["mu", "quantile", "tilt"] {
+        let mut places = Vec::new();
+        for (asked, point) in asked.iter().zip(points) {
+            if asked.family == family {
+                places.extend(place(point));
+            }
+        }
+        if places.is_empty() {
+            continue;
+        }
+        places.extend(place(base));
+        places.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        for loss in LOSSES {
+            found.push(EqualLoss {
+                family,
+                loss,
+                held_out_rate: interpolated(&places, loss),
+            });
+        }
+    }
+    found
+}
+
+/// The value at `x` between the neighbouring places (ascending by x); `None` outside of them.
+fn interpolated(places: &[(f64, f64)], x: f64) -> Option<f64> {
+    let after = places.iter().position(|place| place.0 >= x)?;
+    let (x1, y1) = places[after];
+    let (x0, y0) = *places.get(after.checked_sub(1)?)?;
+    let share = if x1 > x0 { (x - x0) / (x1 - x0) } else { 0.0 };
+    Some(y0 + share * (y1 - y0))
+}
+
+/// What the session's true return as the prompt shows about this log.
+fn oracle_sentence(asked: &[Asked], points: &[CurvePoint]) -> Option<String> {
+    let at = asked.iter().position(|asked| asked.family == "oracle")?;
+    let change = points[at].click_change?;
+    let Interval { lo, hi } = change.interval?;
+    let range = format!("{:+.4} (95% interval {lo:+.4} to {hi:+.4})", change.mean);
+    Some(if lo <= 0.0 && 0.0 <= hi {
+        format!(
+            "The session's true return as the prompt changes click HR@20 by {range}: no choice of a \
+             target return can make these lists more accurate on this log."
+        )
+    } else {
+        format!(
+            "The session's true return as the prompt changes click HR@20 by {range}: what the best \
+             choice of a target return could change here."
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purchase_rate_at_a_loss_is_linear_between_settings() {
+        let places = [(0.0, 0.01), (0.004, 0.03), (0.02, 0.07)];
+        assert_eq!(interpolated(&places, 0.004), Some(0.03));
+        assert!((interpolated(&places, 0.002).unwrap() - 0.02).abs() < 1e-12);
+        assert!((interpolated(&places, 0.012).unwrap() - 0.05).abs() < 1e-12);
+        assert_eq!(interpolated(&places, 0.03), None);
+        assert_eq!(interpolated(&places[1..], 0.001), None);
+    }
+
+    #[test]
+    fn dials_are_read_with_their_settings() {
+        let base = PromptSpec::from(TargetReturn::Relative { mu: 1.0, eps: 0.0 });
+        let dials = [
+            "mu=2,4".to_owned(),
+            "tilt=-0.5".to_owned(),
+            "oracle".to_owned(),
+        ];
+        let found = asked(&dials, base, true).unwrap();
+        let names: Vec<String> = found.iter().map(name).collect();
+        assert_eq!(names, ["base", "mu 2", "mu 4", "tilt -0.5", "oracle"]);
+        assert_eq!(found[3].prompt.target, base.target);
+        assert_eq!(found[3].prompt.tilt, -0.5);
+        let all = asked(&[], base, true).unwrap();
+        assert_eq!(all.len(), 1 + 5 + 3 + 5 + 1);
+        assert_eq!(asked(&[], base, false).unwrap().len(), 1 + 5);
+        for wrong in ["nu=1", "quantile=2", "mu=x", "tilt=1000", "mu"] {
+            assert!(asked(&[wrong.to_owned()], base, true).is_err(), "{wrong}");
+        }
+    }
+}
