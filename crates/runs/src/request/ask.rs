@@ -45,6 +45,7 @@ impl RequestFields {
             purchased: self.purchased.take(),
             kinds: self.kinds.take(),
             k: self.k.take(),
+            forecast: self.forecast.take(),
             case: self.case.take(),
             exclude_seen: self.exclude_seen.take(),
             exclude: self.exclude.take(),
@@ -60,6 +61,7 @@ impl RequestFields {
             purchased: self.purchased,
             kinds: self.kinds,
             k: self.k,
+            forecast: self.forecast,
             case: self.case,
             exclude_seen: self.exclude_seen,
             exclude: self.exclude,
@@ -86,11 +88,17 @@ mod tests {
     fn request_without_prompt_takes_that_of_the_ask() {
         let ask = of_ask(r#"{"mu": 4, "eps": 0.5}"#).unwrap();
         let all = r#""session":"s","items":["1"],"purchased":["1"],"kinds":["click"],"k":3,
-                     "case":2,"exclude_seen":true,"exclude":["2"],"allow":["3"]"#;
+                     "forecast":true,"case":2,"exclude_seen":true,"exclude":["2"],"allow":["3"]"#;
         let mut open = fields(&format!("{{{all}}}"));
         assert!(open.ask_if_open(&ask));
         assert_eq!(open, fields(&format!("{{{all},\"mu\":4,\"eps\":0.5}}")));
-        for own in ["\"mu\":1", "\"quantile\":0.5", "\"sequence_wise\":false"] {
+        for own in [
+            "\"mu\":1",
+            "\"quantile\":0.5",
+            "\"sequence_wise\":false",
+            "\"tilt\":0",
+            "\"state_quantile\":0.5",
+        ] {
             let own = fields(&format!("{{{all},{own}}}"));
             let mut kept = own.clone();
             assert!(!kept.ask_if_open(&ask));
@@ -101,6 +109,7 @@ mod tests {
     #[test]
     fn ask_of_other_fields_or_values_is_refused() {
         for (text, expected) in [
+            (r#"{"forecast": true}"#, "only fields that set a prompt"),
             (r#"{"k": 3}"#, "only fields that set a prompt"),
             (
                 r#"{"mu": 1, "session": "s"}"#,
