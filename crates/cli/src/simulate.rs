@@ -46,7 +46,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// An arm is what is asked for: fields of a request to `prl serve`, as in `--arm
 /// mu=2,exclude_seen=true`, with run=DIR for another run; or a list without a model: none, random,
 /// popular (in the last item's category), and bounds that know the visitor's hidden taste: best-fit
-/// (by relevance), best-buy (by relevance and probability of a purchase), best-money (that times the
+/// (by relevance), best-buy (that times the probability of a purchase), best-money (that times the
 /// price). Without --arm, the flags are the only arm.
 #[derive(clap::Args)]
 pub struct Args {
