@@ -32,6 +32,8 @@ const MAX_ARMS: usize = 1_000;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
+    /// Name of its file, for messages.
+    file: String,
     name: String,
     seed: u64,
     arms: Vec<Arm>,
@@ -118,6 +120,7 @@ impl Experiment {
             }
         }
         Ok(Self {
+            file: file.to_owned(),
             name: name.clone(),
             seed: definition.seed,
             arms,
@@ -151,6 +154,15 @@ impl Experiment {
     /// The arms, in the order of the definition.
     pub fn arms(&self) -> &[Arm] {
         &self.arms
+    }
+
+    /// The error of an arm whose ask is no valid prompt.
+    pub fn invalid_ask(&self, arm: &Arm, what: impl std::fmt::Display) -> Error {
+        Error::Definition {
+            file: self.file.clone(),
+            line: arm.line,
+            what: format!("arm {:?}: {what}", arm.name),
+        }
     }
 
     /// The arm of a session: the same for ever, as it depends on nothing but the definition and

@@ -159,7 +159,7 @@ impl Record {
     ///
     /// # Errors
     /// The cause, without its place.
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let line: Line = match serde_json::from_slice(bytes) {
             Ok(line) => line,
             Err(error) => {

@@ -16,10 +16,11 @@ const MAX_RULES: u64 = 1 << 20;
 
 /// Estimate what each arm of an experiment returns, from the log of `prl serve --experiment-log`
 ///
-/// The unit is the session, with its whole return after its first answer. IPS, SNIPS and a doubly
-/// robust estimate with 95% intervals, the difference of each arm from the baseline, and the
-/// sessions that a difference needs. Refuses small samples, and logs whose sessions were not
-/// assigned with the probabilities that they name.
+/// The unit is the session, with its whole return after its first answer; where users have several
+/// sessions, requests should name the session by its user. Prints IPS, SNIPS and a doubly robust
+/// estimate with 95% intervals, the difference of each arm from the baseline, and the sessions that
+/// a difference needs. Refuses small samples, and logs whose sessions were not assigned with the
+/// probabilities that they name.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory of the log, or one file of it

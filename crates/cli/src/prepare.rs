@@ -107,6 +107,8 @@ enum Format {
     Inter,
     /// JSON lines: an event a line, or a session with a list of events
     Jsonl,
+    /// Log of `prl serve --experiment-log`; --columns is needed to read values alone
+    ArmsLog,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -153,6 +155,22 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     outln!("{}: dataset {}{same}", out.display(), manifest.dataset)?;
     report::print(&manifest)?;
     Ok(())
+}
+
+/// A table of the flags, with the names and kinds of an experiment's log where they give none.
+fn of_arms_log(table: Table) -> Table {
+    let default = Table::of_arms_log(false);
+    Table {
+        columns: table.columns.or(default.columns),
+        time_unit: default.time_unit,
+        click: or(table.click, default.click),
+        purchase: or(table.purchase, default.purchase),
+        ..table
+    }
+}
+
+fn or(given: Vec<String>, default: Vec<String>) -> Vec<String> {
+    if given.is_empty() { default } else { given }
 }
 
 fn options(args: Args) -> anyhow::Result<Options> {
@@ -214,6 +232,10 @@ fn options(args: Args) -> anyhow::Result<Options> {
         Format::Jsonl => Source::Jsonl {
             input: inputs.inputs()?,
             table,
+        },
+        Format::ArmsLog => Source::ArmsLog {
+            input: inputs.inputs()?,
+            table: of_arms_log(table),
         },
     };
     let mut options = Options::new(source);

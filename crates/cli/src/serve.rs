@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use prl_arms::Experiment;
 use prl_serve::{ApiKey, Options, Server};
 
 use crate::exit::Usage;
@@ -47,6 +48,13 @@ pub struct Args {
     /// Maximum number of stored sessions
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
+    /// TOML of an experiment: arms with their shares and prompts. A request that names a session
+    /// and sets no prompt gets that of the session's arm
+    #[arg(long, value_name = "FILE")]
+    experiment: Option<PathBuf>,
+    /// Directory for the log of answers and events, as JSON lines; `prl ope` reads it
+    #[arg(long, value_name = "DIR")]
+    experiment_log: Option<PathBuf>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -72,12 +80,34 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     options.sessions.ttl = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;
-    let server = Server::start(options)?;
+    options.experiment = match &args.experiment {
+        Some(file) => {
+            let experiment = Experiment::open(file)?;
+            for arm in experiment.arms() {
+                errln!(
+                    "experiment {}: arm {}, {:.4}",
+                    experiment.name(),
+                    arm.name,
+                    arm.p
+                );
+            }
+            Some(experiment)
+        }
+        None => None,
+    };
+    options.experiment_log = args.experiment_log;
+    let server = Server::start(options).map_err(cause)?;
     errln!("listening on http://{}", server.addr());
-    server.wait().map_err(|error| match error {
+    server.wait().map_err(cause)
+}
+
+/// The error whose kind has an exit code.
+fn cause(error: prl_serve::Error) -> anyhow::Error {
+    match error {
         prl_serve::Error::Engine(prl_engine::Error::Model(error)) => error.into(),
+        prl_serve::Error::Experiment(error) => error.into(),
         error => error.into(),
-    })
+    }
 }
 
 /// The API key of the file or the environment. An empty key is an error: it must not disable

@@ -1,5 +1,6 @@
 //! Logs in JSON lines: an object a line, which is an event or a session.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use prl_dataset::SourceFile;
@@ -25,13 +26,30 @@ const MAX_LINE: usize = 16 << 20;
 const HINT: &str = "name the right ones: session=..,time=..,item=..[,event=..]; a field inside another is \
                     OUTER.INNER";
 
+/// Field of an experiment's log that tells its lines apart.
+const KIND: &str = "kind";
+
+/// Lines that hold events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// All.
+    All,
+    /// Those of an experiment's log whose `kind` is `event`. A last line without its line break is
+    /// what a killed server had not finished, and no event.
+    Events,
+}
+
 /// Reads the log of files of JSON lines with one mapping.
-pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFile>)> {
+pub(crate) fn read(
+    inputs: &[Input],
+    table: &Table,
+    lines: Lines,
+) -> Result<(Log, Vec<SourceFile>)> {
     let columns = table.mapping()?;
     let mut events = Events::new(table)?;
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
-        files.push(read_file(input, table, columns, &mut events)?);
+        files.push(read_file(input, (table, columns, lines), &mut events)?);
     }
     let source = match inputs.first() {
         Some(input) => &input.path,
@@ -43,8 +61,7 @@ pub(crate) fn read(inputs: &[Input], table: &Table) -> Result<(Log, Vec<SourceFi
 
 fn read_file(
     input: &Input,
-    table: &Table,
-    columns: &Columns,
+    (table, columns, lines): (&Table, &Columns, Lines),
     events: &mut Events,
 ) -> Result<SourceFile> {
     // Folder names give the columns that they name; objects give all others.
@@ -65,6 +82,7 @@ fn read_file(
             .map(|(name, _)| name.clone())
             .collect(),
         has_time: columns.time.is_some(),
+        lines,
     };
     let mut chunks = Chunks::open(input, None, CHUNK)?;
     let mut rows = 0;
@@ -84,6 +102,10 @@ fn read_file(
             batch.append(table, &roles, &file, events)
         },
     )?;
+    // A server may have answered only, and not every event has a value.
+    if lines == Lines::Events {
+        return Ok(chunks.finish(rows));
+    }
     if rows == 0 {
         return Err(Error::file(&input.path, "the file holds no event"));
     }
@@ -108,6 +130,7 @@ struct JsonFile<'a> {
     names: Vec<String>,
     /// True if a field is the time; lists have an order without it.
     has_time: bool,
+    lines: Lines,
 }
 
 /// Events of some lines.
@@ -140,6 +163,14 @@ impl JsonFile<'_> {
             columns: vec![Vec::new(); self.names.len()],
             ..JsonBatch::default()
         };
+        let mut text = text.as_str();
+        if self.lines == Lines::Events && !text.ends_with('\n') {
+            let whole = text.rfind('\n').map_or(0, |at| at + 1);
+            let torn = text.len() - whole;
+            let file = self.input.path.display();
+            tracing::warn!("{file}: the last {torn} bytes are a line that was not finished");
+            text = &text[..whole];
+        }
         for (number, line) in (chunk.line..).zip(text.lines()) {
             if !line.trim().is_empty() {
                 self.read_line(line, number, &mut batch)?;
@@ -162,6 +193,9 @@ impl JsonFile<'_> {
             }
             Err(error) => return Err(self.syntax_error(&error, text, line)),
         };
+        if self.lines == Lines::Events && !self.is_event(&object, line)? {
+            return Ok(());
+        }
         if batch.fields.is_empty() {
             for (key, _) in &object {
                 batch.fields.push(key.to_string());
@@ -189,6 +223,23 @@ impl JsonFile<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a line of an experiment's log is an event.
+    fn is_event(&self, object: &[(Cow<'_, str>, Json<'_>)], line: u64) -> Result<bool> {
+        let kind = object.iter().find(|(key, _)| key == KIND);
+        match kind {
+            Some((_, Json::Text(kind))) if kind == "event" => Ok(true),
+            Some((_, Json::Text(kind))) if kind == "answer" => Ok(false),
+            other => Err(self.fault(
+                line,
+                FieldFault {
+                    field: KIND.into(),
+                    found: other.map_or("nothing".into(), |(_, kind)| kind.shown()),
+                    expected: "\"event\" or \"answer\"; for another log use --source jsonl".into(),
+                },
+            )),
+        }
     }
 
     fn fault(&self, line: u64, fault: FieldFault) -> Error {

@@ -113,6 +113,7 @@ impl Options {
             }
             Source::Parquet { table, .. }
             | Source::Jsonl { table, .. }
+            | Source::ArmsLog { table, .. }
             | Source::Frame { table } => {
                 table.mapping()?;
             }
@@ -221,6 +222,16 @@ pub enum Source {
         #[serde(flatten)]
         table: Table,
     },
+    /// Log of a server's experiment, as JSON lines: its events, without its answers.
+    #[serde(rename = "arms-log")]
+    ArmsLog {
+        /// Files and folders.
+        #[serde(skip_serializing_if = "Inputs::is_plain")]
+        input: Inputs,
+        /// Field mapping and filters.
+        #[serde(flatten)]
+        table: Table,
+    },
     /// Polars frame, given to [`prepare_frame()`](crate::prepare_frame()).
     Frame {
         /// Column mapping and filters.
@@ -239,7 +250,8 @@ impl Source {
             Source::Csv { input, .. }
             | Source::Parquet { input, .. }
             | Source::Inter { input, .. }
-            | Source::Jsonl { input, .. } => Some(input),
+            | Source::Jsonl { input, .. }
+            | Source::ArmsLog { input, .. } => Some(input),
             _ => None,
         }
     }
@@ -251,6 +263,7 @@ impl Source {
             | Source::Parquet { table, .. }
             | Source::Inter { table, .. }
             | Source::Jsonl { table, .. }
+            | Source::ArmsLog { table, .. }
             | Source::Frame { table } => Some(table),
             _ => None,
         }
@@ -265,6 +278,7 @@ impl Source {
             Source::Parquet { .. } => "parquet",
             Source::Inter { .. } => "inter",
             Source::Jsonl { .. } => "jsonl",
+            Source::ArmsLog { .. } => "arms-log",
             Source::Frame { .. } => "frame",
         }
     }
@@ -296,6 +310,28 @@ pub struct Table {
     /// Names and rewards of the event kinds.
     #[serde(flatten)]
     pub kinds: KindOptions,
+}
+
+impl Table {
+    /// Mapping of the log of a server's experiment, whose fields have fixed names. With `has_value`
+    /// the events' values are rewards, as [`Columns::value`] says.
+    pub fn of_arms_log(has_value: bool) -> Self {
+        let name = |name: &str| Some(name.to_owned());
+        Self {
+            columns: Some(Columns {
+                session: "session".into(),
+                time: name("time"),
+                item: "item".into(),
+                event: name("event"),
+                split: None,
+                value: has_value.then(|| "value".into()),
+            }),
+            time_unit: TimeUnit::Milliseconds,
+            click: vec!["click".into()],
+            purchase: vec!["purchase".into()],
+            ..Self::default()
+        }
+    }
 }
 
 impl Table {

@@ -11,6 +11,7 @@ use prl_dataset::{Manifest, ManifestInput, SourceFile};
 use crate::error::{Error, Result};
 use crate::export::{self, parent};
 use crate::input::{self, Input};
+use crate::jsonl::Lines;
 use crate::log::{ITEM, KIND, LABEL, Log, PURCHASE, TIME, VALUE};
 use crate::options::{Inputs, Options, Source};
 use crate::plausibility::Checks;
@@ -225,7 +226,8 @@ fn paths(source: &Source) -> Vec<&Path> {
         Source::Csv { input, .. }
         | Source::Parquet { input, .. }
         | Source::Inter { input, .. }
-        | Source::Jsonl { input, .. } => input.paths(),
+        | Source::Jsonl { input, .. }
+        | Source::ArmsLog { input, .. } => input.paths(),
         Source::Frame { .. } => Vec::new(),
     }
 }
@@ -237,6 +239,7 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
         Source::Parquet { .. } => &["parquet", "pq"],
         Source::Inter { .. } => &["inter"],
         Source::Jsonl { .. } => &["jsonl", "ndjson", "json"],
+        Source::ArmsLog { .. } => &["jsonl"],
         _ => &["csv", "tsv", "txt", "dat"],
     };
     let mut inputs: Vec<Vec<Input>> = Vec::new();
@@ -265,7 +268,12 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
             delimiter,
             table,
         } => delimited::read_inter(&inputs[0], *delimiter, &table.with_kinds_of(input))?,
-        Source::Jsonl { input, table } => jsonl::read(&inputs[0], &table.with_kinds_of(input))?,
+        Source::Jsonl { input, table } => {
+            jsonl::read(&inputs[0], &table.with_kinds_of(input), Lines::All)?
+        }
+        Source::ArmsLog { input, table } => {
+            jsonl::read(&inputs[0], &table.with_kinds_of(input), Lines::Events)?
+        }
         Source::Frame { .. } => {
             return Err(Error::Options(
                 "a frame has no file to read; prepare it with prepare_frame".into(),

@@ -8,6 +8,7 @@
 //! assert!(prl_fuzz::config(b"batch_size = ").is_err());
 //! ```
 
+mod arms;
 pub mod attacks;
 mod http;
 mod raw;
@@ -17,6 +18,7 @@ mod space;
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use arms::{arms_log, experiment};
 pub use http::http;
 pub use raw::{csv, inter, jsonl, parquet, rc15, retailrocket, text};
 pub use saved::{checkpoint, config, dataset, seeds};
@@ -26,13 +28,15 @@ pub use space::space;
 pub type Target = fn(&[u8]) -> Result<(), String>;
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("retailrocket", retailrocket),
     ("rc15", rc15),
     ("csv", csv),
     ("inter", inter),
     ("text", text),
     ("jsonl", jsonl),
+    ("experiment", experiment),
+    ("arms_log", arms_log),
     ("parquet", parquet),
     ("dataset", dataset),
     ("checkpoint", checkpoint),

@@ -11,13 +11,13 @@ use crate::{message, scratch};
 /// Limit of decompressed input in bytes: far above the size of valid inputs, far below memory.
 const MAX_UNPACKED: u64 = 64 << 20;
 
-fn written(name: &str, input: &[u8]) -> PathBuf {
+pub(crate) fn written(name: &str, input: &[u8]) -> PathBuf {
     let path = scratch().join(name);
     std::fs::write(&path, input).unwrap();
     path
 }
 
-fn check(source: Source) -> Result<(), String> {
+pub(crate) fn check(source: Source) -> Result<(), String> {
     let out = scratch().join("raw-out");
     let mut options = Options {
         max_unpacked: MAX_UNPACKED,

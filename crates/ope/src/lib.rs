@@ -2,8 +2,8 @@
 //! the log of an experiment that drew the arms with known probabilities.
 //!
 //! The unit is the session, with its whole return R after its first answer. A session that was
-//! assigned arm a with probability p has the weight w = 1\[a = pi(s)\] / p under the policy pi. With n
-//! sessions:
+//! assigned arm a with probability p has the weight w = 1\[a = pi(s)\] / p under the policy pi.
+//! With n sessions:
 //!
 //! - IPS is the mean of w R (Horvitz and Thompson, 1952).
 //! - SNIPS is the sum of w R over the sum of w (Swaminathan and Joachims, 2015).

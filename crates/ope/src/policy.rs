@@ -6,7 +6,7 @@ use toml::Spanned;
 use crate::error::{Error, Result};
 use crate::sessions::{Context, Session, Sessions};
 
-/// Rule that chooses the arm of a session by what is known at its first answer.
+/// Rule that chooses the arm of a session by its context at the first answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Policy {
     /// The experiment itself.

@@ -16,7 +16,7 @@ const DIFFERENCES: [f64; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];
 /// Level of a difference that is called significant.
 const LEVEL: f64 = 0.05;
 
-/// What an experiment has shown.
+/// Summary of an experiment: values of its arms, their differences, and power.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Name of the experiment.
@@ -37,7 +37,7 @@ pub struct Report {
     pub purchases_without_value: u64,
     /// Files with a torn last line, which was not read.
     pub torn_files: usize,
-    /// What the return of a session is the sum of.
+    /// Terms of a session's return.
     pub reward: String,
     /// Mean return of a session.
     pub mean_return: f64,
@@ -95,8 +95,9 @@ impl Report {
     /// Evaluates policies on a log, whose sessions have the returns of `reward`.
     ///
     /// # Errors
-    /// [`Error::FewSessions`](crate::Error::FewSessions) or [`Error::Weights`](crate::Error::Weights)
-    /// if no policy but the logged one can be evaluated: that of the first.
+    /// [`Error::FewSessions`](crate::Error::FewSessions) or
+    /// [`Error::Weights`](crate::Error::Weights) if no policy but the logged one can be evaluated:
+    /// that of the first.
     pub fn new(
         log: &SessionLog,
         reward: Reward,

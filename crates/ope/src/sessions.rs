@@ -20,13 +20,13 @@ pub struct Session {
     pub p: f64,
     /// Return after the first answer.
     pub reward: f64,
-    /// What was known at the first answer.
+    /// Context at the first answer.
     pub context: Context,
-    /// Hash of what sessions share that are not independent; equal keys are in one fold.
+    /// Hash of the session's name; equal keys are in one fold.
     pub key: u64,
 }
 
-/// What is known of a session before it is assigned an arm.
+/// Observed state of a session before its arm has an effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// Time step of the first answer.

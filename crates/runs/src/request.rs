@@ -3,6 +3,7 @@
 //! [`RequestFields`] is a request as its sender writes it; [`RequestFields::resolve`] checks it and
 //! yields a [`RecommendRequest`]. Errors name the field and the value that it takes.
 
+mod ask;
 mod fields;
 mod json;
 #[cfg(feature = "openapi")]

@@ -105,9 +105,16 @@ fn questions(connection: &mut Connection) -> Result<Vec<String>, Box<dyn std::er
             .map(|t| &ids[(n * 31 + t * 17) % ids.len()])
             .collect::<Vec<_>>()
     };
-    Ok((0..SESSIONS)
-        .map(|n| json!({"items": session(n), "k": 20, "exclude_seen": true}).to_string())
-        .collect())
+    let mut questions = Vec::with_capacity(SESSIONS);
+    for n in 0..SESSIONS {
+        // Named, so that a server with an experiment assigns and logs them.
+        let name = format!("session-{n}");
+        let question = json!({
+            "session": name, "items": session(n), "k": 20, "exclude_seen": true,
+        });
+        questions.push(question.to_string());
+    }
+    Ok(questions)
 }
 
 /// Sends one request; returns whether its status was 200. A failed connection is reopened by the

@@ -70,7 +70,10 @@ pub(crate) async fn swap_model(app: &Arc<App>, run: Option<&Path>) -> Result<Str
     let shared = Arc::clone(app);
     // Reading and warming up take seconds, so they must not occupy an asynchronous thread.
     let load = tokio::task::spawn_blocking(move || match shared.engine()?.reload(&dir) {
-        Ok(model) => Ok(model.name().to_owned()),
+        Ok(model) => {
+            shared.experiment.check_model(&model);
+            Ok(model.name().to_owned())
+        }
         Err(error) => Err(Problem::new(ProblemKind::BadRun, error.to_string())),
     });
     let model = match load.await {

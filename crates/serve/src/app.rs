@@ -12,10 +12,11 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::experiment::RunningExperiment;
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
-use crate::{admin, catalogue, health, openapi, page, recommend, sessions};
+use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -24,6 +25,7 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 pub(crate) struct App {
     engine: OnceLock<Engine>,
     pub(crate) sessions: SessionStore,
+    pub(crate) experiment: RunningExperiment,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Semaphore,
     max_requests: usize,
@@ -37,11 +39,12 @@ impl App {
         max_requests: usize,
         timeout: Duration,
         key: Option<ApiKey>,
-        sessions: SessionStore,
+        (sessions, experiment): (SessionStore, RunningExperiment),
     ) -> Self {
         Self {
             engine: OnceLock::new(),
             sessions,
+            experiment,
             metrics: Metrics::default(),
             permits: Semaphore::new(max_requests),
             max_requests,
@@ -98,6 +101,7 @@ fn guarded_routes() -> Routes {
         .routes(routes!(sessions::add_events))
         .routes(routes!(sessions::recommend))
         .routes(routes!(sessions::delete))
+        .routes(routes!(events::add_events))
 }
 
 /// Routes that need a configured API key; without load limit and timeout.

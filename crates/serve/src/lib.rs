@@ -21,6 +21,8 @@ mod admin;
 mod app;
 mod body;
 mod catalogue;
+mod events;
+mod experiment;
 mod guard;
 mod health;
 mod metrics;

@@ -25,6 +25,11 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ArmLabels {
+    arm: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: String,
 }
@@ -34,6 +39,7 @@ struct RouteLabels {
 pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    arms: Family<ArmLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -42,6 +48,7 @@ impl Default for Metrics {
         Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(histogram),
+            arms: Family::default(),
         }
     }
 }
@@ -60,6 +67,12 @@ impl Metrics {
             .observe(seconds);
     }
 
+    /// Counts an answer by an arm of the experiment.
+    pub(crate) fn count_arm(&self, arm: &str) {
+        let arm = arm.to_owned();
+        self.arms.get_or_create(&ArmLabels { arm }).inc();
+    }
+
     /// All metrics as text. Gauges are read at the time of the call; the engine's metrics are
     /// absent until the model is loaded.
     pub(crate) fn text(&self, app: &App) -> String {
@@ -74,6 +87,11 @@ impl Metrics {
             "prl_request_seconds",
             "Seconds from request head to response head by route",
             self.seconds.clone(),
+        );
+        registry.register(
+            "prl_arm_answers",
+            "Answers by arm of the experiment",
+            self.arms.clone(),
         );
         registry.register("prl_sessions", "Stored sessions", gauge(app.sessions.len()));
         registry.register(

@@ -112,6 +112,15 @@ impl IntoResponses for SessionProblems {
     }
 }
 
+/// Problems of a route that needs the log of events.
+pub(crate) struct LogProblems;
+
+impl IntoResponses for LogProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[403])
+    }
+}
+
 /// Problems of an administration route.
 pub(crate) struct AdminProblems;
 

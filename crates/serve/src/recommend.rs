@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::body::Body;
+use crate::experiment::LoggedAnswer;
 use crate::openapi::{BodyProblems, GuardProblems};
 use crate::problem::Problem;
 use crate::response::ResponseBody;
@@ -57,13 +58,17 @@ pub(crate) struct BatchResponse {
 )]
 pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
-    Body(body): Body<RequestFields>,
+    Body(mut body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
     let engine = app.engine()?;
     let session = body.session.clone();
+    let name = session.as_ref().map(|id| id.0.as_str());
+    let assigned = app.experiment.assign(name, &mut body);
     let request = body.resolve(engine.model().default_prompt())?;
     let response = engine.submit(&request)?.response().await?;
-    Ok(Json(ResponseBody::new(session, response)))
+    let answer = LoggedAnswer::new(assigned, &request, response);
+    app.experiment.log_answers(&app.metrics, [&answer])?;
+    Ok(Json(ResponseBody::new(session, answer)))
 }
 
 /// Next items for up to 100 sessions; one invalid request fails the batch
@@ -90,20 +95,30 @@ pub(crate) async fn recommend_batch(
     let default = engine.model().default_prompt();
     // All requests are validated before the first one is queued: a batch fails as a whole.
     let mut requests = Vec::with_capacity(n);
-    for (i, body) in batch.questions.into_iter().enumerate() {
+    for (i, mut body) in batch.questions.into_iter().enumerate() {
         let session = body.session.clone();
+        let name = session.as_ref().map(|id| id.0.as_str());
+        let assigned = app.experiment.assign(name, &mut body);
         match body.resolve(default) {
-            Ok(request) => requests.push((session, request)),
+            Ok(request) => requests.push((session, assigned, request)),
             Err(error) => return Err(error.within(&format!("questions[{i}]")).into()),
         }
     }
     let mut pending = Vec::with_capacity(n);
-    for (session, request) in requests {
-        pending.push((session, engine.submit(&request)?));
+    for (session, assigned, request) in requests {
+        let response = engine.submit(&request)?;
+        pending.push((session, assigned, request, response));
     }
+    let (mut sessions, mut logged) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    for (session, assigned, request, response) in pending {
+        let response = response.response().await?;
+        sessions.push(session);
+        logged.push(LoggedAnswer::new(assigned, &request, response));
+    }
+    app.experiment.log_answers(&app.metrics, &logged)?;
     let mut answers = Vec::with_capacity(n);
-    for (session, response) in pending {
-        answers.push(ResponseBody::new(session, response.response().await?));
+    for (session, answer) in sessions.into_iter().zip(logged) {
+        answers.push(ResponseBody::new(session, answer));
     }
     Ok(Json(BatchResponse { answers }))
 }

@@ -1,8 +1,10 @@
 //! JSON body of a recommendation.
 
-use prl_engine::{Id, PromptUsed, RecommendResponse, Recommendation};
+use prl_engine::{Id, PromptUsed, Recommendation};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::experiment::LoggedAnswer;
 
 /// Recommendations for one session.
 #[derive(Serialize, ToSchema)]
@@ -28,6 +30,15 @@ pub(crate) struct ResponseBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, required = false)]
     prompt: Option<PromptUsed>,
+    /// Arm of the experiment that the session was assigned to, whose prompt this is; absent without
+    /// an experiment, without a session, and if the request sets a prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    arm: Option<String>,
+    /// Probability of that arm; present if the arm is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = f64, required = false)]
+    p: Option<f64>,
     /// Name of the model: the first 12 digits of the SHA-256 of its weights.
     model: String,
     /// True if no item of the session is in the catalogue: the model ran on the empty state.
@@ -45,7 +56,9 @@ pub(crate) struct ScoredItem {
 
 impl ResponseBody {
     /// The body of a response to the request that named this session.
-    pub(crate) fn new(session: Option<Id>, response: RecommendResponse) -> Self {
+    pub(crate) fn new(session: Option<Id>, logged: LoggedAnswer) -> Self {
+        let (arm, p) = logged.arm().unzip();
+        let response = logged.response;
         let answer = response.answer;
         let mut items = Vec::with_capacity(answer.items.len());
         for Recommendation { item, score } in answer.items {
@@ -58,6 +71,8 @@ impl ResponseBody {
             unknown_exclude: answer.unknown_exclude,
             unknown_allow: answer.unknown_allow,
             prompt: answer.prompt,
+            arm,
+            p,
             model: response.model,
             cold: response.cold,
         }

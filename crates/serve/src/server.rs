@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prl_arms::{Experiment, LogWriter, WriterOptions};
 use prl_engine::{Engine, SessionLimits, SessionStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::accept::{self, Limits};
 use crate::admin;
 use crate::app::{App, router};
+use crate::experiment::RunningExperiment;
 use crate::guard::ApiKey;
 use crate::signals::{self, HangUps};
 
@@ -37,6 +39,10 @@ pub struct Options {
     pub engine: prl_engine::Options,
     /// Limits of the session store.
     pub sessions: SessionLimits,
+    /// Experiment whose arms the sessions are assigned to, if any.
+    pub experiment: Option<Experiment>,
+    /// Directory of the log of answers and events, if they are logged.
+    pub experiment_log: Option<PathBuf>,
 }
 
 impl Options {
@@ -52,6 +58,8 @@ impl Options {
             timeout: Duration::from_secs(2),
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
+            experiment: None,
+            experiment_log: None,
         }
     }
 }
@@ -73,6 +81,9 @@ pub enum Error {
     /// The run cannot be served.
     #[error(transparent)]
     Engine(#[from] prl_engine::Error),
+    /// The experiment is invalid, or its log cannot be written.
+    #[error(transparent)]
+    Experiment(#[from] prl_arms::Error),
 }
 
 /// A listening server with its own asynchronous runtime.
@@ -89,8 +100,14 @@ impl Server {
     /// 503 until it is warmed up.
     ///
     /// # Errors
-    /// If the address is not available. [`wait`](Self::wait) returns errors of the run.
+    /// If the address is not available, an arm of the experiment asks no valid prompt, or its log
+    /// cannot be written. [`wait`](Self::wait) returns errors of the run.
     pub fn start(options: Options) -> Result<Self, Error> {
+        let log = match &options.experiment_log {
+            Some(dir) => Some(LogWriter::open(dir, WriterOptions::default())?),
+            None => None,
+        };
+        let experiment = RunningExperiment::new(options.experiment, log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -110,7 +127,7 @@ impl Server {
             options.requests,
             options.timeout,
             options.key,
-            SessionStore::new(options.sessions),
+            (SessionStore::new(options.sessions), experiment),
         ));
         let (stop, stopped) = watch::channel(false);
         let limits = Limits {
@@ -191,7 +208,9 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Result<(), Error> {
     let path = run.to_owned();
     let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
-    app.set_ready(opened.map_err(std::io::Error::other)??);
+    let engine = opened.map_err(std::io::Error::other)??;
+    app.experiment.check_model(&engine.model());
+    app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())
 }

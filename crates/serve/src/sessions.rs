@@ -19,6 +19,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::app::App;
 use crate::body::Body;
+use crate::experiment::LoggedAnswer;
 use crate::openapi::{BodyProblems, GuardProblems, SessionProblems};
 use crate::problem::{Problem, ProblemKind};
 use crate::response::ResponseBody;
@@ -47,21 +48,25 @@ impl FromJson for NewEvents {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Event)]
-struct NewEvent {
-    item: Id,
+pub(crate) struct NewEvent {
+    pub(crate) item: Id,
     /// Type of the event.
     #[serde(rename = "type")]
     #[schema(schema_with = event_kinds, required = false)]
-    kind: Kind,
+    pub(crate) kind: Kind,
+    /// Value for the experiment's log, such as price times quantity; without a log it has no use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<f64>,
 }
 
 impl FromJson for NewEvent {
     fn from_json(json: JsonValue) -> Result<Self, InvalidRequest> {
-        let mut fields = JsonFields::new(json, &["item", "type"])?;
+        let mut fields = JsonFields::new(json, &["item", "type", "value"])?;
         let missing = || InvalidRequest::new("item is missing; expected an item id");
         Ok(Self {
             item: fields.take("item")?.ok_or_else(missing)?,
             kind: fields.take("type")?.unwrap_or(Kind::Click),
+            value: fields.take("value")?,
         })
     }
 }
@@ -138,6 +143,8 @@ pub(crate) async fn add_events(
         body.events.iter().map(|event| &event.item),
         MAX_ITEMS,
     )?;
+    // Logged first: events that cannot be logged are not stored, so that they can be sent again.
+    app.experiment.log_events(&session, &body.events)?;
     let mut events = Vec::with_capacity(body.events.len());
     for event in body.events {
         events.push(Event {
@@ -169,15 +176,18 @@ pub(crate) async fn add_events(
 pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
     id: SessionId,
-    Body(body): Body<RequestFields>,
+    Body(mut body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
     let (id, engine) = (session_id(id)?, app.engine()?);
     let Some(events) = app.sessions.events(&id, Instant::now()) else {
         return Err(no_session(&id));
     };
+    let assigned = app.experiment.assign(Some(&id), &mut body);
     let request = body.resolve_stored(events, engine.model().default_prompt())?;
     let response = engine.submit(&request)?.response().await?;
-    Ok(Json(ResponseBody::new(None, response)))
+    let answer = LoggedAnswer::new(assigned, &request, response);
+    app.experiment.log_answers(&app.metrics, [&answer])?;
+    Ok(Json(ResponseBody::new(None, answer)))
 }
 
 /// Delete a stored session

@@ -16,7 +16,7 @@ use super::runs::Runs;
 use crate::{programs, root};
 
 /// The program that writes the first inputs, and the targets.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 15] = [
     "seeds",
     "retailrocket",
     "rc15",
@@ -24,6 +24,8 @@ const PROGRAMS: [&str; 13] = [
     "inter",
     "text",
     "jsonl",
+    "experiment",
+    "arms_log",
     "parquet",
     "dataset",
     "checkpoint",

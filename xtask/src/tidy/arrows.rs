@@ -67,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tune", &["seed", "fs", "charts"]),
     ("engine", &["seed", "fs", "dataset", "core", "runs"]),
-    ("serve", &["seed", "dataset", "core", "engine"]),
+    ("serve", &["seed", "arms", "dataset", "core", "engine"]),
     (
         "cli",
         &[
@@ -105,7 +105,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine", "serve",
+            "arms", "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine",
+            "serve",
         ],
     ),
     (
@@ -117,6 +118,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that the tests and examples of a crate may use beside those. Every crate's may use
 /// `testkit`.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("ope", &["seed"]),
     ("engine", &["model", "train"]),
     ("serve", &["model", "runs", "train"]),
 ];

@@ -11,6 +11,8 @@ mod http;
 
 mod docs;
 mod evaluate;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_experiment;
 #[cfg(feature = "serve")]
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]

@@ -18,7 +18,7 @@ const CONNECTIONS: u32 = 8;
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A process that is killed when dropped.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
     fn start(command: &mut Command) -> Self {
@@ -62,7 +62,7 @@ fn prl(dir: &Path, line: &str) -> Command {
 }
 
 /// Trains a small run `run` in a directory.
-fn run(dir: &Path) {
+pub fn run(dir: &Path) {
     let lines = [
         "synth --like tiny --out raw",
         "prepare --source retailrocket --input raw/events.csv --out data",
@@ -78,7 +78,7 @@ fn run(dir: &Path) {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -106,10 +106,13 @@ fn is_ready(port: u16) -> bool {
 }
 
 fn serve(dir: &Path, port: u16) -> Process {
-    let server = Process::start(&mut prl(
-        dir,
-        &format!("serve --run run --threads 1 --addr 127.0.0.1:{port}"),
-    ));
+    serve_with(dir, port, "--threads 1")
+}
+
+/// A ready server of `run` with more flags.
+pub fn serve_with(dir: &Path, port: u16, flags: &str) -> Process {
+    let line = format!("serve --run run --addr 127.0.0.1:{port} {flags}");
+    let server = Process::start(&mut prl(dir, &line));
     until("a server", || is_ready(port));
     server
 }

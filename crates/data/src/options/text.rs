@@ -159,7 +159,7 @@ impl TextFormat {
         let Some(Table { format, .. }) = source.table() else {
             return Ok(());
         };
-        let is_text = has_header || matches!(source, Source::Jsonl { .. });
+        let is_text = has_header || matches!(source, Source::Jsonl { .. } | Source::ArmsLog { .. });
         let name = source.name();
         if format.no_header && !has_header {
             return Err(Error::Options(format!(

@@ -234,3 +234,55 @@ fn large_file_of_long_lines_is_read_in_chunks() {
     assert_eq!(sessions.len(), 2000);
     assert_eq!(sessions[1999][49].0, "item 49");
 }
+
+const ARMS_LOG: &str = r#"{"v":1,"kind":"event","time":1511883669000,"session":"1","item":"1011","event":"click"}
+{"v":1,"kind":"answer","time":1511883669500,"experiment":"e","session":"1","step":1,"arm":"a","p":0.5,"model":"m","items":["7","8"],"scores":[1.5,0.5]}
+{"v":1,"kind":"event","time":1511883811000,"session":"1","item":"1002","event":"purchase","value":19.5}
+{"v":1,"kind":"event","time":1511883700000,"session":"3","item":"1011","event":"click"}
+"#;
+
+#[test]
+fn events_of_an_experiments_log_are_read_without_answers_and_torn_lines() {
+    let folder = Folder::new();
+    let answers = ARMS_LOG.lines().nth(1).unwrap();
+    folder.write("log/a.jsonl", &format!("{ARMS_LOG}{}", &ARMS_LOG[..50]));
+    folder.write("log/b.jsonl", &format!("{answers}\n"));
+    let prepared = |has_value: bool| {
+        let input = folder.path("log").into();
+        let table = Table::of_arms_log(has_value);
+        folder.prepare(&Options::new(Source::ArmsLog { input, table }))
+    };
+    let (manifest, sessions) = prepared(false);
+    assert_eq!(sessions, expected());
+    assert_eq!(manifest.input.source.kind, "arms-log");
+    let rows: Vec<_> = manifest
+        .input
+        .source
+        .files
+        .iter()
+        .map(|file| file.rows)
+        .collect();
+    assert_eq!(rows, [3, 0]);
+    assert_eq!(prepared(true).1, expected());
+
+    for (line, says) in [
+        (
+            r#"{"s": 1, "t": 1, "i": "a"}"#,
+            &["log.jsonl:1:", "kind", "--source jsonl"][..],
+        ),
+        (
+            r#"{"kind": "reward"}"#,
+            &["log.jsonl:1:", "\"reward\"", "--source jsonl"],
+        ),
+        (answers, &["no session is left of 0 rows"]),
+    ] {
+        let input = folder.write("log.jsonl", &format!("{line}\n")).into();
+        let table = Table::of_arms_log(false);
+        let error = folder
+            .refused(&Options::new(Source::ArmsLog { input, table }))
+            .to_string();
+        for part in says {
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        }
+    }
+}

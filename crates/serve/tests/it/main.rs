@@ -2,6 +2,7 @@
 
 mod api;
 mod common;
+mod experiment;
 mod openapi;
 mod operations;
 mod schema;
