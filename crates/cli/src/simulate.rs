@@ -23,7 +23,7 @@ use arm::{Arm, Maker};
 use experiment::{ExperimentLists, session_name};
 use model::ModelLists;
 use report::{ArmResult, Outcome, Report, Returns};
-use via::{Connections, ServerLists};
+use via::{Connections, EventsTo, ServerLists};
 
 /// Largest number of sessions.
 const MAX_SESSIONS: u64 = 10_000_000;
@@ -46,7 +46,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// An arm is what is asked for: fields of a request to `prl serve`, as in `--arm
 /// mu=2,exclude_seen=true`, with run=DIR for another run; or a list without a model: none, random,
 /// popular (in the last item's category), and bounds that know the visitor's hidden taste: best-fit
-/// (by relevance), best-buy (by relevance and probability of a purchase), best-money (that times the
+/// (by relevance), best-buy (that times the probability of a purchase), best-money (that times the
 /// price). Without --arm, the flags are the only arm.
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,9 +77,12 @@ pub struct Args {
     /// Connections to the server
     #[arg(long, default_value_t = 4, requires = "via")]
     connections: usize,
-    /// Send the events to sessions that the server stores, so that an experiment of the server
-    /// logs them
+    /// Send the events to the server's log, for its experiment; the report has the sessions of
+    /// each of its arms
     #[arg(long, requires = "via")]
+    events: bool,
+    /// Send the events to sessions that the server stores instead, and logs if it has a log
+    #[arg(long, requires = "via", conflicts_with = "events")]
     stored: bool,
     /// TOML of an experiment whose arms are drawn for the sessions, as by `prl serve --experiment`;
     /// the report has the sessions of each arm
@@ -117,11 +120,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let shop = Shop::new(ShopWorld::named(&args.world)?);
     let models = Models::open(&args, &arms, &shop)?;
-    let results = match (&args.experiment, &args.log) {
-        (Some(file), Some(log)) => run_experiment(&args, &models, &shop, (file, log))?,
+    let (results, is_paired) = match (&args.experiment, &args.log) {
+        (Some(file), Some(log)) => (run_experiment(&args, &models, &shop, (file, log))?, false),
         _ => run_arms(&args, &models, &shop, &arms)?,
     };
-    let is_paired = args.experiment.is_none();
     let of = (args.world.as_str(), args.seed);
     let report = Report::new(of, args.sessions, &results, is_paired);
     if args.json {
@@ -139,6 +141,16 @@ impl Args {
         fields.k = self.k;
         fields.exclude_seen = self.exclude_seen.then_some(true);
         fields
+    }
+
+    fn connections(&self) -> Connections {
+        let events = match (self.stored, self.events) {
+            (true, _) => EventsTo::Stored,
+            (_, true) => EventsTo::Log,
+            _ => EventsTo::Requests,
+        };
+        let count = self.connections;
+        Connections { count, events }
     }
 }
 
@@ -250,21 +262,45 @@ fn check_items(run: &Run, shop: &Shop) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Simulates all sessions under each arm.
+/// Simulates all sessions under each arm. False if a server's experiment divided them among its
+/// own.
 fn run_arms(
     args: &Args,
     models: &Models,
     shop: &Shop,
     arms: &[Arm],
-) -> anyhow::Result<Vec<ArmResult>> {
+) -> anyhow::Result<(Vec<ArmResult>, bool)> {
     let mut results = Vec::with_capacity(arms.len());
     for arm in arms {
         let start = Instant::now();
-        let outcomes = simulate(args, models, shop, arm)?;
+        let (outcomes, served) = simulate(args, models, shop, arm)?;
         let seconds = start.elapsed().as_secs_f64();
+        if !served.is_empty() && arms.len() == 1 {
+            return Ok((by_served_arm(outcomes, served, seconds), false));
+        }
         results.push(ArmResult::new(arm.name.clone(), outcomes, seconds));
     }
-    Ok(results)
+    Ok((results, true))
+}
+
+/// The outcomes of each arm of a server's experiment.
+fn by_served_arm(
+    outcomes: Vec<Outcome>,
+    served: BTreeMap<u64, String>,
+    seconds: f64,
+) -> Vec<ArmResult> {
+    let sessions = outcomes.len() as f64;
+    let mut arms: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
+    for (number, outcome) in (0..).zip(outcomes) {
+        let arm = served.get(&number).map_or("without an arm", String::as_str);
+        arms.entry(arm.to_owned()).or_default().push(outcome);
+    }
+    let mut results = Vec::with_capacity(arms.len());
+    for (arm, outcomes) in arms {
+        let seconds = seconds * outcomes.len() as f64 / sessions;
+        results.push(ArmResult::new(arm, outcomes, seconds));
+    }
+    results
 }
 
 /// Simulates each session under the arm that an experiment draws for it, and logs it.
@@ -282,8 +318,8 @@ fn run_experiment(
     let default = args.prompt.ask(responder.run().ask())?;
     let start = Instant::now();
     let by = (responder, shop);
-    let lists = ExperimentLists::new(&experiment, &asks, by, (default, args.seed), log)?;
-    let outcomes = Rollout::new(args, shop, models).run(lists)?;
+    let mut lists = ExperimentLists::new(&experiment, &asks, by, (default, args.seed), log)?;
+    let outcomes = Rollout::new(args, shop, models).run(&mut lists)?;
     let seconds = start.elapsed().as_secs_f64();
     let mut arms = vec![Vec::new(); experiment.arms().len()];
     for (number, outcome) in outcomes.into_iter().enumerate() {
@@ -298,30 +334,42 @@ fn run_experiment(
     Ok(results)
 }
 
-/// The outcomes of an arm's sessions, in order.
-fn simulate(args: &Args, models: &Models, shop: &Shop, arm: &Arm) -> anyhow::Result<Vec<Outcome>> {
+/// The outcomes of an arm's sessions, in order, and the arms that a server's experiment drew for
+/// them.
+fn simulate(
+    args: &Args,
+    models: &Models,
+    shop: &Shop,
+    arm: &Arm,
+) -> anyhow::Result<(Vec<Outcome>, BTreeMap<u64, String>)> {
     let k = args.k.unwrap_or(DEFAULT_K) as usize;
     let rollout = Rollout::new(args, shop, models);
-    let fields = match &arm.maker {
-        Maker::NoLists => return rollout.run(NoLists),
-        Maker::Random => return rollout.run(Random::new(shop, k, args.seed)),
-        Maker::Popular => return rollout.run(Popular::new(shop, k)),
-        Maker::Best(by) => return rollout.run(Best { by: *by, k }),
-        Maker::Model { fields, .. } => fields,
+    let outcomes = match &arm.maker {
+        Maker::NoLists => rollout.run(&mut NoLists),
+        Maker::Random => rollout.run(&mut Random::new(shop, k, args.seed)),
+        Maker::Popular => rollout.run(&mut Popular::new(shop, k)),
+        Maker::Best(by) => rollout.run(&mut Best { by: *by, k }),
+        Maker::Model { fields, .. } => match &models.client {
+            Some(client) => {
+                let ask = (arm.name.as_str(), fields.as_ref());
+                let connections = args.connections();
+                let mut lists = ServerLists::new(client, shop, ask, connections, args.seed)?;
+                let outcomes = rollout.run(&mut lists)?;
+                return Ok((outcomes, lists.into_arms()));
+            }
+            None => {
+                let responder = &models.responders[models.run_dir(args, arm)?];
+                let ask = args.prompt.ask(responder.run().ask())?;
+                rollout.run(&mut ModelLists::new(
+                    responder,
+                    shop,
+                    fields,
+                    (&arm.name, ask),
+                )?)
+            }
+        },
     };
-    if let Some(client) = &models.client {
-        let connections = Connections {
-            count: args.connections,
-            is_stored: args.stored,
-        };
-        let ask = (arm.name.as_str(), fields.as_ref());
-        let lists = ServerLists::new(client, shop, ask, connections, args.seed)?;
-        return rollout.run(lists);
-    }
-    let responder = &models.responders[models.run_dir(args, arm)?];
-    let ask = args.prompt.ask(responder.run().ask())?;
-    let lists = ModelLists::new(responder, shop, fields, (&arm.name, ask))?;
-    rollout.run(lists)
+    Ok((outcomes?, BTreeMap::new()))
 }
 
 /// A simulation of one arm.
@@ -340,7 +388,7 @@ impl<'a> Rollout<'a> {
         }
     }
 
-    fn run<L: Lists>(&self, mut lists: L) -> anyhow::Result<Vec<Outcome>>
+    fn run<L: Lists>(&self, lists: &mut L) -> anyhow::Result<Vec<Outcome>>
     where
         L::Error: Into<anyhow::Error>,
     {
@@ -349,7 +397,7 @@ impl<'a> Rollout<'a> {
         while first < self.args.sessions {
             let numbers = first..(first + CHUNK).min(self.args.sessions);
             first = numbers.end;
-            let visits = roll_out(self.shop, self.args.seed, numbers, &mut lists, BATCH);
+            let visits = roll_out(self.shop, self.args.seed, numbers, lists, BATCH);
             let visits: Vec<Visit<'_>> = visits.map_err(Into::into)?;
             for visit in &visits {
                 outcomes.push(self.returns.outcome(self.shop, visit));

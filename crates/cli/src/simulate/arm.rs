@@ -48,7 +48,8 @@ impl Arm {
         }
     }
 
-    /// Parses `none`, `random`, `popular`, `best-fit`, `best-buy`, `best-money`, or fields `NAME=VALUE,..`.
+    /// Parses `none`, `random`, `popular`, `best-fit`, `best-buy`, `best-money`, or fields
+    /// `NAME=VALUE,..`.
     pub fn parse(text: &str) -> Result<Self, Usage> {
         let name = text.trim().to_owned();
         let maker = match name.as_str() {

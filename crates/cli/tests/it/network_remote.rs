@@ -59,10 +59,15 @@ pub struct Served(Child, pub String);
 
 impl Served {
     pub fn start(run: &Path) -> Self {
+        Self::with_flags(run, "")
+    }
+
+    pub fn with_flags(run: &Path, flags: &str) -> Self {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_prl"));
         serve
             .args(["serve", "--addr", "127.0.0.1:0", "--run"])
             .arg(run)
+            .args(flags.split_whitespace())
             .env("PRL_API_KEY", "k")
             .env("PRL_LOG", "info");
         let mut process = serve.stderr(Stdio::piped()).spawn().unwrap();
