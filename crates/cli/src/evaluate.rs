@@ -54,8 +54,8 @@ pub struct Args {
     /// lists at most 1000 items; the environment variable PRL_API_KEY holds the API key
     #[arg(long, value_name = "URL", conflicts_with_all = ["cases", "batch_size", "device", "threads", "sequence_wise"])]
     via: Option<String>,
-    /// Compare prompts on the same cases: metrics, overlap with the lists of the first prompt (that of
-    /// the other flags), and how often the items shown are bought in other sessions. Settings of
+    /// Compare prompts on the same cases: metrics, overlap with the lists of the first prompt (that
+    /// of the other flags), and how often the items shown are bought in other sessions. Settings of
     /// dials, as in mu=1,2,4 quantile=0.5,0.9 tilt=0.25,0.5 oracle [default: all of these]
     #[arg(long, num_args = 0.., value_name = "DIAL=SETTINGS", conflicts_with_all = ["via", "cases", "k"])]
     curve: Option<Vec<String>>,

@@ -58,8 +58,8 @@ pub struct Prompt {
     /// Target return in units of reward
     #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile"], value_name = "RETURN")]
     pub target_return: Option<f64>,
-    /// Target return: this quantile (0 to 1) of the forecast of the session's own return, which `prl
-    /// forecast` fits
+    /// Target return: this quantile (0 to 1) of the forecast of the session's own return, which
+    /// `prl forecast` fits
     #[arg(long, allow_negative_numbers = true, value_parser = number, value_name = "SHARE",
           conflicts_with_all = ["mu", "eps", "max_return", "quantile", "target_return"])]
     pub state_quantile: Option<f64>,
@@ -70,8 +70,8 @@ pub struct Prompt {
     /// Apply the target return to the whole session: the reward collected so far is subtracted
     #[arg(long)]
     pub sequence_wise: bool,
-    /// Tilt towards bought items: BETA x ln(the item's purchase rate in training / the mean rate) is
-    /// added to each score. Needs no training and goes with any target return [default: 0]
+    /// Tilt towards bought items: BETA x ln(the item's purchase rate in training / the mean rate)
+    /// is added to each score. Needs no training and goes with any target return [default: 0]
     #[arg(long, allow_negative_numbers = true, value_parser = number, value_name = "BETA")]
     pub tilt: Option<f64>,
 }

@@ -60,8 +60,8 @@ pub enum TargetReturn {
     Oracle,
     /// A quantile, 0 to 1, of the forecast of the session's own return.
     StateQuantile(f64),
-    /// The mean of the forecast of the session's own return, tilted towards high returns: bin i of n
-    /// is weighed by `p_i exp(kappa i / (n - 1))` (multi-game decision transformer, NeurIPS '22).
+    /// The mean of the forecast of the session's own return, tilted towards high returns: bin i of
+    /// n is weighed by `p_i exp(kappa i / (n - 1))` (multi-game decision transformer, NeurIPS '22).
     Adaptive {
         /// Strength of the tilt; 0 is the forecast itself.
         kappa: f64,

@@ -8,8 +8,8 @@
 //! The strength s of the prior is the one under which the counts are most likely (beta-binomial,
 //! empirical Bayes): the fewer differences between items the log shows, the more they are shrunk.
 
-/// Logarithms of the candidate strengths: a tenth of an event to a million events.
-const LN_STRENGTHS: [f64; 2] = [-2.302_585_092_994_046, 13.815_510_557_964_274];
+/// Smallest and largest candidate strength, in events.
+const STRENGTHS: [f64; 2] = [0.1, 1e6];
 /// Number of candidate strengths: neighbours differ by a factor of about 1.2.
 const CANDIDATES: usize = 90;
 
@@ -35,7 +35,7 @@ impl PurchaseRates {
         }
         let overall = bought as f64 / all as f64;
         let counts = counts_by_frequency(events, purchases);
-        let [least, largest] = LN_STRENGTHS;
+        let [least, largest] = STRENGTHS.map(f64::ln);
         let mut best = (f64::NEG_INFINITY, 0.0);
         for candidate in 0..CANDIDATES {
             let share = candidate as f64 / (CANDIDATES - 1) as f64;

@@ -98,8 +98,8 @@ impl Engine {
     /// Queues a request.
     ///
     /// # Errors
-    /// [`Error::QueueFull`] immediately if the queue is full, [`Error::InvalidRequest`] if the model
-    /// cannot answer the request's prompt.
+    /// [`Error::QueueFull`] immediately if the queue is full, [`Error::InvalidRequest`] if the
+    /// model cannot answer the request's prompt.
     pub fn submit(&self, request: &RecommendRequest) -> Result<PendingResponse> {
         let model = self.model();
         model.served().check(request)?;

@@ -82,8 +82,16 @@ impl RunningExperiment {
 
     /// Warns if the arms cannot differ as they are meant to under a model.
     pub(crate) fn check_model(&self, model: &LoadedModel) {
-        let asks = self.asks.iter().any(|ask| *ask != RequestFields::default());
-        if asks && !model.is_prompted() {
+        let mut asks_return = false;
+        for ask in &self.asks {
+            // A tilt needs no prompt of the model.
+            let tilt_alone = RequestFields {
+                tilt: ask.tilt,
+                ..RequestFields::default()
+            };
+            asks_return |= *ask != tilt_alone;
+        }
+        if asks_return && !model.is_prompted() {
             tracing::warn!("the run takes no prompt: arms that ask for a return answer alike");
         }
     }
