@@ -11,6 +11,7 @@ mod recipes;
 mod rounding;
 mod serve;
 mod steps;
+mod value;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Task {
     Rounding(rounding::Args),
     /// Public click benchmarks beside published results: every encoder, both recipes, baselines
     Benchmarks(benchmarks::Args),
+    /// What prompts, tilts and adaptive prompts return in the simulated shop
+    Value(value::Args),
     /// Latency of a server at rising request rates, up to saturation
     Serve(serve::Args),
 }
@@ -68,6 +71,7 @@ fn run(args: Args) -> Result<()> {
         Some(Task::Rounding(args)) => rounding::run(workspace, &args),
         Some(Task::Benchmarks(args)) => benchmarks::run(workspace, &args),
         Some(Task::Recipes(args)) => recipes::run(workspace, &args),
+        Some(Task::Value(args)) => value::run(workspace, &args),
         Some(Task::Serve(args)) => serve::run(workspace, &args),
     }
 }
