@@ -80,7 +80,7 @@ impl RunningExperiment {
         })
     }
 
-    /// Fails if a model cannot answer with the prompt of an arm; warns if no arm can differ under it.
+    /// Fails if a model cannot answer with an arm's prompt; warns if no arm can differ under it.
     ///
     /// # Errors
     /// [`prl_engine::Error::InvalidRequest`] with the arm and what the model lacks.
