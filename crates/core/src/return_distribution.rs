@@ -44,15 +44,15 @@ impl ReturnBins {
             ends,
         };
         let mut counts = vec![0.0; bins.values.len()];
+        // Sums of distances from the bin's end, so that the mean of equal returns is that return.
+        let end_of = |ends: &[f64], bin: usize| ends.get(bin).copied().unwrap_or(largest);
         for &value in &sorted {
             let bin = bins.of(value);
-            bins.values[bin] += value;
+            bins.values[bin] += value - end_of(&bins.ends, bin);
             counts[bin] += 1.0;
         }
         for (bin, (value, count)) in bins.values.iter_mut().zip(counts).enumerate() {
-            *value /= f64::max(count, 1.0);
-            // A rounded mean of equal returns may lie above them.
-            *value = value.min(bins.ends.get(bin).copied().unwrap_or(largest));
+            *value = end_of(&bins.ends, bin) + *value / f64::max(count, 1.0);
         }
         Some(bins)
     }

@@ -90,7 +90,20 @@ impl Engine {
     /// # Errors
     /// As [`open`](Self::open); the current model is then unchanged.
     pub fn reload(&self, dir: &Path) -> Result<Arc<LoadedModel>> {
+        self.reload_if(dir, |_| Ok(()))
+    }
+
+    /// Replaces the model if `accept` finds no fault in the new one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and the fault; the current model is then unchanged.
+    pub fn reload_if(
+        &self,
+        dir: &Path,
+        accept: impl FnOnce(&LoadedModel) -> Result<()>,
+    ) -> Result<Arc<LoadedModel>> {
         let next = Arc::new(LoadedModel::open(dir, &self.options.device)?);
+        accept(&next)?;
         *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         Ok(next)
     }

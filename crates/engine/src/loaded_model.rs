@@ -11,7 +11,7 @@ use prl_runs::{
 
 use crate::error::Result;
 use crate::queue::Job;
-use crate::request::{Filter, RecommendRequest};
+use crate::request::{Filter, InvalidRequest, RecommendRequest};
 
 /// An immutable run loaded for serving; a reload creates a new one.
 pub struct LoadedModel {
@@ -125,6 +125,14 @@ impl LoadedModel {
             prompts.steps.push(job.prompt.step);
         }
         (windows, prompts)
+    }
+
+    /// Fails if the model cannot answer a request with its prompt.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] with what the model lacks.
+    pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
+        self.served.check(request)
     }
 
     pub(crate) fn served(&self) -> &InferenceModel {

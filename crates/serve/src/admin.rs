@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use prl_engine::{FromJson, InvalidRequest, Json as JsonValue, JsonFields};
+use prl_engine::{FromJson, InvalidRequest, Json as JsonValue, JsonFields, LoadedModel};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -69,12 +69,12 @@ pub(crate) async fn swap_model(app: &Arc<App>, run: Option<&Path>) -> Result<Str
     };
     let shared = Arc::clone(app);
     // Reading and warming up take seconds, so they must not occupy an asynchronous thread.
-    let load = tokio::task::spawn_blocking(move || match shared.engine()?.reload(&dir) {
-        Ok(model) => {
-            shared.experiment.check_model(&model);
-            Ok(model.name().to_owned())
+    let load = tokio::task::spawn_blocking(move || {
+        let accept = |model: &LoadedModel| shared.experiment.check_model(model);
+        match shared.engine()?.reload_if(&dir, accept) {
+            Ok(model) => Ok(model.name().to_owned()),
+            Err(error) => Err(Problem::new(ProblemKind::BadRun, error.to_string())),
         }
-        Err(error) => Err(Problem::new(ProblemKind::BadRun, error.to_string())),
     });
     let model = match load.await {
         Ok(loaded) => loaded?,

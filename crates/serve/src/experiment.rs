@@ -80,8 +80,19 @@ impl RunningExperiment {
         })
     }
 
-    /// Warns if the arms cannot differ as they are meant to under a model.
-    pub(crate) fn check_model(&self, model: &LoadedModel) {
+    /// Fails if a model cannot answer with an arm's prompt; warns if no arm can differ under it.
+    ///
+    /// # Errors
+    /// [`prl_engine::Error::InvalidRequest`] with the arm and what the model lacks.
+    pub(crate) fn check_model(&self, model: &LoadedModel) -> prl_engine::Result<()> {
+        let Some(experiment) = &self.experiment else {
+            return Ok(());
+        };
+        for (arm, ask) in experiment.arms().iter().zip(&self.asks) {
+            let request = ask.clone().resolve_stored(vec![], model.default_prompt());
+            let checked = request.and_then(|request| model.check(&request));
+            checked.map_err(|error| error.within(&format!("arm {:?}", arm.name)))?;
+        }
         let mut asks_return = false;
         for ask in &self.asks {
             // A tilt needs no prompt of the model.
@@ -94,6 +105,7 @@ impl RunningExperiment {
         if asks_return && !model.is_prompted() {
             tracing::warn!("the run takes no prompt: arms that ask for a return answer alike");
         }
+        Ok(())
     }
 
     /// Gives a request about a named session the prompt of its arm, unless it sets its own. `None`

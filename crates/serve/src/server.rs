@@ -209,7 +209,7 @@ async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Resul
     let path = run.to_owned();
     let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
     let engine = opened.map_err(std::io::Error::other)??;
-    app.experiment.check_model(&engine.model());
+    app.experiment.check_model(&engine.model())?;
     app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())

@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "runs",
         &[
+            "seed",
             "fs",
             "dataset",
             "kernels",

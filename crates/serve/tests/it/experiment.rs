@@ -241,6 +241,23 @@ fn reload_keeps_the_arms() {
 }
 
 #[test]
+fn arm_that_the_run_cannot_answer_stops_the_server() {
+    let text = TEXT.replacen("mu = 0.5", "state_quantile = 0.9", 1);
+    let mut options = Options::new(run());
+    options.addr.set_port(0);
+    options.experiment = Some(Experiment::from_toml("e.toml", &text).unwrap());
+    let error = Server::start(options)
+        .unwrap()
+        .wait()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("arm \"low\"") && error.contains("forecast"),
+        "{error}"
+    );
+}
+
+#[test]
 fn arm_without_a_valid_prompt_stops_the_start() {
     for (ask, expected) in [
         (
