@@ -56,7 +56,8 @@ pub struct Args {
     via: Option<String>,
     /// Compare prompts on the same cases: metrics, overlap with the lists of the first prompt (that
     /// of the other flags), and how often the items shown are bought in other sessions. Settings of
-    /// dials, as in mu=1,2,4 quantile=0.5,0.9 tilt=0.25,0.5 oracle [default: all of these]
+    /// dials, as in mu=1,2,4 quantile=0.5,0.9 tilt=0.5,1 oracle [default: these four]; with a
+    /// forecast also state_quantile and kappa
     #[arg(long, num_args = 0.., value_name = "DIAL=SETTINGS", conflicts_with_all = ["via", "cases", "k"])]
     curve: Option<Vec<String>>,
     /// Another prompt than a target return: oracle is the return that the session has, which bounds

@@ -1,7 +1,7 @@
 //! Forecast of the return: a distribution p(R | s) over bins, from the state and what was bought.
 //!
 //! ```text
-//! z = [state, ln(1 + t), ln(1 + purchases so far), return so far]     standardised by training
+//! z = [state, time step, purchases]            standardised by training
 //! h = tanh(W1 z + b1)
 //! p = softmax(W2 h + b2)
 //! L = mean of -ln p[bin of R]
@@ -24,12 +24,14 @@ use crate::param::{AdamParam, AdamStep};
 
 /// Width of the hidden layer.
 const HIDDEN: usize = 64;
-/// Examples of a step.
-const BATCH: usize = 512;
+/// Smallest and largest number of examples of a step.
+const BATCH: [usize; 2] = [16, 512];
+/// Steps of a pass over few examples.
+const STEPS: usize = 64;
 /// Passes over the training examples.
-const EPOCHS: u64 = 20;
+const EPOCHS: u64 = 60;
 /// Passes without a lower loss on validation after which training ends.
-const PATIENCE: u64 = 3;
+const PATIENCE: u64 = 5;
 const LEARNING_RATE: f64 = 3e-3;
 /// Smallest standard deviation by which a column is divided.
 const MIN_DEVIATION: f64 = 1e-6;
@@ -86,7 +88,7 @@ impl ForecastHead {
         let mut step = 0;
         for epoch in 0..EPOCHS {
             order.shuffle(&mut prl_seed::stream(seed, "forecast", epoch));
-            for rows in order.chunks(BATCH) {
+            for rows in order.chunks((n / STEPS).clamp(BATCH[0], BATCH[1])) {
                 step += 1;
                 trained.step(&standard, &train.bins, rows, step)?;
             }

@@ -1,7 +1,8 @@
 //! Forecast of a session's return from its state: p(R | s) over bins, fitted after training.
 //!
 //! `forecast/` in a run directory holds the head and its bins. The inputs are the encoder's state,
-//! the time step and the purchases in the window; for a run without a network, the last two.
+//! the time step (ln(1 + t), and an indicator of each of the first steps) and the logarithm of one
+//! plus the purchases in the window; for a run without a network, all but the state.
 
 use candle_core::{DType, Device, Tensor};
 use prl_core::{
@@ -22,8 +23,10 @@ const ENDS: &str = "ends";
 const VALUES: &str = "values";
 /// Examples whose states are computed at once.
 const BATCH: usize = 512;
+/// First time steps that have an indicator.
+const STEPS: usize = 10;
 /// Number of inputs beside the state.
-const EXTRA: usize = 2;
+const EXTRA: usize = STEPS + 2;
 
 /// A fitted forecast of returns.
 pub struct Forecaster {
@@ -168,8 +171,12 @@ fn inputs(model: &Recommender, windows: &Windows) -> Result<Tensor> {
         let positions = b * windows.window_len..(b + 1) * windows.window_len;
         let bought = windows.kinds[positions].iter();
         let purchases = bought.filter(|&&kind| kind == Kind::Purchase).count();
-        extra.push((1.0 + windows.time_steps[b] as f32).ln());
+        let step = windows.time_steps[b] as usize;
+        extra.push((1.0 + step as f32).ln());
         extra.push((1.0 + purchases as f32).ln());
+        for of_step in 0..STEPS {
+            extra.push(f32::from(u8::from(of_step == step)));
+        }
     }
     let extra = Tensor::from_vec(extra, (n, EXTRA), &Device::Cpu)?;
     let Recommender::Neural(model) = model else {

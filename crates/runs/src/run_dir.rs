@@ -236,7 +236,13 @@ impl Run {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(PurchaseCounts::load(&path, self.items.len())?))
+        let items = self.items.len();
+        let counts = PurchaseCounts::load(&path, items);
+        let damaged = |_| {
+            let what = format!("not the purchase counts of {items} items; train the run again");
+            Error::run(&path, what)
+        };
+        Ok(Some(counts.map_err(damaged)?))
     }
 
     /// The purchase rates of the items in training; `None` for a run of an older version, and on a
@@ -248,10 +254,13 @@ impl Run {
 
     /// The trained recommender, of the best weights, or the blend.
     pub fn load(&self, device: &Device) -> Result<Recommender> {
-        let values = self.purchase_rates()?.map(|rates| rates.values());
+        let values = || -> Result<Option<Vec<f32>>> {
+            let rates = self.purchase_rates()?;
+            Ok(rates.map(|rates| rates.values()))
+        };
         if self.config.method == Method::Blend {
             let mut blend = Blend::load(self, device)?;
-            blend.item_values = values;
+            blend.item_values = values()?;
             return Ok(Recommender::Blend(Box::new(blend)));
         }
         if !self.config.method.is_neural() {
@@ -262,7 +271,7 @@ impl Run {
         }
         let mut model = self.fresh_model(device)?;
         self.best().load(&model)?;
-        if let Some(values) = values {
+        if let Some(values) = values()? {
             model.set_item_values(&values)?;
         }
         Ok(Recommender::Neural(Box::new(model)))

@@ -114,6 +114,29 @@ fn over_worlds(lines: &[Value], key: &str, title: &str) -> String {
     )
 }
 
+/// In how many worlds an adaptive prompt is above mu = 1, and a tilt above no tilt.
+fn verdict(lines: &[Value]) -> String {
+    let above = |key: &str, part: &str, marker: &str| {
+        let mut worlds = 0;
+        for line in lines {
+            let differences = list(&line[part], "differences").iter();
+            let mut of_marker = differences.filter(|d| text(&d["arm"]).contains(marker));
+            worlds += usize::from(of_marker.any(|d| number(&d[key]["low"]) > 0.0));
+        }
+        worlds
+    };
+    let n = lines.len();
+    format!(
+        "Significantly above, by the 95 % interval of one arm at least, in how many of {n} worlds: \
+         an adaptive prompt above mu = 1 of its run in return {}, in money {}; a tilt of `normal` \
+         above `normal` in return {}, in money {}.\n",
+        above("return", "adaptive", "weighted"),
+        above("money", "adaptive", "weighted"),
+        above("return", "report", "tilt"),
+        above("money", "report", "tilt"),
+    )
+}
+
 /// The adaptive prompts against mu = 1 of the same run.
 fn adaptive(lines: &[Value]) -> String {
     let mut rows = Vec::new();
@@ -129,7 +152,8 @@ fn adaptive(lines: &[Value]) -> String {
     }
     let header = ["world", "arm", "return less mu 1", "money less mu 1"];
     format!(
-        "\n## Adaptive prompts against mu = 1 of the same run\n\n{}",
+        "\n## Adaptive prompts against mu = 1 of the same run\n\n{}\n{}",
+        verdict(lines),
         markdown_table(&header, 2, &rows)
     )
 }

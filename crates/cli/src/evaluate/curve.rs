@@ -52,11 +52,14 @@ pub fn asked(dials: &[String], base: PromptSpec, is_prompted: bool) -> Result<Ve
             }
             "mu" => "mu",
             "quantile" => "quantile",
+            "state_quantile" => "state_quantile",
+            "kappa" => "kappa",
             "tilt" => "tilt",
             "oracle" => "oracle",
             _ => {
                 return Err(Usage(format!(
-                    "--curve {dial}: expected mu=.., quantile=.., tilt=.. or oracle"
+                    "--curve {dial}: expected mu=.., quantile=.., state_quantile=.., kappa=.., tilt=.. \
+                     or oracle"
                 )));
             }
         };
@@ -97,6 +100,14 @@ fn setting(family: &str, value: f64, base: PromptSpec) -> PromptSpec {
                 mu: value,
                 eps: 0.0,
             },
+            ..base
+        },
+        "state_quantile" => PromptSpec {
+            target: TargetReturn::StateQuantile(value),
+            ..base
+        },
+        "kappa" => PromptSpec {
+            target: TargetReturn::Adaptive { kappa: value },
             ..base
         },
         "quantile" => PromptSpec {
@@ -161,7 +172,7 @@ pub fn print(asked: &[Asked], points: &[CurvePoint], is_json: bool) -> anyhow::R
         return Ok(());
     }
     outln!(
-        "{:<14}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
+        "{:<20}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
         "prompt",
         "click HR",
         "NDCG",
@@ -174,7 +185,7 @@ pub fn print(asked: &[Asked], points: &[CurvePoint], is_json: bool) -> anyhow::R
         "coverage"
     )?;
     outln!(
-        "{:<14}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
+        "{:<20}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
         "",
         "@20",
         "@20",
@@ -189,7 +200,7 @@ pub fn print(asked: &[Asked], points: &[CurvePoint], is_json: bool) -> anyhow::R
     for (asked, point) in asked.iter().zip(points) {
         let (click, purchase) = (&point.report.scores.click, &point.report.scores.purchase);
         outln!(
-            "{:<14}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9.3}{:>9}{:>19}{:>9}",
+            "{:<20}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9.3}{:>9}{:>19}{:>9}",
             name(asked),
             number(*click.get(Metric::Hr20)),
             number(*click.get(Metric::Ndcg20)),
@@ -227,7 +238,7 @@ fn print_losses(losses: &[EqualLoss]) -> anyhow::Result<()> {
     outln!("\nPurchase rate, %, at a loss of click HR@20 (linear between the settings):")?;
     let mut head = format!("{:<14}", "loss");
     for family in &families {
-        head += &format!("{family:>10}");
+        head += &format!("{family:>16}");
     }
     outln!("{head}")?;
     for loss in LOSSES {
@@ -237,7 +248,7 @@ fn print_losses(losses: &[EqualLoss]) -> anyhow::Result<()> {
                 .iter()
                 .find(|l| l.family == *family && l.loss == loss);
             let rate = found.and_then(|found| found.held_out_rate);
-            line += &format!("{:>10}", percent(rate));
+            line += &format!("{:>16}", percent(rate));
         }
         outln!("{line}")?;
     }
@@ -291,7 +302,7 @@ fn at_equal_loss(asked: &[Asked], points: &[CurvePoint]) -> Vec<EqualLoss> {
         return found;
     };
     let place = |point: &CurvePoint| Some((-point.click_change?.mean, point.held_out_rate?));
-    for family in ["mu", "quantile", "tilt"] {
+    for family in ["mu", "quantile", "state_quantile", "kappa", "tilt"] {
         let mut places = Vec::new();
         for (asked, point) in asked.iter().zip(points) {
             if asked.family == family {

@@ -25,6 +25,7 @@ mod network_simulate;
 mod ope;
 #[cfg(feature = "data")]
 mod prepare_inputs;
+mod prompts;
 mod refused;
 #[cfg(feature = "data")]
 mod serenade;
