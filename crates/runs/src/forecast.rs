@@ -1,8 +1,7 @@
 //! Forecast of a session's return from its state: p(R | s) over bins, fitted after training.
 //!
 //! `forecast/` in a run directory holds the head and its bins. The inputs are the encoder's state,
-//! the time step (ln(1 + t), and an indicator of each of the first steps) and the logarithm of one
-//! plus the purchases in the window; for a run without a network, all but the state.
+//! the time step and the purchases in the window; for a run without a network, the last two.
 
 use candle_core::{DType, Device, Tensor};
 use prl_core::{
@@ -23,10 +22,8 @@ const ENDS: &str = "ends";
 const VALUES: &str = "values";
 /// Examples whose states are computed at once.
 const BATCH: usize = 512;
-/// First time steps that have an indicator.
-const STEPS: usize = 10;
 /// Number of inputs beside the state.
-const EXTRA: usize = STEPS + 2;
+const EXTRA: usize = 2;
 
 /// A fitted forecast of returns.
 pub struct Forecaster {
@@ -65,7 +62,8 @@ impl Forecaster {
         if windows.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.head.forecast(&inputs(model, windows)?)?)
+        let inputs = inputs(model, windows)?;
+        Ok(self.head.forecast(&inputs, &windows.time_steps)?)
     }
 
     /// Forecast of a distribution.
@@ -140,10 +138,10 @@ impl Forecaster {
 struct StepTable(Vec<Vec<f64>>);
 
 impl StepTable {
-    fn new(examples: &ForecastExamples, steps: &[u32], bins: usize) -> Self {
+    fn new(examples: &ForecastExamples, bins: usize) -> Self {
         let mut all = vec![0.0; bins];
         let mut counts = vec![vec![0.0; bins]; TABLE_STEPS];
-        for (&bin, &step) in examples.bins.iter().zip(steps) {
+        for (&bin, &step) in examples.bins.iter().zip(&examples.steps) {
             all[bin as usize] += 1.0;
             counts[(step as usize).min(TABLE_STEPS - 1)][bin as usize] += 1.0;
         }
@@ -171,12 +169,8 @@ fn inputs(model: &Recommender, windows: &Windows) -> Result<Tensor> {
         let positions = b * windows.window_len..(b + 1) * windows.window_len;
         let bought = windows.kinds[positions].iter();
         let purchases = bought.filter(|&&kind| kind == Kind::Purchase).count();
-        let step = windows.time_steps[b] as usize;
-        extra.push((1.0 + step as f32).ln());
+        extra.push((1.0 + windows.time_steps[b] as f32).ln());
         extra.push((1.0 + purchases as f32).ln());
-        for of_step in 0..STEPS {
-            extra.push(f32::from(u8::from(of_step == step)));
-        }
     }
     let extra = Tensor::from_vec(extra, (n, EXTRA), &Device::Cpu)?;
     let Recommender::Neural(model) = model else {
@@ -206,8 +200,8 @@ impl Run {
         };
         let fitted = self.examples(model, &train, &bins)?;
         let validation = self.examples(model, &config.examples(data, Split::Val), &bins)?;
-        let head = ForecastHead::fit(&fitted, &validation, bins.len(), config.seed)?;
-        let table = StepTable::new(&fitted, &all.windows.time_steps, bins.len());
+        let table = StepTable::new(&fitted, bins.len());
+        let head = ForecastHead::fit(&fitted, &validation, &table.0, config.seed)?;
         let forecaster = Forecaster { head, bins };
         let rows = config.examples(data, split);
         let reports = forecaster.calibration(self, model, &rows, &table)?;
@@ -265,11 +259,13 @@ impl Run {
         bins: &ReturnBins,
     ) -> Result<ForecastExamples> {
         let rule = self.config().return_rule();
-        let (mut parts, mut observed) = (Vec::new(), Vec::with_capacity(rows.len()));
+        let (mut parts, mut steps) = (Vec::new(), Vec::with_capacity(rows.len()));
+        let mut observed = Vec::with_capacity(rows.len());
         for start in (0..rows.len()).step_by(BATCH) {
             let range = start..(start + BATCH).min(rows.len());
             let batch = rows.batch(range, self.config().model.window, Some(rule));
             parts.push(inputs(model, &batch.windows)?);
+            steps.extend(&batch.windows.time_steps);
             for value in batch.returns {
                 observed.push(bins.of(value) as u32);
             }
@@ -280,6 +276,7 @@ impl Run {
         };
         Ok(ForecastExamples {
             inputs,
+            steps,
             bins: observed,
         })
     }

@@ -117,7 +117,7 @@ fn forecast_is_calibrated_and_answers_a_request() {
     let number = |report: &Value, name: &str| report[name].as_f64().unwrap();
     // Nearly all of a return is the number of steps left, which the table knows.
     let losses = [forecast, table].map(|report| number(report, "log_loss"));
-    assert!(losses[0] < losses[1] + 0.3, "{losses:?}");
+    assert!(losses[0] < losses[1], "{losses:?}");
     assert!(number(forecast, "coverage_90") > 0.85, "{forecast}");
     assert!(number(forecast, "correlation") > 0.7, "{forecast}");
     let answer = json(&prl(&run, "recommend", &format!("{ask} --forecast")));
