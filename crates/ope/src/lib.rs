@@ -33,6 +33,7 @@
 //! # Ok::<(), prl_ope::Error>(())
 //! ```
 
+mod bandit;
 mod error;
 mod estimate;
 mod outcome;
@@ -41,6 +42,7 @@ mod power;
 mod report;
 mod sessions;
 
+pub use bandit::{FLOOR, NextShare, next_shares};
 pub use error::{Error, Result};
 pub use estimate::{Difference, Estimate, Evaluator, Options, PolicyValue};
 pub use policy::{Policy, Rules};

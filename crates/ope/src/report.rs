@@ -5,6 +5,7 @@ use std::fmt;
 use prl_arms::{Reward, SessionLog};
 use serde::Serialize;
 
+use crate::bandit::{FLOOR, NextShare, next_shares};
 use crate::error::Result;
 use crate::estimate::{Difference, Estimate, Evaluator, Options, PolicyValue};
 use crate::policy::Policy;
@@ -49,6 +50,8 @@ pub struct Report {
     pub policies: Vec<PolicyRow>,
     /// Difference of each policy from the baseline, where both have a value.
     pub differences: Vec<DifferenceRow>,
+    /// Shares of the arms in the next experiment; empty unless two arms have a value.
+    pub next_shares: Vec<NextShare>,
     /// Sessions an arm that a difference needs.
     pub power: Vec<PowerRow>,
 }
@@ -107,9 +110,15 @@ impl Report {
         let sessions = Sessions::from_log(log, reward);
         let evaluator = Evaluator::new(&sessions, options);
         let (mut rows, mut differences, mut first_error) = (Vec::new(), Vec::new(), None);
+        let mut arms = Vec::new();
         for policy in policies {
             match evaluator.value(policy) {
-                Ok(value) => rows.push(PolicyRow::Value(value)),
+                Ok(value) => {
+                    if let Policy::Arm(arm) = policy {
+                        arms.push((sessions.arms[*arm].clone(), value.dr));
+                    }
+                    rows.push(PolicyRow::Value(value));
+                }
                 Err(error) => {
                     rows.push(PolicyRow::Refused {
                         policy: policy.name(&sessions),
@@ -161,6 +170,7 @@ impl Report {
             buyers: Estimate::of_mean(&bought).value,
             policies: rows,
             differences: with_p_values(differences),
+            next_shares: next_shares(&arms),
             power: powers,
         })
     }
@@ -315,6 +325,20 @@ impl fmt::Display for Report {
                 "{policy:names$}  {:+.4} ({:+.4} to {:+.4})  {relative:>8}  p {:.4}  {verdict}",
                 difference.value, difference.low, difference.high, row.p
             )?;
+        }
+        if !self.next_shares.is_empty() {
+            writeln!(
+                f,
+                "\nshares of the next experiment (Thompson sampling, at least {:.0}%)",
+                100.0 * FLOOR
+            )?;
+            for NextShare { arm, best, share } in &self.next_shares {
+                let best = 100.0 * best;
+                writeln!(
+                    f,
+                    "{arm:names$}  share = {share:.3}   the best with {best:.1}%"
+                )?;
+            }
         }
         writeln!(
             f,
