@@ -157,7 +157,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 tilted.map_err(|cause| Usage(format!("--tilt: {cause}")))?;
             }
             if let Some(dials) = &args.curve {
-                let asked = curve::asked(dials, ask, model.is_prompted())?;
+                let model_dials = curve::Dials {
+                    is_prompted: model.is_prompted(),
+                    tilt: model.can_tilt(),
+                };
+                let asked = curve::asked(dials, ask, model_dials)?;
                 let prompts: Vec<PromptSpec> = asked.iter().map(|asked| asked.prompt).collect();
                 let points = prl_runs::curve(&run, &model, &log, &prompts, args.batch_size)?;
                 return curve::print(&asked, &points, args.json);

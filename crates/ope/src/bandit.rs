@@ -5,9 +5,9 @@
 //! share_a = f + (1 - n f) P_a                        of n arms, with the floor f
 //! ```
 //!
-//! phi_a and Phi_a are density and distribution of the normal posterior of an arm's mean return, from
-//! the doubly robust estimate and its standard error. The floor keeps all propensities away from
-//! zero, so that the next log can be evaluated too.
+//! phi_a and Phi_a are density and distribution of the normal posterior of an arm's mean return,
+//! from the doubly robust estimate and its standard error. The floor keeps all propensities away
+//! from zero, so that the next log can be evaluated too.
 //!
 //! Source: O. Chapelle and L. Li, An Empirical Evaluation of Thompson Sampling, NIPS '11.
 

@@ -2,7 +2,7 @@
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_eval::{Interval, Metric};
-use prl_runs::{Change, CurvePoint};
+use prl_runs::{Change, CurvePoint, NoTilt};
 use serde::Serialize;
 
 use crate::exit::Usage;
@@ -19,6 +19,15 @@ const DEFAULTS: [&str; 4] = [
 /// Losses of click HR@20 at which the dials are compared.
 const LOSSES: [f64; 4] = [0.0025, 0.005, 0.01, 0.02];
 
+/// The dials of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Dials {
+    /// Whether it takes a target return.
+    pub is_prompted: bool,
+    /// Whether its scores can be tilted.
+    pub tilt: Result<(), NoTilt>,
+}
+
 /// A prompt of a curve.
 pub struct Asked {
     /// The dial that it is a setting of.
@@ -29,27 +38,41 @@ pub struct Asked {
     pub prompt: PromptSpec,
 }
 
-/// The prompts of a curve: the base, then every setting of the dials named, or of all.
+/// The prompts of a curve: the base, then every setting of the dials named, or of all that the
+/// model has.
 ///
 /// # Errors
-/// For a dial that does not exist, or a setting out of its range.
-pub fn asked(dials: &[String], base: PromptSpec, is_prompted: bool) -> Result<Vec<Asked>, Usage> {
+/// For a dial that does not exist or that the model does not have, or a setting out of its range.
+pub fn asked(dials: &[String], base: PromptSpec, model: Dials) -> Result<Vec<Asked>, Usage> {
     let mut asked = vec![Asked {
         family: "base",
         value: None,
         prompt: base,
     }];
-    let defaults = DEFAULTS.map(String::from);
+    let mut defaults = DEFAULTS.map(String::from).to_vec();
+    defaults.retain(|dial| match dial.starts_with("tilt") {
+        true => model.tilt.is_ok(),
+        false => model.is_prompted,
+    });
     let dials = match dials.is_empty() {
         true => &defaults[..],
         false => dials,
     };
+    let needs_tilt = |dial: &String| dial.starts_with("tilt");
+    if let Err(cause) = model.tilt
+        && (dials.is_empty() || dials.iter().any(needs_tilt))
+    {
+        return Err(Usage(format!(
+            "--curve: this model has no such dial: {cause}"
+        )));
+    }
+    if !model.is_prompted && !dials.iter().all(needs_tilt) {
+        let what = "--curve: this model takes no target return; name tilt=.. alone";
+        return Err(Usage(what.into()));
+    }
     for dial in dials {
         let (name, values) = dial.split_once('=').unwrap_or((dial, ""));
         let family = match name {
-            "mu" | "quantile" | "oracle" if dials.len() == DEFAULTS.len() && !is_prompted => {
-                continue;
-            }
             "mu" => "mu",
             "quantile" => "quantile",
             "state_quantile" => "state_quantile",
@@ -367,6 +390,12 @@ mod tests {
         assert_eq!(interpolated(&places[1..], 0.001), None);
     }
 
+    /// A model with all dials.
+    const ALL: Dials = Dials {
+        is_prompted: true,
+        tilt: Ok(()),
+    };
+
     #[test]
     fn dials_are_read_with_their_settings() {
         let base = PromptSpec::from(TargetReturn::Relative { mu: 1.0, eps: 0.0 });
@@ -375,16 +404,32 @@ mod tests {
             "tilt=-0.5".to_owned(),
             "oracle".to_owned(),
         ];
-        let found = asked(&dials, base, true).unwrap();
+        let found = asked(&dials, base, ALL).unwrap();
         let names: Vec<String> = found.iter().map(name).collect();
         assert_eq!(names, ["base", "mu 2", "mu 4", "tilt -0.5", "oracle"]);
         assert_eq!(found[3].prompt.target, base.target);
         assert_eq!(found[3].prompt.tilt, -0.5);
-        let all = asked(&[], base, true).unwrap();
+        let all = asked(&[], base, ALL).unwrap();
         assert_eq!(all.len(), 1 + 5 + 3 + 5 + 1);
-        assert_eq!(asked(&[], base, false).unwrap().len(), 1 + 5);
+        let tilt_alone = Dials {
+            is_prompted: false,
+            ..ALL
+        };
+        assert_eq!(asked(&[], base, tilt_alone).unwrap().len(), 1 + 5);
+        assert!(asked(&["mu=1".to_owned()], base, tilt_alone).is_err());
+        let prompt_alone = Dials {
+            tilt: Err(NoTilt::NoRates),
+            ..ALL
+        };
+        assert_eq!(asked(&[], base, prompt_alone).unwrap().len(), 1 + 5 + 3 + 1);
+        assert!(asked(&["tilt=1".to_owned()], base, prompt_alone).is_err());
+        let none = Dials {
+            is_prompted: false,
+            ..prompt_alone
+        };
+        assert!(asked(&[], base, none).is_err());
         for wrong in ["nu=1", "quantile=2", "mu=x", "tilt=1000", "mu"] {
-            assert!(asked(&[wrong.to_owned()], base, true).is_err(), "{wrong}");
+            assert!(asked(&[wrong.to_owned()], base, ALL).is_err(), "{wrong}");
         }
     }
 }

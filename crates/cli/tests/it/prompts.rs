@@ -95,7 +95,11 @@ fn curve_has_the_metrics_of_each_prompt_and_tilts_towards_bought_items() {
 fn tilt_of_a_baseline_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = run(dir.path(), Method::Popularity);
-    for command in ["evaluate --tilt 1", "recommend --tilt 1 --items item-1"] {
+    for command in [
+        "evaluate --tilt 1",
+        "evaluate --curve",
+        "recommend --tilt 1 --items item-1",
+    ] {
         let (command, flags) = command.split_once(' ').unwrap();
         let message = refusal(&prl(&run, command, flags));
         assert!(
