@@ -8,6 +8,7 @@ mod conventions;
 mod formats;
 mod golden;
 mod modern_gradients;
+mod next_event_prompt;
 mod numbers;
 mod process_group;
 mod session_sampling;
