@@ -192,6 +192,7 @@ pub fn prompts(experiment: &Experiment, outcomes: &[Outcome]) -> Result<String> 
         "seed",
         "mu",
         "eps",
+        "tilt",
         "test reward@1",
     ])?;
     for (run, results) in finished(experiment, outcomes) {
@@ -205,6 +206,7 @@ pub fn prompts(experiment: &Experiment, outcomes: &[Outcome]) -> Result<String> 
                 &run.spec.seed.to_string(),
                 &result.prompt.mu.to_string(),
                 &result.prompt.eps.to_string(),
+                &result.prompt.tilt.to_string(),
                 &result.reward_at_1.to_string(),
             ])?;
         }
@@ -358,8 +360,8 @@ mod tests {
         );
         assert_eq!(
             prompts(&experiment, &outcomes).unwrap().lines().count(),
-            1 + 2 * 16,
-            "16 prompts on two logs"
+            1 + 2 * 20,
+            "20 prompts on two logs"
         );
     }
 }

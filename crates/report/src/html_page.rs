@@ -304,8 +304,8 @@ fn prompt_figure(
         charts.push(prompt_chart(chart, figure)?);
     }
     Ok(html! {
-        section id={ "figure" (figure.number) } {
-            h2 { "Figure " (figure.number) ": " (figure.title()) }
+        section id=(figure.id) {
+            h2 { (figure.heading) ": " (figure.title()) }
             "\n"
             @if charts.is_empty() {
                 p { "No run of PRL is done that was asked for this." }
@@ -326,11 +326,10 @@ fn prompt_figure(
 
 fn prompt_chart(chart: PromptChart<'_>, figure: &PromptFigure) -> Result<Markup> {
     let source = chart.dataset.source;
-    let mut caption = vec![format!(
-        "{}, the paper: reward@1 {}.",
-        source.title,
-        figure.finding(source.name)
-    )];
+    let mut caption = Vec::new();
+    if let Some(finding) = figure.finding(source.name) {
+        caption.push(format!("{}, the paper: reward@1 {finding}.", source.title));
+    }
     for finding in &chart.findings {
         caption.push(format!("Ours, {finding}."));
     }

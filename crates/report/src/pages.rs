@@ -93,7 +93,7 @@ impl ReportWriter<'_> {
             }
             if !charts.is_empty() {
                 let drawing = svg::standalone(&line_chart::svg(&charts)?);
-                self.file(&format!("figure{}.svg", figure.number), drawing)?;
+                self.file(&format!("{}.svg", figure.id), drawing)?;
             }
         }
         Ok(())
@@ -178,22 +178,20 @@ fn table_section(table: &ResultTable<'_>) -> String {
 }
 
 fn figure_section(experiment: &Experiment, outcomes: &[Outcome], figure: &PromptFigure) -> String {
-    let number = figure.number;
+    let PromptFigure { id, heading, .. } = figure;
     let charts = figures::prompt_charts(experiment, outcomes, figure);
     if charts.is_empty() {
         return String::new();
     }
     let mut text = format!(
-        "\n## Figure {number}: {}\n\n![Figure {number}](figure{number}.svg)\n\n",
+        "\n## {heading}: {}\n\n![{heading}]({id}.svg)\n\n",
         figure.title()
     );
     for chart in charts {
         let source = chart.dataset.source;
-        text += &format!(
-            "- {}, the paper: reward@1 {}.\n",
-            source.title,
-            figure.finding(source.name)
-        );
+        if let Some(finding) = figure.finding(source.name) {
+            text += &format!("- {}, the paper: reward@1 {finding}.\n", source.title);
+        }
         for finding in &chart.findings {
             text += &format!("- {}, {finding}.\n", chart.chart.title);
         }

@@ -450,10 +450,10 @@ fn page_renders_in_a_browser_without_errors() {
         .nth(1)
         .and_then(|rest| rest.split("</title>").next())
         .unwrap_or("nothing");
-    // 2 logs: 2 plots of the main numbers, 2 figures, and curves of 2 numbers for 4 + 1 + 1
+    // 2 logs: 2 plots of the main numbers, 3 figures, and curves of 2 numbers for 4 + 1 + 1
     // encoders.
     assert_eq!(
         title,
-        format!("0 too wide, {} drawings", 2 * (2 + 2 + 2 * 6))
+        format!("0 too wide, {} drawings", 2 * (2 + 3 + 2 * 6))
     );
 }
