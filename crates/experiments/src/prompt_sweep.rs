@@ -1,5 +1,5 @@
-//! Figures 4 and 5: evaluation of a trained PRL under other target returns, and under noisy ones; and
-//! beside them under a tilt of its scores, which needs no training.
+//! Figures 4 and 5: evaluation of a trained PRL under other target returns, and under noisy ones;
+//! and beside them under a tilt of its scores, which needs no training.
 //!
 //! Each prompt is one more evaluation of the best weights on the test split, stored as a report in
 //! the run's directory. The prompt of the tables is one of them and is not evaluated twice.

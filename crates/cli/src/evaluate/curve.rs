@@ -2,7 +2,7 @@
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_eval::{Interval, Metric};
-use prl_runs::{Change, CurvePoint, NoTilt};
+use prl_runs::{Change, CurvePoint, MAX_TILT, NoTilt};
 use serde::Serialize;
 
 use crate::exit::Usage;
@@ -28,6 +28,51 @@ pub struct Dials {
     pub tilt: Result<(), NoTilt>,
 }
 
+/// A dial: the name, and what a setting asks for in place of the base.
+#[derive(Clone, Copy)]
+struct Dial {
+    name: &'static str,
+    /// Whether it needs scores that can be tilted; else it needs a target return.
+    is_tilt: bool,
+    set: fn(PromptSpec, f64) -> PromptSpec,
+}
+
+/// All dials with settings.
+const DIALS: [Dial; 5] = [
+    Dial {
+        name: "mu",
+        is_tilt: false,
+        set: |base, mu| with_target(base, TargetReturn::Relative { mu, eps: 0.0 }),
+    },
+    Dial {
+        name: "quantile",
+        is_tilt: false,
+        set: |base, q| with_target(base, TargetReturn::Quantile(q)),
+    },
+    Dial {
+        name: "state_quantile",
+        is_tilt: false,
+        set: |base, q| with_target(base, TargetReturn::StateQuantile(q)),
+    },
+    Dial {
+        name: "kappa",
+        is_tilt: false,
+        set: |base, kappa| with_target(base, TargetReturn::Adaptive { kappa }),
+    },
+    Dial {
+        name: "tilt",
+        is_tilt: true,
+        set: |base, tilt| PromptSpec { tilt, ..base },
+    },
+];
+
+/// The session's own return as the prompt: a dial without settings.
+const ORACLE: &str = "oracle";
+
+fn with_target(base: PromptSpec, target: TargetReturn) -> PromptSpec {
+    PromptSpec { target, ..base }
+}
+
 /// A prompt of a curve.
 pub struct Asked {
     /// The dial that it is a setting of.
@@ -49,99 +94,73 @@ pub fn asked(dials: &[String], base: PromptSpec, model: Dials) -> Result<Vec<Ask
         value: None,
         prompt: base,
     }];
-    let mut defaults = DEFAULTS.map(String::from).to_vec();
-    defaults.retain(|dial| match dial.starts_with("tilt") {
-        true => model.tilt.is_ok(),
-        false => model.is_prompted,
-    });
-    let dials = match dials.is_empty() {
-        true => &defaults[..],
-        false => dials,
-    };
-    let needs_tilt = |dial: &String| dial.starts_with("tilt");
-    if let Err(cause) = model.tilt
-        && (dials.is_empty() || dials.iter().any(needs_tilt))
-    {
-        return Err(Usage(format!(
-            "--curve: this model has no such dial: {cause}"
-        )));
-    }
-    if !model.is_prompted && !dials.iter().all(needs_tilt) {
-        let what = "--curve: this model takes no target return; name tilt=.. alone";
-        return Err(Usage(what.into()));
-    }
     for dial in dials {
-        let (name, values) = dial.split_once('=').unwrap_or((dial, ""));
-        let family = match name {
-            "mu" => "mu",
-            "quantile" => "quantile",
-            "state_quantile" => "state_quantile",
-            "kappa" => "kappa",
-            "tilt" => "tilt",
-            "oracle" => "oracle",
-            _ => {
-                return Err(Usage(format!(
-                    "--curve {dial}: expected mu=.., quantile=.., state_quantile=.., kappa=.., tilt=.. \
-                     or oracle"
-                )));
-            }
-        };
-        if family == "oracle" {
-            let prompt = PromptSpec {
-                target: TargetReturn::Oracle,
-                ..base
+        add(&mut asked, dial, base, model)?;
+    }
+    if dials.is_empty() {
+        for dial in DEFAULTS {
+            let has = if dial.starts_with("tilt") {
+                model.tilt.is_ok()
+            } else {
+                model.is_prompted
             };
-            asked.push(Asked {
-                family,
-                value: None,
-                prompt,
-            });
-            continue;
-        }
-        for value in values.split(',') {
-            let invalid = |cause: &str| Usage(format!("--curve {dial}: {value:?}: {cause}"));
-            let number: f64 = value.parse().map_err(|_| invalid("expected a number"))?;
-            let prompt = setting(family, number, base);
-            if !prompt.target.is_valid() || prompt.tilt.abs() > prl_runs::MAX_TILT {
-                return Err(invalid("out of the range of this dial"));
+            if has {
+                add(&mut asked, dial, base, model)?;
             }
-            asked.push(Asked {
-                family,
-                value: Some(number),
-                prompt,
-            });
         }
     }
-    Ok(asked)
+    match model.tilt {
+        Err(cause) if asked.len() == 1 => Err(no_dial(&cause)),
+        _ => Ok(asked),
+    }
 }
 
-/// The base with one dial set.
-fn setting(family: &str, value: f64, base: PromptSpec) -> PromptSpec {
-    match family {
-        "mu" => PromptSpec {
-            target: TargetReturn::Relative {
-                mu: value,
-                eps: 0.0,
-            },
-            ..base
-        },
-        "state_quantile" => PromptSpec {
-            target: TargetReturn::StateQuantile(value),
-            ..base
-        },
-        "kappa" => PromptSpec {
-            target: TargetReturn::Adaptive { kappa: value },
-            ..base
-        },
-        "quantile" => PromptSpec {
-            target: TargetReturn::Quantile(value),
-            ..base
-        },
-        _ => PromptSpec {
-            tilt: value,
-            ..base
-        },
+fn no_dial(cause: &NoTilt) -> Usage {
+    Usage(format!("--curve: this model has no such dial: {cause}"))
+}
+
+/// Adds the settings of one dial.
+fn add(asked: &mut Vec<Asked>, text: &str, base: PromptSpec, model: Dials) -> Result<(), Usage> {
+    let (name, values) = text.split_once('=').unwrap_or((text, ""));
+    let dial = DIALS.iter().find(|dial| dial.name == name);
+    match (dial, &model.tilt) {
+        (Some(dial), Err(cause)) if dial.is_tilt => return Err(no_dial(cause)),
+        (Some(dial), _) if dial.is_tilt => {}
+        (None, _) if text != ORACLE => {
+            return Err(Usage(format!(
+                "--curve {text}: expected mu=.., quantile=.., state_quantile=.., kappa=.., tilt=.. \
+                 or oracle"
+            )));
+        }
+        _ if !model.is_prompted => {
+            let what = "--curve: this model takes no target return; name tilt=.. alone";
+            return Err(Usage(what.into()));
+        }
+        _ => {}
     }
+    let Some(dial) = dial else {
+        asked.push(Asked {
+            family: ORACLE,
+            value: None,
+            prompt: with_target(base, TargetReturn::Oracle),
+        });
+        return Ok(());
+    };
+    for value in values.split(',') {
+        let invalid = |cause: &str| Usage(format!("--curve {text}: {value:?}: {cause}"));
+        let number: f64 = value.parse().map_err(|_| invalid("expected a number"))?;
+        let prompt = (dial.set)(base, number);
+        let tilts = -MAX_TILT..=MAX_TILT;
+        if !prompt.target.is_valid() || !tilts.contains(&prompt.tilt) {
+            return Err(invalid("out of the range of this dial"));
+        }
+        asked.push(Asked {
+            family: dial.name,
+            value: Some(number),
+            prompt,
+        });
+    }
+    Ok(())
 }
 
 /// A curve as JSON.
@@ -325,7 +344,7 @@ fn at_equal_loss(asked: &[Asked], points: &[CurvePoint]) -> Vec<EqualLoss> {
         return found;
     };
     let place = |point: &CurvePoint| Some((-point.click_change?.mean, point.held_out_rate?));
-    for family in ["mu", "quantile", "state_quantile", "kappa", "tilt"] {
+    for family in DIALS.map(|dial| dial.name) {
         let mut places = Vec::new();
         for (asked, point) in asked.iter().zip(points) {
             if asked.family == family {
@@ -359,7 +378,7 @@ fn interpolated(places: &[(f64, f64)], x: f64) -> Option<f64> {
 
 /// What the session's true return as the prompt shows about this log.
 fn oracle_sentence(asked: &[Asked], points: &[CurvePoint]) -> Option<String> {
-    let at = asked.iter().position(|asked| asked.family == "oracle")?;
+    let at = asked.iter().position(|asked| asked.family == ORACLE)?;
     let change = points[at].click_change?;
     let Interval { lo, hi } = change.interval?;
     let range = format!("{:+.4} (95% interval {lo:+.4} to {hi:+.4})", change.mean);
@@ -428,7 +447,7 @@ mod tests {
             ..prompt_alone
         };
         assert!(asked(&[], base, none).is_err());
-        for wrong in ["nu=1", "quantile=2", "mu=x", "tilt=1000", "mu"] {
+        for wrong in ["nu=1", "quantile=2", "mu=x", "tilt=1000", "tilt=nan", "mu"] {
             assert!(asked(&[wrong.to_owned()], base, ALL).is_err(), "{wrong}");
         }
     }
