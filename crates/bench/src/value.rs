@@ -94,7 +94,7 @@ pub struct Args {
         long,
         value_delimiter = ',',
         default_value = "base,attention-wide,attention-narrow,clicks-few,clicks-many,patient,\
-                         impatient"
+                         impatient,price-ignored,price-bound,fit-ignored,fit-bound"
     )]
     worlds: Vec<String>,
     /// Sessions of the log
