@@ -45,7 +45,7 @@ enum Task {
     Rounding(rounding::Args),
     /// Public click benchmarks beside published results: every encoder, both recipes, baselines
     Benchmarks(benchmarks::Args),
-    /// What prompts, tilts and adaptive prompts return in the simulated shop
+    /// Returns of prompts, tilts and adaptive prompts in the simulated shop
     Value(value::Args),
     /// Latency of a server at rising request rates, up to saturation
     Serve(serve::Args),

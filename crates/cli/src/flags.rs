@@ -38,10 +38,10 @@ impl Compute {
 /// The prompt: target return of a recommendation.
 #[derive(clap::Args)]
 pub struct Prompt {
-    /// Target return as a multiple of the mean return at the step [default: the run's, 2]
+    /// Target return as a multiple of the mean return at the step [default: the run's]
     #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub mu: Option<f64>,
-    /// Standard deviation of mu: exploration [default: the run's, 0]
+    /// Standard deviation of mu: exploration [default: the run's]
     #[arg(long, allow_negative_numbers = true, value_parser = number, conflicts_with_all = ["max_return", "quantile", "target_return"])]
     pub eps: Option<f64>,
     /// Target return: the largest return of a training session at the step

@@ -282,13 +282,12 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     };
     let columns = options.source.table().and_then(|t| t.columns.as_ref());
     input::refuse_same_bytes(&all, &files, columns)?;
-    for (input, file) in all.iter().zip(&files) {
-        // A table of one's own may have any name.
-        if options.source.table().is_some() {
-            break;
-        }
-        if let Some(warning) = input::shorter_than_public(input, file.rows) {
-            tracing::warn!("{warning}");
+    // A table of one's own may have any name.
+    if options.source.table().is_none() {
+        for (input, file) in all.iter().zip(&files) {
+            if let Some(warning) = input::shorter_than_public(input, file.rows) {
+                tracing::warn!("{warning}");
+            }
         }
     }
     Ok((log, files))

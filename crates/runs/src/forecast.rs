@@ -22,6 +22,8 @@ const ENDS: &str = "ends";
 const VALUES: &str = "values";
 /// Examples whose states are computed at once.
 const BATCH: usize = 512;
+/// Examples to fit to at most: memory and time do not grow with a longer log.
+const MAX_EXAMPLES: usize = 1 << 20;
 /// Number of inputs beside the state.
 const EXTRA: usize = 2;
 
@@ -104,7 +106,7 @@ impl Forecaster {
         &self.bins
     }
 
-    /// Measures the calibration on examples; `seed` spreads the transform inside of bins.
+    /// Calibration on examples, of the forecast and of the step's table; `None` without examples.
     fn calibration(
         &self,
         run: &Run,
@@ -194,7 +196,8 @@ impl Run {
     ) -> Result<ForecastReport> {
         let config = self.config();
         let train = config.examples(data, Split::Train);
-        let all = train.batch(0..train.len(), 1, Some(config.return_rule()));
+        let chosen = spread(train.len(), MAX_EXAMPLES);
+        let all = train.batch(chosen, 1, Some(config.return_rule()));
         let Some(bins) = ReturnBins::new(&all.returns) else {
             return Err(empty(data, Split::Train));
         };
@@ -251,7 +254,7 @@ impl Run {
         Checkpoint::at(self.dir().join(DIR))
     }
 
-    /// Inputs and observed bins of all examples.
+    /// Inputs and observed bins of the examples, of a part of them if they are many.
     fn examples(
         &self,
         model: &Recommender,
@@ -259,11 +262,12 @@ impl Run {
         bins: &ReturnBins,
     ) -> Result<ForecastExamples> {
         let rule = self.config().return_rule();
-        let (mut parts, mut steps) = (Vec::new(), Vec::with_capacity(rows.len()));
-        let mut observed = Vec::with_capacity(rows.len());
-        for start in (0..rows.len()).step_by(BATCH) {
-            let range = start..(start + BATCH).min(rows.len());
-            let batch = rows.batch(range, self.config().model.window, Some(rule));
+        let chosen = spread(rows.len(), MAX_EXAMPLES);
+        let (mut parts, mut steps) = (Vec::new(), Vec::with_capacity(chosen.len()));
+        let mut observed = Vec::with_capacity(chosen.len());
+        for chosen in chosen.chunks(BATCH) {
+            let window = self.config().model.window;
+            let batch = rows.batch(chosen.iter().copied(), window, Some(rule));
             parts.push(inputs(model, &batch.windows)?);
             steps.extend(&batch.windows.time_steps);
             for value in batch.returns {
@@ -282,9 +286,32 @@ impl Run {
     }
 }
 
+/// At most `max` of `n` positions, evenly spread, ascending.
+fn spread(n: usize, max: usize) -> Vec<usize> {
+    let count = n.min(max);
+    let mut positions = Vec::with_capacity(count);
+    for i in 0..count {
+        // In 128 bits, since the product of two lengths may not fit in 64.
+        positions.push((i as u128 * n as u128 / count as u128) as usize);
+    }
+    positions
+}
+
 fn empty(data: &Dataset, split: Split) -> Error {
     Error::EmptySplit {
         path: data.dir().to_owned(),
         split: split.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn positions_are_all_or_evenly_spread() {
+        assert_eq!(spread(4, 9), [0, 1, 2, 3]);
+        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
+        assert!(spread(0, 4).is_empty());
     }
 }

@@ -132,7 +132,8 @@ impl InferenceModel {
         for tilt in distinct {
             let mut rows = Vec::new();
             for (row, &own) in tilts.iter().enumerate() {
-                if own.total_cmp(&tilt).is_eq() {
+                // Not by `total_cmp`, under which -0 is another number than 0.
+                if own == tilt {
                     rows.push(row);
                 }
             }
@@ -330,7 +331,7 @@ mod tests {
         prompts: &Prompts,
         wanted: &[TopKRequest<'_>],
     ) {
-        let tilts = [0.0, 0.5, -2.0, 0.5, 0.0, 0.5, -2.0, 0.0, 0.5];
+        let tilts = [0.0, 0.5, -2.0, 0.5, -0.0, 0.5, -2.0, 0.0, 0.5];
         let tops = served.top(windows, prompts, &tilts, wanted).unwrap();
         for (b, &tilt) in tilts.iter().enumerate() {
             let (window, plain) = row(windows, prompts, b);

@@ -1,10 +1,9 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
 //! `config.toml`, `items.safetensors`, `purchase_counts.safetensors` and `returns.json` are written
-//! at the start, `metrics.jsonl`
-//! grows, `checkpoint/` is the state to resume from, `best/` the weights of the best validation
-//! (the last ones in a run without validation), and `manifest.json` is written last: a run with a
-//! manifest is complete.
+//! at the start, `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the
+//! weights of the best validation (the last ones in a run without validation), and `manifest.json`
+//! is written last: a run with a manifest is complete. `prl forecast` adds `forecast/`.
 
 use std::path::{Path, PathBuf};
 
@@ -25,9 +24,8 @@ use crate::method::Method;
 use crate::recommender::Recommender;
 use crate::return_stats::Returns;
 
-/// What a target return of the state needs.
-pub(crate) const NO_FORECAST: &str =
-    "no forecast of returns, which this target return needs; fit one with `prl forecast --run ..`";
+/// Absence of what a target return of the state needs, and its mend.
+pub(crate) const NO_FORECAST: &str = "no forecast of returns; fit one with `prl forecast --run ..`";
 
 const BEST: &str = "best";
 const CHECKPOINT: &str = "checkpoint";

@@ -37,9 +37,9 @@ pub(crate) fn base() -> OpenApi {
         )
         .build();
     let info = InfoBuilder::new().title("PRL").version("1").description(Some(
-        "Session recommender that can be asked for value. Use one kind of prompt at a time: mu and \
-         eps, target_return, quantile, or max_return. Bodies are limited to 1 MiB; unknown fields \
-         are rejected.",
+        "Session recommender that can be asked for value. Use one kind of target return at a time: \
+         mu and eps, target_return, quantile, state_quantile, kappa, or max_return; tilt goes with \
+         any. Bodies are limited to 1 MiB; unknown fields are rejected.",
     ));
     OpenApiBuilder::new()
         .info(info)

@@ -384,13 +384,13 @@ fn oracle_sentence(asked: &[Asked], points: &[CurvePoint]) -> Option<String> {
     let range = format!("{:+.4} (95% interval {lo:+.4} to {hi:+.4})", change.mean);
     Some(if lo <= 0.0 && 0.0 <= hi {
         format!(
-            "The session's true return as the prompt changes click HR@20 by {range}: no choice of a \
-             target return can make these lists more accurate on this log."
+            "The session's true return as the prompt changes click HR@20 by {range}: knowing it makes \
+             these lists no more accurate on this log."
         )
     } else {
         format!(
-            "The session's true return as the prompt changes click HR@20 by {range}: what the best \
-             choice of a target return could change here."
+            "The session's true return as the prompt changes click HR@20 by {range}: that much a good \
+             guess of the return is worth here."
         )
     })
 }
