@@ -12,6 +12,7 @@ mod exit;
 mod flags;
 mod forecast;
 mod inspect;
+mod models;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod ope;
@@ -25,6 +26,8 @@ mod serve;
 mod settings;
 #[cfg(feature = "data")]
 mod simulate;
+#[cfg(feature = "serve")]
+mod state;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -63,6 +66,9 @@ enum Command {
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
+    Models(models::Args),
+    #[cfg(feature = "serve")]
+    State(state::Args),
     Ope(ope::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
@@ -114,6 +120,9 @@ fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
+        Command::Models(args) => models::run(args),
+        #[cfg(feature = "serve")]
+        Command::State(args) => state::run(args),
         Command::Ope(args) => ope::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),

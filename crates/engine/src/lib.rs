@@ -32,7 +32,6 @@ mod error;
 mod loaded_model;
 mod queue;
 mod request;
-mod session_store;
 mod stats;
 mod worker;
 
@@ -46,5 +45,4 @@ pub use request::{
     Event, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ID_BYTES, MAX_ITEMS,
     RecommendRequest, RecommendResponse, RequestFields, check_ids,
 };
-pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};

@@ -1,12 +1,14 @@
 //! State shared by all requests, and the routes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use prl_engine::{Engine, LoadedModel, SessionStore};
+use prl_engine::{Engine, LoadedModel};
+use prl_store::SessionStore;
 use tokio::sync::Semaphore;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +18,7 @@ use crate::experiment::RunningExperiment;
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
-use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions};
+use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions, storage};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -24,8 +26,10 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 /// State shared by all requests.
 pub(crate) struct App {
     engine: OnceLock<Engine>,
-    pub(crate) sessions: SessionStore,
+    pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) experiment: RunningExperiment,
+    /// Directory of back-ups, if they are written.
+    pub(crate) backups: Option<PathBuf>,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Semaphore,
     max_requests: usize,
@@ -39,12 +43,13 @@ impl App {
         max_requests: usize,
         timeout: Duration,
         key: Option<ApiKey>,
-        (sessions, experiment): (SessionStore, RunningExperiment),
+        (sessions, experiment): (Arc<dyn SessionStore>, RunningExperiment),
     ) -> Self {
         Self {
             engine: OnceLock::new(),
             sessions,
             experiment,
+            backups: None,
             metrics: Metrics::default(),
             permits: Semaphore::new(max_requests),
             max_requests,
@@ -106,7 +111,10 @@ fn guarded_routes() -> Routes {
 
 /// Routes that need a configured API key; without load limit and timeout.
 fn admin_routes() -> Routes {
-    Routes::new().routes(routes!(admin::reload))
+    Routes::new()
+        .routes(routes!(admin::reload))
+        .routes(routes!(storage::backup))
+        .routes(routes!(storage::erase))
 }
 
 /// OpenAPI document of all routes.

@@ -23,6 +23,7 @@ mod body;
 mod catalogue;
 mod events;
 mod experiment;
+mod follow;
 mod guard;
 mod health;
 mod metrics;
@@ -34,6 +35,8 @@ mod response;
 mod server;
 mod sessions;
 mod signals;
+mod storage;
 
 pub use guard::ApiKey;
+pub use prl_store::{Error as StoreError, SessionLimits, StoreAddress};
 pub use server::{Error, Options, Server};

@@ -74,8 +74,8 @@ impl Metrics {
     }
 
     /// All metrics as text. Gauges are read at the time of the call; the engine's metrics are
-    /// absent until the model is loaded.
-    pub(crate) fn text(&self, app: &App) -> String {
+    /// absent until the model is loaded, and the number of sessions if their store does not tell it.
+    pub(crate) fn text(&self, app: &App, sessions: Option<usize>) -> String {
         let mut registry = Registry::default();
         // The encoder appends `_total` to the name of a counter and `_info` to that of an info.
         registry.register(
@@ -93,7 +93,9 @@ impl Metrics {
             "Answers by arm of the experiment",
             self.arms.clone(),
         );
-        registry.register("prl_sessions", "Stored sessions", gauge(app.sessions.len()));
+        if let Some(sessions) = sessions {
+            registry.register("prl_sessions", "Stored sessions", gauge(sessions));
+        }
         registry.register(
             "prl_requests_in_flight",
             "Admitted requests that are not answered yet",

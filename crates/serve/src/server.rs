@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prl_arms::{Experiment, LogWriter, WriterOptions};
-use prl_engine::{Engine, SessionLimits, SessionStore};
+use prl_engine::Engine;
+use prl_store::{SessionLimits, StoreAddress};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,6 +16,7 @@ use crate::accept::{self, Limits};
 use crate::admin;
 use crate::app::{App, router};
 use crate::experiment::RunningExperiment;
+use crate::follow;
 use crate::guard::ApiKey;
 use crate::signals::{self, HangUps};
 
@@ -39,6 +41,12 @@ pub struct Options {
     pub engine: prl_engine::Options,
     /// Limits of the session store.
     pub sessions: SessionLimits,
+    /// Where sessions are stored.
+    pub session_store: StoreAddress,
+    /// Whether `run` is a symbolic link whose target is loaded whenever it changes.
+    pub follow: bool,
+    /// Directory that back-ups of the sessions are written to, if any.
+    pub backups: Option<PathBuf>,
     /// Experiment whose arms the sessions are assigned to, if any.
     pub experiment: Option<Experiment>,
     /// Directory of the log of answers and events, if they are logged.
@@ -58,6 +66,9 @@ impl Options {
             timeout: Duration::from_secs(2),
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
+            session_store: StoreAddress::Memory,
+            follow: false,
+            backups: None,
             experiment: None,
             experiment_log: None,
         }
@@ -84,6 +95,9 @@ pub enum Error {
     /// The experiment is invalid, or its log cannot be written.
     #[error(transparent)]
     Experiment(#[from] prl_arms::Error),
+    /// The session store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] prl_store::Error),
 }
 
 /// A listening server with its own asynchronous runtime.
@@ -100,14 +114,15 @@ impl Server {
     /// 503 until it is warmed up.
     ///
     /// # Errors
-    /// If the address is not available, an arm of the experiment asks no valid prompt, or its log
-    /// cannot be written. [`wait`](Self::wait) returns errors of the run.
+    /// If the address is not available, an arm of the experiment asks no valid prompt, its log cannot
+    /// be written, or the session store cannot be opened. [`wait`](Self::wait) returns errors of the run.
     pub fn start(options: Options) -> Result<Self, Error> {
         let log = match &options.experiment_log {
             Some(dir) => Some(LogWriter::open(dir, WriterOptions::default())?),
             None => None,
         };
         let experiment = RunningExperiment::new(options.experiment, log)?;
+        let sessions = options.session_store.open(options.sessions)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -123,12 +138,17 @@ impl Server {
         let addr = listener.local_addr()?;
         // Installed before the run is read: a SIGHUP in the meantime must not end the process.
         let hang_ups = HangUps::listen()?;
-        let app = Arc::new(App::new(
+        let mut app = App::new(
             options.requests,
             options.timeout,
             options.key,
-            (SessionStore::new(options.sessions), experiment),
-        ));
+            (sessions, experiment),
+        );
+        if let Some(dir) = &options.backups {
+            std::fs::create_dir_all(dir).map_err(prl_store::Error::directory(dir))?;
+        }
+        app.backups = options.backups;
+        let app = Arc::new(app);
         let (stop, stopped) = watch::channel(false);
         let limits = Limits {
             connections: options.connections,
@@ -141,8 +161,17 @@ impl Server {
             Ok(())
         });
         tasks.spawn(async move {
+            let loaded = follow::target(&options.run);
             load(&app, &options.run, options.engine).await?;
-            reload_on_hang_up(&app, hang_ups, stopped).await;
+            let reloads = reload_on_hang_up(&app, hang_ups, stopped);
+            if options.follow {
+                tokio::select! {
+                    () = reloads => {}
+                    () = follow::follow(&app, &options.run, loaded) => {}
+                }
+            } else {
+                reloads.await;
+            }
             Ok(())
         });
         drop(entered);
