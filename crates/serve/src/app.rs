@@ -13,9 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::experiment::RunningExperiment;
-use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
+use crate::web::guard::{self, ApiKey};
 use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions};
 
 /// Maximum size of a request body in bytes.

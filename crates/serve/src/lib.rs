@@ -16,14 +16,12 @@
 //! # Ok::<(), prl_serve::Error>(())
 //! ```
 
-mod accept;
 mod admin;
 mod app;
 mod body;
 mod catalogue;
 mod events;
 mod experiment;
-mod guard;
 mod health;
 mod metrics;
 mod openapi;
@@ -33,7 +31,7 @@ mod recommend;
 mod response;
 mod server;
 mod sessions;
-mod signals;
+mod web;
 
-pub use guard::ApiKey;
 pub use server::{Error, Options, Server};
+pub use web::guard::ApiKey;

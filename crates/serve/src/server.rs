@@ -11,12 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::accept::{self, Limits};
 use crate::admin;
 use crate::app::{App, router};
 use crate::experiment::RunningExperiment;
-use crate::guard::ApiKey;
-use crate::signals::{self, HangUps};
+use crate::web::accept::{self, Limits};
+use crate::web::guard::ApiKey;
+use crate::web::signals::{self, HangUps};
 
 /// Settings of the server.
 #[derive(Clone)]
