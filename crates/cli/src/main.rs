@@ -12,6 +12,8 @@ mod exit;
 mod flags;
 mod forecast;
 mod inspect;
+#[cfg(feature = "serve")]
+mod key;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod ope;
@@ -62,7 +64,9 @@ enum Command {
     Forecast(forecast::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
+    #[cfg(feature = "serve")]
+    Key(key::Args),
     Ope(ope::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
@@ -113,7 +117,9 @@ fn main() -> ExitCode {
         Command::Forecast(args) => forecast::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
+        #[cfg(feature = "serve")]
+        Command::Key(args) => key::run(args),
         Command::Ope(args) => ope::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),
