@@ -113,8 +113,8 @@ impl Server {
     ///
     /// # Errors
     /// If an address is not available, certificate or keys cannot be used, an arm of the experiment
-    /// asks no valid prompt, or its log cannot be written. [`wait`](Self::wait) returns errors of the
-    /// run.
+    /// asks no valid prompt, or its log cannot be written. [`wait`](Self::wait) returns errors of
+    /// the run.
     pub fn start(options: Options) -> Result<Self, Error> {
         let log = match &options.experiment_log {
             Some(dir) => Some(LogWriter::open(dir, WriterOptions::default())?),
