@@ -1,8 +1,8 @@
 //! `prl serve`: HTTP server of a trained run.
 
 mod state;
+mod web;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use crate::exit::Usage;
 use crate::flags::Compute;
 use crate::output::errln;
 use state::StateArgs;
+use web::WebArgs;
 
 /// Environment variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
 
 /// Serve recommendations over HTTP, with a demo page
 ///
-/// If an API key is configured (--api-key-file, or the environment variable PRL_API_KEY), clients
-/// must send it as `Authorization: Bearer KEY`. SIGHUP reloads the run; Ctrl-C and SIGTERM answer
-/// the begun requests and exit.
+/// If an API key is configured (--keys, --api-key-file, or the environment variable PRL_API_KEY),
+/// clients must send one as `Authorization: Bearer KEY`. SIGHUP reloads run, keys and certificate;
+/// Ctrl-C and SIGTERM answer the begun requests and exit.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
-    /// Address to listen on; the default is reachable from this machine only
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    addr: SocketAddr,
-    /// File that contains the API key and nothing else
+    #[command(flatten)]
+    web: WebArgs,
+    /// File that contains an API key with all roles and nothing else
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Maximum number of concurrent requests; further ones get status 503
@@ -96,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .ok()
         .filter(|timeout| !timeout.is_zero());
     let mut options = args.source.options()?;
-    options.addr = args.addr;
+    options.web = args.web.options()?;
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
     options.connections = args.connections.clamp(1, 1 << 20);
@@ -127,7 +127,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     options.experiment_log = args.experiment_log;
     let server = Server::start(options).map_err(cause)?;
-    errln!("listening on http://{}", server.addr());
+    for url in server.urls() {
+        errln!("listening on {url}");
+    }
     server.wait().map_err(cause)
 }
 
@@ -137,6 +139,8 @@ fn cause(error: prl_serve::Error) -> anyhow::Error {
         prl_serve::Error::Engine(prl_engine::Error::Model(error)) => error.into(),
         prl_serve::Error::Experiment(error) => error.into(),
         prl_serve::Error::Store(error) => error.into(),
+        prl_serve::Error::Keys(error) => Usage(error.to_string()).into(),
+        prl_serve::Error::Tls(error) => Usage(error.to_string()).into(),
         error => error.into(),
     }
 }

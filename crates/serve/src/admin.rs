@@ -50,7 +50,6 @@ pub(crate) struct ReloadResponse {
         BodyProblems,
         AdminProblems,
     ),
-    security(("key" = [])),
 )]
 pub(crate) async fn reload(
     State(app): State<Arc<App>>,

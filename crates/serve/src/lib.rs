@@ -16,7 +16,6 @@
 //! # Ok::<(), prl_serve::Error>(())
 //! ```
 
-mod accept;
 mod admin;
 mod app;
 mod body;
@@ -24,8 +23,8 @@ mod catalogue;
 mod events;
 mod experiment;
 mod follow;
-mod guard;
 mod health;
+mod keys;
 mod metrics;
 mod openapi;
 mod page;
@@ -34,9 +33,14 @@ mod recommend;
 mod response;
 mod server;
 mod sessions;
-mod signals;
 mod storage;
+mod web;
 
-pub use guard::ApiKey;
+pub use keys::{ApiKey, KeysError, Role, check_keys, new_secret};
 pub use prl_store::{Error as StoreError, SessionLimits, StoreAddress};
 pub use server::{Error, Options, Server};
+pub use web::cors::{CorsOrigin, InvalidOrigin};
+pub use web::listen::{InvalidAddr, ListenAddr};
+pub use web::options::{TlsOptions, WebOptions};
+pub use web::prefix::{InvalidPrefix, PathPrefix};
+pub use web::tls::TlsError;

@@ -6,12 +6,16 @@ use prl_engine::{Error, InvalidRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::web::context::current_id;
+
 /// Kind of a problem; determines status code, type URN and title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemKind {
     Malformed,
     Unauthorized,
     NoKey,
+    NoRole,
+    Quota,
     NoLog,
     NoBackups,
     NotFound,
@@ -19,6 +23,7 @@ pub(crate) enum ProblemKind {
     WrongMethod,
     TooLarge,
     NotJson,
+    Encoding,
     Invalid,
     BadRun,
     Failed,
@@ -39,6 +44,8 @@ impl ProblemKind {
             Self::Malformed => (S::BAD_REQUEST, "malformed", "Body is not valid JSON"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Missing or wrong API key"),
             Self::NoKey => (S::FORBIDDEN, "no-key", "No API key configured"),
+            Self::NoRole => (S::FORBIDDEN, "no-role", "API key lacks the role"),
+            Self::Quota => (S::TOO_MANY_REQUESTS, "quota", "Quota of the API key used up"),
             Self::NoLog => (S::FORBIDDEN, "no-log", "No log configured"),
             Self::NoBackups => (S::FORBIDDEN, "no-backups", "No directory of back-ups configured"),
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
@@ -46,6 +53,7 @@ impl ProblemKind {
             Self::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Body must be application/json"),
+            Self::Encoding => (S::UNSUPPORTED_MEDIA_TYPE, "encoding", "Content encoding not supported"),
             Self::Invalid => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
             Self::BadRun => (S::UNPROCESSABLE_ENTITY, "bad-run", "Run cannot be loaded"),
             Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Model failed"),
@@ -64,6 +72,8 @@ impl ProblemKind {
 pub(crate) struct Problem {
     pub(crate) kind: ProblemKind,
     pub(crate) detail: String,
+    /// Seconds until a retry, where the kind has no fixed time.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -71,6 +81,7 @@ impl Problem {
         Self {
             kind,
             detail: detail.into(),
+            retry_after: None,
         }
     }
 
@@ -126,6 +137,10 @@ pub(crate) struct ProblemDocument<'a> {
     status: u16,
     /// Cause of this problem and a hint.
     detail: &'a str,
+    /// Id of the request, as in the header X-Request-Id and in the server's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    request_id: Option<&'a str>,
 }
 
 impl IntoResponse for Problem {
@@ -134,11 +149,13 @@ impl IntoResponse for Problem {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(detail = self.detail, "{title}");
         }
+        let request_id = current_id();
         let document = ProblemDocument {
             urn: format!("urn:prl:problem:{name}"),
             title,
             status: status.as_u16(),
             detail: &self.detail,
+            request_id: request_id.as_deref(),
         };
         // A struct of strings and a number always serializes.
         let body = serde_json::to_string(&document).unwrap_or_default();
@@ -148,8 +165,13 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.kind == ProblemKind::Encoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

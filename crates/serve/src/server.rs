@@ -8,26 +8,28 @@ use std::time::Duration;
 use prl_arms::{Experiment, LogWriter, WriterOptions};
 use prl_engine::Engine;
 use prl_store::{SessionLimits, StoreAddress};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::accept::{self, Limits};
 use crate::admin;
-use crate::app::{App, router};
+use crate::app::{App, openapi_document, router};
 use crate::experiment::RunningExperiment;
 use crate::follow;
-use crate::guard::ApiKey;
-use crate::signals::{self, HangUps};
+use crate::keys::{ApiKey, Keys, KeysError};
+use crate::web::accept::{Connections, Limits};
+use crate::web::listen::{self, ListenAddr, Listener};
+use crate::web::options::WebOptions;
+use crate::web::signals::{self, HangUps};
+use crate::web::tls::{Tls, TlsError};
 
 /// Settings of the server.
 #[derive(Clone)]
 pub struct Options {
     /// The run directory.
     pub run: PathBuf,
-    /// Address to listen on.
+    /// Address to listen on, unless the web options name others.
     pub addr: SocketAddr,
-    /// API key required from clients, if any.
+    /// API key with all roles, if any; the web options can name more.
     pub key: Option<ApiKey>,
     /// Maximum number of concurrent requests; further ones get status 503.
     pub requests: usize,
@@ -51,6 +53,8 @@ pub struct Options {
     pub experiment: Option<Experiment>,
     /// Directory of the log of answers and events, if they are logged.
     pub experiment_log: Option<PathBuf>,
+    /// Listeners, TLS, API keys, access from browsers.
+    pub web: WebOptions,
 }
 
 impl Options {
@@ -71,6 +75,7 @@ impl Options {
             backups: None,
             experiment: None,
             experiment_log: None,
+            web: WebOptions::default(),
         }
     }
 }
@@ -82,10 +87,16 @@ pub enum Error {
     #[error("failed to listen on {addr}: {source}; choose another address with --addr")]
     Bind {
         /// The address.
-        addr: SocketAddr,
+        addr: ListenAddr,
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The keys file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Another failure of the operating system.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -104,6 +115,7 @@ pub enum Error {
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     addr: SocketAddr,
+    urls: Vec<String>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), Error>>,
     timeout: Duration,
@@ -114,8 +126,9 @@ impl Server {
     /// 503 until it is warmed up.
     ///
     /// # Errors
-    /// If the address is not available, an arm of the experiment asks no valid prompt, its log cannot
-    /// be written, or the session store cannot be opened. [`wait`](Self::wait) returns errors of the run.
+    /// If an address is not available, certificate or keys cannot be used, an arm of the experiment
+    /// asks no valid prompt, its log cannot be written, or the session store cannot be opened.
+    /// [`wait`](Self::wait) returns errors of the run.
     pub fn start(options: Options) -> Result<Self, Error> {
         let log = match &options.experiment_log {
             Some(dir) => Some(LogWriter::open(dir, WriterOptions::default())?),
@@ -128,42 +141,47 @@ impl Server {
             .enable_all()
             .build()?;
         let entered = runtime.enter();
-        let listener = match runtime.block_on(TcpListener::bind(options.addr)) {
-            Ok(listener) => listener,
-            Err(source) => {
-                let addr = options.addr;
-                return Err(Error::Bind { addr, source });
-            }
-        };
-        let addr = listener.local_addr()?;
+        let keys = Keys::open(options.key, options.web.keys.clone())?;
+        let (listeners, tls) = bind_all(options.addr, &options.web)?;
+        let mut urls = Vec::with_capacity(listeners.len());
+        let mut addr = None;
+        for (listener, tls) in &listeners {
+            urls.push(listener.url(tls.is_some()));
+            addr = addr.or(listener.tcp_addr());
+        }
         // Installed before the run is read: a SIGHUP in the meantime must not end the process.
         let hang_ups = HangUps::listen()?;
         let mut app = App::new(
             options.requests,
             options.timeout,
-            options.key,
+            keys,
             (sessions, experiment),
         );
         if let Some(dir) = &options.backups {
             std::fs::create_dir_all(dir).map_err(prl_store::Error::directory(dir))?;
         }
         app.backups = options.backups;
+        let prefix = options.web.path_prefix;
+        app.openapi = openapi_document(prefix.as_ref())
+            .to_json()
+            .unwrap_or_default();
         let app = Arc::new(app);
         let (stop, stopped) = watch::channel(false);
         let limits = Limits {
             connections: options.connections,
             header_timeout: options.header_timeout,
         };
-        let service = accept::serve(listener, router(&app), limits, until(stopped.clone()));
+        let router = router(&app, &options.web.cors);
+        let connections = Connections::new(router, prefix, limits, stopped.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            service.await;
+            connections.serve(listeners).await;
             Ok(())
         });
         tasks.spawn(async move {
             let loaded = follow::target(&options.run);
             load(&app, &options.run, options.engine).await?;
-            let reloads = reload_on_hang_up(&app, hang_ups, stopped);
+            let reloads = reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped);
             if options.follow {
                 tokio::select! {
                     () = reloads => {}
@@ -177,16 +195,23 @@ impl Server {
         drop(entered);
         Ok(Self {
             runtime,
-            addr,
+            // Without a TCP socket there is no address to connect to.
+            addr: addr.unwrap_or(options.addr),
+            urls,
             stop,
             tasks,
             timeout: options.timeout,
         })
     }
 
-    /// The address that the server listens on.
+    /// The first TCP address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// URLs of all addresses that the server listens on; that of a Unix socket is `unix:PATH`.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
     }
 
     /// Serves until the [`stopper`](Self::stopper) is called or a shutdown signal arrives, then
@@ -220,6 +245,39 @@ impl Server {
     }
 }
 
+/// Listeners, each with its TLS settings, if it has any; and those settings.
+type Listeners = (Vec<(Listener, Option<Arc<Tls>>)>, Option<Arc<Tls>>);
+
+/// Binds all addresses: plain and TLS.
+fn bind_all(default: SocketAddr, web: &WebOptions) -> Result<Listeners, Error> {
+    let mut listeners = Vec::new();
+    let mut bind = |addr: &ListenAddr, tls: Option<&Arc<Tls>>| {
+        let bound = listen::bind(addr).map_err(|source| Error::Bind {
+            addr: addr.clone(),
+            source,
+        })?;
+        for listener in bound {
+            listeners.push((listener, tls.cloned()));
+        }
+        Ok::<_, Error>(())
+    };
+    if web.listen.is_empty() && web.tls.is_none() {
+        bind(&ListenAddr::Tcp(default), None)?;
+    }
+    for addr in &web.listen {
+        bind(addr, None)?;
+    }
+    let mut shared = None;
+    if let Some(options) = &web.tls {
+        let tls = Arc::new(Tls::open(&options.certificate, &options.key)?);
+        for addr in &options.listen {
+            bind(addr, Some(&tls))?;
+        }
+        shared = Some(tls);
+    }
+    Ok((listeners, shared))
+}
+
 /// Waits for all tasks, or for the first failure.
 async fn join_all(tasks: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
     while let Some(joined) = tasks.join_next().await {
@@ -244,18 +302,41 @@ async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Resul
     Ok(())
 }
 
-/// Reloads the run at every SIGHUP.
-async fn reload_on_hang_up(app: &Arc<App>, mut hang_ups: HangUps, stopped: watch::Receiver<bool>) {
+/// Reloads keys, certificate and run at every SIGHUP.
+async fn reload_on_hang_up(
+    app: &Arc<App>,
+    tls: Option<&Tls>,
+    mut hang_ups: HangUps,
+    stopped: watch::Receiver<bool>,
+) {
     let stopped = until(stopped);
     tokio::pin!(stopped);
     loop {
         tokio::select! {
             () = &mut stopped => return,
             () = hang_ups.next() => {
+                reload_files(&app.keys, tls);
                 if let Err(problem) = admin::swap_model(app, None).await {
                     tracing::error!(detail = problem.detail, "reload failed; model unchanged");
                 }
             }
+        }
+    }
+}
+
+/// Reads keys and certificate again; each stays as it is if its file is bad.
+fn reload_files(keys: &Keys, tls: Option<&Tls>) {
+    if let Some(file) = keys.file() {
+        match keys.reload() {
+            Ok(()) => tracing::info!(file = %file.display(), "keys reloaded"),
+            Err(error) => tracing::error!("{error}; the current keys stay valid"),
+        }
+    }
+    if let Some(tls) = tls {
+        let file = tls.certificate().display();
+        match tls.reload() {
+            Ok(()) => tracing::info!(%file, "certificate reloaded"),
+            Err(error) => tracing::error!("{error}; the current certificate stays in use"),
         }
     }
 }

@@ -3,9 +3,13 @@
 mod api;
 mod common;
 mod experiment;
+mod http2;
+mod keys;
 mod openapi;
 mod operations;
 mod schema;
 mod slow_page;
 #[cfg(unix)]
 mod slow_signals;
+mod tls;
+mod web;

@@ -55,6 +55,8 @@ pub fn run() -> &'static Path {
 /// A server that runs until it is dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
+    /// URLs of all listeners.
+    pub urls: Vec<String>,
     stop: Option<Box<dyn FnOnce() + Send>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
@@ -67,9 +69,11 @@ impl TestServer {
         change(&mut options);
         let server = Server::start(options).unwrap();
         let (addr, stop) = (server.addr(), server.stopper());
+        let urls = server.urls().to_vec();
         let thread = std::thread::spawn(move || server.wait());
         let running = Self {
             addr,
+            urls,
             stop: Some(Box::new(stop)),
             thread: Some(thread),
         };
