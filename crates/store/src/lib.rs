@@ -35,7 +35,7 @@ mod session_store;
 
 pub use self::redis::RedisStore;
 pub use address::StoreAddress;
-pub use backup::{erase_in_backup, restore_backup, write_backup};
+pub use backup::{erase_in_backup, read_backup, restore_backup, write_backup};
 pub use disk::DiskStore;
 pub use error::{Error, Result};
 pub use limits::SessionLimits;
