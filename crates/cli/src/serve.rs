@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use prl_arms::Experiment;
 use prl_runs::{CURRENT, Registry};
-use prl_serve::{ApiKey, Options, Server};
+use prl_serve::{ApiKey, CandidateOptions, Options, Server};
 
 use crate::exit::Usage;
 use crate::flags::Compute;
@@ -46,6 +46,19 @@ pub struct Args {
     /// Time limit of a request in seconds
     #[arg(long, default_value_t = 2.0)]
     timeout: f64,
+    /// A second run: compared with the served one (--shadow), or answering the arms of the
+    /// experiment whose model is "candidate"
+    #[arg(long, value_name = "RUN")]
+    candidate: Option<PathBuf>,
+    /// Share of the answers that are compared with the candidate's, 0 to 1; the report is at
+    /// /v1/admin/shadow
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        requires = "candidate"
+    )]
+    shadow: f64,
     #[command(flatten)]
     state: StateArgs,
     /// TOML of an experiment: arms with their shares and prompts. A request that names a session
@@ -110,6 +123,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         device,
     };
     args.state.apply(&mut options);
+    if !(0.0..=1.0).contains(&args.shadow) {
+        let what = format!("--shadow is {}; expected a share from 0 to 1", args.shadow);
+        return Err(Usage(what).into());
+    }
+    let shadow = args.shadow;
+    options.candidate = args.candidate.map(|run| CandidateOptions { run, shadow });
     options.experiment = match &args.experiment {
         Some(file) => {
             let experiment = Experiment::open(file)?;

@@ -69,7 +69,7 @@ pub(crate) async fn swap_model(app: &Arc<App>, run: Option<&Path>) -> Result<Str
     let shared = Arc::clone(app);
     // Reading and warming up take seconds, so they must not occupy an asynchronous thread.
     let load = tokio::task::spawn_blocking(move || {
-        let accept = |model: &LoadedModel| shared.experiment.check_model(model);
+        let accept = |model: &LoadedModel| shared.experiment.check_model(model, false);
         match shared.engine()?.reload_if(&dir, accept) {
             Ok(model) => Ok(model.name().to_owned()),
             Err(error) => Err(Problem::new(ProblemKind::BadRun, error.to_string())),

@@ -17,6 +17,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::candidate::{self, Candidate};
 use crate::experiment::RunningExperiment;
 use crate::keys::{Keys, Role};
 use crate::metrics::Metrics;
@@ -37,6 +38,8 @@ pub(crate) struct App {
     engine: OnceLock<Engine>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) experiment: RunningExperiment,
+    /// A second run, if there is one.
+    pub(crate) candidate: Option<Candidate>,
     /// Directory of back-ups, if they are written.
     pub(crate) backups: Option<PathBuf>,
     pub(crate) metrics: Metrics,
@@ -60,6 +63,7 @@ impl App {
             engine: OnceLock::new(),
             sessions,
             experiment,
+            candidate: None,
             backups: None,
             metrics: Metrics::default(),
             permits: Semaphore::new(max_requests),
@@ -88,6 +92,14 @@ impl App {
                 "the model is being loaded; poll /health/ready",
             )
         })
+    }
+
+    /// The engine of the current model, or the candidate's; a problem if there is none.
+    pub(crate) fn engine_of(&self, is_candidates: bool) -> Result<&Engine, Problem> {
+        match &self.candidate {
+            Some(candidate) if is_candidates => candidate.engine(),
+            _ => self.engine(),
+        }
     }
 
     /// The current model; a problem if none is loaded yet.
@@ -130,6 +142,7 @@ fn write_routes() -> Routes {
 fn admin_routes() -> Routes {
     Routes::new()
         .routes(routes!(admin::reload))
+        .routes(routes!(candidate::shadow_report))
         .routes(routes!(storage::backup))
         .routes(routes!(storage::erase))
 }

@@ -19,6 +19,7 @@
 mod admin;
 mod app;
 mod body;
+mod candidate;
 mod catalogue;
 mod events;
 mod experiment;
@@ -36,6 +37,7 @@ mod sessions;
 mod storage;
 mod web;
 
+pub use candidate::CandidateOptions;
 pub use keys::{ApiKey, KeysError, Role, check_keys, new_secret};
 pub use prl_store::{Error as StoreError, SessionLimits, StoreAddress};
 pub use server::{Error, Options, Server};

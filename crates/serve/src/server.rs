@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::app::{App, openapi_document, router};
+use crate::candidate::{Candidate, CandidateOptions};
 use crate::experiment::RunningExperiment;
 use crate::follow;
 use crate::keys::{ApiKey, Keys, KeysError};
@@ -45,6 +46,8 @@ pub struct Options {
     pub sessions: SessionLimits,
     /// Where sessions are stored.
     pub session_store: StoreAddress,
+    /// A second run to compare with or to answer the sessions of an arm, if any.
+    pub candidate: Option<CandidateOptions>,
     /// Whether `run` is a symbolic link whose target is loaded whenever it changes.
     pub follow: bool,
     /// Directory that back-ups of the sessions are written to, if any.
@@ -71,6 +74,7 @@ impl Options {
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
             session_store: StoreAddress::Memory,
+            candidate: None,
             follow: false,
             backups: None,
             experiment: None,
@@ -135,6 +139,7 @@ impl Server {
             None => None,
         };
         let experiment = RunningExperiment::new(options.experiment, log)?;
+        experiment.check_candidate(options.candidate.is_some())?;
         let sessions = options.session_store.open(options.sessions)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -161,6 +166,7 @@ impl Server {
             std::fs::create_dir_all(dir).map_err(prl_store::Error::directory(dir))?;
         }
         app.backups = options.backups;
+        app.candidate = options.candidate.map(Candidate::new);
         let prefix = options.web.path_prefix;
         app.openapi = openapi_document(prefix.as_ref())
             .to_json()
@@ -291,15 +297,25 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     _ = stopped.wait_for(|&stopped| stopped).await;
 }
 
-/// Loads the run on a blocking thread and makes the server ready.
+/// Loads the run and the candidate, and makes the server ready.
 async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Result<(), Error> {
-    let path = run.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
-    let engine = opened.map_err(std::io::Error::other)??;
-    app.experiment.check_model(&engine.model())?;
+    if let Some(candidate) = &app.candidate {
+        let engine = open(&candidate.options.run, options.clone()).await?;
+        app.experiment.check_model(&engine.model(), true)?;
+        candidate.set_ready(engine);
+    }
+    let engine = open(run, options).await?;
+    app.experiment.check_model(&engine.model(), false)?;
     app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())
+}
+
+/// Opens a run on a blocking thread.
+async fn open(run: &Path, options: prl_engine::Options) -> Result<Engine, Error> {
+    let path = run.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
+    Ok(opened.map_err(std::io::Error::other)??)
 }
 
 /// Reloads keys, certificate and run at every SIGHUP.

@@ -1,6 +1,7 @@
 //! Integration tests of the server: HTTP API, operation, signals and the demo page.
 
 mod api;
+mod candidate;
 mod common;
 mod experiment;
 mod http2;
