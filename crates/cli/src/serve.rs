@@ -11,6 +11,9 @@ use prl_serve::{ApiKey, Options, Server};
 use crate::exit::Usage;
 use crate::flags::{Compute, FromRun};
 use crate::output::errln;
+use items::ItemArgs;
+
+mod items;
 
 /// Environment variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
@@ -56,6 +59,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     experiment_log: Option<PathBuf>,
     #[command(flatten)]
+    items: ItemArgs,
+    #[command(flatten)]
     compute: Compute,
 }
 
@@ -77,6 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         batch: args.batch,
         timeout: options.timeout,
         device,
+        available: args.items.available_column,
     };
     options.sessions.ttl = Duration::from_secs(args.session_ttl);
     options.sessions.sessions = args.sessions;

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use prl_engine::{Engine, LoadedModel, SessionStore};
+use prl_items::{ChangeStore, MemoryChangeStore};
 use tokio::sync::Semaphore;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +17,7 @@ use crate::experiment::RunningExperiment;
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
-use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions};
+use crate::{admin, catalogue, events, health, items, openapi, page, recommend, sessions};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -31,6 +32,8 @@ pub(crate) struct App {
     max_requests: usize,
     pub(crate) timeout: Duration,
     pub(crate) key: Option<ApiKey>,
+    /// Changes of the items' properties.
+    pub(crate) changes: Arc<dyn ChangeStore>,
 }
 
 impl App {
@@ -50,7 +53,16 @@ impl App {
             max_requests,
             timeout,
             key,
+            changes: Arc::new(MemoryChangeStore::default()),
         }
+    }
+
+    /// The state with another store of changes of the items' properties.
+    pub(crate) fn with_changes(mut self, changes: Option<Arc<dyn ChangeStore>>) -> Self {
+        if let Some(changes) = changes {
+            self.changes = changes;
+        }
+        self
     }
 
     /// Sets the engine: the server is ready from now on. A second call has no effect.
@@ -95,7 +107,10 @@ fn open_routes() -> Routes {
 fn guarded_routes() -> Routes {
     Routes::new()
         .routes(routes!(catalogue::model))
-        .routes(routes!(catalogue::items))
+        .routes(routes!(catalogue::items, items::patch_items))
+        .routes(routes!(items::item, items::patch_item))
+        .routes(routes!(items::denied))
+        .routes(routes!(items::deny, items::allow))
         .routes(routes!(recommend::recommend))
         .routes(routes!(recommend::recommend_batch))
         .routes(routes!(sessions::add_events))

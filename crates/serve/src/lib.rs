@@ -25,6 +25,7 @@ mod events;
 mod experiment;
 mod guard;
 mod health;
+mod items;
 mod metrics;
 mod openapi;
 mod page;

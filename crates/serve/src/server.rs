@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prl_arms::{Experiment, LogWriter, WriterOptions};
 use prl_engine::{Engine, SessionLimits, SessionStore};
+use prl_items::ChangeStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use crate::admin;
 use crate::app::{App, router};
 use crate::experiment::RunningExperiment;
 use crate::guard::ApiKey;
+use crate::items;
 use crate::signals::{self, HangUps};
 
 /// Settings of the server.
@@ -43,6 +45,8 @@ pub struct Options {
     pub experiment: Option<Experiment>,
     /// Directory of the log of answers and events, if they are logged.
     pub experiment_log: Option<PathBuf>,
+    /// Store of the changes of the items' properties; `None` keeps them in memory.
+    pub changes: Option<Arc<dyn ChangeStore>>,
 }
 
 impl Options {
@@ -60,6 +64,7 @@ impl Options {
             sessions: SessionLimits::default(),
             experiment: None,
             experiment_log: None,
+            changes: None,
         }
     }
 }
@@ -81,6 +86,9 @@ pub enum Error {
     /// The run cannot be served.
     #[error(transparent)]
     Engine(#[from] prl_engine::Error),
+    /// The changes of the items' properties cannot be read.
+    #[error("changes of the items: {0}")]
+    Changes(#[from] prl_items::ChangeStoreError),
     /// The experiment is invalid, or its log cannot be written.
     #[error(transparent)]
     Experiment(#[from] prl_arms::Error),
@@ -123,12 +131,13 @@ impl Server {
         let addr = listener.local_addr()?;
         // Installed before the run is read: a SIGHUP in the meantime must not end the process.
         let hang_ups = HangUps::listen()?;
-        let app = Arc::new(App::new(
+        let app = App::new(
             options.requests,
             options.timeout,
             options.key,
             (SessionStore::new(options.sessions), experiment),
-        ));
+        );
+        let app = Arc::new(app.with_changes(options.changes));
         let (stop, stopped) = watch::channel(false);
         let limits = Limits {
             connections: options.connections,
@@ -142,7 +151,10 @@ impl Server {
         });
         tasks.spawn(async move {
             load(&app, &options.run, options.engine).await?;
-            reload_on_hang_up(&app, hang_ups, stopped).await;
+            tokio::select! {
+                () = reload_on_hang_up(&app, hang_ups, stopped) => {}
+                () = items::follow_changes(&app) => {}
+            }
             Ok(())
         });
         drop(entered);
@@ -210,6 +222,7 @@ async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Resul
     let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
     let engine = opened.map_err(std::io::Error::other)??;
     app.experiment.check_model(&engine.model())?;
+    items::sync(app, engine.model()).await?;
     app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())

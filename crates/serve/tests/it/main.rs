@@ -3,6 +3,7 @@
 mod api;
 mod common;
 mod experiment;
+mod items;
 mod openapi;
 mod operations;
 mod schema;
