@@ -1,5 +1,6 @@
 //! `prl serve`: HTTP server of a trained run.
 
+mod items;
 mod state;
 mod web;
 
@@ -14,6 +15,7 @@ use prl_serve::{ApiKey, CandidateOptions, Options, Server};
 use crate::exit::Usage;
 use crate::flags::Compute;
 use crate::output::errln;
+use items::ItemArgs;
 use state::StateArgs;
 use web::WebArgs;
 
@@ -69,6 +71,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     experiment_log: Option<PathBuf>,
     #[command(flatten)]
+    items: ItemArgs,
+    #[command(flatten)]
     compute: Compute,
 }
 
@@ -121,8 +125,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         batch: args.batch,
         timeout: options.timeout,
         device,
+        available: args.items.available_column,
     };
-    args.state.apply(&mut options);
+    args.state.apply(&mut options)?;
     if !(0.0..=1.0).contains(&args.shadow) {
         let what = format!("--shadow is {}; expected a share from 0 to 1", args.shadow);
         return Err(Usage(what).into());

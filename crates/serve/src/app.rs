@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use prl_engine::{Engine, LoadedModel};
+use prl_items::ChangeStore;
 use prl_store::SessionStore;
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
@@ -25,7 +26,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::web::cors::{self, CorsOrigin};
 use crate::web::guard::{self, Admission};
 use crate::web::prefix::PathPrefix;
-use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions, storage};
+use crate::{admin, catalogue, events, health, items, openapi, page, recommend, sessions, storage};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     /// The OpenAPI document as JSON.
     pub(crate) openapi: String,
+    /// Changes of the items' properties.
+    pub(crate) changes: Arc<dyn ChangeStore>,
 }
 
 impl App {
@@ -57,7 +60,11 @@ impl App {
         max_requests: usize,
         timeout: Duration,
         keys: Keys,
-        (sessions, experiment): (Arc<dyn SessionStore>, RunningExperiment),
+        (sessions, changes, experiment): (
+            Arc<dyn SessionStore>,
+            Arc<dyn ChangeStore>,
+            RunningExperiment,
+        ),
     ) -> Self {
         Self {
             engine: OnceLock::new(),
@@ -71,6 +78,7 @@ impl App {
             timeout,
             keys,
             openapi: String::new(),
+            changes,
         }
     }
 
@@ -106,6 +114,16 @@ impl App {
     pub(crate) fn model(&self) -> Result<Arc<LoadedModel>, Problem> {
         Ok(self.engine()?.model())
     }
+
+    /// The current model and the candidate, those that are loaded.
+    pub(crate) fn models(&self) -> Vec<Arc<LoadedModel>> {
+        let mut models = Vec::new();
+        models.extend(self.model().ok());
+        if let Some(candidate) = &self.candidate {
+            models.extend(candidate.engine().ok().map(Engine::model));
+        }
+        models
+    }
 }
 
 type Routes = OpenApiRouter<Arc<App>>;
@@ -125,6 +143,8 @@ fn ask_routes() -> Routes {
     Routes::new()
         .routes(routes!(catalogue::model))
         .routes(routes!(catalogue::items))
+        .routes(routes!(items::item))
+        .routes(routes!(items::denied))
         .routes(routes!(recommend::recommend))
         .routes(routes!(recommend::recommend_batch))
         .routes(routes!(sessions::recommend))
@@ -136,6 +156,9 @@ fn write_routes() -> Routes {
         .routes(routes!(sessions::add_events))
         .routes(routes!(sessions::delete))
         .routes(routes!(events::add_events))
+        .routes(routes!(items::patch_items))
+        .routes(routes!(items::patch_item))
+        .routes(routes!(items::deny, items::allow))
 }
 
 /// Routes that need a configured API key with the role admin; without load limit and timeout.

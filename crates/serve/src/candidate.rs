@@ -299,6 +299,7 @@ mod tests {
             k: 4,
             forecast: false,
             filter: Filter::default(),
+            properties: Vec::new(),
         }
     }
 

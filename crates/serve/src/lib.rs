@@ -25,6 +25,7 @@ mod events;
 mod experiment;
 mod follow;
 mod health;
+mod items;
 mod keys;
 mod metrics;
 mod openapi;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prl_arms::{Experiment, LogWriter, WriterOptions};
 use prl_engine::Engine;
+use prl_items::{ChangeStore, MemoryChangeStore};
 use prl_store::{SessionLimits, StoreAddress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use crate::app::{App, openapi_document, router};
 use crate::candidate::{Candidate, CandidateOptions};
 use crate::experiment::RunningExperiment;
 use crate::follow;
+use crate::items;
 use crate::keys::{ApiKey, Keys, KeysError};
 use crate::web::accept::{Connections, Limits};
 use crate::web::listen::{self, ListenAddr, Listener};
@@ -58,6 +60,8 @@ pub struct Options {
     pub experiment_log: Option<PathBuf>,
     /// Listeners, TLS, API keys, access from browsers.
     pub web: WebOptions,
+    /// Store of the changes of the items' properties; `None` keeps them in memory.
+    pub changes: Option<Arc<dyn ChangeStore>>,
 }
 
 impl Options {
@@ -80,6 +84,7 @@ impl Options {
             experiment: None,
             experiment_log: None,
             web: WebOptions::default(),
+            changes: None,
         }
     }
 }
@@ -107,6 +112,9 @@ pub enum Error {
     /// The run cannot be served.
     #[error(transparent)]
     Engine(#[from] prl_engine::Error),
+    /// The changes of the items' properties cannot be read.
+    #[error("changes of the items: {0}")]
+    Changes(#[from] prl_items::ChangeStoreError),
     /// The experiment is invalid, or its log cannot be written.
     #[error(transparent)]
     Experiment(#[from] prl_arms::Error),
@@ -156,11 +164,14 @@ impl Server {
         }
         // Installed before the run is read: a SIGHUP in the meantime must not end the process.
         let hang_ups = HangUps::listen()?;
+        let changes = options
+            .changes
+            .unwrap_or_else(|| Arc::new(MemoryChangeStore::default()));
         let mut app = App::new(
             options.requests,
             options.timeout,
             keys,
-            (sessions, experiment),
+            (sessions, changes, experiment),
         );
         if let Some(dir) = &options.backups {
             std::fs::create_dir_all(dir).map_err(prl_store::Error::directory(dir))?;
@@ -187,14 +198,11 @@ impl Server {
         tasks.spawn(async move {
             let loaded = follow::target(&options.run);
             load(&app, &options.run, options.engine).await?;
-            let reloads = reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped);
-            if options.follow {
-                tokio::select! {
-                    () = reloads => {}
-                    () = follow::follow(&app, &options.run, loaded) => {}
-                }
-            } else {
-                reloads.await;
+            let link = options.follow.then_some(options.run.as_path());
+            tokio::select! {
+                () = reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped) => {}
+                () = follow::follow(&app, link, loaded) => {}
+                () = items::follow_changes(&app) => {}
             }
             Ok(())
         });
@@ -302,13 +310,33 @@ async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Resul
     if let Some(candidate) = &app.candidate {
         let engine = open(&candidate.options.run, options.clone()).await?;
         app.experiment.check_model(&engine.model(), true)?;
+        sync_items(app, &engine).await?;
         candidate.set_ready(engine);
     }
     let engine = open(run, options).await?;
     app.experiment.check_model(&engine.model(), false)?;
+    sync_items(app, &engine).await?;
     app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())
+}
+
+/// Applies the stored changes of items to a model. While the store is not available the server is
+/// not ready: it would recommend what is out of stock.
+async fn sync_items(app: &Arc<App>, engine: &Engine) -> Result<(), Error> {
+    let mut has_failed = false;
+    loop {
+        match items::sync(app, engine.model()).await {
+            Err(Error::Changes(error)) => {
+                if !has_failed {
+                    tracing::error!(%error, "changes of items are not read; not ready until they are");
+                }
+                has_failed = true;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Opens a run on a blocking thread.

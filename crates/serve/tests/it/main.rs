@@ -5,6 +5,7 @@ mod candidate;
 mod common;
 mod experiment;
 mod http2;
+mod items;
 mod keys;
 mod openapi;
 mod operations;
