@@ -8,6 +8,7 @@ pub(crate) const CONFIG: &str = "config.toml";
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const ITEMS: &str = "items.safetensors";
 pub(crate) const PURCHASE_COUNTS: &str = "purchase_counts.safetensors";
+pub(crate) const PARENT: &str = "parent.json";
 /// Upper bound on the bytes of `config.toml` and of `returns.json`, which have a few thousand.
 pub(crate) const MAX_TEXT: u64 = 1 << 20;
 /// Upper bound on the bytes of a manifest, which has a few hundred.
