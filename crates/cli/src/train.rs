@@ -22,8 +22,8 @@ use from::From;
 /// Train a recommender
 ///
 /// Every setting can be given in a TOML file (--config); flags override it. The resolved settings
-/// are written to the run. With --from, the training starts from the weights of a finished run, on a
-/// newly prepared dataset.
+/// are written to the run. With --from, the training starts from the weights of a finished run, on
+/// a newly prepared dataset.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the run

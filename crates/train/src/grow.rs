@@ -1,5 +1,5 @@
-//! The start of a training from a finished run: its best weights, by raw item id, for the items of a
-//! new dataset.
+//! The start of a training from a finished run: its best weights, by raw item id, for the items of
+//! a new dataset.
 //!
 //! What has a row for each item is carried over row by row; anything else as it is. The weights are
 //! written to the new run, which no longer needs its parent from then on, so that it resumes

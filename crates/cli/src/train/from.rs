@@ -10,17 +10,18 @@ use crate::flags::named;
 #[derive(clap::Args)]
 pub struct From {
     /// Start from the best weights of this finished run, by item id, on the new dataset of --data:
-    /// vanished items are dropped, new ones added. Its settings are the defaults, but for the length:
-    /// a fifth of the steps of a run that was trained from nothing, at a constant learning rate, and
-    /// as many steps as a run that was continued itself
+    /// vanished items are dropped, new ones added. Its settings are the defaults, but for the
+    /// length: a fifth of the steps of a run that was trained from nothing, at a constant learning
+    /// rate, and as many steps as a run that was continued itself
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     /// Adam's moments at the start: fresh (zero), or carry (those of the run's last step)
     /// [default: fresh]
     #[arg(long, requires = "from", value_parser = named(&OptimizerStart::ALL, OptimizerStart::name))]
     optimizer: Option<OptimizerStart>,
-    /// Initial vectors of new items: random, mean (of all items), or co-occurrence (mean of the known
-    /// items beside them in the new training sessions) [default: co-occurrence]
+    /// Initial vectors of new items: random, mean (near that of all items), or co-occurrence (near
+    /// the mean of the known items beside them in the new training sessions) [default:
+    /// co-occurrence]
     #[arg(long, requires = "from", value_parser = named(&NewItems::ALL, NewItems::name))]
     new_items: Option<NewItems>,
     /// Share of each batch that is of events after those that the run was trained on [default: 0.25]

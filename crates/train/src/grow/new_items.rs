@@ -17,8 +17,8 @@ const SHARED: f64 = 0.8;
 /// Smallest norm that a vector is divided by.
 const MIN_NORM: f64 = 1e-12;
 
-/// Initial rows of new items: of the norm of the carried ones, between the mean of other items and a
-/// random direction; as biases the mean of all.
+/// Initial rows of new items: of the norm of the carried ones, between the mean of other items and
+/// a random direction; as biases the mean of all.
 pub(crate) struct Mixtures {
     choice: NewItems,
     /// Of each new item with a neighbour, the old indices of its neighbours with their weights,
@@ -117,8 +117,8 @@ fn norm(x: &[f64]) -> f64 {
     squares.sqrt()
 }
 
-/// The carried items beside which each new item occurs: a pair of an event and an earlier one in its
-/// window counts once.
+/// The carried items beside which each new item occurs: a pair of an event and an earlier one in
+/// its window counts once.
 fn neighbours(
     origins: &Origins,
     examples: &SplitExamples<'_>,
