@@ -119,6 +119,9 @@ pub struct Lineage {
     pub dropped: usize,
 }
 
+/// Least number of steps of a training that starts from a run, by default.
+const MIN_STEPS: u64 = 20;
+
 /// Settings of the table `model` that change no weight's meaning.
 const FREE: [&str; 3] = ["dropout", "item_dropout", "label_smoothing"];
 
@@ -186,13 +189,13 @@ impl Config {
 
     /// The settings of a training that starts from a run with these, which took so many steps: its
     /// own, but for the length and the schedule of the learning rate. A run that was trained from
-    /// nothing is continued for a fifth of its steps at a constant rate; one that was continued
+    /// nothing is continued for a fifth of its steps, but at least 20, at a constant rate; one that was continued
     /// itself, for as many as it took. SAC starts without its warm-up.
     #[must_use]
     pub fn grown(&self, parent: ParentRun, steps: u64) -> Self {
         let mut config = self.clone();
         if self.parent.is_none() {
-            config.max_steps = Some((steps / 5).max(1));
+            config.max_steps = Some((steps / 5).max(MIN_STEPS));
             // Over so few steps a falling rate is too low to learn what is new.
             config.lr_schedule = LrSchedule::Constant;
             // The parent's Q-values are trained.

@@ -11,8 +11,8 @@ use crate::flags::named;
 pub struct From {
     /// Start from the best weights of this finished run, by item id, on the new dataset of --data:
     /// vanished items are dropped, new ones added. Its settings are the defaults, but for the
-    /// length: a fifth of the steps of a run that was trained from nothing, at a constant learning
-    /// rate, and as many steps as a run that was continued itself
+    /// length: a fifth of the steps of a run that was trained from nothing (at least 20), at a
+    /// constant learning rate, and as many steps as a run that was continued itself
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     /// Adam's moments at the start: fresh (zero), or carry (those of the run's last step)
@@ -24,7 +24,8 @@ pub struct From {
     /// co-occurrence]
     #[arg(long, requires = "from", value_parser = named(&NewItems::ALL, NewItems::name))]
     new_items: Option<NewItems>,
-    /// Share of each batch that is of events after those that the run was trained on [default: 0.25]
+    /// Share of each batch that is of events after those that the run was trained on [default:
+    /// 0.25]
     #[arg(long, requires = "from", value_name = "SHARE")]
     recent_share: Option<f64>,
 }
