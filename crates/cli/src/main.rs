@@ -60,7 +60,7 @@ enum Command {
     Blend(blend::Args),
     Evaluate(evaluate::Args),
     Forecast(forecast::Args),
-    Recommend(recommend::Args),
+    Recommend(Box<recommend::Args>),
     #[cfg(feature = "serve")]
     Serve(serve::Args),
     Ope(ope::Args),
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
         Command::Blend(args) => blend::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Forecast(args) => forecast::run(args),
-        Command::Recommend(args) => recommend::run(args),
+        Command::Recommend(args) => recommend::run(*args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
         Command::Ope(args) => ope::run(args),

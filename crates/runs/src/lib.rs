@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod arrange;
 mod baseline;
 mod blend;
 mod checkpoint;
@@ -29,6 +30,7 @@ mod format;
 mod inference;
 mod manifest;
 mod method;
+mod popularity;
 mod recipe;
 mod recommend;
 mod recommender;
@@ -38,6 +40,7 @@ mod return_stats;
 mod run_dir;
 mod validation;
 
+pub use arrange::{ArrangedList, Arrangement};
 pub use baseline::fit_baseline;
 pub use blend::{Blend, BlendBuilder, BlendManifest, BlendMember};
 pub use candle_core::Device;
@@ -49,7 +52,7 @@ pub use evaluate::{
     cases_unless, curve, evaluate, list_len,
 };
 pub use forecast::{Forecast, ForecastReport, Forecaster};
-pub use inference::InferenceModel;
+pub use inference::{InferenceModel, ListInputs, ListRequest};
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_items::{ItemMask, LiveItems, Where};
@@ -61,9 +64,9 @@ pub use recommender::{NoTilt, Recommender};
 pub use request::event_kinds;
 pub use request::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, RequestFields,
+    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, MaxPer, RecommendRequest, RequestFields,
     check_ids,
 };
-pub use respond::{AVAILABLE, Candidates, RecommendResponse, Responder};
+pub use respond::{AVAILABLE, Candidates, ListSource, RecommendResponse, Responder, unpinned};
 pub use run_dir::Run;
 pub use validation::Validation;

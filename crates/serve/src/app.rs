@@ -17,7 +17,7 @@ use crate::experiment::RunningExperiment;
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
-use crate::{admin, catalogue, events, health, items, openapi, page, recommend, sessions};
+use crate::{admin, catalogue, events, health, items, openapi, page, recommend, sessions, similar};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -109,6 +109,8 @@ fn guarded_routes() -> Routes {
         .routes(routes!(catalogue::model))
         .routes(routes!(catalogue::items, items::patch_items))
         .routes(routes!(items::item, items::patch_item))
+        .routes(routes!(similar::similar))
+        .routes(routes!(similar::bought_together))
         .routes(routes!(items::denied))
         .routes(routes!(items::deny, items::allow))
         .routes(routes!(recommend::recommend))

@@ -35,6 +35,7 @@ mod response;
 mod server;
 mod sessions;
 mod signals;
+mod similar;
 
 pub use guard::ApiKey;
 pub use server::{Error, Options, Server};
