@@ -60,7 +60,7 @@ pub use dataset::{Arrays, Dataset};
 pub use details::{EventDetails, EventKind, EventRewards};
 pub use enum_slice::EnumSlice;
 pub use error::{Error, Result};
-pub use event::{Kind, Split};
+pub use event::{Event, Kind, Split};
 pub use examples::{
     HeldOut, NextStates, ReturnRule, Sequences, SessionBatches, SessionRows, SplitExamples,
     WindowBatch,
@@ -70,6 +70,7 @@ pub use manifest::{
     Counts, DatasetCounts, ItemProperties, KeptLog, Manifest, ManifestInput, PropertiesOrigin,
     Source, SourceFile,
 };
+pub use permutation::Permutation;
 pub use plausibility::{Plausibility, Repeats, Warning};
 pub use prl_fs::FileEntry;
 pub use purchase_counts::PurchaseCounts;

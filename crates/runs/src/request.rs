@@ -22,8 +22,9 @@ pub use json::{FromJson, Json, JsonFields};
 #[cfg(feature = "openapi")]
 pub use schema::event_kinds;
 
+use prl_dataset::Event;
+
 use crate::arrange::Arrangement;
-use crate::recommend::Event;
 
 /// Maximum number of recommended items.
 pub const MAX_K: usize = 1_000;

@@ -50,7 +50,6 @@ pub(crate) struct ReloadResponse {
         BodyProblems,
         AdminProblems,
     ),
-    security(("key" = [])),
 )]
 pub(crate) async fn reload(
     State(app): State<Arc<App>>,
@@ -73,7 +72,7 @@ pub(crate) async fn swap_model(app: &Arc<App>, run: Option<&Path>) -> Result<Str
         let accept = |model: &LoadedModel| {
             // No answer of the new model is without the changes of its items.
             model.sync(&*shared.changes)?;
-            shared.experiment.check_model(model)
+            shared.experiment.check_model(model, false)
         };
         match shared.engine()?.reload_if(&dir, accept) {
             Ok(model) => {

@@ -350,9 +350,10 @@ async fn blocking<T: Send + 'static>(
     let (app, model) = (Arc::clone(app), Arc::clone(model));
     let done = tokio::task::spawn_blocking(move || {
         let done = work(&app, &model)?;
-        let current = app.model()?;
-        if !Arc::ptr_eq(&current, &model) {
-            current.sync(&*app.changes)?;
+        for other in app.models() {
+            if !Arc::ptr_eq(&other, &model) {
+                other.sync(&*app.changes)?;
+            }
         }
         Ok(done)
     });
@@ -383,10 +384,10 @@ pub(crate) async fn follow_changes(app: &Arc<App>) {
     let mut has_failed = false;
     loop {
         tokio::time::sleep(FOLLOW).await;
-        let Ok(model) = app.model() else {
-            continue;
-        };
-        let synced = sync(app, model).await;
+        let mut synced = Ok(());
+        for model in app.models() {
+            synced = synced.and(sync(app, model).await);
+        }
         // One line at the begin of an outage, and one at its end.
         match &synced {
             Err(error) if !has_failed => tracing::error!(%error, "changes of items are not read"),

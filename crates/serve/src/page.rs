@@ -1,11 +1,12 @@
 //! The demo page and the OpenAPI document.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use crate::app;
+use crate::app::App;
 
 /// A single file without external assets and without a build step.
 const PAGE: &str = include_str!("page.html");
@@ -14,10 +15,6 @@ const PAGE: &str = include_str!("page.html");
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src http: https:; \
                               script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
                               form-action 'none'; frame-ancestors 'none'";
-
-/// The OpenAPI document as JSON, built on first use.
-static OPENAPI: LazyLock<String> =
-    LazyLock::new(|| app::openapi_document().to_json().unwrap_or_default());
 
 /// Demo page
 #[utoipa::path(
@@ -48,9 +45,9 @@ pub(crate) async fn page() -> impl IntoResponse {
     )),
     security(),
 )]
-pub(crate) async fn openapi_document() -> impl IntoResponse {
+pub(crate) async fn openapi_document(State(app): State<Arc<App>>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "application/json")],
-        OPENAPI.as_str(),
+        app.openapi.clone(),
     )
 }

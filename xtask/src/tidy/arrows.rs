@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["seed"]),
     ("fs", &[]),
     ("charts", &[]),
-    ("arms", &[]),
+    ("arms", &["fs"]),
     ("ope", &["arms"]),
     ("items", &["fs"]),
     ("dataset", &["seed", "fs"]),
@@ -73,9 +73,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         "engine",
         &["seed", "fs", "items", "dataset", "core", "runs"],
     ),
+    ("store", &["fs", "items", "dataset"]),
     (
         "serve",
-        &["seed", "arms", "items", "dataset", "core", "engine"],
+        &[
+            "seed", "arms", "items", "dataset", "core", "engine", "store",
+        ],
     ),
     (
         "cli",

@@ -13,7 +13,7 @@ use super::{
     check_ids,
 };
 use crate::arrange::Arrangement;
-use crate::recommend::Event;
+use prl_dataset::Event;
 
 /// A recommendation request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

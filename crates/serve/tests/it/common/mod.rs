@@ -76,6 +76,8 @@ fn copy_dir(from: &Path, to: &Path) {
 /// A server that runs until it is dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
+    /// URLs of all listeners.
+    pub urls: Vec<String>,
     stop: Option<Box<dyn FnOnce() + Send>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
@@ -88,9 +90,11 @@ impl TestServer {
         change(&mut options);
         let server = Server::start(options).unwrap();
         let (addr, stop) = (server.addr(), server.stopper());
+        let urls = server.urls().to_vec();
         let thread = std::thread::spawn(move || server.wait());
         let running = Self {
             addr,
+            urls,
             stop: Some(Box::new(stop)),
             thread: Some(thread),
         };
