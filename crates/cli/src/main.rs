@@ -65,7 +65,7 @@ enum Command {
     Blend(blend::Args),
     Evaluate(evaluate::Args),
     Forecast(forecast::Args),
-    Recommend(recommend::Args),
+    Recommend(Box<recommend::Args>),
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Models(models::Args),
@@ -121,7 +121,7 @@ fn main() -> ExitCode {
         Command::Blend(args) => blend::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Forecast(args) => forecast::run(args),
-        Command::Recommend(args) => recommend::run(args),
+        Command::Recommend(args) => recommend::run(*args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(args),

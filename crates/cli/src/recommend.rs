@@ -26,7 +26,7 @@ use session::{Filters, Session};
 /// {"session": "s1", "items": ["a", "b"], "purchased": ["b"], "k": 20, "mu": 2.0, "exclude_seen":
 /// true}. Fields, all but items optional: session (repeated in the answer), items, purchased or
 /// kinds, k, mu and eps or target_return or quantile or max_return, sequence_wise, case,
-/// exclude_seen, exclude, allow, where, properties: the same as in a request to `prl serve`. Flags are the defaults of
+/// exclude_seen, exclude, allow, where, properties, pinned, max_per, diversity, fallback: the same as in a request to `prl serve`. Flags are the defaults of
 /// the lines. The answers, one JSON object a line, have the order of the requests.
 ///
 /// A Parquet file (--input FILE.parquet) has columns of these names: one session a row, with items,
@@ -141,6 +141,14 @@ fn print(response: &RecommendResponse) -> std::io::Result<()> {
             forecast.low,
             forecast.high
         )?;
+    }
+    if !answer.unpinned.is_empty() {
+        errln!("--pinned: left out: {}", answer.unpinned.join(", "));
+    }
+    if let Some(source) = response.source
+        && source != prl_runs::ListSource::Model
+    {
+        errln!("no item of the session is known: the most frequent items");
     }
     for (rank, item) in answer.items.iter().enumerate() {
         let mut line = format!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score);

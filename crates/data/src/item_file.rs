@@ -187,24 +187,28 @@ fn read_delimited(input: &Input, id: Option<&str>, rows: &mut ItemRows) -> Resul
     let mut row = 0;
     delimited_reader::read(input, dialect, Header::FirstLine, choose, Ok, |batch| {
         let (at, numbers, names) = &*columns.borrow();
+        // Row by row: a value of each field.
         let mut texts = Vec::with_capacity(names.len());
         for field in 0..names.len() {
-            texts.push(batch.texts(field)?.collect::<Vec<Option<&str>>>());
+            texts.push(batch.texts(field)?);
         }
-        let mut cells = Vec::with_capacity(names.len());
-        for local in 0..batch.rows() {
+        let (mut fields, mut cells) = (Vec::with_capacity(names.len()), Vec::new());
+        for _ in 0..batch.rows() {
+            fields.clear();
+            for column in &mut texts {
+                fields.push(column.next().flatten());
+            }
             cells.clear();
             for &(field, number) in numbers {
-                if let Some(text) = texts[field][local]
+                if let Some(text) = fields[field]
                     && !missing.contains(Value::Text(text))
                 {
                     cells.push((number, RawValue::Cell(text)));
                 }
             }
             row += 1;
-            // The header is the first line; a quoted line break makes the row's line a later one.
             let place = (path.as_path(), Place::Row(row), names[*at].as_str());
-            shared.borrow_mut().push(place, texts[*at][local], &cells)?;
+            shared.borrow_mut().push(place, fields[*at], &cells)?;
         }
         Ok(())
     })

@@ -37,6 +37,7 @@
 //! nor candle.
 
 mod audit;
+mod bought_together;
 mod dataset;
 mod details;
 mod enum_slice;
@@ -54,6 +55,7 @@ mod windows;
 mod writer;
 
 pub use audit::{Audit, Bin, DuplicateSessions, Leaks, Lengths, Overlap, Popularity, TopShare};
+pub use bought_together::BoughtTogether;
 pub use dataset::{Arrays, Dataset};
 pub use details::{EventDetails, EventKind, EventRewards};
 pub use enum_slice::EnumSlice;

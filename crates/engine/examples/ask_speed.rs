@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use prl_engine::{Engine, Event, Filter, LoadedModel, Options, RecommendRequest};
+use prl_engine::{Arrangement, Engine, Event, Filter, LoadedModel, Options, RecommendRequest};
 
 /// Requests before the measurement, and measured requests.
 const WARM_UP: usize = 400;
@@ -59,5 +59,7 @@ fn request(model: &LoadedModel, n: usize) -> RecommendRequest {
             ..Filter::default()
         },
         properties: Vec::new(),
+        arrangement: Arrangement::default(),
+        fallback: false,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use prl_runs::{Device, Forecast, PromptUsed, SessionState};
+use prl_runs::{Device, Forecast, ListSource, PromptUsed, SessionState, unpinned};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -128,6 +128,7 @@ impl Engine {
             prompt,
         } = state;
         let mut candidates = model.candidates(&request.filter, &known)?;
+        let source = ListSource::of(request, known.is_empty(), model.served());
         let (reply, top) = oneshot::channel();
         let context = ResponseContext {
             model: Arc::clone(&model),
@@ -138,9 +139,13 @@ impl Engine {
             prompt,
             forecast,
             cold: known.is_empty(),
+            pinned: request.arrangement.pinned.clone(),
+            source,
         };
         let k = request.k.min(model.items().len());
         self.queue.push(Job {
+            arranged: model.arranged(&request.arrangement),
+            is_popular: ListSource::is_popular(source),
             model,
             known,
             kinds,
@@ -219,13 +224,17 @@ struct ResponseContext {
     prompt: PromptUsed,
     forecast: Option<Forecast>,
     cold: bool,
+    pinned: Vec<String>,
+    source: Option<ListSource>,
 }
 
 impl ResponseContext {
     fn into_response(self, top: &[(u32, f32)]) -> RecommendResponse {
+        let items = self.model.recommendations(top, &self.properties);
         RecommendResponse {
             answer: prl_runs::Recommendations {
-                items: self.model.recommendations(top, &self.properties),
+                unpinned: unpinned(&self.pinned, &items),
+                items,
                 unknown_items: self.unknown_items,
                 unknown_exclude: self.unknown_exclude,
                 unknown_allow: self.unknown_allow,
@@ -234,6 +243,7 @@ impl ResponseContext {
             },
             model: self.model.name().to_owned(),
             cold: self.cold,
+            source: self.source,
         }
     }
 }

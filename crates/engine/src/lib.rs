@@ -10,7 +10,7 @@
 //! use std::path::Path;
 //!
 //! use prl_core::{PromptSpec, TargetReturn};
-//! use prl_engine::{Engine, Event, Filter, Options, RecommendRequest};
+//! use prl_engine::{Arrangement, Engine, Event, Filter, Options, RecommendRequest};
 //!
 //! let engine = Engine::open(Path::new("runs/prl"), Options::default())?;
 //! let response = engine.recommend(&RecommendRequest {
@@ -21,6 +21,8 @@
 //!     k: 10,
 //!     filter: Filter::default(),
 //!     properties: Vec::new(),
+//!     arrangement: Arrangement::default(),
+//!     fallback: false,
 //! })?;
 //! for item in &response.answer.items {
 //!     println!("{} {:.3}", item.item, item.score);
@@ -39,7 +41,9 @@ mod worker;
 pub use engine::{Engine, Options, PendingResponse};
 pub use error::{Error, Result};
 pub use loaded_model::LoadedModel;
-pub use prl_runs::{Device, PromptUsed, Recommendation, Recommendations};
+pub use prl_runs::{
+    Arrangement, Device, ListSource, PromptUsed, Recommendation, Recommendations, Where,
+};
 #[cfg(feature = "openapi")]
 pub use request::event_kinds;
 pub use request::{

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use prl_core::{PromptPosition, PromptSpec, Prompts};
-use prl_dataset::{ItemMap, Windows};
+use prl_dataset::{BoughtTogether, ItemMap, Windows};
 use prl_items::{ChangeStore, ChangeStoreError, LiveItems};
 use prl_runs::{
-    Candidates, Forecast, InferenceModel, ItemFilter, Recommendation, Run, RunManifest,
-    SessionState, TopKRequest,
+    ArrangedList, Arrangement, Candidates, Forecast, InferenceModel, ItemFilter, Recommendation,
+    Run, RunManifest, SessionState, TopKRequest,
 };
 
 use crate::engine::Options;
@@ -21,6 +21,7 @@ pub struct LoadedModel {
     run: Run,
     served: InferenceModel,
     properties: LiveItems,
+    together: Option<BoughtTogether>,
     name: String,
     manifest: Option<RunManifest>,
 }
@@ -35,6 +36,7 @@ impl LoadedModel {
             dir: dir.to_owned(),
             served: InferenceModel::of_run(&run, run.load(&options.device)?)?,
             properties: LiveItems::new(run.item_table()?, options.available.clone()),
+            together: run.bought_together()?,
             name: run.model_name()?,
             manifest: run.manifest()?,
             run,
@@ -118,6 +120,52 @@ impl LoadedModel {
     /// Resolves a filter to item indices, given the indices of the session's own items.
     pub(crate) fn candidates(&self, filter: &Filter, seen: &[u32]) -> Result<Candidates> {
         Ok(self.run.candidates(&self.properties, filter, seen)?)
+    }
+
+    /// Resolves an arrangement to item indices.
+    pub(crate) fn arranged(&self, arrangement: &Arrangement) -> Option<ArrangedList> {
+        self.run.arranged(arrangement)
+    }
+
+    /// The `k` items most similar to one of the catalogue by the model's item vectors, among those
+    /// that a filter allows, with these properties. `None` for a model without vectors.
+    ///
+    /// # Errors
+    /// If the items cannot be filtered so, or a vector is not finite.
+    pub fn similar(
+        &self,
+        (item, k): (u32, usize),
+        filter: &Filter,
+        properties: &[String],
+    ) -> Result<Option<Vec<Recommendation>>> {
+        let candidates = self.candidates(filter, &[])?;
+        let similar = self.served.similar(item, candidates.filter(), k)?;
+        Ok(similar.map(|top| self.recommendations(&top, properties)))
+    }
+
+    /// The `k` items that were bought in the most training sessions with one of the catalogue, among
+    /// those that a filter allows, with the number of these sessions as the score. `None` for a run
+    /// that has no counts.
+    ///
+    /// # Errors
+    /// If the items cannot be filtered so.
+    pub fn bought_together(
+        &self,
+        (item, k): (u32, usize),
+        filter: &Filter,
+        properties: &[String],
+    ) -> Result<Option<Vec<Recommendation>>> {
+        let Some(together) = &self.together else {
+            return Ok(None);
+        };
+        let candidates = self.candidates(filter, &[])?;
+        let mut top = Vec::new();
+        for (partner, sessions) in together.with(item) {
+            if top.len() < k && candidates.filter().allows(partner) {
+                top.push((partner, sessions as f32));
+            }
+        }
+        Ok(Some(self.recommendations(&top, properties)))
     }
 
     /// Raw ids and scores of ranked item indices, with the properties in these columns.

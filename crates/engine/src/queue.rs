@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use prl_dataset::Kind;
-use prl_runs::{Candidates, PromptUsed};
+use prl_runs::{ArrangedList, Candidates, PromptUsed};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -25,6 +25,10 @@ pub(crate) struct Job {
     pub(crate) prompt: PromptUsed,
     pub(crate) k: usize,
     pub(crate) candidates: Candidates,
+    /// Pinned items, limits and diversity.
+    pub(crate) arranged: Option<ArrangedList>,
+    /// Whether the most frequent items are asked for in place of the model's.
+    pub(crate) is_popular: bool,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Top>>,
 }

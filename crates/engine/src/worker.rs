@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prl_runs::TopKRequest;
+use prl_runs::{ListInputs, ListRequest, TopKRequest};
 
 use crate::error::{Error, Result};
 use crate::queue::{Job, Queue, Top};
@@ -94,11 +94,20 @@ fn rank(group: &[Job]) -> Result<Vec<Top>> {
     let mut wanted = Vec::with_capacity(group.len());
     let mut tilts = Vec::with_capacity(group.len());
     for job in group {
-        wanted.push(TopKRequest {
-            k: job.k,
-            filter: job.candidates.filter(),
+        wanted.push(ListRequest {
+            top: TopKRequest {
+                k: job.k,
+                filter: job.candidates.filter(),
+            },
+            arranged: job.arranged.as_ref(),
+            is_popular: job.is_popular,
         });
         tilts.push(job.prompt.ask.tilt);
     }
-    Ok(model.served().top(&windows, &prompts, &tilts, &wanted)?)
+    let inputs = ListInputs {
+        windows: &windows,
+        prompts: &prompts,
+        tilts: &tilts,
+    };
+    Ok(model.served().lists(model.properties(), inputs, &wanted)?)
 }

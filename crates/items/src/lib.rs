@@ -27,6 +27,7 @@
 mod builder;
 mod cache;
 mod changes;
+mod column_builder;
 mod error;
 mod file;
 mod filter;

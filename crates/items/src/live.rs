@@ -141,6 +141,16 @@ impl LiveItems {
         self.table.columns.get(column)?.value(row)
     }
 
+    /// The texts of a row's value in a column, for groups of equal items: those of a list, or the
+    /// value as text.
+    pub fn groups(&self, row: u32, column: &str) -> Vec<String> {
+        match self.value(row, column) {
+            Some(Value::List(texts)) => texts,
+            Some(value) => vec![value.to_string()],
+            None => Vec::new(),
+        }
+    }
+
     /// The values of a row by column, under the changes: of these columns, or of all. Columns
     /// without a value are left out.
     pub fn properties(&self, row: u32, columns: Option<&[String]>) -> Map<String, Json> {

@@ -3,7 +3,10 @@
 //! On a CPU the lists are computed in that layout, with the same bits as [`Recommender::rank`]. On
 //! other devices, and for baselines and blends, longer lists of [`Recommender::rank`] are filtered.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod lists;
+mod vectors;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prl_core::{PromptPosition, Prompts};
 use prl_dataset::Windows;
@@ -12,10 +15,13 @@ use prl_model::Model;
 
 use crate::error::Result;
 use crate::forecast::{Forecast, Forecaster};
+use crate::popularity::Popularity;
 use crate::recommend::SessionState;
 use crate::recommender::Recommender;
 use crate::request::{InvalidRequest, RecommendRequest};
 use crate::run_dir::{NO_FORECAST, Run};
+pub use lists::{ListInputs, ListRequest};
+use vectors::ItemVectors;
 
 /// Tilted layouts that are kept: more than an experiment has arms.
 const MAX_TILTED: usize = 16;
@@ -27,6 +33,8 @@ pub struct InferenceModel {
     forecaster: Option<Forecaster>,
     /// The layout with the bias of each tilt, by its bits, the latest last.
     tilted: Mutex<Vec<(u64, Arc<TransposedItemMatrix<f32>>)>>,
+    vectors: OnceLock<ItemVectors>,
+    popularity: Option<Popularity>,
 }
 
 impl InferenceModel {
@@ -37,6 +45,7 @@ impl InferenceModel {
     pub fn of_run(run: &Run, recommender: Recommender) -> Result<Self> {
         Ok(Self {
             forecaster: run.forecaster()?,
+            popularity: run.purchase_counts()?.map(Popularity::new),
             ..Self::new(recommender)?
         })
     }
@@ -52,6 +61,8 @@ impl InferenceModel {
             catalogue: catalogue.map(Arc::new),
             forecaster: None,
             tilted: Mutex::default(),
+            vectors: OnceLock::new(),
+            popularity: None,
         })
     }
 
@@ -70,11 +81,22 @@ impl InferenceModel {
         if needs_forecast && self.forecaster.is_none() {
             return Err(InvalidRequest::new(format!("the run has {NO_FORECAST}")));
         }
+        if request.arrangement.diversity > 0.0 && !self.has_vectors() {
+            return Err(InvalidRequest::new(
+                "diversity needs the vectors of items, which baselines and blends have not, nor a \
+                 network on a GPU; limit a property with max_per instead",
+            ));
+        }
         if request.prompt.tilt == 0.0 {
             return Ok(());
         }
         let tilted = self.recommender.can_tilt();
         tilted.map_err(|cause| InvalidRequest::new(format!("tilt: {cause}")))
+    }
+
+    /// Whether the popular items are known, which an old run has not counted.
+    pub fn has_popularity(&self) -> bool {
+        self.popularity.is_some()
     }
 
     /// The forecast after a session, if it is asked for; a prompt that needs it gets its return.
@@ -392,6 +414,8 @@ mod tests {
             forecast: false,
             filter: crate::Filter::default(),
             properties: Vec::new(),
+            arrangement: crate::Arrangement::default(),
+            fallback: false,
         };
         assert_eq!(served.check(&request), Ok(()));
         request.prompt.tilt = 0.5;
@@ -415,6 +439,46 @@ mod tests {
         request.prompt = prl_core::TargetReturn::StateQuantile(0.9).into();
         let refused = served.check(&request).unwrap_err().to_string();
         assert!(refused.contains("fit one with `prl forecast"), "{refused}");
+    }
+
+    #[test]
+    fn similar_items_are_those_of_the_largest_cosines() {
+        let network = model(NetworkOptions::default());
+        let weight = network
+            .parameters()
+            .into_iter()
+            .find(|(name, _)| name == "head.weight");
+        let weight = weight.unwrap().1.to_vec2::<f32>().unwrap();
+        let served = InferenceModel::new(Recommender::Neural(Box::new(network))).unwrap();
+        let cosine = |a: &[f32], b: &[f32]| {
+            let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+            for (a, b) in a.iter().zip(b) {
+                let (a, b) = (f64::from(*a), f64::from(*b));
+                (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+            }
+            ab / (aa * bb).sqrt()
+        };
+        let some: Vec<u32> = (0..150).step_by(3).collect();
+        for (filter, k) in [
+            (ItemFilter::Exclude(&[7][..]), 150),
+            (ItemFilter::Allow(&some), 12),
+        ] {
+            let found = served.similar(42, filter, k).unwrap().unwrap();
+            let mut expected = Vec::new();
+            for item in 0..150 {
+                if item != 42 && filter.allows(item) {
+                    let cosine = cosine(&weight[42], &weight[item as usize]);
+                    expected.push((item, cosine));
+                }
+            }
+            expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+            expected.truncate(k);
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert_eq!(found.0, expected.0);
+                assert!((f64::from(found.1) - expected.1).abs() < 1e-6);
+            }
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod arrange;
 mod baseline;
 mod blend;
 mod checkpoint;
@@ -30,6 +31,7 @@ mod inference;
 mod lineage;
 mod manifest;
 mod method;
+mod popularity;
 mod recipe;
 mod recommend;
 mod recommender;
@@ -40,6 +42,7 @@ mod return_stats;
 mod run_dir;
 mod validation;
 
+pub use arrange::{ArrangedList, Arrangement};
 pub use baseline::fit_baseline;
 pub use blend::{Blend, BlendBuilder, BlendManifest, BlendMember};
 pub use candle_core::Device;
@@ -51,7 +54,7 @@ pub use evaluate::{
     cases_unless, curve, evaluate, list_len,
 };
 pub use forecast::{Forecast, ForecastReport, Forecaster};
-pub use inference::InferenceModel;
+pub use inference::{InferenceModel, ListInputs, ListRequest};
 pub use lineage::{Lineage, NewItems, OptimizerStart, ParentRun};
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
@@ -66,9 +69,9 @@ pub use registry::{CURRENT, Promotion, RegisteredRun, Registry};
 pub use request::event_kinds;
 pub use request::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, RequestFields,
+    MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, MaxPer, RecommendRequest, RequestFields,
     check_ids,
 };
-pub use respond::{AVAILABLE, Candidates, RecommendResponse, Responder};
+pub use respond::{AVAILABLE, Candidates, ListSource, RecommendResponse, Responder, unpinned};
 pub use run_dir::Run;
 pub use validation::Validation;

@@ -36,6 +36,10 @@ pub struct Recommendations {
     /// Allowed raw ids that are not in the catalogue; they had no effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown_allow: Vec<String>,
+    /// Pinned raw ids that the response has not: the filter leaves them out, or they are not in the
+    /// catalogue.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unpinned: Vec<String>,
     /// The prompt; absent for a model without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptUsed>,
@@ -192,6 +196,7 @@ impl Run {
             unknown_items,
             unknown_exclude: Vec::new(),
             unknown_allow: Vec::new(),
+            unpinned: Vec::new(),
             prompt: prompt.of_model(model.is_prompted()),
             forecast: None,
         })

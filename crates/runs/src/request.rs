@@ -16,12 +16,15 @@ use prl_core::PromptSpec;
 use prl_dataset::Kind;
 use prl_items::{FilterError, Where};
 
+pub use conditions::MaxPer;
 pub use fields::RequestFields;
 pub use json::{FromJson, Json, JsonFields};
 #[cfg(feature = "openapi")]
 pub use schema::event_kinds;
 
 use prl_dataset::Event;
+
+use crate::arrange::Arrangement;
 
 /// Maximum number of recommended items.
 pub const MAX_K: usize = 1_000;
@@ -33,6 +36,10 @@ pub const MAX_ITEMS: usize = 8_000;
 pub const MAX_EXCLUDED: usize = 1_000;
 /// Maximum number of allowed items.
 pub const MAX_ALLOWED: usize = 10_000;
+/// Maximum number of columns with a limit of items for one value.
+pub const MAX_LIMITS: usize = 8;
+/// Maximum number of recommended items with diversity: each is compared with the items before it.
+pub const MAX_DIVERSE: usize = 100;
 /// Maximum number of properties in a response.
 pub const MAX_PROPERTIES: usize = 256;
 /// Maximum length of an id in bytes.
@@ -61,6 +68,11 @@ pub struct RecommendRequest {
     pub filter: Filter,
     /// Properties that the response has of each item, by column.
     pub properties: Vec<String>,
+    /// Pinned items, limits and diversity.
+    pub arrangement: Arrangement,
+    /// Whether the most frequent items are recommended if no item of the session is known, and the
+    /// response names its source.
+    pub fallback: bool,
 }
 
 /// Restriction of the recommended items, by raw id. Ids outside the catalogue are reported and have

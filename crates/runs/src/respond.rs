@@ -9,10 +9,11 @@ use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::arrange::{ArrangedList, Arrangement};
 use crate::error::Result;
 use crate::forecast::Forecast;
-use crate::inference::InferenceModel;
-use crate::recommend::{Recommendations, SessionState};
+use crate::inference::{InferenceModel, ListInputs, ListRequest};
+use crate::recommend::{Recommendation, Recommendations, SessionState};
 use crate::recommender::Recommender;
 use crate::request::{Filter, InvalidRequest, RecommendRequest};
 use crate::run_dir::Run;
@@ -30,6 +31,42 @@ pub struct RecommendResponse {
     pub model: String,
     /// True if no item of the session is in the catalogue: the model ran on the empty state.
     pub cold: bool,
+    /// Source of the items, for a request that allows another than the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<ListSource>,
+}
+
+/// Source of the items of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ListSource {
+    /// The model.
+    #[serde(rename = "model")]
+    Model,
+    /// The items with the most events in training.
+    #[serde(rename = "popular")]
+    Popular,
+    /// Those of them with the properties that the request demands.
+    #[serde(rename = "popular in where")]
+    PopularInWhere,
+}
+
+impl ListSource {
+    /// The source of the answer to a request; `None` if it allows the model alone.
+    pub fn of(request: &RecommendRequest, is_cold: bool, model: &InferenceModel) -> Option<Self> {
+        if !request.fallback {
+            return None;
+        }
+        Some(match is_cold && model.has_popularity() {
+            false => Self::Model,
+            true if request.filter.conditions.is_empty() => Self::Popular,
+            true => Self::PopularInWhere,
+        })
+    }
+
+    /// Whether a list is of the most frequent items.
+    pub fn is_popular(of: Option<Self>) -> bool {
+        matches!(of, Some(Self::Popular | Self::PopularInWhere))
+    }
 }
 
 /// Item indices that a response may contain; both lists of indices are ascending and without
@@ -72,11 +109,32 @@ impl RecommendRequest {
     /// [`InvalidRequest`] with the columns of the items.
     pub fn check_properties(&self, items: &LiveItems) -> std::result::Result<(), InvalidRequest> {
         items.check(&self.filter.conditions)?;
+        let mut limited = Vec::with_capacity(self.arrangement.max_per.len());
+        for (column, _) in &self.arrangement.max_per {
+            limited.push(column.clone());
+        }
+        items.check_columns("max_per", &limited)?;
         Ok(items.check_columns("properties", &self.properties)?)
     }
 }
 
 impl Run {
+    /// Resolves an arrangement to item indices; `None` for a plain ranking.
+    pub fn arranged(&self, arrangement: &Arrangement) -> Option<ArrangedList> {
+        if arrangement.is_plain() {
+            return None;
+        }
+        let mut pinned = Vec::with_capacity(arrangement.pinned.len());
+        for id in &arrangement.pinned {
+            pinned.extend(self.items().index(id));
+        }
+        Some(ArrangedList {
+            pinned,
+            max_per: arrangement.max_per.clone(),
+            diversity: arrangement.diversity,
+        })
+    }
+
     /// Resolves a filter to item indices, given the properties of the items and the indices of the
     /// session's own items.
     ///
@@ -187,7 +245,11 @@ impl Responder {
         let mut wanted = Vec::with_capacity(requests.len());
         for (
             Prepared {
-                state, candidates, ..
+                state,
+                candidates,
+                arranged,
+                source,
+                ..
             },
             request,
         ) in prepared.iter().zip(requests)
@@ -196,15 +258,24 @@ impl Responder {
             prompts.returns.push(state.prompt.value);
             prompts.steps.push(state.prompt.step);
             tilts.push(state.prompt.ask.tilt);
-            wanted.push(TopKRequest {
-                k: request.k.min(items),
-                filter: candidates.filter(),
+            wanted.push(ListRequest {
+                top: TopKRequest {
+                    k: request.k.min(items),
+                    filter: candidates.filter(),
+                },
+                arranged: arranged.as_ref(),
+                is_popular: ListSource::is_popular(*source),
             });
         }
-        let tops = self.model.top(&windows, &prompts, &tilts, &wanted)?;
+        let inputs = ListInputs {
+            windows: &windows,
+            prompts: &prompts,
+            tilts: &tilts,
+        };
+        let tops = self.model.lists(&self.items, inputs, &wanted)?;
         drop(wanted);
         let one = |((prepared, request), top): ((Prepared, &RecommendRequest), TopK<f32>)| {
-            self.response(prepared, &request.properties, &top)
+            self.response(prepared, request, &top)
         };
         let prepared = prepared.into_par_iter().zip(requests);
         Ok(prepared.zip(tops).map(one).collect())
@@ -217,7 +288,10 @@ impl Responder {
         let forecast = self.model.forecast(&self.run, request, &mut state)?;
         let seen = &state.item_indices;
         let candidates = self.run.candidates(&self.items, &request.filter, seen)?;
+        let is_cold = state.item_indices.is_empty();
         Ok(Prepared {
+            arranged: self.run.arranged(&request.arrangement),
+            source: ListSource::of(request, is_cold, &self.model),
             state,
             candidates,
             forecast,
@@ -227,17 +301,22 @@ impl Responder {
     fn response(
         &self,
         prepared: Prepared,
-        properties: &[String],
+        request: &RecommendRequest,
         top: &[(u32, f32)],
     ) -> RecommendResponse {
         let Prepared {
             state,
             candidates,
             forecast,
+            source,
+            ..
         } = prepared;
+        let properties = &request.properties;
+        let items = self.run.name_with(&self.items, properties, top);
         RecommendResponse {
             answer: Recommendations {
-                items: self.run.name_with(&self.items, properties, top),
+                unpinned: unpinned(&request.arrangement.pinned, &items),
+                items,
                 unknown_items: state.unknown_items,
                 unknown_exclude: candidates.unknown_exclude,
                 unknown_allow: candidates.unknown_allow,
@@ -246,13 +325,27 @@ impl Responder {
             },
             model: self.name.clone(),
             cold: state.item_indices.is_empty(),
+            source,
         }
     }
+}
+
+/// The pinned ids that a list has not.
+pub fn unpinned(pinned: &[String], items: &[Recommendation]) -> Vec<String> {
+    let mut left_out = Vec::new();
+    for id in pinned {
+        if items.iter().all(|recommended| recommended.item != *id) {
+            left_out.push(id.clone());
+        }
+    }
+    left_out
 }
 
 /// A request in item indices.
 struct Prepared {
     state: SessionState,
     candidates: Candidates,
+    arranged: Option<ArrangedList>,
+    source: Option<ListSource>,
     forecast: Option<Forecast>,
 }

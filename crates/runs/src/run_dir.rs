@@ -1,16 +1,18 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
 //! `config.toml`, `items.safetensors`, `properties.safetensors` if the dataset has properties of
-//! items, `purchase_counts.safetensors` and `returns.json` are written at the start, `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the
-//! weights of the best validation (the last ones in a run without validation), and `manifest.json`
-//! is written last: a run with a manifest is complete. `prl forecast` adds `forecast/`. A run that
-//! starts from another one's weights also has `parent.json` and, until it is complete, `initial/`.
+//! items, `purchase_counts.safetensors`, `bought_together.safetensors` if sessions bought several
+//! items, and `returns.json` are written at the start, `metrics.jsonl` grows, `checkpoint/` is the
+//! state to resume from, `best/` the weights of the best validation (the last ones in a run without
+//! validation), and `manifest.json` is written last: a run with a manifest is complete. `prl
+//! forecast` adds `forecast/`. A run that starts from another one's weights also has `parent.json`
+//! and, until it is complete, `initial/`.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use prl_core::{PromptPosition, PromptSpec, Prompts, PurchaseRates, StepReturns};
-use prl_dataset::{Dataset, Discount, ItemMap, PurchaseCounts, ReturnTable, Split};
+use prl_dataset::{BoughtTogether, Dataset, Discount, ItemMap, PurchaseCounts, ReturnTable, Split};
 use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
 use prl_items::{ItemTable, MAX_ITEMS_FILE};
 use prl_model::{Model, ModelSpec};
@@ -22,7 +24,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forecast::Forecaster;
 use crate::format::{
-    CONFIG, ITEMS, MANIFEST, MAX_JSON, MAX_TEXT, PARENT, PROPERTIES, PURCHASE_COUNTS,
+    BOUGHT_TOGETHER, CONFIG, ITEMS, MANIFEST, MAX_JSON, MAX_TEXT, PARENT, PROPERTIES,
+    PURCHASE_COUNTS,
 };
 use crate::lineage::Lineage;
 use crate::method::Method;
@@ -75,6 +78,12 @@ impl Run {
             FileEntry::new(CONFIG, settings.as_bytes()),
             FileEntry::new(PURCHASE_COUNTS, &counts),
         ];
+        let together = BoughtTogether::of(&config.examples(data, Split::Train));
+        if !together.is_empty() {
+            let together = together.to_bytes()?;
+            files.push(FileEntry::new(BOUGHT_TOGETHER, &together));
+            write_atomic(&dir.join(BOUGHT_TOGETHER), &together)?;
+        }
         if let Some(properties) = data.properties()? {
             files.push(FileEntry::new(PROPERTIES, &properties));
             write_atomic(&dir.join(PROPERTIES), &properties)?;
@@ -241,6 +250,21 @@ impl Run {
             )));
         }
         Ok(table)
+    }
+
+    /// Items that were bought in the same training sessions; `None` if no session bought two, and
+    /// for a run of an older version.
+    ///
+    /// # Errors
+    /// If the counts are damaged.
+    pub fn bought_together(&self) -> Result<Option<BoughtTogether>> {
+        let path = self.dir.join(BOUGHT_TOGETHER);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let counts = BoughtTogether::load(&path, self.items.len());
+        let damaged = |e| Error::run(&path, format!("{e}; train the run again"));
+        Ok(Some(counts.map_err(damaged)?))
     }
 
     /// Events and purchases of the items in training; `None` for a run of an older version.

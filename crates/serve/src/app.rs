@@ -26,7 +26,9 @@ use crate::problem::{Problem, ProblemKind};
 use crate::web::cors::{self, CorsOrigin};
 use crate::web::guard::{self, Admission};
 use crate::web::prefix::PathPrefix;
-use crate::{admin, catalogue, events, health, items, openapi, page, recommend, sessions, storage};
+use crate::{
+    admin, catalogue, events, health, items, openapi, page, recommend, sessions, similar, storage,
+};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -144,6 +146,8 @@ fn ask_routes() -> Routes {
         .routes(routes!(catalogue::model))
         .routes(routes!(catalogue::items))
         .routes(routes!(items::item))
+        .routes(routes!(similar::similar))
+        .routes(routes!(similar::bought_together))
         .routes(routes!(items::denied))
         .routes(routes!(recommend::recommend))
         .routes(routes!(recommend::recommend_batch))

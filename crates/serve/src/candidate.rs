@@ -300,6 +300,8 @@ mod tests {
             forecast: false,
             filter: Filter::default(),
             properties: Vec::new(),
+            arrangement: prl_engine::Arrangement::default(),
+            fallback: false,
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct ItemPath {
     id: String,
 }
 
-type ItemId = Result<Path<ItemPath>, PathRejection>;
+pub(crate) type ItemId = Result<Path<ItemPath>, PathRejection>;
 
 pub(crate) fn item_id(id: ItemId) -> Result<String, Problem> {
     let Path(ItemPath { id }) = id.map_err(|rejection| Problem::invalid(rejection.body_text()))?;

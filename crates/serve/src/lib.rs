@@ -35,6 +35,7 @@ mod recommend;
 mod response;
 mod server;
 mod sessions;
+mod similar;
 mod storage;
 mod web;
 

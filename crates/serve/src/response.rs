@@ -1,6 +1,6 @@
 //! JSON body of a recommendation.
 
-use prl_engine::{Id, PromptUsed};
+use prl_engine::{Id, ListSource, PromptUsed, Recommendation};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,6 +26,11 @@ pub(crate) struct ResponseBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     unknown_allow: Vec<String>,
+    /// Pinned ids that are not among the items: the filter leaves them out, or they are not in the
+    /// catalogue. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unpinned: Vec<String>,
     /// The prompt and the target return given to the model; absent for a model without a prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, required = false)]
@@ -43,6 +48,11 @@ pub(crate) struct ResponseBody {
     model: String,
     /// True if no item of the session is in the catalogue: the model ran on the empty state.
     cold: bool,
+    /// Source of the items: `model`, `popular` or `popular in where`. Absent unless the request
+    /// sets fallback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    source: Option<ListSource>,
 }
 
 /// A recommended item.
@@ -59,6 +69,16 @@ pub(crate) struct ScoredItem {
     properties: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
+impl From<Recommendation> for ScoredItem {
+    fn from(recommended: Recommendation) -> Self {
+        Self {
+            item: recommended.item,
+            score: recommended.score,
+            properties: recommended.properties,
+        }
+    }
+}
+
 impl ResponseBody {
     /// The body of a response to the request that named this session.
     pub(crate) fn new(session: Option<Id>, logged: LoggedAnswer) -> Self {
@@ -67,11 +87,7 @@ impl ResponseBody {
         let answer = response.answer;
         let mut items = Vec::with_capacity(answer.items.len());
         for recommended in answer.items {
-            items.push(ScoredItem {
-                item: recommended.item,
-                score: recommended.score,
-                properties: recommended.properties,
-            });
+            items.push(ScoredItem::from(recommended));
         }
         Self {
             session,
@@ -79,11 +95,13 @@ impl ResponseBody {
             unknown_items: answer.unknown_items,
             unknown_exclude: answer.unknown_exclude,
             unknown_allow: answer.unknown_allow,
+            unpinned: answer.unpinned,
             prompt: answer.prompt,
             arm,
             p,
             model: response.model,
             cold: response.cold,
+            source: response.source,
         }
     }
 }

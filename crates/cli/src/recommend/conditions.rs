@@ -30,8 +30,7 @@ pub fn of_text(json: Json) -> Result<Json, InvalidRequest> {
     let Json::Text(text) = &json else {
         return Ok(json);
     };
-    serde_json::from_str(text)
-        .map_err(|e| InvalidRequest::new(format!("where: not valid JSON: {e}")))
+    serde_json::from_str(text).map_err(|e| InvalidRequest::new(format!("not valid JSON: {e}")))
 }
 
 /// Adds one condition.

@@ -1,7 +1,7 @@
 //! Flags of a single request: its session and item filters.
 
 use prl_dataset::Kind;
-use prl_runs::{FromJson, Id, Json, MAX_K, RequestFields};
+use prl_runs::{FromJson, Id, Json, MAX_K, MaxPer, RequestFields};
 
 use super::conditions::conditions;
 use crate::exit::Usage;
@@ -56,6 +56,18 @@ pub struct Filters {
     /// Properties of the items in the answer
     #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
     properties: Vec<String>,
+    /// Items at the first places, unless they are filtered out; repeatable
+    #[arg(long, value_name = "A,B,..", allow_hyphen_values = true)]
+    pinned: Vec<String>,
+    /// At most N items with the same value in a column; repeatable
+    #[arg(long, value_name = "COLUMN=N", value_parser = limit)]
+    max_per: Vec<(String, u64)>,
+    /// Weight of an item's similarity to the items before it against its score, from 0 to 1
+    #[arg(long, value_name = "WEIGHT")]
+    diversity: Option<f64>,
+    /// Recommend the most frequent items if no item of the session is known; the answer says so
+    #[arg(long)]
+    fallback: bool,
 }
 
 impl Session {
@@ -106,7 +118,27 @@ impl Filters {
         if !self.properties.is_empty() {
             fields.properties = Some(self.properties.clone());
         }
+        if !self.pinned.is_empty() {
+            fields.pinned = Some(ids(&self.pinned));
+        }
+        if !self.max_per.is_empty() {
+            fields.max_per = Some(MaxPer(self.max_per.iter().cloned().collect()));
+        }
+        fields.diversity = self.diversity;
+        fields.fallback = self.fallback.then_some(true);
         Ok(())
+    }
+}
+
+/// Parser of `--max-per`; a column may contain `=`.
+fn limit(text: &str) -> Result<(String, u64), String> {
+    let expected = "expected COLUMN=N with a whole number from 1, such as category=2";
+    match text.rsplit_once('=') {
+        Some((column, limit)) if !column.is_empty() => match limit.trim().parse() {
+            Ok(limit) if limit > 0 => Ok((column.to_owned(), limit)),
+            _ => Err(expected.into()),
+        },
+        _ => Err(expected.into()),
     }
 }
 
@@ -150,7 +182,7 @@ fn push(ids: &mut Vec<Id>, id: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Id, ids, k};
+    use super::{Id, ids, k, limit};
 
     #[test]
     fn id_lists_are_split_at_commas_without_a_backslash() {
@@ -158,6 +190,14 @@ mod tests {
         let expected = ["a", "b", "c,d", r"e\f", "-5", "x y"];
         assert_eq!(ids(&lists), expected.map(|id| Id(id.into())));
         assert_eq!(ids(&[String::new()]), []);
+    }
+
+    #[test]
+    fn limit_is_a_column_and_a_number() {
+        assert_eq!(limit("a=b=2"), Ok(("a=b".into(), 2)));
+        for text in ["a", "=2", "a=0", "a=-1", "a=x"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
     }
 
     #[test]

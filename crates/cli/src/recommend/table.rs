@@ -13,7 +13,15 @@ use crate::output::errln;
 /// Fields of an event table.
 const EVENT_FIELDS: [&str; 3] = ["session", "item", "kind"];
 /// Fields whose values are ids, and thus texts whatever the column's type.
-const ID_FIELDS: [&str; 6] = ["session", "item", "items", "purchased", "exclude", "allow"];
+const ID_FIELDS: [&str; 7] = [
+    "session",
+    "item",
+    "items",
+    "purchased",
+    "exclude",
+    "allow",
+    "pinned",
+];
 
 /// Fields of a row with their values.
 type Fields = Vec<(String, Json)>;
@@ -156,9 +164,9 @@ impl Table {
         for (column, &field) in self.fields.iter().enumerate() {
             let cell = rows.cell(column, self.next)?;
             let mut json = to_json(cell, ID_FIELDS.contains(&field));
-            if field == "where" {
+            if ["where", "max_per"].contains(&field) {
                 let place = (rows.first() + self.next + 1) as u64;
-                json = of_text(json).map_err(|error| self.invalid(place, error))?;
+                json = of_text(json).map_err(|error| self.invalid(place, error.within(field)))?;
             }
             fields.push((field.to_owned(), json));
         }

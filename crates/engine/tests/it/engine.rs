@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common;
 use prl_core::{PromptSpec, Prompts, TargetReturn};
 use prl_dataset::{Kind, Windows};
-use prl_engine::{Device, Engine, Error, Event, Filter, Options, RecommendRequest};
+use prl_engine::{Arrangement, Device, Engine, Error, Event, Filter, Options, RecommendRequest};
 use prl_runs::{BlendBuilder, LiveItems, Method, Recommender, Run, SessionState};
 use prl_train::{Evaluation, Observer};
 
@@ -65,6 +65,8 @@ fn request(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
         k,
         filter: Filter::default(),
         properties: Vec::new(),
+        arrangement: Arrangement::default(),
+        fallback: false,
     }
 }
 

@@ -6,6 +6,8 @@
 //! memory-bandwidth bound. A score is the same chain of fused multiply-adds, so it has the same
 //! bits.
 
+mod vectors;
+
 use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};

@@ -52,6 +52,10 @@ impl RequestFields {
             allow: self.allow.take(),
             conditions: self.conditions.take(),
             properties: self.properties.take(),
+            pinned: self.pinned.take(),
+            max_per: self.max_per.take(),
+            diversity: self.diversity.take(),
+            fallback: self.fallback.take(),
             ..Self::default()
         }
     }
@@ -70,6 +74,10 @@ impl RequestFields {
             allow: self.allow,
             conditions: self.conditions,
             properties: self.properties,
+            pinned: self.pinned,
+            max_per: self.max_per,
+            diversity: self.diversity,
+            fallback: self.fallback,
             ..prompt
         }
     }
@@ -93,7 +101,8 @@ mod tests {
         let ask = of_ask(r#"{"mu": 4, "eps": 0.5}"#).unwrap();
         let all = r#""session":"s","items":["1"],"purchased":["1"],"kinds":["click"],"k":3,
                      "forecast":true,"case":2,"exclude_seen":true,"exclude":["2"],"allow":["3"],
-                     "where":{"brand":"x"},"properties":["brand"]"#;
+                     "where":{"brand":"x"},"properties":["brand"],"pinned":["4"],
+                     "max_per":{"brand":2},"diversity":0.5,"fallback":true"#;
         let mut open = fields(&format!("{{{all}}}"));
         assert!(open.ask_if_open(&ask));
         assert_eq!(open, fields(&format!("{{{all},\"mu\":4,\"eps\":0.5}}")));

@@ -8,9 +8,11 @@ use prl_items::Where;
 use serde::Serialize;
 
 use super::{
-    DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_PROPERTIES, MAX_TILT, RecommendRequest, check_ids,
+    DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_DIVERSE,
+    MAX_EXCLUDED, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_PROPERTIES, MAX_TILT, MaxPer, RecommendRequest,
+    check_ids,
 };
+use crate::arrange::Arrangement;
 use prl_dataset::Event;
 
 /// A recommendation request.
@@ -113,6 +115,27 @@ pub struct RequestFields {
     #[cfg_attr(feature = "openapi", schema(max_items = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<Vec<String>>,
+    /// Items at the first places, in this order, unless the filter leaves them out; those that are
+    /// left out are listed in the response. At most k count.
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Vec<Id>>,
+    /// Maximum number of items with the same value, by column: `{"category": 2}`. Items without a
+    /// value are not limited; pinned items count.
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::max_per))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per: Option<MaxPer>,
+    /// Diversity: weight of an item's similarity to the items before it against its score, from 0
+    /// to 1 (maximal marginal relevance by the model's item vectors). With a k of at most 100.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1, default = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diversity: Option<f64>,
+    /// If no item of the session is in the catalogue, recommends the items with the most events in
+    /// training that the filter allows, with their number of events as the score. The response
+    /// names its source.
+    #[cfg_attr(feature = "openapi", schema(default = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<bool>,
 }
 
 impl FromJson for RequestFields {
@@ -140,6 +163,10 @@ impl FromJson for RequestFields {
             allow: fields.take_list("allow", "ids")?,
             conditions: fields.take("where")?,
             properties: fields.take_list("properties", "column names")?,
+            pinned: fields.take_list("pinned", "ids")?,
+            max_per: fields.take("max_per")?,
+            diversity: fields.take("diversity")?,
+            fallback: fields.take("fallback")?,
         })
     }
 }
@@ -182,6 +209,10 @@ impl RequestFields {
         "allow",
         "where",
         "properties",
+        "pinned",
+        "max_per",
+        "diversity",
+        "fallback",
     ];
 
     /// Values of the field `k`, as named in errors.
@@ -225,6 +256,14 @@ impl RequestFields {
         if self.properties.is_none() {
             self.properties.clone_from(&defaults.properties);
         }
+        if self.pinned.is_none() {
+            self.pinned.clone_from(&defaults.pinned);
+        }
+        if self.max_per.is_none() {
+            self.max_per.clone_from(&defaults.max_per);
+        }
+        self.diversity = self.diversity.or(defaults.diversity);
+        self.fallback = self.fallback.or(defaults.fallback);
     }
 
     /// The request about the session in the fields. A missing prompt is `default`.
@@ -332,6 +371,25 @@ impl RequestFields {
                 properties.len()
             )));
         }
+        check_ids("pinned", self.pinned.iter().flatten(), MAX_K)?;
+        let diversity = self.diversity.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&diversity) {
+            let expected = "a number from 0 to 1";
+            return Err(InvalidRequest::field("diversity", expected, diversity));
+        }
+        if diversity > 0.0 && k > MAX_DIVERSE as u64 {
+            let expected = format!("a whole number from 1 to {MAX_DIVERSE} with diversity");
+            return Err(InvalidRequest::field("k", expected, k));
+        }
+        let mut max_per = Vec::new();
+        for (column, limit) in self.max_per.unwrap_or_default().0 {
+            max_per.push((column, usize::try_from(limit).unwrap_or(usize::MAX)));
+        }
+        let arrangement = Arrangement {
+            pinned: into_strings(self.pinned.unwrap_or_default()),
+            max_per,
+            diversity,
+        };
         let filter = Filter {
             exclude_seen: self.exclude_seen.unwrap_or(false),
             exclude: into_strings(self.exclude.unwrap_or_default()),
@@ -346,6 +404,8 @@ impl RequestFields {
             forecast: self.forecast.unwrap_or(false),
             filter,
             properties,
+            arrangement,
+            fallback: self.fallback.unwrap_or(false),
         })
     }
 
@@ -413,136 +473,4 @@ fn into_strings(ids: Vec<Id>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(text: &str) -> Result<RecommendRequest, String> {
-        let fields = RequestFields::parse(text.as_bytes());
-        let request = fields.and_then(|fields| fields.resolve(PromptSpec::default()));
-        request.map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn hostile_values_are_rejected_in_the_words_of_the_sender() {
-        let k = "k: expected a whole number from 1 to 1000, found ";
-        let cases = [
-            (r#""k": -1"#, format!("{k}-1")),
-            (r#""k": 0"#, format!("{k}0")),
-            (r#""k": 1001"#, format!("{k}1001")),
-            (r#""k": 1.5"#, format!("{k}1.5")),
-            (r#""k": "5""#, format!("{k}the text \"5\"")),
-            (r#""k": 1e99"#, format!("{k}1e+99")),
-            (
-                r#""k": 18446744073709551616"#,
-                format!("{k}1.8446744073709552e+19"),
-            ),
-            (r#""k": [5]"#, format!("{k}a list")),
-            (r#""k": true"#, format!("{k}true")),
-            (
-                r#""mu": "x""#,
-                "mu: expected a number, found the text \"x\"".into(),
-            ),
-            (
-                r#""mu": 1e300"#,
-                "mu: expected a number from -1000000 to 1000000, found 1e300".into(),
-            ),
-            (
-                r#""eps": -0.5"#,
-                "eps: expected a number from 0 to 1000000, found -0.5".into(),
-            ),
-            (
-                r#""quantile": 2"#,
-                "quantile: expected a number from 0 to 1, found 2".into(),
-            ),
-            (
-                r#""tilt": 101"#,
-                "tilt: expected a number from -100 to 100, found 101".into(),
-            ),
-            (
-                r#""items": "a""#,
-                "items: expected a list of ids, found the text \"a\"".into(),
-            ),
-            (
-                r#""items": ["a", {}]"#,
-                "items[1]: expected an item id: a string, or a non-negative whole number, found \
-                 an object"
-                    .into(),
-            ),
-            (
-                r#""kinds": ["view"]"#,
-                "kinds[0]: expected click or purchase, found the text \"view\"".into(),
-            ),
-            (
-                r#""items": ["a"], "kinds": []"#,
-                "kinds holds 0 values for 1 items; give one for each item".into(),
-            ),
-            (
-                r#""exclude_seen": 1"#,
-                "exclude_seen: expected true or false, found 1".into(),
-            ),
-            (r#""k": 1, "k": 2"#, "k is given twice; give it once".into()),
-        ];
-        for (fields, expected) in cases {
-            let text = if fields.contains("items") {
-                format!("{{{fields}}}")
-            } else {
-                format!("{{\"items\": [], {fields}}}")
-            };
-            assert_eq!(resolve(&text), Err(expected), "{text}");
-        }
-        let unknown = resolve(r#"{"items": [], "top": 3}"#).unwrap_err();
-        assert!(
-            unknown.starts_with("unknown field `top`; expected one of session, items"),
-            "{unknown}"
-        );
-        let nan = resolve(r#"{"items": [], "mu": NaN}"#).unwrap_err();
-        assert_eq!(nan, "not valid JSON at column 21: expected value");
-        assert!(
-            resolve("[]")
-                .unwrap_err()
-                .starts_with("expected a JSON object")
-        );
-    }
-
-    #[test]
-    fn number_that_is_not_finite_is_rejected_without_json() {
-        for mu in [f64::NAN, f64::INFINITY, -2e6] {
-            let fields = RequestFields {
-                items: Some(Vec::new()),
-                mu: Some(mu),
-                ..RequestFields::default()
-            };
-            assert!(fields.resolve(PromptSpec::default()).is_err(), "{mu}");
-        }
-    }
-
-    #[test]
-    fn kinds_and_purchased_give_the_same_events() {
-        let by_kind = resolve(r#"{"items": [1, "b"], "kinds": ["click", "purchase"]}"#).unwrap();
-        let by_item = resolve(r#"{"items": ["1", "b"], "purchased": ["b"]}"#).unwrap();
-        assert_eq!(by_kind, by_item);
-        assert_eq!(by_kind.session[1].kind, Kind::Purchase);
-        assert_eq!((by_kind.k, by_kind.case), (20, 0));
-    }
-
-    #[test]
-    fn own_fields_win_over_defaults() {
-        let defaults = RequestFields {
-            k: Some(3),
-            exclude_seen: Some(true),
-            exclude: Some(vec![Id("a".into())]),
-            ..RequestFields::default()
-        };
-        let mut own = RequestFields::parse(br#"{"items": [], "exclude_seen": false}"#).unwrap();
-        own.fill(&defaults);
-        let request = own.resolve(PromptSpec::default()).unwrap();
-        assert_eq!((request.k, request.filter.exclude_seen), (3, false));
-        assert_eq!(request.filter.exclude, ["a"]);
-    }
-
-    #[test]
-    fn long_text_is_shortened_in_an_error() {
-        let text = format!("{{\"items\": \"{}\"}}", "é".repeat(5_000));
-        assert!(resolve(&text).unwrap_err().len() < 200);
-    }
-}
+mod tests;

@@ -72,6 +72,21 @@ pub(super) fn conditions() -> Object {
         .build()
 }
 
+/// Schema of limits by column.
+pub(super) fn max_per() -> Object {
+    let limit = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(Schema::Object(limit.build())))
+        .description(Some(
+            "Maximum number of items with the same value, by column, of at most 8 columns. Items \
+             without a value are not limited; pinned items count.",
+        ))
+        .build()
+}
+
 /// Schema of the list of the events' types.
 pub(super) fn kinds() -> Array {
     ArrayBuilder::new()

@@ -362,3 +362,209 @@ fn run_without_properties_takes_changes_and_names_its_columns() {
         ["item-5"]
     );
 }
+
+/// The body of an answer about `item-4` with 1000 items at most.
+fn answer(server: &TestServer, fields: &Value) -> Value {
+    let mut body = json!({"items": ["item-4"], "k": 60});
+    for (name, value) in fields.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    let reply = server.post("/v1/recommend", &body);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.json()
+}
+
+#[test]
+fn pinned_items_come_first_unless_the_filter_leaves_them_out() {
+    let (_dir, server) = with_items(|_| {});
+    let all = ids(&server, &json!({}));
+    let scores = |answer: &Value| -> Vec<(String, f64)> {
+        let items = answer["items"].as_array().unwrap().iter();
+        let pair = |item: &Value| {
+            let id = item["item"].as_str().unwrap().to_owned();
+            (id, item["score"].as_f64().unwrap())
+        };
+        items.map(pair).collect()
+    };
+    let plain = scores(&answer(&server, &json!({})));
+    let pinned = json!({"pinned": ["item-50", "gone", "item-9", "item-50"], "where": {"price": {"min": 10}}, "k": 5});
+    let found = answer(&server, &pinned);
+    let mut expected = vec!["item-50".to_owned()];
+    expected.extend(only(&all, |n| n >= 10 && n != 50).into_iter().take(4));
+    assert_eq!(ids_of(&found), expected);
+    assert_eq!(found["unpinned"], json!(["gone", "item-9"]));
+    // A pinned item has the model's score.
+    for pair in scores(&found) {
+        assert!(plain.contains(&pair), "{pair:?}");
+    }
+    let many = answer(
+        &server,
+        &json!({"pinned": ["item-1", "item-2", "item-3"], "k": 2}),
+    );
+    assert_eq!(
+        (ids_of(&many), &many["unpinned"]),
+        (vec!["item-1".into(), "item-2".into()], &json!(["item-3"]))
+    );
+    assert_eq!(answer(&server, &json!({})).get("unpinned"), None);
+}
+
+#[test]
+fn limits_and_diversity_shape_the_list() {
+    let (_dir, server) = with_items(|_| {});
+    let all = ids(&server, &json!({}));
+    let limited = ids(&server, &json!({"max_per": {"category": 2}, "k": 60}));
+    let mut expected = only(&all, |n| n % 2 == 0)[..2].to_vec();
+    expected.extend_from_slice(&only(&all, |n| n % 2 == 1)[..2]);
+    expected.sort_by_key(|id| all.iter().position(|other| other == id));
+    assert_eq!(limited, expected);
+    let pinned = json!({"max_per": {"category": 2}, "pinned": ["item-6", "item-8"], "k": 60});
+    let mut expected = vec!["item-6".to_owned(), "item-8".to_owned()];
+    expected.extend_from_slice(&only(&all, |n| n % 2 == 1)[..2]);
+    assert_eq!(ids(&server, &pinned), expected);
+    assert_eq!(ids(&server, &json!({"diversity": 0, "k": 60})), all);
+    let diverse = ids(&server, &json!({"diversity": 0.7, "k": 60}));
+    assert_eq!((diverse.len(), &diverse[0]), (ITEMS, &all[0]));
+    assert_ne!(diverse, all);
+    for (fields, expected) in [
+        (
+            json!({"diversity": 2}),
+            "diversity: expected a number from 0 to 1, found 2",
+        ),
+        (
+            json!({"diversity": 0.5, "k": 101}),
+            "k: expected a whole number from 1 to 100 with diversity, found 101",
+        ),
+        (
+            json!({"max_per": {"category": 0}}),
+            "max_per: category: expected an object of whole numbers from 1 by column, found 0",
+        ),
+        (
+            json!({"max_per": {"colour": 1}}),
+            "max_per: the items have no column \"colour\"; they have category, price, title, available",
+        ),
+    ] {
+        let mut body = json!({"items": []});
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let reply = send(
+            server.addr,
+            "POST",
+            "/v1/recommend",
+            &[JSON],
+            &body.to_string(),
+        );
+        assert_eq!(
+            (reply.status, &reply.json()["detail"]),
+            (422, &json!(expected))
+        );
+    }
+}
+
+#[test]
+fn fallback_of_an_unknown_session_is_popular_and_says_so() {
+    let (_dir, server) = with_items(|_| {});
+    let counts = Run::open(run())
+        .unwrap()
+        .purchase_counts()
+        .unwrap()
+        .unwrap();
+    let popular = |keep: &dyn Fn(usize) -> bool| {
+        let mut items: Vec<usize> = (0..ITEMS).filter(|&i| keep(i)).collect();
+        items.sort_by_key(|&i| std::cmp::Reverse(counts.events[i]));
+        items.truncate(7);
+        items
+            .into_iter()
+            .map(|i| format!("item-{i}"))
+            .collect::<Vec<_>>()
+    };
+    let ask = |fields: Value| answer(&server, &fields);
+    let known = ask(json!({"fallback": true, "k": 7}));
+    assert_eq!(
+        (&known["source"], &known["cold"]),
+        (&json!("model"), &json!(false))
+    );
+    let unknown = ask(json!({"items": ["gone"], "fallback": true, "k": 7}));
+    assert_eq!(
+        (&unknown["source"], &unknown["cold"]),
+        (&json!("popular"), &json!(true))
+    );
+    assert_eq!(ids_of(&unknown), popular(&|_| true));
+    let events = unknown["items"][0]["score"].as_f64().unwrap();
+    assert_eq!(events, f64::from(*counts.events.iter().max().unwrap()));
+    let odd = ask(json!({"items": [], "fallback": true, "k": 7, "where": {"category": "odd"}}));
+    assert_eq!(
+        (&odd["source"], ids_of(&odd)),
+        (&json!("popular in where"), popular(&|i| i % 2 == 1))
+    );
+    let plain = ask(json!({"items": ["gone"], "k": 7}));
+    assert_eq!(plain.get("source"), None);
+}
+
+#[test]
+fn items_beside_an_item_honour_filter_and_deny_list() {
+    let (_dir, server) = with_items(|_| {});
+    let encoded = "%7B%22category%22%3A%22odd%22%7D";
+    let similar = server.get("/v1/items/item-4/similar?k=59").json();
+    let all = ids_of(&similar);
+    assert_eq!(
+        (all.len(), similar["item"].clone()),
+        (ITEMS - 1, json!("item-4"))
+    );
+    let path = format!("/v1/items/item-4/similar?k=4&where={encoded}&properties=price,category");
+    let odd = server.get(&path).json();
+    assert_eq!(ids_of(&odd), only(&all, |n| n % 2 == 1)[..4].to_vec());
+    assert_eq!(odd["items"][0]["properties"]["category"], "odd");
+    assert_eq!(
+        send(server.addr, "PUT", &format!("/v1/deny/{}", all[0]), &[], "").status,
+        200
+    );
+    assert_eq!(
+        ids_of(&server.get("/v1/items/item-4/similar?k=3").json()),
+        all[1..4].to_vec()
+    );
+
+    // The pairs of a plain pass over the training sessions.
+    let data = Run::open(run()).unwrap().data(None).unwrap();
+    let (items, kinds, splits) = (data.item_indices(), data.kinds(), data.splits());
+    let mut counts = vec![0; ITEMS];
+    for session in data.sessions() {
+        let mut bought = std::collections::BTreeSet::new();
+        for event in session {
+            let is_training = splits.all()[event] == prl_dataset::Split::Train;
+            if is_training && kinds[event] == prl_dataset::Kind::Purchase {
+                bought.insert(items[event] as usize);
+            }
+        }
+        if bought.contains(&10) {
+            for item in bought {
+                counts[item] += usize::from(item != 10);
+            }
+        }
+    }
+    let denied = number(&all[0]) as usize;
+    let mut expected: Vec<(usize, usize)> = counts
+        .into_iter()
+        .enumerate()
+        .filter(|c| c.1 > 0 && c.0 != denied)
+        .collect();
+    expected.sort_by_key(|&(item, sessions)| (std::cmp::Reverse(sessions), item));
+    assert!(expected.len() > 2, "{expected:?}");
+    let together = server.get("/v1/items/item-10/bought-together?k=50").json();
+    let mut found = Vec::new();
+    for item in together["items"].as_array().unwrap() {
+        let id = number(item["item"].as_str().unwrap()) as usize;
+        found.push((id, item["sessions"].as_u64().unwrap() as usize));
+    }
+    assert_eq!(found, expected);
+    for (path, status) in [
+        ("/v1/items/gone/similar", 404),
+        ("/v1/items/outside/bought-together", 404),
+        ("/v1/items/item-4/similar?k=0", 422),
+        ("/v1/items/item-4/similar?where=%7B", 422),
+        ("/v1/items/item-4/similar?properties=colour", 422),
+        ("/v1/items/item-4/bought-together?top=3", 422),
+    ] {
+        assert_eq!(server.get(path).status, status, "{path}");
+    }
+}
