@@ -1,6 +1,6 @@
 //! `prl serve`: HTTP server of a trained run.
 
-mod web;
+pub mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prl_serve::{ApiKey, Options, Server};
 use crate::exit::Usage;
 use crate::flags::{Compute, FromRun};
 use crate::output::errln;
-use web::WebArgs;
+use web::{LogFormat, WebArgs};
 
 /// Environment variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
@@ -60,8 +60,16 @@ pub struct Args {
     compute: Compute,
 }
 
+impl Args {
+    /// The format of the log.
+    pub fn log_format(&self) -> LogFormat {
+        self.web.log_format()
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.compute.open()?;
+    let log_format = args.log_format();
     let timeout = Duration::try_from_secs_f64(args.timeout)
         .ok()
         .filter(|timeout| !timeout.is_zero());
@@ -99,7 +107,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.experiment_log = args.experiment_log;
     let server = Server::start(options).map_err(cause)?;
     for url in server.urls() {
-        errln!("listening on {url}");
+        match log_format {
+            LogFormat::Text => errln!("listening on {url}"),
+            LogFormat::Json => tracing::info!(url, "listening"),
+        }
     }
     server.wait().map_err(cause)
 }

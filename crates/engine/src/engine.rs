@@ -13,6 +13,7 @@ use crate::loaded_model::LoadedModel;
 use crate::queue::{Job, Queue, Top};
 use crate::request::{RecommendRequest, RecommendResponse};
 use crate::stats::Stats;
+use crate::timing::{self, Timing};
 use crate::worker;
 
 /// Settings of the queue, the batches and the device.
@@ -136,6 +137,7 @@ impl Engine {
             cold: known.is_empty(),
         };
         let k = request.k.min(model.items().len());
+        let queued = Instant::now();
         self.queue.push(Job {
             model,
             known,
@@ -143,7 +145,8 @@ impl Engine {
             prompt,
             k,
             candidates,
-            deadline: Instant::now() + self.options.timeout,
+            queued,
+            deadline: queued + self.options.timeout,
             reply,
         })?;
         Ok(PendingResponse { context, top })
@@ -181,7 +184,7 @@ impl Drop for Engine {
 /// The response to a queued request. Dropping it cancels the request.
 pub struct PendingResponse {
     context: ResponseContext,
-    top: oneshot::Receiver<Result<Top>>,
+    top: oneshot::Receiver<Result<(Top, Timing)>>,
 }
 
 impl PendingResponse {
@@ -190,7 +193,8 @@ impl PendingResponse {
     /// # Errors
     /// If the time limit passed or the model failed.
     pub async fn response(self) -> Result<RecommendResponse> {
-        let top = self.top.await.map_err(|_| Error::Stopped)??;
+        let (top, timing) = self.top.await.map_err(|_| Error::Stopped)??;
+        timing::add(timing);
         Ok(self.context.into_response(&top))
     }
 
@@ -199,7 +203,7 @@ impl PendingResponse {
     /// # Errors
     /// If the time limit passed or the model failed.
     pub fn wait(self) -> Result<RecommendResponse> {
-        let top = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
+        let (top, _) = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
         Ok(self.context.into_response(&top))
     }
 }

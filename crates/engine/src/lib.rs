@@ -34,6 +34,7 @@ mod queue;
 mod request;
 mod session_store;
 mod stats;
+mod timing;
 mod worker;
 
 pub use engine::{Engine, Options, PendingResponse};
@@ -48,3 +49,4 @@ pub use request::{
 };
 pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};
+pub use timing::{Timing, TimingLog};

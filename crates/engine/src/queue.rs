@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::loaded_model::LoadedModel;
+use crate::timing::Timing;
 
 /// Item indices with scores, best first.
 pub(crate) type Top = prl_runs::TopK<f32>;
@@ -25,8 +26,9 @@ pub(crate) struct Job {
     pub(crate) prompt: PromptUsed,
     pub(crate) k: usize,
     pub(crate) candidates: Candidates,
+    pub(crate) queued: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) reply: oneshot::Sender<Result<Top>>,
+    pub(crate) reply: oneshot::Sender<Result<(Top, Timing)>>,
 }
 
 /// Bounded FIFO queue; `push` fails immediately when full.

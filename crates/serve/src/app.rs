@@ -1,5 +1,6 @@
 //! State shared by all requests, and the routes.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::experiment::RunningExperiment;
 use crate::keys::{Keys, Role};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
+use crate::telemetry::Exporter;
 use crate::web::cors::{self, CorsOrigin};
 use crate::web::guard::{self, Admission};
 use crate::web::prefix::PathPrefix;
@@ -40,6 +42,10 @@ pub(crate) struct App {
     max_requests: usize,
     pub(crate) timeout: Duration,
     pub(crate) keys: Keys,
+    /// Exporter of traces, if they are exported.
+    pub(crate) exporter: Option<Exporter>,
+    /// Number of open connections.
+    pub(crate) connections: Arc<AtomicUsize>,
     /// The OpenAPI document as JSON.
     pub(crate) openapi: String,
 }
@@ -61,6 +67,8 @@ impl App {
             max_requests,
             timeout,
             keys,
+            exporter: None,
+            connections: Arc::default(),
             openapi: String::new(),
         }
     }

@@ -32,10 +32,12 @@ mod recommend;
 mod response;
 mod server;
 mod sessions;
+mod telemetry;
 mod web;
 
 pub use keys::{ApiKey, KeysError, Role, check_keys, new_secret};
 pub use server::{Error, Options, Server};
+pub use telemetry::{InvalidEndpoint, TraceOptions};
 pub use web::cors::{CorsOrigin, InvalidOrigin};
 pub use web::listen::{InvalidAddr, ListenAddr};
 pub use web::options::{TlsOptions, WebOptions};

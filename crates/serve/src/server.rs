@@ -14,6 +14,7 @@ use crate::admin;
 use crate::app::{App, openapi_document, router};
 use crate::experiment::RunningExperiment;
 use crate::keys::{ApiKey, Keys, KeysError};
+use crate::telemetry::Exporter;
 use crate::web::accept::{Connections, Limits};
 use crate::web::listen::{self, ListenAddr, Listener};
 use crate::web::options::WebOptions;
@@ -105,6 +106,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), Error>>,
     timeout: Duration,
+    app: Arc<App>,
 }
 
 impl Server {
@@ -146,14 +148,20 @@ impl Server {
         app.openapi = openapi_document(prefix.as_ref())
             .to_json()
             .unwrap_or_default();
+        app.exporter = match options.web.traces {
+            Some(traces) => Some(Exporter::start(traces)?),
+            None => None,
+        };
         let app = Arc::new(app);
+        let shared = Arc::clone(&app);
         let (stop, stopped) = watch::channel(false);
         let limits = Limits {
             connections: options.connections,
             header_timeout: options.header_timeout,
         };
         let router = router(&app, &options.web.cors);
-        let connections = Connections::new(router, prefix, limits, stopped.clone());
+        let open = Arc::clone(&app.connections);
+        let connections = Connections::new(router, prefix, limits, open, stopped.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             connections.serve(listeners).await;
@@ -173,6 +181,7 @@ impl Server {
             stop,
             tasks,
             timeout: options.timeout,
+            app: shared,
         })
     }
 
@@ -207,6 +216,9 @@ impl Server {
             }
         });
         self.runtime.shutdown_timeout(self.timeout);
+        if let Some(exporter) = &self.app.exporter {
+            exporter.stop();
+        }
         result
     }
 

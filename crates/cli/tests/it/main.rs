@@ -21,6 +21,8 @@ mod network_replicas;
 mod network_requests;
 #[cfg(all(feature = "data", feature = "serve"))]
 mod network_simulate;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_web;
 #[cfg(feature = "tables")]
 mod ope;
 #[cfg(feature = "data")]

@@ -11,5 +11,6 @@ mod schema;
 mod slow_page;
 #[cfg(unix)]
 mod slow_signals;
+mod telemetry;
 mod tls;
 mod web;
