@@ -14,6 +14,7 @@ mod forecast;
 mod inspect;
 #[cfg(feature = "serve")]
 mod key;
+mod models;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod ope;
@@ -27,6 +28,8 @@ mod serve;
 mod settings;
 #[cfg(feature = "data")]
 mod simulate;
+#[cfg(feature = "serve")]
+mod state;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -65,6 +68,9 @@ enum Command {
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
+    Models(models::Args),
+    #[cfg(feature = "serve")]
+    State(state::Args),
     #[cfg(feature = "serve")]
     Key(key::Args),
     Ope(ope::Args),
@@ -131,6 +137,9 @@ fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(*args),
+        Command::Models(args) => models::run(args),
+        #[cfg(feature = "serve")]
+        Command::State(args) => state::run(args),
         #[cfg(feature = "serve")]
         Command::Key(args) => key::run(args),
         Command::Ope(args) => ope::run(args),

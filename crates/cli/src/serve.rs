@@ -1,5 +1,6 @@
 //! `prl serve`: HTTP server of a trained run.
 
+mod state;
 pub mod web;
 
 use std::path::PathBuf;
@@ -7,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prl_arms::Experiment;
+use prl_runs::{CURRENT, Registry};
 use prl_serve::{ApiKey, Options, Server};
 
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun};
+use crate::flags::Compute;
 use crate::output::errln;
+use state::StateArgs;
 use web::{LogFormat, WebArgs};
 
 /// Environment variable that holds the API key.
@@ -25,7 +28,7 @@ const KEY: &str = "PRL_API_KEY";
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    from: FromRun,
+    source: Source,
     #[command(flatten)]
     web: WebArgs,
     /// File that contains an API key with all roles and nothing else
@@ -43,12 +46,8 @@ pub struct Args {
     /// Time limit of a request in seconds
     #[arg(long, default_value_t = 2.0)]
     timeout: f64,
-    /// Time to live of a stored session after its last use, in seconds
-    #[arg(long, default_value_t = 1_800)]
-    session_ttl: u64,
-    /// Maximum number of stored sessions
-    #[arg(long, default_value_t = 100_000)]
-    sessions: usize,
+    #[command(flatten)]
+    state: StateArgs,
     /// TOML of an experiment: arms with their shares and prompts. A request that names a session
     /// and sets no prompt gets that of the session's arm
     #[arg(long, value_name = "FILE")]
@@ -67,13 +66,44 @@ impl Args {
     }
 }
 
+/// What is served
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Run directory, as written by `prl train`
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Registry of runs: its promoted run is served, and followed when it changes (`prl models`)
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
+}
+
+impl Source {
+    /// Default options for what is served.
+    fn options(self) -> anyhow::Result<Options> {
+        let Some(dir) = self.registry else {
+            return Ok(Options::new(self.run.unwrap_or_default()));
+        };
+        let registry = Registry::open(&dir)?;
+        if registry.current()?.is_none() {
+            let dir = dir.display();
+            let hint =
+                format!("{dir}: no run is promoted; `prl models promote --registry {dir} RUN`");
+            return Err(Usage(hint).into());
+        }
+        let mut options = Options::new(dir.join(CURRENT));
+        options.follow = true;
+        Ok(options)
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.compute.open()?;
     let log_format = args.log_format();
     let timeout = Duration::try_from_secs_f64(args.timeout)
         .ok()
         .filter(|timeout| !timeout.is_zero());
-    let mut options = Options::new(&args.from.run);
+    let mut options = args.source.options()?;
     options.web = args.web.options()?;
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
@@ -87,8 +117,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         timeout: options.timeout,
         device,
     };
-    options.sessions.ttl = Duration::from_secs(args.session_ttl);
-    options.sessions.sessions = args.sessions;
+    args.state.apply(&mut options);
     options.experiment = match &args.experiment {
         Some(file) => {
             let experiment = Experiment::open(file)?;
@@ -120,6 +149,7 @@ fn cause(error: prl_serve::Error) -> anyhow::Error {
     match error {
         prl_serve::Error::Engine(prl_engine::Error::Model(error)) => error.into(),
         prl_serve::Error::Experiment(error) => error.into(),
+        prl_serve::Error::Store(error) => error.into(),
         prl_serve::Error::Keys(error) => Usage(error.to_string()).into(),
         prl_serve::Error::Tls(error) => Usage(error.to_string()).into(),
         error => error.into(),

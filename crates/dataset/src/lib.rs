@@ -58,7 +58,7 @@ pub use dataset::{Arrays, Dataset};
 pub use details::{EventDetails, EventKind, EventRewards};
 pub use enum_slice::EnumSlice;
 pub use error::{Error, Result};
-pub use event::{Kind, Split};
+pub use event::{Event, Kind, Split};
 pub use examples::{
     HeldOut, NextStates, ReturnRule, Sequences, SessionBatches, SessionRows, SplitExamples,
     WindowBatch,

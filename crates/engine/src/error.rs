@@ -23,17 +23,6 @@ pub enum Error {
         /// Time limit of a request.
         timeout: Duration,
     },
-    /// A stored session would exceed the maximum number of events.
-    #[error(
-        "session too long: it would hold {events} events, the maximum is {max}; \
-         delete it and start a new one"
-    )]
-    SessionTooLong {
-        /// Number of events including the new ones.
-        events: usize,
-        /// Maximum number of events.
-        max: usize,
-    },
     /// The model cannot answer the request.
     #[error(transparent)]
     InvalidRequest(#[from] prl_runs::InvalidRequest),

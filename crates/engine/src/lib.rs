@@ -32,7 +32,6 @@ mod error;
 mod loaded_model;
 mod queue;
 mod request;
-mod session_store;
 mod stats;
 mod timing;
 mod worker;
@@ -47,6 +46,5 @@ pub use request::{
     Event, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ID_BYTES, MAX_ITEMS,
     RecommendRequest, RecommendResponse, RequestFields, check_ids,
 };
-pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};
 pub use timing::{Timing, TimingLog};

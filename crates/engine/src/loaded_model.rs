@@ -1,6 +1,6 @@
 //! A run loaded for serving: warmed-up weights, catalogue and metadata.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
@@ -15,6 +15,7 @@ use crate::request::{Filter, InvalidRequest, RecommendRequest};
 
 /// An immutable run loaded for serving; a reload creates a new one.
 pub struct LoadedModel {
+    dir: PathBuf,
     run: Run,
     served: InferenceModel,
     name: String,
@@ -24,8 +25,11 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// Opens the run in `dir`, loads its best weights and runs them once as a check.
     pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
-        let run = Run::open(dir)?;
+        // Through a link that is replaced meanwhile, files of two runs would be read.
+        let resolved = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let run = Run::open(&resolved)?;
         let model = Self {
+            dir: dir.to_owned(),
             served: InferenceModel::of_run(&run, run.load(device)?)?,
             name: run.model_name()?,
             manifest: run.manifest()?,
@@ -56,9 +60,9 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// The run directory.
+    /// The run directory, or the link to it, that was opened.
     pub fn dir(&self) -> &Path {
-        self.run.dir()
+        &self.dir
     }
 
     /// The first 12 digits of the SHA-256 of the weights.

@@ -32,6 +32,7 @@ mod method;
 mod recipe;
 mod recommend;
 mod recommender;
+mod registry;
 mod request;
 mod respond;
 mod return_stats;
@@ -52,11 +53,13 @@ pub use forecast::{Forecast, ForecastReport, Forecaster};
 pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
+pub use prl_dataset::Event;
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
-pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
+pub use recommend::{PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::{NoTilt, Recommender};
 #[cfg(feature = "openapi")]
+pub use registry::{CURRENT, Promotion, RegisteredRun, Registry};
 pub use request::event_kinds;
 pub use request::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,

@@ -1,32 +1,13 @@
 //! Recommendations for a session that was never in training, by raw item ids.
 
 use prl_core::{PromptPosition, PromptSpec, Prompts};
-use prl_dataset::{Kind, Windows, return_so_far};
+use prl_dataset::{Event, Kind, Windows, return_so_far};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::forecast::Forecast;
 use crate::recommender::Recommender;
 use crate::run_dir::Run;
-
-/// An event of a session, by raw item id; `Id` is an owned or borrowed string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<Id> {
-    /// Its raw item id.
-    pub item: Id,
-    /// Its kind, whose reward counts with a sequence-wise prompt.
-    pub kind: Kind,
-}
-
-impl<Id> Event<Id> {
-    /// A click on an item.
-    pub fn click(item: Id) -> Self {
-        Self {
-            item,
-            kind: Kind::Click,
-        }
-    }
-}
 
 /// One recommended item.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -19,7 +19,7 @@ pub use json::{FromJson, Json, JsonFields};
 #[cfg(feature = "openapi")]
 pub use schema::event_kinds;
 
-use crate::recommend::Event;
+use prl_dataset::Event;
 
 /// Maximum number of recommended items.
 pub const MAX_K: usize = 1_000;

@@ -1,5 +1,6 @@
 //! State shared by all requests, and the routes.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use prl_engine::{Engine, LoadedModel, SessionStore};
+use prl_engine::{Engine, LoadedModel};
+use prl_store::SessionStore;
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -24,7 +26,7 @@ use crate::telemetry::Exporter;
 use crate::web::cors::{self, CorsOrigin};
 use crate::web::guard::{self, Admission};
 use crate::web::prefix::PathPrefix;
-use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions};
+use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions, storage};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -35,8 +37,10 @@ const MIN_COMPRESSED_BYTES: u16 = 1 << 10;
 /// State shared by all requests.
 pub(crate) struct App {
     engine: OnceLock<Engine>,
-    pub(crate) sessions: SessionStore,
+    pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) experiment: RunningExperiment,
+    /// Directory of back-ups, if they are written.
+    pub(crate) backups: Option<PathBuf>,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Semaphore,
     max_requests: usize,
@@ -56,12 +60,13 @@ impl App {
         max_requests: usize,
         timeout: Duration,
         keys: Keys,
-        (sessions, experiment): (SessionStore, RunningExperiment),
+        (sessions, experiment): (Arc<dyn SessionStore>, RunningExperiment),
     ) -> Self {
         Self {
             engine: OnceLock::new(),
             sessions,
             experiment,
+            backups: None,
             metrics: Metrics::default(),
             permits: Semaphore::new(max_requests),
             max_requests,
@@ -131,7 +136,10 @@ fn write_routes() -> Routes {
 
 /// Routes that need a configured API key with the role admin; without load limit and timeout.
 fn admin_routes() -> Routes {
-    Routes::new().routes(routes!(admin::reload))
+    Routes::new()
+        .routes(routes!(admin::reload))
+        .routes(routes!(storage::backup))
+        .routes(routes!(storage::erase))
 }
 
 /// OpenAPI document of all routes, published under a path prefix, if any.

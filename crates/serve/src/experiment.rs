@@ -1,8 +1,9 @@
 //! The experiment that a server runs, and its log.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prl_arms::{Answer, Event, EventKind, Experiment, LogWriter, Record};
+use prl_arms::{Answer, Erased, Event, EventKind, Experiment, LogWriter, Record};
 use prl_dataset::Kind;
 use prl_engine::{LoadedModel, RecommendRequest, RecommendResponse, RequestFields};
 
@@ -192,6 +193,16 @@ impl RunningExperiment {
             }));
         }
         self.append(records)
+    }
+
+    /// Erases sessions from the log, if there is one. Blocks.
+    pub(crate) fn erase(&self, sessions: &BTreeSet<String>) -> Result<Erased, Problem> {
+        let Some(log) = &self.log else {
+            return Ok(Erased::default());
+        };
+        let failed =
+            |error: prl_arms::Error| Problem::new(ProblemKind::LogFailed, error.to_string());
+        log.erase(sessions).map_err(failed)
     }
 
     /// A problem unless events are logged.

@@ -74,7 +74,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Pr
     security(),
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> impl IntoResponse {
-    let text = app.metrics.text(&app);
+    // A scrape must not fail because another service is down.
+    let sessions = app.sessions.count().await.ok();
+    let text = app.metrics.text(&app, sessions);
     if accepts_plain_text_only(&headers) {
         let text = metrics::prometheus_text(&text);
         return ([(header::CONTENT_TYPE, metrics::PROMETHEUS)], text);

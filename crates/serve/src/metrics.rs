@@ -109,8 +109,8 @@ impl Metrics {
     }
 
     /// All metrics as text. Gauges are read at the time of the call; the engine's metrics are
-    /// absent until the model is loaded.
-    pub(crate) fn text(&self, app: &App) -> String {
+    /// absent until the model is loaded, and the number of sessions if their store does not tell it.
+    pub(crate) fn text(&self, app: &App, sessions: Option<usize>) -> String {
         let mut registry = Registry::default();
         // The encoder appends `_total` to the name of a counter and `_info` to that of an info.
         registry.register(
@@ -143,7 +143,9 @@ impl Metrics {
             "Requests with a valid API key by its name and status code",
             self.keys.clone(),
         );
-        registry.register("prl_sessions", "Stored sessions", gauge(app.sessions.len()));
+        if let Some(sessions) = sessions {
+            registry.register("prl_sessions", "Stored sessions", gauge(sessions));
+        }
         registry.register(
             "prl_http_requests_in_flight",
             "Admitted requests that are not answered yet",

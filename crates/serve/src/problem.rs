@@ -17,6 +17,7 @@ pub(crate) enum ProblemKind {
     NoRole,
     Quota,
     NoLog,
+    NoBackups,
     NotFound,
     NoSession,
     WrongMethod,
@@ -27,6 +28,8 @@ pub(crate) enum ProblemKind {
     BadRun,
     Failed,
     LogFailed,
+    StoreFailed,
+    StoreDown,
     Overloaded,
     NotReady,
     Timeout,
@@ -44,6 +47,7 @@ impl ProblemKind {
             Self::NoRole => (S::FORBIDDEN, "no-role", "API key lacks the role"),
             Self::Quota => (S::TOO_MANY_REQUESTS, "quota", "Quota of the API key used up"),
             Self::NoLog => (S::FORBIDDEN, "no-log", "No log configured"),
+            Self::NoBackups => (S::FORBIDDEN, "no-backups", "No directory of back-ups configured"),
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
             Self::NoSession => (S::NOT_FOUND, "no-session", "Session not found"),
             Self::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed"),
@@ -54,6 +58,8 @@ impl ProblemKind {
             Self::BadRun => (S::UNPROCESSABLE_ENTITY, "bad-run", "Run cannot be loaded"),
             Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Model failed"),
             Self::LogFailed => (S::INTERNAL_SERVER_ERROR, "log-failed", "Log cannot be written"),
+            Self::StoreFailed => (S::INTERNAL_SERVER_ERROR, "store-failed", "Session store failed"),
+            Self::StoreDown => (S::SERVICE_UNAVAILABLE, "store-down", "Session store not available"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "Model not loaded yet"),
             Self::Timeout => (S::GATEWAY_TIMEOUT, "late", "Timeout"),
@@ -96,8 +102,23 @@ impl From<Error> for Problem {
         let kind = match &error {
             Error::QueueFull { .. } => ProblemKind::Overloaded,
             Error::Timeout { .. } => ProblemKind::Timeout,
-            Error::SessionTooLong { .. } | Error::InvalidRequest(_) => ProblemKind::Invalid,
+            Error::InvalidRequest(_) => ProblemKind::Invalid,
             Error::Stopped | Error::Model(_) | Error::Thread(_) => ProblemKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<prl_store::Error> for Problem {
+    fn from(error: prl_store::Error) -> Self {
+        use prl_store::Error;
+        let kind = match &error {
+            Error::SessionTooLong { .. } => ProblemKind::Invalid,
+            Error::Unavailable { .. } => ProblemKind::StoreDown,
+            Error::Format { .. }
+            | Error::Damaged { .. }
+            | Error::Address { .. }
+            | Error::Directory(_) => ProblemKind::StoreFailed,
         };
         Self::new(kind, error.to_string())
     }

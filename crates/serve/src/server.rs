@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prl_arms::{Experiment, LogWriter, WriterOptions};
-use prl_engine::{Engine, SessionLimits, SessionStore};
+use prl_engine::Engine;
+use prl_store::{SessionLimits, StoreAddress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::app::{App, openapi_document, router};
 use crate::experiment::RunningExperiment;
+use crate::follow;
 use crate::keys::{ApiKey, Keys, KeysError};
 use crate::telemetry::Exporter;
 use crate::web::accept::{Connections, Limits};
@@ -42,6 +44,12 @@ pub struct Options {
     pub engine: prl_engine::Options,
     /// Limits of the session store.
     pub sessions: SessionLimits,
+    /// Where sessions are stored.
+    pub session_store: StoreAddress,
+    /// Whether `run` is a symbolic link whose target is loaded whenever it changes.
+    pub follow: bool,
+    /// Directory that back-ups of the sessions are written to, if any.
+    pub backups: Option<PathBuf>,
     /// Experiment whose arms the sessions are assigned to, if any.
     pub experiment: Option<Experiment>,
     /// Directory of the log of answers and events, if they are logged.
@@ -63,6 +71,9 @@ impl Options {
             timeout: Duration::from_secs(2),
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
+            session_store: StoreAddress::Memory,
+            follow: false,
+            backups: None,
             experiment: None,
             experiment_log: None,
             web: WebOptions::default(),
@@ -96,6 +107,9 @@ pub enum Error {
     /// The experiment is invalid, or its log cannot be written.
     #[error(transparent)]
     Experiment(#[from] prl_arms::Error),
+    /// The session store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] prl_store::Error),
 }
 
 /// A listening server with its own asynchronous runtime.
@@ -115,14 +129,15 @@ impl Server {
     ///
     /// # Errors
     /// If an address is not available, certificate or keys cannot be used, an arm of the experiment
-    /// asks no valid prompt, or its log cannot be written. [`wait`](Self::wait) returns errors of
-    /// the run.
+    /// asks no valid prompt, its log cannot be written, or the session store cannot be opened.
+    /// [`wait`](Self::wait) returns errors of the run.
     pub fn start(options: Options) -> Result<Self, Error> {
         let log = match &options.experiment_log {
             Some(dir) => Some(LogWriter::open(dir, WriterOptions::default())?),
             None => None,
         };
         let experiment = RunningExperiment::new(options.experiment, log)?;
+        let sessions = options.session_store.open(options.sessions)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -142,8 +157,12 @@ impl Server {
             options.requests,
             options.timeout,
             keys,
-            (SessionStore::new(options.sessions), experiment),
+            (sessions, experiment),
         );
+        if let Some(dir) = &options.backups {
+            std::fs::create_dir_all(dir).map_err(prl_store::Error::directory(dir))?;
+        }
+        app.backups = options.backups;
         let prefix = options.web.path_prefix;
         app.openapi = openapi_document(prefix.as_ref())
             .to_json()
@@ -168,8 +187,17 @@ impl Server {
             Ok(())
         });
         tasks.spawn(async move {
+            let loaded = follow::target(&options.run);
             load(&app, &options.run, options.engine).await?;
-            reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped).await;
+            let reloads = reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped);
+            if options.follow {
+                tokio::select! {
+                    () = reloads => {}
+                    () = follow::follow(&app, &options.run, loaded) => {}
+                }
+            } else {
+                reloads.await;
+            }
             Ok(())
         });
         drop(entered);

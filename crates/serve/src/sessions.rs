@@ -1,7 +1,6 @@
 //! Sessions stored on the server.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -152,7 +151,7 @@ pub(crate) async fn add_events(
             kind: event.kind,
         });
     }
-    let events = app.sessions.add(&session, events, Instant::now())?;
+    let events = app.sessions.add(&session, events).await?;
     Ok(Json(SessionBody { session, events }))
 }
 
@@ -179,7 +178,7 @@ pub(crate) async fn recommend(
     Body(mut body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
     let (id, engine) = (session_id(id)?, app.engine()?);
-    let Some(events) = app.sessions.events(&id, Instant::now()) else {
+    let Some(events) = app.sessions.events(&id).await? else {
         return Err(no_session(&id));
     };
     let assigned = app.experiment.assign(Some(&id), &mut body);
@@ -203,7 +202,7 @@ pub(crate) async fn delete(
     id: SessionId,
 ) -> Result<StatusCode, Problem> {
     let id = session_id(id)?;
-    if app.sessions.delete(&id, Instant::now()) {
+    if app.sessions.delete(&id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(no_session(&id))

@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["seed"]),
     ("fs", &[]),
     ("charts", &[]),
-    ("arms", &[]),
+    ("arms", &["fs"]),
     ("ope", &["arms"]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
@@ -68,7 +68,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tune", &["seed", "fs", "charts"]),
     ("engine", &["seed", "fs", "dataset", "core", "runs"]),
-    ("serve", &["seed", "arms", "dataset", "core", "engine"]),
+    ("store", &["fs", "dataset"]),
+    (
+        "serve",
+        &["seed", "arms", "dataset", "core", "engine", "store"],
+    ),
     (
         "cli",
         &[

@@ -10,7 +10,7 @@ use super::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
     MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, check_ids,
 };
-use crate::recommend::Event;
+use prl_dataset::Event;
 
 /// A recommendation request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
