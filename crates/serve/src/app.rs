@@ -48,6 +48,8 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     /// Exporter of traces, if they are exported.
     pub(crate) exporter: Option<Exporter>,
+    /// Directory that runs of a reload by request lie below, if it is confined.
+    pub(crate) runs_root: Option<PathBuf>,
     /// Number of open connections.
     pub(crate) connections: Arc<AtomicUsize>,
     /// The OpenAPI document as JSON.
@@ -73,6 +75,7 @@ impl App {
             timeout,
             keys,
             exporter: None,
+            runs_root: None,
             connections: Arc::default(),
             openapi: String::new(),
         }
@@ -143,12 +146,12 @@ fn admin_routes() -> Routes {
 }
 
 /// OpenAPI document of all routes, published under a path prefix, if any.
-pub(crate) fn openapi_document(prefix: Option<&PathPrefix>) -> OpenApi {
+pub(crate) fn openapi_document(prefix: Option<&PathPrefix>, has_keys: bool) -> OpenApi {
     let described = Routes::with_openapi(openapi::base(prefix))
         .merge(open_routes())
-        .merge(openapi::with_role(ask_routes(), Role::Ask))
-        .merge(openapi::with_role(write_routes(), Role::Write))
-        .merge(openapi::with_role(admin_routes(), Role::Admin));
+        .merge(openapi::with_role(ask_routes(), Role::Ask, has_keys))
+        .merge(openapi::with_role(write_routes(), Role::Write, has_keys))
+        .merge(openapi::with_role(admin_routes(), Role::Admin, has_keys));
     described.into_openapi()
 }
 

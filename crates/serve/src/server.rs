@@ -16,6 +16,7 @@ use crate::app::{App, openapi_document, router};
 use crate::experiment::RunningExperiment;
 use crate::follow;
 use crate::keys::{ApiKey, Keys, KeysError};
+use crate::openapi;
 use crate::telemetry::Exporter;
 use crate::web::accept::{Connections, Limits};
 use crate::web::listen::{self, ListenAddr, Listener};
@@ -164,9 +165,10 @@ impl Server {
         }
         app.backups = options.backups;
         let prefix = options.web.path_prefix;
-        app.openapi = openapi_document(prefix.as_ref())
-            .to_json()
-            .unwrap_or_default();
+        let has_keys = !app.keys.current().is_empty();
+        let document = openapi_document(prefix.as_ref(), has_keys);
+        app.openapi = openapi::to_json(&document).map_err(std::io::Error::other)?;
+        app.runs_root = options.web.runs_root;
         app.exporter = match options.web.traces {
             Some(traces) => Some(Exporter::start(traces)?),
             None => None,

@@ -33,6 +33,10 @@ pub struct WebArgs {
     /// Path under which a reverse proxy publishes the server; the proxy may remove it or not
     #[arg(long, value_name = "PATH")]
     path_prefix: Option<PathPrefix>,
+    /// Directory that the runs of POST /v1/admin/reload must lie below; by default any directory is
+    /// allowed
+    #[arg(long, value_name = "DIR")]
+    runs_root: Option<PathBuf>,
     /// Format of the log on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -87,6 +91,7 @@ impl WebArgs {
             cors: self.cors_origin,
             path_prefix: self.path_prefix,
             keys: self.keys,
+            runs_root: self.runs_root,
             traces,
         })
     }

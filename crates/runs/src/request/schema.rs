@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use prl_dataset::Kind;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+};
 use utoipa::openapi::{Array, Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -16,7 +18,8 @@ impl PartialSchema for Id {
             .max_length(Some(MAX_ID_BYTES));
         let number = ObjectBuilder::new()
             .schema_type(Type::Integer)
-            .minimum(Some(0));
+            .minimum(Some(0))
+            .maximum(Some(u64::MAX as usize));
         OneOfBuilder::new()
             .item(text)
             .item(number)
@@ -46,6 +49,7 @@ pub fn event_kinds() -> Object {
 /// Schema of the list of the events' types.
 pub(super) fn kinds() -> Array {
     ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
         .items(event_kinds())
         .max_items(Some(MAX_ITEMS))
         .description(Some(

@@ -23,6 +23,8 @@ pub struct WebOptions {
     pub path_prefix: Option<PathPrefix>,
     /// TOML file of API keys, read again on SIGHUP.
     pub keys: Option<PathBuf>,
+    /// Directory that runs of a reload by request lie below; any if there is none.
+    pub runs_root: Option<PathBuf>,
     /// Export of traces, if there is one.
     pub traces: Option<TraceOptions>,
 }

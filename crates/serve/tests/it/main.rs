@@ -8,6 +8,7 @@ mod keys;
 mod openapi;
 mod operations;
 mod schema;
+mod security;
 mod slow_page;
 #[cfg(unix)]
 mod slow_signals;
