@@ -8,6 +8,7 @@
 mod model;
 mod page;
 mod server;
+mod stores;
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,6 +50,17 @@ pub struct Args {
     /// Seconds at that rate
     #[arg(long, default_value_t = 60)]
     hold_seconds: u32,
+    /// Sessions that the server stores in place of such a measurement; 0 for none
+    #[arg(long, default_value_t = 0)]
+    stored: u32,
+    /// Where they are stored: memory, disk, redis (a redis-server of its own)
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "memory,disk,redis",
+        requires = "stored"
+    )]
+    stores: Vec<String>,
     /// Requests at twice that rate at the end, to detect growing memory; 0 for none
     #[arg(long, default_value_t = 0)]
     soak: u32,
@@ -66,8 +78,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     for &items in &args.items {
         for encoder in &args.encoders {
             let case = Case { encoder, items };
-            let lines = measure(workspace, args, &case, &programs)?;
-            store(workspace, &case, lines)?;
+            if args.stored > 0 {
+                let lines = stores::measure(workspace, args, &case, &programs)?;
+                store(workspace, &case, lines, stores::is_stored)?;
+            } else {
+                let lines = measure(workspace, args, &case, &programs)?;
+                store(workspace, &case, lines, |line| !stores::is_stored(line))?;
+            }
         }
     }
     println!("{}", results(workspace).join("serve.md").display());
@@ -142,7 +159,7 @@ fn measure(
         lines: Vec::new(),
     };
     recorder.add("one", json_output(Command::new(&programs.ask).arg(&run))?);
-    let server = Server::start(workspace, &programs.prl, &run)?;
+    let server = Server::start(workspace, &programs.prl, &run, &[])?;
     recorder.add_memory("started", &server);
     let load = |rate: u32, seconds: u32| -> Result<Value> {
         let mut load = Command::new(&programs.load);
@@ -184,15 +201,22 @@ fn json_output(program: &mut Command) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Replaces the stored lines of a case and rewrites the page.
-fn store(workspace: &Workspace, case: &Case<'_>, lines: Vec<Value>) -> Result<()> {
+/// Replaces the lines of a case that are of a measurement and rewrites the page.
+fn store(
+    workspace: &Workspace,
+    case: &Case<'_>,
+    lines: Vec<Value>,
+    is_replaced: impl Fn(&Value) -> bool,
+) -> Result<()> {
     let path = results(workspace).join("serve.jsonl");
     let mut all = if path.exists() {
         jsonl::parse(&fs::read_to_string(&path)?)?
     } else {
         Vec::new()
     };
-    all.retain(|line| line["encoder"] != case.encoder || line["items"] != case.items);
+    all.retain(|line| {
+        line["encoder"] != case.encoder || line["items"] != case.items || !is_replaced(line)
+    });
     all.extend(lines);
     write_file(&path, jsonl::to_text(&all))?;
     write_file(&results(workspace).join("serve.md"), page::render(&all))

@@ -1,5 +1,6 @@
 //! `prl serve`: HTTP server of a trained run.
 
+mod items;
 mod state;
 pub mod web;
 
@@ -9,11 +10,12 @@ use std::time::Duration;
 use anyhow::Context;
 use prl_arms::Experiment;
 use prl_runs::{CURRENT, Registry};
-use prl_serve::{ApiKey, Options, Server};
+use prl_serve::{ApiKey, CandidateOptions, Options, Server};
 
 use crate::exit::Usage;
 use crate::flags::Compute;
 use crate::output::errln;
+use items::ItemArgs;
 use state::StateArgs;
 use web::{LogFormat, WebArgs};
 
@@ -46,6 +48,19 @@ pub struct Args {
     /// Time limit of a request in seconds
     #[arg(long, default_value_t = 2.0)]
     timeout: f64,
+    /// A second run: compared with the served one (--shadow), or answering the arms of the
+    /// experiment whose model is "candidate"
+    #[arg(long, value_name = "RUN")]
+    candidate: Option<PathBuf>,
+    /// Share of the answers that are compared with the candidate's, 0 to 1; the report is at
+    /// /v1/admin/shadow
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        requires = "candidate"
+    )]
+    shadow: f64,
     #[command(flatten)]
     state: StateArgs,
     /// TOML of an experiment: arms with their shares and prompts. A request that names a session
@@ -55,6 +70,8 @@ pub struct Args {
     /// Directory for the log of answers and events, as JSON lines; `prl ope` reads it
     #[arg(long, value_name = "DIR")]
     experiment_log: Option<PathBuf>,
+    #[command(flatten)]
+    items: ItemArgs,
     #[command(flatten)]
     compute: Compute,
 }
@@ -116,8 +133,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         batch: args.batch,
         timeout: options.timeout,
         device,
+        available: args.items.available_column,
     };
-    args.state.apply(&mut options);
+    args.state.apply(&mut options)?;
+    if !(0.0..=1.0).contains(&args.shadow) {
+        let what = format!("--shadow is {}; expected a share from 0 to 1", args.shadow);
+        return Err(Usage(what).into());
+    }
+    let shadow = args.shadow;
+    options.candidate = args.candidate.map(|run| CandidateOptions { run, shadow });
     options.experiment = match &args.experiment {
         Some(file) => {
             let experiment = Experiment::open(file)?;

@@ -1,13 +1,16 @@
 //! `prl state`: back-up, restoring and erasure of what a server stores.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use prl_fs::StagedFile;
 use prl_store::{
-    SessionLimits, SessionStore, StoreAddress, erase_in_backup, restore_backup, write_backup,
+    SessionLimits, SessionStore, StoreAddress, erase_in_backup, read_backup, restore_backup,
+    write_backup,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +50,14 @@ enum Command {
         session_ttl: u64,
         #[command(flatten)]
         store: Store,
+    },
+    /// Write the sessions of a back-up as requests, for `prl recommend --input`
+    Requests {
+        /// The back-up
+        file: PathBuf,
+        /// The requests, a line each; an older file is replaced
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Erase sessions from the store, the experiment's log and back-ups
     Erase {
@@ -147,6 +158,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let sessions = runtime.block_on(restore_backup(&*store, &file))?;
             outln!("{sessions} sessions restored")?;
         }
+        Command::Requests { file, out } => {
+            let requests = write_requests(&file, &out)?;
+            outln!("{}: {requests} requests", out.display())?;
+        }
         Command::Erase {
             sessions,
             store,
@@ -176,6 +191,25 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes a request for each session of a back-up; returns their number.
+fn write_requests(file: &Path, out: &Path) -> anyhow::Result<usize> {
+    let mut staged = StagedFile::create(out)?;
+    let mut requests = 0;
+    for session in read_backup(file)? {
+        let session = session?;
+        let (mut items, mut kinds) = (Vec::new(), Vec::new());
+        for event in &session.events {
+            items.push(&event.item);
+            kinds.push(event.kind);
+        }
+        let request = json!({ "session": session.session, "items": items, "kinds": kinds });
+        writeln!(staged, "{request}").with_context(|| out.display().to_string())?;
+        requests += 1;
+    }
+    staged.publish()?;
+    Ok(requests)
 }
 
 fn erase_in_log(dir: &Path, sessions: &BTreeSet<String>) -> anyhow::Result<()> {

@@ -64,11 +64,14 @@ pub use examples::{
     WindowBatch,
 };
 pub use items::ItemMap;
-pub use manifest::{Counts, DatasetCounts, KeptLog, Manifest, ManifestInput, Source, SourceFile};
+pub use manifest::{
+    Counts, DatasetCounts, ItemProperties, KeptLog, Manifest, ManifestInput, PropertiesOrigin,
+    Source, SourceFile,
+};
 pub use plausibility::{Plausibility, Repeats, Warning};
 pub use prl_fs::FileEntry;
 pub use purchase_counts::PurchaseCounts;
 pub use return_table::{ReturnStatsSplit, ReturnTable, TABLE_STEPS};
 pub use returns::{Discount, Rewards, discounted_returns, return_so_far, returns};
 pub use windows::Windows;
-pub use writer::{DatasetWriter, LOG_FILE, LogToKeep, write};
+pub use writer::{DatasetWriter, LOG_FILE, LogToKeep, PROPERTIES_FILE, PropertiesToKeep, write};

@@ -26,6 +26,9 @@ pub enum Error {
     /// The model cannot answer the request.
     #[error(transparent)]
     InvalidRequest(#[from] prl_runs::InvalidRequest),
+    /// The changes of the items' properties cannot be read.
+    #[error("changes of the items: {0}")]
+    Changes(#[from] prl_items::ChangeStoreError),
     /// The engine is shutting down, or inference panicked on this request's batch.
     #[error("no answer: the engine is stopping, or inference failed on this request")]
     Stopped,

@@ -20,6 +20,7 @@
 //!     forecast: false,
 //!     k: 10,
 //!     filter: Filter::default(),
+//!     properties: Vec::new(),
 //! })?;
 //! for item in &response.answer.items {
 //!     println!("{} {:.3}", item.item, item.score);

@@ -54,6 +54,7 @@ pub use inference::InferenceModel;
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_dataset::Event;
+pub use prl_items::{ItemMask, LiveItems, Where};
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 pub use recommend::{PromptUsed, Recommendation, Recommendations, SessionState};
@@ -66,6 +67,6 @@ pub use request::{
     MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, RequestFields,
     check_ids,
 };
-pub use respond::{Candidates, RecommendResponse, Responder};
+pub use respond::{AVAILABLE, Candidates, RecommendResponse, Responder};
 pub use run_dir::Run;
 pub use validation::Validation;

@@ -2,7 +2,9 @@
 
 use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{Event, Kind, Windows, return_so_far};
+use prl_items::LiveItems;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::forecast::Forecast;
@@ -16,6 +18,9 @@ pub struct Recommendation {
     pub item: String,
     /// The model's score, comparable within one list: a logit, or a blend's probability.
     pub score: f32,
+    /// Values of the properties that the request asks for, by column; those that the item has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Map<String, Value>>,
 }
 
 /// Recommendations for one session.
@@ -125,9 +130,26 @@ impl Run {
             Some(Recommendation {
                 item: self.items().raw(i)?.to_owned(),
                 score,
+                properties: None,
             })
         };
         top.iter().filter_map(name).collect()
+    }
+
+    /// Ranked items with their raw ids and the properties in these columns.
+    pub fn name_with(
+        &self,
+        items: &LiveItems,
+        properties: &[String],
+        top: &[(u32, f32)],
+    ) -> Vec<Recommendation> {
+        let mut named = self.name(top);
+        if !properties.is_empty() {
+            for (recommendation, &(item, _)) in named.iter_mut().zip(top) {
+                recommendation.properties = Some(items.properties(item, Some(properties)));
+            }
+        }
+        named
     }
 
     /// The `k` best items after a session, oldest event first. Unknown ids are listed and skipped;

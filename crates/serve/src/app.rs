@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use prl_engine::{Engine, LoadedModel};
+use prl_items::ChangeStore;
 use prl_store::SessionStore;
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
@@ -18,6 +19,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::candidate::{self, Candidate};
 use crate::experiment::RunningExperiment;
 use crate::keys::{Keys, Role};
 use crate::metrics::Metrics;
@@ -26,7 +28,7 @@ use crate::telemetry::Exporter;
 use crate::web::cors::{self, CorsOrigin};
 use crate::web::guard::{self, Admission};
 use crate::web::prefix::PathPrefix;
-use crate::{admin, catalogue, events, health, openapi, page, recommend, sessions, storage};
+use crate::{admin, catalogue, events, health, items, openapi, page, recommend, sessions, storage};
 
 /// Maximum size of a request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -39,6 +41,8 @@ pub(crate) struct App {
     engine: OnceLock<Engine>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) experiment: RunningExperiment,
+    /// A second run, if there is one.
+    pub(crate) candidate: Option<Candidate>,
     /// Directory of back-ups, if they are written.
     pub(crate) backups: Option<PathBuf>,
     pub(crate) metrics: Metrics,
@@ -54,6 +58,8 @@ pub(crate) struct App {
     pub(crate) connections: Arc<AtomicUsize>,
     /// The OpenAPI document as JSON.
     pub(crate) openapi: String,
+    /// Changes of the items' properties.
+    pub(crate) changes: Arc<dyn ChangeStore>,
 }
 
 impl App {
@@ -62,12 +68,17 @@ impl App {
         max_requests: usize,
         timeout: Duration,
         keys: Keys,
-        (sessions, experiment): (Arc<dyn SessionStore>, RunningExperiment),
+        (sessions, changes, experiment): (
+            Arc<dyn SessionStore>,
+            Arc<dyn ChangeStore>,
+            RunningExperiment,
+        ),
     ) -> Self {
         Self {
             engine: OnceLock::new(),
             sessions,
             experiment,
+            candidate: None,
             backups: None,
             metrics: Metrics::default(),
             permits: Semaphore::new(max_requests),
@@ -78,6 +89,7 @@ impl App {
             runs_root: None,
             connections: Arc::default(),
             openapi: String::new(),
+            changes,
         }
     }
 
@@ -101,9 +113,27 @@ impl App {
         })
     }
 
+    /// The engine of the current model, or the candidate's; a problem if there is none.
+    pub(crate) fn engine_of(&self, is_candidates: bool) -> Result<&Engine, Problem> {
+        match &self.candidate {
+            Some(candidate) if is_candidates => candidate.engine(),
+            _ => self.engine(),
+        }
+    }
+
     /// The current model; a problem if none is loaded yet.
     pub(crate) fn model(&self) -> Result<Arc<LoadedModel>, Problem> {
         Ok(self.engine()?.model())
+    }
+
+    /// The current model and the candidate, those that are loaded.
+    pub(crate) fn models(&self) -> Vec<Arc<LoadedModel>> {
+        let mut models = Vec::new();
+        models.extend(self.model().ok());
+        if let Some(candidate) = &self.candidate {
+            models.extend(candidate.engine().ok().map(Engine::model));
+        }
+        models
     }
 }
 
@@ -124,6 +154,8 @@ fn ask_routes() -> Routes {
     Routes::new()
         .routes(routes!(catalogue::model))
         .routes(routes!(catalogue::items))
+        .routes(routes!(items::item))
+        .routes(routes!(items::denied))
         .routes(routes!(recommend::recommend))
         .routes(routes!(recommend::recommend_batch))
         .routes(routes!(sessions::recommend))
@@ -135,12 +167,16 @@ fn write_routes() -> Routes {
         .routes(routes!(sessions::add_events))
         .routes(routes!(sessions::delete))
         .routes(routes!(events::add_events))
+        .routes(routes!(items::patch_items))
+        .routes(routes!(items::patch_item))
+        .routes(routes!(items::deny, items::allow))
 }
 
 /// Routes that need a configured API key with the role admin; without load limit and timeout.
 fn admin_routes() -> Routes {
     Routes::new()
         .routes(routes!(admin::reload))
+        .routes(routes!(candidate::shadow_report))
         .routes(routes!(storage::backup))
         .routes(routes!(storage::erase))
 }

@@ -11,8 +11,12 @@ use crate::app::App;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Loads the run behind the symbolic link `link` whenever the link points to another one than
-/// `loaded`. A run that cannot be loaded is reported once; the current model stays.
-pub(crate) async fn follow(app: &Arc<App>, link: &Path, mut loaded: Option<PathBuf>) {
+/// `loaded`; without a link it waits for ever. A run that cannot be loaded is reported once; the
+/// current model stays.
+pub(crate) async fn follow(app: &Arc<App>, link: Option<&Path>, mut loaded: Option<PathBuf>) {
+    let Some(link) = link else {
+        return std::future::pending().await;
+    };
     loop {
         tokio::time::sleep(INTERVAL).await;
         let target = target(link);

@@ -19,11 +19,13 @@
 mod admin;
 mod app;
 mod body;
+mod candidate;
 mod catalogue;
 mod events;
 mod experiment;
 mod follow;
 mod health;
+mod items;
 mod keys;
 mod metrics;
 mod openapi;
@@ -37,6 +39,7 @@ mod storage;
 mod telemetry;
 mod web;
 
+pub use candidate::CandidateOptions;
 pub use keys::{ApiKey, KeysError, Role, check_keys, new_secret};
 pub use prl_store::{Error as StoreError, SessionLimits, StoreAddress};
 pub use server::{Error, Options, Server};

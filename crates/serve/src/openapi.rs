@@ -242,6 +242,15 @@ impl IntoResponses for SessionProblems {
     }
 }
 
+/// Problems of a route about one item.
+pub(crate) struct ItemProblems;
+
+impl IntoResponses for ItemProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[404, 422])
+    }
+}
+
 /// Problems of a route that needs the log of events.
 pub(crate) struct LogProblems;
 

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prl_engine::{Error, InvalidRequest};
+use prl_items::{ChangeError, ChangeStoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,8 +20,10 @@ pub(crate) enum ProblemKind {
     Quota,
     NoLog,
     NoBackups,
+    NoCandidate,
     NotFound,
     NoSession,
+    NoItem,
     WrongMethod,
     TooLarge,
     NotJson,
@@ -50,8 +53,10 @@ impl ProblemKind {
             Self::Quota => (S::TOO_MANY_REQUESTS, "quota", "Quota of the API key used up"),
             Self::NoLog => (S::FORBIDDEN, "no-log", "No log configured"),
             Self::NoBackups => (S::FORBIDDEN, "no-backups", "No directory of back-ups configured"),
+            Self::NoCandidate => (S::FORBIDDEN, "no-candidate", "No candidate configured"),
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
             Self::NoSession => (S::NOT_FOUND, "no-session", "Session not found"),
+            Self::NoItem => (S::NOT_FOUND, "no-item", "Item not found"),
             Self::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Body must be application/json"),
@@ -60,8 +65,8 @@ impl ProblemKind {
             Self::BadRun => (S::UNPROCESSABLE_ENTITY, "bad-run", "Run cannot be loaded"),
             Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Model failed"),
             Self::LogFailed => (S::INTERNAL_SERVER_ERROR, "log-failed", "Log cannot be written"),
-            Self::StoreFailed => (S::INTERNAL_SERVER_ERROR, "store-failed", "Session store failed"),
-            Self::StoreDown => (S::SERVICE_UNAVAILABLE, "store-down", "Session store not available"),
+            Self::StoreFailed => (S::INTERNAL_SERVER_ERROR, "store-failed", "Store failed"),
+            Self::StoreDown => (S::SERVICE_UNAVAILABLE, "store-down", "Store not available"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too many requests"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "Model not loaded yet"),
             Self::Timeout => (S::GATEWAY_TIMEOUT, "late", "Timeout"),
@@ -99,12 +104,30 @@ impl From<InvalidRequest> for Problem {
     }
 }
 
+impl From<ChangeStoreError> for Problem {
+    fn from(error: ChangeStoreError) -> Self {
+        Self::new(ProblemKind::StoreFailed, error.to_string())
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let kind = match &error {
+            ChangeError::UnknownItem { .. } => ProblemKind::NoItem,
+            ChangeError::UnknownColumn { .. } | ChangeError::Type { .. } => ProblemKind::Invalid,
+            ChangeError::Store(_) => ProblemKind::StoreDown,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::QueueFull { .. } => ProblemKind::Overloaded,
             Error::Timeout { .. } => ProblemKind::Timeout,
             Error::InvalidRequest(_) => ProblemKind::Invalid,
+            Error::Changes(_) => ProblemKind::StoreDown,
             Error::Stopped | Error::Model(_) | Error::Thread(_) => ProblemKind::Failed,
         };
         Self::new(kind, error.to_string())

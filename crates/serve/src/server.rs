@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use prl_arms::{Experiment, LogWriter, WriterOptions};
 use prl_engine::Engine;
+use prl_items::{ChangeStore, MemoryChangeStore};
 use prl_store::{SessionLimits, StoreAddress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::app::{App, openapi_document, router};
+use crate::candidate::{Candidate, CandidateOptions};
 use crate::experiment::RunningExperiment;
 use crate::follow;
+use crate::items;
 use crate::keys::{ApiKey, Keys, KeysError};
 use crate::openapi;
 use crate::telemetry::Exporter;
@@ -47,6 +50,8 @@ pub struct Options {
     pub sessions: SessionLimits,
     /// Where sessions are stored.
     pub session_store: StoreAddress,
+    /// A second run to compare with or to answer the sessions of an arm, if any.
+    pub candidate: Option<CandidateOptions>,
     /// Whether `run` is a symbolic link whose target is loaded whenever it changes.
     pub follow: bool,
     /// Directory that back-ups of the sessions are written to, if any.
@@ -57,6 +62,8 @@ pub struct Options {
     pub experiment_log: Option<PathBuf>,
     /// Listeners, TLS, API keys, access from browsers.
     pub web: WebOptions,
+    /// Store of the changes of the items' properties; `None` keeps them in memory.
+    pub changes: Option<Arc<dyn ChangeStore>>,
 }
 
 impl Options {
@@ -73,11 +80,13 @@ impl Options {
             engine: prl_engine::Options::default(),
             sessions: SessionLimits::default(),
             session_store: StoreAddress::Memory,
+            candidate: None,
             follow: false,
             backups: None,
             experiment: None,
             experiment_log: None,
             web: WebOptions::default(),
+            changes: None,
         }
     }
 }
@@ -105,6 +114,9 @@ pub enum Error {
     /// The run cannot be served.
     #[error(transparent)]
     Engine(#[from] prl_engine::Error),
+    /// The changes of the items' properties cannot be read.
+    #[error("changes of the items: {0}")]
+    Changes(#[from] prl_items::ChangeStoreError),
     /// The experiment is invalid, or its log cannot be written.
     #[error(transparent)]
     Experiment(#[from] prl_arms::Error),
@@ -138,6 +150,7 @@ impl Server {
             None => None,
         };
         let experiment = RunningExperiment::new(options.experiment, log)?;
+        experiment.check_candidate(options.candidate.is_some())?;
         let sessions = options.session_store.open(options.sessions)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -154,16 +167,20 @@ impl Server {
         }
         // Installed before the run is read: a SIGHUP in the meantime must not end the process.
         let hang_ups = HangUps::listen()?;
+        let changes = options
+            .changes
+            .unwrap_or_else(|| Arc::new(MemoryChangeStore::default()));
         let mut app = App::new(
             options.requests,
             options.timeout,
             keys,
-            (sessions, experiment),
+            (sessions, changes, experiment),
         );
         if let Some(dir) = &options.backups {
             std::fs::create_dir_all(dir).map_err(prl_store::Error::directory(dir))?;
         }
         app.backups = options.backups;
+        app.candidate = options.candidate.map(Candidate::new);
         let prefix = options.web.path_prefix;
         let has_keys = !app.keys.current().is_empty();
         let document = openapi_document(prefix.as_ref(), has_keys);
@@ -191,14 +208,11 @@ impl Server {
         tasks.spawn(async move {
             let loaded = follow::target(&options.run);
             load(&app, &options.run, options.engine).await?;
-            let reloads = reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped);
-            if options.follow {
-                tokio::select! {
-                    () = reloads => {}
-                    () = follow::follow(&app, &options.run, loaded) => {}
-                }
-            } else {
-                reloads.await;
+            let link = options.follow.then_some(options.run.as_path());
+            tokio::select! {
+                () = reload_on_hang_up(&app, tls.as_deref(), hang_ups, stopped) => {}
+                () = follow::follow(&app, link, loaded) => {}
+                () = items::follow_changes(&app) => {}
             }
             Ok(())
         });
@@ -305,15 +319,45 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     _ = stopped.wait_for(|&stopped| stopped).await;
 }
 
-/// Loads the run on a blocking thread and makes the server ready.
+/// Loads the run and the candidate, and makes the server ready.
 async fn load(app: &Arc<App>, run: &Path, options: prl_engine::Options) -> Result<(), Error> {
-    let path = run.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
-    let engine = opened.map_err(std::io::Error::other)??;
-    app.experiment.check_model(&engine.model())?;
+    if let Some(candidate) = &app.candidate {
+        let engine = open(&candidate.options.run, options.clone()).await?;
+        app.experiment.check_model(&engine.model(), true)?;
+        sync_items(app, &engine).await?;
+        candidate.set_ready(engine);
+    }
+    let engine = open(run, options).await?;
+    app.experiment.check_model(&engine.model(), false)?;
+    sync_items(app, &engine).await?;
     app.set_ready(engine);
     tracing::info!(run = %run.display(), "ready");
     Ok(())
+}
+
+/// Applies the stored changes of items to a model. While the store is not available the server is
+/// not ready: it would recommend what is out of stock.
+async fn sync_items(app: &Arc<App>, engine: &Engine) -> Result<(), Error> {
+    let mut has_failed = false;
+    loop {
+        match items::sync(app, engine.model()).await {
+            Err(Error::Changes(error)) => {
+                if !has_failed {
+                    tracing::error!(%error, "changes of items are not read; not ready until they are");
+                }
+                has_failed = true;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Opens a run on a blocking thread.
+async fn open(run: &Path, options: prl_engine::Options) -> Result<Engine, Error> {
+    let path = run.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Engine::open(&path, options)).await;
+    Ok(opened.map_err(std::io::Error::other)??)
 }
 
 /// Reloads keys, certificate and run at every SIGHUP.

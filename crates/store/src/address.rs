@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use prl_items::{ChangeStore, MemoryChangeStore};
+
 use crate::disk::DiskStore;
 use crate::error::{Error, Result};
+use crate::item_changes::{DiskChangeStore, RedisChangeStore};
 use crate::limits::SessionLimits;
 use crate::memory::MemoryStore;
 use crate::redis::RedisStore;
@@ -32,6 +35,20 @@ impl StoreAddress {
             Self::Memory => Arc::new(MemoryStore::new(limits)),
             Self::Disk(dir) => Arc::new(DiskStore::open(dir, limits)?),
             Self::Redis(url) => Arc::new(RedisStore::new(url, limits)?),
+        })
+    }
+}
+
+impl StoreAddress {
+    /// Opens the store of changes of items beside the sessions.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_changes(&self) -> Result<Arc<dyn ChangeStore>> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryChangeStore::default()),
+            Self::Disk(dir) => Arc::new(DiskChangeStore::open(dir)?),
+            Self::Redis(url) => Arc::new(RedisChangeStore::new(url)?),
         })
     }
 }

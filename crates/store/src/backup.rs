@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prl_dataset::Kind;
@@ -85,6 +85,18 @@ pub async fn restore_backup(store: &dyn SessionStore, file: &Path) -> Result<usi
         sessions += 1;
     }
     Ok(sessions)
+}
+
+/// The sessions of a back-up, in its order.
+///
+/// # Errors
+/// As for [`restore_backup`]; of a session, when its turn comes.
+pub fn read_backup(file: &Path) -> Result<impl Iterator<Item = Result<SavedSession>>> {
+    let mut reader = BackupReader::open(file)?;
+    Ok(std::iter::from_fn(move || {
+        let line = reader.next().transpose()?;
+        Some(line.map(SavedSession::from))
+    }))
 }
 
 /// Removes sessions from a back-up, which is replaced atomically; returns how many it held.
@@ -172,19 +184,19 @@ impl StagedLines {
 }
 
 /// Reader of a back-up's sessions.
-struct BackupReader<'a> {
-    path: &'a Path,
+struct BackupReader {
+    path: PathBuf,
     lines: BufReader<File>,
     number: u64,
     /// Time of the back-up in milliseconds since the Unix epoch.
     time: u64,
 }
 
-impl<'a> BackupReader<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
+impl BackupReader {
+    fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(prl_fs::Error::io(path))?;
         let mut reader = Self {
-            path,
+            path: path.to_owned(),
             lines: BufReader::new(file),
             number: 0,
             time: 0,
@@ -223,7 +235,7 @@ impl<'a> BackupReader<'a> {
         let read = (&mut self.lines)
             .take(MAX_LINE)
             .read_until(b'\n', &mut line);
-        read.map_err(prl_fs::Error::io(self.path))?;
+        read.map_err(prl_fs::Error::io(&self.path))?;
         self.number += 1;
         if line.is_empty() {
             return Ok(None);

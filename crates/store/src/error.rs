@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::FORMAT;
+
 /// Result of an operation of a store.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -73,6 +75,30 @@ impl Error {
         Self::Unavailable {
             store: file.display().to_string(),
             cause: cause.to_string(),
+        }
+    }
+
+    /// An error of redb about `file`.
+    pub(crate) fn of_redb(file: &Path, error: impl Into<redb::Error>) -> Self {
+        let store = file.display().to_string();
+        match error.into() {
+            redb::Error::Corrupted(cause) => Self::Damaged { store, cause },
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Damaged {
+                    store,
+                    cause: error.to_string(),
+                }
+            }
+            redb::Error::UpgradeRequired(version) => Self::Format {
+                store,
+                found: format!("of redb {version}"),
+                supported: FORMAT,
+            },
+            redb::Error::TableTypeMismatch { table, .. } => Self::Damaged {
+                store,
+                cause: format!("table {table} has another type"),
+            },
+            error => Self::unavailable(file, error),
         }
     }
 }

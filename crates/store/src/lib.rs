@@ -1,4 +1,4 @@
-//! Stored sessions of a server: in memory, on disk, or in Redis.
+//! What a server stores: sessions and changes of items, in memory, on disk, or in Redis.
 //!
 //! [`SessionStore`] is the contract: events are appended to a session, read back in order, and
 //! deleted; a session expires after a time without access, and the least recently used one is
@@ -7,6 +7,8 @@
 //! - [`MemoryStore`]: lost with the process.
 //! - [`DiskStore`]: on disk, in a redb file, whenever the process or the machine stops.
 //! - [`RedisStore`]: in Redis, shared by the replicas of a server; as durable as that Redis.
+//!
+//! [`DiskChangeStore`] and [`RedisChangeStore`] do the same for changes of items.
 //!
 //! ```
 //! use prl_dataset::Event;
@@ -27,6 +29,7 @@ mod backup;
 mod disk;
 mod encoding;
 mod error;
+mod item_changes;
 mod limits;
 mod lru_sessions;
 mod memory;
@@ -35,9 +38,10 @@ mod session_store;
 
 pub use self::redis::RedisStore;
 pub use address::StoreAddress;
-pub use backup::{erase_in_backup, restore_backup, write_backup};
+pub use backup::{erase_in_backup, read_backup, restore_backup, write_backup};
 pub use disk::DiskStore;
 pub use error::{Error, Result};
+pub use item_changes::{DiskChangeStore, RedisChangeStore};
 pub use limits::SessionLimits;
 pub use memory::MemoryStore;
 pub use session_store::{Event, SavedSession, SessionStore};

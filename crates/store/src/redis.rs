@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const BACK_OFF: Duration = Duration::from_millis(250);
 
 /// Common prefix of the keys; the braces place all of them in one slot of a cluster.
-const FORMAT_KEY: &str = "{prl}:format";
+pub(crate) const FORMAT_KEY: &str = "{prl}:format";
 const INDEX_KEY: &str = "{prl}:sessions";
 const SESSION_PREFIX: &str = "{prl}:session:";
 
@@ -119,21 +119,11 @@ impl RedisStore {
     /// # Errors
     /// [`Error::Address`] if that is no such address.
     pub fn new(url: &str, limits: SessionLimits) -> Result<Self> {
-        let bad = |cause: String| Error::Address {
-            url: without_password(url),
-            cause,
-        };
-        if !url.starts_with("redis://") {
-            return Err(bad("not an address of Redis".into()));
-        }
-        let info = url.into_connection_info();
-        let info = info.map_err(|error| bad(error.to_string()))?;
-        let address = info.addr().to_string();
-        let client = Client::open(info).map_err(|error| bad(error.to_string()))?;
+        let (client, address) = client(url)?;
         let script = |code: &str| Script::new(&format!("{CLOCK}{code}"));
         Ok(Self {
             client,
-            address: format!("redis://{address}"),
+            address,
             limits,
             link: Mutex::default(),
             scripts: Scripts {
@@ -363,6 +353,22 @@ impl SessionStore for RedisStore {
         }
         Ok(())
     }
+}
+
+/// A client of the Redis at a URL, and the address without its password.
+pub(crate) fn client(url: &str) -> Result<(Client, String)> {
+    let bad = |cause: String| Error::Address {
+        url: without_password(url),
+        cause,
+    };
+    if !url.starts_with("redis://") {
+        return Err(bad("not an address of Redis".into()));
+    }
+    let info = url.into_connection_info();
+    let info = info.map_err(|error| bad(error.to_string()))?;
+    let address = format!("redis://{}", info.addr());
+    let client = Client::open(info).map_err(|error| bad(error.to_string()))?;
+    Ok((client, address))
 }
 
 /// An address without what stands before its `@`.

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("charts", &[]),
     ("arms", &["fs"]),
     ("ope", &["arms"]),
+    ("items", &["fs"]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
@@ -21,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("eval", &["seed", "dataset"]),
     ("synth", &["seed"]),
     ("tables", &["fs"]),
-    ("data", &["seed", "fs", "dataset"]),
+    ("data", &["seed", "fs", "items", "dataset"]),
     ("baselines", &["dataset"]),
     (
         "model",
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "seed",
             "fs",
+            "items",
             "dataset",
             "kernels",
             "nn",
@@ -67,11 +69,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tune", &["seed", "fs", "charts"]),
-    ("engine", &["seed", "fs", "dataset", "core", "runs"]),
-    ("store", &["fs", "dataset"]),
+    (
+        "engine",
+        &["seed", "fs", "items", "dataset", "core", "runs"],
+    ),
+    ("store", &["fs", "items", "dataset"]),
     (
         "serve",
-        &["seed", "arms", "dataset", "core", "engine", "store"],
+        &[
+            "seed", "arms", "items", "dataset", "core", "engine", "store",
+        ],
     ),
     (
         "cli",
@@ -80,6 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ope",
             "seed",
             "fs",
+            "items",
             "dataset",
             "kernels",
             "nn",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prl_serve::{Options, StoreAddress};
+use prl_serve::{Options, StoreAddress, StoreError};
 
 /// Where sessions are stored, and for how long
 #[derive(clap::Args)]
@@ -34,8 +34,24 @@ pub struct StateArgs {
 }
 
 impl StateArgs {
+    /// Where changes of items are stored: beside the sessions that several servers share, or else
+    /// in the directory of --state.
+    fn item_changes(&self) -> StoreAddress {
+        match (&self.session_store, &self.state) {
+            (Some(redis @ StoreAddress::Redis(_)), _) => redis.clone(),
+            (_, Some(dir)) | (Some(StoreAddress::Disk(dir)), None) => {
+                StoreAddress::Disk(dir.join("items"))
+            }
+            _ => StoreAddress::Memory,
+        }
+    }
+
     /// Sets the options.
-    pub fn apply(self, options: &mut Options) {
+    ///
+    /// # Errors
+    /// If the store of changes of items cannot be opened.
+    pub fn apply(self, options: &mut Options) -> Result<(), StoreError> {
+        options.changes = Some(self.item_changes().open_changes()?);
         options.backups = self.backups;
         options.sessions.ttl = Duration::from_secs(self.session_ttl);
         options.sessions.sessions = self.sessions;
@@ -44,5 +60,6 @@ impl StateArgs {
             (None, Some(dir)) => StoreAddress::Disk(dir.join("sessions")),
             (None, None) => StoreAddress::Memory,
         };
+        Ok(())
     }
 }

@@ -176,6 +176,20 @@ fn erased_person_is_in_no_file_of_the_server() {
         done(dir, "state backup --state state --out all.jsonl"),
         "all.jsonl: 1 sessions\n"
     );
+    let said = done(dir, "state requests all.jsonl --out requests.jsonl");
+    assert_eq!(said, "requests.jsonl: 1 requests\n");
+    let line = fs::read_to_string(dir.join("requests.jsonl")).unwrap();
+    let expected = json!({"session": "bert", "items": ["1", "1"], "kinds": ["click", "click"]});
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+    done(
+        dir,
+        "recommend --run run --input requests.jsonl --out lists.jsonl",
+    );
+    let list = fs::read_to_string(dir.join("lists.jsonl")).unwrap();
+    assert!(
+        list.starts_with("{\"session\":\"bert\",\"items\":[{"),
+        "{list}"
+    );
     fs::remove_dir_all(dir.join("state")).unwrap();
     let said = done(dir, "state restore all.jsonl --state state");
     assert_eq!(said, "1 sessions restored\n");

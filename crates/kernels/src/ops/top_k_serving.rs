@@ -52,6 +52,33 @@ pub enum ItemFilter<'a> {
     Exclude(&'a [u32]),
     /// Only these items (ascending, valid indices).
     Allow(&'a [u32]),
+    /// Only the items whose bit is set, except these.
+    Mask {
+        /// Item `i` is bit `i % 64` of word `i / 64`; one word for each 64 items.
+        words: &'a [u64],
+        /// Items that are left out (ascending).
+        except: &'a [u32],
+    },
+}
+
+impl ItemFilter<'_> {
+    /// Whether an item may be in the result.
+    pub fn allows(&self, item: u32) -> bool {
+        match self {
+            Self::Exclude(items) => items.binary_search(&item).is_err(),
+            Self::Allow(items) => items.binary_search(&item).is_ok(),
+            Self::Mask { words, except } => {
+                let word = words.get(item as usize / PANEL).copied().unwrap_or(0);
+                has_bit(word, item) && except.binary_search(&item).is_err()
+            }
+        }
+    }
+}
+
+/// Whether the bit of an item is set in its panel's word.
+#[inline(always)]
+fn has_bit(word: u64, item: u32) -> bool {
+    word >> (item as usize % PANEL) & 1 == 1
 }
 
 /// (item, score), best first, equal scores by lower index.
@@ -98,7 +125,11 @@ impl<T: Real> TransposedItemMatrix<T> {
     /// Top items of each row of `hidden` `[batch, width]`, one request per row.
     ///
     /// # Errors
-    /// If a score is not finite (with [`ItemFilter::Allow`], a score of an allowed item).
+    /// If a score is not finite (with [`ItemFilter::Allow`], a score of an allowed item; with
+    /// [`ItemFilter::Mask`], a score in a panel of 64 items with an allowed one).
+    ///
+    /// # Panics
+    /// If a mask has not one word for each 64 items.
     pub fn top_k(
         &self,
         hidden: &[T],
@@ -144,6 +175,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             let mut items: Vec<u32> = own.iter().map(|&(item, _)| item).collect();
             match wanted.filter {
                 ItemFilter::Exclude(excluded) => items.extend(excluded),
+                ItemFilter::Mask { except, .. } => items.extend(except),
                 ItemFilter::Allow(_) => items.clear(),
             }
             items.sort_unstable();
@@ -157,6 +189,13 @@ impl<T: Real> TransposedItemMatrix<T> {
                     k: wanted.k,
                     filter: ItemFilter::Exclude(without),
                 },
+                ItemFilter::Mask { words, .. } => TopKRequest {
+                    k: wanted.k,
+                    filter: ItemFilter::Mask {
+                        words,
+                        except: without,
+                    },
+                },
                 // Every allowed item: an offset may move any of them into the list.
                 allow => TopKRequest {
                     k: usize::MAX,
@@ -168,10 +207,10 @@ impl<T: Real> TransposedItemMatrix<T> {
         for (row, (wanted, own)) in wanted.iter().zip(&own).enumerate() {
             let top = &mut tops[row];
             match wanted.filter {
-                ItemFilter::Exclude(excluded) => {
+                ItemFilter::Exclude(_) | ItemFilter::Mask { .. } => {
                     let mut items = Vec::with_capacity(own.len());
                     for &(item, offset) in own {
-                        if excluded.binary_search(&item).is_err() && !is_excluded(offset) {
+                        if wanted.filter.allows(item) && !is_excluded(offset) {
                             items.push(item);
                         }
                     }
@@ -336,23 +375,34 @@ fn add_offsets<T: Real>(scored: TopK<T>, offsets: &[(u32, T)]) -> TopK<T> {
     sums
 }
 
-/// A row of a batch with an exclusion filter.
+/// A row of a batch whose filter allows more items than are scored one by one.
 struct Row<'a> {
     row: usize,
     k: usize,
+    /// A word for each panel; `None` allows all items.
+    mask: Option<&'a [u64]>,
     without: &'a [u32],
 }
 
 impl<'a> Row<'a> {
     fn new((row, wanted): (usize, &TopKRequest<'a>)) -> Option<Self> {
-        match wanted.filter {
-            ItemFilter::Exclude(without) => Some(Self {
-                row,
-                k: wanted.k,
-                without,
-            }),
-            ItemFilter::Allow(_) => None,
-        }
+        let (mask, without) = match wanted.filter {
+            ItemFilter::Exclude(without) => (None, without),
+            ItemFilter::Mask { words, except } => (Some(words), except),
+            ItemFilter::Allow(_) => return None,
+        };
+        Some(Self {
+            row,
+            k: wanted.k,
+            mask,
+            without,
+        })
+    }
+
+    /// The allowed items of a panel.
+    #[inline(always)]
+    fn word(&self, panel: usize) -> u64 {
+        self.mask.map_or(u64::MAX, |words| words[panel])
     }
 }
 
@@ -387,15 +437,22 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
         let lanes = T::lanes::<S>();
         let mut marks = vec![T::zero(); rows.len() * lanes];
         for panel in panels {
+            // A panel that every row leaves out is not scored.
+            if rows.iter().all(|row| row.word(panel) == 0) {
+                continue;
+            }
             matrix.score(simd, panel, hidden, &mut scores);
             let first = panel * PANEL;
             let there = PANEL.min(matrix.items - first);
-            for ((scores, kept), mark) in scores
+            for ((scores, kept), (row, mark)) in scores
                 .chunks_exact(PANEL)
                 .zip(&mut kept)
-                .zip(marks.chunks_exact_mut(lanes))
+                .zip(rows.iter().zip(marks.chunks_exact_mut(lanes)))
             {
-                kept.look(simd, scores, there, first, mark);
+                let word = row.word(panel);
+                if word != 0 {
+                    kept.look(simd, (scores, there), (first, word), mark);
+                }
             }
         }
         let not_finite = marks.iter().position(|mark| !mark.is_finite());
@@ -429,16 +486,23 @@ impl<'a, T: Real> Kept<'a, T> {
         }
     }
 
-    /// Processes the scores of a panel whose first `there` items exist.
+    /// Processes the scores of the items of a panel from `first` on, of which those in `word` are
+    /// allowed.
     #[inline(always)]
-    fn look<S: Simd>(&mut self, simd: S, scores: &[T], there: usize, first: usize, mark: &mut [T]) {
+    fn look<S: Simd>(
+        &mut self,
+        simd: S,
+        (scores, there): (&[T], usize),
+        (first, word): (usize, u64),
+        mark: &mut [T],
+    ) {
         let (lanes, zero) = (T::lanes::<S>(), T::splat(simd, T::zero()));
         let mut seen = load::<T, S>(mark);
         for at in (0..there).step_by(lanes) {
             let row = load::<T, S>(&scores[at..]);
             seen = T::vmul_add(simd, row, zero, seen);
             if T::any_gt(simd, row, T::splat(simd, self.bar)) {
-                self.keep(&scores[at..(at + lanes).min(there)], first + at);
+                self.keep(&scores[at..(at + lanes).min(there)], first + at, word);
             }
         }
         store::<T, S>(mark, seen);
@@ -446,9 +510,10 @@ impl<'a, T: Real> Kept<'a, T> {
 
     /// Rare after the first panels, so not inlined.
     #[cold]
-    fn keep(&mut self, scores: &[T], first: usize) {
+    fn keep(&mut self, scores: &[T], first: usize, word: u64) {
         for (item, &score) in (first as u32..).zip(scores) {
-            if score > self.bar && self.without.binary_search(&item).is_err() {
+            let is_better = score > self.bar && has_bit(word, item);
+            if is_better && self.without.binary_search(&item).is_err() {
                 self.list.push((item, score));
                 if self.list.len() == 2 * self.k {
                     self.list.select_nth_unstable_by(self.k - 1, order);

@@ -1,9 +1,11 @@
 //! Integration tests of the server: HTTP API, operation, signals and the demo page.
 
 mod api;
+mod candidate;
 mod common;
 mod experiment;
 mod http2;
+mod items;
 mod keys;
 mod openapi;
 mod operations;

@@ -35,7 +35,7 @@ impl Tables {
     /// Opens the file, or creates it with empty tables.
     pub(super) fn open(file: &Path) -> Result<Self> {
         let opened = Database::builder().set_cache_size(CACHE_BYTES).create(file);
-        let database = opened.map_err(|error| failed(file, error))?;
+        let database = opened.map_err(|error| Error::of_redb(file, error))?;
         let tables = Self {
             file: file.to_owned(),
             database,
@@ -192,29 +192,5 @@ fn to_u32(count: usize) -> u32 {
 
 /// Attaches a file to an error of redb.
 fn check<T, E: Into<redb::Error>>(file: &Path, result: std::result::Result<T, E>) -> Result<T> {
-    result.map_err(|error| failed(file, error))
-}
-
-/// An error of redb about `file`.
-fn failed(file: &Path, error: impl Into<redb::Error>) -> Error {
-    let store = file.display().to_string();
-    match error.into() {
-        redb::Error::Corrupted(cause) => Error::Damaged { store, cause },
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Error::Damaged {
-                store,
-                cause: error.to_string(),
-            }
-        }
-        redb::Error::UpgradeRequired(version) => Error::Format {
-            store,
-            found: format!("of redb {version}"),
-            supported: FORMAT,
-        },
-        redb::Error::TableTypeMismatch { table, .. } => Error::Damaged {
-            store,
-            cause: format!("table {table} has another type"),
-        },
-        error => Error::unavailable(file, error),
-    }
+    result.map_err(|error| Error::of_redb(file, error))
 }

@@ -3,5 +3,6 @@
 mod backup;
 mod contract;
 mod disk;
+mod item_changes;
 mod redis;
 mod redis_server;

@@ -52,6 +52,27 @@ pub fn run() -> &'static Path {
     run
 }
 
+/// A copy of that run in `dir`, whose items have these properties.
+pub fn run_with_items(dir: &Path, table: &prl_items::ItemTable) -> PathBuf {
+    let copy = dir.join("run");
+    copy_dir(run(), &copy);
+    let file = copy.join("properties.safetensors");
+    std::fs::write(file, table.to_bytes().unwrap()).unwrap();
+    copy
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_dir(&path, &copy),
+            false => _ = std::fs::copy(&path, &copy).unwrap(),
+        }
+    }
+}
+
 /// A server that runs until it is dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
@@ -100,6 +121,13 @@ impl TestServer {
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         let reply = send(self.addr, "POST", path, &[JSON], &body.to_string());
         schema::check_exchange(schema::document(self.addr), "post", path, body, &reply);
+        reply
+    }
+
+    /// Sends a PATCH request; checks body and response against the OpenAPI document.
+    pub fn patch(&self, path: &str, body: &Value) -> Reply {
+        let reply = send(self.addr, "PATCH", path, &[JSON], &body.to_string());
+        schema::check_exchange(schema::document(self.addr), "patch", path, body, &reply);
         reply
     }
 
