@@ -3,6 +3,7 @@
 
 mod benchmarks;
 mod cells;
+mod grow;
 mod growth;
 mod peers;
 mod prepare;
@@ -39,6 +40,8 @@ enum Task {
     Prepare(prepare::Args),
     /// Time and memory against events, items, window length and hidden size
     Growth(growth::Args),
+    /// Daily retraining from the run of the day before, beside training from nothing
+    Grow(grow::Args),
     /// Both recipes and the baselines on real logs with clicks and purchases
     Recipes(recipes::Args),
     /// Effect of `--bf16-head` on the metrics: runs with and without it on a prepared dataset
@@ -68,6 +71,7 @@ fn run(args: Args) -> Result<()> {
         Some(Task::Peers(args)) => peers::run(workspace, &args),
         Some(Task::Prepare(args)) => prepare::run(workspace, &args),
         Some(Task::Growth(args)) => growth::run(workspace, &args),
+        Some(Task::Grow(args)) => grow::run(workspace, &args),
         Some(Task::Rounding(args)) => rounding::run(workspace, &args),
         Some(Task::Benchmarks(args)) => benchmarks::run(workspace, &args),
         Some(Task::Recipes(args)) => recipes::run(workspace, &args),

@@ -218,6 +218,30 @@ impl Settings {
         Ok(config)
     }
 
+    /// The settings of a run overridden by the flags, and checked. The dataset must be among the
+    /// flags.
+    pub fn over_run(&self, run: &Config) -> anyhow::Result<Config> {
+        if self.data.is_none() {
+            return Err(Usage(
+                "--from needs --data: the newly prepared dataset to train on".into(),
+            )
+            .into());
+        }
+        if self.recipe.is_some_and(|recipe| recipe != run.recipe) {
+            let recipe = run.recipe.name();
+            return Err(Usage(format!(
+                "--recipe: the run of --from was trained under {recipe}; leave it out, and set the \
+                 switches that are to differ one by one"
+            ))
+            .into());
+        }
+        let mut table = Table::try_from(run)?;
+        merge(&mut table, Table::try_from(self).map_err(usage)?);
+        let config: Config = table.try_into().map_err(usage)?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// The recipe of a training without a settings file.
     fn default_recipe(&self, resumed: Option<Recipe>) -> anyhow::Result<Recipe> {
         let method = self.method.unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `prl train`: trains a run on a prepared dataset.
 
+mod from;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,22 +17,26 @@ use crate::exit::{EXIT_INTERRUPTED, Interrupted};
 use crate::flags::Compute;
 use crate::output::{errln, outln};
 use crate::settings::Settings;
+use from::From;
 
 /// Train a recommender
 ///
 /// Every setting can be given in a TOML file (--config); flags override it. The resolved settings
-/// are written to the run.
+/// are written to the run. With --from, the training starts from the weights of a finished run, on
+/// a newly prepared dataset.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the run
     #[arg(long)]
     out: PathBuf,
     /// Settings in TOML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
     config: Option<PathBuf>,
     /// Continue from the run's checkpoint, if it has one
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    from: From,
     #[command(flatten)]
     settings: Settings,
     /// Train one model data-parallel on all processes started by mpirun
@@ -56,10 +62,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let resumed = match args.resume && Run::is_in(&args.out) {
-        true => Some(Run::open(&args.out)?.config().recipe),
+        true => Some(Run::open(&args.out)?.config().clone()),
         false => None,
     };
-    let mut config = args.settings.resolve(args.config.as_deref(), resumed)?;
+    let mut config = match args.from.base(&args.out, resumed.as_ref())? {
+        Some(base) => args.settings.over_run(&base)?,
+        None => {
+            let resumed = resumed.map(|config| config.recipe);
+            args.settings.resolve(args.config.as_deref(), resumed)?
+        }
+    };
     config.data = std::path::absolute(&config.data)?;
     let device = args.compute.open()?;
     static STOP: AtomicBool = AtomicBool::new(false);

@@ -525,6 +525,12 @@ impl Model {
         params.into_iter()
     }
 
+    /// The parameters with a row for each item, in each network: the first axis is the item index.
+    /// The item embedding has one more row, that of the pad.
+    pub fn item_tables(&self) -> impl Iterator<Item = &AdamParam> {
+        self.networks.iter().flat_map(Network::item_tables)
+    }
+
     /// Every variable with its name. Several named tensors may share one variable, in the layout
     /// that the kernels read; [`named_parameters`](Self::named_parameters) tells them apart.
     pub fn parameters(&self) -> impl Iterator<Item = (String, &Var)> {

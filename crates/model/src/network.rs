@@ -158,12 +158,17 @@ impl Network {
         let vars = SeededVarMap::new(seed);
         let vb = vars.var_builder(dtype, device);
         let encoder = encoder(vb.pp("encoder"))?;
-        let width = encoder.width();
+        // The projection of the residual connection maps states to the space of the items.
+        let width = match options.residual {
+            ResidualKind::Projected => dim,
+            ResidualKind::None | ResidualKind::Scaled => encoder.width(),
+        };
         let block = match block {
             Some(config) => Some(PromptBlock::new(config, width, vb.pp("prompt"))?),
             None => None,
         };
-        let state_residual = StateResidual::new(options.residual, width, dim, vb.pp("state"))?;
+        let state_residual =
+            StateResidual::new(options.residual, encoder.width(), dim, vb.pp("state"))?;
         let event_kinds = if options.has_event_kinds {
             Some(EventKinds::new(dim, vb.pp("event_kinds"))?)
         } else {
@@ -513,6 +518,19 @@ impl Network {
             (None, None) => {}
         }
         Ok(())
+    }
+
+    /// The parameters with a row for each item: embedding, output layers and their biases.
+    pub(crate) fn item_tables(&self) -> impl Iterator<Item = &AdamParam> {
+        let mut tables = vec![&self.embedding.table];
+        match &self.head {
+            OutputHead::Plain(head) => tables.extend([&head.bias, &head.weight]),
+            OutputHead::Similarity(head) => tables.extend(head.item_tables()),
+        }
+        if let Some(critic) = &self.critic {
+            tables.extend([&critic.bias, &critic.weight]);
+        }
+        tables.into_iter()
     }
 
     /// Every parameter with its moments.

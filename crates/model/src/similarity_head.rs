@@ -159,6 +159,13 @@ impl SimilarityHead {
         params.into_iter().flatten()
     }
 
+    /// Its parameters with a row for each item.
+    pub(crate) fn item_tables(&self) -> impl Iterator<Item = &AdamParam> {
+        [Some(&self.bias), self.weight.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
     /// Trains with sampled negatives, and lazy Adam for the tables of the items.
     pub(crate) fn set_negatives(&mut self, sampler: NegativeSampler) {
         self.bias.make_lazy();

@@ -9,6 +9,7 @@ use prl_model::{ModelConfig, NegativeOptions, NegativeSampling, OwnItems};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lineage::ParentRun;
 use crate::method::Method;
 use crate::recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 
@@ -98,6 +99,9 @@ pub struct Config {
     pub rewards: Rewards,
     /// Hyperparameters of the model.
     pub model: ModelConfig,
+    /// The finished run whose weights the training starts from; without it, from nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRun>,
 }
 
 impl Default for Config {
@@ -136,6 +140,7 @@ impl Default for Config {
             eps: 0.0,
             rewards: Rewards::default(),
             model: ModelConfig::default(),
+            parent: None,
         }
     }
 }

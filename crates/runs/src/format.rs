@@ -9,6 +9,7 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const ITEMS: &str = "items.safetensors";
 pub(crate) const PROPERTIES: &str = "properties.safetensors";
 pub(crate) const PURCHASE_COUNTS: &str = "purchase_counts.safetensors";
+pub(crate) const PARENT: &str = "parent.json";
 /// Upper bound on the bytes of `config.toml` and of `returns.json`, which have a few thousand.
 pub(crate) const MAX_TEXT: u64 = 1 << 20;
 /// Upper bound on the bytes of a manifest, which has a few hundred.

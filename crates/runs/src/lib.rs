@@ -27,6 +27,7 @@ mod evaluate;
 mod forecast;
 mod format;
 mod inference;
+mod lineage;
 mod manifest;
 mod method;
 mod recipe;
@@ -51,6 +52,7 @@ pub use evaluate::{
 };
 pub use forecast::{Forecast, ForecastReport, Forecaster};
 pub use inference::InferenceModel;
+pub use lineage::{Lineage, NewItems, OptimizerStart, ParentRun};
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
 pub use prl_dataset::Event;

@@ -9,6 +9,7 @@ use crate::blend::BlendManifest;
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::format::{MANIFEST, MAX_JSON, check_format};
+use crate::lineage::Lineage;
 use crate::method::Method;
 use crate::run_dir::Run;
 use crate::validation::Validation;
@@ -46,9 +47,15 @@ pub struct RunManifest {
     pub seconds: f64,
     /// Machine of the training.
     pub machine: Machine,
+    /// Time of the last event that it was trained on, in milliseconds since 1970, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_until: Option<i64>,
     /// Members and weights of a blend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blend: Option<BlendManifest>,
+    /// The run that the training started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Lineage>,
 }
 
 /// Hardware and software of a training.
@@ -104,6 +111,8 @@ impl Run {
         device: &Device,
     ) -> Result<RunManifest> {
         let neural = self.config().method.is_neural();
+        let parent = self.lineage()?;
+        let is_parent_synthetic = parent.as_ref().is_some_and(|parent| parent.synthetic);
         let validation = Validation::of(self.config(), data);
         let best_step = match (validation, progress.best) {
             (Validation::None, _) => progress.step,
@@ -114,7 +123,7 @@ impl Run {
             format_version: VERSION,
             model: weights[..12].to_owned(),
             dataset: self.dataset().to_owned(),
-            synthetic: data.manifest().input.source.synthetic,
+            synthetic: data.manifest().input.source.synthetic || is_parent_synthetic,
             encoder: neural.then(|| self.config().model.encoder.name().to_owned()),
             method: self.config().method,
             seed: self.config().seed,
@@ -123,7 +132,9 @@ impl Run {
             validation,
             seconds: progress.seconds,
             machine: Machine::here(device),
+            trained_until: self.config().trained_until(data),
             blend: None,
+            parent,
         };
         self.write_manifest(manifest)
     }
@@ -151,7 +162,9 @@ impl Run {
             validation: Validation::of(self.config(), data),
             seconds,
             machine: Machine::here(device),
+            trained_until: None,
             blend: Some(blend),
+            parent: None,
         })
     }
 

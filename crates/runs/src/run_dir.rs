@@ -3,7 +3,8 @@
 //! `config.toml`, `items.safetensors`, `properties.safetensors` if the dataset has properties of
 //! items, `purchase_counts.safetensors` and `returns.json` are written at the start, `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the
 //! weights of the best validation (the last ones in a run without validation), and `manifest.json`
-//! is written last: a run with a manifest is complete. `prl forecast` adds `forecast/`.
+//! is written last: a run with a manifest is complete. `prl forecast` adds `forecast/`. A run that
+//! starts from another one's weights also has `parent.json` and, until it is complete, `initial/`.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,10 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forecast::Forecaster;
-use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_TEXT, PROPERTIES, PURCHASE_COUNTS};
+use crate::format::{
+    CONFIG, ITEMS, MANIFEST, MAX_JSON, MAX_TEXT, PARENT, PROPERTIES, PURCHASE_COUNTS,
+};
+use crate::lineage::Lineage;
 use crate::method::Method;
 use crate::recommender::Recommender;
 use crate::return_stats::Returns;
@@ -30,6 +34,7 @@ pub(crate) const NO_FORECAST: &str = "no forecast of returns; fit one with `prl 
 
 const BEST: &str = "best";
 const CHECKPOINT: &str = "checkpoint";
+const INITIAL: &str = "initial";
 
 /// A run directory.
 pub struct Run {
@@ -43,7 +48,7 @@ pub struct Run {
 impl Run {
     /// Completes or removes what a killed process left in `dir`. The caller must hold its lock.
     pub fn recover_run_dir(dir: &Path) -> Result<()> {
-        for checkpoint in [BEST, CHECKPOINT] {
+        for checkpoint in [BEST, CHECKPOINT, INITIAL] {
             finish_interrupted_rename(&dir.join(checkpoint))?;
         }
         let swept = remove_temp_files(dir)?;
@@ -214,23 +219,7 @@ impl Run {
 
     /// An untrained model with the run's settings.
     pub fn fresh_model(&self, device: &Device) -> Result<Model> {
-        let Config {
-            model,
-            seed,
-            method,
-            ..
-        } = &self.config;
-        let (items, block, is_double) = (self.items.len(), self.config.block(), method.is_double());
-        let plan = ModelSpec {
-            dim: model.dim,
-            items,
-            block,
-            is_double,
-            seed: *seed,
-            dtype: DType::F32,
-            options: model.network_options(),
-        };
-        Ok(Model::new(model, &plan, device)?)
+        self.config.fresh_model(self.items.len(), device)
     }
 
     /// Properties of the items; a table without columns if the dataset had none.
@@ -311,9 +300,59 @@ impl Run {
         Checkpoint::at(self.dir.join(BEST))
     }
 
+    /// The weights that a training from another run's starts from.
+    pub fn initial(&self) -> Checkpoint {
+        Self::initial_in(&self.dir)
+    }
+
+    /// Those of a run that is being created in `dir`.
+    pub fn initial_in(dir: &Path) -> Checkpoint {
+        Checkpoint::at(dir.join(INITIAL))
+    }
+
+    /// What the run took over from its parent; `None` for a run that started from nothing.
+    pub fn lineage(&self) -> Result<Option<Lineage>> {
+        if self.config.parent.is_none() {
+            return Ok(None);
+        }
+        let path = self.dir.join(PARENT);
+        let damaged = |e: serde_json::Error| Error::run(&path, format!("{e}; train the run again"));
+        let json = read_at_most(&path, MAX_JSON)?;
+        Ok(Some(serde_json::from_slice(&json).map_err(damaged)?))
+    }
+
+    /// Writes what a run that is being created in `dir` takes over from its parent.
+    pub fn write_lineage(dir: &Path, lineage: &Lineage) -> Result<()> {
+        let json =
+            serde_json::to_vec_pretty(lineage).map_err(|e| Error::run(dir, e.to_string()))?;
+        Ok(write_atomic(&dir.join(PARENT), &json)?)
+    }
+
     /// The state that a resumed training starts from.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint::at(self.dir.join(CHECKPOINT))
+    }
+}
+
+impl Config {
+    /// An untrained model of `items` items with these settings.
+    pub fn fresh_model(&self, items: usize, device: &Device) -> Result<Model> {
+        let Self {
+            model,
+            seed,
+            method,
+            ..
+        } = self;
+        let plan = ModelSpec {
+            dim: model.dim,
+            items,
+            block: self.block(),
+            is_double: method.is_double(),
+            seed: *seed,
+            dtype: DType::F32,
+            options: model.network_options(),
+        };
+        Ok(Model::new(model, &plan, device)?)
     }
 }
 

@@ -52,6 +52,15 @@ impl Config {
         }
     }
 
+    /// Time of the last training event, in milliseconds since 1970, UTC; `None` without one.
+    pub fn trained_until(&self, data: &Dataset) -> Option<i64> {
+        let (times, mut last) = (data.times(), None);
+        for (_, events) in self.examples(data, Split::Train).targets() {
+            last = last.max(times[events].last().copied());
+        }
+        last
+    }
+
     fn hold_out<'a>(&self, train: SplitExamples<'a>, share: f64) -> HeldOut<'a> {
         match self.hold_out_by {
             HoldOutBy::Seed => train.hold_out(self.seed, share),

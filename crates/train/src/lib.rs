@@ -26,8 +26,10 @@
 //! ```
 
 mod batches;
+mod grow;
 mod network_schedule;
 mod observer;
+mod recent;
 mod trainer;
 
 pub use batches::Batches;

@@ -25,6 +25,20 @@ impl NetworkSchedule {
         turns
     }
 
+    /// The schedule of networks that were updated so many times before the first step: their
+    /// moments are carried over from another run.
+    pub(crate) fn with_earlier_updates(mut self, updates: [u64; 2]) -> Self {
+        for (steps, earlier) in self.optimizer_steps.iter_mut().zip(updates) {
+            *steps += earlier;
+        }
+        self
+    }
+
+    /// Updates of each network so far.
+    pub(crate) fn updates(&self) -> [u64; 2] {
+        self.optimizer_steps
+    }
+
     /// The main network of `step`; steps must be taken in order.
     pub(crate) fn next(&mut self, step: u64) -> MainNetwork {
         let draw = || prl_seed::stream(self.seed, "main", step).next_u32() as usize % 2;

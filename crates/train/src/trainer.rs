@@ -20,6 +20,7 @@ use prl_runs::{
 };
 
 use crate::batches::Batches;
+use crate::grow::Growth;
 use crate::observer::{Evaluation, Observer, Outcome};
 use training_loop::TrainingLoop;
 
@@ -104,7 +105,11 @@ impl<'a> Trainer<'a> {
         if !config.method.is_neural() {
             return fit(&run, &data, &self.device, stop, observer);
         }
-        let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
+        let mut batches =
+            Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
+        if let Some(until) = run.lineage()?.and_then(|lineage| lineage.trained_until) {
+            batches = batches.with_recent_examples(until);
+        }
         let val = validation_examples(&run, &data);
         let training = TrainingLoop::new(&run, &data, &batches, val.as_ref(), &self.device, group);
         group
@@ -192,6 +197,7 @@ fn lock_and_open(
         open(config, dir, data, resume)?;
     } else {
         Run::check_is_free(dir)?;
+        Growth::open(config, data)?;
     }
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let lock = DirLock::acquire(dir)?;
@@ -203,6 +209,9 @@ fn lock_and_open(
 fn open(config: &Config, dir: &Path, data: &Dataset, resume: bool) -> Result<Run> {
     let config = resolve(config, data);
     if !(resume && Run::is_in(dir)) {
+        if let Some(growth) = Growth::open(&config, data)? {
+            growth.write(dir)?;
+        }
         return Run::create(dir, &config, data);
     }
     let run = Run::open(dir)?;

@@ -40,6 +40,8 @@ mod refused;
 #[cfg(feature = "data")]
 mod serenade;
 mod slow_batch;
+#[cfg(feature = "data")]
+mod slow_grow;
 #[cfg(unix)]
 mod slow_kill;
 #[cfg(feature = "data")]

@@ -121,6 +121,38 @@ const REFUSED: &[(&str, i32, &str)] = &[
         "--data",
     ),
     ("train --out full --data full", 1, "name another --out"),
+    ("train --from run --out new", 2, "--from needs --data"),
+    (
+        "train --from gone --data full --out new",
+        1,
+        "`prl train --out`",
+    ),
+    (
+        "train --from run --data full --out new --dim 16",
+        2,
+        "leave --dim out",
+    ),
+    (
+        "train --from run --data full --out new --recipe paper",
+        2,
+        "was trained under modern",
+    ),
+    (
+        "train --from run --data full --out new --config a.toml",
+        2,
+        "cannot be used with",
+    ),
+    ("train --data full --out new --optimizer carry", 2, "--from"),
+    (
+        "train --from run --data full --out run",
+        1,
+        "name another --out",
+    ),
+    (
+        "train --from run --data full --out run --resume",
+        1,
+        "started from nothing",
+    ),
     ("evaluate --run moved", 3, "name its directory with --data"),
     (
         "evaluate --run run --data gone",

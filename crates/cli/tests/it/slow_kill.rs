@@ -35,11 +35,18 @@ fn training_killed_at_any_time_resumes_exactly() {
     let dir = tempfile::tempdir().unwrap();
     ring(dir.path(), 100);
     let mut kills = 0_u32;
-    for method in ["prl", "sac"] {
-        let whole = format!("whole-{method}");
+    // The last one starts from the first one's weights.
+    let from_run: &[&str] = &["--from", "whole-prl", "--optimizer", "carry"];
+    for (name, method, more) in [
+        ("prl", "prl", &[][..]),
+        ("sac", "sac", &[]),
+        ("from", "prl", from_run),
+    ] {
+        let steps = [&STEPS[..], more].concat();
+        let whole = format!("whole-{name}");
         let begun = Instant::now();
         assert!(
-            train(dir.path(), method, &whole, &STEPS)
+            train(dir.path(), method, &whole, &steps)
                 .status()
                 .unwrap()
                 .success()
@@ -52,9 +59,9 @@ fn training_killed_at_any_time_resumes_exactly() {
             }
             assert!(round < 40, "the training ends before it is killed");
             let before = kills;
-            let out = format!("killed-{method}-{round}");
+            let out = format!("killed-{name}-{round}");
             for attempt in 0_u32.. {
-                let mut child = train(dir.path(), method, &out, &STEPS).spawn().unwrap();
+                let mut child = train(dir.path(), method, &out, &steps).spawn().unwrap();
                 // Multiples of the golden ratio are spread evenly over the course; later attempts
                 // wait longer, so that a slow machine makes progress.
                 sleep(course.mul_f64(

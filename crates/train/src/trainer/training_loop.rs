@@ -53,13 +53,16 @@ impl<'a> TrainingLoop<'a> {
             let counts = batches.target_counts();
             model = model.with_negatives(NegativeSampler::new(options, &counts, config.seed)?)?;
         }
+        let lineage = run.lineage()?;
         let progress = if run.checkpoint().exists() {
             run.checkpoint().load(&model)?
         } else {
+            if lineage.is_some() {
+                run.initial().load(&model)?;
+            }
             Progress::default()
         };
-        let total = config.epochs.saturating_mul(batches.per_epoch());
-        let total = total.min(config.max_steps.unwrap_or(u64::MAX));
+        let total = batches.total_steps();
         let adam = Adam {
             weight_decay: config.weight_decay,
             ..Adam::new(config.lr.unwrap_or(0.005))
@@ -89,6 +92,7 @@ impl<'a> TrainingLoop<'a> {
         }
         let model = Recommender::Neural(Box::new(model));
         let turns = NetworkSchedule::after(progress.step, config.seed, config.method.is_double());
+        let turns = turns.with_earlier_updates(lineage.map_or([0; 2], |l| l.optimizer_steps));
         let per_epoch = batches.per_epoch();
         let trainer = Self {
             run,
@@ -142,8 +146,16 @@ impl<'a> TrainingLoop<'a> {
 
     fn finish(&self) -> Result<RunManifest> {
         let weights = self.run.best().hash()?;
-        self.run
-            .finish(&weights, self.data, &self.progress, self.device)
+        let manifest = self
+            .run
+            .finish(&weights, self.data, &self.progress, self.device)?;
+        // Only a training without a checkpoint starts from the initial weights.
+        let initial = self.run.initial();
+        if initial.exists() {
+            let dir = initial.dir();
+            std::fs::remove_dir_all(dir).map_err(Error::io(dir))?;
+        }
+        Ok(manifest)
     }
 
     /// Takes training steps; returns `None` when the batches end or validation stops improving, and

@@ -7,6 +7,7 @@ mod blend;
 mod conventions;
 mod formats;
 mod golden;
+mod grow;
 mod modern_gradients;
 mod next_event_prompt;
 mod numbers;
