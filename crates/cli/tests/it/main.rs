@@ -31,6 +31,8 @@ mod network_requests;
 mod network_simulate;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_stores;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_web;
 #[cfg(feature = "tables")]
 mod ope;
 #[cfg(feature = "data")]

@@ -18,7 +18,8 @@ impl PartialSchema for Id {
             .max_length(Some(MAX_ID_BYTES));
         let number = ObjectBuilder::new()
             .schema_type(Type::Integer)
-            .minimum(Some(0));
+            .minimum(Some(0))
+            .maximum(Some(u64::MAX as usize));
         OneOfBuilder::new()
             .item(text)
             .item(number)
@@ -90,6 +91,7 @@ pub(super) fn max_per() -> Object {
 /// Schema of the list of the events' types.
 pub(super) fn kinds() -> Array {
     ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
         .items(event_kinds())
         .max_items(Some(MAX_ITEMS))
         .description(Some(
