@@ -15,6 +15,8 @@ mod redis_server;
 
 mod docs;
 mod evaluate;
+#[cfg(feature = "data")]
+mod item_properties;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_evening;
 #[cfg(all(feature = "data", feature = "serve", unix))]
