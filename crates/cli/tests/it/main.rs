@@ -16,6 +16,8 @@ mod redis_server;
 mod docs;
 mod evaluate;
 #[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_evening;
+#[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_experiment;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_operations;
