@@ -144,8 +144,8 @@ fn bind_name(name: &str, port: u16) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// Whether the machine lacks an address: a name may have an IPv6 address where the machine has none,
-/// which systems report by different errors.
+/// Whether the machine lacks an address: a name may have an IPv6 address where the machine has
+/// none, which systems report by different errors.
 fn is_missing(addr: &SocketAddr, error: &io::Error) -> bool {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => true,
