@@ -109,7 +109,8 @@ impl Metrics {
     }
 
     /// All metrics as text. Gauges are read at the time of the call; the engine's metrics are
-    /// absent until the model is loaded, and the number of sessions if their store does not tell it.
+    /// absent until the model is loaded, and the number of sessions if their store does not tell
+    /// it.
     pub(crate) fn text(&self, app: &App, sessions: Option<usize>) -> String {
         let mut registry = Registry::default();
         // The encoder appends `_total` to the name of a counter and `_info` to that of an info.

@@ -118,40 +118,22 @@ pub(crate) fn to_json(document: &OpenApi) -> serde_json::Result<String> {
         pairs.push(["purchased", "kinds"]);
         let has = |field: &str| schema["properties"].get(field).is_some();
         pairs.retain(|pair| has(pair[0]) && has(pair[1]));
-        let mut excluded = Vec::new();
+        let mut excluded = Vec::with_capacity(pairs.len());
         for [a, b] in pairs {
             excluded.push(json!({
                 "required": [a, b],
                 "properties": {a: given(a), b: given(b)},
             }));
         }
-        if has("items") && has("kinds") {
-            excluded.extend(unequal_lengths("items", "kinds"));
+        if let Some(case) = schema["properties"].get_mut("case") {
+            // The attribute of the type takes signed numbers only.
+            case["maximum"] = u64::MAX.into();
         }
         if !excluded.is_empty() {
             schema["not"] = json!({"anyOf": excluded});
         }
     }
     serde_json::to_string(&document)
-}
-
-/// Schemas of two lists of different lengths, one of which is short: a schema cannot compare any
-/// two lengths.
-fn unequal_lengths(a: &str, b: &str) -> Vec<Value> {
-    const SHORT: usize = 8;
-    let mut schemas = Vec::with_capacity(2 * SHORT);
-    for length in 0..SHORT {
-        for (shorter, longer) in [(a, b), (b, a)] {
-            schemas.push(json!({
-                "required": [a, b],
-                "properties": {
-                    shorter: {"type": "array", "maxItems": length},
-                    longer: {"type": "array", "minItems": length + 1},
-                },
-            }));
-        }
-    }
-    schemas
 }
 
 /// Schema of the values of a field that do not mean its absence.

@@ -90,10 +90,7 @@ pub struct RequestFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tilt: Option<f64>,
     /// Seed of the random draw of eps; equal cases give equal draws.
-    #[cfg_attr(
-        feature = "openapi",
-        schema(minimum = 0, maximum = 18446744073709551615_u64, default = 0)
-    )]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, default = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case: Option<u64>,
     /// Excludes the session's own items.

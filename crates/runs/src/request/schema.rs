@@ -57,13 +57,14 @@ pub(super) fn conditions() -> Object {
         .schema_type(Type::Object)
         .property("min", number())
         .property("max", number())
+        .min_properties(Some(1))
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
     let condition = OneOfBuilder::new()
         .item(scalar())
         .item(ArrayBuilder::new().items(scalar()).max_items(Some(1_000)))
         .item(range);
     ObjectBuilder::new()
-        .schema_type(Type::Object)
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .additional_properties(Some(Schema::OneOf(condition.build())))
         .description(Some(
             "Allows the items with these properties only: conditions by column, all of which must \

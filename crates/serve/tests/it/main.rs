@@ -11,6 +11,7 @@ mod openapi;
 mod operations;
 mod schema;
 mod security;
+mod slow_clients;
 mod slow_page;
 #[cfg(unix)]
 mod slow_signals;
