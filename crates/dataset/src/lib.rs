@@ -65,7 +65,6 @@ pub use examples::{
 };
 pub use items::ItemMap;
 pub use manifest::{Counts, DatasetCounts, KeptLog, Manifest, ManifestInput, Source, SourceFile};
-pub use permutation::Permutation;
 pub use plausibility::{Plausibility, Repeats, Warning};
 pub use prl_fs::FileEntry;
 pub use purchase_counts::PurchaseCounts;

@@ -7,16 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prl_core::{PromptPosition, Prompts};
 use prl_dataset::Windows;
-use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
+use prl_kernels::ops::top_k_serving::{
+    FirstPass, ItemFilter, TopK, TopKRequest, TransposedItemMatrix,
+};
 use prl_model::Model;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forecast::{Forecast, Forecaster};
 use crate::recommend::SessionState;
 use crate::recommender::Recommender;
 use crate::request::{InvalidRequest, RecommendRequest};
 use crate::run_dir::{NO_FORECAST, Run};
 
+/// Environment variable that leaves the first pass out; the lists are the same.
+const FIRST_PASS: &str = "PRL_FIRST_PASS";
 /// Tilted layouts that are kept: more than an experiment has arms.
 const MAX_TILTED: usize = 16;
 
@@ -47,9 +51,10 @@ impl InferenceModel {
             Recommender::Neural(model) => model.catalogue()?,
             Recommender::Baseline(_) | Recommender::Blend(_) => None,
         };
+        let first_pass = first_pass()?;
         Ok(Self {
             recommender,
-            catalogue: catalogue.map(Arc::new),
+            catalogue: catalogue.map(|all| Arc::new(all.with_first_pass(first_pass))),
             forecaster: None,
             tilted: Mutex::default(),
         })
@@ -233,6 +238,17 @@ impl InferenceModel {
             tops.push(top);
         }
         Ok(tops)
+    }
+}
+
+/// Use of the first pass in 8 bits: the environment variable `PRL_FIRST_PASS`, `auto` or `never`.
+fn first_pass() -> Result<FirstPass> {
+    match std::env::var(FIRST_PASS).as_deref() {
+        Err(_) | Ok("auto") => Ok(FirstPass::Auto),
+        Ok("never") => Ok(FirstPass::Never),
+        Ok(other) => Err(Error::Config(format!(
+            "{FIRST_PASS} is {other:?}; expected auto or never"
+        ))),
     }
 }
 
