@@ -143,9 +143,9 @@ impl LoadedModel {
         Ok(similar.map(|top| self.recommendations(&top, properties)))
     }
 
-    /// The `k` items that were bought in the most training sessions with one of the catalogue, among
-    /// those that a filter allows, with the number of these sessions as the score. `None` for a run
-    /// that has no counts.
+    /// The `k` items that were bought in the most training sessions with one of the catalogue,
+    /// among those that a filter allows, with the number of these sessions as the score. `None` for
+    /// a run that has no counts.
     ///
     /// # Errors
     /// If the items cannot be filtered so.

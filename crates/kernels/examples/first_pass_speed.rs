@@ -1,5 +1,5 @@
-//! Seconds of a top-k with and without the first pass in 8 bits, in turn, over catalogues of several
-//! sizes and batches: `cargo run --release --example first_pass_speed [ITEMS ..]`.
+//! Seconds of a top-k with and without the first pass in 8 bits, in turn, over catalogues of
+//! several sizes and batches: `cargo run --release --example first_pass_speed [ITEMS ..]`.
 
 use std::time::Instant;
 

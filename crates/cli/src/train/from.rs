@@ -28,8 +28,8 @@ pub struct From {
 
 impl From {
     /// The settings under the flags of a training that starts from a run: that run's, or those of
-    /// the `resumed` run in `out`. `None` for a training from nothing. With `is_length_given`, other
-    /// flags set the length.
+    /// the `resumed` run in `out`. `None` for a training from nothing. With `is_length_given`,
+    /// other flags set the length.
     pub fn base(
         &self,
         out: &Path,
