@@ -101,6 +101,9 @@ const RETURNS: [&[&str]; 6] = [
     &["max_return"],
 ];
 
+/// Maximum number of items of a request with diversity, as requests are checked.
+const MAX_DIVERSE: usize = 100;
+
 /// The document as JSON, with what the types of a request do not say: fields that exclude each
 /// other.
 pub(crate) fn to_json(document: &OpenApi) -> serde_json::Result<String> {
@@ -125,7 +128,19 @@ pub(crate) fn to_json(document: &OpenApi) -> serde_json::Result<String> {
                 "properties": {a: given(a), b: given(b)},
             }));
         }
-        if let Some(case) = schema["properties"].get_mut("case") {
+        if has("diversity") && has("k") {
+            excluded.push(json!({
+                "required": ["diversity", "k"],
+                "properties": {
+                    "diversity": {"type": "number", "exclusiveMinimum": 0},
+                    "k": {"type": "number", "minimum": MAX_DIVERSE + 1},
+                },
+            }));
+        }
+        if let Some(limits) = schema.pointer_mut("/properties/max_per") {
+            limits["type"] = json!(["object", "null"]);
+        }
+        if let Some(case) = schema.pointer_mut("/properties/case") {
             // The attribute of the type takes signed numbers only.
             case["maximum"] = u64::MAX.into();
         }

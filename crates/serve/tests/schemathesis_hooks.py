@@ -4,7 +4,7 @@ import schemathesis
 from schemathesis import GenerationMode
 
 # Fields that name columns, which are the catalogue's.
-COLUMNS = ("where", "properties", "diversity")
+COLUMNS = ("where", "properties", "max_per")
 
 
 def valid(body):

@@ -78,6 +78,11 @@ pub fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), Stri
     {
         return Err(format!("{} items, at least {least}", items.len()));
     }
+    if let (Some(bound), Some(found)) = (schema["exclusiveMinimum"].as_f64(), number)
+        && found <= bound
+    {
+        return Err(format!("{found} is not above {bound}"));
+    }
     let bounds = [
         ("minimum", number, -1.0),
         ("maximum", number, 1.0),
