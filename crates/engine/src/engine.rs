@@ -115,7 +115,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueFull`] immediately if the queue is full, [`Error::InvalidRequest`] if the
-    /// model cannot answer the request's prompt, or the items have not the properties that it names.
+    /// model cannot answer the request's prompt, or the items have not the properties that it
+    /// names.
     pub fn submit(&self, request: &RecommendRequest) -> Result<PendingResponse> {
         let model = self.model();
         model.check(request)?;

@@ -143,8 +143,8 @@ impl LoadedModel {
         Ok(similar.map(|top| self.recommendations(&top, properties)))
     }
 
-    /// The `k` items that were bought in the most training sessions with one of the catalogue, among
-    /// those that a filter allows, with the number of these sessions as the score. `None` for a run
+    /// The `k` items that were bought in the most training sessions with one of the catalogue,
+    /// among those that a filter allows, with the number of these sessions as the score. `None` for a run
     /// that has no counts.
     ///
     /// # Errors

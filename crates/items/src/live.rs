@@ -245,7 +245,8 @@ impl LiveItems {
         })
     }
 
-    /// The catalogue rows of the table that meet conditions and are not hidden by a column, as bits.
+    /// The catalogue rows of the table that meet conditions and are not hidden by a column, as
+    /// bits.
     fn sweep(&self, tests: &[ColumnTest], hides: Option<usize>) -> Vec<u64> {
         let items = self.table.catalogue;
         let mut words = vec![u64::MAX; (items as usize).div_ceil(64)];

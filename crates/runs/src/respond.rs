@@ -225,8 +225,8 @@ impl Responder {
     /// Fails if the model cannot answer a request with its prompt.
     ///
     /// # Errors
-    /// [`InvalidRequest`] for a tilt without a model that can be tilted, and for properties that the
-    /// items have not.
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted, and for properties that
+    /// the items have not.
     pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
         self.model.check(request)?;
         request.check_properties(&self.items)

@@ -10,8 +10,8 @@ use crate::app::App;
 
 /// A single file without external assets and without a build step.
 const PAGE: &str = include_str!("page.html");
-/// The page may run its inline script, call this server and show pictures of items; anything else is
-/// blocked.
+/// The page may run its inline script, call this server and show pictures of items; anything else
+/// is blocked.
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src http: https:; \
                               script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
                               form-action 'none'; frame-ancestors 'none'";
