@@ -17,7 +17,8 @@ base() { # NAME PACKAGES: an image of a minimal Debian
   fi
   container=$(buildah from scratch)
   buildah copy --quiet "$container" "$dir/$1" / >/dev/null
-  buildah config --env PATH=/root/.cargo/bin:/usr/local/bin:/usr/bin:/bin --env RUSTUP_TOOLCHAIN="${RUSTUP_TOOLCHAIN:-stable}" "$container"
+  buildah config --env PATH=/rust/cargo/bin:/usr/local/bin:/usr/bin:/bin \
+    --env CARGO_HOME=/rust/cargo --env RUSTUP_HOME=/rust/rustup --env RUSTUP_TOOLCHAIN="${RUSTUP_TOOLCHAIN:-stable}" "$container"
   buildah commit --quiet --rm "$container" "localhost/$1" >/dev/null
 }
 base prl-base ''
@@ -26,7 +27,7 @@ base prl-build-base gcc,libc6-dev,ca-certificates
 rust=${CARGO_HOME:-$HOME/.cargo}
 buildah build --file docs/deploy/Dockerfile --tag localhost/prl \
   --build-arg BUILD_BASE=localhost/prl-build-base --build-arg BASE=localhost/prl-base \
-  --volume "$rust:/root/.cargo" --volume "${RUSTUP_HOME:-$HOME/.rustup}:/root/.rustup:ro" .
+  --volume "$rust:/rust/cargo" --volume "${RUSTUP_HOME:-$HOME/.rustup}:/rust/rustup:ro" .
 
 container=$(buildah from localhost/prl)
 trap 'buildah rm "$container" >/dev/null' EXIT

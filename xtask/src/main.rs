@@ -4,6 +4,7 @@ mod ci;
 mod cuda_emulator;
 mod dist;
 mod forward;
+mod licenses;
 mod package;
 mod programs;
 mod reliability;
@@ -52,6 +53,8 @@ enum Task {
     Ci,
     /// Package the libraries that other programs use, and build them from their archives
     Package(package::Args),
+    /// The crates in the `prl` binary with their licences, which deny.toml must allow
+    Licenses(licenses::Args),
     /// Repository rules: dependencies between crates, module docs, links, file lengths, copied
     /// numbers
     Tidy(tidy::Args),
@@ -79,6 +82,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
         Task::Package(args) => package::run(&args),
+        Task::Licenses(args) => licenses::run(&args),
         Task::Tidy(args) => tidy::run(&args),
     }
 }

@@ -16,7 +16,8 @@ use crate::reader::{MAX_LINE, log_files};
 pub struct Erased {
     /// Number of erased records.
     pub records: usize,
-    /// Files with records of the sessions that another process is writing; nothing was erased there.
+    /// Files with records of the sessions that another process is writing; nothing was erased
+    /// there.
     pub files_in_use: Vec<PathBuf>,
 }
 

@@ -159,7 +159,7 @@ impl LogWriter {
     /// writing; records that are appended meanwhile stay.
     ///
     /// # Errors
-    /// As [`erase_sessions`](crate::erase_sessions).
+    /// As [`erase_sessions`].
     pub fn erase(&self, sessions: &BTreeSet<String>) -> Result<Erased> {
         let dir = {
             let mut state = lock(&self.state);

@@ -87,6 +87,15 @@ impl Command {
             _ => false,
         }
     }
+
+    /// Whether the log consists of JSON objects.
+    fn logs_json(&self) -> bool {
+        match self {
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => args.log_format() == serve::web::LogFormat::Json,
+            _ => false,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -100,14 +109,18 @@ fn main() -> ExitCode {
     }
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("PRL_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
-        .with_target(false)
         // Errors of a closed stderr would be written to stderr, with a panic.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    if command.logs_json() {
+        log.json().flatten_event(true).with_span_list(false).init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
+    }
     let result = match command {
         #[cfg(feature = "data")]
         Command::Prepare(args) => prepare::run(*args),

@@ -26,12 +26,13 @@ use session::{Filters, Session};
 /// {"session": "s1", "items": ["a", "b"], "purchased": ["b"], "k": 20, "mu": 2.0, "exclude_seen":
 /// true}. Fields, all but items optional: session (repeated in the answer), items, purchased or
 /// kinds, k, mu and eps or target_return or quantile or max_return, sequence_wise, case,
-/// exclude_seen, exclude, allow, where, properties, pinned, max_per, diversity, fallback: the same as in a request to `prl serve`. Flags are the defaults of
-/// the lines. The answers, one JSON object a line, have the order of the requests.
+/// exclude_seen, exclude, allow, where, properties, pinned, max_per, diversity, fallback: the same
+/// as in a request to `prl serve`. Flags are the defaults of the lines. The answers, one JSON
+/// object a line, have the order of the requests.
 ///
 /// A Parquet file (--input FILE.parquet) has columns of these names: one session a row, with items,
-/// purchased, kinds, exclude and allow as lists, and where as JSON; or one event a row with the columns session, item
-/// and, optionally, kind, sorted by session, oldest event first.
+/// purchased, kinds, exclude and allow as lists, and where as JSON; or one event a row with the
+/// columns session, item and, optionally, kind, sorted by session, oldest event first.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]

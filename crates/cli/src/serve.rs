@@ -2,7 +2,7 @@
 
 mod items;
 mod state;
-mod web;
+pub mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::flags::Compute;
 use crate::output::errln;
 use items::ItemArgs;
 use state::StateArgs;
-use web::WebArgs;
+use web::{LogFormat, WebArgs};
 
 /// Environment variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
@@ -76,6 +76,13 @@ pub struct Args {
     compute: Compute,
 }
 
+impl Args {
+    /// The format of the log.
+    pub fn log_format(&self) -> LogFormat {
+        self.web.log_format()
+    }
+}
+
 /// What is served
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
@@ -109,6 +116,7 @@ impl Source {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let device = args.compute.open()?;
+    let log_format = args.log_format();
     let timeout = Duration::try_from_secs_f64(args.timeout)
         .ok()
         .filter(|timeout| !timeout.is_zero());
@@ -152,7 +160,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.experiment_log = args.experiment_log;
     let server = Server::start(options).map_err(cause)?;
     for url in server.urls() {
-        errln!("listening on {url}");
+        match log_format {
+            LogFormat::Text => errln!("listening on {url}"),
+            LogFormat::Json => tracing::info!(url, "listening"),
+        }
     }
     server.wait().map_err(cause)
 }

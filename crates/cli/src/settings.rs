@@ -218,6 +218,11 @@ impl Settings {
         Ok(config)
     }
 
+    /// Whether the flags set the length of a training.
+    pub fn sets_length(&self) -> bool {
+        self.epochs.is_some() || self.max_steps.is_some()
+    }
+
     /// The settings of a run overridden by the flags, and checked. The dataset must be among the
     /// flags.
     pub fn over_run(&self, run: &Config) -> anyhow::Result<Config> {

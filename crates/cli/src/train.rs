@@ -65,13 +65,17 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
         true => Some(Run::open(&args.out)?.config().clone()),
         false => None,
     };
-    let mut config = match args.from.base(&args.out, resumed.as_ref())? {
-        Some(base) => args.settings.over_run(&base)?,
-        None => {
-            let resumed = resumed.map(|config| config.recipe);
-            args.settings.resolve(args.config.as_deref(), resumed)?
-        }
-    };
+    let mut config =
+        match args
+            .from
+            .base(&args.out, resumed.as_ref(), args.settings.sets_length())?
+        {
+            Some(base) => args.settings.over_run(&base)?,
+            None => {
+                let resumed = resumed.map(|config| config.recipe);
+                args.settings.resolve(args.config.as_deref(), resumed)?
+            }
+        };
     config.data = std::path::absolute(&config.data)?;
     let device = args.compute.open()?;
     static STOP: AtomicBool = AtomicBool::new(false);

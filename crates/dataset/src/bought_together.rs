@@ -78,8 +78,8 @@ impl BoughtTogether {
         self.partners.is_empty()
     }
 
-    /// The items that were bought with an item, and in how many sessions; most sessions first, equal
-    /// numbers by lower index. Empty for an index out of range.
+    /// The items that were bought with an item, and in how many sessions; most sessions first,
+    /// equal numbers by lower index. Empty for an index out of range.
     pub fn with(&self, item: u32) -> impl Iterator<Item = (u32, u32)> {
         let bounds = self.offsets.get(item as usize..item as usize + 2);
         let span = bounds.map_or(0..0, |bounds| bounds[0] as usize..bounds[1] as usize);
@@ -108,7 +108,8 @@ impl BoughtTogether {
     /// Reads a file written from [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
-    /// [`Error::Damaged`] if the content is not of `items` items, [`Error::Fs`] if it cannot be read.
+    /// [`Error::Damaged`] if the content is not of `items` items, [`Error::Fs`] if it cannot be
+    /// read.
     pub fn load(path: &Path, items: usize) -> Result<Self> {
         let data = std::fs::read(path).map_err(prl_fs::Error::io(path))?;
         let damaged = |e: SafeTensorError| Error::damaged(path, e.to_string());

@@ -70,7 +70,6 @@ pub use manifest::{
     Counts, DatasetCounts, ItemProperties, KeptLog, Manifest, ManifestInput, PropertiesOrigin,
     Source, SourceFile,
 };
-pub use permutation::Permutation;
 pub use plausibility::{Plausibility, Repeats, Warning};
 pub use prl_fs::FileEntry;
 pub use purchase_counts::PurchaseCounts;

@@ -9,7 +9,7 @@ const ROUNDS: usize = 4;
 /// value that falls outside `0..n` is encrypted again (cycle walking), fewer than four times on
 /// average.
 #[derive(Debug)]
-pub struct Permutation {
+pub(crate) struct Permutation {
     n: u64,
     half_bits: u32,
     keys: [u64; ROUNDS],
@@ -17,7 +17,7 @@ pub struct Permutation {
 
 impl Permutation {
     /// The permutation with this seed and index.
-    pub fn new(n: u64, seed: u64, index: u64) -> Self {
+    pub(crate) fn new(n: u64, seed: u64, index: u64) -> Self {
         let mut rng = prl_seed::stream(seed, "pass", index);
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         Self {
@@ -28,7 +28,7 @@ impl Permutation {
     }
 
     /// The image of `i`, which must be below n.
-    pub fn at(&self, i: u64) -> u64 {
+    pub(crate) fn at(&self, i: u64) -> u64 {
         let mut x = self.encrypt(i);
         while x >= self.n {
             x = self.encrypt(x);

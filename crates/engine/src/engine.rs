@@ -13,6 +13,7 @@ use crate::loaded_model::LoadedModel;
 use crate::queue::{Job, Queue, Top};
 use crate::request::{RecommendRequest, RecommendResponse};
 use crate::stats::Stats;
+use crate::timing::{self, Timing};
 use crate::worker;
 
 /// Settings of the queue, the batches and the device.
@@ -144,6 +145,7 @@ impl Engine {
             source,
         };
         let k = request.k.min(model.items().len());
+        let queued = Instant::now();
         self.queue.push(Job {
             arranged: model.arranged(&request.arrangement),
             is_popular: ListSource::is_popular(source),
@@ -153,7 +155,8 @@ impl Engine {
             prompt,
             k,
             candidates,
-            deadline: Instant::now() + self.options.timeout,
+            queued,
+            deadline: queued + self.options.timeout,
             reply,
         })?;
         Ok(PendingResponse { context, top })
@@ -191,7 +194,7 @@ impl Drop for Engine {
 /// The response to a queued request. Dropping it cancels the request.
 pub struct PendingResponse {
     context: ResponseContext,
-    top: oneshot::Receiver<Result<Top>>,
+    top: oneshot::Receiver<Result<(Top, Timing)>>,
 }
 
 impl PendingResponse {
@@ -200,7 +203,8 @@ impl PendingResponse {
     /// # Errors
     /// If the time limit passed or the model failed.
     pub async fn response(self) -> Result<RecommendResponse> {
-        let top = self.top.await.map_err(|_| Error::Stopped)??;
+        let (top, timing) = self.top.await.map_err(|_| Error::Stopped)??;
+        timing::add(timing);
         Ok(self.context.into_response(&top))
     }
 
@@ -209,7 +213,7 @@ impl PendingResponse {
     /// # Errors
     /// If the time limit passed or the model failed.
     pub fn wait(self) -> Result<RecommendResponse> {
-        let top = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
+        let (top, _) = self.top.blocking_recv().map_err(|_| Error::Stopped)??;
         Ok(self.context.into_response(&top))
     }
 }

@@ -36,6 +36,7 @@ mod loaded_model;
 mod queue;
 mod request;
 mod stats;
+mod timing;
 mod worker;
 
 pub use engine::{Engine, Options, PendingResponse};
@@ -51,3 +52,4 @@ pub use request::{
     RecommendRequest, RecommendResponse, RequestFields, check_ids,
 };
 pub use stats::{Histogram, SECONDS, Stats};
+pub use timing::{Timing, TimingLog};

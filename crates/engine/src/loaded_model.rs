@@ -144,8 +144,8 @@ impl LoadedModel {
     }
 
     /// The `k` items that were bought in the most training sessions with one of the catalogue,
-    /// among those that a filter allows, with the number of these sessions as the score. `None` for a run
-    /// that has no counts.
+    /// among those that a filter allows, with the number of these sessions as the score. `None` for
+    /// a run that has no counts.
     ///
     /// # Errors
     /// If the items cannot be filtered so.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::loaded_model::LoadedModel;
+use crate::timing::Timing;
 
 /// Item indices with scores, best first.
 pub(crate) type Top = prl_runs::TopK<f32>;
@@ -29,8 +30,9 @@ pub(crate) struct Job {
     pub(crate) arranged: Option<ArrangedList>,
     /// Whether the most frequent items are asked for in place of the model's.
     pub(crate) is_popular: bool,
+    pub(crate) queued: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) reply: oneshot::Sender<Result<Top>>,
+    pub(crate) reply: oneshot::Sender<Result<(Top, Timing)>>,
 }
 
 /// Bounded FIFO queue; `push` fails immediately when full.

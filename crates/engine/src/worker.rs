@@ -12,6 +12,7 @@ use prl_runs::{ListInputs, ListRequest, TopKRequest};
 use crate::error::{Error, Result};
 use crate::queue::{Job, Queue, Top};
 use crate::stats::Stats;
+use crate::timing::Timing;
 
 /// State of the inference thread.
 pub(crate) struct Worker {
@@ -58,15 +59,23 @@ impl Worker {
     /// Ranks a group and sends the replies. If the group fails, its jobs are retried one by one, so
     /// that only the failing one gets the error.
     fn process(&self, group: Vec<Job>) {
-        let start = Instant::now();
+        let started = Instant::now();
         // A panic fails this group only: its reply channels are dropped and the thread continues.
         let ranked = catch_unwind(AssertUnwindSafe(|| rank(&group)));
-        self.stats.inference.record(start.elapsed().as_secs_f64());
-        self.stats.batch_size.record(group.len() as f64);
+        let (ended, batch) = (Instant::now(), group.len());
+        let seconds = ended.duration_since(started).as_secs_f64();
+        self.stats.inference.record(seconds);
+        self.stats.batch_size.record(batch as f64);
         match ranked {
             Ok(Ok(tops)) => {
                 for (job, top) in group.into_iter().zip(tops) {
-                    _ = job.reply.send(Ok(top));
+                    let timing = Timing {
+                        queued: job.queued,
+                        started,
+                        ended,
+                        batch,
+                    };
+                    _ = job.reply.send(Ok((top, timing)));
                 }
             }
             Ok(Err(_)) if group.len() > 1 => {

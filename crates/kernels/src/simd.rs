@@ -3,6 +3,7 @@
 pub mod bf16;
 pub(crate) mod element;
 pub mod gemm;
+pub mod int8;
 pub mod operand;
 pub mod product;
 pub(crate) mod slices;

@@ -51,8 +51,8 @@ pub(crate) fn pool(k: usize) -> usize {
 }
 
 /// At most `k` items: the `pinned` ones, then greedily from `candidates` (best first) those that
-/// the limits allow, each the one with the best balance of score and similarity to the items before it.
-/// Equal balances go by the order of the candidates.
+/// the limits allow, each the one with the best balance of score and similarity to the items before
+/// it. Equal balances go by the order of the candidates.
 ///
 /// The score of a candidate counts from 0 for the worst candidate to 1 for the best; the similarity
 /// is the largest cosine with an item before it, and at least 0.

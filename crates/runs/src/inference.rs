@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prl_core::{PromptPosition, Prompts};
 use prl_dataset::Windows;
-use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest, TransposedItemMatrix};
+use prl_kernels::ops::top_k_serving::{
+    FirstPass, ItemFilter, TopK, TopKRequest, TransposedItemMatrix,
+};
 use prl_model::Model;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forecast::{Forecast, Forecaster};
 use crate::popularity::Popularity;
 use crate::recommend::SessionState;
@@ -23,6 +25,8 @@ use crate::run_dir::{NO_FORECAST, Run};
 pub use lists::{ListInputs, ListRequest};
 use vectors::ItemVectors;
 
+/// Environment variable that leaves the first pass out; the lists are the same.
+const FIRST_PASS: &str = "PRL_FIRST_PASS";
 /// Tilted layouts that are kept: more than an experiment has arms.
 const MAX_TILTED: usize = 16;
 
@@ -56,9 +60,10 @@ impl InferenceModel {
             Recommender::Neural(model) => model.catalogue()?,
             Recommender::Baseline(_) | Recommender::Blend(_) => None,
         };
+        let first_pass = first_pass()?;
         Ok(Self {
             recommender,
-            catalogue: catalogue.map(Arc::new),
+            catalogue: catalogue.map(|all| Arc::new(all.with_first_pass(first_pass))),
             forecaster: None,
             tilted: Mutex::default(),
             vectors: OnceLock::new(),
@@ -276,6 +281,17 @@ impl InferenceModel {
             tops.push(top);
         }
         Ok(tops)
+    }
+}
+
+/// Use of the first pass in 8 bits: the environment variable `PRL_FIRST_PASS`, `auto` or `never`.
+fn first_pass() -> Result<FirstPass> {
+    match std::env::var(FIRST_PASS).as_deref() {
+        Err(_) | Ok("auto") => Ok(FirstPass::Auto),
+        Ok("never") => Ok(FirstPass::Never),
+        Ok(other) => Err(Error::Config(format!(
+            "{FIRST_PASS} is {other:?}; expected auto or never"
+        ))),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::recipe::LrSchedule;
 
 /// The finished run that a training starts from: the table `parent` of `config.toml`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ParentRun {
     /// Its directory.
@@ -21,20 +21,9 @@ pub struct ParentRun {
     pub optimizer: OptimizerStart,
     /// Initial vectors of the items that it does not know.
     pub new_items: NewItems,
-    /// Share of each batch that is of events after those that the parent was trained on.
-    pub recent_share: f64,
-}
-
-impl Default for ParentRun {
-    fn default() -> Self {
-        Self {
-            run: PathBuf::new(),
-            model: String::new(),
-            optimizer: OptimizerStart::default(),
-            new_items: NewItems::default(),
-            recent_share: 0.25,
-        }
-    }
+    /// Upper bound on the passes over the training examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passes: Option<f64>,
 }
 
 /// Adam's moments at the start of a training from another run's weights.
@@ -119,9 +108,6 @@ pub struct Lineage {
     pub dropped: usize,
 }
 
-/// Least number of steps of a training that starts from a run, by default.
-const MIN_STEPS: u64 = 20;
-
 /// Settings of the table `model` that change no weight's meaning.
 const FREE: [&str; 3] = ["dropout", "item_dropout", "label_smoothing"];
 
@@ -166,14 +152,9 @@ impl Config {
                 )));
             }
         }
-        let share = self
-            .parent
-            .as_ref()
-            .map_or(0.0, |parent| parent.recent_share);
-        if !(0.0..=1.0).contains(&share) {
-            return Err(Error::Config(
-                "parent: recent_share must lie in 0..=1".into(),
-            ));
+        let passes = self.parent.as_ref().and_then(|parent| parent.passes);
+        if passes.is_some_and(|passes| passes <= 0.0 || !passes.is_finite()) {
+            return Err(Error::Config("parent: passes must be above 0".into()));
         }
         let carries = self.parent.as_ref().map(|parent| parent.optimizer);
         let is_lazy = |config: &Config| config.negative_options().is_some();
@@ -187,21 +168,29 @@ impl Config {
         Ok(())
     }
 
-    /// The settings of a training that starts from a run with these, which took so many steps: its
-    /// own, but for the length and the schedule of the learning rate. A run that was trained from
-    /// nothing is continued for a fifth of its steps, but at least 20, at a constant rate; one that was continued
-    /// itself, for as many as it took. SAC starts without its warm-up.
+    /// The settings of a training that starts from a run with these, which took so many passes over
+    /// its examples: its own, but for the length and the schedule of the learning rate. A run that
+    /// was trained from nothing is continued for a fifth of its passes at a constant rate; one that
+    /// was continued itself, for as many as it took. SAC starts without its warm-up.
     #[must_use]
-    pub fn grown(&self, parent: ParentRun, steps: u64) -> Self {
+    pub fn grown(&self, parent: ParentRun, passes: f64) -> Self {
         let mut config = self.clone();
-        if self.parent.is_none() {
-            config.max_steps = Some((steps / 5).max(MIN_STEPS));
-            // Over so few steps a falling rate is too low to learn what is new.
-            config.lr_schedule = LrSchedule::Constant;
-            // The parent's Q-values are trained.
-            config.warm_up = self.warm_up.map(|_| 0);
-        }
-        config.parent = Some(parent);
+        config.max_steps = None;
+        let passes = match &self.parent {
+            None => {
+                // Over so few steps a falling rate is too low to learn what is new.
+                config.lr_schedule = LrSchedule::Constant;
+                // The parent's Q-values are trained.
+                config.warm_up = self.warm_up.map(|_| 0);
+                passes / 5.0
+            }
+            // The bound, which the last step may not have reached.
+            Some(grown) => grown.passes.unwrap_or(passes),
+        };
+        config.parent = Some(ParentRun {
+            passes: Some(passes),
+            ..parent
+        });
         config
     }
 }

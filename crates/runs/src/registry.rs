@@ -2,8 +2,8 @@
 //! served.
 //!
 //! `current` is a symbolic link that is replaced atomically, so a server that follows it finds the
-//! old run or the new one. `history.jsonl` has a line for each promotion; its last lines say what to
-//! go back to.
+//! old run or the new one. `history.jsonl` has a line for each promotion; its last lines say what
+//! to go back to.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -38,6 +38,7 @@ pub(crate) const NO_FORECAST: &str = "no forecast of returns; fit one with `prl 
 const BEST: &str = "best";
 const CHECKPOINT: &str = "checkpoint";
 const INITIAL: &str = "initial";
+const METRICS: &str = "metrics.jsonl";
 
 /// A run directory.
 pub struct Run {
@@ -332,6 +333,16 @@ impl Run {
     /// Those of a run that is being created in `dir`.
     pub fn initial_in(dir: &Path) -> Checkpoint {
         Checkpoint::at(dir.join(INITIAL))
+    }
+
+    /// Passes over the training examples at the last validation.
+    pub fn passes(&self) -> Result<f64> {
+        let path = self.dir.join(METRICS);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let last = text.lines().last().unwrap_or_default();
+        let damaged = || Error::run(&path, "its last line has no epoch; train the run again");
+        let line: serde_json::Value = serde_json::from_str(last).map_err(|_| damaged())?;
+        line["epoch"].as_f64().ok_or_else(damaged)
     }
 
     /// What the run took over from its parent; `None` for a run that started from nothing.

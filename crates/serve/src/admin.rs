@@ -13,12 +13,14 @@ use crate::app::App;
 use crate::body::Body;
 use crate::openapi::{AdminProblems, BodyProblems};
 use crate::problem::{Problem, ProblemKind};
+use crate::web::runs_root;
 
 /// Run to load.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReloadRequest {
-    /// Run directory on the server's machine. Default: the directory of the current model.
+    /// Run directory on the server's machine, below the runs root if the server has one. Default:
+    /// the directory of the current model.
     #[schema(value_type = Option<String>)]
     run: Option<PathBuf>,
 }
@@ -55,7 +57,11 @@ pub(crate) async fn reload(
     State(app): State<Arc<App>>,
     Body(request): Body<ReloadRequest>,
 ) -> Result<Json<ReloadResponse>, Problem> {
-    let model = swap_model(&app, request.run.as_deref()).await?;
+    let run = match &request.run {
+        Some(run) => Some(runs_root::resolve(app.runs_root.as_deref(), run)?),
+        None => None,
+    };
+    let model = swap_model(&app, run.as_deref()).await?;
     Ok(Json(ReloadResponse { model }))
 }
 

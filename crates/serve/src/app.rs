@@ -1,6 +1,7 @@
 //! State shared by all requests, and the routes.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::experiment::RunningExperiment;
 use crate::keys::{Keys, Role};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemKind};
+use crate::telemetry::Exporter;
 use crate::web::cors::{self, CorsOrigin};
 use crate::web::guard::{self, Admission};
 use crate::web::prefix::PathPrefix;
@@ -50,6 +52,12 @@ pub(crate) struct App {
     max_requests: usize,
     pub(crate) timeout: Duration,
     pub(crate) keys: Keys,
+    /// Exporter of traces, if they are exported.
+    pub(crate) exporter: Option<Exporter>,
+    /// Directory that runs of a reload by request lie below, if it is confined.
+    pub(crate) runs_root: Option<PathBuf>,
+    /// Number of open connections.
+    pub(crate) connections: Arc<AtomicUsize>,
     /// The OpenAPI document as JSON.
     pub(crate) openapi: String,
     /// Changes of the items' properties.
@@ -79,6 +87,9 @@ impl App {
             max_requests,
             timeout,
             keys,
+            exporter: None,
+            runs_root: None,
+            connections: Arc::default(),
             openapi: String::new(),
             changes,
         }
@@ -175,12 +186,12 @@ fn admin_routes() -> Routes {
 }
 
 /// OpenAPI document of all routes, published under a path prefix, if any.
-pub(crate) fn openapi_document(prefix: Option<&PathPrefix>) -> OpenApi {
+pub(crate) fn openapi_document(prefix: Option<&PathPrefix>, has_keys: bool) -> OpenApi {
     let described = Routes::with_openapi(openapi::base(prefix))
         .merge(open_routes())
-        .merge(openapi::with_role(ask_routes(), Role::Ask))
-        .merge(openapi::with_role(write_routes(), Role::Write))
-        .merge(openapi::with_role(admin_routes(), Role::Admin));
+        .merge(openapi::with_role(ask_routes(), Role::Ask, has_keys))
+        .merge(openapi::with_role(write_routes(), Role::Write, has_keys))
+        .merge(openapi::with_role(admin_routes(), Role::Admin, has_keys));
     described.into_openapi()
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,17 +64,29 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Pr
     path = "/metrics",
     responses((
         status = 200,
-        description = "OpenMetrics text",
-        body = String,
-        content_type = "application/openmetrics-text",
+        description = "OpenMetrics text; Prometheus' older text format if text/plain is accepted \
+                       and OpenMetrics is not",
+        content(
+            (String = "application/openmetrics-text"),
+            (String = "text/plain"),
+        ),
     )),
     security(),
 )]
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> impl IntoResponse {
     // A scrape must not fail because another service is down.
     let sessions = app.sessions.count().await.ok();
-    (
-        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        app.metrics.text(&app, sessions),
-    )
+    let text = app.metrics.text(&app, sessions);
+    if accepts_plain_text_only(&headers) {
+        let text = metrics::prometheus_text(&text);
+        return ([(header::CONTENT_TYPE, metrics::PROMETHEUS)], text);
+    }
+    ([(header::CONTENT_TYPE, metrics::OPENMETRICS)], text)
+}
+
+/// Whether the client accepts plain text and not OpenMetrics.
+fn accepts_plain_text_only(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
+    accept.contains("text/plain") && !accept.contains("application/openmetrics-text")
 }

@@ -12,7 +12,9 @@ use prl_engine::{JsonFields, check_ids};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema};
+use utoipa::openapi::schema::{
+    ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::app::App;
@@ -46,6 +48,7 @@ pub(crate) fn item_id(id: ItemId) -> Result<String, Problem> {
 }
 
 /// New values of properties by column; null removes a value.
+#[derive(Serialize)]
 pub(crate) struct NewProperties(Map<String, Value>);
 
 impl FromJson for NewProperties {
@@ -61,8 +64,13 @@ impl FromJson for NewProperties {
 
 impl PartialSchema for NewProperties {
     fn schema() -> RefOr<Schema> {
+        let scalars = [Type::String, Type::Number, Type::Boolean, Type::Null];
+        let texts = ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String));
+        let value = OneOfBuilder::new()
+            .item(ObjectBuilder::new().schema_type(SchemaType::from_iter(scalars)))
+            .item(texts);
         ObjectBuilder::new()
-            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+            .additional_properties(Some(Schema::OneOf(value.build())))
             .description(Some(
                 "New values of properties by column; null removes a value.",
             ))
@@ -73,7 +81,8 @@ impl PartialSchema for NewProperties {
 impl ToSchema for NewProperties {}
 
 /// Changes of several items.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NewItems {
     /// The changes; all are made or none.
     #[schema(max_items = 1000)]
@@ -92,7 +101,8 @@ impl FromJson for NewItems {
 }
 
 /// Changes of one item of several.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = ItemChanges)]
 pub(crate) struct ItemPatch {
     item: Id,

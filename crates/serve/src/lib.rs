@@ -37,12 +37,14 @@ mod server;
 mod sessions;
 mod similar;
 mod storage;
+mod telemetry;
 mod web;
 
 pub use candidate::CandidateOptions;
 pub use keys::{ApiKey, KeysError, Role, check_keys, new_secret};
 pub use prl_store::{Error as StoreError, SessionLimits, StoreAddress};
 pub use server::{Error, Options, Server};
+pub use telemetry::{InvalidEndpoint, TraceOptions};
 pub use web::cors::{CorsOrigin, InvalidOrigin};
 pub use web::listen::{InvalidAddr, ListenAddr};
 pub use web::options::{TlsOptions, WebOptions};

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use prl_engine::event_kinds;
+use serde_json::{Value, json};
 use utoipa::IntoResponses;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr,
@@ -67,14 +69,18 @@ pub(crate) fn base(prefix: Option<&PathPrefix>) -> OpenApi {
         .build()
 }
 
-/// Names the role that routes need in their descriptions. Only the role admin needs a key even if
-/// none is configured.
-pub(crate) fn with_role<S>(mut routes: OpenApiRouter<S>, role: Role) -> OpenApiRouter<S>
+/// Names the role that routes need in their descriptions. Without configured keys no route takes
+/// one: those that need the role admin answer 403.
+pub(crate) fn with_role<S>(
+    mut routes: OpenApiRouter<S>,
+    role: Role,
+    has_keys: bool,
+) -> OpenApiRouter<S>
 where
     S: Send + Sync + Clone + 'static,
 {
     let mut requirements = vec![SecurityRequirement::new(KEY, [role.name()])];
-    if role != Role::Admin {
+    if !has_keys {
         requirements.insert(0, SecurityRequirement::default());
     }
     for item in routes.get_openapi_mut().paths.paths.values_mut() {
@@ -83,6 +89,71 @@ where
         }
     }
     routes
+}
+
+/// Ways to ask for a return: fields that go together. A request takes one way.
+const RETURNS: [&[&str]; 6] = [
+    &["mu", "eps"],
+    &["target_return"],
+    &["quantile"],
+    &["state_quantile"],
+    &["kappa"],
+    &["max_return"],
+];
+
+/// The document as JSON, with what the types of a request do not say: fields that exclude each
+/// other.
+pub(crate) fn to_json(document: &OpenApi) -> serde_json::Result<String> {
+    let mut document = serde_json::to_value(document)?;
+    let schemas = document.pointer_mut("/components/schemas");
+    for (_, schema) in schemas.and_then(Value::as_object_mut).into_iter().flatten() {
+        let mut pairs = Vec::new();
+        for (i, way) in RETURNS.iter().enumerate() {
+            for other in RETURNS[i + 1..].iter().copied().flatten() {
+                for field in *way {
+                    pairs.push([*field, *other]);
+                }
+            }
+        }
+        pairs.push(["purchased", "kinds"]);
+        let has = |field: &str| schema["properties"].get(field).is_some();
+        pairs.retain(|pair| has(pair[0]) && has(pair[1]));
+        let mut excluded = Vec::with_capacity(pairs.len());
+        for [a, b] in pairs {
+            excluded.push(json!({
+                "required": [a, b],
+                "properties": {a: given(a), b: given(b)},
+            }));
+        }
+        if let Some(case) = schema["properties"].get_mut("case") {
+            // The attribute of the type takes signed numbers only.
+            case["maximum"] = u64::MAX.into();
+        }
+        if !excluded.is_empty() {
+            schema["not"] = json!({"anyOf": excluded});
+        }
+    }
+    serde_json::to_string(&document)
+}
+
+/// Schema of the values of a field that do not mean its absence.
+fn given(field: &str) -> Value {
+    match field {
+        "max_return" => json!({"const": true}),
+        "purchased" => json!({"type": "array", "minItems": 1}),
+        "kinds" => json!({"type": "array"}),
+        _ => json!({"type": "number"}),
+    }
+}
+
+/// Schema of the optional type of an event.
+pub(crate) fn optional_event_kind() -> Object {
+    let mut kind = event_kinds();
+    kind.schema_type = SchemaType::from_iter([Type::String, Type::Null]);
+    if let Some(values) = &mut kind.enum_values {
+        values.push(Value::Null);
+    }
+    kind
 }
 
 /// The operations of a path.
@@ -149,7 +220,7 @@ pub(crate) struct SessionProblems;
 
 impl IntoResponses for SessionProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[404])
+        problems(&[404, 422])
     }
 }
 

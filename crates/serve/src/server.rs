@@ -19,6 +19,8 @@ use crate::experiment::RunningExperiment;
 use crate::follow;
 use crate::items;
 use crate::keys::{ApiKey, Keys, KeysError};
+use crate::openapi;
+use crate::telemetry::Exporter;
 use crate::web::accept::{Connections, Limits};
 use crate::web::listen::{self, ListenAddr, Listener};
 use crate::web::options::WebOptions;
@@ -131,6 +133,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), Error>>,
     timeout: Duration,
+    app: Arc<App>,
 }
 
 impl Server {
@@ -179,17 +182,24 @@ impl Server {
         app.backups = options.backups;
         app.candidate = options.candidate.map(Candidate::new);
         let prefix = options.web.path_prefix;
-        app.openapi = openapi_document(prefix.as_ref())
-            .to_json()
-            .unwrap_or_default();
+        let has_keys = !app.keys.current().is_empty();
+        let document = openapi_document(prefix.as_ref(), has_keys);
+        app.openapi = openapi::to_json(&document).map_err(std::io::Error::other)?;
+        app.runs_root = options.web.runs_root;
+        app.exporter = match options.web.traces {
+            Some(traces) => Some(Exporter::start(traces)?),
+            None => None,
+        };
         let app = Arc::new(app);
+        let shared = Arc::clone(&app);
         let (stop, stopped) = watch::channel(false);
         let limits = Limits {
             connections: options.connections,
             header_timeout: options.header_timeout,
         };
         let router = router(&app, &options.web.cors);
-        let connections = Connections::new(router, prefix, limits, stopped.clone());
+        let open = Arc::clone(&app.connections);
+        let connections = Connections::new(router, prefix, limits, open, stopped.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             connections.serve(listeners).await;
@@ -215,6 +225,7 @@ impl Server {
             stop,
             tasks,
             timeout: options.timeout,
+            app: shared,
         })
     }
 
@@ -249,6 +260,9 @@ impl Server {
             }
         });
         self.runtime.shutdown_timeout(self.timeout);
+        if let Some(exporter) = &self.app.exporter {
+            exporter.stop();
+        }
         result
     }
 

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use prl_dataset::Kind;
 use prl_engine::{
     Event, FromJson, Id, InvalidRequest, Json as JsonValue, JsonFields, MAX_ID_BYTES, MAX_ITEMS,
-    RequestFields, check_ids, event_kinds,
+    RequestFields, check_ids,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::body::Body;
 use crate::candidate;
 use crate::experiment::{LoggedAnswer, is_candidates};
-use crate::openapi::{BodyProblems, GuardProblems, SessionProblems};
+use crate::openapi::{BodyProblems, GuardProblems, SessionProblems, optional_event_kind};
 use crate::problem::{Problem, ProblemKind};
 use crate::response::ResponseBody;
 
@@ -52,7 +52,7 @@ pub(crate) struct NewEvent {
     pub(crate) item: Id,
     /// Type of the event.
     #[serde(rename = "type")]
-    #[schema(schema_with = event_kinds, required = false)]
+    #[schema(schema_with = optional_event_kind, required = false)]
     pub(crate) kind: Kind,
     /// Value for the experiment's log, such as price times quantity; without a log it has no use.
     #[serde(skip_serializing_if = "Option::is_none")]

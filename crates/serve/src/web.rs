@@ -8,6 +8,7 @@ pub(crate) mod guard;
 pub(crate) mod listen;
 pub(crate) mod options;
 pub(crate) mod prefix;
+pub(crate) mod runs_root;
 pub(crate) mod signals;
 pub(crate) mod tls;
 #[cfg(unix)]

@@ -10,15 +10,14 @@ use prl_dataset::{Dataset, ReturnTable, SessionBatches, Split, SplitExamples};
 use prl_model::{ProcessGroup, SingleProcess, TrainingBatch, Transitions};
 use prl_runs::{Config, Method, Sampling};
 
-use crate::recent::RecentExamples;
+/// Least number of steps of a training that starts from a run and has a number of passes.
+const MIN_STEPS: u64 = 20;
 
 /// Batches of a dataset's training split; a batch is a function of the seed and the training step.
 pub struct Batches<'a> {
     rows: SplitExamples<'a>,
     /// The steps of whole sessions, if that is the sampling.
     sessions: Option<SessionBatches>,
-    /// Examples that a parent did not see, if they have a share of each batch.
-    recent: Option<RecentExamples>,
     config: &'a Config,
     returns: &'a ReturnTable,
     group: &'a dyn ProcessGroup,
@@ -33,7 +32,6 @@ impl<'a> Batches<'a> {
         Self {
             rows,
             sessions,
-            recent: None,
             config,
             returns,
             group: &SingleProcess,
@@ -46,20 +44,14 @@ impl<'a> Batches<'a> {
         Self { group, ..self }
     }
 
-    /// Gives the examples of events after `until`, which a parent did not see, their share of each
-    /// batch. Sampling of whole sessions is left as it is.
-    pub fn with_recent_examples(mut self, until: i64) -> Self {
-        let share = self.config.parent.as_ref().map_or(0.0, |p| p.recent_share);
-        if self.sessions.is_none() && share > 0.0 {
-            let batches = (share, self.config.batch_size, self.total_steps());
-            self.recent = RecentExamples::new(&self.rows, until, batches, self.config.seed);
-        }
-        self
-    }
-
     /// Training steps of the whole training, if nothing stops it early.
     pub fn total_steps(&self) -> u64 {
-        let total = self.config.epochs.saturating_mul(self.per_epoch());
+        let per_epoch = self.per_epoch();
+        let mut total = self.config.epochs.saturating_mul(per_epoch);
+        if let Some(passes) = self.config.parent.as_ref().and_then(|parent| parent.passes) {
+            total = total.min((passes * per_epoch as f64) as u64);
+            total = total.max(MIN_STEPS);
+        }
         total.min(self.config.max_steps.unwrap_or(u64::MAX))
     }
 
@@ -84,10 +76,6 @@ impl<'a> Batches<'a> {
         let window = config.model.window;
         let mut sequences = None;
         let drawn = match (config.sampling, &self.sessions) {
-            (Sampling::Draw | Sampling::Pass, _) if self.recent.is_some() => self
-                .recent
-                .as_ref()
-                .map_or(Vec::new(), |recent| recent.at(t)),
             (Sampling::Draw, _) => self.rows.draw(config.seed, t, config.batch_size),
             (Sampling::Session, Some(sessions)) => {
                 let is_whole = config.model.encoder.reads_past_the_window();

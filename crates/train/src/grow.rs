@@ -168,10 +168,6 @@ impl<'a> Growth<'a> {
         }
         // A run of an older version: its dataset has the time, unless it is gone.
         let Ok(data) = self.old.data(None) else {
-            tracing::warn!(
-                "{}: its dataset is gone, so that recent events get no share of the batches",
-                self.parent.run.display()
-            );
             return None;
         };
         self.old.config().trained_until(&data)

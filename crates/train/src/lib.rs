@@ -29,7 +29,6 @@ mod batches;
 mod grow;
 mod network_schedule;
 mod observer;
-mod recent;
 mod trainer;
 
 pub use batches::Batches;

@@ -105,11 +105,7 @@ impl<'a> Trainer<'a> {
         if !config.method.is_neural() {
             return fit(&run, &data, &self.device, stop, observer);
         }
-        let mut batches =
-            Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
-        if let Some(until) = run.lineage()?.and_then(|lineage| lineage.trained_until) {
-            batches = batches.with_recent_examples(until);
-        }
+        let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
         let val = validation_examples(&run, &data);
         let training = TrainingLoop::new(&run, &data, &batches, val.as_ref(), &self.device, group);
         group

@@ -104,6 +104,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tune",
             "engine",
             "serve",
+            "store",
         ],
     ),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),

@@ -11,8 +11,8 @@ use crate::flags::named;
 pub struct From {
     /// Start from the best weights of this finished run, by item id, on the new dataset of --data:
     /// vanished items are dropped, new ones added. Its settings are the defaults, but for the
-    /// length: a fifth of the steps of a run that was trained from nothing (at least 20), at a
-    /// constant learning rate, and as many steps as a run that was continued itself
+    /// length: a fifth of the passes of a run that was trained from nothing (at least 20 steps), at
+    /// a constant learning rate, and as many passes as a run that was continued itself
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     /// Adam's moments at the start: fresh (zero), or carry (those of the run's last step)
@@ -24,16 +24,18 @@ pub struct From {
     /// co-occurrence]
     #[arg(long, requires = "from", value_parser = named(&NewItems::ALL, NewItems::name))]
     new_items: Option<NewItems>,
-    /// Share of each batch that is of events after those that the run was trained on [default:
-    /// 0.25]
-    #[arg(long, requires = "from", value_name = "SHARE")]
-    recent_share: Option<f64>,
 }
 
 impl From {
     /// The settings under the flags of a training that starts from a run: that run's, or those of
-    /// the `resumed` run in `out`. `None` for a training from nothing.
-    pub fn base(&self, out: &Path, resumed: Option<&Config>) -> anyhow::Result<Option<Config>> {
+    /// the `resumed` run in `out`. `None` for a training from nothing. With `is_length_given`,
+    /// other flags set the length.
+    pub fn base(
+        &self,
+        out: &Path,
+        resumed: Option<&Config>,
+        is_length_given: bool,
+    ) -> anyhow::Result<Option<Config>> {
         let Some(from) = &self.from else {
             if let Some(parent) = resumed.and_then(|config| config.parent.as_ref()) {
                 let started = parent.run.display();
@@ -48,16 +50,16 @@ impl From {
             Some(config) => config.clone(),
             None => {
                 let run = Run::open(&from)?;
-                let Some(manifest) = run.manifest()? else {
+                if run.manifest()?.is_none() {
                     let what = "is not finished; go on with --resume there first";
                     return Err(Error::run(&from, what).into());
-                };
+                }
                 let parent = ParentRun {
                     run: from.clone(),
                     model: run.model_name()?,
                     ..ParentRun::default()
                 };
-                run.config().grown(parent, manifest.steps)
+                run.config().grown(parent, run.passes()?)
             }
         };
         let Some(parent) = &mut config.parent else {
@@ -74,7 +76,9 @@ impl From {
         }
         parent.optimizer = self.optimizer.unwrap_or(parent.optimizer);
         parent.new_items = self.new_items.unwrap_or(parent.new_items);
-        parent.recent_share = self.recent_share.unwrap_or(parent.recent_share);
+        if is_length_given {
+            parent.passes = None;
+        }
         Ok(Some(config))
     }
 }

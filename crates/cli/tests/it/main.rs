@@ -18,6 +18,8 @@ mod evaluate;
 #[cfg(feature = "data")]
 mod item_properties;
 #[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_evening;
+#[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_experiment;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_operations;
@@ -31,6 +33,8 @@ mod network_requests;
 mod network_simulate;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_stores;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_web;
 #[cfg(feature = "tables")]
 mod ope;
 #[cfg(feature = "data")]

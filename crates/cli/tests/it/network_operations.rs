@@ -15,18 +15,18 @@ use crate::network_replicas::{Process, free_port, run, serve_line};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const KEY: (&str, &str) = ("authorization", "Bearer secret");
 
-fn addr(port: u16) -> SocketAddr {
+pub fn addr(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 fn prl(dir: &Path, line: &str) -> Output {
     let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
-    prl.current_dir(dir).args(line.split(' '));
+    prl.current_dir(dir).args(line.split_whitespace());
     prl.env("PRL_API_KEY", "secret").output().unwrap()
 }
 
 /// Runs a command that must succeed; returns what it prints.
-fn done(dir: &Path, line: &str) -> String {
+pub fn done(dir: &Path, line: &str) -> String {
     let output = prl(dir, line);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}: {errors}");
@@ -52,7 +52,7 @@ fn click(port: u16, session: &str) -> u64 {
 }
 
 /// Names of the models that answered until `is_done`, in order; panics at a failed request.
-fn models_until(port: u16, is_done: &AtomicBool) -> Vec<String> {
+pub fn models_until(port: u16, is_done: &AtomicBool) -> Vec<String> {
     let mut models: Vec<String> = Vec::new();
     let mut connection = Connection::open(addr(port)).unwrap();
     let body = json!({"items": ["1"], "k": 3}).to_string();
@@ -70,7 +70,7 @@ fn models_until(port: u16, is_done: &AtomicBool) -> Vec<String> {
 }
 
 /// Waits until the server answers with another model than `old`.
-fn wait_for_other_model(port: u16, old: &str) -> String {
+pub fn wait_for_other_model(port: u16, old: &str) -> String {
     let start = Instant::now();
     loop {
         let reply = send(addr(port), "GET", "/health/ready", &[], "").json();

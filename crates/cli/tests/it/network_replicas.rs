@@ -62,7 +62,7 @@ impl Drop for Process {
 
 fn prl(dir: &Path, line: &str) -> Command {
     let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
-    prl.current_dir(dir).args(line.split(' '));
+    prl.current_dir(dir).args(line.split_whitespace());
     prl
 }
 

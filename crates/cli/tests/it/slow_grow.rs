@@ -64,7 +64,8 @@ fn tomorrows_log_is_appended_and_its_new_item_recommended() {
     assert_eq!(run["parent"]["carried"], 30);
     assert_eq!(run["parent"]["added"], 1);
     let steps = today["steps"].as_u64().unwrap();
-    assert!(run["steps"].as_u64().unwrap() <= (steps / 5).max(20));
+    // A fifth of the passes, over twice the events.
+    assert!(run["steps"].as_u64().unwrap() <= (2 * steps / 5 + 1).max(20));
     let shown = prl(dir, "inspect tomorrow");
     assert!(shown.contains("30 carried over, 1 new (1 by their neighbours), 0 dropped"));
 }

@@ -6,6 +6,7 @@
 //! memory-bandwidth bound. A score is the same chain of fused multiply-adds, so it has the same
 //! bits.
 
+mod first_pass;
 mod vectors;
 
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use crate::ops::softmax_head::OutputLayer;
 use crate::ops::top_k::{best, order};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{load, store};
+use first_pass::Int8Items;
+
+pub use first_pass::FirstPass;
 
 /// Items per panel.
 const PANEL: usize = 64;
@@ -34,6 +38,10 @@ const ROWS: usize = 16;
 pub struct TransposedItemMatrix<T> {
     panels: Arc<[T]>,
     bias: Vec<T>,
+    /// Largest absolute bias; infinity if one is not finite.
+    bias_bound: f32,
+    /// The items in 8 bits, if a first pass over them is faster.
+    int8: Option<Arc<Int8Items>>,
     items: usize,
     width: usize,
 }
@@ -101,10 +109,26 @@ impl<T: Real> TransposedItemMatrix<T> {
         bias.resize(padded, T::zero());
         Self {
             panels,
+            bias_bound: bound_of(&bias),
             bias,
+            int8: None,
             items,
             width,
         }
+    }
+
+    /// Sets whether a first pass in 8 bits leaves out most items before they are scored exactly.
+    /// The lists are the same; the layout takes a quarter more memory. Without it there is no such
+    /// pass.
+    pub fn with_first_pass(mut self, first_pass: FirstPass) -> Self {
+        let level = first_pass.level::<T>(self.items);
+        self.int8 = level.and_then(|level| Int8Items::new(&self.panels, self.width, level));
+        self
+    }
+
+    /// Whether there is a first pass in 8 bits.
+    pub fn has_first_pass(&self) -> bool {
+        self.int8.is_some()
     }
 
     /// The same layer with `addends` `[items]` added to its bias; it shares the panels.
@@ -119,7 +143,9 @@ impl<T: Real> TransposedItemMatrix<T> {
         }
         Self {
             panels: Arc::clone(&self.panels),
+            bias_bound: bound_of(&bias),
             bias,
+            int8: self.int8.clone(),
             ..*self
         }
     }
@@ -284,12 +310,34 @@ impl<T: Real> TransposedItemMatrix<T> {
 
     /// Top-k over all items for some rows.
     fn of_all(&self, hidden: &[T], rows: &[Row<'_>]) -> Result<Vec<TopK<T>>, NonFiniteScore> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut chosen = Vec::with_capacity(rows.len() * self.width);
         for row in rows {
             chosen.extend_from_slice(&hidden[row.row * self.width..][..self.width]);
+        }
+        let Some(int8) = &self.int8 else {
+            return self.sweep(&chosen, rows);
+        };
+        let mut tops = self.by_first_pass(int8, &chosen, rows);
+        let (mut left, mut vectors) = (Vec::new(), Vec::new());
+        for (at, row) in rows.iter().enumerate() {
+            if tops[at].is_none() {
+                left.push(*row);
+                vectors.extend_from_slice(&chosen[at * self.width..][..self.width]);
+            }
+        }
+        let mut swept = self.sweep(&vectors, &left)?.into_iter();
+        for top in &mut tops {
+            if top.is_none() {
+                *top = swept.next();
+            }
+        }
+        Ok(tops.into_iter().flatten().collect())
+    }
+
+    /// Top-k over all items for rows with the hidden vectors `chosen`, by exact scores alone.
+    fn sweep(&self, chosen: &[T], rows: &[Row<'_>]) -> Result<Vec<TopK<T>>, NonFiniteScore> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
         let panels = self.items.div_ceil(PANEL);
         let is_small = rows.len() * self.panels.len() <= ALONE;
@@ -305,7 +353,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             Arch::new().dispatch(Sweep {
                 matrix: self,
                 panels,
-                hidden: &chosen,
+                hidden: chosen,
                 rows,
             })
         };
@@ -327,6 +375,15 @@ impl<T: Real> TransposedItemMatrix<T> {
             tops.push(all);
         }
         Ok(tops)
+    }
+
+    /// The scores of some items under one hidden vector.
+    fn score_some(&self, hidden: &[T], items: &[u32]) -> TopK<T> {
+        Arch::new().dispatch(Single {
+            matrix: self,
+            hidden,
+            items,
+        })
     }
 
     /// Scores of one panel's items under some hidden vectors: `[batch, 64]`.
@@ -377,7 +434,20 @@ fn add_offsets<T: Real>(scored: TopK<T>, offsets: &[(u32, T)]) -> TopK<T> {
     sums
 }
 
+/// Largest absolute value; infinity if one is not finite.
+fn bound_of<T: Real>(values: &[T]) -> f32 {
+    let mut bound = 0.0_f64;
+    for x in values {
+        if !x.is_finite() {
+            return f32::INFINITY;
+        }
+        bound = bound.max(x.double().abs());
+    }
+    bound as f32
+}
+
 /// A row of a batch whose filter allows more items than are scored one by one.
+#[derive(Clone, Copy)]
 struct Row<'a> {
     row: usize,
     k: usize,
@@ -401,10 +471,15 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// The allowed items of a panel.
+    /// The allowed items of a panel, a bit each, but for single items.
     #[inline(always)]
     fn word(&self, panel: usize) -> u64 {
         self.mask.map_or(u64::MAX, |words| words[panel])
+    }
+
+    /// Whether an item that [`word`](Self::word) allows is not left out.
+    fn allows(&self, item: u32) -> bool {
+        self.without.binary_search(&item).is_err()
     }
 }
 
@@ -579,6 +654,38 @@ impl<T: Real> WithSimd for Few<'_, T> {
             for &item in items {
                 all.push((item, scores[item as usize % PANEL]));
             }
+        }
+        all
+    }
+}
+
+/// Scores of some items under one hidden vector, one by one: the chains of [`Few`].
+struct Single<'a, T> {
+    matrix: &'a TransposedItemMatrix<T>,
+    hidden: &'a [T],
+    items: &'a [u32],
+}
+
+impl<T: Real> WithSimd for Single<'_, T> {
+    type Output = TopK<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> TopK<T> {
+        let TransposedItemMatrix {
+            panels,
+            bias,
+            width,
+            ..
+        } = self.matrix;
+        let mut all = Vec::with_capacity(self.items.len());
+        for &item in self.items {
+            let (panel, lane) = (item as usize / PANEL, item as usize % PANEL);
+            let weight = &panels[panel * width * PANEL..][..width * PANEL];
+            let mut score = bias[item as usize];
+            for (&h, row) in self.hidden.iter().zip(weight.chunks_exact(PANEL)) {
+                score = h.mul_add(row[lane], score);
+            }
+            all.push((item, score));
         }
         all
     }

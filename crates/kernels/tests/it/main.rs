@@ -1,6 +1,7 @@
 //! Integration tests of the CPU kernels.
 
 mod common;
+mod first_pass;
 mod fused_ops;
 mod golden;
 mod gru;

@@ -74,6 +74,12 @@ impl<'de> Deserialize<'de> for Json {
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+                // In JSON, 5.0 is as whole a number as 5; up to here each of them is exact.
+                const EXACT: f64 = 9_007_199_254_740_992.0;
+                let is_whole = value.fract() == 0.0 && value.is_sign_positive();
+                if is_whole && value <= EXACT {
+                    return Ok(Json::Number((value as u64).into()));
+                }
                 Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
             }
 

@@ -18,7 +18,8 @@ impl PartialSchema for Id {
             .max_length(Some(MAX_ID_BYTES));
         let number = ObjectBuilder::new()
             .schema_type(Type::Integer)
-            .minimum(Some(0));
+            .minimum(Some(0))
+            .maximum(Some(u64::MAX as usize));
         OneOfBuilder::new()
             .item(text)
             .item(number)
@@ -56,13 +57,14 @@ pub(super) fn conditions() -> Object {
         .schema_type(Type::Object)
         .property("min", number())
         .property("max", number())
+        .min_properties(Some(1))
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
     let condition = OneOfBuilder::new()
         .item(scalar())
         .item(ArrayBuilder::new().items(scalar()).max_items(Some(1_000)))
         .item(range);
     ObjectBuilder::new()
-        .schema_type(Type::Object)
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .additional_properties(Some(Schema::OneOf(condition.build())))
         .description(Some(
             "Allows the items with these properties only: conditions by column, all of which must \
@@ -90,6 +92,7 @@ pub(super) fn max_per() -> Object {
 /// Schema of the list of the events' types.
 pub(super) fn kinds() -> Array {
     ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
         .items(event_kinds())
         .max_items(Some(MAX_ITEMS))
         .description(Some(

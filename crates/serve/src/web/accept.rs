@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct Connections {
     prefix: Option<PathPrefix>,
     limits: Limits,
     permits: Arc<Semaphore>,
+    /// Number of open connections, for the metrics.
+    open: Arc<AtomicUsize>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -59,6 +62,7 @@ impl Connections {
         router: Router,
         prefix: Option<PathPrefix>,
         limits: Limits,
+        open: Arc<AtomicUsize>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
@@ -76,6 +80,7 @@ impl Connections {
             prefix,
             limits,
             permits: Arc::new(Semaphore::new(limits.connections)),
+            open,
             stopped,
         }
     }
@@ -118,7 +123,9 @@ impl Connections {
                     let (shared, open) = (Arc::clone(&self), open.clone());
                     let tls = tls.clone();
                     tokio::spawn(async move {
+                        shared.open.fetch_add(1, Ordering::Relaxed);
                         shared.handle(stream, tls, permit).await;
+                        shared.open.fetch_sub(1, Ordering::Relaxed);
                         drop(open);
                     });
                 }

@@ -7,11 +7,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 use tracing::Instrument;
 
 use crate::app::App;
 use crate::keys::{Key, Keyring, Role};
 use crate::problem::{Problem, ProblemKind};
+use crate::telemetry::{RequestTrace, TraceParent};
 use crate::web::context::{self, REQUEST_ID};
 
 /// Name of the key of a request, in its response's extensions.
@@ -124,18 +126,51 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let id = context::request_id(request.headers());
     // Lines that are logged while the request is answered carry its id.
     let span = tracing::info_span!("request", %id);
+    let trace = begin_trace(&app, route, request.headers());
     let answer = context::within(Arc::clone(&id), next.run(request));
-    let mut response = answer.instrument(span).await;
+    let mut response = match &trace {
+        Some(trace) => trace.timings.record(answer).instrument(span).await,
+        None => answer.instrument(span).await,
+    };
     let (seconds, status) = (start.elapsed().as_secs_f64(), response.status().as_u16());
-    app.metrics.record(route, status, seconds);
+    app.metrics.record(&method, route, status, seconds);
     let key = response.extensions().get::<KeyName>();
     let key = key.map_or("-", |name| &name.0);
-    tracing::info!(target: "access", %method, route, status, ms = seconds * 1e3, key, %id);
+    let trace_id = trace.as_ref().map(RequestTrace::id);
+    tracing::info!(
+        target: "access",
+        %method, route, status, ms = seconds * 1e3, key, %id, trace_id
+    );
+    if let (Some(exporter), Some(trace)) = (&app.exporter, trace) {
+        let attributes = [
+            (
+                "http.request.method",
+                json!({"stringValue": method.as_str()}),
+            ),
+            ("http.route", json!({"stringValue": route})),
+            (
+                "http.response.status_code",
+                json!({"intValue": status.to_string()}),
+            ),
+            ("prl.request_id", json!({"stringValue": &*id})),
+            ("prl.key", json!({"stringValue": key})),
+        ];
+        exporter.export(trace.finish(&format!("{method} {route}"), status, &attributes));
+    }
     // Ids that are taken or made are valid header values.
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Starts the trace of a request to the API; probes, metrics and the page are not traced.
+fn begin_trace(app: &App, route: &str, headers: &HeaderMap) -> Option<RequestTrace> {
+    let exporter = app.exporter.as_ref()?;
+    if !route.starts_with("/v1/") {
+        return None;
+    }
+    exporter.begin(TraceParent::of(headers))
 }
 
 /// Forbids browsers to guess a response's media type.

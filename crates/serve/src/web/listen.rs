@@ -131,8 +131,7 @@ fn bind_name(name: &str, port: u16) -> io::Result<Vec<Listener>> {
                 port = listener.tcp_addr().map_or(port, |bound| bound.port());
                 listeners.push(listener);
             }
-            // A name may have an IPv6 address where the machine has none.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            Err(error) if is_missing(&addr, &error) => {
                 tracing::debug!(%addr, %error, "address of {name} left out");
             }
             Err(error) => return Err(error),
@@ -143,6 +142,16 @@ fn bind_name(name: &str, port: u16) -> io::Result<Vec<Listener>> {
         return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, cause));
     }
     Ok(listeners)
+}
+
+/// Whether the machine lacks an address: a name may have an IPv6 address where the machine has
+/// none, which systems report by different errors.
+fn is_missing(addr: &SocketAddr, error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => true,
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => false,
+        _ => addr.is_ipv6(),
+    }
 }
 
 fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {

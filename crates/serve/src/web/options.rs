@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::telemetry::TraceOptions;
 use crate::web::cors::CorsOrigin;
 use crate::web::listen::ListenAddr;
 use crate::web::prefix::PathPrefix;
@@ -22,6 +23,10 @@ pub struct WebOptions {
     pub path_prefix: Option<PathPrefix>,
     /// TOML file of API keys, read again on SIGHUP.
     pub keys: Option<PathBuf>,
+    /// Directory that runs of a reload by request lie below; any if there is none.
+    pub runs_root: Option<PathBuf>,
+    /// Export of traces, if there is one.
+    pub traces: Option<TraceOptions>,
 }
 
 /// TLS listeners. The files are read again on SIGHUP.

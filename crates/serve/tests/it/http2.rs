@@ -151,3 +151,41 @@ fn stop_answers_begun_http2_request() {
         assert!(stopping.join().unwrap().is_ok());
     });
 }
+
+#[test]
+fn rapid_resets_leave_no_request_behind() {
+    let server = TestServer::start(|_| {});
+    runtime().block_on(async {
+        let (mut client, _ended) = connect(server.addr).await;
+        let mut begun = 0;
+        for _ in 0..3_000 {
+            let Ok(ready) = client.clone().ready().await else {
+                // The server has ended the connection.
+                break;
+            };
+            client = ready;
+            let begin = request(server.addr, Method::POST, "/v1/recommend");
+            let Ok((_, mut stream)) = client.send_request(begin, false) else {
+                break;
+            };
+            stream.send_reset(h2::Reason::CANCEL);
+            begun += 1;
+        }
+        assert!(begun > 0);
+    });
+    let start = Instant::now();
+    let is_idle = || {
+        server
+            .get("/metrics")
+            .body
+            .contains("prl_http_requests_in_flight 0\n")
+    };
+    while !is_idle() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(
+        server.post("/v1/recommend", &json!({"items": []})).status,
+        200
+    );
+}

@@ -165,27 +165,34 @@ fn invalid_keys_file_stops_the_start() {
     assert!(error.contains("have the same secret") && !error.contains(SECRETS[0]));
 }
 
-#[test]
-fn openapi_document_names_the_role_of_every_guarded_route() {
-    let server = TestServer::start(|_| {});
-    let document = server.get("/openapi.json").json();
-    let mut roles = [0; 4];
+/// Routes of a document by the role that they need, and whether each can do without a key.
+fn roles(server: &TestServer) -> Vec<(Option<String>, bool, String)> {
+    let document = send(server.addr, "GET", "/openapi.json", &[], "").json();
+    let mut found = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for operation in methods.as_object().unwrap().values() {
             let security = operation["security"].as_array().unwrap();
-            let role = match security.last().and_then(|last| last["key"][0].as_str()) {
-                None => 0,
-                Some("ask") => 1,
-                Some("write") => 2,
-                Some("admin") => 3,
-                Some(other) => panic!("{path}: {other}"),
-            };
-            assert_eq!(role > 0, path.starts_with("/v1/"), "{path}");
-            // Without configured keys all but administration is open.
-            let is_optional = security.first() == Some(&json!({}));
-            assert_eq!(is_optional, role == 1 || role == 2, "{path}");
-            roles[role] += 1;
+            let role = security.last().and_then(|last| last["key"][0].as_str());
+            let is_optional = security.first().is_none_or(|first| *first == json!({}));
+            found.push((role.map(str::to_owned), is_optional, path.clone()));
         }
     }
-    assert!(roles.iter().all(|&n| n > 0), "{roles:?}");
+    found
+}
+
+#[test]
+fn openapi_document_names_the_role_of_every_guarded_route() {
+    for (key, needs_key) in [(None, false), (ApiKey::new("k"), true)] {
+        let server = TestServer::start(|o| o.key = key);
+        let mut seen = std::collections::BTreeSet::new();
+        for (role, is_optional, path) in roles(&server) {
+            assert_eq!(role.is_some(), path.starts_with("/v1/"), "{path}");
+            assert_eq!(is_optional, role.is_none() || !needs_key, "{path}");
+            let is_admin = role.as_deref() == Some("admin");
+            assert_eq!(is_admin, path.starts_with("/v1/admin/"), "{path}");
+            seen.insert(role.unwrap_or_default());
+        }
+        let all = ["", "admin", "ask", "write"].map(str::to_owned);
+        assert_eq!(seen, all.into());
+    }
 }

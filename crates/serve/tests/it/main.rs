@@ -10,8 +10,11 @@ mod keys;
 mod openapi;
 mod operations;
 mod schema;
+mod security;
+mod slow_clients;
 mod slow_page;
 #[cfg(unix)]
 mod slow_signals;
+mod telemetry;
 mod tls;
 mod web;

@@ -81,15 +81,16 @@ fn openapi_document_keeps_contract() {
         .collect();
     assert!(missing.is_empty(), "missing: {missing:#?}");
     let expected: BTreeSet<&str> = CONTRACT.lines().collect();
+    let mut new = Vec::new();
     for line in &found {
         // A new required field of a request would break clients; one of a response would not.
         let is_required = line.contains(" request") && line.contains(": required ");
         let is_breaking = is_required || line.ends_with(": operation");
-        assert!(
-            !is_breaking || expected.contains(line.as_str()),
-            "new: {line}"
-        );
+        if is_breaking && !expected.contains(line.as_str()) {
+            new.push(line.as_str());
+        }
     }
+    assert!(new.is_empty(), "new:\n{}", new.join("\n"));
 }
 
 #[test]
@@ -135,6 +136,42 @@ fn requests_and_responses_match_their_schemas() {
             json!({"items": [], "max_return": true}),
             200,
         ),
+        (
+            "post",
+            "/v1/recommend",
+            json!({"items": [7.0], "k": 3.0, "mu": 1, "eps": 0, "max_return": false}),
+            200,
+        ),
+        (
+            "post",
+            "/v1/recommend",
+            json!({"items": [], "mu": 1, "quantile": 0.5}),
+            422,
+        ),
+        (
+            "post",
+            "/v1/recommend",
+            json!({"items": [], "eps": 1, "target_return": 1}),
+            422,
+        ),
+        (
+            "post",
+            "/v1/recommend",
+            json!({"items": [], "kappa": 1, "max_return": true}),
+            422,
+        ),
+        (
+            "post",
+            "/v1/recommend",
+            json!({"items": [1], "purchased": [1], "kinds": ["click"]}),
+            422,
+        ),
+        (
+            "post",
+            "/v1/recommend/batch",
+            json!({"questions": [{"items": [], "state_quantile": 0.5, "quantile": 0.5}]}),
+            422,
+        ),
         ("post", "/v1/recommend", json!({"items": [], "k": 0}), 422),
         ("post", "/v1/recommend", json!({"items": [], "kk": 1}), 422),
         ("post", "/v1/recommend", json!({"k": 1}), 422),
@@ -164,6 +201,18 @@ fn requests_and_responses_match_their_schemas() {
             422,
         ),
         ("post", "/v1/sessions/{id}/events", event, 200),
+        (
+            "post",
+            "/v1/sessions/{id}/events",
+            json!({"events": [{"item": 1, "type": null, "value": null}]}),
+            200,
+        ),
+        (
+            "post",
+            "/v1/sessions/{id}/recommend",
+            json!({"mu": 1, "kappa": 1}),
+            422,
+        ),
         (
             "post",
             "/v1/sessions/{id}/events",

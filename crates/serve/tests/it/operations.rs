@@ -335,8 +335,9 @@ fn metrics_count_requests_and_inferences() {
 /// Names and labels that dashboards and alerts refer to.
 #[test]
 fn metrics_have_stable_names_and_labels() {
-    let server = TestServer::start(|_| {});
-    server.post("/v1/recommend", &json!({"items": []}));
+    let server = TestServer::start(|o| o.key = ApiKey::new("k"));
+    let key = ("authorization", "Bearer k");
+    send(server.addr, "POST", "/v1/recommend", &[JSON, key], QUESTION);
     let text = server.get("/metrics").body;
     let mut found = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -351,14 +352,25 @@ fn metrics_have_stable_names_and_labels() {
         found.insert(series);
     }
     let expected = [
+        "prl_api_key_requests_total code key",
         "prl_batch_size_bucket le",
         "prl_batch_size_count",
         "prl_batch_size_sum",
+        "prl_http_connections",
+        "prl_http_request_duration_seconds_bucket le route",
+        "prl_http_request_duration_seconds_count route",
+        "prl_http_request_duration_seconds_sum route",
+        "prl_http_requests_in_flight",
+        "prl_http_requests_total code method route",
+        "prl_inference_duration_seconds_bucket le",
+        "prl_inference_duration_seconds_count",
+        "prl_inference_duration_seconds_sum",
         "prl_inference_seconds_bucket le",
         "prl_inference_seconds_count",
         "prl_inference_seconds_sum",
         "prl_model_info model",
         "prl_queue_length",
+        "prl_ready",
         "prl_request_seconds_bucket le route",
         "prl_request_seconds_count route",
         "prl_request_seconds_sum route",

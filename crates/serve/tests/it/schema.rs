@@ -49,6 +49,18 @@ pub fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), Stri
             )),
         };
     }
+    if let Some(options) = schema["anyOf"].as_array() {
+        let is_valid = |option: &Value| check(document, option, value).is_ok();
+        if !options.iter().any(is_valid) {
+            return Err(format!("{value} matches no alternative"));
+        }
+    }
+    if !schema["not"].is_null() && check(document, &schema["not"], value).is_ok() {
+        return Err(format!("{value} matches what is excluded"));
+    }
+    if !schema["const"].is_null() && schema["const"] != *value {
+        return Err(format!("{value} is not {}", schema["const"]));
+    }
     check_type(schema, value)?;
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
@@ -61,6 +73,11 @@ pub fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), Stri
         Value::Array(items) => Some(items.len()),
         _ => None,
     };
+    if let (Some(least), Value::Array(items)) = (schema["minItems"].as_u64(), value)
+        && (items.len() as u64) < least
+    {
+        return Err(format!("{} items, at least {least}", items.len()));
+    }
     let bounds = [
         ("minimum", number, -1.0),
         ("maximum", number, 1.0),
@@ -90,7 +107,7 @@ fn check_type(schema: &Value, value: &Value) -> Result<(), String> {
     let found = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(n) if n.is_u64() || n.is_i64() => "integer",
+        Value::Number(n) if n.as_f64().is_some_and(|n| n.fract() == 0.0) => "integer",
         Value::Number(_) => "number",
         Value::String(_) => "string",
         Value::Array(_) => "array",

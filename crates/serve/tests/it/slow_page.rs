@@ -1,9 +1,12 @@
 //! The demo page in headless Chromium: items match the API, and changes of rank are marked.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::TestServer;
+use prl_serve::ApiKey;
 use serde_json::json;
 
 fn browser() -> Option<PathBuf> {
@@ -16,6 +19,11 @@ fn browser() -> Option<PathBuf> {
 
 /// The DOM of the page with a query string, after its scripts have finished.
 fn rendered(browser: &PathBuf, server: &TestServer, query: &str) -> String {
+    dom(browser, &format!("http://{}/?{query}", server.addr))
+}
+
+/// The DOM at a URL, after its scripts have finished.
+fn dom(browser: &PathBuf, url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
         .args([
@@ -27,7 +35,7 @@ fn rendered(browser: &PathBuf, server: &TestServer, query: &str) -> String {
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg("--virtual-time-budget=10000")
-        .arg(format!("http://{}/?{query}", server.addr))
+        .arg(url)
         .output()
         .unwrap();
     assert!(
@@ -102,4 +110,80 @@ fn page_lists_items_and_marks_rank_changes() {
     for gone in low.iter().filter(|id| !high.contains(id)) {
         assert!(page.split("out: ").nth(1).unwrap().contains(gone.as_str()));
     }
+}
+
+#[test]
+fn page_under_a_path_prefix_lists_items() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no chromium on the PATH");
+        return;
+    };
+    let prefix = "/shop/prl".parse().unwrap();
+    let server = TestServer::start(|o| o.web.path_prefix = Some(prefix));
+    let plain = rendered(&browser, &server, "items=item-3,item-4&mu=2");
+    let url = format!("http://{}/shop/prl?items=item-3,item-4&mu=2", server.addr);
+    let under_prefix = dom(&browser, &url);
+    assert_eq!(listed(&under_prefix), listed(&plain));
+    assert_eq!(listed(&plain).len(), 20);
+    let metrics = server.get("/metrics").body;
+    assert!(
+        metrics.contains(r#"route="/v1/recommend",code="200"} 2"#),
+        "{metrics}"
+    );
+}
+
+/// Serves a page that asks another server and shows what it gets.
+fn other_origin(server: &TestServer) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let page = format!(
+        r#"<p id="out">-</p><script>
+        fetch("http://{}/v1/recommend", {{
+            method: "POST",
+            headers: {{"content-type": "application/json", authorization: "Bearer k"}},
+            body: JSON.stringify({{items: ["item-3"], k: 3}}),
+        }})
+            .then(async reply => [reply.status, reply.headers.get("x-request-id"), await reply.text()])
+            .then(shown => {{ out.textContent = "answered " + shown.join(" "); }})
+            .catch(error => {{ out.textContent = "refused " + error; }});
+        </script>"#,
+        server.addr
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            _ = stream.read(&mut [0; 4096]);
+            let length = page.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}");
+            _ = write!(stream, "{head}\r\nconnection: close\r\n\r\n{page}");
+        }
+    });
+    origin
+}
+
+#[test]
+fn browser_lets_a_page_of_another_origin_ask_only_if_it_is_allowed() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no chromium on the PATH");
+        return;
+    };
+    let shown = |allowed: &str| {
+        let server = TestServer::start(|o| {
+            o.key = ApiKey::new("k");
+            o.web.cors = vec![allowed.parse().unwrap()];
+        });
+        dom(&browser, &other_origin(&server))
+    };
+    let page = shown("*");
+    assert!(
+        page.contains("answered 200 ") && page.contains("\"items\":[{"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("answered 200  "),
+        "the request id can be read: {page}"
+    );
+    let page = shown("https://shop.example");
+    assert!(page.contains("refused TypeError"), "{page}");
 }

@@ -12,7 +12,8 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one on a free port; `None`, with a line of output, where the program is not installed.
+    /// Starts one on a free port; `None`, with a line of output, where the program is not
+    /// installed.
     pub fn start() -> Option<Self> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();

@@ -98,7 +98,7 @@ fn grown(run: &Run, data: &Path) -> Config {
     Config {
         data: data.to_owned(),
         max_steps: Some(8),
-        ..run.config().grown(parent, 40)
+        ..run.config().grown(parent, run.passes().unwrap())
     }
 }
 
@@ -321,8 +321,8 @@ fn settings_that_change_the_weights_are_refused_by_name() {
     assert!(refused(&|c| c.model.temperature = Some(0.5)).contains("leave --temperature out"));
     assert!(refused(&|c| c.method = Method::Normal).contains("method is \"normal\""));
     assert!(refused(&|c| c.method = Method::Popularity).contains("popularity has no weights"));
-    let share = refused(&|c| c.parent.as_mut().unwrap().recent_share = 1.5);
-    assert!(share.contains("recent_share must lie"), "{share}");
+    let passes = refused(&|c| c.parent.as_mut().unwrap().passes = Some(0.0));
+    assert!(passes.contains("passes must be above 0"), "{passes}");
     // Another model has taken the parent's place.
     let replaced = with_parent(grown(&old, &data), |parent| parent.model = "0123".into());
     let error = Trainer::new(&replaced, &out).run(&mut Quiet).unwrap_err();

@@ -21,6 +21,8 @@ impl<T: Real> TransposedItemMatrix<T> {
         Self {
             panels: Arc::clone(&self.panels),
             bias: vec![T::zero(); self.bias.len()],
+            bias_bound: 0.0,
+            int8: self.int8.clone(),
             ..*self
         }
     }
