@@ -17,7 +17,8 @@
 //! let (table, _) = rows.finish(["a", "b", "c"])?;
 //!
 //! let items = LiveItems::new(table, "available");
-//! let filter = Where::from_json(&serde_json::json!({"category": ["shoes"], "price": {"max": 50}}))?;
+//! let filter = serde_json::json!({"category": ["shoes"], "price": {"max": 50}});
+//! let filter = Where::from_json(&filter)?;
 //! let mask = items.mask(&filter)?.unwrap();
 //! assert_eq!((mask.count(), mask.contains(0)), (1, true));
 //! # Ok(())

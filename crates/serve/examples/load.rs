@@ -106,7 +106,7 @@ impl Requests<'_> {
             Self::Stored { sessions, ids } => {
                 // A prime steps through all sessions in an order without locality.
                 let session = u64::from(i / 2) * 1_000_003 % u64::from(*sessions);
-                if i % 2 == 0 {
+                if i.is_multiple_of(2) {
                     let item = &ids[i as usize % ids.len()];
                     let body = json!({ "events": [{ "item": item }] });
                     (format!("/v1/sessions/{session}/events"), body.to_string())

@@ -22,7 +22,7 @@ fn table() -> ItemTable {
     let mut rows = TableBuilder::new(["category", "price", "title"]).unwrap();
     for id in &ids {
         let number: u32 = id.strip_prefix("item-").unwrap().parse().unwrap();
-        let category = if number % 2 == 0 { "even" } else { "odd" };
+        let category = ["even", "odd"][number as usize % 2];
         let title = format!("<b>Item {number}</b>");
         let values = [
             RawValue::Text(category),

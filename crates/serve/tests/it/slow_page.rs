@@ -187,3 +187,38 @@ fn browser_lets_a_page_of_another_origin_ask_only_if_it_is_allowed() {
     let page = shown("https://shop.example");
     assert!(page.contains("refused TypeError"), "{page}");
 }
+
+#[test]
+fn page_shows_title_price_and_picture_and_no_other_address() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no chromium on the PATH");
+        return;
+    };
+    let mut rows = prl_items::TableBuilder::new(["title", "price", "image"]).unwrap();
+    let mut ids = Vec::new();
+    for item in 0..60 {
+        ids.push(format!("item-{item}"));
+        let image = ["/pictures/a.png", "javascript:alert(1)", "data:image/png,x"][item % 3];
+        let title = format!("<b>Shoe</b> {item}");
+        let values = [
+            prl_items::RawValue::Text(&title),
+            prl_items::RawValue::Number(9.5),
+            prl_items::RawValue::Text(image),
+        ];
+        rows.push(&ids[item], values).unwrap();
+    }
+    let (table, _) = rows.finish(&ids).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let run = crate::common::run_with_items(dir.path(), &table);
+    let server = TestServer::start(|options| options.run = run);
+    let page = rendered(&browser, &server, "items=item-3,item-4&mu=2");
+    let (_, list) = page.split_once(r#"<tbody id="list">"#).unwrap();
+    let list = list.split("</tbody>").next().unwrap();
+    assert!(list.contains("&lt;b&gt;Shoe&lt;/b&gt; 5</div>"), "{list}");
+    assert!(list.contains("item-5 \u{b7} 9.5"), "{list}");
+    assert!(list.contains(r#"<img src="/pictures/a.png""#), "{list}");
+    assert!(
+        !list.contains("javascript:") && !list.contains("data:"),
+        "{list}"
+    );
+}

@@ -355,6 +355,10 @@ impl<T: Real> TransposedItemMatrix<T> {
         // The elements are `f32`: other matrices have no first pass.
         let biases: &[f32] = bytemuck::cast_slice(&self.bias);
         for panel in panels {
+            // A panel that every row leaves out is not scored.
+            if rows.iter().all(|row| row.word(panel) == 0) {
+                continue;
+            }
             for (row, candidates) in all.iter().enumerate() {
                 errors[row] = queries.error(row, items.norms[panel]);
                 bars[row] = candidates.bar - errors[row];
