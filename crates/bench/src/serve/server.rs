@@ -26,12 +26,18 @@ pub(super) struct Server {
 impl Server {
     /// Starts a server on a free port and waits until its model is warm. Its log, a line per
     /// request, goes to a file.
-    pub(super) fn start(workspace: &Workspace, prl: &Path, run: &Path) -> Result<Self> {
+    pub(super) fn start(
+        workspace: &Workspace,
+        prl: &Path,
+        run: &Path,
+        first_pass: &str,
+    ) -> Result<Self> {
         let log = workspace.root.join("target/serving/log");
         let mut serve = Command::new(prl);
         serve
             .args(["serve", "--addr", "127.0.0.1:0", "--run"])
-            .arg(run);
+            .arg(run)
+            .env("PRL_FIRST_PASS", first_pass);
         let process = serve
             .stdin(Stdio::null())
             .stderr(File::create(&log)?)
