@@ -29,6 +29,7 @@ const MAX_ARMS: usize = 1_000;
 /// name = "tilt"
 /// share = 1
 /// ask = { tilt = 0.25 }   # fields of a request that set a prompt
+/// model = "candidate"     # answered by the server's candidate; by the current model if absent
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
@@ -48,6 +49,8 @@ pub struct Arm {
     pub p: f64,
     /// Fields of a request that set a prompt, not yet validated.
     pub ask: Map<String, Value>,
+    /// Whether the server's candidate answers in place of the current model.
+    pub candidate: bool,
     /// Line of the definition, from 1, for messages.
     pub line: usize,
 }
@@ -79,6 +82,7 @@ struct ArmDefinition {
     share: Option<Spanned<f64>>,
     #[serde(default)]
     ask: Map<String, Value>,
+    model: Option<Spanned<String>>,
 }
 
 impl Experiment {
@@ -244,10 +248,23 @@ impl Source<'_> {
                 return Err(self.error_at(line, what));
             }
         }
+        let mut candidate = false;
+        if let Some(model) = &arm.model {
+            match model.get_ref().as_str() {
+                "current" => {}
+                "candidate" => candidate = true,
+                other => {
+                    let what =
+                        format!("arm {name:?}: model is {other:?}; expected current or candidate");
+                    return Err(self.error(model.span().start, what));
+                }
+            }
+        }
         Ok(Arm {
             name,
             p: share,
             ask: arm.ask,
+            candidate,
             line,
         })
     }

@@ -46,6 +46,7 @@
 //! # }
 //! ```
 
+mod erase;
 mod error;
 mod experiment;
 mod reader;
@@ -53,6 +54,7 @@ mod record;
 mod sessions;
 mod writer;
 
+pub use erase::{Erased, erase_sessions};
 pub use error::{Error, Result};
 pub use experiment::{Arm, Assignment, Experiment};
 pub use reader::{Log, Place, Records};

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::record::Record;
 
 /// Longest line: an answer of 1,000 items whose ids have 256 bytes each, escaped.
-const MAX_LINE: u64 = 4 << 20;
+pub(crate) const MAX_LINE: u64 = 4 << 20;
 
 /// A log: the files of a directory, as they were when it was opened. Records that are written later
 /// are not read.
@@ -44,13 +44,7 @@ impl Log {
     pub fn open(path: &Path) -> Result<Self> {
         let mut paths = Vec::new();
         if std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-            for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
-                let found = entry.map_err(Error::io(path))?.path();
-                if is_log_file(&found) {
-                    paths.push(found);
-                }
-            }
-            paths.sort();
+            paths = log_files(path)?;
         } else if is_log_file(path) {
             paths.push(path.to_owned());
         }
@@ -113,9 +107,26 @@ impl LogFile {
     }
 }
 
+/// The files of the log in a directory, by name.
+pub(crate) fn log_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
+        let found = entry.map_err(Error::io(dir))?.path();
+        if is_log_file(&found) {
+            paths.push(found);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Whether a file is one of a log, by its name. A hidden one is a replacement that is not finished.
 fn is_log_file(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "jsonl")
+    let name = path.file_name().unwrap_or_default();
+    !name.as_encoded_bytes().starts_with(b".")
+        && path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
 }
 
 /// Bytes after the last line break of a file's first `total` bytes.

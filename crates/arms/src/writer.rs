@@ -1,5 +1,6 @@
 //! Writer of the log.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::erase::{Erased, erase_sessions};
 use crate::error::{Error, Result};
 use crate::record::{Answer, Event, Record};
 
@@ -153,6 +155,25 @@ impl LogWriter {
         self.append_lines(&lines)
     }
 
+    /// Removes the records of sessions from all files of the directory that no other writer is
+    /// writing; records that are appended meanwhile stay.
+    ///
+    /// # Errors
+    /// As [`erase_sessions`](crate::erase_sessions).
+    pub fn erase(&self, sessions: &BTreeSet<String>) -> Result<Erased> {
+        let dir = {
+            let mut state = lock(&self.state);
+            if state.bytes > 0 {
+                let day = now() / MILLIS_PER_DAY;
+                state.rotate(day)?;
+            }
+            state.dir.clone()
+        };
+        // Closes the earlier files, which are locked while they are open.
+        self.sync()?;
+        erase_sessions(&dir, sessions)
+    }
+
     /// Path of the current file.
     pub fn path(&self) -> PathBuf {
         lock(&self.state).path.clone()
@@ -253,6 +274,8 @@ fn create(dir: &Path, stem: &str, counter: u32) -> Result<Option<(File, PathBuf)
     let path = dir.join(file_name(stem, counter));
     match OpenOptions::new().append(true).create_new(true).open(&path) {
         Ok(file) => {
+            // Tells an erasure that the file still grows. Some network file systems have no locks.
+            _ = file.try_lock();
             sync_dir(dir).map_err(Error::io(dir))?;
             Ok(Some((file, path)))
         }

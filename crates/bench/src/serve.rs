@@ -8,6 +8,7 @@
 mod model;
 mod page;
 mod server;
+mod stores;
 
 use std::fs;
 use std::path::PathBuf;
@@ -52,6 +53,17 @@ pub struct Args {
     /// Seconds at that rate
     #[arg(long, default_value_t = 60)]
     hold_seconds: u32,
+    /// Sessions that the server stores in place of such a measurement; 0 for none
+    #[arg(long, default_value_t = 0)]
+    stored: u32,
+    /// Where they are stored: memory, disk, redis (a redis-server of its own)
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "memory,disk,redis",
+        requires = "stored"
+    )]
+    stores: Vec<String>,
     /// Requests at twice that rate at the end, to detect growing memory; 0 for none
     #[arg(long, default_value_t = 0)]
     soak: u32,
@@ -76,8 +88,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
                     items,
                     first_pass,
                 };
-                let lines = measure(workspace, args, &case, &programs)?;
-                store(workspace, &case, lines)?;
+                if args.stored > 0 {
+                    let lines = stores::measure(workspace, args, &case, &programs)?;
+                    store(workspace, &case, lines, stores::is_stored)?;
+                } else {
+                    let lines = measure(workspace, args, &case, &programs)?;
+                    store(workspace, &case, lines, |line| !stores::is_stored(line))?;
+                }
             }
         }
     }
@@ -165,7 +182,7 @@ fn measure(
                 .env("PRL_FIRST_PASS", case.first_pass),
         )?,
     );
-    let server = Server::start(workspace, &programs.prl, &run, case.first_pass)?;
+    let server = Server::start(workspace, &programs.prl, &run, &[], case.first_pass)?;
     recorder.add_memory("started", &server);
     let load = |rate: u32, seconds: u32| -> Result<Value> {
         let mut load = Command::new(&programs.load);
@@ -207,8 +224,13 @@ fn json_output(program: &mut Command) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Replaces the stored lines of a case and rewrites the page.
-fn store(workspace: &Workspace, case: &Case<'_>, lines: Vec<Value>) -> Result<()> {
+/// Replaces the lines of a case that are of a measurement and rewrites the page.
+fn store(
+    workspace: &Workspace,
+    case: &Case<'_>,
+    lines: Vec<Value>,
+    is_replaced: impl Fn(&Value) -> bool,
+) -> Result<()> {
     let path = results(workspace).join("serve.jsonl");
     let mut all = if path.exists() {
         jsonl::parse(&fs::read_to_string(&path)?)?
@@ -219,7 +241,7 @@ fn store(workspace: &Workspace, case: &Case<'_>, lines: Vec<Value>) -> Result<()
         // Lines of older versions were measured without a first pass.
         let first_pass = line["first_pass"].as_str().unwrap_or("never");
         let is_model = line["encoder"] == case.encoder && line["items"] == case.items;
-        !is_model || first_pass != case.first_pass
+        !is_model || first_pass != case.first_pass || !is_replaced(line)
     });
     all.extend(lines);
     write_file(&path, jsonl::to_text(&all))?;

@@ -136,6 +136,17 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<prl_fs::Error>() {
         return of_fs(error);
     }
+    #[cfg(feature = "serve")]
+    if let Some(error) = error.downcast_ref::<prl_serve::StoreError>() {
+        return match error {
+            prl_serve::StoreError::Format { .. } | prl_serve::StoreError::Damaged { .. } => {
+                BAD_INPUT
+            }
+            prl_serve::StoreError::Address { .. } => USAGE,
+            prl_serve::StoreError::Directory(e) => of_fs(e),
+            _ => FAILED,
+        };
+    }
     #[cfg(feature = "tables")]
     if let Some(error) = error.downcast_ref::<prl_tables::Error>() {
         return match error {

@@ -12,6 +12,9 @@ mod exit;
 mod flags;
 mod forecast;
 mod inspect;
+#[cfg(feature = "serve")]
+mod key;
+mod models;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod ope;
@@ -25,6 +28,8 @@ mod serve;
 mod settings;
 #[cfg(feature = "data")]
 mod simulate;
+#[cfg(feature = "serve")]
+mod state;
 #[cfg(feature = "data")]
 mod synth;
 mod train;
@@ -62,7 +67,12 @@ enum Command {
     Forecast(forecast::Args),
     Recommend(recommend::Args),
     #[cfg(feature = "serve")]
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
+    Models(models::Args),
+    #[cfg(feature = "serve")]
+    State(state::Args),
+    #[cfg(feature = "serve")]
+    Key(key::Args),
     Ope(ope::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
@@ -113,7 +123,12 @@ fn main() -> ExitCode {
         Command::Forecast(args) => forecast::run(args),
         Command::Recommend(args) => recommend::run(args),
         #[cfg(feature = "serve")]
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
+        Command::Models(args) => models::run(args),
+        #[cfg(feature = "serve")]
+        Command::State(args) => state::run(args),
+        #[cfg(feature = "serve")]
+        Command::Key(args) => key::run(args),
         Command::Ope(args) => ope::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),

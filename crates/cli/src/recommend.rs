@@ -1,6 +1,7 @@
 //! `prl recommend`: next items for one session, or for a file of sessions.
 
 mod batch;
+mod conditions;
 mod lines;
 mod output;
 mod session;
@@ -25,11 +26,11 @@ use session::{Filters, Session};
 /// {"session": "s1", "items": ["a", "b"], "purchased": ["b"], "k": 20, "mu": 2.0, "exclude_seen":
 /// true}. Fields, all but items optional: session (repeated in the answer), items, purchased or
 /// kinds, k, mu and eps or target_return or quantile or max_return, sequence_wise, case,
-/// exclude_seen, exclude, allow: the same as in a request to `prl serve`. Flags are the defaults of
+/// exclude_seen, exclude, allow, where, properties: the same as in a request to `prl serve`. Flags are the defaults of
 /// the lines. The answers, one JSON object a line, have the order of the requests.
 ///
 /// A Parquet file (--input FILE.parquet) has columns of these names: one session a row, with items,
-/// purchased, kinds, exclude and allow as lists; or one event a row with the columns session, item
+/// purchased, kinds, exclude and allow as lists, and where as JSON; or one event a row with the columns session, item
 /// and, optionally, kind, sorted by session, oldest event first.
 #[derive(clap::Args)]
 pub struct Args {
@@ -74,7 +75,7 @@ impl Args {
         let mut fields = self.prompt.fields();
         (fields.k, fields.case) = (self.k, self.case);
         fields.forecast = self.forecast.then_some(true);
-        self.filters.add_to(&mut fields);
+        self.filters.add_to(&mut fields)?;
         self.session.add_to(&mut fields)?;
         Ok(fields)
     }
@@ -142,7 +143,11 @@ fn print(response: &RecommendResponse) -> std::io::Result<()> {
         )?;
     }
     for (rank, item) in answer.items.iter().enumerate() {
-        outln!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score)?;
+        let mut line = format!("{:>3}  {:<20} {:>9.4}", rank + 1, item.item, item.score);
+        for (name, value) in item.properties.iter().flatten() {
+            line += &format!("  {name}: {value}");
+        }
+        outln!("{line}")?;
     }
     Ok(())
 }

@@ -1,33 +1,39 @@
 //! `prl serve`: HTTP server of a trained run.
 
-use std::net::SocketAddr;
+mod items;
+mod state;
+mod web;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use prl_arms::Experiment;
-use prl_serve::{ApiKey, Options, Server};
+use prl_runs::{CURRENT, Registry};
+use prl_serve::{ApiKey, CandidateOptions, Options, Server};
 
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun};
+use crate::flags::Compute;
 use crate::output::errln;
+use items::ItemArgs;
+use state::StateArgs;
+use web::WebArgs;
 
 /// Environment variable that holds the API key.
 const KEY: &str = "PRL_API_KEY";
 
 /// Serve recommendations over HTTP, with a demo page
 ///
-/// If an API key is configured (--api-key-file, or the environment variable PRL_API_KEY), clients
-/// must send it as `Authorization: Bearer KEY`. SIGHUP reloads the run; Ctrl-C and SIGTERM answer
-/// the begun requests and exit.
+/// If an API key is configured (--keys, --api-key-file, or the environment variable PRL_API_KEY),
+/// clients must send one as `Authorization: Bearer KEY`. SIGHUP reloads run, keys and certificate;
+/// Ctrl-C and SIGTERM answer the begun requests and exit.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    from: FromRun,
-    /// Address to listen on; the default is reachable from this machine only
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    addr: SocketAddr,
-    /// File that contains the API key and nothing else
+    source: Source,
+    #[command(flatten)]
+    web: WebArgs,
+    /// File that contains an API key with all roles and nothing else
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Maximum number of concurrent requests; further ones get status 503
@@ -42,12 +48,21 @@ pub struct Args {
     /// Time limit of a request in seconds
     #[arg(long, default_value_t = 2.0)]
     timeout: f64,
-    /// Time to live of a stored session after its last use, in seconds
-    #[arg(long, default_value_t = 1_800)]
-    session_ttl: u64,
-    /// Maximum number of stored sessions
-    #[arg(long, default_value_t = 100_000)]
-    sessions: usize,
+    /// A second run: compared with the served one (--shadow), or answering the arms of the
+    /// experiment whose model is "candidate"
+    #[arg(long, value_name = "RUN")]
+    candidate: Option<PathBuf>,
+    /// Share of the answers that are compared with the candidate's, 0 to 1; the report is at
+    /// /v1/admin/shadow
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        requires = "candidate"
+    )]
+    shadow: f64,
+    #[command(flatten)]
+    state: StateArgs,
     /// TOML of an experiment: arms with their shares and prompts. A request that names a session
     /// and sets no prompt gets that of the session's arm
     #[arg(long, value_name = "FILE")]
@@ -56,7 +71,40 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     experiment_log: Option<PathBuf>,
     #[command(flatten)]
+    items: ItemArgs,
+    #[command(flatten)]
     compute: Compute,
+}
+
+/// What is served
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Run directory, as written by `prl train`
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Registry of runs: its promoted run is served, and followed when it changes (`prl models`)
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
+}
+
+impl Source {
+    /// Default options for what is served.
+    fn options(self) -> anyhow::Result<Options> {
+        let Some(dir) = self.registry else {
+            return Ok(Options::new(self.run.unwrap_or_default()));
+        };
+        let registry = Registry::open(&dir)?;
+        if registry.current()?.is_none() {
+            let dir = dir.display();
+            let hint =
+                format!("{dir}: no run is promoted; `prl models promote --registry {dir} RUN`");
+            return Err(Usage(hint).into());
+        }
+        let mut options = Options::new(dir.join(CURRENT));
+        options.follow = true;
+        Ok(options)
+    }
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -64,8 +112,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let timeout = Duration::try_from_secs_f64(args.timeout)
         .ok()
         .filter(|timeout| !timeout.is_zero());
-    let mut options = Options::new(&args.from.run);
-    options.addr = args.addr;
+    let mut options = args.source.options()?;
+    options.web = args.web.options()?;
     options.key = key(args.api_key_file)?;
     options.requests = args.requests.clamp(1, 1 << 20);
     options.connections = args.connections.clamp(1, 1 << 20);
@@ -77,9 +125,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         batch: args.batch,
         timeout: options.timeout,
         device,
+        available: args.items.available_column,
     };
-    options.sessions.ttl = Duration::from_secs(args.session_ttl);
-    options.sessions.sessions = args.sessions;
+    args.state.apply(&mut options)?;
+    if !(0.0..=1.0).contains(&args.shadow) {
+        let what = format!("--shadow is {}; expected a share from 0 to 1", args.shadow);
+        return Err(Usage(what).into());
+    }
+    let shadow = args.shadow;
+    options.candidate = args.candidate.map(|run| CandidateOptions { run, shadow });
     options.experiment = match &args.experiment {
         Some(file) => {
             let experiment = Experiment::open(file)?;
@@ -97,7 +151,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     options.experiment_log = args.experiment_log;
     let server = Server::start(options).map_err(cause)?;
-    errln!("listening on http://{}", server.addr());
+    for url in server.urls() {
+        errln!("listening on {url}");
+    }
     server.wait().map_err(cause)
 }
 
@@ -106,6 +162,9 @@ fn cause(error: prl_serve::Error) -> anyhow::Error {
     match error {
         prl_serve::Error::Engine(prl_engine::Error::Model(error)) => error.into(),
         prl_serve::Error::Experiment(error) => error.into(),
+        prl_serve::Error::Store(error) => error.into(),
+        prl_serve::Error::Keys(error) => Usage(error.to_string()).into(),
+        prl_serve::Error::Tls(error) => Usage(error.to_string()).into(),
         error => error.into(),
     }
 }

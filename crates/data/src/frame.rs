@@ -212,7 +212,7 @@ fn broadcast<'a>(values: &[Value<'a>], rows_of_events: &[u32]) -> Vec<Value<'a>>
 }
 
 /// Length of each list, and all elements one after the other. A missing list is empty.
-fn elements(lists: &ListChunked) -> Result<(Vec<usize>, Column)> {
+pub(crate) fn elements(lists: &ListChunked) -> Result<(Vec<usize>, Column)> {
     let lists = lists.rechunk();
     let elements = lists.get_inner();
     let (mut lengths, mut places) = (Vec::with_capacity(lists.len()), Vec::new());

@@ -51,6 +51,8 @@ mod header;
 mod histories;
 mod ids;
 mod input;
+mod item_columns;
+mod item_file;
 mod json;
 mod json_events;
 mod jsonl;
@@ -89,8 +91,8 @@ mod values;
 pub use columns::Columns;
 pub use error::{Error, Place, Result};
 pub use options::{
-    Delimiter, Encoding, Gap, InputPart, Inputs, KindOptions, LongSessions, Moment, Options,
-    Output, Source, SplitRule, Steps, Table, TextFormat, TimeUnit, ValueRules,
+    Delimiter, Encoding, Gap, InputPart, Inputs, ItemsFile, KindOptions, LongSessions, Moment,
+    Options, Output, Source, SplitRule, Steps, Table, TextFormat, TimeUnit, ValueRules,
 };
 pub use prepare::{append, prepare, prepare_frame};
 pub use prl_dataset::Split;

@@ -68,8 +68,22 @@ pub struct Output {
     pub replace: bool,
     /// Keeps the raw events beside the arrays, so that further events can be appended.
     pub keep_log: bool,
+    /// Properties of items to keep beside the arrays.
+    pub items: Option<ItemsFile>,
+    /// Dataset whose properties of items are kept, unless a file of them is given.
+    pub items_of: Option<PathBuf>,
     /// Command-line flags, with their values; noted beside kept raw events.
     pub arguments: BTreeMap<String, Vec<String>>,
+}
+
+/// File of item properties: delimited text, Parquet or JSON lines, by the ending of its name, or a
+/// folder of such files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemsFile {
+    /// Path of the file or folder.
+    pub path: PathBuf,
+    /// Column of the raw item ids; `None` finds it by its name.
+    pub id: Option<String>,
 }
 
 impl Options {

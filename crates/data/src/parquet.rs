@@ -29,7 +29,7 @@ use crate::roles::{Role, Roles};
 use crate::table_reader::Events;
 
 /// Number of rows in a slice.
-const SLICE: usize = 1 << 20;
+pub(crate) const SLICE: usize = 1 << 20;
 const MAGIC: &[u8] = b"PAR1";
 const ENCRYPTED: &[u8] = b"PARE";
 const READ: usize = 1 << 20;
@@ -147,7 +147,7 @@ fn mapped_columns(
 }
 
 /// Columns whose types look like whole numbers or bytes without the schema of Arrow.
-fn types_of_arrow(encoded: Option<String>) -> TypeNames {
+pub(crate) fn types_of_arrow(encoded: Option<String>) -> TypeNames {
     let mut types = Vec::new();
     let Some(encoded) = encoded else {
         return types;
@@ -198,7 +198,11 @@ fn with_types(error: Error, metadata: &FileMetadata) -> Error {
     }
 }
 
-fn read_slice(file: &File, metadata: &FileMetadataRef, start: usize) -> PolarsResult<DataFrame> {
+pub(crate) fn read_slice(
+    file: &File,
+    metadata: &FileMetadataRef,
+    start: usize,
+) -> PolarsResult<DataFrame> {
     let mut reader = ParquetReader::new(file.try_clone()?);
     reader.set_metadata(metadata.clone());
     reader.with_slice(Some((start, SLICE))).finish()
@@ -207,7 +211,7 @@ fn read_slice(file: &File, metadata: &FileMetadataRef, start: usize) -> PolarsRe
 /// Opens the file as plain Parquet; returns it and its manifest entry as stored. Parquet needs
 /// seeking, so a file that is compressed as a whole is decompressed to a temporary file, which the
 /// system removes when it is closed.
-fn unpack(input: &Input) -> Result<(File, SourceFile)> {
+pub(crate) fn unpack(input: &Input) -> Result<(File, SourceFile)> {
     let mut stream = input.open()?;
     let mut unpacked = match stream.is_seekable() {
         true => None,
@@ -251,7 +255,7 @@ fn unpack(input: &Input) -> Result<(File, SourceFile)> {
 }
 
 /// Runs a reader that panics on some damaged files, and turns the panic into an error.
-fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T> {
+pub(crate) fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T> {
     let error = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(read)) => return Ok(read),
         Ok(Err(error)) => error.to_string(),
@@ -270,7 +274,7 @@ fn guarded<T>(input: &Input, read: impl FnOnce() -> PolarsResult<T>) -> Result<T
     Err(damaged(input, &error))
 }
 
-fn damaged(input: &Input, why: &str) -> Error {
+pub(crate) fn damaged(input: &Input, why: &str) -> Error {
     Error::file(
         &input.path,
         format!("damaged Parquet ({why}); fetch the file again"),

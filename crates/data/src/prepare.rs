@@ -16,7 +16,9 @@ use crate::log::{ITEM, KIND, LABEL, Log, PURCHASE, TIME, VALUE};
 use crate::options::{Inputs, Options, Source};
 use crate::plausibility::Checks;
 use crate::split::{session_sizes, sessions, splits};
-use crate::{delimited, frame, jsonl, kept_log, parquet, rc15, retailrocket, steps, table};
+use crate::{
+    delimited, frame, item_file, jsonl, kept_log, parquet, rc15, retailrocket, steps, table,
+};
 
 /// Prepares the dataset that `options` describe and writes it to the directory `out`, atomically.
 /// Equal inputs and options give equal bytes. The returned manifest is also written beside the
@@ -64,6 +66,7 @@ pub fn append(options: &Options, from: &Path, out: &Path) -> Result<Manifest> {
     let mut origin = origin(&options, files);
     origin.synthetic |= earlier.synthetic;
     options.output.replace |= out == from;
+    options.output.items_of = Some(from.to_owned());
     finish(&options, kept_log::join(kept, log)?, origin, out)
 }
 
@@ -178,7 +181,13 @@ fn finish_rows(
     };
     // The arrays hold all the data; writing them needs as much memory again.
     drop(events);
+    let properties = match (&options.output.items, &options.output.items_of) {
+        (Some(file), _) => Some(item_file::read(file, &items, options.max_unpacked)?),
+        (None, Some(dir)) => item_file::of_dataset(dir, &items)?,
+        (None, None) => None,
+    };
     let manifest = DatasetWriter::new(&arrays, &items, draft)
+        .properties(properties)
         .details(details)
         .plausibility(plausibility)
         .log(log_to_keep)

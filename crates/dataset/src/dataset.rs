@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::{Kind, Split};
 use crate::items::ItemMap;
 use crate::manifest::{FORMAT, Manifest, VERSION};
+use crate::writer::PROPERTIES_FILE;
 
 pub(crate) const EVENTS: &str = "events.safetensors";
 pub(crate) const ITEMS: &str = "items.safetensors";
@@ -179,6 +180,24 @@ impl Dataset {
     /// Map between raw item ids and indices.
     pub fn items(&self) -> &ItemMap {
         &self.items
+    }
+
+    /// Content of the file of the items' properties, a table of `prl-items`; `None` if the dataset
+    /// has none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not the file that the manifest names.
+    pub fn properties(&self) -> Result<Option<Vec<u8>>> {
+        let Some(properties) = &self.manifest.properties else {
+            return Ok(None);
+        };
+        let (file, path) = (&properties.file, self.dir.join(PROPERTIES_FILE));
+        let bytes = read_at_most(&path, file.bytes)?;
+        if bytes.len() as u64 != file.bytes || sha256_hex(&bytes) != file.sha256 {
+            let what = "the checksum does not match the manifest's";
+            return Err(Error::damaged(&path, what));
+        }
+        Ok(Some(bytes))
     }
 
     /// Item of each event.

@@ -1,4 +1,4 @@
-//! Kinds of events, and the split of each event.
+//! Events of a session: their kinds, and the split of each.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,25 @@ impl Kind {
         match self {
             Kind::Click => "click",
             Kind::Purchase => "purchase",
+        }
+    }
+}
+
+/// An event of a session, by raw item id; `Id` is an owned or borrowed string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<Id> {
+    /// Its raw item id.
+    pub item: Id,
+    /// Its kind, whose reward counts with a sequence-wise prompt.
+    pub kind: Kind,
+}
+
+impl<Id> Event<Id> {
+    /// A click on an item.
+    pub fn click(item: Id) -> Self {
+        Self {
+            item,
+            kind: Kind::Click,
         }
     }
 }

@@ -58,17 +58,20 @@ pub use dataset::{Arrays, Dataset};
 pub use details::{EventDetails, EventKind, EventRewards};
 pub use enum_slice::EnumSlice;
 pub use error::{Error, Result};
-pub use event::{Kind, Split};
+pub use event::{Event, Kind, Split};
 pub use examples::{
     HeldOut, NextStates, ReturnRule, Sequences, SessionBatches, SessionRows, SplitExamples,
     WindowBatch,
 };
 pub use items::ItemMap;
-pub use manifest::{Counts, DatasetCounts, KeptLog, Manifest, ManifestInput, Source, SourceFile};
+pub use manifest::{
+    Counts, DatasetCounts, ItemProperties, KeptLog, Manifest, ManifestInput, PropertiesOrigin,
+    Source, SourceFile,
+};
 pub use plausibility::{Plausibility, Repeats, Warning};
 pub use prl_fs::FileEntry;
 pub use purchase_counts::PurchaseCounts;
 pub use return_table::{ReturnStatsSplit, ReturnTable, TABLE_STEPS};
 pub use returns::{Discount, Rewards, discounted_returns, return_so_far, returns};
 pub use windows::Windows;
-pub use writer::{DatasetWriter, LOG_FILE, LogToKeep, write};
+pub use writer::{DatasetWriter, LOG_FILE, LogToKeep, PROPERTIES_FILE, PropertiesToKeep, write};

@@ -91,6 +91,31 @@ pub struct KeptLog {
     pub arguments: BTreeMap<String, Vec<String>>,
 }
 
+/// Origin of the items' properties.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertiesOrigin {
+    /// Raw files, in reading order.
+    pub files: Vec<SourceFile>,
+    /// Rows that a later row of the same item replaced.
+    pub replaced: u64,
+    /// Items of the dataset with a row.
+    pub items: u64,
+    /// Items outside the dataset, whose rows are kept too.
+    pub others: u64,
+    /// Names of the columns, with their types.
+    pub columns: Vec<(String, String)>,
+}
+
+/// Properties of items kept beside the arrays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemProperties {
+    /// File of the table.
+    pub file: FileEntry,
+    /// Origin and numbers.
+    #[serde(flatten)]
+    pub origin: PropertiesOrigin,
+}
+
 /// Content of `manifest.json`. It holds no directory and no time, so equal inputs give equal bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -116,6 +141,9 @@ pub struct Manifest {
     /// Raw events, if they were kept. No part of the dataset hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<KeptLog>,
+    /// Properties of the items, if there are any. No part of the dataset hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<ItemProperties>,
 }
 
 impl Manifest {

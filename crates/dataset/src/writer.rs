@@ -12,11 +12,17 @@ use crate::details::EventDetails;
 use crate::error::{Error, Result};
 use crate::event::{Kind, Split};
 use crate::items::ItemMap;
-use crate::manifest::{Counts, FORMAT, KeptLog, Manifest, ManifestInput, PLAIN_VERSION, VERSION};
+use crate::manifest::{
+    Counts, FORMAT, ItemProperties, KeptLog, Manifest, ManifestInput, PLAIN_VERSION,
+    PropertiesOrigin, VERSION,
+};
 use crate::plausibility::Plausibility;
 
 /// File of the raw events in a dataset's directory.
 pub const LOG_FILE: &str = "log.parquet";
+
+/// File of the items' properties in a dataset's directory.
+pub const PROPERTIES_FILE: &str = "properties.safetensors";
 
 /// Writes a prepared dataset to `dir` atomically: all files to a temporary directory, the manifest
 /// last, fsynced, then one rename. An older dataset in `dir` is replaced.
@@ -44,6 +50,15 @@ pub struct LogToKeep {
     pub arguments: BTreeMap<String, Vec<String>>,
 }
 
+/// Properties of items to keep beside the arrays.
+#[derive(Clone, Debug, Default)]
+pub struct PropertiesToKeep {
+    /// Content of [`PROPERTIES_FILE`].
+    pub bytes: Vec<u8>,
+    /// Description for the manifest.
+    pub origin: PropertiesOrigin,
+}
+
 /// Dataset to write, with its optional parts.
 #[derive(Debug)]
 pub struct DatasetWriter<'a> {
@@ -53,6 +68,7 @@ pub struct DatasetWriter<'a> {
     details: EventDetails,
     plausibility: Option<Plausibility>,
     log: Option<LogToKeep>,
+    properties: Option<PropertiesToKeep>,
     keep_other: bool,
 }
 
@@ -66,6 +82,7 @@ impl<'a> DatasetWriter<'a> {
             details: EventDetails::default(),
             plausibility: None,
             log: None,
+            properties: None,
             keep_other: false,
         }
     }
@@ -85,6 +102,12 @@ impl<'a> DatasetWriter<'a> {
     /// Keeps the raw events beside the arrays.
     pub fn log(mut self, log: Option<LogToKeep>) -> Self {
         self.log = log;
+        self
+    }
+
+    /// Keeps properties of the items beside the arrays.
+    pub fn properties(mut self, properties: Option<PropertiesToKeep>) -> Self {
+        self.properties = properties;
         self
     }
 
@@ -134,6 +157,13 @@ impl<'a> DatasetWriter<'a> {
             }),
             None => None,
         };
+        let properties = match self.properties {
+            Some(properties) => Some(ItemProperties {
+                file: staged.write(PROPERTIES_FILE, &properties.bytes)?,
+                origin: properties.origin,
+            }),
+            None => None,
+        };
         let is_plain = self.details.is_empty();
         let manifest = Manifest {
             format: FORMAT.into(),
@@ -145,6 +175,7 @@ impl<'a> DatasetWriter<'a> {
             kinds: self.details.kinds,
             plausibility: self.plausibility,
             log,
+            properties,
         };
         let mut json =
             serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Invalid(e.to_string()))?;

@@ -58,5 +58,6 @@ fn request(model: &LoadedModel, n: usize) -> RecommendRequest {
             exclude_seen: true,
             ..Filter::default()
         },
+        properties: Vec::new(),
     }
 }

@@ -26,6 +26,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Device of the model.
     pub device: Device,
+    /// Column by which items are hidden by default: those whose value is false.
+    pub available: String,
 }
 
 impl Default for Options {
@@ -35,6 +37,7 @@ impl Default for Options {
             batch: 64,
             timeout: Duration::from_secs(2),
             device: Device::Cpu,
+            available: prl_runs::AVAILABLE.into(),
         }
     }
 }
@@ -56,7 +59,7 @@ impl Engine {
     /// # Errors
     /// If the run cannot be read, its scores are not finite, or the thread cannot be started.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
-        let model = Arc::new(LoadedModel::open(dir, &options.device)?);
+        let model = Arc::new(LoadedModel::open(dir, &options)?);
         let queue = Arc::new(Queue::new(options.queue));
         let stats = Arc::new(Stats::default());
         let worker = worker::Worker {
@@ -102,7 +105,7 @@ impl Engine {
         dir: &Path,
         accept: impl FnOnce(&LoadedModel) -> Result<()>,
     ) -> Result<Arc<LoadedModel>> {
-        let next = Arc::new(LoadedModel::open(dir, &self.options.device)?);
+        let next = Arc::new(LoadedModel::open(dir, &self.options)?);
         accept(&next)?;
         *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         Ok(next)
@@ -112,10 +115,10 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueFull`] immediately if the queue is full, [`Error::InvalidRequest`] if the
-    /// model cannot answer the request's prompt.
+    /// model cannot answer the request's prompt, or the items have not the properties that it names.
     pub fn submit(&self, request: &RecommendRequest) -> Result<PendingResponse> {
         let model = self.model();
-        model.served().check(request)?;
+        model.check(request)?;
         let mut state = model.state(request);
         let forecast = model.forecast(request, &mut state)?;
         let SessionState {
@@ -124,10 +127,11 @@ impl Engine {
             unknown_items,
             prompt,
         } = state;
-        let mut candidates = model.candidates(&request.filter, &known);
+        let mut candidates = model.candidates(&request.filter, &known)?;
         let (reply, top) = oneshot::channel();
         let context = ResponseContext {
             model: Arc::clone(&model),
+            properties: request.properties.clone(),
             unknown_items,
             unknown_exclude: std::mem::take(&mut candidates.unknown_exclude),
             unknown_allow: std::mem::take(&mut candidates.unknown_allow),
@@ -152,7 +156,7 @@ impl Engine {
     /// Queues a request and blocks until its response; not for use in asynchronous code.
     ///
     /// # Errors
-    /// If the queue is full, the time limit passes or the model fails.
+    /// As of [`submit`](Self::submit), if the time limit passes or the model fails.
     pub fn recommend(&self, request: &RecommendRequest) -> Result<RecommendResponse> {
         self.submit(request)?.wait()
     }
@@ -207,6 +211,8 @@ impl PendingResponse {
 /// Parts of a response that are computed when the request is submitted.
 struct ResponseContext {
     model: Arc<LoadedModel>,
+    /// Columns of the properties in the response.
+    properties: Vec<String>,
     unknown_items: Vec<String>,
     unknown_exclude: Vec<String>,
     unknown_allow: Vec<String>,
@@ -219,7 +225,7 @@ impl ResponseContext {
     fn into_response(self, top: &[(u32, f32)]) -> RecommendResponse {
         RecommendResponse {
             answer: prl_runs::Recommendations {
-                items: self.model.recommendations(top),
+                items: self.model.recommendations(top, &self.properties),
                 unknown_items: self.unknown_items,
                 unknown_exclude: self.unknown_exclude,
                 unknown_allow: self.unknown_allow,

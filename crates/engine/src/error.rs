@@ -23,20 +23,12 @@ pub enum Error {
         /// Time limit of a request.
         timeout: Duration,
     },
-    /// A stored session would exceed the maximum number of events.
-    #[error(
-        "session too long: it would hold {events} events, the maximum is {max}; \
-         delete it and start a new one"
-    )]
-    SessionTooLong {
-        /// Number of events including the new ones.
-        events: usize,
-        /// Maximum number of events.
-        max: usize,
-    },
     /// The model cannot answer the request.
     #[error(transparent)]
     InvalidRequest(#[from] prl_runs::InvalidRequest),
+    /// The changes of the items' properties cannot be read.
+    #[error("changes of the items: {0}")]
+    Changes(#[from] prl_items::ChangeStoreError),
     /// The engine is shutting down, or inference panicked on this request's batch.
     #[error("no answer: the engine is stopping, or inference failed on this request")]
     Stopped,

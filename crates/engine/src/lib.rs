@@ -20,6 +20,7 @@
 //!     forecast: false,
 //!     k: 10,
 //!     filter: Filter::default(),
+//!     properties: Vec::new(),
 //! })?;
 //! for item in &response.answer.items {
 //!     println!("{} {:.3}", item.item, item.score);
@@ -32,7 +33,6 @@ mod error;
 mod loaded_model;
 mod queue;
 mod request;
-mod session_store;
 mod stats;
 mod worker;
 
@@ -46,5 +46,4 @@ pub use request::{
     Event, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ID_BYTES, MAX_ITEMS,
     RecommendRequest, RecommendResponse, RequestFields, check_ids,
 };
-pub use session_store::{SessionLimits, SessionStore};
 pub use stats::{Histogram, SECONDS, Stats};

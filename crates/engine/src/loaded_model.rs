@@ -1,36 +1,45 @@
 //! A run loaded for serving: warmed-up weights, catalogue and metadata.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prl_core::{PromptPosition, PromptSpec, Prompts};
 use prl_dataset::{ItemMap, Windows};
+use prl_items::{ChangeStore, ChangeStoreError, LiveItems};
 use prl_runs::{
-    Candidates, Device, Forecast, InferenceModel, ItemFilter, Recommendation, Run, RunManifest,
+    Candidates, Forecast, InferenceModel, ItemFilter, Recommendation, Run, RunManifest,
     SessionState, TopKRequest,
 };
 
+use crate::engine::Options;
 use crate::error::Result;
 use crate::queue::Job;
 use crate::request::{Filter, InvalidRequest, RecommendRequest};
 
 /// An immutable run loaded for serving; a reload creates a new one.
 pub struct LoadedModel {
+    dir: PathBuf,
     run: Run,
     served: InferenceModel,
+    properties: LiveItems,
     name: String,
     manifest: Option<RunManifest>,
 }
 
 impl LoadedModel {
     /// Opens the run in `dir`, loads its best weights and runs them once as a check.
-    pub(crate) fn open(dir: &Path, device: &Device) -> Result<Self> {
-        let run = Run::open(dir)?;
+    pub(crate) fn open(dir: &Path, options: &Options) -> Result<Self> {
+        // Through a link that is replaced meanwhile, files of two runs would be read.
+        let resolved = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let run = Run::open(&resolved)?;
         let model = Self {
-            served: InferenceModel::of_run(&run, run.load(device)?)?,
+            dir: dir.to_owned(),
+            served: InferenceModel::of_run(&run, run.load(&options.device)?)?,
+            properties: LiveItems::new(run.item_table()?, options.available.clone()),
             name: run.model_name()?,
             manifest: run.manifest()?,
             run,
         };
+        model.properties.warm_up();
         model.warm_up()?;
         Ok(model)
     }
@@ -56,9 +65,9 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// The run directory.
+    /// The run directory, or the link to it, that was opened.
     pub fn dir(&self) -> &Path {
-        self.run.dir()
+        &self.dir
     }
 
     /// The first 12 digits of the SHA-256 of the weights.
@@ -107,13 +116,40 @@ impl LoadedModel {
     }
 
     /// Resolves a filter to item indices, given the indices of the session's own items.
-    pub(crate) fn candidates(&self, filter: &Filter, seen: &[u32]) -> Candidates {
-        self.run.candidates(filter, seen)
+    pub(crate) fn candidates(&self, filter: &Filter, seen: &[u32]) -> Result<Candidates> {
+        Ok(self.run.candidates(&self.properties, filter, seen)?)
     }
 
-    /// Raw ids and scores of ranked item indices.
-    pub(crate) fn recommendations(&self, top: &[(u32, f32)]) -> Vec<Recommendation> {
-        self.run.name(top)
+    /// Raw ids and scores of ranked item indices, with the properties in these columns.
+    pub(crate) fn recommendations(
+        &self,
+        top: &[(u32, f32)],
+        properties: &[String],
+    ) -> Vec<Recommendation> {
+        self.run.name_with(&self.properties, properties, top)
+    }
+
+    /// Properties of the items, and what changed of them.
+    pub fn properties(&self) -> &LiveItems {
+        &self.properties
+    }
+
+    /// The row of an item's properties; `None` for an item that is neither in the catalogue nor in
+    /// the table of properties.
+    pub fn properties_row(&self, id: &str) -> Option<u32> {
+        self.properties.row(id, self.items().index(id))
+    }
+
+    /// Applies the changes of properties that a store has and the model has not.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn sync(&self, store: &dyn ChangeStore) -> std::result::Result<(), ChangeStoreError> {
+        let ignored = self.properties.sync(store, &|id| self.items().index(id))?;
+        for what in ignored {
+            tracing::warn!("a stored change of an item has no effect: {what}");
+        }
+        Ok(())
     }
 
     /// Model inputs of a batch: windows of item indices `[B, window]` and prompts `[B]`.
@@ -132,7 +168,8 @@ impl LoadedModel {
     /// # Errors
     /// [`InvalidRequest`] with what the model lacks.
     pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
-        self.served.check(request)
+        self.served.check(request)?;
+        request.check_properties(&self.properties)
     }
 
     pub(crate) fn served(&self) -> &InferenceModel {

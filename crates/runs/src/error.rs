@@ -29,6 +29,9 @@ pub enum Error {
     /// The scores of a recommender cannot be tilted.
     #[error("tilt: {0}")]
     NoTilt(#[from] crate::recommender::NoTilt),
+    /// A request that the run cannot answer.
+    #[error("invalid request: {0}")]
+    InvalidRequest(#[from] crate::request::InvalidRequest),
     /// A receiver of an evaluation's cases failed.
     #[error(transparent)]
     Sink(Box<dyn std::error::Error + Send + Sync>),

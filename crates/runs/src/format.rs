@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 pub(crate) const CONFIG: &str = "config.toml";
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const ITEMS: &str = "items.safetensors";
+pub(crate) const PROPERTIES: &str = "properties.safetensors";
 pub(crate) const PURCHASE_COUNTS: &str = "purchase_counts.safetensors";
 pub(crate) const PARENT: &str = "parent.json";
 /// Upper bound on the bytes of `config.toml` and of `returns.json`, which have a few thousand.

@@ -33,6 +33,7 @@ mod method;
 mod recipe;
 mod recommend;
 mod recommender;
+mod registry;
 mod request;
 mod respond;
 mod return_stats;
@@ -54,17 +55,20 @@ pub use inference::InferenceModel;
 pub use lineage::{Lineage, NewItems, OptimizerStart, ParentRun};
 pub use manifest::{Machine, RunManifest};
 pub use method::Method;
+pub use prl_dataset::Event;
+pub use prl_items::{ItemMask, LiveItems, Where};
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
-pub use recommend::{Event, PromptUsed, Recommendation, Recommendations, SessionState};
+pub use recommend::{PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::{NoTilt, Recommender};
 #[cfg(feature = "openapi")]
+pub use registry::{CURRENT, Promotion, RegisteredRun, Registry};
 pub use request::event_kinds;
 pub use request::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
     MAX_ID_BYTES, MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, RequestFields,
     check_ids,
 };
-pub use respond::{Candidates, RecommendResponse, Responder};
+pub use respond::{AVAILABLE, Candidates, RecommendResponse, Responder};
 pub use run_dir::Run;
 pub use validation::Validation;

@@ -1,32 +1,15 @@
 //! Recommendations for a session that was never in training, by raw item ids.
 
 use prl_core::{PromptPosition, PromptSpec, Prompts};
-use prl_dataset::{Kind, Windows, return_so_far};
+use prl_dataset::{Event, Kind, Windows, return_so_far};
+use prl_items::LiveItems;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::forecast::Forecast;
 use crate::recommender::Recommender;
 use crate::run_dir::Run;
-
-/// An event of a session, by raw item id; `Id` is an owned or borrowed string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<Id> {
-    /// Its raw item id.
-    pub item: Id,
-    /// Its kind, whose reward counts with a sequence-wise prompt.
-    pub kind: Kind,
-}
-
-impl<Id> Event<Id> {
-    /// A click on an item.
-    pub fn click(item: Id) -> Self {
-        Self {
-            item,
-            kind: Kind::Click,
-        }
-    }
-}
 
 /// One recommended item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +18,9 @@ pub struct Recommendation {
     pub item: String,
     /// The model's score, comparable within one list: a logit, or a blend's probability.
     pub score: f32,
+    /// Values of the properties that the request asks for, by column; those that the item has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Map<String, Value>>,
 }
 
 /// Recommendations for one session.
@@ -144,9 +130,26 @@ impl Run {
             Some(Recommendation {
                 item: self.items().raw(i)?.to_owned(),
                 score,
+                properties: None,
             })
         };
         top.iter().filter_map(name).collect()
+    }
+
+    /// Ranked items with their raw ids and the properties in these columns.
+    pub fn name_with(
+        &self,
+        items: &LiveItems,
+        properties: &[String],
+        top: &[(u32, f32)],
+    ) -> Vec<Recommendation> {
+        let mut named = self.name(top);
+        if !properties.is_empty() {
+            for (recommendation, &(item, _)) in named.iter_mut().zip(top) {
+                recommendation.properties = Some(items.properties(item, Some(properties)));
+            }
+        }
+        named
     }
 
     /// The `k` best items after a session, oldest event first. Unknown ids are listed and skipped;

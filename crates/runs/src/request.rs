@@ -4,6 +4,7 @@
 //! yields a [`RecommendRequest`]. Errors name the field and the value that it takes.
 
 mod ask;
+mod conditions;
 mod fields;
 mod json;
 #[cfg(feature = "openapi")]
@@ -13,13 +14,14 @@ use std::fmt;
 
 use prl_core::PromptSpec;
 use prl_dataset::Kind;
+use prl_items::{FilterError, Where};
 
 pub use fields::RequestFields;
 pub use json::{FromJson, Json, JsonFields};
 #[cfg(feature = "openapi")]
 pub use schema::event_kinds;
 
-use crate::recommend::Event;
+use prl_dataset::Event;
 
 /// Maximum number of recommended items.
 pub const MAX_K: usize = 1_000;
@@ -31,6 +33,8 @@ pub const MAX_ITEMS: usize = 8_000;
 pub const MAX_EXCLUDED: usize = 1_000;
 /// Maximum number of allowed items.
 pub const MAX_ALLOWED: usize = 10_000;
+/// Maximum number of properties in a response.
+pub const MAX_PROPERTIES: usize = 256;
 /// Maximum length of an id in bytes.
 pub const MAX_ID_BYTES: usize = 256;
 /// Maximum magnitude of a number in a prompt. Larger target returns are meaningless, and much
@@ -55,6 +59,8 @@ pub struct RecommendRequest {
     pub forecast: bool,
     /// Restriction of the items that may be recommended.
     pub filter: Filter,
+    /// Properties that the response has of each item, by column.
+    pub properties: Vec<String>,
 }
 
 /// Restriction of the recommended items, by raw id. Ids outside the catalogue are reported and have
@@ -67,6 +73,8 @@ pub struct Filter {
     pub exclude: Vec<String>,
     /// Allows these items only.
     pub allow: Option<Vec<String>>,
+    /// Allows the items with these properties only.
+    pub conditions: Where,
 }
 
 /// A request that is not one, or a field with an invalid value.
@@ -93,6 +101,12 @@ impl InvalidRequest {
     /// The error with its place in the input before it.
     pub fn within(self, place: &str) -> Self {
         Self(format!("{place}: {}", self.0))
+    }
+}
+
+impl From<FilterError> for InvalidRequest {
+    fn from(error: FilterError) -> Self {
+        Self(error.to_string())
     }
 }
 

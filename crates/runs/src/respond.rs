@@ -1,8 +1,11 @@
 //! Responses to recommendation requests, in batches.
 
+use std::sync::Arc;
+
 use prl_core::Prompts;
 use prl_dataset::Windows;
-use prl_kernels::ops::top_k_serving::{ItemFilter, TopKRequest};
+use prl_items::{ItemMask, LiveItems};
+use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -13,6 +16,9 @@ use crate::recommend::{Recommendations, SessionState};
 use crate::recommender::Recommender;
 use crate::request::{Filter, InvalidRequest, RecommendRequest};
 use crate::run_dir::Run;
+
+/// Column by which items are hidden by default: those whose value is false.
+pub const AVAILABLE: &str = "available";
 
 /// The response to a [`RecommendRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,6 +40,8 @@ pub struct Candidates {
     allowed: Option<Vec<u32>>,
     /// Items that are not recommended; already removed from `allowed`.
     excluded: Vec<u32>,
+    /// Items that the properties allow; `None` allows all, and if `allowed` holds them already.
+    mask: Option<Arc<ItemMask>>,
     /// Excluded raw ids that are not in the catalogue.
     pub unknown_exclude: Vec<String>,
     /// Allowed raw ids that are not in the catalogue.
@@ -43,16 +51,44 @@ pub struct Candidates {
 impl Candidates {
     /// The filter to rank with.
     pub fn filter(&self) -> ItemFilter<'_> {
-        match &self.allowed {
-            Some(items) => ItemFilter::Allow(items),
-            None => ItemFilter::Exclude(&self.excluded),
+        match (&self.allowed, &self.mask) {
+            (Some(items), _) => ItemFilter::Allow(items),
+            (None, None) => ItemFilter::Exclude(&self.excluded),
+            (None, Some(mask)) => match mask.few() {
+                Some(items) => ItemFilter::Allow(items),
+                None => ItemFilter::Mask {
+                    words: mask.words(),
+                    except: &self.excluded,
+                },
+            },
         }
     }
 }
 
+impl RecommendRequest {
+    /// Fails for conditions and properties that the items have not.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] with the columns of the items.
+    pub fn check_properties(&self, items: &LiveItems) -> std::result::Result<(), InvalidRequest> {
+        items.check(&self.filter.conditions)?;
+        Ok(items.check_columns("properties", &self.properties)?)
+    }
+}
+
 impl Run {
-    /// Resolves a filter to item indices, given the indices of the session's own items.
-    pub fn candidates(&self, filter: &Filter, seen: &[u32]) -> Candidates {
+    /// Resolves a filter to item indices, given the properties of the items and the indices of the
+    /// session's own items.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] for a condition that the items cannot be filtered by.
+    pub fn candidates(
+        &self,
+        items: &LiveItems,
+        filter: &Filter,
+        seen: &[u32],
+    ) -> std::result::Result<Candidates, InvalidRequest> {
+        let mask = items.mask(&filter.conditions)?;
         let (mut excluded, unknown_exclude) = self.indices(&filter.exclude);
         if filter.exclude_seen {
             excluded.extend(seen);
@@ -61,15 +97,25 @@ impl Run {
         let (mut allowed, mut unknown_allow) = (None, Vec::new());
         if let Some(allow) = &filter.allow {
             let (mut items, unknown) = self.indices(allow);
+            if let Some(mask) = &mask {
+                items.retain(|&item| mask.contains(item));
+            }
             items.retain(|item| excluded.binary_search(item).is_err());
             (allowed, unknown_allow) = (Some(items), unknown);
+        } else if !excluded.is_empty()
+            && let Some(few) = mask.as_ref().and_then(|mask| mask.few())
+        {
+            let mut items = few.to_vec();
+            items.retain(|item| excluded.binary_search(item).is_err());
+            allowed = Some(items);
         }
-        Candidates {
+        Ok(Candidates {
+            mask: mask.filter(|_| allowed.is_none()),
             allowed,
             excluded,
             unknown_exclude,
             unknown_allow,
-        }
+        })
     }
 
     /// Indices of raw ids, ascending and without duplicates, and the ids outside the catalogue.
@@ -95,6 +141,7 @@ fn sort_unique(items: &mut Vec<u32>) {
 pub struct Responder {
     run: Run,
     model: InferenceModel,
+    items: LiveItems,
     name: String,
 }
 
@@ -107,6 +154,7 @@ impl Responder {
         Ok(Self {
             model: InferenceModel::of_run(&run, recommender)?,
             name: run.model_name()?,
+            items: LiveItems::new(run.item_table()?, AVAILABLE),
             run,
         })
     }
@@ -119,9 +167,11 @@ impl Responder {
     /// Fails if the model cannot answer a request with its prompt.
     ///
     /// # Errors
-    /// [`InvalidRequest`] for a tilt without a model that can be tilted.
+    /// [`InvalidRequest`] for a tilt without a model that can be tilted, and for properties that the
+    /// items have not.
     pub fn check(&self, request: &RecommendRequest) -> std::result::Result<(), InvalidRequest> {
-        self.model.check(request)
+        self.model.check(request)?;
+        request.check_properties(&self.items)
     }
 
     /// The responses to requests, in their order, from one ranking over all items.
@@ -153,8 +203,11 @@ impl Responder {
         }
         let tops = self.model.top(&windows, &prompts, &tilts, &wanted)?;
         drop(wanted);
-        let one = |(prepared, top): (Prepared, Vec<(u32, f32)>)| self.response(prepared, &top);
-        Ok(prepared.into_par_iter().zip(tops).map(one).collect())
+        let one = |((prepared, request), top): ((Prepared, &RecommendRequest), TopK<f32>)| {
+            self.response(prepared, &request.properties, &top)
+        };
+        let prepared = prepared.into_par_iter().zip(requests);
+        Ok(prepared.zip(tops).map(one).collect())
     }
 
     fn prepare(&self, request: &RecommendRequest) -> Result<Prepared> {
@@ -162,7 +215,8 @@ impl Responder {
             .run
             .state(&request.session, request.prompt, request.case);
         let forecast = self.model.forecast(&self.run, request, &mut state)?;
-        let candidates = self.run.candidates(&request.filter, &state.item_indices);
+        let seen = &state.item_indices;
+        let candidates = self.run.candidates(&self.items, &request.filter, seen)?;
         Ok(Prepared {
             state,
             candidates,
@@ -170,7 +224,12 @@ impl Responder {
         })
     }
 
-    fn response(&self, prepared: Prepared, top: &[(u32, f32)]) -> RecommendResponse {
+    fn response(
+        &self,
+        prepared: Prepared,
+        properties: &[String],
+        top: &[(u32, f32)],
+    ) -> RecommendResponse {
         let Prepared {
             state,
             candidates,
@@ -178,7 +237,7 @@ impl Responder {
         } = prepared;
         RecommendResponse {
             answer: Recommendations {
-                items: self.run.name(top),
+                items: self.run.name_with(&self.items, properties, top),
                 unknown_items: state.unknown_items,
                 unknown_exclude: candidates.unknown_exclude,
                 unknown_allow: candidates.unknown_allow,

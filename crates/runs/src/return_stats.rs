@@ -7,7 +7,7 @@ use prl_fs::{FileEntry, read_at_most, sha256_hex, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::format::{CONFIG, ITEMS, MAX_TEXT, PURCHASE_COUNTS};
+use crate::format::{CONFIG, ITEMS, MAX_TEXT, PROPERTIES, PURCHASE_COUNTS};
 
 const NAME: &str = "returns.json";
 
@@ -18,7 +18,7 @@ pub(crate) struct Returns {
     pub(crate) dataset: String,
     /// The returns of the training sessions by time step.
     pub(crate) table: ReturnTable,
-    /// Settings, items and purchase counts; empty in the first runs.
+    /// Settings, items, their properties and purchase counts; empty in the first runs.
     #[serde(default)]
     files: Vec<FileEntry>,
     /// SHA-256 of the contents with an empty string here; empty in the first runs.
@@ -63,7 +63,7 @@ impl Returns {
             return Err(damaged("the table of returns is incomplete"));
         }
         for entry in &read.files {
-            if ![CONFIG, ITEMS, PURCHASE_COUNTS].contains(&entry.name.as_str()) {
+            if ![CONFIG, ITEMS, PROPERTIES, PURCHASE_COUNTS].contains(&entry.name.as_str()) {
                 continue;
             }
             let path = dir.join(&entry.name);

@@ -1,7 +1,7 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
-//! `config.toml`, `items.safetensors`, `purchase_counts.safetensors` and `returns.json` are written
-//! at the start, `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the
+//! `config.toml`, `items.safetensors`, `properties.safetensors` if the dataset has properties of
+//! items, `purchase_counts.safetensors` and `returns.json` are written at the start, `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the
 //! weights of the best validation (the last ones in a run without validation), and `manifest.json`
 //! is written last: a run with a manifest is complete. `prl forecast` adds `forecast/`. A run that
 //! starts from another one's weights also has `parent.json` and, until it is complete, `initial/`.
@@ -12,6 +12,7 @@ use candle_core::{DType, Device};
 use prl_core::{PromptPosition, PromptSpec, Prompts, PurchaseRates, StepReturns};
 use prl_dataset::{Dataset, Discount, ItemMap, PurchaseCounts, ReturnTable, Split};
 use prl_fs::{FileEntry, finish_interrupted_rename, read_at_most, remove_temp_files, write_atomic};
+use prl_items::{ItemTable, MAX_ITEMS_FILE};
 use prl_model::{Model, ModelSpec};
 
 use crate::baseline::load_baseline;
@@ -20,7 +21,9 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forecast::Forecaster;
-use crate::format::{CONFIG, ITEMS, MANIFEST, MAX_JSON, MAX_TEXT, PARENT, PURCHASE_COUNTS};
+use crate::format::{
+    CONFIG, ITEMS, MANIFEST, MAX_JSON, MAX_TEXT, PARENT, PROPERTIES, PURCHASE_COUNTS,
+};
 use crate::lineage::Lineage;
 use crate::method::Method;
 use crate::recommender::Recommender;
@@ -68,11 +71,15 @@ impl Run {
         let table = ReturnTable::new(&mean_over, config.rewards, config.lambda, config.discount);
         let (items, settings) = (data.items().to_bytes()?, config.to_toml()?);
         let counts = PurchaseCounts::of(&config.examples(data, Split::Train)).to_bytes()?;
-        let files = vec![
+        let mut files = vec![
             FileEntry::new(ITEMS, &items),
             FileEntry::new(CONFIG, settings.as_bytes()),
             FileEntry::new(PURCHASE_COUNTS, &counts),
         ];
+        if let Some(properties) = data.properties()? {
+            files.push(FileEntry::new(PROPERTIES, &properties));
+            write_atomic(&dir.join(PROPERTIES), &properties)?;
+        }
         write_atomic(&dir.join(ITEMS), &items)?;
         write_atomic(&dir.join(PURCHASE_COUNTS), &counts)?;
         Returns::write(dir, data.manifest().dataset.clone(), table, files)?;
@@ -214,6 +221,27 @@ impl Run {
     /// An untrained model with the run's settings.
     pub fn fresh_model(&self, device: &Device) -> Result<Model> {
         self.config.fresh_model(self.items.len(), device)
+    }
+
+    /// Properties of the items; a table without columns if the dataset had none.
+    ///
+    /// # Errors
+    /// If the table is damaged.
+    pub fn item_table(&self) -> Result<ItemTable> {
+        let (path, items) = (self.dir.join(PROPERTIES), self.items.len());
+        if !path.exists() {
+            return Ok(ItemTable::empty(u32::try_from(items).unwrap_or(u32::MAX)));
+        }
+        let damaged = |what: String| Error::run(&path, format!("{what}; train the run again"));
+        let content = read_at_most(&path, MAX_ITEMS_FILE)?;
+        let table = ItemTable::from_bytes(&content).map_err(|e| damaged(e.to_string()))?;
+        if table.catalogue() != items {
+            let found = table.catalogue();
+            return Err(damaged(format!(
+                "properties of {found} items for a catalogue of {items}"
+            )));
+        }
+        Ok(table)
     }
 
     /// Events and purchases of the items in training; `None` for a run of an older version.

@@ -50,7 +50,6 @@ pub(crate) struct ReloadResponse {
         BodyProblems,
         AdminProblems,
     ),
-    security(("key" = [])),
 )]
 pub(crate) async fn reload(
     State(app): State<Arc<App>>,
@@ -70,9 +69,19 @@ pub(crate) async fn swap_model(app: &Arc<App>, run: Option<&Path>) -> Result<Str
     let shared = Arc::clone(app);
     // Reading and warming up take seconds, so they must not occupy an asynchronous thread.
     let load = tokio::task::spawn_blocking(move || {
-        let accept = |model: &LoadedModel| shared.experiment.check_model(model);
+        let accept = |model: &LoadedModel| {
+            // No answer of the new model is without the changes of its items.
+            model.sync(&*shared.changes)?;
+            shared.experiment.check_model(model, false)
+        };
         match shared.engine()?.reload_if(&dir, accept) {
-            Ok(model) => Ok(model.name().to_owned()),
+            Ok(model) => {
+                // Changes that arrived between the two reads; a failure is mended by the next one.
+                if let Err(error) = model.sync(&*shared.changes) {
+                    tracing::error!(%error, "changes of the items are not read");
+                }
+                Ok(model.name().to_owned())
+            }
             Err(error) => Err(Problem::new(ProblemKind::BadRun, error.to_string())),
         }
     });

@@ -34,9 +34,21 @@ pub(crate) struct ModelBody {
     /// Default prompt.
     #[schema(value_type = Object)]
     prompt: PromptSpec,
+    /// Columns of the items' properties, for `where` and `properties` in requests.
+    properties: Vec<PropertyColumn>,
     /// Manifest of the run; null if training has not finished.
     #[schema(value_type = Option<Object>, required = false)]
     run: Value,
+}
+
+/// A column of the items' properties.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PropertyColumn {
+    /// Name of the column.
+    name: String,
+    /// Type of its values: text, list (of texts), number or bool.
+    #[serde(rename = "type")]
+    column_type: &'static str,
 }
 
 /// Current model, default prompt and run manifest
@@ -50,12 +62,18 @@ pub(crate) struct ModelBody {
 )]
 pub(crate) async fn model(State(app): State<Arc<App>>) -> Result<Json<ModelBody>, Problem> {
     let model = app.model()?;
+    let mut properties = Vec::new();
+    for (name, of) in model.properties().columns() {
+        let column_type = of.name();
+        properties.push(PropertyColumn { name, column_type });
+    }
     Ok(Json(ModelBody {
         model: model.name().to_owned(),
         items: model.items().len(),
         window: model.window(),
         prompted: model.is_prompted(),
         prompt: model.default_prompt(),
+        properties,
         run: serde_json::json!(model.manifest()),
     }))
 }

@@ -1,8 +1,9 @@
 //! The experiment that a server runs, and its log.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prl_arms::{Answer, Event, EventKind, Experiment, LogWriter, Record};
+use prl_arms::{Answer, Erased, Event, EventKind, Experiment, LogWriter, Record};
 use prl_dataset::Kind;
 use prl_engine::{LoadedModel, RecommendRequest, RecommendResponse, RequestFields};
 
@@ -36,6 +37,13 @@ pub(crate) struct Assigned {
     /// Name and probability of its arm; absent if the request set its own prompt, or without an
     /// experiment.
     arm: Option<(String, f64)>,
+    /// Whether the candidate answers.
+    is_candidates: bool,
+}
+
+/// Whether the candidate answers a session's requests.
+pub(crate) fn is_candidates(assigned: Option<&Assigned>) -> bool {
+    assigned.is_some_and(|assigned| assigned.is_candidates)
 }
 
 impl LoggedAnswer {
@@ -84,11 +92,18 @@ impl RunningExperiment {
     ///
     /// # Errors
     /// [`prl_engine::Error::InvalidRequest`] with the arm and what the model lacks.
-    pub(crate) fn check_model(&self, model: &LoadedModel) -> prl_engine::Result<()> {
+    pub(crate) fn check_model(
+        &self,
+        model: &LoadedModel,
+        is_candidate: bool,
+    ) -> prl_engine::Result<()> {
         let Some(experiment) = &self.experiment else {
             return Ok(());
         };
         for (arm, ask) in experiment.arms().iter().zip(&self.asks) {
+            if arm.candidate != is_candidate {
+                continue;
+            }
             let request = ask.clone().resolve_stored(vec![], model.default_prompt());
             let checked = request.and_then(|request| model.check(&request));
             checked.map_err(|error| error.within(&format!("arm {:?}", arm.name)))?;
@@ -108,6 +123,23 @@ impl RunningExperiment {
         Ok(())
     }
 
+    /// Fails if an arm is the candidate's and there is none.
+    ///
+    /// # Errors
+    /// [`prl_arms::Error::Definition`] with the arm.
+    pub(crate) fn check_candidate(&self, exists: bool) -> prl_arms::Result<()> {
+        let Some(experiment) = &self.experiment else {
+            return Ok(());
+        };
+        match experiment.arms().iter().find(|arm| arm.candidate) {
+            Some(arm) if !exists => {
+                let what = "model is candidate, and the server has none; start it with --candidate";
+                Err(experiment.invalid_ask(arm, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Gives a request about a named session the prompt of its arm, unless it sets its own. `None`
     /// without a session.
     pub(crate) fn assign(
@@ -116,14 +148,19 @@ impl RunningExperiment {
         fields: &mut RequestFields,
     ) -> Option<Assigned> {
         let session = session?.to_owned();
-        let mut arm = None;
+        let (mut arm, mut is_candidates) = (None, false);
         if let Some(experiment) = &self.experiment {
             let assigned = experiment.assign(&session);
             if fields.ask_if_open(&self.asks[assigned.index]) {
                 arm = Some((assigned.arm.name.clone(), assigned.p));
+                is_candidates = assigned.arm.candidate;
             }
         }
-        Some(Assigned { session, arm })
+        Some(Assigned {
+            session,
+            arm,
+            is_candidates,
+        })
     }
 
     /// Logs and counts answers; those without a named session are in neither.
@@ -192,6 +229,16 @@ impl RunningExperiment {
             }));
         }
         self.append(records)
+    }
+
+    /// Erases sessions from the log, if there is one. Blocks.
+    pub(crate) fn erase(&self, sessions: &BTreeSet<String>) -> Result<Erased, Problem> {
+        let Some(log) = &self.log else {
+            return Ok(Erased::default());
+        };
+        let failed =
+            |error: prl_arms::Error| Problem::new(ProblemKind::LogFailed, error.to_string());
+        log.erase(sessions).map_err(failed)
     }
 
     /// A problem unless events are logged.

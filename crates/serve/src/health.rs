@@ -71,8 +71,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Pr
     security(),
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    // A scrape must not fail because another service is down.
+    let sessions = app.sessions.count().await.ok();
     (
         [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        app.metrics.text(&app),
+        app.metrics.text(&app, sessions),
     )
 }

@@ -16,15 +16,17 @@
 //! # Ok::<(), prl_serve::Error>(())
 //! ```
 
-mod accept;
 mod admin;
 mod app;
 mod body;
+mod candidate;
 mod catalogue;
 mod events;
 mod experiment;
-mod guard;
+mod follow;
 mod health;
+mod items;
+mod keys;
 mod metrics;
 mod openapi;
 mod page;
@@ -33,7 +35,15 @@ mod recommend;
 mod response;
 mod server;
 mod sessions;
-mod signals;
+mod storage;
+mod web;
 
-pub use guard::ApiKey;
+pub use candidate::CandidateOptions;
+pub use keys::{ApiKey, KeysError, Role, check_keys, new_secret};
+pub use prl_store::{Error as StoreError, SessionLimits, StoreAddress};
 pub use server::{Error, Options, Server};
+pub use web::cors::{CorsOrigin, InvalidOrigin};
+pub use web::listen::{InvalidAddr, ListenAddr};
+pub use web::options::{TlsOptions, WebOptions};
+pub use web::prefix::{InvalidPrefix, PathPrefix};
+pub use web::tls::TlsError;

@@ -30,6 +30,12 @@ struct ArmLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    key: String,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: String,
 }
@@ -40,6 +46,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     arms: Family<ArmLabels, Counter>,
+    keys: Family<KeyLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -49,6 +56,7 @@ impl Default for Metrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(histogram),
             arms: Family::default(),
+            keys: Family::default(),
         }
     }
 }
@@ -73,9 +81,15 @@ impl Metrics {
         self.arms.get_or_create(&ArmLabels { arm }).inc();
     }
 
+    /// Counts an answer to a valid API key.
+    pub(crate) fn count_key(&self, key: &str, code: u16) {
+        let key = key.to_owned();
+        self.keys.get_or_create(&KeyLabels { key, code }).inc();
+    }
+
     /// All metrics as text. Gauges are read at the time of the call; the engine's metrics are
-    /// absent until the model is loaded.
-    pub(crate) fn text(&self, app: &App) -> String {
+    /// absent until the model is loaded, and the number of sessions if their store does not tell it.
+    pub(crate) fn text(&self, app: &App, sessions: Option<usize>) -> String {
         let mut registry = Registry::default();
         // The encoder appends `_total` to the name of a counter and `_info` to that of an info.
         registry.register(
@@ -93,7 +107,14 @@ impl Metrics {
             "Answers by arm of the experiment",
             self.arms.clone(),
         );
-        registry.register("prl_sessions", "Stored sessions", gauge(app.sessions.len()));
+        registry.register(
+            "prl_api_key_requests",
+            "Requests with a valid API key by its name and status code",
+            self.keys.clone(),
+        );
+        if let Some(sessions) = sessions {
+            registry.register("prl_sessions", "Stored sessions", gauge(sessions));
+        }
         registry.register(
             "prl_requests_in_flight",
             "Admitted requests that are not answered yet",

@@ -1,22 +1,20 @@
 //! The demo page and the OpenAPI document.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use crate::app;
+use crate::app::App;
 
 /// A single file without external assets and without a build step.
 const PAGE: &str = include_str!("page.html");
-/// The page may run its inline script and call this server; anything else is blocked.
-const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+/// The page may run its inline script, call this server and show pictures of items; anything else is
+/// blocked.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src http: https:; \
                               script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
                               form-action 'none'; frame-ancestors 'none'";
-
-/// The OpenAPI document as JSON, built on first use.
-static OPENAPI: LazyLock<String> =
-    LazyLock::new(|| app::openapi_document().to_json().unwrap_or_default());
 
 /// Demo page
 #[utoipa::path(
@@ -47,9 +45,9 @@ pub(crate) async fn page() -> impl IntoResponse {
     )),
     security(),
 )]
-pub(crate) async fn openapi_document() -> impl IntoResponse {
+pub(crate) async fn openapi_document(State(app): State<Arc<App>>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "application/json")],
-        OPENAPI.as_str(),
+        app.openapi.clone(),
     )
 }

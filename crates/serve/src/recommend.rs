@@ -1,6 +1,7 @@
 //! Recommendations for sessions that are sent with the request.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +11,8 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::body::Body;
-use crate::experiment::LoggedAnswer;
+use crate::candidate;
+use crate::experiment::{LoggedAnswer, is_candidates};
 use crate::openapi::{BodyProblems, GuardProblems};
 use crate::problem::Problem;
 use crate::response::ResponseBody;
@@ -60,12 +62,13 @@ pub(crate) async fn recommend(
     State(app): State<Arc<App>>,
     Body(mut body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
-    let engine = app.engine()?;
     let session = body.session.clone();
     let name = session.as_ref().map(|id| id.0.as_str());
     let assigned = app.experiment.assign(name, &mut body);
-    let request = body.resolve(engine.model().default_prompt())?;
-    let response = engine.submit(&request)?.response().await?;
+    let is_candidates = is_candidates(assigned.as_ref());
+    let default = app.engine_of(is_candidates)?.model().default_prompt();
+    let request = body.resolve(default)?;
+    let response = candidate::answer(&app, is_candidates, &request).await?;
     let answer = LoggedAnswer::new(assigned, &request, response);
     app.experiment.log_answers(&app.metrics, [&answer])?;
     Ok(Json(ResponseBody::new(session, answer)))
@@ -86,32 +89,37 @@ pub(crate) async fn recommend_batch(
     State(app): State<Arc<App>>,
     Body(batch): Body<BatchRequest>,
 ) -> Result<Json<BatchResponse>, Problem> {
-    let (engine, n) = (app.engine()?, batch.questions.len());
+    let n = batch.questions.len();
     if n > MAX_BATCH {
         return Err(Problem::invalid(format!(
             "questions holds {n} requests; at most {MAX_BATCH} are allowed"
         )));
     }
-    let default = engine.model().default_prompt();
     // All requests are validated before the first one is queued: a batch fails as a whole.
     let mut requests = Vec::with_capacity(n);
     for (i, mut body) in batch.questions.into_iter().enumerate() {
         let session = body.session.clone();
         let name = session.as_ref().map(|id| id.0.as_str());
         let assigned = app.experiment.assign(name, &mut body);
-        match body.resolve(default) {
+        let engine = app.engine_of(is_candidates(assigned.as_ref()))?;
+        match body.resolve(engine.model().default_prompt()) {
             Ok(request) => requests.push((session, assigned, request)),
             Err(error) => return Err(error.within(&format!("questions[{i}]")).into()),
         }
     }
     let mut pending = Vec::with_capacity(n);
     for (session, assigned, request) in requests {
+        let start = Instant::now();
+        let engine = app.engine_of(is_candidates(assigned.as_ref()))?;
         let response = engine.submit(&request)?;
-        pending.push((session, assigned, request, response));
+        pending.push((session, assigned, request, response, start));
     }
     let (mut sessions, mut logged) = (Vec::with_capacity(n), Vec::with_capacity(n));
-    for (session, assigned, request, response) in pending {
+    for (session, assigned, request, response, start) in pending {
         let response = response.response().await?;
+        if !is_candidates(assigned.as_ref()) {
+            candidate::compare_later(&app, &request, &response, start.elapsed());
+        }
         sessions.push(session);
         logged.push(LoggedAnswer::new(assigned, &request, response));
     }

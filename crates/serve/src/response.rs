@@ -1,6 +1,6 @@
 //! JSON body of a recommendation.
 
-use prl_engine::{Id, PromptUsed, Recommendation};
+use prl_engine::{Id, PromptUsed};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -52,6 +52,11 @@ pub(crate) struct ScoredItem {
     item: String,
     /// Logit of the model; comparable within one response only.
     score: f32,
+    /// Values of the properties that the request asks for, by column; those that the item has.
+    /// Absent if it asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
+    properties: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl ResponseBody {
@@ -61,8 +66,12 @@ impl ResponseBody {
         let response = logged.response;
         let answer = response.answer;
         let mut items = Vec::with_capacity(answer.items.len());
-        for Recommendation { item, score } in answer.items {
-            items.push(ScoredItem { item, score });
+        for recommended in answer.items {
+            items.push(ScoredItem {
+                item: recommended.item,
+                score: recommended.score,
+                properties: recommended.properties,
+            });
         }
         Self {
             session,

@@ -1,7 +1,6 @@
 //! Sessions stored on the server.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -19,7 +18,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::app::App;
 use crate::body::Body;
-use crate::experiment::LoggedAnswer;
+use crate::candidate;
+use crate::experiment::{LoggedAnswer, is_candidates};
 use crate::openapi::{BodyProblems, GuardProblems, SessionProblems};
 use crate::problem::{Problem, ProblemKind};
 use crate::response::ResponseBody;
@@ -152,7 +152,7 @@ pub(crate) async fn add_events(
             kind: event.kind,
         });
     }
-    let events = app.sessions.add(&session, events, Instant::now())?;
+    let events = app.sessions.add(&session, events).await?;
     Ok(Json(SessionBody { session, events }))
 }
 
@@ -178,13 +178,15 @@ pub(crate) async fn recommend(
     id: SessionId,
     Body(mut body): Body<RequestFields>,
 ) -> Result<Json<ResponseBody>, Problem> {
-    let (id, engine) = (session_id(id)?, app.engine()?);
-    let Some(events) = app.sessions.events(&id, Instant::now()) else {
+    let id = session_id(id)?;
+    let Some(events) = app.sessions.events(&id).await? else {
         return Err(no_session(&id));
     };
     let assigned = app.experiment.assign(Some(&id), &mut body);
-    let request = body.resolve_stored(events, engine.model().default_prompt())?;
-    let response = engine.submit(&request)?.response().await?;
+    let is_candidates = is_candidates(assigned.as_ref());
+    let default = app.engine_of(is_candidates)?.model().default_prompt();
+    let request = body.resolve_stored(events, default)?;
+    let response = candidate::answer(&app, is_candidates, &request).await?;
     let answer = LoggedAnswer::new(assigned, &request, response);
     app.experiment.log_answers(&app.metrics, [&answer])?;
     Ok(Json(ResponseBody::new(None, answer)))
@@ -203,7 +205,7 @@ pub(crate) async fn delete(
     id: SessionId,
 ) -> Result<StatusCode, Problem> {
     let id = session_id(id)?;
-    if app.sessions.delete(&id, Instant::now()) {
+    if app.sessions.delete(&id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(no_session(&id))

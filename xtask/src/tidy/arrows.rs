@@ -11,8 +11,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["seed"]),
     ("fs", &[]),
     ("charts", &[]),
-    ("arms", &[]),
+    ("arms", &["fs"]),
     ("ope", &["arms"]),
+    ("items", &["fs"]),
     ("dataset", &["seed", "fs"]),
     ("kernels", &["seed"]),
     ("nn", &["seed", "kernels"]),
@@ -21,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("eval", &["seed", "dataset"]),
     ("synth", &["seed"]),
     ("tables", &["fs"]),
-    ("data", &["seed", "fs", "dataset"]),
+    ("data", &["seed", "fs", "items", "dataset"]),
     ("baselines", &["dataset"]),
     (
         "model",
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "seed",
             "fs",
+            "items",
             "dataset",
             "kernels",
             "nn",
@@ -67,8 +69,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tune", &["seed", "fs", "charts"]),
-    ("engine", &["seed", "fs", "dataset", "core", "runs"]),
-    ("serve", &["seed", "arms", "dataset", "core", "engine"]),
+    (
+        "engine",
+        &["seed", "fs", "items", "dataset", "core", "runs"],
+    ),
+    ("store", &["fs", "items", "dataset"]),
+    (
+        "serve",
+        &[
+            "seed", "arms", "items", "dataset", "core", "engine", "store",
+        ],
+    ),
     (
         "cli",
         &[
@@ -76,6 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ope",
             "seed",
             "fs",
+            "items",
             "dataset",
             "kernels",
             "nn",

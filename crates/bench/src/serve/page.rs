@@ -68,7 +68,7 @@ pub fn render(lines: &[Value]) -> String {
          the time at which the request was due. [Raw lines](serve.jsonl).\n\n{}\n\
          One rate, held:\n\n{}\nUp to saturation:\n\n{}\n\
          One recommendation in process, raw ids in and out, one after another:\n\n{}\n\
-         The server's memory, MB:\n\n{}",
+         The server's memory, MB:\n\n{}\n{}",
         machines(lines),
         markdown_table(&LOAD_HEADER, 1, &rows(lines, "hold", &LOAD_KEYS)),
         markdown_table(&LOAD_HEADER, 1, &rows(lines, "rate", &LOAD_KEYS)),
@@ -78,6 +78,7 @@ pub fn render(lines: &[Value]) -> String {
             1,
             &memory
         ),
+        super::stores::section(lines),
     )
 }
 

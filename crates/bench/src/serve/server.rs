@@ -30,6 +30,7 @@ impl Server {
         workspace: &Workspace,
         prl: &Path,
         run: &Path,
+        flags: &[String],
         first_pass: &str,
     ) -> Result<Self> {
         let log = workspace.root.join("target/serving/log");
@@ -37,6 +38,7 @@ impl Server {
         serve
             .args(["serve", "--addr", "127.0.0.1:0", "--run"])
             .arg(run)
+            .args(flags)
             .env("PRL_FIRST_PASS", first_pass);
         let process = serve
             .stdin(Stdio::null())

@@ -13,9 +13,9 @@ use super::Args;
 use crate::exit::Usage;
 
 /// Flags that are of one call: its files and its output.
-const OF_A_CALL: [&str; 13] = [
+const OF_A_CALL: [&str; 15] = [
     "input", "train", "clicks", "buys", "out", "append", "json", "parquet", "keep-log", "strict",
-    "replace", "help", "version",
+    "replace", "help", "version", "items", "items-id",
 ];
 
 /// Flags given on the command line, with their values, but for those of one call.

@@ -23,6 +23,22 @@ pub fn print(manifest: &Manifest) -> std::io::Result<()> {
     if let Some(figures) = &manifest.plausibility {
         print_figures(figures)?;
     }
+    if let Some(properties) = &manifest.properties {
+        let origin = &properties.origin;
+        let (items, others) = (origin.items, origin.others);
+        outln!(
+            "{:<28}{items:>12} of the items, {others} others",
+            "properties of"
+        )?;
+        let mut columns = Vec::new();
+        for (name, of_type) in &origin.columns {
+            columns.push(format!("{name} ({of_type})"));
+        }
+        outln!("{:<28}{}", "columns", columns.join(", "))?;
+        if origin.replaced > 0 {
+            outln!("replaced by a later row     {:>12} rows", origin.replaced)?;
+        }
+    }
     for (reason, n) in &counts.dropped {
         outln!("dropped {:<20}{n:>12} rows", reason.replace('_', " "))?;
     }

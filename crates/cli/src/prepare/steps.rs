@@ -1,9 +1,10 @@
 //! Flags of `prl prepare` for the steps between reading and splitting.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
-use prl_data::{Gap, KindOptions, LongSessions, Moment, Output, SplitRule, Steps};
+use prl_data::{Gap, ItemsFile, KindOptions, LongSessions, Moment, Output, SplitRule, Steps};
 
 use crate::exit::Usage;
 
@@ -66,6 +67,15 @@ pub struct OutputArgs {
     /// Keep the raw events in the dataset's directory, so that --append can add others
     #[arg(long)]
     keep_log: bool,
+    /// Properties of items to keep in the dataset and in its runs: csv, tsv, parquet or jsonl (.gz,
+    /// .zst), a row an item, with any columns, such as category, price, title, image, available.
+    /// Types are found from the values; the last row of an item counts. Items outside the log are
+    /// kept too
+    #[arg(long, value_name = "FILE")]
+    items: Option<PathBuf>,
+    /// Column of the item ids in --items [default: item_id, product_id, item, sku, id or the like]
+    #[arg(long, value_name = "COLUMN", requires = "items")]
+    items_id: Option<String>,
     /// Replace another dataset in --out; runs of that one can then neither be evaluated nor resumed
     #[arg(long)]
     replace: bool,
@@ -135,6 +145,10 @@ impl OutputArgs {
             strict: self.strict,
             replace: self.replace,
             keep_log: self.keep_log,
+            items: self.items.map(|path| ItemsFile {
+                path,
+                id: self.items_id,
+            }),
             ..Output::default()
         }
     }

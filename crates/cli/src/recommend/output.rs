@@ -67,7 +67,10 @@ impl Sink {
                 written.with_context(|| format!("failed to write {}", file.path().display()))?;
             }
             #[cfg(feature = "tables")]
-            Sink::Table(table) => super::table::write(table, sessions, answers)?,
+            Sink::Table(table) => {
+                super::table::check(answers)?;
+                super::table::write(table, sessions, answers)?;
+            }
         }
         Ok(())
     }

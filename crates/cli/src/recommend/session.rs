@@ -3,6 +3,7 @@
 use prl_dataset::Kind;
 use prl_runs::{FromJson, Id, Json, MAX_K, RequestFields};
 
+use super::conditions::conditions;
 use crate::exit::Usage;
 
 /// The session of a request.
@@ -46,6 +47,15 @@ pub struct Filters {
     /// Recommend these items only; repeatable
     #[arg(long, value_name = "A,B,..", allow_hyphen_values = true)]
     allow: Vec<String>,
+    /// Recommend items with these properties only; repeatable, all conditions hold. A condition is
+    /// COLUMN=VALUE, COLUMN<=NUMBER or COLUMN>=NUMBER, and several values of one column are
+    /// alternatives; or all in JSON: {"category": ["shoes"], "price": {"max": 50}}. A number or
+    /// true in quotes is a text: 'size="38"'
+    #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
+    conditions: Vec<String>,
+    /// Properties of the items in the answer
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    properties: Vec<String>,
 }
 
 impl Session {
@@ -81,7 +91,7 @@ impl Session {
 
 impl Filters {
     /// Adds the filters that are given to a request.
-    pub fn add_to(&self, fields: &mut RequestFields) {
+    pub fn add_to(&self, fields: &mut RequestFields) -> Result<(), Usage> {
         fields.exclude_seen = self.exclude_seen.then_some(true);
         if !self.exclude.is_empty() {
             fields.exclude = Some(ids(&self.exclude));
@@ -89,6 +99,14 @@ impl Filters {
         if !self.allow.is_empty() {
             fields.allow = Some(ids(&self.allow));
         }
+        if !self.conditions.is_empty() {
+            let conditions = conditions(&self.conditions);
+            fields.conditions = Some(conditions.map_err(|e| Usage(format!("--where: {e}")))?);
+        }
+        if !self.properties.is_empty() {
+            fields.properties = Some(self.properties.clone());
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use prl_runs::{FromJson, Id, InvalidRequest, Json, MAX_ITEMS, RecommendResponse,
 use prl_tables::{Cell, Rows, TableReader, TableWriter, Type, Values};
 
 use super::batch::Draft;
+use super::conditions::of_text;
 use crate::exit::Usage;
 use crate::output::errln;
 
@@ -154,7 +155,11 @@ impl Table {
         let mut fields = Vec::with_capacity(self.fields.len());
         for (column, &field) in self.fields.iter().enumerate() {
             let cell = rows.cell(column, self.next)?;
-            let json = to_json(cell, ID_FIELDS.contains(&field));
+            let mut json = to_json(cell, ID_FIELDS.contains(&field));
+            if field == "where" {
+                let place = (rows.first() + self.next + 1) as u64;
+                json = of_text(json).map_err(|error| self.invalid(place, error))?;
+            }
             fields.push((field.to_owned(), json));
         }
         self.next += 1;
@@ -329,6 +334,23 @@ fn to_json(cell: Cell, is_id: bool) -> Json {
             Json::List(list)
         }
     }
+}
+
+/// Fails if answers hold what a table has no column for.
+pub fn check(answers: &[RecommendResponse]) -> Result<(), Usage> {
+    for response in answers {
+        if response
+            .answer
+            .items
+            .iter()
+            .any(|item| item.properties.is_some())
+        {
+            let message = "properties are written as JSON lines alone; name another --out, or leave \
+                           them out";
+            return Err(Usage(message.into()));
+        }
+    }
+    Ok(())
 }
 
 /// Starts a table of answers.

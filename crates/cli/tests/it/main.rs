@@ -9,10 +9,18 @@ mod common;
 #[allow(dead_code, reason = "only a part of the client is used")]
 mod http;
 
+#[cfg(all(feature = "data", feature = "serve", unix))]
+#[path = "../../../store/tests/it/redis_server.rs"]
+mod redis_server;
+
 mod docs;
 mod evaluate;
 #[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_evening;
+#[cfg(all(feature = "data", feature = "serve", unix))]
 mod network_experiment;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_operations;
 #[cfg(feature = "serve")]
 mod network_remote;
 #[cfg(all(feature = "data", feature = "serve", unix))]
@@ -21,6 +29,8 @@ mod network_replicas;
 mod network_requests;
 #[cfg(all(feature = "data", feature = "serve"))]
 mod network_simulate;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod network_stores;
 #[cfg(feature = "tables")]
 mod ope;
 #[cfg(feature = "data")]

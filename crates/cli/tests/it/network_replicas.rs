@@ -32,6 +32,11 @@ impl Process {
         )
     }
 
+    /// Sends SIGKILL and waits.
+    pub fn kill(self) {
+        drop(self);
+    }
+
     /// Sends SIGTERM, as a rolling update does, and waits.
     fn terminate(mut self) {
         assert!(
@@ -57,7 +62,7 @@ impl Drop for Process {
 
 fn prl(dir: &Path, line: &str) -> Command {
     let mut prl = Command::new(env!("CARGO_BIN_EXE_prl"));
-    prl.current_dir(dir).args(line.split(' '));
+    prl.current_dir(dir).args(line.split_whitespace());
     prl
 }
 
@@ -111,7 +116,12 @@ fn serve(dir: &Path, port: u16) -> Process {
 
 /// A ready server of `run` with more flags.
 pub fn serve_with(dir: &Path, port: u16, flags: &str) -> Process {
-    let line = format!("serve --run run --addr 127.0.0.1:{port} {flags}");
+    serve_line(dir, port, &format!("serve --run run {flags}"))
+}
+
+/// A ready server of a command line, on a port.
+pub fn serve_line(dir: &Path, port: u16, line: &str) -> Process {
+    let line = format!("{line} --addr 127.0.0.1:{port}");
     let server = Process::start(&mut prl(dir, &line));
     until("a server", || is_ready(port));
     server

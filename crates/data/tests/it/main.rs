@@ -6,6 +6,7 @@ mod cases;
 mod common;
 mod given_split;
 mod inputs;
+mod item_files;
 mod json_lines;
 mod lists;
 mod parquet_types;

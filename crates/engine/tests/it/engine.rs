@@ -8,7 +8,7 @@ use crate::common;
 use prl_core::{PromptSpec, Prompts, TargetReturn};
 use prl_dataset::{Kind, Windows};
 use prl_engine::{Device, Engine, Error, Event, Filter, Options, RecommendRequest};
-use prl_runs::{BlendBuilder, ItemFilter, Method, Recommender, Run, SessionState};
+use prl_runs::{BlendBuilder, LiveItems, Method, Recommender, Run, SessionState};
 use prl_train::{Evaluation, Observer};
 
 struct Quiet;
@@ -64,6 +64,7 @@ fn request(items: &[u32], mu: f64, k: usize) -> RecommendRequest {
         forecast: false,
         k,
         filter: Filter::default(),
+        properties: Vec::new(),
     }
 }
 
@@ -155,6 +156,7 @@ fn filters_select_exactly_the_allowed_items() {
                     Vec::new()
                 },
                 allow: has_allow.then(|| allow.clone()),
+                ..Filter::default()
             };
             let expected: Vec<_> = all
                 .iter()
@@ -293,12 +295,11 @@ fn blend_is_served_as_it_recommends() {
             tilt: prompt.ask.tilt,
         };
         let all = model.rank(&windows, &prompts, None, 60).unwrap().top;
-        let candidates = run.candidates(&request.filter, &item_indices);
+        let properties = LiveItems::new(run.item_table().unwrap(), "available");
+        let candidates = run.candidates(&properties, &request.filter, &item_indices);
+        let candidates = candidates.unwrap();
         let mut expected = all[0].clone();
-        expected.retain(|(item, _)| match candidates.filter() {
-            ItemFilter::Exclude(items) => items.binary_search(item).is_err(),
-            ItemFilter::Allow(items) => items.binary_search(item).is_ok(),
-        });
+        expected.retain(|&(item, _)| candidates.filter().allows(item));
         expected.truncate(request.k);
         assert_eq!(response.answer.items, run.name(&expected));
         assert_eq!(response.answer.prompt, Some(prompt));

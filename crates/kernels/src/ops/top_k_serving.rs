@@ -6,6 +6,7 @@
 //! memory-bandwidth bound. A score is the same chain of fused multiply-adds, so it has the same
 //! bits.
 
+mod filter;
 mod first_pass;
 
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use crate::ops::softmax_head::OutputLayer;
 use crate::ops::top_k::{best, order};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{load, store};
-use first_pass::Int8Items;
+use filter::has_bit;
+use first_pass::{Int8Items, bound_of};
 
+pub use filter::{ItemFilter, TopKRequest};
 pub use first_pass::FirstPass;
 
 /// Items per panel.
@@ -43,24 +46,6 @@ pub struct TransposedItemMatrix<T> {
     int8: Option<Arc<Int8Items>>,
     items: usize,
     width: usize,
-}
-
-/// A top-k request for one hidden vector.
-#[derive(Clone, Copy, Debug)]
-pub struct TopKRequest<'a> {
-    /// Number of items.
-    pub k: usize,
-    /// Items allowed in the result.
-    pub filter: ItemFilter<'a>,
-}
-
-/// Filter on the items of a result.
-#[derive(Clone, Copy, Debug)]
-pub enum ItemFilter<'a> {
-    /// All items except these (ascending).
-    Exclude(&'a [u32]),
-    /// Only these items (ascending, valid indices).
-    Allow(&'a [u32]),
 }
 
 /// (item, score), best first, equal scores by lower index.
@@ -125,7 +110,11 @@ impl<T: Real> TransposedItemMatrix<T> {
     /// Top items of each row of `hidden` `[batch, width]`, one request per row.
     ///
     /// # Errors
-    /// If a score is not finite (with [`ItemFilter::Allow`], a score of an allowed item).
+    /// If a score is not finite (with [`ItemFilter::Allow`], a score of an allowed item; with
+    /// [`ItemFilter::Mask`], a score in a panel of 64 items with an allowed one).
+    ///
+    /// # Panics
+    /// If a mask has not one word for each 64 items.
     pub fn top_k(
         &self,
         hidden: &[T],
@@ -171,6 +160,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             let mut items: Vec<u32> = own.iter().map(|&(item, _)| item).collect();
             match wanted.filter {
                 ItemFilter::Exclude(excluded) => items.extend(excluded),
+                ItemFilter::Mask { except, .. } => items.extend(except),
                 ItemFilter::Allow(_) => items.clear(),
             }
             items.sort_unstable();
@@ -184,6 +174,13 @@ impl<T: Real> TransposedItemMatrix<T> {
                     k: wanted.k,
                     filter: ItemFilter::Exclude(without),
                 },
+                ItemFilter::Mask { words, .. } => TopKRequest {
+                    k: wanted.k,
+                    filter: ItemFilter::Mask {
+                        words,
+                        except: without,
+                    },
+                },
                 // Every allowed item: an offset may move any of them into the list.
                 allow => TopKRequest {
                     k: usize::MAX,
@@ -195,10 +192,10 @@ impl<T: Real> TransposedItemMatrix<T> {
         for (row, (wanted, own)) in wanted.iter().zip(&own).enumerate() {
             let top = &mut tops[row];
             match wanted.filter {
-                ItemFilter::Exclude(excluded) => {
+                ItemFilter::Exclude(_) | ItemFilter::Mask { .. } => {
                     let mut items = Vec::with_capacity(own.len());
                     for &(item, offset) in own {
-                        if excluded.binary_search(&item).is_err() && !is_excluded(offset) {
+                        if wanted.filter.allows(item) && !is_excluded(offset) {
                             items.push(item);
                         }
                     }
@@ -337,15 +334,6 @@ impl<T: Real> TransposedItemMatrix<T> {
         Ok(tops)
     }
 
-    /// The scores of some items under one hidden vector.
-    fn score_some(&self, hidden: &[T], items: &[u32]) -> TopK<T> {
-        Arch::new().dispatch(Single {
-            matrix: self,
-            hidden,
-            items,
-        })
-    }
-
     /// Scores of one panel's items under some hidden vectors: `[batch, 64]`.
     #[inline(always)]
     fn score<S: Simd>(&self, simd: S, panel: usize, hidden: &[T], out: &mut [T]) {
@@ -394,41 +382,35 @@ fn add_offsets<T: Real>(scored: TopK<T>, offsets: &[(u32, T)]) -> TopK<T> {
     sums
 }
 
-/// Largest absolute value; infinity if one is not finite.
-fn bound_of<T: Real>(values: &[T]) -> f32 {
-    let mut bound = 0.0_f64;
-    for x in values {
-        if !x.is_finite() {
-            return f32::INFINITY;
-        }
-        bound = bound.max(x.double().abs());
-    }
-    bound as f32
-}
-
-/// A row of a batch with an exclusion filter.
+/// A row of a batch whose filter allows more items than are scored one by one.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     row: usize,
     k: usize,
+    /// A word for each panel; `None` allows all items.
+    mask: Option<&'a [u64]>,
     without: &'a [u32],
 }
 
 impl<'a> Row<'a> {
     fn new((row, wanted): (usize, &TopKRequest<'a>)) -> Option<Self> {
-        match wanted.filter {
-            ItemFilter::Exclude(without) => Some(Self {
-                row,
-                k: wanted.k,
-                without,
-            }),
-            ItemFilter::Allow(_) => None,
-        }
+        let (mask, without) = match wanted.filter {
+            ItemFilter::Exclude(without) => (None, without),
+            ItemFilter::Mask { words, except } => (Some(words), except),
+            ItemFilter::Allow(_) => return None,
+        };
+        Some(Self {
+            row,
+            k: wanted.k,
+            mask,
+            without,
+        })
     }
 
-    /// The allowed items of a panel, a bit each, but for single items.
-    fn word(&self, _panel: usize) -> u64 {
-        u64::MAX
+    /// The allowed items of a panel.
+    #[inline(always)]
+    fn word(&self, panel: usize) -> u64 {
+        self.mask.map_or(u64::MAX, |words| words[panel])
     }
 
     /// Whether an item that [`word`](Self::word) allows is not left out.
@@ -468,15 +450,22 @@ impl<T: Real> WithSimd for Sweep<'_, T> {
         let lanes = T::lanes::<S>();
         let mut marks = vec![T::zero(); rows.len() * lanes];
         for panel in panels {
+            // A panel that every row leaves out is not scored.
+            if rows.iter().all(|row| row.word(panel) == 0) {
+                continue;
+            }
             matrix.score(simd, panel, hidden, &mut scores);
             let first = panel * PANEL;
             let there = PANEL.min(matrix.items - first);
-            for ((scores, kept), mark) in scores
+            for ((scores, kept), (row, mark)) in scores
                 .chunks_exact(PANEL)
                 .zip(&mut kept)
-                .zip(marks.chunks_exact_mut(lanes))
+                .zip(rows.iter().zip(marks.chunks_exact_mut(lanes)))
             {
-                kept.look(simd, scores, there, first, mark);
+                let word = row.word(panel);
+                if word != 0 {
+                    kept.look(simd, (scores, there), (first, word), mark);
+                }
             }
         }
         let not_finite = marks.iter().position(|mark| !mark.is_finite());
@@ -510,16 +499,23 @@ impl<'a, T: Real> Kept<'a, T> {
         }
     }
 
-    /// Processes the scores of a panel whose first `there` items exist.
+    /// Processes the scores of the items of a panel from `first` on, of which those in `word` are
+    /// allowed.
     #[inline(always)]
-    fn look<S: Simd>(&mut self, simd: S, scores: &[T], there: usize, first: usize, mark: &mut [T]) {
+    fn look<S: Simd>(
+        &mut self,
+        simd: S,
+        (scores, there): (&[T], usize),
+        (first, word): (usize, u64),
+        mark: &mut [T],
+    ) {
         let (lanes, zero) = (T::lanes::<S>(), T::splat(simd, T::zero()));
         let mut seen = load::<T, S>(mark);
         for at in (0..there).step_by(lanes) {
             let row = load::<T, S>(&scores[at..]);
             seen = T::vmul_add(simd, row, zero, seen);
             if T::any_gt(simd, row, T::splat(simd, self.bar)) {
-                self.keep(&scores[at..(at + lanes).min(there)], first + at);
+                self.keep(&scores[at..(at + lanes).min(there)], first + at, word);
             }
         }
         store::<T, S>(mark, seen);
@@ -527,9 +523,10 @@ impl<'a, T: Real> Kept<'a, T> {
 
     /// Rare after the first panels, so not inlined.
     #[cold]
-    fn keep(&mut self, scores: &[T], first: usize) {
+    fn keep(&mut self, scores: &[T], first: usize, word: u64) {
         for (item, &score) in (first as u32..).zip(scores) {
-            if score > self.bar && self.without.binary_search(&item).is_err() {
+            let is_better = score > self.bar && has_bit(word, item);
+            if is_better && self.without.binary_search(&item).is_err() {
                 self.list.push((item, score));
                 if self.list.len() == 2 * self.k {
                     self.list.select_nth_unstable_by(self.k - 1, order);
@@ -593,38 +590,6 @@ impl<T: Real> WithSimd for Few<'_, T> {
             for &item in items {
                 all.push((item, scores[item as usize % PANEL]));
             }
-        }
-        all
-    }
-}
-
-/// Scores of some items under one hidden vector, one by one: the chains of [`Few`].
-struct Single<'a, T> {
-    matrix: &'a TransposedItemMatrix<T>,
-    hidden: &'a [T],
-    items: &'a [u32],
-}
-
-impl<T: Real> WithSimd for Single<'_, T> {
-    type Output = TopK<T>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> TopK<T> {
-        let TransposedItemMatrix {
-            panels,
-            bias,
-            width,
-            ..
-        } = self.matrix;
-        let mut all = Vec::with_capacity(self.items.len());
-        for &item in self.items {
-            let (panel, lane) = (item as usize / PANEL, item as usize % PANEL);
-            let weight = &panels[panel * width * PANEL..][..width * PANEL];
-            let mut score = bias[item as usize];
-            for (&h, row) in self.hidden.iter().zip(weight.chunks_exact(PANEL)) {
-                score = h.mul_add(row[lane], score);
-            }
-            all.push((item, score));
         }
         all
     }

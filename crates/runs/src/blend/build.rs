@@ -14,7 +14,7 @@ use super::weights::{Cases, Chosen};
 use super::{Blend, FIRST_WEIGHTS, Member, WEIGHTS, Weights, check_weights, hash_name, member_dir};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::format::{ITEMS, PURCHASE_COUNTS};
+use crate::format::{ITEMS, PROPERTIES, PURCHASE_COUNTS};
 use crate::manifest::RunManifest;
 use crate::method::Method;
 use crate::recipe::{HoldOutBy, Selection};
@@ -23,10 +23,11 @@ use crate::validation::Validation;
 
 /// Files of a member, the directory of the weights first: each is synced with its directory. A
 /// member of an older version has no purchase counts.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "best/weights.safetensors",
     "best/manifest.json",
     ITEMS,
+    PROPERTIES,
     PURCHASE_COUNTS,
     "returns.json",
     "config.toml",
@@ -346,7 +347,7 @@ fn copy_member(run: &Run, to: &Path) -> Result<Run> {
     std::fs::create_dir_all(&best).map_err(Error::io(&best))?;
     for name in FILES {
         let from = run.dir().join(name);
-        if name == PURCHASE_COUNTS && !from.exists() {
+        if [PROPERTIES, PURCHASE_COUNTS].contains(&name) && !from.exists() {
             continue;
         }
         let bytes = std::fs::read(&from).map_err(Error::io(&from))?;

@@ -50,6 +50,8 @@ impl RequestFields {
             exclude_seen: self.exclude_seen.take(),
             exclude: self.exclude.take(),
             allow: self.allow.take(),
+            conditions: self.conditions.take(),
+            properties: self.properties.take(),
             ..Self::default()
         }
     }
@@ -66,6 +68,8 @@ impl RequestFields {
             exclude_seen: self.exclude_seen,
             exclude: self.exclude,
             allow: self.allow,
+            conditions: self.conditions,
+            properties: self.properties,
             ..prompt
         }
     }
@@ -88,7 +92,8 @@ mod tests {
     fn request_without_prompt_takes_that_of_the_ask() {
         let ask = of_ask(r#"{"mu": 4, "eps": 0.5}"#).unwrap();
         let all = r#""session":"s","items":["1"],"purchased":["1"],"kinds":["click"],"k":3,
-                     "forecast":true,"case":2,"exclude_seen":true,"exclude":["2"],"allow":["3"]"#;
+                     "forecast":true,"case":2,"exclude_seen":true,"exclude":["2"],"allow":["3"],
+                     "where":{"brand":"x"},"properties":["brand"]"#;
         let mut open = fields(&format!("{{{all}}}"));
         assert!(open.ask_if_open(&ask));
         assert_eq!(open, fields(&format!("{{{all},\"mu\":4,\"eps\":0.5}}")));

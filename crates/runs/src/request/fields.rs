@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use prl_core::{MAX_KAPPA, PromptSpec, TargetReturn};
 use prl_dataset::Kind;
+use prl_items::Where;
 use serde::Serialize;
 
 use super::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
-    MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_TILT, RecommendRequest, check_ids,
+    MAX_ITEMS, MAX_K, MAX_PROMPT, MAX_PROPERTIES, MAX_TILT, RecommendRequest, check_ids,
 };
-use crate::recommend::Event;
+use prl_dataset::Event;
 
 /// A recommendation request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -102,6 +103,16 @@ pub struct RequestFields {
     #[cfg_attr(feature = "openapi", schema(max_items = 10000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<Id>>,
+    /// Allows the items with these properties only: conditions by column, all of which must hold. A
+    /// condition is a value, a list of values, or a range of numbers. An item without a value meets
+    /// no condition.
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::conditions))]
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Where>,
+    /// Properties of each recommended item in the response, by column.
+    #[cfg_attr(feature = "openapi", schema(max_items = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Vec<String>>,
 }
 
 impl FromJson for RequestFields {
@@ -127,6 +138,8 @@ impl FromJson for RequestFields {
             exclude_seen: fields.take("exclude_seen")?,
             exclude: fields.take_list("exclude", "ids")?,
             allow: fields.take_list("allow", "ids")?,
+            conditions: fields.take("where")?,
+            properties: fields.take_list("properties", "column names")?,
         })
     }
 }
@@ -167,6 +180,8 @@ impl RequestFields {
         "exclude_seen",
         "exclude",
         "allow",
+        "where",
+        "properties",
     ];
 
     /// Values of the field `k`, as named in errors.
@@ -203,6 +218,12 @@ impl RequestFields {
         }
         if self.allow.is_none() {
             self.allow.clone_from(&defaults.allow);
+        }
+        if self.conditions.is_none() {
+            self.conditions.clone_from(&defaults.conditions);
+        }
+        if self.properties.is_none() {
+            self.properties.clone_from(&defaults.properties);
         }
     }
 
@@ -304,10 +325,18 @@ impl RequestFields {
         }
         check_ids("exclude", self.exclude.iter().flatten(), MAX_EXCLUDED)?;
         check_ids("allow", self.allow.iter().flatten(), MAX_ALLOWED)?;
+        let properties = self.properties.unwrap_or_default();
+        if properties.len() > MAX_PROPERTIES {
+            return Err(InvalidRequest::new(format!(
+                "properties holds {} names; at most {MAX_PROPERTIES} are allowed",
+                properties.len()
+            )));
+        }
         let filter = Filter {
             exclude_seen: self.exclude_seen.unwrap_or(false),
             exclude: into_strings(self.exclude.unwrap_or_default()),
             allow: self.allow.map(into_strings),
+            conditions: self.conditions.unwrap_or_default(),
         };
         Ok(RecommendRequest {
             session,
@@ -316,6 +345,7 @@ impl RequestFields {
             k: k as usize,
             forecast: self.forecast.unwrap_or(false),
             filter,
+            properties,
         })
     }
 

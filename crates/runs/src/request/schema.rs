@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use prl_dataset::Kind;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+};
 use utoipa::openapi::{Array, Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -40,6 +42,33 @@ pub fn event_kinds() -> Object {
         .enum_values(Some([Kind::Click.name(), Kind::Purchase.name()]))
         .default(Some(Kind::Click.name().into()))
         .description(Some("Type of the event."))
+        .build()
+}
+
+/// Schema of a filter by properties.
+pub(super) fn conditions() -> Object {
+    let number = || ObjectBuilder::new().schema_type(Type::Number);
+    let scalar = || {
+        let types = [Type::String, Type::Number, Type::Boolean];
+        ObjectBuilder::new().schema_type(SchemaType::from_iter(types))
+    };
+    let range = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("min", number())
+        .property("max", number())
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    let condition = OneOfBuilder::new()
+        .item(scalar())
+        .item(ArrayBuilder::new().items(scalar()).max_items(Some(1_000)))
+        .item(range);
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(Schema::OneOf(condition.build())))
+        .description(Some(
+            "Allows the items with these properties only: conditions by column, all of which must \
+             hold. A condition is a value, a list of alternatives, or a range of numbers. An item \
+             without a value meets no condition on it.",
+        ))
         .build()
 }
 

@@ -7,11 +7,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::common::http::{Connection, send};
 use crate::common::{JSON, run, train};
+use crate::tls;
 use prl_runs::Method;
-use prl_serve::{Options, Server};
+use prl_serve::{Options, Server, TlsOptions};
 
 /// Environment variable with the run directory of the serving process.
 const RUN: &str = "PRL_TEST_RUN";
+/// Environment variable with the directory of keys and certificate, if the process has them.
+const WEB: &str = "PRL_TEST_WEB";
 
 /// Entry point of the serving process; does nothing in a normal test run.
 #[test]
@@ -22,8 +25,19 @@ fn serving_process() {
     };
     let mut options = Options::new(run);
     options.addr = SocketAddr::from(([127, 0, 0, 1], 0));
+    if let Some(dir) = std::env::var_os(WEB) {
+        let dir = Path::new(&dir);
+        options.web.keys = Some(dir.join("keys.toml"));
+        options.web.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        options.web.tls = Some(TlsOptions {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            certificate: dir.join("cert.pem"),
+            key: dir.join("key.pem"),
+        });
+    }
     let server = Server::start(options).unwrap();
     println!("\nlistening on {}", server.addr());
+    println!("\n{}", server.urls().last().unwrap());
     server.wait().unwrap();
 }
 
@@ -42,7 +56,16 @@ type Lines = std::io::Lines<BufReader<ChildStdout>>;
 
 /// Starts a process that serves the run in `dir`; returns it with its address.
 fn serve(dir: &Path) -> (Child, SocketAddr, Lines) {
-    let mut process = Command::new(std::env::current_exe().unwrap())
+    serve_with(dir, None)
+}
+
+/// Starts a process with the keys and the certificate in `web`.
+fn serve_with(dir: &Path, web: Option<&Path>) -> (Child, SocketAddr, Lines) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if let Some(web) = web {
+        command.env(WEB, web);
+    }
+    let mut process = command
         .args([
             "--exact",
             "slow_signals::serving_process",
@@ -190,4 +213,121 @@ fn sighup_reloads_run_and_sigterm_exits_cleanly() {
         process.wait().unwrap().success(),
         "an idle connection does not delay the exit"
     );
+}
+
+#[test]
+fn sighup_reloads_certificate_and_keeps_it_if_the_new_one_is_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("keys.toml"), entry("k", OLD)).unwrap();
+    let install = |name: &str| {
+        std::fs::copy(tls::pem(&format!("{name}.key.pem")), path("key.pem")).unwrap();
+        std::fs::copy(tls::pem(&format!("{name}.pem")), path("cert.pem")).unwrap();
+    };
+    install("first");
+    let (mut process, addr, mut lines) = serve_with(run(), Some(dir.path()));
+    let secure = lines.find_map(|line| {
+        let line = line.unwrap();
+        line.strip_prefix("https://")
+            .map(|addr| addr.parse().unwrap())
+    });
+    let secure: SocketAddr = secure.unwrap();
+    let is_served = |name: &str| {
+        let config = tls::client(&format!("{name}.pem"), &[]);
+        tls::connect(secure, config).is_ok()
+    };
+    while !ready(addr) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!([is_served("first"), is_served("second")], [true, false]);
+    // Connections that are open stay.
+    let mut kept = Connection::over(tls::connect(secure, tls::client("first.pem", &[])).unwrap());
+    install("second");
+    signal(&process, "-HUP");
+    while !is_served("second") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(!is_served("first"));
+    assert_eq!(
+        kept.send("GET", "/health/live", &[], "").unwrap().status,
+        200
+    );
+    // A key of another certificate, and a key whose entry is new: the latter tells of the reload.
+    std::fs::copy(tls::pem("first.pem"), path("cert.pem")).unwrap();
+    std::fs::write(path("keys.toml"), entry("k", NEW)).unwrap();
+    signal(&process, "-HUP");
+    while status(addr, NEW) != 200 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!([is_served("first"), is_served("second")], [false, true]);
+    drop(kept);
+    signal(&process, "-TERM");
+    assert!(process.wait().unwrap().success());
+}
+
+const OLD: &str = "old-old-old-old-old";
+const NEW: &str = "new-new-new-new-new";
+
+fn entry(name: &str, secret: &str) -> String {
+    format!("[[key]]\nname = '{name}'\nsecret = '{secret}'\nroles = ['ask']\n")
+}
+
+/// Status of a question with a key.
+fn status(addr: SocketAddr, secret: &str) -> u16 {
+    let key = format!("Bearer {secret}");
+    let headers = [JSON, ("authorization", key.as_str())];
+    send(addr, "POST", "/v1/recommend", &headers, r#"{"items":[]}"#).status
+}
+
+#[test]
+fn key_is_rotated_without_a_refused_request() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, file) in [("first.pem", "cert.pem"), ("first.key.pem", "key.pem")] {
+        std::fs::copy(tls::pem(name), dir.path().join(file)).unwrap();
+    }
+    let write = |text: String| std::fs::write(dir.path().join("keys.toml"), text).unwrap();
+    write(entry("old", OLD));
+    let (mut process, addr, _lines) = serve_with(run(), Some(dir.path()));
+    while !ready(addr) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let secret = std::sync::Mutex::new(OLD);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let ask = || {
+        let mut asked = 0;
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            // The lock is held for the request: a client that has moved asks with the new key.
+            let secret = secret.lock().unwrap();
+            assert_eq!(status(addr, *secret), 200, "{secret}");
+            asked += 1;
+        }
+        asked
+    };
+    let wait_for = |secret: &str, expected: u16| {
+        while status(addr, secret) != expected {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    let asked: usize = std::thread::scope(|scope| {
+        let asker = scope.spawn(ask);
+        assert_eq!(status(addr, NEW), 401);
+        write(entry("old", OLD) + &entry("new", NEW));
+        signal(&process, "-HUP");
+        wait_for(NEW, 200);
+        *secret.lock().unwrap() = NEW;
+        // A broken file changes nothing.
+        write("[[key]]".into());
+        signal(&process, "-HUP");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!([status(addr, OLD), status(addr, NEW)], [200, 200]);
+        write(entry("new", NEW));
+        signal(&process, "-HUP");
+        wait_for(OLD, 401);
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        asker.join().unwrap()
+    });
+    assert!(asked > 10, "{asked}");
+    signal(&process, "-TERM");
+    assert!(process.wait().unwrap().success());
 }

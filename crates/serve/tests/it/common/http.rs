@@ -1,5 +1,5 @@
-//! Minimal HTTP/1.1 client: one request at a time on a connection; responses have a Content-Length
-//! or no body.
+//! Minimal HTTP/1.1 client: one request at a time on a connection; responses have a Content-Length,
+//! chunks or no body.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,9 @@ pub struct Reply {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// With replacement characters if it is not text.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Reply {
@@ -29,13 +31,20 @@ impl Reply {
 }
 
 /// A persistent connection.
-pub struct Connection(BufReader<TcpStream>);
+pub struct Connection<S = TcpStream>(BufReader<S>);
 
 impl Connection {
     pub fn open(addr: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        Ok(Self(BufReader::new(stream)))
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// A connection over a stream that is open.
+    pub fn over(stream: S) -> Self {
+        Self(BufReader::new(stream))
     }
 
     pub fn send(
@@ -43,8 +52,9 @@ impl Connection {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: &str,
+        body: &(impl AsRef<[u8]> + ?Sized),
     ) -> std::io::Result<Reply> {
+        let body = body.as_ref();
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n",
             body.len()
@@ -54,7 +64,7 @@ impl Connection {
             .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         self.0
             .get_mut()
-            .write_all(format!("{head}\r\n{body}").as_bytes())?;
+            .write_all(&[head.as_bytes(), b"\r\n", body].concat())?;
         self.receive()
     }
 
@@ -84,15 +94,33 @@ impl Connection {
             status,
             headers,
             body: String::new(),
+            bytes: Vec::new(),
         };
-        let length = reply
-            .header("content-length")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        reply.body = String::from_utf8(body).map_err(std::io::Error::other)?;
+        if reply.header("transfer-encoding") == Some("chunked") {
+            reply.bytes = self.receive_chunks()?;
+        } else {
+            let length = reply.header("content-length");
+            let length = length.and_then(|n| n.parse().ok()).unwrap_or(0);
+            reply.bytes = vec![0; length];
+            self.0.read_exact(&mut reply.bytes)?;
+        }
+        reply.body = String::from_utf8_lossy(&reply.bytes).into_owned();
         Ok(reply)
+    }
+
+    fn receive_chunks(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line)?;
+            let length = usize::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+            let mut chunk = vec![0; length + 2];
+            self.0.read_exact(&mut chunk)?;
+            if length == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend(&chunk[..length]);
+        }
     }
 }
 
@@ -102,7 +130,7 @@ pub fn send(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: &(impl AsRef<[u8]> + ?Sized),
 ) -> Reply {
     Connection::open(addr)
         .and_then(|mut c| c.send(method, path, headers, body))

@@ -52,9 +52,32 @@ pub fn run() -> &'static Path {
     run
 }
 
+/// A copy of that run in `dir`, whose items have these properties.
+pub fn run_with_items(dir: &Path, table: &prl_items::ItemTable) -> PathBuf {
+    let copy = dir.join("run");
+    copy_dir(run(), &copy);
+    let file = copy.join("properties.safetensors");
+    std::fs::write(file, table.to_bytes().unwrap()).unwrap();
+    copy
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_dir(&path, &copy),
+            false => _ = std::fs::copy(&path, &copy).unwrap(),
+        }
+    }
+}
+
 /// A server that runs until it is dropped.
 pub struct TestServer {
     pub addr: SocketAddr,
+    /// URLs of all listeners.
+    pub urls: Vec<String>,
     stop: Option<Box<dyn FnOnce() + Send>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
@@ -67,9 +90,11 @@ impl TestServer {
         change(&mut options);
         let server = Server::start(options).unwrap();
         let (addr, stop) = (server.addr(), server.stopper());
+        let urls = server.urls().to_vec();
         let thread = std::thread::spawn(move || server.wait());
         let running = Self {
             addr,
+            urls,
             stop: Some(Box::new(stop)),
             thread: Some(thread),
         };
@@ -96,6 +121,13 @@ impl TestServer {
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         let reply = send(self.addr, "POST", path, &[JSON], &body.to_string());
         schema::check_exchange(schema::document(self.addr), "post", path, body, &reply);
+        reply
+    }
+
+    /// Sends a PATCH request; checks body and response against the OpenAPI document.
+    pub fn patch(&self, path: &str, body: &Value) -> Reply {
+        let reply = send(self.addr, "PATCH", path, &[JSON], &body.to_string());
+        schema::check_exchange(schema::document(self.addr), "patch", path, body, &reply);
         reply
     }
 

@@ -1,0 +1,4 @@
+//! Integration tests.
+
+mod live;
+mod masks;
