@@ -20,8 +20,7 @@ pub struct From {
     #[arg(long, requires = "from", value_parser = named(&OptimizerStart::ALL, OptimizerStart::name))]
     optimizer: Option<OptimizerStart>,
     /// Initial vectors of new items: random, mean (near that of all items), or co-occurrence (near
-    /// the mean of the known items beside them in the new training sessions) [default:
-    /// co-occurrence]
+    /// the mean of the known items beside them in the new training sessions) [default: random]
     #[arg(long, requires = "from", value_parser = named(&NewItems::ALL, NewItems::name))]
     new_items: Option<NewItems>,
 }
