@@ -54,8 +54,8 @@ impl OptimizerStart {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NewItems {
-    /// Random vectors, as in a training from nothing. The default: on the validation of two logs the
-    /// best over all clicks or level; co-occurrence found more of the new items.
+    /// Random vectors, as in a training from nothing. The default: on the validation of two logs
+    /// the best over all clicks or level; co-occurrence found more of the new items.
     #[default]
     Random,
     /// Near the mean of all items that are carried over.

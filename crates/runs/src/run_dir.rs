@@ -1,8 +1,9 @@
 //! A run directory: settings, items, metrics and weights of one training.
 //!
 //! `config.toml`, `items.safetensors`, `properties.safetensors` if the dataset has properties of
-//! items, `purchase_counts.safetensors` and `returns.json` are written at the start, `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the
-//! weights of the best validation (the last ones in a run without validation), and `manifest.json`
+//! items, `purchase_counts.safetensors` and `returns.json` are written at the start,
+//! `metrics.jsonl` grows, `checkpoint/` is the state to resume from, `best/` the weights of the
+//! best validation (the last ones in a run without validation), and `manifest.json`
 //! is written last: a run with a manifest is complete. `prl forecast` adds `forecast/`. A run that
 //! starts from another one's weights also has `parent.json` and, until it is complete, `initial/`.
 

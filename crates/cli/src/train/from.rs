@@ -19,16 +19,16 @@ pub struct From {
     /// [default: fresh]
     #[arg(long, requires = "from", value_parser = named(&OptimizerStart::ALL, OptimizerStart::name))]
     optimizer: Option<OptimizerStart>,
-    /// Initial vectors of new items: random, mean (near that of all items), or co-occurrence (near
-    /// the mean of the known items beside them in the new training sessions) [default: random]
+    /// Initial vectors of new items: random, mean (near that of all items), or co-occurrence
+    /// (near the mean of the known items beside them in the new sessions) [default: random]
     #[arg(long, requires = "from", value_parser = named(&NewItems::ALL, NewItems::name))]
     new_items: Option<NewItems>,
 }
 
 impl From {
     /// The settings under the flags of a training that starts from a run: that run's, or those of
-    /// the `resumed` run in `out`. `None` for a training from nothing. With `is_length_given`, other
-    /// flags set the length.
+    /// the `resumed` run in `out`. `None` for a training from nothing. With `is_length_given`,
+    /// other flags set the length.
     pub fn base(
         &self,
         out: &Path,

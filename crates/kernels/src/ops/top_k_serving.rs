@@ -74,9 +74,9 @@ impl<T: Real> TransposedItemMatrix<T> {
         }
     }
 
-    /// Sets whether a first pass in 8 bits leaves out most items before they are scored exactly. The
-    /// lists are the same; the layout takes a quarter more memory. Without it there is no such
-    /// pass.
+    /// Sets whether a first pass in 8 bits leaves out most items before they are scored exactly.
+    /// The lists are the same; the layout takes a quarter more memory. Without this call there is
+    /// no such pass.
     pub fn with_first_pass(mut self, first_pass: FirstPass) -> Self {
         let level = first_pass.level::<T>(self.items);
         self.int8 = level.and_then(|level| Int8Items::new(&self.panels, self.width, level));

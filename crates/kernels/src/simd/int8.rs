@@ -86,8 +86,8 @@ impl Int8Rows {
     }
 }
 
-/// Writes `scores` `[rows, 64]`, `scale x scale x products + bias`, and for each row the items, a bit
-/// each, whose score is at least `bars[row]`.
+/// Writes `scores` `[rows, 64]`, `scale x scale x products + bias`, and for each row the items, a
+/// bit each, whose score is at least `bars[row]`.
 ///
 /// # Panics
 /// If a slice is too short, or the processor lacks the level.
