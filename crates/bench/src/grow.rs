@@ -254,7 +254,7 @@ impl Chain<'_> {
         let mut kinds: Vec<(&str, &[&str])> = vec![("nothing", &[])];
         if day > 0 {
             kinds.push(("grown", &[]));
-            kinds.push(("random", &["--new-items", "random"]));
+            kinds.push(("co-occurrence", &["--new-items", "co-occurrence"]));
         }
         for (kind, flags) in kinds {
             let out = run(kind, day);

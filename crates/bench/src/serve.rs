@@ -41,6 +41,9 @@ pub struct Args {
         default_value = "250,500,1000,2000,3000,4000,6000,8000"
     )]
     rates: Vec<u32>,
+    /// First pass in 8 bits, each measured in turn: never, or auto (on large catalogues)
+    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    first_pass: Vec<String>,
     /// Seconds at each rate
     #[arg(long, default_value_t = 10)]
     seconds: u32,
@@ -70,6 +73,8 @@ pub struct Args {
 struct Case<'a> {
     encoder: &'a str,
     items: usize,
+    /// Value of `PRL_FIRST_PASS`.
+    first_pass: &'a str,
 }
 
 /// Measures each case and writes a page; lines of cases that are not measured now are kept.
@@ -77,13 +82,19 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let programs = Programs::build(workspace)?;
     for &items in &args.items {
         for encoder in &args.encoders {
-            let case = Case { encoder, items };
-            if args.stored > 0 {
-                let lines = stores::measure(workspace, args, &case, &programs)?;
-                store(workspace, &case, lines, stores::is_stored)?;
-            } else {
-                let lines = measure(workspace, args, &case, &programs)?;
-                store(workspace, &case, lines, |line| !stores::is_stored(line))?;
+            for first_pass in &args.first_pass {
+                let case = Case {
+                    encoder,
+                    items,
+                    first_pass,
+                };
+                if args.stored > 0 {
+                    let lines = stores::measure(workspace, args, &case, &programs)?;
+                    store(workspace, &case, lines, stores::is_stored)?;
+                } else {
+                    let lines = measure(workspace, args, &case, &programs)?;
+                    store(workspace, &case, lines, |line| !stores::is_stored(line))?;
+                }
             }
         }
     }
@@ -133,7 +144,7 @@ struct Recorder {
 impl Recorder {
     fn add(&mut self, kind: &str, mut line: Value) {
         line["kind"] = kind.into();
-        for key in ["encoder", "items", "machine"] {
+        for key in ["encoder", "items", "first_pass", "machine"] {
             line[key] = self.common[key].clone();
         }
         eprintln!("{line}");
@@ -155,11 +166,23 @@ fn measure(
     let run = model::train(workspace, case, &programs.prl)?;
     let machine = Machine::detect(workspace).lines();
     let mut recorder = Recorder {
-        common: json!({ "encoder": case.encoder, "items": case.items, "machine": machine }),
+        common: json!({
+            "encoder": case.encoder,
+            "items": case.items,
+            "first_pass": case.first_pass,
+            "machine": machine,
+        }),
         lines: Vec::new(),
     };
-    recorder.add("one", json_output(Command::new(&programs.ask).arg(&run))?);
-    let server = Server::start(workspace, &programs.prl, &run, &[])?;
+    recorder.add(
+        "one",
+        json_output(
+            Command::new(&programs.ask)
+                .arg(&run)
+                .env("PRL_FIRST_PASS", case.first_pass),
+        )?,
+    );
+    let server = Server::start(workspace, &programs.prl, &run, &[], case.first_pass)?;
     recorder.add_memory("started", &server);
     let load = |rate: u32, seconds: u32| -> Result<Value> {
         let mut load = Command::new(&programs.load);
@@ -215,7 +238,10 @@ fn store(
         Vec::new()
     };
     all.retain(|line| {
-        line["encoder"] != case.encoder || line["items"] != case.items || !is_replaced(line)
+        // Lines of older versions were measured without a first pass.
+        let first_pass = line["first_pass"].as_str().unwrap_or("never");
+        let is_model = line["encoder"] == case.encoder && line["items"] == case.items;
+        !is_model || first_pass != case.first_pass || !is_replaced(line)
     });
     all.extend(lines);
     write_file(&path, jsonl::to_text(&all))?;

@@ -1,4 +1,4 @@
-//! Seconds of a top-k with and without the first pass in 8 bits, in turn, over catalogues of
+//! Least seconds of a top-k with and without the first pass in 8 bits, in turn, over catalogues of
 //! several sizes and batches: `cargo run --release --example first_pass_speed [ITEMS ..]`.
 
 use std::time::Instant;
@@ -26,7 +26,7 @@ fn numbers(n: usize, mut state: u64) -> Vec<f32> {
     numbers
 }
 
-fn median(mut seconds: Vec<f64>) -> f64 {
+fn least(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds[0]
 }
@@ -73,7 +73,7 @@ fn main() {
                 }
             }
             assert!(exact.top_k(&hidden, &wanted) == first.top_k(&hidden, &wanted));
-            let [exact, first] = seconds.map(median);
+            let [exact, first] = seconds.map(least);
             println!(
                 "{items} {batch} {:.3} {:.3} {:.2}",
                 1e3 * exact,

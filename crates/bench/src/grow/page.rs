@@ -21,7 +21,8 @@ pub fn page(lines: &[Value], machine: &Machine) -> String {
          `yesterday` is the predecessor itself, without today's events. In brackets, the 95 % \
          interval of HR@20 from nothing (bootstrap over sessions); *within* tells whether the \
          continued run is not below it. New items: those that the log has since the last day. \
-         `random` is a chain whose new items start from random vectors. Length, learning rate and \
+         `co-occurrence` is a chain whose new items start near the known items beside \
+         them (`--new-items`), in place of random vectors. Length, learning rate and \
          initial vectors of the continued runs are the defaults of `--from`; they were chosen on \
          validation alone. Seconds are of `prl train` on one thread beside another one. [Raw \
          lines](grow.jsonl).\n\n{}",
@@ -57,7 +58,7 @@ pub fn page(lines: &[Value], machine: &Machine) -> String {
     page + "\n```sh\ncargo xtask bench grow      # a finished chain is not repeated\n```\n"
 }
 
-const HEADER: [&str; 15] = [
+const HEADER: [&str; 16] = [
     "day",
     "seed",
     "steps from nothing",
@@ -72,7 +73,8 @@ const HEADER: [&str; 15] = [
     "continued",
     "clicks on new items",
     "their HR@20 from nothing",
-    "continued, random",
+    "continued",
+    "co-occurrence: HR@20, on new items",
 ];
 
 /// Whether the continued run is not below the interval of the one from nothing.
@@ -104,10 +106,11 @@ fn row(line: &Value, day: &Value) -> Vec<String> {
         of(grown, "NDCG@20"),
         cell(number(&nothing["new"]["cases"]), 0),
         of(&nothing["new"], "HR@20"),
+        of(&grown["new"], "HR@20"),
         format!(
             "{}, {}",
-            of(&grown["new"], "HR@20"),
-            of(&day["random"]["new"], "HR@20")
+            of(&day["co-occurrence"], "HR@20"),
+            of(&day["co-occurrence"]["new"], "HR@20")
         ),
     ]
 }

@@ -4,9 +4,10 @@ use prl_bench::jsonl::{cell, number, text};
 use prl_report::markdown_table;
 use serde_json::Value;
 
-const LOAD_HEADER: [&str; 10] = [
+const LOAD_HEADER: [&str; 11] = [
     "encoder",
     "items",
+    "first pass",
     "requests/s",
     "seconds",
     "answered/s",
@@ -27,9 +28,10 @@ const LOAD_KEYS: [(&str, usize); 8] = [
     ("p99_ms", 2),
     ("max_ms", 2),
 ];
-const SINGLE_HEADER: [&str; 6] = [
+const SINGLE_HEADER: [&str; 7] = [
     "encoder",
     "items",
+    "first pass",
     "p50 ms",
     "p90 ms",
     "p99 ms",
@@ -50,6 +52,7 @@ pub fn render(lines: &[Value]) -> String {
             memory.push(vec![
                 text(&line["encoder"]),
                 text(&line["items"]),
+                first_pass(line),
                 text(&line["when"]),
                 cell(number(&line["memory"]["now_mb"]), 0),
                 cell(number(&line["memory"]["peak_mb"]), 0),
@@ -59,7 +62,8 @@ pub fn render(lines: &[Value]) -> String {
     format!(
         "# Serving\n\n\
          PRL on each encoder, window length 10, hidden size 64, the whole catalogue scored, top 20, the \
-         session's own items excluded, sessions of 1 to 10 items. The load generator sends at a constant \
+         session's own items excluded, sessions of 1 to 10 items. The first pass in 8 bits, which \
+         changes no list, is left out (never) or used on large catalogues (auto). The load generator sends at a constant \
          rate on 32 connections and shares the machine's cores with the server; a latency counts from \
          the time at which the request was due. [Raw lines](serve.jsonl).\n\n{}\n\
          One rate, held:\n\n{}\nUp to saturation:\n\n{}\n\
@@ -69,9 +73,18 @@ pub fn render(lines: &[Value]) -> String {
         markdown_table(&LOAD_HEADER, 1, &rows(lines, "hold", &LOAD_KEYS)),
         markdown_table(&LOAD_HEADER, 1, &rows(lines, "rate", &LOAD_KEYS)),
         markdown_table(&SINGLE_HEADER, 1, &rows(lines, "one", &SINGLE_KEYS)),
-        markdown_table(&["encoder", "items", "when", "now", "peak"], 1, &memory),
+        markdown_table(
+            &["encoder", "items", "first pass", "when", "now", "peak"],
+            1,
+            &memory
+        ),
         super::stores::section(lines),
     )
+}
+
+/// Whether a line was measured with a first pass; older ones were not.
+fn first_pass(line: &Value) -> String {
+    line["first_pass"].as_str().unwrap_or("never").to_owned()
 }
 
 /// Rows of the lines of one kind.
@@ -79,7 +92,11 @@ fn rows(lines: &[Value], kind: &str, keys: &[(&str, usize)]) -> Vec<Vec<String>>
     let mut rows = Vec::new();
     for line in lines {
         if line["kind"] == kind {
-            let mut cells = vec![text(&line["encoder"]), text(&line["items"])];
+            let mut cells = vec![
+                text(&line["encoder"]),
+                text(&line["items"]),
+                first_pass(line),
+            ];
             for &(key, decimals) in keys {
                 cells.push(cell(number(&line[key]), decimals));
             }
@@ -138,10 +155,10 @@ mod tests {
             line("rate", load),
             line("memory", memory),
         ]);
-        let row = "| gru | 5 | 1000 | 60 | 1000 | 0 | 0.50 | 1.00 | 2.00 | 3.00 |";
+        let row = "| gru | 5 | never | 1000 | 60 | 1000 | 0 | 0.50 | 1.00 | 2.00 | 3.00 |";
         assert_eq!(page.matches(row).count(), 2);
-        assert!(page.contains("| gru | 5 | 0.250 | 0.300 | 0.400 | 0.200 |"));
-        assert!(page.contains("| gru | 5 | started | 90 | 100 |"));
+        assert!(page.contains("| gru | 5 | never | 0.250 | 0.300 | 0.400 | 0.200 |"));
+        assert!(page.contains("| gru | 5 | never | started | 90 | 100 |"));
         assert_eq!(page.matches("- processor: x, 2 cores").count(), 1);
     }
 }

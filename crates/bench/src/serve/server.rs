@@ -31,13 +31,15 @@ impl Server {
         prl: &Path,
         run: &Path,
         flags: &[String],
+        first_pass: &str,
     ) -> Result<Self> {
         let log = workspace.root.join("target/serving/log");
         let mut serve = Command::new(prl);
         serve
             .args(["serve", "--addr", "127.0.0.1:0", "--run"])
             .arg(run)
-            .args(flags);
+            .args(flags)
+            .env("PRL_FIRST_PASS", first_pass);
         let process = serve
             .stdin(Stdio::null())
             .stderr(File::create(&log)?)

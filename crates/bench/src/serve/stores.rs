@@ -32,7 +32,12 @@ pub(super) fn measure(
     let run = model::train(workspace, case, &programs.prl)?;
     let machine = Machine::detect(workspace).lines();
     let mut recorder = Recorder {
-        common: json!({ "encoder": case.encoder, "items": case.items, "machine": machine }),
+        common: json!({
+            "encoder": case.encoder,
+            "items": case.items,
+            "first_pass": case.first_pass,
+            "machine": machine,
+        }),
         lines: Vec::new(),
     };
     for store in &args.stores {
@@ -52,7 +57,7 @@ pub(super) fn measure(
             }
             other => bail!("--stores: {other}; expected memory, disk or redis"),
         }
-        let server = Server::start(workspace, &programs.prl, &run, &flags)?;
+        let server = Server::start(workspace, &programs.prl, &run, &flags, case.first_pass)?;
         let load = |rate: u32, seconds: u32| {
             let mut load = Command::new(&programs.load);
             load.args([server.address(), &rate.to_string(), &seconds.to_string()]);

@@ -19,9 +19,8 @@ pub struct From {
     /// [default: fresh]
     #[arg(long, requires = "from", value_parser = named(&OptimizerStart::ALL, OptimizerStart::name))]
     optimizer: Option<OptimizerStart>,
-    /// Initial vectors of new items: random, mean (near that of all items), or co-occurrence (near
-    /// the mean of the known items beside them in the new training sessions) [default:
-    /// co-occurrence]
+    /// Initial vectors of new items: random, mean (near that of all items), or co-occurrence
+    /// (near the mean of the known items beside them in the new sessions) [default: random]
     #[arg(long, requires = "from", value_parser = named(&NewItems::ALL, NewItems::name))]
     new_items: Option<NewItems>,
 }

@@ -52,7 +52,10 @@ fn tomorrows_log_is_appended_and_its_new_item_recommended() {
         dir,
         "prepare --append ds --input tomorrow.csv --keep-log --out next",
     );
-    prl(dir, "train --from today --data next --out tomorrow");
+    prl(
+        dir,
+        "train --from today --data next --out tomorrow --new-items co-occurrence",
+    );
     let list = prl(
         dir,
         "recommend --run tomorrow --items sku-18,sku-19 -k 5 --json",

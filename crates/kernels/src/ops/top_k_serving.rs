@@ -6,6 +6,7 @@
 //! memory-bandwidth bound. A score is the same chain of fused multiply-adds, so it has the same
 //! bits.
 
+mod filter;
 mod first_pass;
 mod vectors;
 
@@ -21,8 +22,10 @@ use crate::ops::softmax_head::OutputLayer;
 use crate::ops::top_k::{best, order};
 use crate::simd::gemm::{Strided, multiply_add};
 use crate::simd::slices::{load, store};
-use first_pass::Int8Items;
+use filter::has_bit;
+use first_pass::{Int8Items, bound_of};
 
+pub use filter::{ItemFilter, TopKRequest};
 pub use first_pass::FirstPass;
 
 /// Items per panel.
@@ -44,51 +47,6 @@ pub struct TransposedItemMatrix<T> {
     int8: Option<Arc<Int8Items>>,
     items: usize,
     width: usize,
-}
-
-/// A top-k request for one hidden vector.
-#[derive(Clone, Copy, Debug)]
-pub struct TopKRequest<'a> {
-    /// Number of items.
-    pub k: usize,
-    /// Items allowed in the result.
-    pub filter: ItemFilter<'a>,
-}
-
-/// Filter on the items of a result.
-#[derive(Clone, Copy, Debug)]
-pub enum ItemFilter<'a> {
-    /// All items except these (ascending).
-    Exclude(&'a [u32]),
-    /// Only these items (ascending, valid indices).
-    Allow(&'a [u32]),
-    /// Only the items whose bit is set, except these.
-    Mask {
-        /// Item `i` is bit `i % 64` of word `i / 64`; one word for each 64 items.
-        words: &'a [u64],
-        /// Items that are left out (ascending).
-        except: &'a [u32],
-    },
-}
-
-impl ItemFilter<'_> {
-    /// Whether an item may be in the result.
-    pub fn allows(&self, item: u32) -> bool {
-        match self {
-            Self::Exclude(items) => items.binary_search(&item).is_err(),
-            Self::Allow(items) => items.binary_search(&item).is_ok(),
-            Self::Mask { words, except } => {
-                let word = words.get(item as usize / PANEL).copied().unwrap_or(0);
-                has_bit(word, item) && except.binary_search(&item).is_err()
-            }
-        }
-    }
-}
-
-/// Whether the bit of an item is set in its panel's word.
-#[inline(always)]
-fn has_bit(word: u64, item: u32) -> bool {
-    word >> (item as usize % PANEL) & 1 == 1
 }
 
 /// (item, score), best first, equal scores by lower index.
@@ -118,8 +76,8 @@ impl<T: Real> TransposedItemMatrix<T> {
     }
 
     /// Sets whether a first pass in 8 bits leaves out most items before they are scored exactly.
-    /// The lists are the same; the layout takes a quarter more memory. Without it there is no such
-    /// pass.
+    /// The lists are the same; the layout takes a quarter more memory. Without this call there is
+    /// no such pass.
     pub fn with_first_pass(mut self, first_pass: FirstPass) -> Self {
         let level = first_pass.level::<T>(self.items);
         self.int8 = level.and_then(|level| Int8Items::new(&self.panels, self.width, level));
@@ -377,15 +335,6 @@ impl<T: Real> TransposedItemMatrix<T> {
         Ok(tops)
     }
 
-    /// The scores of some items under one hidden vector.
-    fn score_some(&self, hidden: &[T], items: &[u32]) -> TopK<T> {
-        Arch::new().dispatch(Single {
-            matrix: self,
-            hidden,
-            items,
-        })
-    }
-
     /// Scores of one panel's items under some hidden vectors: `[batch, 64]`.
     #[inline(always)]
     fn score<S: Simd>(&self, simd: S, panel: usize, hidden: &[T], out: &mut [T]) {
@@ -432,18 +381,6 @@ fn add_offsets<T: Real>(scored: TopK<T>, offsets: &[(u32, T)]) -> TopK<T> {
         }
     }
     sums
-}
-
-/// Largest absolute value; infinity if one is not finite.
-fn bound_of<T: Real>(values: &[T]) -> f32 {
-    let mut bound = 0.0_f64;
-    for x in values {
-        if !x.is_finite() {
-            return f32::INFINITY;
-        }
-        bound = bound.max(x.double().abs());
-    }
-    bound as f32
 }
 
 /// A row of a batch whose filter allows more items than are scored one by one.
@@ -654,38 +591,6 @@ impl<T: Real> WithSimd for Few<'_, T> {
             for &item in items {
                 all.push((item, scores[item as usize % PANEL]));
             }
-        }
-        all
-    }
-}
-
-/// Scores of some items under one hidden vector, one by one: the chains of [`Few`].
-struct Single<'a, T> {
-    matrix: &'a TransposedItemMatrix<T>,
-    hidden: &'a [T],
-    items: &'a [u32],
-}
-
-impl<T: Real> WithSimd for Single<'_, T> {
-    type Output = TopK<T>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> TopK<T> {
-        let TransposedItemMatrix {
-            panels,
-            bias,
-            width,
-            ..
-        } = self.matrix;
-        let mut all = Vec::with_capacity(self.items.len());
-        for &item in self.items {
-            let (panel, lane) = (item as usize / PANEL, item as usize % PANEL);
-            let weight = &panels[panel * width * PANEL..][..width * PANEL];
-            let mut score = bias[item as usize];
-            for (&h, row) in self.hidden.iter().zip(weight.chunks_exact(PANEL)) {
-                score = h.mul_add(row[lane], score);
-            }
-            all.push((item, score));
         }
         all
     }

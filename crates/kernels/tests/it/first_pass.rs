@@ -144,17 +144,29 @@ fn check(case: &Case, ks: &[usize]) {
     assert!(!plain.has_first_pass());
     let excluded: Vec<u32> = (0..items as u32).step_by(3).collect();
     let most: Vec<u32> = (0..items as u32).filter(|i| i % 50 != 0).collect();
+    // A mask of every other item, and one of a few.
+    let words = vec![0x5555_5555_5555_5555_u64; items.div_ceil(64)];
+    let mut few = vec![0; items.div_ceil(64)];
+    few[items / 128] = 0x0101;
     let filters = [
         ItemFilter::Exclude(&[]),
         ItemFilter::Exclude(&excluded),
         ItemFilter::Allow(&excluded),
         ItemFilter::Exclude(&most),
+        ItemFilter::Mask {
+            words: &words,
+            except: &excluded,
+        },
+        ItemFilter::Mask {
+            words: &few,
+            except: &[],
+        },
     ];
     let mut wanted = Vec::new();
     for row in 0..rows {
         wanted.push(TopKRequest {
             k: ks[row % ks.len()],
-            filter: filters[row % 4],
+            filter: filters[row % 6],
         });
     }
     let offsets = offsets(&plain, case, rows);

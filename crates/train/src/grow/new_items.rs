@@ -66,12 +66,8 @@ impl Mixtures {
             return;
         }
         let random: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
-        let share: f64 = std::env::var("GROW_A")
-            .ok()
-            .and_then(|x| x.parse().ok())
-            .unwrap_or(SHARED);
-        let shared = share * table.norm / norm(&towards).max(MIN_NORM);
-        let own = (1.0 - share * share).sqrt() * table.norm / norm(&random).max(MIN_NORM);
+        let shared = SHARED * table.norm / norm(&towards).max(MIN_NORM);
+        let own = (1.0 - SHARED * SHARED).sqrt() * table.norm / norm(&random).max(MIN_NORM);
         for ((x, towards), random) in row.iter_mut().zip(towards).zip(random) {
             *x = (shared * towards + own * random) as f32;
         }

@@ -181,6 +181,7 @@ fn grown_run_starts_with_the_parents_rows_by_raw_id() {
         let out = dir.path().join(format!("new-{number}"));
         let carrying = with_parent(grown(&old, &days[1]), |parent| {
             parent.optimizer = OptimizerStart::Carry;
+            parent.new_items = NewItems::CoOccurrence;
         });
         interrupt(&carrying, &out, 1);
         let best = tensors(old.dir().join("best/weights.safetensors"));

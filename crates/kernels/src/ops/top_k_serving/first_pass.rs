@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{PANEL, Row, TopK, TransposedItemMatrix};
@@ -391,8 +392,56 @@ impl<T: Real> TransposedItemMatrix<T> {
         for &(item, _) in &candidates.list {
             items.push(item);
         }
-        let mut scored = self.score_some(hidden, &items);
+        let mut scored = Arch::new().dispatch(Single {
+            matrix: self,
+            hidden,
+            items: &items,
+        });
         best(&mut scored, candidates.k);
         scored
+    }
+}
+
+/// Largest absolute value; infinity if one is not finite.
+pub(super) fn bound_of<T: Real>(values: &[T]) -> f32 {
+    let mut bound = 0.0_f64;
+    for x in values {
+        if !x.is_finite() {
+            return f32::INFINITY;
+        }
+        bound = bound.max(x.double().abs());
+    }
+    bound as f32
+}
+
+/// Scores of some items under one hidden vector, one by one: the chains of an exact sweep.
+struct Single<'a, T> {
+    matrix: &'a TransposedItemMatrix<T>,
+    hidden: &'a [T],
+    items: &'a [u32],
+}
+
+impl<T: Real> WithSimd for Single<'_, T> {
+    type Output = TopK<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> TopK<T> {
+        let TransposedItemMatrix {
+            panels,
+            bias,
+            width,
+            ..
+        } = self.matrix;
+        let mut all = Vec::with_capacity(self.items.len());
+        for &item in self.items {
+            let (panel, lane) = (item as usize / PANEL, item as usize % PANEL);
+            let weight = &panels[panel * width * PANEL..][..width * PANEL];
+            let mut score = bias[item as usize];
+            for (&h, row) in self.hidden.iter().zip(weight.chunks_exact(PANEL)) {
+                score = h.mul_add(row[lane], score);
+            }
+            all.push((item, score));
+        }
+        all
     }
 }
