@@ -64,8 +64,8 @@ pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 pub use recommend::{PromptUsed, Recommendation, Recommendations, SessionState};
 pub use recommender::{NoTilt, Recommender};
-#[cfg(feature = "openapi")]
 pub use registry::{CURRENT, Promotion, RegisteredRun, Registry};
+#[cfg(feature = "openapi")]
 pub use request::event_kinds;
 pub use request::{
     DEFAULT_K, Filter, FromJson, Id, InvalidRequest, Json, JsonFields, MAX_ALLOWED, MAX_EXCLUDED,
