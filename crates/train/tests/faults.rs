@@ -72,8 +72,8 @@ fn slow_no_failing_operation_loses_a_checkpoint() {
                     .iter()
                     .filter(|&&o| o == Operation::Rename)
                     .count();
-                // Items, purchase counts, items bought together, returns and settings, then best and
-                // checkpoint at each validation at most.
+                // Items, purchase counts, items bought together, returns and settings, then best
+                // and checkpoint at each validation at most.
                 assert!(
                     saved(&out).unwrap_or(0) >= 2 * (published.saturating_sub(5) as u64 / 2),
                     "{fault:?} at {n}"
