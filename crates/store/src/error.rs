@@ -83,11 +83,15 @@ impl Error {
         let store = file.display().to_string();
         match error.into() {
             redb::Error::Corrupted(cause) => Self::Damaged { store, cause },
-            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                Self::Damaged {
-                    store,
-                    cause: error.to_string(),
-                }
+            redb::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    // The last is of a file that was cut off.
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                let cause = error.to_string();
+                Self::Damaged { store, cause }
             }
             redb::Error::UpgradeRequired(version) => Self::Format {
                 store,

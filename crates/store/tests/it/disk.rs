@@ -107,16 +107,20 @@ fn other_format_is_refused_by_name() {
     );
 }
 
-#[test]
-fn damaged_file_is_refused_by_name() {
+#[tokio::test]
+async fn damaged_file_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("sessions.redb"), "not a database").unwrap();
-    let refused = DiskStore::open(dir.path(), SessionLimits::default())
-        .err()
-        .unwrap();
-    assert!(matches!(&refused, Error::Damaged { .. }), "{refused}");
-    assert!(
-        refused.to_string().contains("sessions.redb is damaged"),
-        "{refused}"
-    );
+    let file = dir.path().join("sessions.redb");
+    let store = DiskStore::open(dir.path(), SessionLimits::default()).unwrap();
+    store.add("u", events(&["x"])).await.unwrap();
+    drop(store);
+    let whole = std::fs::read(&file).unwrap();
+    for content in [&b"not a database"[..], &whole[..100], &whole[..5_000]] {
+        std::fs::write(&file, content).unwrap();
+        let opened = DiskStore::open(dir.path(), SessionLimits::default());
+        let refused = opened.err().unwrap();
+        assert!(matches!(&refused, Error::Damaged { .. }), "{refused}");
+        let message = refused.to_string();
+        assert!(message.contains("sessions.redb is damaged"), "{message}");
+    }
 }
