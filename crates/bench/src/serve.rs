@@ -142,6 +142,18 @@ struct Recorder {
 }
 
 impl Recorder {
+    fn new(workspace: &Workspace, case: &Case<'_>) -> Self {
+        Self {
+            common: json!({
+                "encoder": case.encoder,
+                "items": case.items,
+                "first_pass": case.first_pass,
+                "machine": Machine::detect(workspace).lines(),
+            }),
+            lines: Vec::new(),
+        }
+    }
+
     fn add(&mut self, kind: &str, mut line: Value) {
         line["kind"] = kind.into();
         for key in ["encoder", "items", "first_pass", "machine"] {
@@ -164,16 +176,7 @@ fn measure(
     programs: &Programs,
 ) -> Result<Vec<Value>> {
     let run = model::train(workspace, case, &programs.prl)?;
-    let machine = Machine::detect(workspace).lines();
-    let mut recorder = Recorder {
-        common: json!({
-            "encoder": case.encoder,
-            "items": case.items,
-            "first_pass": case.first_pass,
-            "machine": machine,
-        }),
-        lines: Vec::new(),
-    };
+    let mut recorder = Recorder::new(workspace, case);
     recorder.add(
         "one",
         json_output(

@@ -83,7 +83,7 @@ impl Args {
     }
 }
 
-/// What is served
+/// Served run, or the registry it is promoted in
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Source {

@@ -20,6 +20,8 @@ use crate::output::{errln, outln};
 
 /// Back up, restore and erase what a server stores about sessions
 ///
+/// Changes of items (PATCH, the deny list) are not in a back-up.
+///
 /// A directory of sessions is used by one process at a time: while a server runs on it, name the
 /// server with --via. Redis can be named at any time.
 #[derive(clap::Args)]
@@ -113,7 +115,7 @@ impl Store {
     }
 
     fn address(&self) -> Option<StoreAddress> {
-        let of_state = |dir: &PathBuf| StoreAddress::Disk(dir.join("sessions"));
+        let of_state = |dir: &PathBuf| StoreAddress::in_state(dir);
         let named = self.session_store.clone();
         named.or_else(|| self.state.as_ref().map(of_state))
     }

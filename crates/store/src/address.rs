@@ -1,6 +1,6 @@
 //! Where sessions are stored, as a flag names it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -26,6 +26,11 @@ pub enum StoreAddress {
 }
 
 impl StoreAddress {
+    /// The sessions in a server's directory of state.
+    pub fn in_state(dir: &Path) -> Self {
+        Self::Disk(dir.join("sessions"))
+    }
+
     /// Opens the store. Redis is connected to when it is first used.
     ///
     /// # Errors

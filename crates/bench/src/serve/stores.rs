@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use prl_bench::jsonl::{cell, number, text};
-use prl_experiments::{Machine, Workspace};
+use prl_experiments::Workspace;
 use prl_report::markdown_table;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::server::Server;
 use super::{Args, Case, Programs, Recorder, json_output, model};
@@ -30,16 +30,7 @@ pub(super) fn measure(
     programs: &Programs,
 ) -> Result<Vec<Value>> {
     let run = model::train(workspace, case, &programs.prl)?;
-    let machine = Machine::detect(workspace).lines();
-    let mut recorder = Recorder {
-        common: json!({
-            "encoder": case.encoder,
-            "items": case.items,
-            "first_pass": case.first_pass,
-            "machine": machine,
-        }),
-        lines: Vec::new(),
-    };
+    let mut recorder = Recorder::new(workspace, case);
     for store in &args.stores {
         let dir = tempfile::tempdir_in(workspace.root.join("target"))?;
         let redis;

@@ -57,7 +57,7 @@ impl StateArgs {
         options.sessions.sessions = self.sessions;
         options.session_store = match (self.session_store, self.state) {
             (Some(store), _) => store,
-            (None, Some(dir)) => StoreAddress::Disk(dir.join("sessions")),
+            (None, Some(dir)) => StoreAddress::in_state(&dir),
             (None, None) => StoreAddress::Memory,
         };
         Ok(())

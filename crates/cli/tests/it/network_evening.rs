@@ -10,23 +10,10 @@ use serde_json::{Value, json};
 use crate::http::{Reply, send};
 use crate::network_operations::{addr, done, models_until, wait_for_other_model};
 use crate::network_replicas::{Process, free_port, serve_line};
+use crate::slow_grow::write_day;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ORIGIN: (&str, &str) = ("origin", "https://shop.example");
-
-/// A day's log: 200 sessions along a ring of items.
-fn write_day(path: &Path, day: usize, items: &[String]) {
-    let mut text = "session,time,item,event\n".to_owned();
-    for s in 0..200 {
-        for t in 0..6 {
-            let i = (s * 7 + t) % items.len();
-            let event = if i.is_multiple_of(7) { "buy" } else { "view" };
-            let time = 1_700_000_000 + day * 86_400 + s * 100 + t;
-            text += &format!("{day}-{s},{time},{},{event}\n", items[i]);
-        }
-    }
-    fs::write(path, text).unwrap();
-}
 
 /// Category, price and title of each item: even numbers are shoes.
 fn write_items(path: &Path, items: &[String]) {

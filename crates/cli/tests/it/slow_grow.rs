@@ -17,7 +17,7 @@ fn prl(dir: &Path, line: &str) -> String {
 }
 
 /// A day's log: 200 sessions along a ring of items.
-fn day(path: &Path, day: usize, items: &[String]) {
+pub fn write_day(path: &Path, day: usize, items: &[String]) {
     let mut text = "session,time,item,event\n".to_owned();
     for s in 0..200 {
         for t in 0..6 {
@@ -35,9 +35,9 @@ fn tomorrows_log_is_appended_and_its_new_item_recommended() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut items: Vec<String> = (0..30).map(|i| format!("sku-{i}")).collect();
-    day(&dir.join("today.csv"), 0, &items);
+    write_day(&dir.join("today.csv"), 0, &items);
     items.insert(20, "new".to_owned());
-    day(&dir.join("tomorrow.csv"), 1, &items);
+    write_day(&dir.join("tomorrow.csv"), 1, &items);
     let columns = "--columns session=session,time=time,item=item,event=event";
     let kinds = "--click view --purchase buy --split time --keep-log --out ds";
     prl(
