@@ -11,10 +11,11 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_model::{ProcessGroup, SingleProcess};
 use prl_runs::{Run, Validation};
-use prl_train::{Evaluation, Observer, Outcome, Trainer};
+use prl_tracking::{RunEnd, Target, Tracking};
+use prl_train::{Evaluation, Observer, Observers, Outcome, Trainer};
 
-use crate::exit::{EXIT_INTERRUPTED, Interrupted};
-use crate::flags::Compute;
+use crate::exit::{EXIT_INTERRUPTED, Interrupted, Usage};
+use crate::flags::{Compute, Track};
 use crate::output::{errln, outln};
 use crate::settings::Settings;
 use from::From;
@@ -43,6 +44,12 @@ pub struct Args {
     #[cfg(feature = "mpi")]
     #[arg(long)]
     mpi: bool,
+    #[command(flatten)]
+    track: Track,
+    /// Name of the run in the trackers, by which `prl tune` tells its trials apart [default: the
+    /// name of the run directory]
+    #[arg(long, value_name = "NAME", requires = "track")]
+    track_name: Option<String>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -87,13 +94,25 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
     })?;
     let is_first = ranks.rank() == 0;
     let mut progress = Progress::new(is_first.then_some(start));
+    // Of several processes, the first one alone validates.
+    let targets = match is_first {
+        true => args.track.targets.clone(),
+        false => Vec::new(),
+    };
+    let mut tracking = tracking(targets, args.track_name.clone())?;
     let outcome = Trainer::new(&config, &args.out)
         .device(&device)
         .resume(args.resume)
         .process_group(ranks)
         .stop_flag(&STOP)
-        .run(&mut progress)?;
+        .run(&mut Observers(vec![&mut progress, &mut tracking]));
     progress.bar.finish_and_clear();
+    tracking.finish(match &outcome {
+        Ok(Outcome::Finished(_)) => RunEnd::Finished,
+        Ok(Outcome::Interrupted(_)) => RunEnd::Interrupted,
+        Err(_) => RunEnd::Failed,
+    });
+    let outcome = outcome?;
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let selected = match m.validation {
             Validation::Split => format!("best at step {} of {}", m.best_step, m.steps),
@@ -111,6 +130,11 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
         )?;
     }
     Ok(outcome)
+}
+
+/// The trackers of the flags.
+fn tracking(targets: Vec<Target>, name: Option<String>) -> Result<Tracking, Usage> {
+    Tracking::new(targets, name).map_err(|error| Usage(format!("--track-name: {error}")))
 }
 
 fn finish(outcome: Outcome) -> anyhow::Result<()> {

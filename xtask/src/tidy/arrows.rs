@@ -68,6 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runs",
         ],
     ),
+    ("tracking", &["fs", "runs", "train"]),
     ("tune", &["seed", "fs", "charts"]),
     (
         "engine",
@@ -101,6 +102,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "runs",
             "train",
+            "tracking",
             "tune",
             "engine",
             "serve",
@@ -134,6 +136,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("ope", &["seed"]),
     ("engine", &["model", "train"]),
+    ("tracking", &["dataset"]),
     ("serve", &["model", "runs", "train"]),
 ];
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use prl_fs::write_atomic;
 use prl_runs::{Config, Selection};
+use prl_tracking::Target;
 use prl_train::Evaluation;
 use prl_tune::{CurvePoint, Trial};
 
@@ -26,6 +27,7 @@ pub(super) struct Launcher {
     program: PathBuf,
     device: String,
     threads: usize,
+    tracking: Vec<Target>,
 }
 
 /// A training in progress.
@@ -39,13 +41,14 @@ pub(super) struct Training {
 }
 
 impl Launcher {
-    pub(super) fn new(device: String, jobs: u64) -> anyhow::Result<Self> {
+    pub(super) fn new(device: String, jobs: u64, tracking: Vec<Target>) -> anyhow::Result<Self> {
         let cores = available_parallelism().map_or(1, usize::from);
         let program = std::env::current_exe().context("failed to find this program")?;
         Ok(Self {
             program,
             device,
             threads: (cores / jobs as usize).max(1),
+            tracking,
         })
     }
 
@@ -69,6 +72,12 @@ impl Launcher {
         command.args(["train", "--resume", "--device", &self.device]);
         command.args(["--threads", &self.threads.to_string()]);
         command.arg("--config").arg(settings).arg("--out").arg(&run);
+        for target in &self.tracking {
+            command.args(["--track", &target.to_string()]);
+        }
+        if !self.tracking.is_empty() {
+            command.args(["--track-name", &dir.trial_name(trial.number)]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(file).env("NO_COLOR", "1");
         // Ctrl-C must reach a training once, by way of the search: twice would end it without a
