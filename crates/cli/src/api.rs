@@ -181,6 +181,12 @@ pub fn ope(arguments: &[String]) -> Result<Value> {
     json(&ope::report(&args)?)
 }
 
+/// Configures this process for training, as the command line does: thresholds of the allocator, and
+/// candle's threads if no other thread runs yet.
+pub fn prepare_process() {
+    prl_kernels::runtime::prepare();
+}
+
 /// Starts the thread pool of this process and opens a device, as `--threads` and `--device` do.
 ///
 /// # Errors
@@ -204,7 +210,11 @@ fn parse<A: clap::Args + FromArgMatches>(command: &'static str, arguments: &[Str
     args.map_err(|error| {
         let text = error.render().to_string();
         // Usage and the hint at --help are of a command line.
-        let text = text.split("\n\nUsage:").next().unwrap_or_default();
+        let end = ["\n\nUsage:", "\n\nFor more information"];
+        let mut text = text.as_str();
+        for end in end {
+            text = text.split(end).next().unwrap_or_default();
+        }
         let text = text.strip_prefix("error: ").unwrap_or(text).trim_end();
         anyhow::Error::from(Usage(text.to_owned())).into()
     })

@@ -1,7 +1,5 @@
 //! Exit codes and error messages.
 
-use std::process::ExitCode;
-
 use crate::output::errln;
 
 /// Exit code of a failure of no other kind.
@@ -53,15 +51,15 @@ impl std::fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// Prints the error on stderr and returns the exit code. A closed output pipe is a success.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub fn report(error: &anyhow::Error) -> u8 {
     // `prl .. | head` closes the pipe early.
     if error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     {
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    ExitCode::from(print(error))
+    print(error)
 }
 
 /// Prints the error on stderr and returns its exit code.

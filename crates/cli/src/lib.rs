@@ -105,12 +105,12 @@ impl Command {
 
 /// Runs the command of this process's arguments; the binary's `main`.
 pub fn main() -> ExitCode {
-    main_from(std::env::args_os())
+    ExitCode::from(code_from(std::env::args_os()))
 }
 
-/// Runs the command of `args`, whose first one is the program's name. A usage error, `--help` and
-/// `--version` print and end the process, as in any program.
-pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs the command of `args`, whose first one is the program's name, and returns its exit code. A
+/// usage error, `--help` and `--version` print and end the process, as in any program.
+pub fn code_from(args: impl IntoIterator<Item = OsString>) -> u8 {
     let given: Vec<OsString> = args.into_iter().collect();
     let command = Cli::parse_from(&given).command;
     // The allocator keeps what training frees for the next step. A preparation allocates its
@@ -160,7 +160,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(args) => docs::man(args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => exit::report(&error),
     }
 }
