@@ -7,14 +7,16 @@ use std::path::PathBuf;
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Dataset;
-use prl_eval::{CaseSplit, Conventions};
+use prl_eval::{CaseSplit, Conventions, Report};
 use prl_runs::{CaseLog, CaseSink, Evaluation, Run};
+use prl_tracking::track_scores;
 
 use crate::evaluate::cases::CaseFile;
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun, Prompt, named};
+use crate::flags::{Compute, FromRun, Prompt, Track, named};
 use crate::output::outln;
 use crate::remote::Remote;
+pub(crate) use curve::Curve;
 
 /// Cutoffs of a report whose conventions differ from the default and that names none.
 const CUTOFFS: [u32; 3] = [5, 10, 20];
@@ -70,6 +72,8 @@ pub struct Args {
     #[command(flatten)]
     prompt: Prompt,
     #[command(flatten)]
+    track: Track,
+    #[command(flatten)]
     compute: Compute,
 }
 
@@ -123,7 +127,64 @@ impl Args {
     }
 }
 
+/// What an evaluation prints.
+pub(crate) enum Evaluated {
+    /// Metrics of a split.
+    Report(Box<Report>),
+    /// Prompts compared.
+    Curve(Box<curve::Curve>),
+}
+
+impl Evaluated {
+    /// One JSON object.
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Report(report) => serde_json::to_string(report),
+            Self::Curve(curve) => serde_json::to_string(&curve.output()),
+        }
+    }
+
+    /// The same as a value.
+    pub(crate) fn value(&self) -> serde_json::Result<serde_json::Value> {
+        match self {
+            Self::Report(report) => serde_json::to_value(report),
+            Self::Curve(curve) => serde_json::to_value(curve.output()),
+        }
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let evaluated = evaluated(&args)?;
+    if args.json {
+        outln!("{}", evaluated.json()?)?;
+        return Ok(());
+    }
+    match evaluated {
+        Evaluated::Report(report) => outln!("{report}")?,
+        Evaluated::Curve(curve) => curve.print()?,
+    }
+    Ok(())
+}
+
+/// Adds the scores to the run in its trackers, under the split's name.
+fn track(args: &Args, run: &Run, report: &Report) -> anyhow::Result<()> {
+    let targets = &args.track.targets;
+    let (false, Some(manifest)) = (targets.is_empty(), run.manifest()?) else {
+        return Ok(());
+    };
+    if args.other_log.is_some() {
+        let what = "--track is for splits of the run's own dataset; leave --other-log out";
+        return Err(Usage(what.into()).into());
+    }
+    let at = (args.split.name(), manifest.best_step);
+    if let Err(error) = track_scores(run, targets, at, &report.scores) {
+        tracing::warn!("the scores are not tracked: {error}");
+    }
+    Ok(())
+}
+
+/// Evaluates as the flags say; prints nothing.
+pub(crate) fn evaluated(args: &Args) -> anyhow::Result<Evaluated> {
     if args.split == CaseSplit::All && args.other_log.is_none() {
         let what = "--split all includes the events that the run was trained on; name one split, \
                     or another log with --other-log";
@@ -164,7 +225,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 let asked = curve::asked(dials, ask, model_dials)?;
                 let prompts: Vec<PromptSpec> = asked.iter().map(|asked| asked.prompt).collect();
                 let points = prl_runs::curve(&run, &model, &log, &prompts, args.batch_size)?;
-                return curve::print(&asked, &points, args.json);
+                let curve = curve::Curve { asked, points };
+                return Ok(Evaluated::Curve(Box::new(curve)));
             }
             let mut evaluation = Evaluation::new(&run, &model)
                 .prompt(ask)
@@ -183,10 +245,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             report
         }
     };
-    if args.json {
-        outln!("{}", serde_json::to_string(&report)?)?;
-    } else {
-        outln!("{report}")?;
-    }
-    Ok(())
+    track(args, &run, &report)?;
+    Ok(Evaluated::Report(Box::new(report)))
 }

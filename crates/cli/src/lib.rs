@@ -4,13 +4,17 @@
 //! logs and progress to stderr. Exit codes: 0 success, 1 failure, 2 usage, 3 bad input data,
 //! 130 interrupted (after a checkpoint).
 
+pub mod api;
 mod blend;
 mod client;
+#[cfg(all(feature = "data", feature = "serve"))]
+mod demo;
 mod docs;
 mod evaluate;
 mod exit;
 mod flags;
 mod forecast;
+mod hints;
 mod inspect;
 #[cfg(feature = "serve")]
 mod key;
@@ -21,6 +25,7 @@ mod ope;
 mod output;
 #[cfg(feature = "data")]
 mod prepare;
+mod program;
 mod recommend;
 mod remote;
 #[cfg(feature = "serve")]
@@ -40,6 +45,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use program::{Program, set_program};
 
 /// Session recommender that can be asked for value
 ///
@@ -75,6 +82,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Key(key::Args),
     Ope(ope::Args),
+    #[cfg(all(feature = "data", feature = "serve"))]
+    Demo(demo::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -101,13 +110,14 @@ impl Command {
 
 /// Runs the command of this process's arguments; the binary's `main`.
 pub fn main() -> ExitCode {
-    main_from(std::env::args_os())
+    ExitCode::from(code_from(std::env::args_os()))
 }
 
-/// Runs the command of `args`, whose first one is the program's name. A usage error, `--help` and
-/// `--version` print and end the process, as in any program.
-pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = Cli::parse_from(args).command;
+/// Runs the command of `args`, whose first one is the program's name, and returns its exit code. A
+/// usage error, `--help` and `--version` print and end the process, as in any program.
+pub fn code_from(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let given: Vec<OsString> = args.into_iter().collect();
+    let command = Cli::parse_from(&given).command;
     // The allocator keeps what training frees for the next step. A preparation allocates its
     // largest arrays once, and returns them to the system.
     if command.is_preparation() {
@@ -131,7 +141,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let result = match command {
         #[cfg(feature = "data")]
-        Command::Prepare(args) => prepare::run(*args),
+        Command::Prepare(args) => prepare::run(*args, &given[1..]),
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
         #[cfg(feature = "data")]
@@ -151,11 +161,13 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Key(args) => key::run(args),
         Command::Ope(args) => ope::run(args),
+        #[cfg(all(feature = "data", feature = "serve"))]
+        Command::Demo(args) => demo::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => exit::report(&error),
     }
 }

@@ -11,10 +11,10 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_model::{ProcessGroup, SingleProcess};
 use prl_runs::{Run, Validation};
-use prl_tracking::{RunEnd, Target, Tracking};
+use prl_tracking::{RunEnd, Tracking};
 use prl_train::{Evaluation, Observer, Observers, Outcome, Trainer};
 
-use crate::exit::{EXIT_INTERRUPTED, Interrupted, Usage};
+use crate::exit::{EXIT_INTERRUPTED, Usage, interrupted_after};
 use crate::flags::{Compute, Track};
 use crate::output::{errln, outln};
 use crate::settings::Settings;
@@ -68,23 +68,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Trains as one process of a group; the first process prints the result.
 fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    let resumed = match args.resume && Run::is_in(&args.out) {
-        true => Some(Run::open(&args.out)?.config().clone()),
-        false => None,
-    };
-    let mut config =
-        match args
-            .from
-            .base(&args.out, resumed.as_ref(), args.settings.sets_length())?
-        {
-            Some(base) => args.settings.over_run(&base)?,
-            None => {
-                let resumed = resumed.map(|config| config.recipe);
-                args.settings.resolve(args.config.as_deref(), resumed)?
-            }
-        };
-    config.data = std::path::absolute(&config.data)?;
-    let device = args.compute.open()?;
     static STOP: AtomicBool = AtomicBool::new(false);
     // The first signal requests a checkpoint; the second one exits at once.
     ctrlc::set_handler(|| {
@@ -94,25 +77,8 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
     })?;
     let is_first = ranks.rank() == 0;
     let mut progress = Progress::new(is_first.then_some(start));
-    // Of several processes, the first one alone validates.
-    let targets = match is_first {
-        true => args.track.targets.clone(),
-        false => Vec::new(),
-    };
-    let mut tracking = tracking(targets, args.track_name.clone())?;
-    let outcome = Trainer::new(&config, &args.out)
-        .device(&device)
-        .resume(args.resume)
-        .process_group(ranks)
-        .stop_flag(&STOP)
-        .run(&mut Observers(vec![&mut progress, &mut tracking]));
+    let outcome = train_observed(args, ranks, &STOP, &mut progress)?;
     progress.bar.finish_and_clear();
-    tracking.finish(match &outcome {
-        Ok(Outcome::Finished(_)) => RunEnd::Finished,
-        Ok(Outcome::Interrupted(_)) => RunEnd::Interrupted,
-        Err(_) => RunEnd::Failed,
-    });
-    let outcome = outcome?;
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let selected = match m.validation {
             Validation::Split => format!("best at step {} of {}", m.best_step, m.steps),
@@ -132,23 +98,60 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
     Ok(outcome)
 }
 
-/// The trackers of the flags.
-fn tracking(targets: Vec<Target>, name: Option<String>) -> Result<Tracking, Usage> {
-    Tracking::new(targets, name).map_err(|error| Usage(format!("--track-name: {error}")))
+/// Trains as the flags say; prints nothing.
+pub(crate) fn train_observed(
+    args: &Args,
+    ranks: &Arc<dyn ProcessGroup>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<Outcome> {
+    let resumed = match args.resume && Run::is_in(&args.out) {
+        true => Some(Run::open(&args.out)?.config().clone()),
+        false => None,
+    };
+    let mut config =
+        match args
+            .from
+            .base(&args.out, resumed.as_ref(), args.settings.sets_length())?
+        {
+            Some(base) => args.settings.over_run(&base)?,
+            None => {
+                let resumed = resumed.map(|config| config.recipe);
+                args.settings.resolve(args.config.as_deref(), resumed)?
+            }
+        };
+    config.data = std::path::absolute(&config.data)?;
+    let device = args.compute.open()?;
+    // Of several processes, the first one alone validates.
+    let targets = match ranks.rank() {
+        0 => args.track.targets.clone(),
+        _ => Vec::new(),
+    };
+    let tracking = Tracking::new(targets, args.track_name.clone());
+    let mut tracking = tracking.map_err(|error| Usage(format!("--track-name: {error}")))?;
+    let outcome = Trainer::new(&config, &args.out)
+        .device(&device)
+        .resume(args.resume)
+        .process_group(ranks)
+        .stop_flag(stop)
+        .run(&mut Observers(vec![observer, &mut tracking]));
+    tracking.finish(match &outcome {
+        Ok(Outcome::Finished(_)) => RunEnd::Finished,
+        Ok(Outcome::Interrupted(_)) => RunEnd::Interrupted,
+        Err(_) => RunEnd::Failed,
+    });
+    Ok(outcome?)
 }
 
 fn finish(outcome: Outcome) -> anyhow::Result<()> {
     match outcome {
         Outcome::Finished(_) => Ok(()),
-        Outcome::Interrupted(step) => Err(Interrupted {
-            after: format!("step {step}"),
-        }
-        .into()),
+        Outcome::Interrupted(step) => Err(interrupted_after(step)),
     }
 }
 
 /// Progress on stderr: a bar on a terminal, and a line for the first step and each validation.
-struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     /// Start of the command, until the first step is reported.
     start: Option<Instant>,
@@ -156,7 +159,7 @@ struct Progress {
 
 impl Progress {
     /// Progress of a command that started at `start`; `None` shows nothing.
-    fn new(start: Option<Instant>) -> Self {
+    pub(crate) fn new(start: Option<Instant>) -> Self {
         let bar = if start.is_some() && std::io::stderr().is_terminal() {
             ProgressBar::new(0)
         } else {

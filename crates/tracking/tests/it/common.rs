@@ -93,8 +93,8 @@ pub fn train(config: &Config, run: &Path, stop_at: Option<u64>, targets: &[Targe
     tracking.finish(end);
 }
 
-/// A Python with the module: `PRL_TRACKING_PYTHON` or `python3`; `None`, with a message, if there is
-/// none.
+/// A Python with the module: `PRL_TRACKING_PYTHON` or `python3`; `None`, with a message, if there
+/// is none.
 pub fn python_with(module: &str) -> Option<String> {
     let python = std::env::var("PRL_TRACKING_PYTHON").unwrap_or("python3".into());
     let found = Command::new(&python)
