@@ -7,6 +7,7 @@ mod forward;
 mod licenses;
 mod package;
 mod programs;
+mod release;
 mod reliability;
 mod tidy;
 
@@ -53,6 +54,8 @@ enum Task {
     Ci,
     /// Package the libraries that other programs use, and build them from their archives
     Package(package::Args),
+    /// The files of a release for one target: archive, bill of materials, notes, checksums
+    Release(release::Args),
     /// The crates in the `prl` binary with their licences, which deny.toml must allow
     Licenses(licenses::Args),
     /// Repository rules: dependencies between crates, module docs, links, file lengths, copied
@@ -82,6 +85,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
         Task::Package(args) => package::run(&args),
+        Task::Release(args) => release::run(&args),
         Task::Licenses(args) => licenses::run(&args),
         Task::Tidy(args) => tidy::run(&args),
     }
