@@ -97,7 +97,7 @@ def typed(flag: _flags.Flag) -> str:
     """The type of a flag's keyword."""
     if not flag.takes_value:
         return "bool"
-    one = "PathLike | float"
+    one = {"int": "int", "float": "float", "path": "PathLike", "str": "PathLike | float"}[flag.of]
     if flag.values:
         one = f"Literal[{', '.join(repr(value) for value in flag.values)}]"
     if flag.is_list:

@@ -1,6 +1,8 @@
 //! The commands as functions, for a program that calls them in its own process: arguments as on the
 //! command line, results as values, nothing printed but warnings on stderr.
 
+use std::any::TypeId;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -70,10 +72,45 @@ pub struct Flag {
     pub takes_value: bool,
     /// Whether it can be given several times, or takes several values.
     pub is_list: bool,
+    /// Type of its values.
+    pub of: ValueType,
     /// Names of its values, if they are few.
     pub values: Vec<String>,
     /// Help text.
     pub help: String,
+}
+
+/// Type of a flag's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// A path.
+    Path,
+    /// Text with a syntax of its own.
+    Text,
+}
+
+impl ValueType {
+    fn of(argument: &clap::Arg) -> Self {
+        let own = argument.get_value_parser().type_id();
+        let is_one_of = |types: &[TypeId]| types.iter().any(|of| own == *of);
+        if is_one_of(&[
+            TypeId::of::<u64>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<usize>(),
+        ]) {
+            Self::Integer
+        } else if is_one_of(&[TypeId::of::<f64>()]) {
+            Self::Number
+        } else if is_one_of(&[TypeId::of::<PathBuf>()]) {
+            Self::Path
+        } else {
+            Self::Text
+        }
+    }
 }
 
 /// The flags of a command, in the order of its help; `None` if there is no such command.
@@ -96,6 +133,7 @@ pub fn flags(command: &str) -> Option<Vec<Flag>> {
             takes_value: action.takes_values(),
             is_list: action.takes_values()
                 && (matches!(action, clap::ArgAction::Append) || most > 1),
+            of: ValueType::of(argument),
             values,
             help: argument
                 .get_help()

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use prl_cli::api::{self, Error};
+use prl_cli::api::{self, Error, ValueType};
 use prl_cli::{Program, set_program};
 use prl_train::{Evaluation, Observer};
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -31,13 +31,13 @@ fn set_program_of(interpreter: PathBuf) {
     });
 }
 
-/// The flags of a command: name, whether it takes a value, whether it takes several, the values if
-/// they are few, and the help.
+/// The flags of a command: name, whether it takes a value, whether it takes several, their type
+/// (int, float, path or str), the values if they are few, and the help.
 #[pyfunction]
 pub fn flags(
     py: Python<'_>,
     command: &str,
-) -> PyResult<Vec<(String, bool, bool, Vec<String>, String)>> {
+) -> PyResult<Vec<(String, bool, bool, &'static str, Vec<String>, String)>> {
     let Some(flags) = api::flags(command) else {
         return Err(usage(py, &format!("{command}: no such command")));
     };
@@ -47,10 +47,17 @@ pub fn flags(
             name,
             takes_value,
             is_list,
+            of,
             values,
             help,
         } = flag;
-        all.push((name, takes_value, is_list, values, help));
+        let of = match of {
+            ValueType::Integer => "int",
+            ValueType::Number => "float",
+            ValueType::Path => "path",
+            ValueType::Text => "str",
+        };
+        all.push((name, takes_value, is_list, of, values, help));
     }
     Ok(all)
 }

@@ -33,7 +33,8 @@ def prepare(
     """Prepares a log as a dataset: filtered, indexed and split (``prl prepare``).
 
     :param log: a frame (pandas, polars, pyarrow, or a mapping of numpy arrays) with one event a row,
-        or the path of a file or folder, whose format ``source`` names.
+        or the path of a file or folder, whose format ``source`` names; None for a log that other
+        flags name, such as ``train`` and ``test``.
     :param out: directory for the dataset; it appears when it is complete.
     :param session: column of the session's or visitor's id.
     :param time: column of the time: datetimes, or numbers in ``time_unit``.
@@ -52,7 +53,7 @@ def prepare(
         if "columns" in flags:
             raise UsageError("columns: give the mapping, or session=, time=, item= and so on")
         flags["columns"] = mapping
-    if isinstance(log, (str, os.PathLike)):
+    if log is None or isinstance(log, (str, os.PathLike)):
         given = arguments("prepare", {"input": log, "source": source, "out": out, **flags})
         if source == "parquet":
             _prepare_apart(given)

@@ -13,11 +13,13 @@ _OF_OUTPUT = {"json", "help", "version", "print-space"}
 
 
 class Flag(NamedTuple):
-    """A flag: its name without dashes, whether it takes one or several values, and its help."""
+    """A flag: its name without dashes, whether it takes one or several values, of which type (int, float,
+    path or str), which ones if they are few, and its help."""
 
     name: str
     takes_value: bool
     is_list: bool
+    of: str
     values: list[str]
     help: str
 
