@@ -72,6 +72,8 @@ pub struct Flag {
     pub takes_value: bool,
     /// Whether it can be given several times, or takes several values.
     pub is_list: bool,
+    /// What separates several values in one text.
+    pub separator: Option<char>,
     /// Type of its values.
     pub of: ValueType,
     /// Names of its values, if they are few.
@@ -133,6 +135,7 @@ pub fn flags(command: &str) -> Option<Vec<Flag>> {
             takes_value: action.takes_values(),
             is_list: action.takes_values()
                 && (matches!(action, clap::ArgAction::Append) || most > 1),
+            separator: argument.get_value_delimiter(),
             of: ValueType::of(argument),
             values,
             help: argument
@@ -144,8 +147,8 @@ pub fn flags(command: &str) -> Option<Vec<Flag>> {
     Some(flags)
 }
 
-/// Prepares a dataset from files, as `prl prepare` does; a Parquet file is an error, since it is read
-/// in a process of its own. Returns the manifest as JSON.
+/// Prepares a dataset from files, as `prl prepare` does; a Parquet file is an error, since it is
+/// read in a process of its own. Returns the manifest as JSON.
 ///
 /// # Errors
 /// As of the command.

@@ -183,7 +183,7 @@ def train(
     hold_out: float | None = None,
     hold_out_by: PathLike | float | None = None,
     no_validation: bool | None = None,
-    lambda: float | None = None,
+    lambda_: float | None = None,
     discount: PathLike | float | None = None,
     mean_over: PathLike | float | None = None,
     gamma: float | None = None,
@@ -204,13 +204,13 @@ def train(
     attention: PathLike | float | None = None,
     reward_code: PathLike | float | None = None,
     update_bias: float | None = None,
-    tied: Literal['true', 'false'] | None = None,
+    tied: bool | None = None,
     temperature: float | None = None,
-    last_item_residual: Literal['true', 'false'] | None = None,
+    last_item_residual: bool | None = None,
     own_items: PathLike | float | None = None,
     item_dropout: float | None = None,
-    event_kinds: Literal['true', 'false'] | None = None,
-    item_bias: Literal['true', 'false'] | None = None,
+    event_kinds: bool | None = None,
+    item_bias: bool | None = None,
     label_smoothing: float | None = None,
     device: PathLike | float | None = None,
     threads: int | None = None,
@@ -229,6 +229,48 @@ def tune(
     resume: bool | None = None,
     device: PathLike | float | None = None,
 ) -> dict[str, Any]: ...
+
+class Server:
+    url: str
+    def __enter__(self) -> "Server": ...
+    def __exit__(self, *_: object) -> None: ...
+    def request(self, path: str, body: Any = None, method: str | None = None) -> Any: ...
+    def stop(self) -> None: ...
+
+def serve(
+    run: PathLike | Run | None = None,
+    *,
+    addr: str = "127.0.0.1:0",
+    registry: PathLike | None = None,
+    tls_addr: PathLike | float | Sequence[PathLike | float] | Mapping[str, Any] | None = None,
+    tls_cert: PathLike | None = None,
+    tls_key: PathLike | None = None,
+    keys: PathLike | None = None,
+    cors_origin: PathLike | float | Sequence[PathLike | float] | Mapping[str, Any] | None = None,
+    path_prefix: PathLike | float | None = None,
+    runs_root: PathLike | None = None,
+    log_format: Literal['text', 'json'] | None = None,
+    otlp_endpoint: PathLike | float | None = None,
+    otlp_share: float | None = None,
+    api_key_file: PathLike | None = None,
+    requests: int | None = None,
+    connections: int | None = None,
+    batch: int | None = None,
+    timeout: float | None = None,
+    candidate: PathLike | None = None,
+    shadow: float | None = None,
+    state: PathLike | None = None,
+    session_store: PathLike | float | None = None,
+    backups: PathLike | None = None,
+    session_ttl: int | None = None,
+    sessions: int | None = None,
+    experiment: PathLike | None = None,
+    experiment_log: PathLike | None = None,
+    available_column: PathLike | float | None = None,
+    device: PathLike | float | None = None,
+    threads: int | None = None,
+) -> Server: ...
+def command(name: str, **flags: Any) -> Any: ...
 def ope(
     log: PathLike,
     *,

@@ -1,5 +1,6 @@
 //! The Python package: its wheel in a clean virtual environment, first without any library of
-//! frames, then with pandas, polars, pyarrow and numpy of today.
+//! frames, then with pandas, polars, pyarrow and numpy of today, and the first notebook
+//! (`PRL_ALL_NOTEBOOKS=1`: all of them).
 //!
 //! Needs an interpreter with `venv` (`PRL_PYTHON` names another than `python3`), and for the second
 //! part a package index.
@@ -100,4 +101,31 @@ fn wheel_works_in_a_clean_environment() {
         return;
     }
     test(&python, "test_frames");
+    let pip = ["-m", "pip", "install", "--quiet", "nbclient", "ipykernel"];
+    let installed = run(Command::new(&python).args(pip));
+    if !installed.status.success() {
+        eprintln!("skipped: notebooks; pip does not install nbclient");
+        return;
+    }
+    let all = std::env::var_os("PRL_ALL_NOTEBOOKS").is_some();
+    let mut notebooks = Command::new(&python);
+    notebooks.arg(format!("{HERE}/notebooks/run.py"));
+    for number in 1..=if all { 4 } else { 1 } {
+        notebooks.arg(notebook(number));
+    }
+    succeed(&mut notebooks);
+}
+
+/// The notebook whose name begins with a number.
+fn notebook(number: u32) -> PathBuf {
+    let folder = Path::new(HERE).join("notebooks");
+    let prefix = format!("{number}-");
+    for entry in folder.read_dir().expect("the notebooks' folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&prefix) {
+            return path;
+        }
+    }
+    panic!("no notebook {number} in {}", folder.display());
 }

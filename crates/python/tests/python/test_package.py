@@ -127,6 +127,51 @@ class Training(Case):
         self.assertTrue(prl.Run(self.dir / "search/best").recommend([["1"]], k=2)[0]["items"])
 
 
+class Keywords(Case):
+    def test_values_are_spelled_as_flags(self):
+        from prl._flags import arguments
+
+        for keywords, flags in (
+            (dict(tied=False, skip_first=False, bf16_head=True), ["--tied=false", "--bf16-head"]),
+            (dict(lambda_=0.5, lr=1e-7, seed=None), ["--lambda=0.5", "--lr=1e-07"]),
+            (dict(out=self.dir), [f"--out={self.dir}"]),
+        ):
+            self.assertEqual(arguments("train", keywords), flags)
+        lists = dict(click=["view", "look"], reward={"cart": 0.5}, input=["a.csv", "sale=b.csv"])
+        expected = ["--click=view", "--click=look", "--reward=cart=0.5", "--input=a.csv", "--input=sale=b.csv"]
+        self.assertEqual(arguments("prepare", lists), expected)
+        with self.assertRaisesRegex(prl.UsageError, "separates"):
+            arguments("prepare", dict(click=["a,b"]))
+        for wrong in (dict(skip_first="yes"), dict(lr=True), dict(lr=[1])):
+            with self.assertRaises(prl.UsageError):
+                arguments("train", wrong)
+
+    def test_flags_are_documented(self):
+        self.assertIn("- max_steps (int): Maximum number of training steps", prl.train.__doc__)
+
+
+class Commands(Case):
+    def test_any_command_runs_apart(self):
+        shop = self.dir / "shop"
+        prl.command("synth", like="shop", sessions=300, out=shop)
+        self.assertTrue((shop / "events.csv").is_file())
+        with self.assertRaisesRegex(prl.UsageError, "like"):
+            prl.command("synth", like="town", out=shop)
+
+
+class Serving(Case):
+    def test_server_answers_as_the_run(self):
+        with prl.serve(self.run_) as server:
+            served = server.request("/v1/recommend", {"items": ["5", "6"], "k": 4, "mu": 2})
+            self.assertEqual(served["items"], self.run_.recommend([["5", "6"]], k=4, mu=2)[0]["items"])
+            with self.assertRaisesRegex(prl.UsageError, "k: expected"):
+                server.request("/v1/recommend", {"items": ["5"], "k": 0})
+        with self.assertRaisesRegex(prl.Error, "is the server running"):
+            server.request("/healthz")
+        with self.assertRaises(prl.Error):
+            prl.serve(self.dir)
+
+
 class Recommending(Case):
     def test_integers_and_texts_name_the_same_items(self):
         self.assertEqual(self.run_.recommend([[5, 6]]), self.run_.recommend([["5", "6"]]))
