@@ -9,8 +9,10 @@ mod client;
 mod docs;
 mod evaluate;
 mod exit;
+mod export;
 mod flags;
 mod forecast;
+mod import;
 mod inspect;
 #[cfg(feature = "serve")]
 mod key;
@@ -70,6 +72,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Models(models::Args),
+    Export(export::Args),
+    Import(import::Args),
     #[cfg(feature = "serve")]
     State(state::Args),
     #[cfg(feature = "serve")]
@@ -146,6 +150,8 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         #[cfg(feature = "serve")]
         Command::State(args) => state::run(args),
         #[cfg(feature = "serve")]
