@@ -40,8 +40,14 @@ struct Row {
 pub(crate) fn text(card: &Card<'_>) -> Result<String> {
     let validation = validation(card)?;
     let (rows, measured) = match (card.evaluation, &validation) {
-        (Some(report), _) => (evaluated(report), format!("{} split", report.setting.split.name())),
-        (None, Some(scores)) => (validated(scores), "validation that selected the weights".into()),
+        (Some(report), _) => (
+            evaluated(report),
+            format!("{} split", report.setting.split.name()),
+        ),
+        (None, Some(scores)) => (
+            validated(scores),
+            "validation that selected the weights".into(),
+        ),
         (None, None) => (Vec::new(), String::new()),
     };
     let mut text = front_matter(card, &rows, &measured);
@@ -104,8 +110,18 @@ fn evaluated(report: &Report) -> Vec<Row> {
     let events = &scores.events;
     let kinds = [
         ("click", events.click, &scores.click, &intervals.click),
-        ("purchase", events.purchase, &scores.purchase, &intervals.purchase),
-        ("all", events.click + events.purchase, &scores.all, &intervals.all),
+        (
+            "purchase",
+            events.purchase,
+            &scores.purchase,
+            &intervals.purchase,
+        ),
+        (
+            "all",
+            events.click + events.purchase,
+            &scores.all,
+            &intervals.all,
+        ),
     ];
     let mut rows = Vec::new();
     for (kind, cases, values, intervals) in kinds {
@@ -176,13 +192,22 @@ fn write_body(text: &mut String, card: &Card<'_>, rows: &[Row], measured: &str) 
     line(format!("# {encoder}, {method}: next items of a session\n"));
     line(format!(
         "A session recommender over {items} items: encoder `{encoder}`, method `{method}`, recipe `{}`, model \
-         `{}`, trained by prl {}.\n",
+         `{}`, of prl {}.\n",
         config.recipe.name(),
         manifest.model,
         manifest.machine.version
     ));
+    if let Some(imported) = &manifest.imported {
+        line(format!(
+            "Another program trained its weights, which were imported from `{}` (SHA-256 `{}`).\n",
+            imported.file, imported.sha256
+        ));
+    }
     line("| file | contents |\n|---|---|".into());
-    line("| `model.onnx` | the network: inputs of `preprocessing.json` to the scores of all items |".into());
+    line(
+        "| `model.onnx` | the network: inputs of `preprocessing.json` to the scores of all items |"
+            .into(),
+    );
     line("| `model.safetensors` | its weights, under the names of the checkpoint |".into());
     line("| `items.json` | raw id of each item index |".into());
     line("| `preprocessing.json` | how the inputs are made of a session |".into());
@@ -190,7 +215,10 @@ fn write_body(text: &mut String, card: &Card<'_>, rows: &[Row], measured: &str) 
     line("## Use\n".into());
     let mut named = Vec::new();
     for input in inputs(config) {
-        named.push(format!("`{}` {} {}", input.name, input.element, input.shape));
+        named.push(format!(
+            "`{}` {} {}",
+            input.name, input.element, input.shape
+        ));
     }
     line(format!(
         "Inputs: {}; window {}, pad {items}. The output `scores` `[batch, {items}]` includes the offsets of the \
@@ -199,9 +227,14 @@ fn write_body(text: &mut String, card: &Card<'_>, rows: &[Row], measured: &str) 
         config.model.window
     ));
     line("## Data\n".into());
-    line(format!("- Prepared dataset `{}` (hash of its contents).", manifest.dataset));
+    line(format!(
+        "- Prepared dataset `{}` (hash of its contents).",
+        manifest.dataset
+    ));
     if let Some(sessions) = card.run.returns().sessions.first() {
-        line(format!("- {sessions} sessions for the returns of prompts, {items} items."));
+        line(format!(
+            "- {sessions} sessions for the returns of prompts, {items} items."
+        ));
     }
     if manifest.synthetic {
         line("- The log is **synthetic**: its numbers say nothing about a shop.".into());
@@ -229,15 +262,25 @@ fn write_metrics(line: &mut impl FnMut(String), card: &Card<'_>, rows: &[Row], m
         );
         return;
     }
-    line(format!("Measured on the {measured}, with 95% intervals where they are recorded.\n"));
+    line(format!(
+        "Measured on the {measured}, with 95% intervals where they are recorded.\n"
+    ));
     line("| events | cases | metric | value | interval |\n|---|---:|---|---:|---|".into());
     for row in rows {
         let interval = match row.interval {
             Some([low, high]) => format!("{low:.4} to {high:.4}"),
             None => String::new(),
         };
-        let Row { kind, cases, metric, value, .. } = row;
-        line(format!("| {kind} | {cases} | {metric} | {value:.4} | {interval} |"));
+        let Row {
+            kind,
+            cases,
+            metric,
+            value,
+            ..
+        } = row;
+        line(format!(
+            "| {kind} | {cases} | {metric} | {value:.4} | {interval} |"
+        ));
     }
     if card.evaluation.is_none() {
         line(
@@ -255,7 +298,10 @@ fn write_conventions(line: &mut impl FnMut(String), card: &Card<'_>) {
         None => "cases: all events of the split; ranked: all items".into(),
     };
     line(format!("- {conventions}."));
-    line("- Ranks are pessimistic: an equal score counts against the target. Cut-offs 5 and 20.".into());
+    line(
+        "- Ranks are pessimistic: an equal score counts against the target. Cut-offs 5 and 20."
+            .into(),
+    );
     let own = match config.model.own_items {
         OwnItems::Keep | OwnItems::Auto => "are ranked like any other item",
         OwnItems::Exclude => "are not recommended",
@@ -268,8 +314,13 @@ fn write_conventions(line: &mut impl FnMut(String), card: &Card<'_>) {
         Validation::None => "no validation selected the weights",
     };
     let select = config.select.name();
-    line(format!("- Selection: {validation} (metric `{select}`), seed {}.", config.seed));
-    let prompt = card.evaluation.and_then(|report| report.setting.prompt.as_ref());
+    line(format!(
+        "- Selection: {validation} (metric `{select}`), seed {}.",
+        config.seed
+    ));
+    let prompt = card
+        .evaluation
+        .and_then(|report| report.setting.prompt.as_ref());
     if let Some(prompt) = prompt {
         line(format!("- Prompt of the evaluation: `{prompt}`."));
     }

@@ -46,12 +46,17 @@ pub fn import(options: &ImportOptions, out: &Path) -> Result<RunManifest> {
     Run::check_is_free(out)?;
     let has_files = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if has_files {
-        return Err(Error::input(out, "the directory is not empty; name another --out"));
+        return Err(Error::input(
+            out,
+            "the directory is not empty; name another --out",
+        ));
     }
     let (mut config, data) = settings(options)?;
     if !config.method.is_neural() {
         let method = config.method.name();
-        let what = format!("the settings are of {method}, which has no weights of a network; name those of an encoder");
+        let what = format!(
+            "the settings are of {method}, which has no weights of a network; name those of an encoder"
+        );
         return Err(Error::input(&options.weights, what));
     }
     config.resolve_own_items(&data);
@@ -100,7 +105,10 @@ fn read_settings(path: &Path) -> Result<Config> {
     let mend = "expected the config.toml of a run or the config.json of an export";
     let bytes = read_at_most(path, MAX_SETTINGS)?;
     let text = String::from_utf8(bytes).map_err(|e| Error::input(path, format!("{e}; {mend}")))?;
-    if path.extension().is_some_and(|extension| extension == "json") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
         let unread = |e: serde_json::Error| Error::input(path, format!("{e}; {mend}"));
         let mut value: serde_json::Value = serde_json::from_str(&text).map_err(unread)?;
         return serde_json::from_value(value["settings"].take()).map_err(unread);
@@ -114,7 +122,10 @@ fn fill(model: &Model, path: &Path, renamed: &BTreeMap<String, String>) -> Resul
     let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
         let cause = e.to_string();
         let first = cause.lines().next().unwrap_or_default();
-        Error::input(path, format!("not a safetensors file ({first}); write it with safetensors.torch.save_file"))
+        Error::input(
+            path,
+            format!("not a safetensors file ({first}); write it with safetensors.torch.save_file"),
+        )
     })?;
     let mut problems = Vec::new();
     let mut known = Vec::new();
@@ -173,12 +184,18 @@ fn take(
     };
     if tensor.dims() != shape {
         let found = tensor.dims();
-        return Err(format!("wrong shape: {name} is {found:?}, the network's is {shape:?}"));
+        return Err(format!(
+            "wrong shape: {name} is {found:?}, the network's is {shape:?}"
+        ));
     }
     if !tensor.dtype().is_float() {
-        return Err(format!("wrong type: {name} holds whole numbers, the network's are f32"));
+        return Err(format!(
+            "wrong type: {name} holds whole numbers, the network's are f32"
+        ));
     }
-    let narrowed = tensor.to_dtype(DType::F32).map_err(|e| format!("{name}: {e}"))?;
+    let narrowed = tensor
+        .to_dtype(DType::F32)
+        .map_err(|e| format!("{name}: {e}"))?;
     match is_finite(&narrowed) {
         Ok(true) => Ok(narrowed),
         Ok(false) => Err(format!("not finite: {name} holds NaN or infinity")),

@@ -80,7 +80,11 @@ pub(crate) fn inputs(config: &Config) -> Vec<Input> {
 ///
 /// # Errors
 /// [`Error::TooLarge`] if the format cannot hold the weights.
-pub(crate) fn model(config: &Config, weights: &Weights, about: &[(&str, String)]) -> Result<Vec<u8>> {
+pub(crate) fn model(
+    config: &Config,
+    weights: &Weights,
+    about: &[(&str, String)],
+) -> Result<Vec<u8>> {
     let bytes = weights.bytes();
     if bytes + GRAPH_BYTES >= MAX_BYTES {
         return Err(Error::TooLarge { bytes });

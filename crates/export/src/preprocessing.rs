@@ -23,7 +23,9 @@ pub(crate) fn describe(run: &Run) -> Value {
             "target_return = R / mean_return[t], or 0 if mean_return[t] is 0; for a target of mu times \
              the mean return this is mu"
         }
-        ReturnScale::Raw => "target_return = R; for a target of mu times the mean return, mu * mean_return[t]",
+        ReturnScale::Raw => {
+            "target_return = R; for a target of mu times the mean return, mu * mean_return[t]"
+        }
     };
     let prompt = is_prompted.then(|| {
         json!({

@@ -40,7 +40,9 @@ impl Weights {
 
     /// The tensor of a name.
     pub(crate) fn get(&self, name: &str) -> Result<&NamedTensor> {
-        self.0.get(name).ok_or_else(|| Error::NoTensor { name: name.into() })
+        self.0
+            .get(name)
+            .ok_or_else(|| Error::NoTensor { name: name.into() })
     }
 
     /// Bytes of all values.

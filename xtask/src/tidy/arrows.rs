@@ -151,8 +151,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     (
         "candle",
         &[
-            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train",
-            "export", "cli",
+            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train", "export",
+            "cli",
         ],
     ),
     ("axum", &["serve"]),

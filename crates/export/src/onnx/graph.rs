@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::proto::{
-    AttributeProto, DimensionProto, Dimension, GraphProto, NodeProto, TensorProto,
+    AttributeProto, Dimension, DimensionProto, GraphProto, NodeProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute, element,
 };
 use crate::error::Result;
@@ -82,7 +82,13 @@ impl<'a> Graph<'a> {
     }
 
     /// Declares an input; axes of length `None` are the batch.
-    pub(super) fn input(&mut self, name: &str, elem: i32, axes: &[Option<usize>], doc: &str) -> Value {
+    pub(super) fn input(
+        &mut self,
+        name: &str,
+        elem: i32,
+        axes: &[Option<usize>],
+        doc: &str,
+    ) -> Value {
         self.graph.input.push(value_info(name, elem, axes, doc));
         name.into()
     }
@@ -94,7 +100,13 @@ impl<'a> Graph<'a> {
         self.graph.output.push(info);
     }
 
-    fn add(&mut self, op: &str, inputs: &[&Value], attributes: Vec<AttributeProto>, output: String) {
+    fn add(
+        &mut self,
+        op: &str,
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+        output: String,
+    ) {
         self.graph.node.push(NodeProto {
             input: inputs.iter().copied().cloned().collect(),
             name: output.clone(),
@@ -172,7 +184,10 @@ impl<'a> Graph<'a> {
 
     /// A constant of numbers.
     pub(super) fn floats(&mut self, values: &[f32], shape: &[usize]) -> Value {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.constant(element::FLOAT, shape, bytes)
     }
 
@@ -183,7 +198,10 @@ impl<'a> Graph<'a> {
 
     /// A constant list of whole numbers.
     pub(super) fn ints(&mut self, values: &[i64]) -> Value {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         self.constant(element::INT64, &[values.len()], bytes)
     }
 

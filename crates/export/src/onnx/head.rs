@@ -40,9 +40,7 @@ pub(super) fn scores(
     let scores = graph.op_with("Gemm", &[&hidden, &vectors, &bias], options);
     match config.own_items {
         OwnItems::Keep | OwnItems::Auto => Ok(scores),
-        OwnItems::Exclude | OwnItems::Learned => {
-            offset(graph, config, batch, &scores)
-        }
+        OwnItems::Exclude | OwnItems::Learned => offset(graph, config, batch, &scores),
     }
 }
 
