@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Dataset;
-use prl_eval::{CaseSplit, Conventions};
+use prl_eval::{CaseSplit, Conventions, Report};
 use prl_runs::{CaseLog, CaseSink, Evaluation, Run};
 
 use crate::evaluate::cases::CaseFile;
@@ -123,7 +123,47 @@ impl Args {
     }
 }
 
+/// What an evaluation prints.
+pub(crate) enum Evaluated {
+    /// Metrics of a split.
+    Report(Box<Report>),
+    /// Prompts compared.
+    Curve(Box<curve::Curve>),
+}
+
+impl Evaluated {
+    /// One JSON object.
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Report(report) => serde_json::to_string(report),
+            Self::Curve(curve) => serde_json::to_string(&curve.output()),
+        }
+    }
+
+    /// The same as a value.
+    pub(crate) fn value(&self) -> serde_json::Result<serde_json::Value> {
+        match self {
+            Self::Report(report) => serde_json::to_value(report),
+            Self::Curve(curve) => serde_json::to_value(curve.output()),
+        }
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let evaluated = evaluated(&args)?;
+    if args.json {
+        outln!("{}", evaluated.json()?)?;
+        return Ok(());
+    }
+    match evaluated {
+        Evaluated::Report(report) => outln!("{report}")?,
+        Evaluated::Curve(curve) => curve.print()?,
+    }
+    Ok(())
+}
+
+/// Evaluates as the flags say; prints nothing.
+pub(crate) fn evaluated(args: &Args) -> anyhow::Result<Evaluated> {
     if args.split == CaseSplit::All && args.other_log.is_none() {
         let what = "--split all includes the events that the run was trained on; name one split, \
                     or another log with --other-log";
@@ -164,7 +204,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 let asked = curve::asked(dials, ask, model_dials)?;
                 let prompts: Vec<PromptSpec> = asked.iter().map(|asked| asked.prompt).collect();
                 let points = prl_runs::curve(&run, &model, &log, &prompts, args.batch_size)?;
-                return curve::print(&asked, &points, args.json);
+                let curve = curve::Curve { asked, points };
+                return Ok(Evaluated::Curve(Box::new(curve)));
             }
             let mut evaluation = Evaluation::new(&run, &model)
                 .prompt(ask)
@@ -183,10 +224,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             report
         }
     };
-    if args.json {
-        outln!("{}", serde_json::to_string(&report)?)?;
-    } else {
-        outln!("{report}")?;
-    }
-    Ok(())
+    Ok(Evaluated::Report(Box::new(report)))
 }

@@ -1,9 +1,13 @@
 //! Exit codes and error messages.
 
-use std::process::ExitCode;
-
 use crate::output::errln;
 
+/// Exit code of a failure of no other kind.
+const FAILED: u8 = 1;
+/// Exit code of wrong arguments.
+pub const USAGE: u8 = 2;
+/// Exit code of bad input.
+pub const BAD_INPUT: u8 = 3;
 /// Exit code of an interrupted training.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
@@ -26,6 +30,14 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// The error of a training that was interrupted after a step.
+pub fn interrupted_after(step: u64) -> anyhow::Error {
+    Interrupted {
+        after: format!("step {step}"),
+    }
+    .into()
+}
+
 /// An invalid command line that the parser accepts.
 #[derive(Debug)]
 pub struct Usage(pub String);
@@ -39,15 +51,15 @@ impl std::fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// Prints the error on stderr and returns the exit code. A closed output pipe is a success.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub fn report(error: &anyhow::Error) -> u8 {
     // `prl .. | head` closes the pipe early.
     if error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     {
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    ExitCode::from(print(error))
+    print(error)
 }
 
 /// Prints the error on stderr and returns its exit code.
@@ -57,7 +69,7 @@ pub fn print(error: &anyhow::Error) -> u8 {
 }
 
 /// The error and its causes, except causes that the message already contains.
-fn message(error: &anyhow::Error) -> String {
+pub fn message(error: &anyhow::Error) -> String {
     let mut message = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -68,10 +80,8 @@ fn message(error: &anyhow::Error) -> String {
     message
 }
 
-fn code(error: &anyhow::Error) -> u8 {
-    const FAILED: u8 = 1;
-    const USAGE: u8 = 2;
-    const BAD_INPUT: u8 = 3;
+/// Exit code of an error.
+pub fn code(error: &anyhow::Error) -> u8 {
     if error.is::<Interrupted>() {
         return EXIT_INTERRUPTED;
     }

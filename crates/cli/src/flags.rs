@@ -27,9 +27,16 @@ impl Compute {
             return Err(Usage("--threads is 0; expected at least 1".into()).into());
         }
         if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build_global()?;
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            // The pool is of the process: a second command in it finds one.
+            if pool.build_global().is_err() && rayon::current_num_threads() != threads {
+                return Err(Usage(format!(
+                    "--threads {threads}: this process has {} threads since its first command; \
+                     leave it out, or start another process",
+                    rayon::current_num_threads()
+                ))
+                .into());
+            }
         }
         Ok(prl_model::device(&self.device)?)
     }

@@ -4,6 +4,7 @@
 //! logs and progress to stderr. Exit codes: 0 success, 1 failure, 2 usage, 3 bad input data,
 //! 130 interrupted (after a checkpoint).
 
+pub mod api;
 mod blend;
 mod client;
 mod docs;
@@ -23,6 +24,7 @@ mod ope;
 mod output;
 #[cfg(feature = "data")]
 mod prepare;
+mod program;
 mod recommend;
 mod remote;
 #[cfg(feature = "serve")]
@@ -42,6 +44,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use program::{Program, set_program};
 
 /// Session recommender that can be asked for value
 ///
@@ -105,13 +109,14 @@ impl Command {
 
 /// Runs the command of this process's arguments; the binary's `main`.
 pub fn main() -> ExitCode {
-    main_from(std::env::args_os())
+    ExitCode::from(code_from(std::env::args_os()))
 }
 
-/// Runs the command of `args`, whose first one is the program's name. A usage error, `--help` and
-/// `--version` print and end the process, as in any program.
-pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = Cli::parse_from(args).command;
+/// Runs the command of `args`, whose first one is the program's name, and returns its exit code. A
+/// usage error, `--help` and `--version` print and end the process, as in any program.
+pub fn code_from(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let given: Vec<OsString> = args.into_iter().collect();
+    let command = Cli::parse_from(&given).command;
     // The allocator keeps what training frees for the next step. A preparation allocates its
     // largest arrays once, and returns them to the system.
     if command.is_preparation() {
@@ -135,7 +140,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let result = match command {
         #[cfg(feature = "data")]
-        Command::Prepare(args) => prepare::run(*args),
+        Command::Prepare(args) => prepare::run(*args, &given[1..]),
         #[cfg(feature = "data")]
         Command::Synth(args) => synth::run(args),
         #[cfg(feature = "data")]
@@ -161,7 +166,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(args) => docs::man(args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => exit::report(&error),
     }
 }

@@ -54,7 +54,21 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let reward = reward(&args)?;
+    let report = report(&args)?;
+    if let (false, Some(refused)) = (args.policy.is_empty(), report.refused()) {
+        errln!("{refused}");
+    }
+    if args.json {
+        outln!("{}", serde_json::to_string(&report)?)?;
+    } else {
+        outln!("{report}")?;
+    }
+    Ok(())
+}
+
+/// Evaluates as the flags say.
+pub(crate) fn report(args: &Args) -> anyhow::Result<Report> {
+    let reward = reward(args)?;
     let options = SessionOptions {
         experiment: args.experiment.clone(),
     };
@@ -93,16 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = Options {
         min_ess: args.min_ess.into(),
     };
-    let report = Report::new(&log, reward, (&policies, &baseline), options)?;
-    if let (false, Some(refused)) = (args.policy.is_empty(), report.refused()) {
-        errln!("{refused}");
-    }
-    if args.json {
-        outln!("{}", serde_json::to_string(&report)?)?;
-    } else {
-        outln!("{report}")?;
-    }
-    Ok(())
+    Ok(Report::new(&log, reward, (&policies, &baseline), options)?)
 }
 
 /// An error of an argument.

@@ -9,6 +9,7 @@ use prl_dataset::Manifest;
 
 use crate::exit::Usage;
 use crate::output::outln;
+use crate::program::program;
 use inputs::InputArgs;
 use steps::{KindArgs, OutputArgs, StepArgs};
 use text::TextArgs;
@@ -123,28 +124,17 @@ enum Rule {
     Given,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    // The name of the command takes the program's place.
-    let tokens: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let from = args.append.clone();
-    let args = match &from {
-        Some(dir) => append::with_flags_of(dir, &tokens)?,
-        None => args,
-    };
-    let out = args.out.clone().or_else(|| from.clone());
-    let out = out.ok_or_else(|| Usage("--out is missing".into()))?;
-    let json = args.json;
-    let mut options = options(args)?;
-    if options.output.keep_log {
-        options.output.arguments = append::given_flags(&tokens)?;
-    }
-    reexec_guard(&options)?;
-    let before = Manifest::read(&out).ok().map(|manifest| manifest.dataset);
-    let manifest = match &from {
-        Some(dir) => prl_data::append(&options, dir, &out)?,
-        None => prepare(&options, &out)?,
-    };
-    if json {
+/// Prepares as the flags say and prints the report. `tokens` are the command's name and its flags,
+/// as they were given.
+pub fn run(args: Args, tokens: &[OsString]) -> anyhow::Result<()> {
+    let preparation = Preparation::new(args, tokens)?;
+    let mut again = program()?;
+    again.args(tokens);
+    reexec_guard(&preparation.options, again)?;
+    let out = &preparation.out;
+    let before = Manifest::read(out).ok().map(|manifest| manifest.dataset);
+    let manifest = preparation.run()?;
+    if preparation.json {
         outln!("{}", serde_json::to_string(&manifest)?)?;
         return Ok(());
     }
@@ -155,6 +145,73 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     outln!("{}: dataset {}{same}", out.display(), manifest.dataset)?;
     report::print(&manifest)?;
     Ok(())
+}
+
+/// A preparation with all that its flags and those of an earlier one say.
+pub struct Preparation {
+    options: Options,
+    out: PathBuf,
+    /// Directory of the dataset to append to.
+    from: Option<PathBuf>,
+    json: bool,
+}
+
+impl Preparation {
+    fn new(args: Args, tokens: &[OsString]) -> anyhow::Result<Self> {
+        let from = args.append.clone();
+        let args = match &from {
+            Some(dir) => append::with_flags_of(dir, tokens)?,
+            None => args,
+        };
+        let out = args.out.clone().or_else(|| from.clone());
+        let out = out.ok_or_else(|| Usage("--out is missing".into()))?;
+        let json = args.json;
+        let mut options = options(args)?;
+        if options.output.keep_log {
+            options.output.arguments = append::given_flags(tokens)?;
+        }
+        Ok(Self {
+            options,
+            out,
+            from,
+            json,
+        })
+    }
+
+    fn run(&self) -> anyhow::Result<Manifest> {
+        Ok(match &self.from {
+            Some(dir) => prl_data::append(&self.options, dir, &self.out)?,
+            None => prepare(&self.options, &self.out)?,
+        })
+    }
+}
+
+/// Prepares as the flags say, without a report.
+pub(crate) fn quietly(args: Args, tokens: &[OsString]) -> anyhow::Result<Manifest> {
+    let preparation = Preparation::new(args, tokens)?;
+    if let Source::Parquet { .. } = preparation.options.source {
+        let what = "a Parquet file is read in a process of its own; run the command prepare";
+        return Err(Usage(what.into()).into());
+    }
+    preparation.run()
+}
+
+/// Prepares a frame as the flags say: a table whose source they cannot name.
+pub(crate) fn of_frame(mut args: Args, frame: prl_data::LazyFrame) -> anyhow::Result<Manifest> {
+    if args.append.is_some() || args.output.keeps_log() {
+        let what = "append and keep_log are for files; write the frame as Parquet first";
+        return Err(Usage(what.into()).into());
+    }
+    let out = args.out.take();
+    let out = out.ok_or_else(|| Usage("out is missing".into()))?;
+    // The flags of a table are those of a csv log; its file is replaced.
+    args.source = Some(Format::Csv);
+    args.inputs.set_file("frame".into());
+    let mut options = options(args)?;
+    if let Source::Csv { table, .. } = options.source {
+        options.source = Source::Frame { table };
+    }
+    Ok(prl_data::prepare_frame(frame, &options, &out)?)
 }
 
 /// A table of the flags, with the names and kinds of an experiment's log where they give none.

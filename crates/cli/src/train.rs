@@ -13,7 +13,7 @@ use prl_model::{ProcessGroup, SingleProcess};
 use prl_runs::{Run, Validation};
 use prl_train::{Evaluation, Observer, Outcome, Trainer};
 
-use crate::exit::{EXIT_INTERRUPTED, Interrupted};
+use crate::exit::{EXIT_INTERRUPTED, interrupted_after};
 use crate::flags::Compute;
 use crate::output::{errln, outln};
 use crate::settings::Settings;
@@ -61,23 +61,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Trains as one process of a group; the first process prints the result.
 fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    let resumed = match args.resume && Run::is_in(&args.out) {
-        true => Some(Run::open(&args.out)?.config().clone()),
-        false => None,
-    };
-    let mut config =
-        match args
-            .from
-            .base(&args.out, resumed.as_ref(), args.settings.sets_length())?
-        {
-            Some(base) => args.settings.over_run(&base)?,
-            None => {
-                let resumed = resumed.map(|config| config.recipe);
-                args.settings.resolve(args.config.as_deref(), resumed)?
-            }
-        };
-    config.data = std::path::absolute(&config.data)?;
-    let device = args.compute.open()?;
     static STOP: AtomicBool = AtomicBool::new(false);
     // The first signal requests a checkpoint; the second one exits at once.
     ctrlc::set_handler(|| {
@@ -87,12 +70,7 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
     })?;
     let is_first = ranks.rank() == 0;
     let mut progress = Progress::new(is_first.then_some(start));
-    let outcome = Trainer::new(&config, &args.out)
-        .device(&device)
-        .resume(args.resume)
-        .process_group(ranks)
-        .stop_flag(&STOP)
-        .run(&mut progress)?;
+    let outcome = train_observed(args, ranks, &STOP, &mut progress)?;
     progress.bar.finish_and_clear();
     if let (true, Outcome::Finished(m)) = (is_first, &outcome) {
         let selected = match m.validation {
@@ -113,13 +91,43 @@ fn train(args: &Args, ranks: &Arc<dyn ProcessGroup>) -> anyhow::Result<Outcome> 
     Ok(outcome)
 }
 
+/// Trains as the flags say; prints nothing.
+pub(crate) fn train_observed(
+    args: &Args,
+    ranks: &Arc<dyn ProcessGroup>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<Outcome> {
+    let resumed = match args.resume && Run::is_in(&args.out) {
+        true => Some(Run::open(&args.out)?.config().clone()),
+        false => None,
+    };
+    let mut config =
+        match args
+            .from
+            .base(&args.out, resumed.as_ref(), args.settings.sets_length())?
+        {
+            Some(base) => args.settings.over_run(&base)?,
+            None => {
+                let resumed = resumed.map(|config| config.recipe);
+                args.settings.resolve(args.config.as_deref(), resumed)?
+            }
+        };
+    config.data = std::path::absolute(&config.data)?;
+    let device = args.compute.open()?;
+    let outcome = Trainer::new(&config, &args.out)
+        .device(&device)
+        .resume(args.resume)
+        .process_group(ranks)
+        .stop_flag(stop)
+        .run(observer)?;
+    Ok(outcome)
+}
+
 fn finish(outcome: Outcome) -> anyhow::Result<()> {
     match outcome {
         Outcome::Finished(_) => Ok(()),
-        Outcome::Interrupted(step) => Err(Interrupted {
-            after: format!("step {step}"),
-        }
-        .into()),
+        Outcome::Interrupted(step) => Err(interrupted_after(step)),
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::value_parser;
 use prl_dataset::Dataset;
 use prl_runs::{Error, Validation};
-use prl_tune::{DEFAULT_SPACE, Pruner, Space, Status, count};
+use prl_tune::{DEFAULT_SPACE, Pruner, Space, Status, Trial, count};
 
 use crate::exit::{EXIT_INTERRUPTED, Interrupted, Usage};
 use crate::flags::named;
@@ -80,9 +80,41 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let (Some(data), Some(out), false) = (&args.data, &args.out, args.print_space) else {
+    if args.print_space {
         write_space()?;
         return Ok(());
+    }
+    static STOP: AtomicBool = AtomicBool::new(false);
+    // The first signal interrupts the trials, which write checkpoints; the second one exits.
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(EXIT_INTERRUPTED.into());
+        }
+    })?;
+    search(&args, &STOP, &mut |output, trials| {
+        output.finish(trials, args.json)
+    })
+}
+
+/// Searches as the flags say, and returns all trials as one JSON object.
+pub(crate) fn searched(args: &Args, stop: &AtomicBool) -> anyhow::Result<serde_json::Value> {
+    let mut all = serde_json::Value::Null;
+    search(args, stop, &mut |output, trials| {
+        output.report(trials)?;
+        all = output.json(trials);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Searches as the flags say; `finish` takes the trials at the end.
+fn search(
+    args: &Args,
+    stop: &AtomicBool,
+    finish: &mut dyn FnMut(&Output<'_>, &[Trial]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (Some(data), Some(out)) = (&args.data, &args.out) else {
+        return Err(Usage("--data and --out are missing".into()).into());
     };
     let start = Instant::now();
     let stored = match (&args.space, args.resume) {
@@ -99,19 +131,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     check_validation(&candidates, &dataset)?;
     let identity = SearchIdentity::new(&dataset, &candidates, args.pruner, args.seed)?;
     let (dir, trials) = SearchDir::open(out, &identity, args.resume)?;
-    static STOP: AtomicBool = AtomicBool::new(false);
-    // The first signal interrupts the trials, which write checkpoints; the second one exits.
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(EXIT_INTERRUPTED.into());
-        }
-    })?;
     let budget = match (args.budget, args.trials) {
         (None, None) => Some(DEFAULT_BUDGET),
         (budget, _) => budget,
     };
-    let launcher = Launcher::new(args.device.clone(), args.jobs)?;
-    let mut output = Output::new(&candidates, &dir, &dataset, &args);
+    let launcher = Launcher::new(args.device.clone(), args.jobs);
+    let mut output = Output::new(&candidates, &dir, &dataset, args);
     let mut search = Search {
         candidates: &candidates,
         dir: &dir,
@@ -123,11 +148,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             trials: args.trials,
             jobs: args.jobs as usize,
         },
-        stop: &STOP,
+        stop,
         trials,
     };
     let end = search.run(&mut output)?;
-    output.finish(&search.trials, args.json)?;
+    finish(&output, &search.trials)?;
     let ended = search.trials.len() - count(&search.trials, Status::Incomplete);
     if end == End::Interrupted {
         return Err(Interrupted {

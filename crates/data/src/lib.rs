@@ -94,6 +94,7 @@ pub use options::{
     Delimiter, Encoding, Gap, InputPart, Inputs, ItemsFile, KindOptions, LongSessions, Moment,
     Options, Output, Source, SplitRule, Steps, Table, TextFormat, TimeUnit, ValueRules,
 };
+pub use polars::prelude::LazyFrame;
 pub use prepare::{append, prepare, prepare_frame};
 pub use prl_dataset::Split;
 pub use reexec::reexec_guard;

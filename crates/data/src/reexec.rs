@@ -15,20 +15,24 @@ const IS_CHILD: &str = "PRL_APART";
 
 /// Protects the program from Parquet files that abort their reader; does nothing for other sources.
 ///
-/// Starts the current executable again with the same arguments, waits for it and exits with its
-/// code. Returns in the child, which then does the work. Call it from `main`, before anything that
-/// must not happen twice:
+/// Starts `again`, this program with the same arguments, waits for it and exits with its code.
+/// Returns in the child, which then does the work. Call it from `main`, before anything that must
+/// not happen twice:
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::process::Command;
+///
 /// use prl_data::{Options, Source, Table, prepare, reexec_guard};
 ///
+/// let mut again = Command::new(std::env::current_exe()?);
+/// again.args(std::env::args_os().skip(1));
 /// let table = Table {
 ///     columns: Some("session=visitor,time=at,item=sku".parse()?),
 ///     ..Table::default()
 /// };
 /// let options = Options::new(Source::Parquet { input: "log.parquet".into(), table });
-/// reexec_guard(&options)?;
+/// reexec_guard(&options, again)?;
 /// prepare(&options, "prepared".as_ref())?;
 /// # Ok(())
 /// # }
@@ -37,19 +41,16 @@ const IS_CHILD: &str = "PRL_APART";
 /// # Errors
 /// [`Error::File`] if the child was aborted; [`Error::Interrupted`] if it was ended from outside;
 /// [`Error::Io`] if it could not be started.
-pub fn reexec_guard(options: &Options) -> Result<()> {
+pub fn reexec_guard(options: &Options, mut again: Command) -> Result<()> {
     let Source::Parquet { input, .. } = &options.source else {
         return Ok(());
     };
     if std::env::var_os(IS_CHILD).is_some() {
         return Ok(());
     }
-    let program = std::env::current_exe().map_err(Error::io(Path::new("current executable")))?;
-    let status = Command::new(&program)
-        .args(std::env::args_os().skip(1))
-        .env(IS_CHILD, "1")
-        .status()
-        .map_err(Error::io(&program))?;
+    again.env(IS_CHILD, "1");
+    let program = Path::new(again.get_program()).to_owned();
+    let status = again.status().map_err(Error::io(&program))?;
     match status.code() {
         Some(code) => std::process::exit(code),
         None => {

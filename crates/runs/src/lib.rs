@@ -63,7 +63,7 @@ pub use prl_items::{ItemMask, LiveItems, Where};
 pub use prl_kernels::ops::top_k_serving::{ItemFilter, TopK, TopKRequest};
 pub use recipe::{HoldOutBy, LossWeighting, LrSchedule, Recipe, Sampling, Selection};
 pub use recommend::{PromptUsed, Recommendation, Recommendations, SessionState};
-pub use recommender::{NoTilt, Recommender};
+pub use recommender::{NoTilt, Recommender, rank_scores};
 pub use registry::{CURRENT, Promotion, RegisteredRun, Registry};
 #[cfg(feature = "openapi")]
 pub use request::event_kinds;

@@ -5,6 +5,7 @@ use prl_core::Prompts;
 use prl_dataset::Windows;
 use prl_eval::{NOT_RANKED, pessimistic_rank};
 use prl_kernels::ops::rank::Ranking;
+use prl_kernels::ops::top_k_serving::TopK;
 use prl_model::Model;
 use rayon::prelude::*;
 
@@ -164,6 +165,42 @@ pub(crate) fn history(windows: &Windows, b: usize) -> &[u32] {
     }
 }
 
+/// The rank of a target, if given, and the `k` best items, by the finite `scores` of all items. The
+/// items `excluded`, in ascending order, are left out of both; an excluded target is
+/// [`NOT_RANKED`].
+///
+/// # Errors
+/// A score that is NaN.
+pub fn rank_scores(
+    mut scores: Vec<f32>,
+    target: Option<u32>,
+    excluded: &[u32],
+    k: usize,
+) -> Result<(Option<u32>, TopK<f32>)> {
+    for &item in excluded {
+        // Below all scores, which are finite: no rank counts it.
+        scores[item as usize] = f32::NEG_INFINITY;
+    }
+    let ranked = scores.len() - excluded.len();
+    let rank = match target {
+        Some(target) if excluded.binary_search(&target).is_ok() => Some(NOT_RANKED),
+        Some(target) => Some(pessimistic_rank(&scores, target)?),
+        None => None,
+    };
+    let mut top = Vec::with_capacity(scores.len());
+    for (item, score) in (0..).zip(scores) {
+        top.push((item, score));
+    }
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let k = k.min(ranked);
+    if 0 < k && k < top.len() {
+        top.select_nth_unstable_by(k - 1, order);
+    }
+    top.truncate(k);
+    top.sort_unstable_by(order);
+    Ok((rank, top))
+}
+
 /// Ranks by the scores of all items; the items `excluded[b]`, if any, are left out of list and
 /// rank.
 fn rank_densely(
@@ -174,25 +211,9 @@ fn rank_densely(
     excluded: &[Vec<u32>],
 ) -> Result<Ranking<f32>> {
     let one = |b: usize| {
-        let mut scores = baseline.scores(history(windows, b));
+        let scores = baseline.scores(history(windows, b));
         let excluded = excluded.get(b).map_or(&[][..], Vec::as_slice);
-        for &item in excluded {
-            // Below all scores, which are finite: no rank counts it.
-            scores[item as usize] = f32::NEG_INFINITY;
-        }
-        let ranked = scores.len() - excluded.len();
-        let rank = targets
-            .map(|t| pessimistic_rank(&scores, t[b]))
-            .transpose()?;
-        let mut top: Vec<(u32, f32)> = scores.into_iter().zip(0..).map(|(s, i)| (i, s)).collect();
-        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        let k = k.min(ranked);
-        if 0 < k && k < top.len() {
-            top.select_nth_unstable_by(k - 1, order);
-        }
-        top.truncate(k);
-        top.sort_unstable_by(order);
-        Ok((rank, top))
+        rank_scores(scores, targets.map(|targets| targets[b]), excluded, k)
     };
     let rows: Vec<_> = (0..windows.len())
         .into_par_iter()

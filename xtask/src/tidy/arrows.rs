@@ -114,6 +114,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "python",
+        &["dataset", "eval", "data", "runs", "train", "cli"],
+    ),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),
     (
         "report",
@@ -147,7 +151,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 
 /// Prefixes of the large dependencies' names, with the only crates that may use them directly.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("polars", &["data", "tables"]),
+    ("polars", &["data", "tables", "python"]),
     (
         "candle",
         &[

@@ -192,11 +192,18 @@ struct EqualLoss {
     held_out_rate: Option<f64>,
 }
 
-/// Prints a curve, as a table or as one JSON object.
-pub fn print(asked: &[Asked], points: &[CurvePoint], is_json: bool) -> anyhow::Result<()> {
-    let losses = at_equal_loss(asked, points);
-    let oracle = oracle_sentence(asked, points);
-    if is_json {
+/// Prompts compared: what each asks and what it gives.
+pub struct Curve {
+    /// The prompts.
+    pub asked: Vec<Asked>,
+    /// The effect of each.
+    pub points: Vec<CurvePoint>,
+}
+
+impl Curve {
+    /// The curve as JSON has it.
+    pub fn output(&self) -> impl Serialize {
+        let Self { asked, points } = self;
         let mut named = Vec::with_capacity(points.len());
         for (asked, point) in asked.iter().zip(points) {
             named.push(OutputPoint {
@@ -205,14 +212,22 @@ pub fn print(asked: &[Asked], points: &[CurvePoint], is_json: bool) -> anyhow::R
                 point,
             });
         }
-        let output = Output {
+        Output {
             points: named,
-            at_equal_loss: losses,
-            oracle,
-        };
-        outln!("{}", serde_json::to_string(&output)?)?;
-        return Ok(());
+            at_equal_loss: at_equal_loss(asked, points),
+            oracle: oracle_sentence(asked, points),
+        }
     }
+
+    /// Prints a table.
+    pub fn print(&self) -> anyhow::Result<()> {
+        print(&self.asked, &self.points)
+    }
+}
+
+fn print(asked: &[Asked], points: &[CurvePoint]) -> anyhow::Result<()> {
+    let losses = at_equal_loss(asked, points);
+    let oracle = oracle_sentence(asked, points);
     outln!(
         "{:<20}{:>10}{:>9}{:>20}{:>10}{:>9}{:>9}{:>9}{:>19}{:>9}",
         "prompt",

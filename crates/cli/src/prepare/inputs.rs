@@ -50,6 +50,12 @@ impl FromStr for ShareOrFile {
 const SHARE: f64 = 0.1;
 
 impl InputArgs {
+    /// Replaces the files by one.
+    pub fn set_file(&mut self, file: PathBuf) {
+        self.input = vec![InputPart::from(file.as_path())];
+        self.train = None;
+    }
+
     /// Inputs of a table.
     pub fn inputs(&self) -> Result<Inputs, Usage> {
         let Some(train) = &self.train else {

@@ -139,6 +139,11 @@ impl KindArgs {
 }
 
 impl OutputArgs {
+    /// Whether the raw events are kept.
+    pub fn keeps_log(&self) -> bool {
+        self.keep_log
+    }
+
     /// Treatment of the results.
     pub fn output(self) -> Output {
         Output {

@@ -113,7 +113,8 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn json(&self, trials: &[Trial]) -> Value {
+    /// All trials as one JSON object.
+    pub(super) fn json(&self, trials: &[Trial]) -> Value {
         let best = ranking(trials).first().map(|trial| trial.number);
         let mut all = Vec::new();
         for trial in trials {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread::{available_parallelism, sleep};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use prl_tune::{CurvePoint, Trial};
 
 use super::search_dir::SearchDir;
 use crate::output::errln;
+use crate::program::program;
 
 /// Time between two polls of a process.
 pub(super) const POLL: Duration = Duration::from_millis(50);
@@ -23,7 +24,6 @@ const LOG_TAIL: u64 = 1 << 16;
 
 /// Starts the trainings of a search.
 pub(super) struct Launcher {
-    program: PathBuf,
     device: String,
     threads: usize,
 }
@@ -39,14 +39,12 @@ pub(super) struct Training {
 }
 
 impl Launcher {
-    pub(super) fn new(device: String, jobs: u64) -> anyhow::Result<Self> {
+    pub(super) fn new(device: String, jobs: u64) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        let program = std::env::current_exe().context("failed to find this program")?;
-        Ok(Self {
-            program,
+        Self {
             device,
             threads: (cores / jobs as usize).max(1),
-        })
+        }
     }
 
     /// Starts or resumes the training of a trial.
@@ -65,7 +63,7 @@ impl Launcher {
         let file = open_log(&log)?;
         // The child inherits the lock with the file, for `wait_for_orphan`.
         _ = file.try_lock();
-        let mut command = Command::new(&self.program);
+        let mut command = program()?;
         command.args(["train", "--resume", "--device", &self.device]);
         command.args(["--threads", &self.threads.to_string()]);
         command.arg("--config").arg(settings).arg("--out").arg(&run);
@@ -75,9 +73,10 @@ impl Launcher {
         // checkpoint.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let failed = || format!("failed to run {}", self.program.display());
+        let child = command.spawn();
+        let failed = || format!("failed to run {}", command.get_program().display());
         Ok(Training {
-            child: command.spawn().with_context(failed)?,
+            child: child.with_context(failed)?,
             run,
             log,
             select: config.select,
