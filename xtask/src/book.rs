@@ -1,8 +1,8 @@
 //! `cargo xtask book`: the reference pages, which programs write, and the book as a site.
 //!
-//! The site is built by Zensical, which `pip install zensical` puts on a machine in seconds: search and a
-//! layout for phones are part of it. Its settings are those of MkDocs, so that Material for MkDocs, which it
-//! succeeds, builds the same book. Its pages are the Markdown files of this
+//! The site is built by Zensical, which `pip install zensical` puts on a machine in seconds: search
+//! and a layout for phones are part of it. Its settings are those of MkDocs, so that Material for
+//! MkDocs, which it succeeds, builds the same book. Its pages are the Markdown files of this
 //! repository where they lie, so that nothing is there twice.
 
 mod commands;

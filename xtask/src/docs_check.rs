@@ -1,9 +1,9 @@
-//! `cargo xtask docs-check`: runs the shell commands of the README and of the book's first pages, each page
-//! in an empty directory, and keeps the results in `docs/book/checked.md`.
+//! `cargo xtask docs-check`: runs the shell commands of the README and of the book's first pages,
+//! each page in an empty directory, and keeps the results in `docs/book/checked.md`.
 //!
 //! A block of commands is a fence with the language `sh` or `console`. Comments before it steer the
-//! check and are not shown: `<!-- not run: REASON -->` leaves it out, `<!-- setup: COMMAND -->` runs a command
-//! before it.
+//! check and are not shown: `<!-- not run: REASON -->` leaves it out, `<!-- setup: COMMAND -->`
+//! runs a command before it.
 
 use std::fmt::Write;
 use std::fs::{self, File};

@@ -38,15 +38,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         (Some(run), _) => Settings::Like(run),
         (None, file) => Settings::File(file.unwrap_or_default()),
     };
-    let data = match args.data {
-        // The run records it, and is used from other directories.
-        Some(data) => Some(std::path::absolute(data)?),
-        None => None,
-    };
     let options = ImportOptions {
         weights: args.weights,
         settings,
-        data,
+        data: args.data,
         names: args.names,
     };
     let manifest = import(&options, &args.out)?;

@@ -174,10 +174,17 @@ fn front_matter(card: &Card<'_>, rows: &[Row], measured: &str) -> String {
         results.push(json!({ "task": task, "dataset": dataset, "metrics": metrics }));
     }
     let name = format!("{}-{}", config.model.encoder.name(), config.method.name());
-    let index = json!([{ "name": name, "results": results }]);
+    // A repository rejects an index without results.
+    let index = match results.is_empty() {
+        true => String::new(),
+        false => format!(
+            "model-index: {}\n",
+            json!([{ "name": name, "results": results }])
+        ),
+    };
     format!(
         "---\nlibrary_name: prl\ntags: [\"session-based-recommendation\", \"sequential-recommendation\", \
-         \"onnx\", \"safetensors\"]\nmodel-index: {index}\n---\n\n"
+         \"onnx\", \"safetensors\"]\n{index}---\n\n"
     )
 }
 

@@ -18,7 +18,7 @@ pub enum Error {
         path: PathBuf,
         /// Its method.
         method: &'static str,
-        /// What else can be done.
+        /// Another way to use the run.
         hint: &'static str,
     },
     /// A run that is not finished.

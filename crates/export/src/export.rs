@@ -17,7 +17,7 @@ use crate::weights::Weights;
 /// Largest file of an evaluation.
 const MAX_EVALUATION: u64 = 1 << 26;
 
-/// What an export consists of.
+/// Files of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The network as ONNX.
@@ -54,8 +54,9 @@ pub struct ExportOptions {
 /// Writes a finished run as a directory and returns its files.
 ///
 /// # Errors
-/// [`Error::NoNetwork`] for baselines and blends, [`Error::Unfinished`], [`Error::Occupied`] if the directory
-/// exists and is not empty, [`Error::TooLarge`], and errors of reading the run. Nothing is written then.
+/// [`Error::NoNetwork`] for baselines and blends, [`Error::Unfinished`], [`Error::Occupied`] if the
+/// directory exists and is not empty, [`Error::TooLarge`], and errors of reading the run. Nothing
+/// is written then.
 pub fn export(run: &Run, to: &Path, options: &ExportOptions) -> Result<Vec<FileEntry>> {
     let config = run.config();
     check_has_network(run)?;

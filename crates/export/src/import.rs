@@ -15,7 +15,7 @@ use crate::names;
 /// Largest file of settings.
 const MAX_SETTINGS: u64 = 1 << 20;
 
-/// Where the settings of the network are.
+/// Place of the network's settings.
 #[derive(Clone, Debug)]
 pub enum Settings {
     /// In a run directory.
@@ -24,7 +24,7 @@ pub enum Settings {
     File(PathBuf),
 }
 
-/// What is imported.
+/// Files of an import.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     /// The safetensors file.
@@ -40,8 +40,9 @@ pub struct ImportOptions {
 /// Makes the run `out` of a file of weights.
 ///
 /// # Errors
-/// [`Error::Mismatch`] with every tensor that is missing, additional, of another shape or not finite;
-/// [`Error::Input`] for unreadable files, and errors of the settings and the dataset. Nothing is written then.
+/// [`Error::Mismatch`] with every tensor that is missing, additional, of another shape or not
+/// finite; [`Error::Input`] for unreadable files, and errors of the settings and the dataset.
+/// Nothing is written then.
 pub fn import(options: &ImportOptions, out: &Path) -> Result<RunManifest> {
     Run::check_is_free(out)?;
     let has_files = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
@@ -96,7 +97,9 @@ fn settings(options: &ImportOptions) -> Result<(Config, Dataset)> {
             (config, data)
         }
     };
-    config.data = data.dir().to_owned();
+    // The run is used from other directories.
+    config.data =
+        std::path::absolute(data.dir()).map_err(|e| Error::input(data.dir(), e.to_string()))?;
     Ok((config, data))
 }
 

@@ -1,8 +1,8 @@
 //! Runs for other programs, and weights of other programs as runs.
 //!
-//! [`export`] writes a run as a directory with an ONNX file, a safetensors file with candle's names, or
-//! both with a model card. [`import`] makes a run of a safetensors file, which `prl evaluate`, `recommend`
-//! and `serve` take like any other.
+//! [`export()`] writes a run as a directory with an ONNX file, a safetensors file with candle's
+//! names, or both with a model card. [`import()`] makes a run of a safetensors file, which `prl
+//! evaluate`, `recommend` and `serve` take like any other.
 //!
 //! ```no_run
 //! use prl_export::{ExportOptions, Format, export};

@@ -1,5 +1,5 @@
-//! The folder that the site is built of: the repository's Markdown files where they lie, with what they
-//! link to.
+//! The folder that the site is built of: the repository's Markdown files where they lie, with what
+//! they link to.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -10,7 +10,7 @@ use crate::error::Result;
 /// Width of a bin of a discretised return.
 const BIN_WIDTH: f32 = 0.25;
 
-/// What the block reads.
+/// Input of the block.
 pub(super) struct BlockInput<'a> {
     pub(super) config: PromptBlockConfig,
     pub(super) width: usize,
