@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prl_export::{ExportOptions, Format, export};
+use prl_export::{ExportOptions, Format, Metrics, export};
 use prl_runs::Run;
 
 use crate::flags::named;
@@ -23,16 +23,28 @@ pub struct Args {
     /// onnx: model.onnx; safetensors: model.safetensors; hub: both and a model card
     #[arg(long, default_value = "hub", value_parser = named(&Format::ALL, Format::name))]
     format: Format,
-    /// Output of `prl evaluate --json`, whose metrics the model card states
-    #[arg(long, value_name = "FILE")]
+    /// Evaluate the run on the test split for the model card, which otherwise has the metrics of
+    /// the validation
+    #[arg(long)]
+    evaluate: bool,
+    /// Directory of the prepared dataset that the run was trained on, if it was moved
+    #[arg(long, value_name = "DIR", requires = "evaluate")]
+    data: Option<PathBuf>,
+    /// Output of `prl evaluate --json` for this run, whose metrics the model card states
+    #[arg(long, value_name = "FILE", conflicts_with = "evaluate")]
     evaluation: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let run = Run::open(&args.run)?;
+    let metrics = match (args.evaluation, args.evaluate) {
+        (Some(file), _) => Metrics::File(file),
+        (None, true) => Metrics::Evaluate(args.data),
+        (None, false) => Metrics::Recorded,
+    };
     let options = ExportOptions {
         format: args.format,
-        evaluation: args.evaluation,
+        metrics,
     };
     for file in export(&run, &args.to, &options)? {
         outln!("{:>12} {}", file.bytes, args.to.join(&file.name).display())?;

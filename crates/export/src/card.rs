@@ -1,5 +1,6 @@
 //! The model card: `README.md` with YAML front matter, in the layout of a model repository.
 
+use prl_core::PromptPosition;
 use prl_eval::{PerMetric, Report, Scores, wilson};
 use prl_model::OwnItems;
 use prl_runs::{Run, RunManifest, Validation};
@@ -233,6 +234,7 @@ fn write_body(text: &mut String, card: &Card<'_>, rows: &[Row], measured: &str) 
         named.join(", "),
         config.model.window
     ));
+    line(usage(card.run));
     line("## Data\n".into());
     line(format!(
         "- Prepared dataset `{}` (hash of its contents).",
@@ -260,13 +262,40 @@ fn write_body(text: &mut String, card: &Card<'_>, rows: &[Row], measured: &str) 
     }
 }
 
+/// A program that ranks the items after a session.
+fn usage(run: &Run) -> String {
+    let after_one = PromptPosition::at(1, 0);
+    let value = run.prompts(run.ask(), &[after_one]).returns[0];
+    let prompt = format!("np.array([{value:?}], np.float32)");
+    let mut feed = Vec::new();
+    for input in inputs(run.config()) {
+        let value = match input.name {
+            "items" => "items",
+            "kinds" => "np.zeros_like(items)",
+            "count" => "np.array([len(events)])",
+            "step" => "np.array([len(session)])",
+            _ => prompt.as_str(),
+        };
+        feed.push(format!("\"{}\": {value}", input.name));
+    }
+    let first = run.items().raw(0).unwrap_or_default();
+    let session = serde_json::json!([first]);
+    format!(
+        "```python\nimport json, numpy as np, onnxruntime\n\nids = json.load(open(\"items.json\"))\n\
+         index = {{item: i for i, item in enumerate(ids)}}\n\
+         session = [index[item] for item in {session} if item in index]  # clicks, the oldest first\n\
+         events = session[-{window}:]\nitems = np.full((1, {window}), len(ids), np.int64)\n\
+         items[0, :len(events)] = events\nfeed = {{{feed}}}\n\
+         scores = onnxruntime.InferenceSession(\"model.onnx\").run([\"scores\"], feed)[0][0]\n\
+         print([ids[i] for i in np.argsort(-scores, kind=\"stable\")[:20]])\n```\n",
+        window = run.config().model.window,
+        feed = feed.join(", "),
+    )
+}
+
 fn write_metrics(line: &mut impl FnMut(String), card: &Card<'_>, rows: &[Row], measured: &str) {
     if rows.is_empty() {
-        line(
-            "None are recorded. `prl evaluate --run RUN --json > FILE` and `prl export --evaluation FILE` add \
-             them."
-                .into(),
-        );
+        line("None are recorded; `prl export --evaluate` adds those of the test split.".into());
         return;
     }
     line(format!(
@@ -292,7 +321,7 @@ fn write_metrics(line: &mut impl FnMut(String), card: &Card<'_>, rows: &[Row], m
     if card.evaluation.is_none() {
         line(
             "\nThese numbers chose the weights and are optimistic; numbers of the test split need `prl export \
-             --evaluation`."
+             --evaluate`."
                 .into(),
         );
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use prl_eval::Report;
+use prl_eval::{CaseSplit, Conventions, Report};
 use prl_fs::{FileEntry, StagedDir, read_at_most};
 use prl_model::Model;
-use prl_runs::{Device, Method, Recommender, Run, RunManifest};
+use prl_runs::{CaseLog, Device, Evaluation, Method, Recommender, Run, RunManifest};
 use serde_json::{Value, json};
 
 use crate::card::{self, Card};
@@ -42,13 +42,26 @@ impl Format {
     }
 }
 
+/// Metrics of the model card.
+#[derive(Clone, Debug, Default)]
+pub enum Metrics {
+    /// Those of the validation that selected the weights, as the run records them.
+    #[default]
+    Recorded,
+    /// Those of an evaluation on the test split, which the export makes. The dataset may be in
+    /// another directory than the run names.
+    Evaluate(Option<PathBuf>),
+    /// Those in a file, the output of `prl evaluate --json`.
+    File(PathBuf),
+}
+
 /// Options of an export.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
     /// Its files.
     pub format: Format,
-    /// Output of `prl evaluate --json` for the model card.
-    pub evaluation: Option<PathBuf>,
+    /// The metrics of the model card, which [`Format::Hub`] has.
+    pub metrics: Metrics,
 }
 
 /// Writes a finished run as a directory and returns its files.
@@ -66,11 +79,13 @@ pub fn export(run: &Run, to: &Path, options: &ExportOptions) -> Result<Vec<FileE
         });
     };
     check_is_free(to)?;
-    let evaluation = match &options.evaluation {
-        Some(path) => Some(evaluation(path, run)?),
-        None => None,
+    let recommender = run.load(&Device::Cpu)?;
+    let evaluation = match &options.metrics {
+        Metrics::Recorded => None,
+        Metrics::Evaluate(data) => Some(evaluate(run, &recommender, data.as_deref())?),
+        Metrics::File(path) => Some(read_evaluation(path, run)?),
     };
-    let model = network(run)?;
+    let model = network(run, recommender)?;
     let weights = Weights::of(&model)?;
     let staged = StagedDir::create(to)?;
     let mut files = Vec::new();
@@ -140,8 +155,8 @@ fn check_is_free(to: &Path) -> Result<()> {
 }
 
 /// The trained network of a run.
-fn network(run: &Run) -> Result<Box<Model>> {
-    match run.load(&Device::Cpu)? {
+fn network(run: &Run, recommender: Recommender) -> Result<Box<Model>> {
+    match recommender {
         Recommender::Neural(model) => Ok(model),
         Recommender::Baseline(_) | Recommender::Blend(_) => Err(Error::NoNetwork {
             path: run.dir().to_owned(),
@@ -151,8 +166,19 @@ fn network(run: &Run) -> Result<Box<Model>> {
     }
 }
 
+/// The report on the test split, as `prl evaluate` has it by default.
+fn evaluate(run: &Run, model: &Recommender, data: Option<&Path>) -> Result<Report> {
+    let data = run.data(data)?;
+    let conventions = Conventions {
+        skip_first: run.config().skip_first,
+        ..Conventions::default()
+    };
+    let log = CaseLog::own(run, &data, CaseSplit::Test, conventions)?;
+    Ok(Evaluation::new(run, model).run(&log, &mut [])?)
+}
+
 /// The report of an evaluation on the run's own dataset.
-fn evaluation(path: &Path, run: &Run) -> Result<Report> {
+fn read_evaluation(path: &Path, run: &Run) -> Result<Report> {
     let bytes = read_at_most(path, MAX_EVALUATION)?;
     let mend = "give it the output of `prl evaluate --run .. --json`";
     let report: Report = serde_json::from_slice(&bytes)

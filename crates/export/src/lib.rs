@@ -5,14 +5,14 @@
 //! evaluate`, `recommend` and `serve` take like any other.
 //!
 //! ```no_run
-//! use prl_export::{ExportOptions, Format, export};
+//! use prl_export::{ExportOptions, Format, Metrics, export};
 //! use prl_runs::Run;
 //!
 //! # fn main() -> prl_export::Result<()> {
 //! let run = Run::open("runs/prl".as_ref())?;
 //! let options = ExportOptions {
 //!     format: Format::Onnx,
-//!     evaluation: None,
+//!     metrics: Metrics::Recorded,
 //! };
 //! export(&run, "exported".as_ref(), &options)?;
 //! # Ok(())
@@ -29,5 +29,5 @@ mod preprocessing;
 mod weights;
 
 pub use error::{Error, Result};
-pub use export::{ExportOptions, Format, export};
+pub use export::{ExportOptions, Format, Metrics, export};
 pub use import::{ImportOptions, Settings, import};

@@ -5,7 +5,7 @@ use prl_core::{AttentionKeys, Prompts, ResidualInput, RewardCode};
 use prl_dataset::{Kind, Windows};
 use prl_encoders::EncoderKind;
 use prl_export::onnx::proto::{Dimension, GraphProto, ModelProto};
-use prl_export::{ExportOptions, Format, export};
+use prl_export::{ExportOptions, Format, Metrics, export};
 use prl_model::OwnItems;
 use prl_runs::{Config, Device, Method, Recipe, Recommender, Run};
 use prost::Message;
@@ -59,7 +59,7 @@ fn batch() -> (Windows, Prompts) {
 fn graph(run: &Run, to: &std::path::Path) -> GraphProto {
     let options = ExportOptions {
         format: Format::Onnx,
-        evaluation: None,
+        metrics: Metrics::Recorded,
     };
     export(run, to, &options).unwrap();
     let bytes = std::fs::read(to.join("model.onnx")).unwrap();
