@@ -10,8 +10,10 @@ mod client;
 mod docs;
 mod evaluate;
 mod exit;
+mod export;
 mod flags;
 mod forecast;
+mod import;
 mod inspect;
 #[cfg(feature = "serve")]
 mod key;
@@ -74,6 +76,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Models(models::Args),
+    Export(export::Args),
+    Import(import::Args),
     #[cfg(feature = "serve")]
     State(state::Args),
     #[cfg(feature = "serve")]
@@ -151,6 +155,8 @@ pub fn code_from(args: impl IntoIterator<Item = OsString>) -> u8 {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         #[cfg(feature = "serve")]
         Command::State(args) => state::run(args),
         #[cfg(feature = "serve")]

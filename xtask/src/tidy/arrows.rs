@@ -68,6 +68,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runs",
         ],
     ),
+    (
+        "export",
+        &[
+            "fs", "dataset", "kernels", "encoders", "core", "eval", "model", "runs",
+        ],
+    ),
     ("tune", &["seed", "fs", "charts"]),
     (
         "engine",
@@ -101,6 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "runs",
             "train",
+            "export",
             "tune",
             "engine",
             "serve",
@@ -137,6 +144,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// `testkit`.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("ope", &["seed"]),
+    ("export", &["seed"]),
     ("engine", &["model", "train"]),
     ("serve", &["model", "runs", "train"]),
 ];
@@ -147,7 +155,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     (
         "candle",
         &[
-            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train", "cli",
+            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train", "export",
+            "cli",
         ],
     ),
     ("axum", &["serve"]),

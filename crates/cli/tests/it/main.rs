@@ -44,6 +44,7 @@ mod refused;
 #[cfg(feature = "data")]
 mod serenade;
 mod slow_batch;
+mod slow_export;
 #[cfg(feature = "data")]
 mod slow_grow;
 #[cfg(unix)]
