@@ -193,13 +193,13 @@ pub fn train(
     }
 }
 
-/// Evaluates a run; returns what `--json` prints.
+/// Evaluates a run; returns what `--json` prints. `stop` ends it, unless it is of a curve.
 ///
 /// # Errors
-/// As of the command.
-pub fn evaluate(arguments: &[String]) -> Result<Value> {
+/// As of the command, and after a requested end.
+pub fn evaluate(arguments: &[String], stop: &AtomicBool) -> Result<Value> {
     let args: evaluate::Args = parse("evaluate", arguments)?;
-    let evaluated = evaluate::evaluated(&args)?;
+    let evaluated = evaluate::evaluated(&args, stop)?;
     Ok(evaluated.value().map_err(anyhow::Error::from)?)
 }
 

@@ -100,7 +100,7 @@ pub fn train(
 /// Evaluates a run; the report.
 #[pyfunction]
 pub fn evaluate(py: Python<'_>, arguments: Vec<String>) -> PyResult<String> {
-    let result = jobs::simple(py, |_| api::evaluate(&arguments))?;
+    let result = jobs::simple(py, |stop| api::evaluate(&arguments, stop))?;
     text(py, result)
 }
 

@@ -172,6 +172,17 @@ class Serving(Case):
             prl.serve(self.dir)
 
 
+class Evaluating(Case):
+    def test_interrupted_evaluation_leaves_no_file(self):
+        cases, large = self.dir / "cases.csv", prl.prepare(columns(20_000), self.dir / "large", **ROLES)
+        timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        with self.assertRaises(KeyboardInterrupt):
+            # A hundred thousand cases, one by one.
+            self.run_.evaluate(other_log=large, split="all", batch_size=1, cases=cases)
+        self.assertFalse(cases.exists())
+
+
 class Recommending(Case):
     def test_integers_and_texts_name_the_same_items(self):
         self.assertEqual(self.run_.recommend([[5, 6]]), self.run_.recommend([["5", "6"]]))
