@@ -241,7 +241,10 @@ pub fn open_device(device: &str, threads: Option<usize>) -> Result<prl_runs::Dev
 }
 
 /// Parses the flags of a command.
-fn parse<A: clap::Args + FromArgMatches>(command: &'static str, arguments: &[String]) -> Result<A> {
+pub(crate) fn parse<A: clap::Args + FromArgMatches>(
+    command: &'static str,
+    arguments: &[String],
+) -> Result<A> {
     let mut tokens = vec![command];
     for argument in arguments {
         tokens.push(argument);

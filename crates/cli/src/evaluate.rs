@@ -10,12 +10,14 @@ use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Dataset;
 use prl_eval::{CaseSplit, Conventions, Report};
 use prl_runs::{CaseLog, CaseSink, Evaluation, RankedCase, Run};
+use prl_tracking::track_scores;
 
 use crate::evaluate::cases::CaseFile;
 use crate::exit::Usage;
-use crate::flags::{Compute, FromRun, Prompt, named};
+use crate::flags::{Compute, FromRun, Prompt, Track, named};
 use crate::output::outln;
 use crate::remote::Remote;
+pub(crate) use curve::Curve;
 
 /// Cutoffs of a report whose conventions differ from the default and that names none.
 const CUTOFFS: [u32; 3] = [5, 10, 20];
@@ -70,6 +72,8 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     prompt: Prompt,
+    #[command(flatten)]
+    track: Track,
     #[command(flatten)]
     compute: Compute,
 }
@@ -163,6 +167,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Adds the scores to the run in its trackers, under the split's name.
+fn track(args: &Args, run: &Run, report: &Report) -> anyhow::Result<()> {
+    let targets = &args.track.targets;
+    let (false, Some(manifest)) = (targets.is_empty(), run.manifest()?) else {
+        return Ok(());
+    };
+    if args.other_log.is_some() {
+        let what = "--track is for splits of the run's own dataset; leave --other-log out";
+        return Err(Usage(what.into()).into());
+    }
+    let at = (args.split.name(), manifest.best_step);
+    if let Err(error) = track_scores(run, targets, at, &report.scores) {
+        tracing::warn!("the scores are not tracked: {error}");
+    }
+    Ok(())
+}
+
 /// Ends an evaluation when its flag is set.
 struct Stop<'a>(&'a AtomicBool);
 
@@ -178,7 +199,8 @@ impl CaseSink for Stop<'_> {
     }
 }
 
-/// Evaluates as the flags say; prints nothing. `stop` ends it with an error, except that of a curve.
+/// Evaluates as the flags say; prints nothing. `stop` ends it with an error, except that of a
+/// curve.
 pub(crate) fn evaluated(args: &Args, stop: &AtomicBool) -> anyhow::Result<Evaluated> {
     if args.split == CaseSplit::All && args.other_log.is_none() {
         let what = "--split all includes the events that the run was trained on; name one split, \
@@ -241,5 +263,6 @@ pub(crate) fn evaluated(args: &Args, stop: &AtomicBool) -> anyhow::Result<Evalua
             report
         }
     };
+    track(args, &run, &report)?;
     Ok(Evaluated::Report(Box::new(report)))
 }

@@ -1,5 +1,6 @@
 //! Exit codes and error messages.
 
+use crate::hints::hint;
 use crate::output::errln;
 
 /// Exit code of a failure of no other kind.
@@ -76,6 +77,9 @@ pub fn message(error: &anyhow::Error) -> String {
         if !message.contains(&cause) {
             message = format!("{message}: {cause}");
         }
+    }
+    if let Some(hint) = hint(error, &message) {
+        message = format!("{message}; {hint}");
     }
     message
 }

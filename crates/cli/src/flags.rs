@@ -6,6 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use prl_core::PromptSpec;
 use prl_encoders::EncoderKind;
 use prl_runs::{Method, RequestFields};
+use prl_tracking::Target;
 
 use crate::exit::Usage;
 
@@ -110,6 +111,16 @@ impl Prompt {
 /// Parser of a number.
 fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "expected a number".into())
+}
+
+/// Trackers of trainings.
+#[derive(clap::Args)]
+pub struct Track {
+    /// Also write every number of metrics.jsonl and the settings to a tracker, repeatable:
+    /// tensorboard=DIR (event files), mlflow=DIR (file store) or mlflow=http://HOST:PORT (server).
+    /// A tracker that is down delays nothing
+    #[arg(id = "track", long = "track", value_name = "TRACKER")]
+    pub targets: Vec<Target>,
 }
 
 /// A run directory to read.

@@ -7,12 +7,15 @@
 pub mod api;
 mod blend;
 mod client;
+#[cfg(all(feature = "data", feature = "serve"))]
+mod demo;
 mod docs;
 mod evaluate;
 mod exit;
 mod export;
 mod flags;
 mod forecast;
+mod hints;
 mod import;
 mod inspect;
 #[cfg(feature = "serve")]
@@ -83,6 +86,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Key(key::Args),
     Ope(ope::Args),
+    #[cfg(all(feature = "data", feature = "serve"))]
+    Demo(demo::Args),
     Completions(docs::CompletionsArgs),
     Man(docs::ManArgs),
 }
@@ -162,6 +167,8 @@ pub fn code_from(args: impl IntoIterator<Item = OsString>) -> u8 {
         #[cfg(feature = "serve")]
         Command::Key(args) => key::run(args),
         Command::Ope(args) => ope::run(args),
+        #[cfg(all(feature = "data", feature = "serve"))]
+        Command::Demo(args) => demo::run(args),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => docs::man(args),
     };

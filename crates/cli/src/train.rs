@@ -11,10 +11,11 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use prl_model::{ProcessGroup, SingleProcess};
 use prl_runs::{Run, Validation};
-use prl_train::{Evaluation, Observer, Outcome, Trainer};
+use prl_tracking::{RunEnd, Tracking};
+use prl_train::{Evaluation, Observer, Observers, Outcome, Trainer};
 
-use crate::exit::{EXIT_INTERRUPTED, interrupted_after};
-use crate::flags::Compute;
+use crate::exit::{EXIT_INTERRUPTED, Usage, interrupted_after};
+use crate::flags::{Compute, Track};
 use crate::output::{errln, outln};
 use crate::settings::Settings;
 use from::From;
@@ -43,6 +44,12 @@ pub struct Args {
     #[cfg(feature = "mpi")]
     #[arg(long)]
     mpi: bool,
+    #[command(flatten)]
+    track: Track,
+    /// Name of the run in the trackers, by which `prl tune` tells its trials apart [default: the
+    /// name of the run directory]
+    #[arg(long, value_name = "NAME", requires = "track")]
+    track_name: Option<String>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -115,13 +122,25 @@ pub(crate) fn train_observed(
         };
     config.data = std::path::absolute(&config.data)?;
     let device = args.compute.open()?;
+    // Of several processes, the first one alone validates.
+    let targets = match ranks.rank() {
+        0 => args.track.targets.clone(),
+        _ => Vec::new(),
+    };
+    let tracking = Tracking::new(targets, args.track_name.clone());
+    let mut tracking = tracking.map_err(|error| Usage(format!("--track-name: {error}")))?;
     let outcome = Trainer::new(&config, &args.out)
         .device(&device)
         .resume(args.resume)
         .process_group(ranks)
         .stop_flag(stop)
-        .run(observer)?;
-    Ok(outcome)
+        .run(&mut Observers(vec![observer, &mut tracking]));
+    tracking.finish(match &outcome {
+        Ok(Outcome::Finished(_)) => RunEnd::Finished,
+        Ok(Outcome::Interrupted(_)) => RunEnd::Interrupted,
+        Err(_) => RunEnd::Failed,
+    });
+    Ok(outcome?)
 }
 
 fn finish(outcome: Outcome) -> anyhow::Result<()> {
@@ -132,7 +151,7 @@ fn finish(outcome: Outcome) -> anyhow::Result<()> {
 }
 
 /// Progress on stderr: a bar on a terminal, and a line for the first step and each validation.
-struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     /// Start of the command, until the first step is reported.
     start: Option<Instant>,
@@ -140,7 +159,7 @@ struct Progress {
 
 impl Progress {
     /// Progress of a command that started at `start`; `None` shows nothing.
-    fn new(start: Option<Instant>) -> Self {
+    pub(crate) fn new(start: Option<Instant>) -> Self {
         let bar = if start.is_some() && std::io::stderr().is_terminal() {
             ProgressBar::new(0)
         } else {

@@ -16,7 +16,7 @@ use prl_runs::{Error, Validation};
 use prl_tune::{DEFAULT_SPACE, Pruner, Space, Status, Trial, count};
 
 use crate::exit::{EXIT_INTERRUPTED, Interrupted, Usage};
-use crate::flags::named;
+use crate::flags::{Track, named};
 use crate::output::outln;
 use candidates::Candidates;
 use output::Output;
@@ -77,6 +77,8 @@ pub struct Args {
     /// Device of the trainings, as for `prl train`
     #[arg(long, default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    track: Track,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -135,7 +137,7 @@ fn search(
         (None, None) => Some(DEFAULT_BUDGET),
         (budget, _) => budget,
     };
-    let launcher = Launcher::new(args.device.clone(), args.jobs);
+    let launcher = Launcher::new(args.device.clone(), args.jobs, args.track.targets.clone());
     let mut output = Output::new(&candidates, &dir, &dataset, args);
     let mut search = Search {
         candidates: &candidates,

@@ -41,7 +41,7 @@ pub enum Error {
         what: String,
     },
     /// Required column that does not exist.
-    #[error("{}:1: no column {column:?}; the columns are {}; {mend}", path.display(), names(found))]
+    #[error("{}:1: no column {column:?}; the columns are {}; {}{mend}", path.display(), names(found), similar(column, found))]
     MissingColumn {
         /// Path of the file.
         path: PathBuf,
@@ -201,6 +201,20 @@ fn clip(value: &str) -> String {
 }
 
 /// Names of columns, at most a hundred.
+/// Question after the existing column whose name is most similar to the required one, if any is.
+fn similar(column: &str, found: &[String]) -> String {
+    const MIN_SIMILARITY: f64 = 0.8;
+    let wanted = column.to_lowercase();
+    let (mut best, mut nearest) = (MIN_SIMILARITY, None);
+    for name in found {
+        let similarity = strsim::jaro_winkler(&wanted, &name.to_lowercase());
+        if similarity >= best {
+            (best, nearest) = (similarity, Some(name));
+        }
+    }
+    nearest.map_or_else(String::new, |name| format!("did you mean {name:?}? "))
+}
+
 fn names(found: &[String]) -> String {
     const MOST: usize = 100;
     let shown: Vec<String> = found.iter().take(MOST).map(|name| clip(name)).collect();

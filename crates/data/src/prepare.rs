@@ -294,7 +294,9 @@ fn read(options: &Options, out: &Path) -> Result<(Log, Vec<SourceFile>)> {
     // A table of one's own may have any name.
     if options.source.table().is_none() {
         for (input, file) in all.iter().zip(&files) {
-            if let Some(warning) = input::shorter_than_public(input, file.rows) {
+            if let Some(warning) = input::shorter_than_public(input, file.rows)
+                && !input::is_synthetic(&input.path)
+            {
                 tracing::warn!("{warning}");
             }
         }

@@ -59,6 +59,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod catalogue;
 mod error;
 mod files;
 mod generate;
@@ -71,6 +72,7 @@ pub mod shop;
 mod walk;
 mod world;
 
+pub use catalogue::{CatalogueItem, catalogue};
 pub use error::{Error, Result};
 pub use generate::synth;
 pub use options::{Expected, Like, Options, Summary, SyntheticFile};

@@ -79,6 +79,11 @@ impl World {
         item % self.categories
     }
 
+    /// Rank of an item in its category, by popularity.
+    pub(crate) fn rank(&self, item: u32) -> u32 {
+        item / self.categories
+    }
+
     /// Whether an item is purchase-heavy. The pattern shifts by category, so this is independent of
     /// popularity.
     pub(crate) fn is_heavy(&self, item: u32) -> bool {

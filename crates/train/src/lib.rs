@@ -32,5 +32,5 @@ mod observer;
 mod trainer;
 
 pub use batches::Batches;
-pub use observer::{Evaluation, Observer, Outcome};
+pub use observer::{Evaluation, Observer, Observers, Outcome};
 pub use trainer::Trainer;

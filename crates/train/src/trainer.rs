@@ -98,19 +98,21 @@ impl<'a> Trainer<'a> {
         };
         let run = group.broadcast_result(run)?;
         if let Some(manifest) = run.manifest()? {
+            observer.started(&run);
             return Ok(Outcome::Finished(Box::new(manifest)));
         }
         let never = AtomicBool::new(false);
         let stop = self.stop.unwrap_or(&never);
         if !config.method.is_neural() {
+            observer.started(&run);
             return fit(&run, &data, &self.device, stop, observer);
         }
         let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
         let val = validation_examples(&run, &data);
         let training = TrainingLoop::new(&run, &data, &batches, val.as_ref(), &self.device, group);
-        group
-            .broadcast_result(training)?
-            .run(&batches, stop, observer)
+        let training = group.broadcast_result(training)?;
+        observer.started(&run);
+        training.run(&batches, stop, observer)
     }
 
     /// Fails if the device or the process group cannot run these settings.

@@ -74,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "fs", "dataset", "kernels", "encoders", "core", "eval", "model", "runs",
         ],
     ),
+    ("tracking", &["fs", "runs", "train"]),
     ("tune", &["seed", "fs", "charts"]),
     (
         "engine",
@@ -108,6 +109,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runs",
             "train",
             "export",
+            "tracking",
             "tune",
             "engine",
             "serve",
@@ -146,6 +148,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("ope", &["seed"]),
     ("export", &["seed"]),
     ("engine", &["model", "train"]),
+    ("tracking", &["dataset"]),
     ("serve", &["model", "runs", "train"]),
 ];
 

@@ -76,9 +76,9 @@ fn with_target(base: PromptSpec, target: TargetReturn) -> PromptSpec {
 /// A prompt of a curve.
 pub struct Asked {
     /// The dial that it is a setting of.
-    family: &'static str,
+    pub(crate) family: &'static str,
     /// The setting; `None` for the base and the oracle.
-    value: Option<f64>,
+    pub(crate) value: Option<f64>,
     /// The prompt.
     pub prompt: PromptSpec,
 }

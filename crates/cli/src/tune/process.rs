@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use prl_fs::write_atomic;
 use prl_runs::{Config, Selection};
+use prl_tracking::Target;
 use prl_train::Evaluation;
 use prl_tune::{CurvePoint, Trial};
 
@@ -26,6 +27,7 @@ const LOG_TAIL: u64 = 1 << 16;
 pub(super) struct Launcher {
     device: String,
     threads: usize,
+    tracking: Vec<Target>,
 }
 
 /// A training in progress.
@@ -39,11 +41,12 @@ pub(super) struct Training {
 }
 
 impl Launcher {
-    pub(super) fn new(device: String, jobs: u64) -> Self {
+    pub(super) fn new(device: String, jobs: u64, tracking: Vec<Target>) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         Self {
             device,
             threads: (cores / jobs as usize).max(1),
+            tracking,
         }
     }
 
@@ -67,6 +70,12 @@ impl Launcher {
         command.args(["train", "--resume", "--device", &self.device]);
         command.args(["--threads", &self.threads.to_string()]);
         command.arg("--config").arg(settings).arg("--out").arg(&run);
+        for target in &self.tracking {
+            command.args(["--track", &target.to_string()]);
+        }
+        if !self.tracking.is_empty() {
+            command.args(["--track-name", &dir.trial_name(trial.number)]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(file).env("NO_COLOR", "1");
         // Ctrl-C must reach a training once, by way of the search: twice would end it without a

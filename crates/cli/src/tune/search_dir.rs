@@ -135,6 +135,13 @@ impl SearchDir {
         self.path.join(run_name(number))
     }
 
+    /// Name of a trial in trackers: the search's directory and the trial's number.
+    pub(super) fn trial_name(&self, number: u64) -> String {
+        let path = fs::canonicalize(&self.path).unwrap_or_default();
+        let search = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{search}/{number:04}")
+    }
+
     /// Points `best` to the best finished trial, if there is one.
     pub(super) fn link_best(&self, trials: &[Trial]) -> anyhow::Result<()> {
         if let Some(best) = ranking(trials).first() {

@@ -15,6 +15,8 @@ mod redis_server;
 
 mod docs;
 mod evaluate;
+#[cfg(all(feature = "data", feature = "serve"))]
+mod first_use;
 #[cfg(feature = "data")]
 mod item_properties;
 #[cfg(all(feature = "data", feature = "serve", unix))]
@@ -44,6 +46,8 @@ mod refused;
 #[cfg(feature = "data")]
 mod serenade;
 mod slow_batch;
+#[cfg(all(feature = "data", feature = "serve", unix))]
+mod slow_demo;
 mod slow_export;
 #[cfg(feature = "data")]
 mod slow_grow;
