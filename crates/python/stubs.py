@@ -6,6 +6,7 @@
 The package must be importable: installed, or with the extension module in its folder.
 """
 
+import ast
 import sys
 from pathlib import Path
 
@@ -93,11 +94,22 @@ class Run:
 '''
 
 
+SERVER = '''
+class Server:
+    url: str
+    def __enter__(self) -> "Server": ...
+    def __exit__(self, *_: object) -> None: ...
+    def request(self, path: str, body: Any = None, method: str | None = None) -> Any: ...
+    def stop(self) -> None: ...
+
+'''
+
+
 def typed(flag: _flags.Flag) -> str:
     """The type of a flag's keyword."""
-    if not flag.takes_value:
+    if not flag.takes_value or flag.is_boolean:
         return "bool"
-    one = "PathLike | float"
+    one = {"int": "int", "float": "float", "path": "PathLike", "str": "PathLike | float"}[flag.of]
     if flag.values:
         one = f"Literal[{', '.join(repr(value) for value in flag.values)}]"
     if flag.is_list:
@@ -134,6 +146,9 @@ def stubs() -> str:
         signature("prepare", prepare, "prepare", "Dataset", "", {"input", "out"}),
         signature("train", train, "train", "Run", "", {"data", "out"}),
         signature("tune", search, "tune", any_dict, "", {"data", "out"}),
+        SERVER,
+        signature("serve", ["run: PathLike | Run | None = None", "*", 'addr: str = "127.0.0.1:0"'], "serve", "Server", "", {"run", "addr"}),
+        "def command(name: str, **flags: Any) -> Any: ...\n",
         signature("ope", ["log: PathLike", "*"], "ope", any_dict, "", {"log"}),
     ]
     return "".join(parts)
@@ -142,6 +157,7 @@ def stubs() -> str:
 def main() -> int:
     """Writes or checks the file."""
     text = stubs()
+    ast.parse(text)
     if "--check" not in sys.argv:
         STUBS.write_text(text)
         return 0

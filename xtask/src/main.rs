@@ -1,8 +1,10 @@
 //! Chores of this repository, as `cargo xtask TASK`: one file per task. Nothing of it ships.
 
+mod book;
 mod ci;
 mod cuda_emulator;
 mod dist;
+mod docs_check;
 mod forward;
 mod licenses;
 mod package;
@@ -58,6 +60,10 @@ enum Task {
     Release(release::Args),
     /// The crates in the `prl` binary with their licences, which deny.toml must allow
     Licenses(licenses::Args),
+    /// The reference pages and the book as a site (needs Zensical)
+    Book(book::Args),
+    /// The commands of the README and of the book's first pages, run in an empty directory
+    DocsCheck(docs_check::Args),
     /// Repository rules: dependencies between crates, module docs, links, file lengths, copied
     /// numbers
     Tidy(tidy::Args),
@@ -87,6 +93,8 @@ fn perform(task: Task) -> Result<()> {
         Task::Package(args) => package::run(&args),
         Task::Release(args) => release::run(&args),
         Task::Licenses(args) => licenses::run(&args),
+        Task::Book(args) => book::run(&args),
+        Task::DocsCheck(args) => docs_check::run(&args),
         Task::Tidy(args) => tidy::run(&args),
     }
 }

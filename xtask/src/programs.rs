@@ -53,6 +53,30 @@ pub fn prl_without_readers(device: &str) -> Result<PathBuf> {
     Ok(prl)
 }
 
+/// The `prl` binary.
+///
+/// # Errors
+/// If it does not build.
+pub fn prl() -> Result<PathBuf> {
+    let [prl] = build("--package prl-cli", ["prl"], "cpu")?;
+    Ok(prl)
+}
+
+/// The `prl` binary that a build of all tests leaves beside them, if it is there.
+#[cfg(test)]
+pub fn prl_of_tests() -> Option<PathBuf> {
+    let folder = std::env::current_exe().ok()?.parent()?.parent()?.to_owned();
+    let prl = folder.join(format!("prl{}", std::env::consts::EXE_SUFFIX));
+    if prl.is_file() {
+        return Some(prl);
+    }
+    eprintln!(
+        "SKIPPED: no prl in {}; build the workspace's tests",
+        folder.display()
+    );
+    None
+}
+
 /// The benchmark of training steps for a device.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use crate::root;
 
 pub use arrows::dependencies;
+pub use text::resolve;
 
 /// Flags of `tidy`.
 #[derive(clap::Args)]
@@ -155,7 +156,7 @@ fn text_files(paths: &[String]) -> Result<Vec<File>> {
 }
 
 /// Paths that git tracks, or would track after `git add --all`.
-fn tracked_paths() -> Result<Vec<String>> {
+pub fn tracked_paths() -> Result<Vec<String>> {
     // Git refuses a checkout of another user, as in a container, unless it is declared safe.
     let output = Command::new("git")
         .args(["-c", "safe.directory=*", "ls-files", "-z"])

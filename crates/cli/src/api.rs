@@ -1,6 +1,8 @@
 //! The commands as functions, for a program that calls them in its own process: arguments as on the
 //! command line, results as values, nothing printed but warnings on stderr.
 
+use std::any::TypeId;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -70,10 +72,47 @@ pub struct Flag {
     pub takes_value: bool,
     /// Whether it can be given several times, or takes several values.
     pub is_list: bool,
+    /// What separates several values in one text.
+    pub separator: Option<char>,
+    /// Type of its values.
+    pub of: ValueType,
     /// Names of its values, if they are few.
     pub values: Vec<String>,
     /// Help text.
     pub help: String,
+}
+
+/// Type of a flag's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// A path.
+    Path,
+    /// Text with a syntax of its own.
+    Text,
+}
+
+impl ValueType {
+    fn of(argument: &clap::Arg) -> Self {
+        let own = argument.get_value_parser().type_id();
+        let is_one_of = |types: &[TypeId]| types.iter().any(|of| own == *of);
+        if is_one_of(&[
+            TypeId::of::<u64>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<usize>(),
+        ]) {
+            Self::Integer
+        } else if is_one_of(&[TypeId::of::<f64>()]) {
+            Self::Number
+        } else if is_one_of(&[TypeId::of::<PathBuf>()]) {
+            Self::Path
+        } else {
+            Self::Text
+        }
+    }
 }
 
 /// The flags of a command, in the order of its help; `None` if there is no such command.
@@ -96,6 +135,8 @@ pub fn flags(command: &str) -> Option<Vec<Flag>> {
             takes_value: action.takes_values(),
             is_list: action.takes_values()
                 && (matches!(action, clap::ArgAction::Append) || most > 1),
+            separator: argument.get_value_delimiter(),
+            of: ValueType::of(argument),
             values,
             help: argument
                 .get_help()
@@ -106,8 +147,8 @@ pub fn flags(command: &str) -> Option<Vec<Flag>> {
     Some(flags)
 }
 
-/// Prepares a dataset from files, as `prl prepare` does; a Parquet file is an error, since it is read
-/// in a process of its own. Returns the manifest as JSON.
+/// Prepares a dataset from files, as `prl prepare` does; a Parquet file is an error, since it is
+/// read in a process of its own. Returns the manifest as JSON.
 ///
 /// # Errors
 /// As of the command.
@@ -152,13 +193,13 @@ pub fn train(
     }
 }
 
-/// Evaluates a run; returns what `--json` prints.
+/// Evaluates a run; returns what `--json` prints. `stop` ends it, unless it is of a curve.
 ///
 /// # Errors
-/// As of the command.
-pub fn evaluate(arguments: &[String]) -> Result<Value> {
+/// As of the command, and after a requested end.
+pub fn evaluate(arguments: &[String], stop: &AtomicBool) -> Result<Value> {
     let args: evaluate::Args = parse("evaluate", arguments)?;
-    let evaluated = evaluate::evaluated(&args)?;
+    let evaluated = evaluate::evaluated(&args, stop)?;
     Ok(evaluated.value().map_err(anyhow::Error::from)?)
 }
 

@@ -227,7 +227,7 @@ fn measure(dir: &Path) -> anyhow::Result<()> {
     let mut arguments = vec!["--run".to_owned(), run, "--curve".to_owned()];
     arguments.extend(CURVE.map(str::to_owned));
     let args: crate::evaluate::Args = parsed("evaluate", &arguments)?;
-    let Evaluated::Curve(curve) = evaluated(&args)? else {
+    let Evaluated::Curve(curve) = evaluated(&args, &AtomicBool::new(false))? else {
         return Ok(());
     };
     outln!(

@@ -4,11 +4,12 @@ mod cases;
 mod curve;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prl_core::{PromptSpec, TargetReturn};
 use prl_dataset::Dataset;
 use prl_eval::{CaseSplit, Conventions, Report};
-use prl_runs::{CaseLog, CaseSink, Evaluation, Run};
+use prl_runs::{CaseLog, CaseSink, Evaluation, RankedCase, Run};
 use prl_tracking::track_scores;
 
 use crate::evaluate::cases::CaseFile;
@@ -154,7 +155,7 @@ impl Evaluated {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let evaluated = evaluated(&args)?;
+    let evaluated = evaluated(&args, &AtomicBool::new(false))?;
     if args.json {
         outln!("{}", evaluated.json()?)?;
         return Ok(());
@@ -183,8 +184,24 @@ fn track(args: &Args, run: &Run, report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Evaluates as the flags say; prints nothing.
-pub(crate) fn evaluated(args: &Args) -> anyhow::Result<Evaluated> {
+/// Ends an evaluation when its flag is set.
+struct Stop<'a>(&'a AtomicBool);
+
+impl CaseSink for Stop<'_> {
+    fn push(
+        &mut self,
+        _: &RankedCase<'_>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err("the evaluation was interrupted".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Evaluates as the flags say; prints nothing. `stop` ends it with an error, except that of a
+/// curve.
+pub(crate) fn evaluated(args: &Args, stop: &AtomicBool) -> anyhow::Result<Evaluated> {
     if args.split == CaseSplit::All && args.other_log.is_none() {
         let what = "--split all includes the events that the run was trained on; name one split, \
                     or another log with --other-log";
@@ -234,7 +251,8 @@ pub(crate) fn evaluated(args: &Args) -> anyhow::Result<Evaluated> {
             if let Some(k) = cutoffs {
                 evaluation = evaluation.cutoffs(k);
             }
-            let mut sinks: Vec<&mut dyn CaseSink> = Vec::new();
+            let mut stop = Stop(stop);
+            let mut sinks: Vec<&mut dyn CaseSink> = vec![&mut stop];
             if let Some(file) = &mut file {
                 sinks.push(file);
             }

@@ -114,15 +114,15 @@ pub fn code(error: &anyhow::Error) -> u8 {
         return USAGE;
     }
     if let Some(error) = error.downcast_ref::<prl_runs::Error>() {
+        return of_run(error);
+    }
+    if let Some(error) = error.downcast_ref::<prl_export::Error>() {
         return match error {
-            prl_runs::Error::Config(_)
-            | prl_runs::Error::Blend(_)
-            | prl_runs::Error::Model(prl_model::Error::Config(_)) => USAGE,
-            prl_runs::Error::Data(e) => of_data(e),
-            prl_runs::Error::Fs(e) => of_fs(e),
-            prl_runs::Error::EmptySplit { .. }
-            | prl_runs::Error::NoDataset { .. }
-            | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
+            prl_export::Error::NoNetwork { .. } => USAGE,
+            prl_export::Error::Mismatch { .. } | prl_export::Error::Input { .. } => BAD_INPUT,
+            prl_export::Error::Run(e) => of_run(e),
+            prl_export::Error::Data(e) => of_data(e),
+            prl_export::Error::Fs(e) => of_fs(e),
             _ => FAILED,
         };
     }
@@ -170,6 +170,20 @@ pub fn code(error: &anyhow::Error) -> u8 {
         };
     }
     return error.downcast_ref().map_or(FAILED, of_data);
+
+    fn of_run(error: &prl_runs::Error) -> u8 {
+        match error {
+            prl_runs::Error::Config(_)
+            | prl_runs::Error::Blend(_)
+            | prl_runs::Error::Model(prl_model::Error::Config(_)) => USAGE,
+            prl_runs::Error::Data(e) => of_data(e),
+            prl_runs::Error::Fs(e) => of_fs(e),
+            prl_runs::Error::EmptySplit { .. }
+            | prl_runs::Error::NoDataset { .. }
+            | prl_runs::Error::OtherDataset { .. } => BAD_INPUT,
+            _ => FAILED,
+        }
+    }
 
     fn of_data(error: &prl_dataset::Error) -> u8 {
         match error {

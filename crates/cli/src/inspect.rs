@@ -118,7 +118,10 @@ fn inspect_run(dir: &Path, is_json: bool) -> anyhow::Result<()> {
     }
     match lineage {
         Some(lineage) => print_lineage(&lineage)?,
-        None => outln!("started     from nothing")?,
+        None => match manifest.and_then(|manifest| manifest.imported) {
+            Some(from) => outln!("imported    from {} (SHA-256 {})", from.file, from.sha256)?,
+            None => outln!("started     from nothing")?,
+        },
     }
     Ok(())
 }

@@ -12,9 +12,11 @@ mod demo;
 mod docs;
 mod evaluate;
 mod exit;
+mod export;
 mod flags;
 mod forecast;
 mod hints;
+mod import;
 mod inspect;
 #[cfg(feature = "serve")]
 mod key;
@@ -77,6 +79,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Models(models::Args),
+    Export(export::Args),
+    Import(import::Args),
     #[cfg(feature = "serve")]
     State(state::Args),
     #[cfg(feature = "serve")]
@@ -156,6 +160,8 @@ pub fn code_from(args: impl IntoIterator<Item = OsString>) -> u8 {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         #[cfg(feature = "serve")]
         Command::State(args) => state::run(args),
         #[cfg(feature = "serve")]

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use prl_cli::api::{self, Error};
+use prl_cli::api::{self, Error, ValueType};
 use prl_cli::{Program, set_program};
 use prl_train::{Evaluation, Observer};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::errors::{exception, of_command, usage};
 use crate::frame::Frame;
@@ -31,28 +31,31 @@ fn set_program_of(interpreter: PathBuf) {
     });
 }
 
-/// The flags of a command: name, whether it takes a value, whether it takes several, the values if
-/// they are few, and the help.
+/// The flags of a command, as a JSON list of objects.
 #[pyfunction]
-pub fn flags(
-    py: Python<'_>,
-    command: &str,
-) -> PyResult<Vec<(String, bool, bool, Vec<String>, String)>> {
+pub fn flags(py: Python<'_>, command: &str) -> PyResult<String> {
     let Some(flags) = api::flags(command) else {
         return Err(usage(py, &format!("{command}: no such command")));
     };
     let mut all = Vec::with_capacity(flags.len());
     for flag in flags {
-        let api::Flag {
-            name,
-            takes_value,
-            is_list,
-            values,
-            help,
-        } = flag;
-        all.push((name, takes_value, is_list, values, help));
+        let of = match flag.of {
+            ValueType::Integer => "int",
+            ValueType::Number => "float",
+            ValueType::Path => "path",
+            ValueType::Text => "str",
+        };
+        all.push(json!({
+            "name": flag.name,
+            "takes_value": flag.takes_value,
+            "is_list": flag.is_list,
+            "separator": flag.separator,
+            "of": of,
+            "values": flag.values,
+            "help": flag.help,
+        }));
     }
-    Ok(all)
+    Ok(Value::from(all).to_string())
 }
 
 /// Prepares a dataset from files; the manifest.
@@ -70,9 +73,9 @@ pub fn prepare_frame(py: Python<'_>, frame: &Frame, arguments: Vec<String>) -> P
     text(py, result)
 }
 
-/// Trains a run; the manifest. `observer` has the methods `step(step, total, loss)`, called with the
-/// latest step about twenty times a second, and `evaluated(record, is_best)`, called with each line
-/// of the run's metrics.jsonl.
+/// Trains a run; the manifest. `observer` has the methods `step(step, total, loss)`, called with
+/// the latest step about twenty times a second, and `evaluated(record, is_best)`, called with each
+/// line of the run's metrics.jsonl.
 #[pyfunction]
 pub fn train(
     py: Python<'_>,
@@ -97,7 +100,7 @@ pub fn train(
 /// Evaluates a run; the report.
 #[pyfunction]
 pub fn evaluate(py: Python<'_>, arguments: Vec<String>) -> PyResult<String> {
-    let result = jobs::simple(py, |_| api::evaluate(&arguments))?;
+    let result = jobs::simple(py, |stop| api::evaluate(&arguments, stop))?;
     text(py, result)
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use prl_dataset::Windows;
 use prl_eval::{CaseSplit, Conventions, NOT_RANKED, Report};
-use prl_runs::{CaseBatch, CaseLog, RankedCase, Run, Tally, list_len, rank_scores};
+use prl_runs::{CaseBatch, CaseLog, RankedCase, Run, Tally, TopK, list_len, rank_scores};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use rayon::prelude::*;
@@ -127,7 +127,7 @@ fn rank_batch(
     batch: &CaseBatch,
     scores: &[f32],
     k: usize,
-) -> prl_runs::Result<Vec<(Option<u32>, Vec<(u32, f32)>)>> {
+) -> prl_runs::Result<Vec<(Option<u32>, TopK<f32>)>> {
     let items = scores.len() / batch.targets.len().max(1);
     let one = |b: usize| {
         let own = scores[b * items..][..items].to_vec();

@@ -48,10 +48,17 @@ pub fn frame(
     DataFrame::new(columns[0].len(), columns)
 }
 
-/// A column of properties: numbers or booleans if all values are, else text.
+/// A column of properties: integers, numbers or booleans if all values are, else text.
 fn property(name: &str, values: &[Option<&Value>]) -> Column {
     let has = |is: fn(&Value) -> bool| values.iter().flatten().all(|value| is(value));
     let name = PlSmallStr::from_str(name);
+    if has(Value::is_i64) {
+        let mut numbers = Vec::with_capacity(values.len());
+        for value in values {
+            numbers.push(value.and_then(Value::as_i64));
+        }
+        return Column::new(name, numbers);
+    }
     if has(Value::is_number) {
         let mut numbers = Vec::with_capacity(values.len());
         for value in values {

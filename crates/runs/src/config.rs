@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use prl_core::{AttentionKeys, LossWeight, PromptBlockConfig, TargetReturn};
-use prl_dataset::{Discount, ReturnRule, ReturnStatsSplit, Rewards};
+use prl_dataset::{Dataset, Discount, ReturnRule, ReturnStatsSplit, Rewards};
 use prl_encoders::EncoderKind;
 use prl_model::{ModelConfig, NegativeOptions, NegativeSampling, OwnItems};
 use serde::{Deserialize, Serialize};
@@ -340,6 +340,16 @@ impl Config {
                 },
                 ..Self::default()
             },
+        }
+    }
+
+    /// Replaces [`OwnItems::Auto`] by the treatment that fits the dataset.
+    pub fn resolve_own_items(&mut self, data: &Dataset) {
+        if self.model.own_items == OwnItems::Auto {
+            self.model.own_items = match data.repeats_items() {
+                true => OwnItems::Learned,
+                false => OwnItems::Exclude,
+            };
         }
     }
 

@@ -56,7 +56,7 @@ pub use evaluate::{
 pub use forecast::{Forecast, ForecastReport, Forecaster};
 pub use inference::{InferenceModel, ListInputs, ListRequest};
 pub use lineage::{Lineage, NewItems, OptimizerStart, ParentRun};
-pub use manifest::{Machine, RunManifest};
+pub use manifest::{ImportedWeights, Machine, RunManifest};
 pub use method::Method;
 pub use prl_dataset::Event;
 pub use prl_items::{ItemMask, LiveItems, Where};

@@ -56,6 +56,18 @@ pub struct RunManifest {
     /// The run that the training started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Lineage>,
+    /// The file whose weights the run has, if another program trained them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedWeights>,
+}
+
+/// File of weights that another program trained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedWeights {
+    /// Its name, without its directory.
+    pub file: String,
+    /// SHA-256 of its contents.
+    pub sha256: String,
 }
 
 /// Hardware and software of a training.
@@ -135,6 +147,7 @@ impl Run {
             trained_until: self.config().trained_until(data),
             blend: None,
             parent,
+            imported: None,
         };
         self.write_manifest(manifest)
     }
@@ -165,6 +178,37 @@ impl Run {
             trained_until: None,
             blend: Some(blend),
             parent: None,
+            imported: None,
+        })
+    }
+
+    /// Writes the manifest of a run whose weights another program trained: no validation selected
+    /// them.
+    pub fn finish_imported(
+        &self,
+        weights: &str,
+        data: &Dataset,
+        device: &Device,
+        imported: ImportedWeights,
+    ) -> Result<RunManifest> {
+        self.write_manifest(RunManifest {
+            format: FORMAT.into(),
+            format_version: VERSION,
+            model: weights[..12].to_owned(),
+            dataset: self.dataset().to_owned(),
+            synthetic: data.manifest().input.source.synthetic,
+            encoder: Some(self.config().model.encoder.name().to_owned()),
+            method: self.config().method,
+            seed: self.config().seed,
+            steps: 0,
+            best_step: 0,
+            validation: Validation::None,
+            seconds: 0.0,
+            machine: Machine::here(device),
+            trained_until: self.config().trained_until(data),
+            blend: None,
+            parent: None,
+            imported: Some(imported),
         })
     }
 

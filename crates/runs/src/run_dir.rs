@@ -338,6 +338,10 @@ impl Run {
     /// Passes over the training examples at the last validation.
     pub fn passes(&self) -> Result<f64> {
         let path = self.dir.join(METRICS);
+        if !path.exists() {
+            let what = "not here, as in a run of imported weights; start from a run of `prl train`";
+            return Err(Error::run(&path, what));
+        }
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let last = text.lines().last().unwrap_or_default();
         let damaged = || Error::run(&path, "its last line has no epoch; train the run again");

@@ -13,7 +13,7 @@ use prl_baselines::warm_up_steps;
 use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
-use prl_model::{OwnItems, ProcessGroup, SingleProcess, check_bf16_head, check_negatives};
+use prl_model::{ProcessGroup, SingleProcess, check_bf16_head, check_negatives};
 use prl_runs::{
     Config, Error, Method, Progress, Recipe, Recommender, Result, Run, Sampling, Validation,
     cases_unless, fit_baseline,
@@ -240,12 +240,7 @@ fn resolve(config: &Config, data: &Dataset) -> Config {
     let log = data.manifest().input.source.kind.as_str();
     let lr = if log == "rc15" { 0.01 } else { 0.005 };
     config.lr = config.lr.or(Some(lr));
-    if config.model.own_items == OwnItems::Auto {
-        config.model.own_items = match data.repeats_items() {
-            true => OwnItems::Learned,
-            false => OwnItems::Exclude,
-        };
-    }
+    config.resolve_own_items(data);
     // The modern recipe stops early where there is a validation.
     if config.recipe == Recipe::Modern && Validation::of(&config, data) == Validation::None {
         config.patience = None;

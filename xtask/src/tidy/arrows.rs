@@ -68,6 +68,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runs",
         ],
     ),
+    (
+        "export",
+        &[
+            "fs", "dataset", "kernels", "encoders", "core", "eval", "model", "runs",
+        ],
+    ),
     ("tracking", &["fs", "runs", "train"]),
     ("tune", &["seed", "fs", "charts"]),
     (
@@ -102,6 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model",
             "runs",
             "train",
+            "export",
             "tracking",
             "tune",
             "engine",
@@ -139,6 +146,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// `testkit`.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("ope", &["seed"]),
+    ("export", &["seed"]),
     ("engine", &["model", "train"]),
     ("tracking", &["dataset"]),
     ("serve", &["model", "runs", "train"]),
@@ -150,7 +158,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     (
         "candle",
         &[
-            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train", "cli",
+            "testkit", "kernels", "nn", "encoders", "core", "model", "runs", "train", "export",
+            "cli",
         ],
     ),
     ("axum", &["serve"]),

@@ -98,7 +98,7 @@ fn check_links(file: &File, known: &HashSet<&str>) -> Vec<Finding> {
 }
 
 /// Path relative to the root of a link's target in the file `from`; `None` outside the repository.
-fn resolve(from: &str, target: &str) -> Option<String> {
+pub fn resolve(from: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = from.split('/').collect();
     parts.pop();
     for part in target.split('/') {

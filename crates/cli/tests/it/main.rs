@@ -48,6 +48,7 @@ mod serenade;
 mod slow_batch;
 #[cfg(all(feature = "data", feature = "serve", unix))]
 mod slow_demo;
+mod slow_export;
 #[cfg(feature = "data")]
 mod slow_grow;
 #[cfg(unix)]

@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, Iterable
 
 from . import _frames, _prl, _progress
 from ._dataset import Dataset
 from ._errors import DataError, Error, Interrupted, UsageError
-from ._flags import arguments
+from ._flags import arguments, of_command
 from ._run import Run
 
 #: Path of a file, a dataset or a run.
@@ -33,7 +32,8 @@ def prepare(
     """Prepares a log as a dataset: filtered, indexed and split (``prl prepare``).
 
     :param log: a frame (pandas, polars, pyarrow, or a mapping of numpy arrays) with one event a row,
-        or the path of a file or folder, whose format ``source`` names.
+        or the path of a file or folder, whose format ``source`` names; None for a log that other
+        flags name, such as ``train`` and ``test``.
     :param out: directory for the dataset; it appears when it is complete.
     :param session: column of the session's or visitor's id.
     :param time: column of the time: datetimes, or numbers in ``time_unit``.
@@ -52,10 +52,11 @@ def prepare(
         if "columns" in flags:
             raise UsageError("columns: give the mapping, or session=, time=, item= and so on")
         flags["columns"] = mapping
-    if isinstance(log, (str, os.PathLike)):
+    if log is None or isinstance(log, (str, os.PathLike)):
         given = arguments("prepare", {"input": log, "source": source, "out": out, **flags})
         if source == "parquet":
-            _prepare_apart(given)
+            # A damaged file can end the process that reads it.
+            _run_apart("prepare", [*given, "--json"])
         else:
             _prl.prepare(given)
         return Dataset(out)
@@ -66,18 +67,32 @@ def prepare(
     return Dataset(out)
 
 
-def _prepare_apart(given: list[str]) -> None:
-    """Prepares Parquet files in a process of its own, which a damaged file can end."""
-    command = [sys.executable, "-m", "prl", "prepare", *given, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+def command(name: str, **flags: Any) -> Any:
+    """Runs any command of the command line in a process of its own: ``prl.command("synth",
+    like="shop", out="shop")``, ``prl.command("simulate", run="run", arm=["mu=1", "mu=2"])``.
+
+    :returns: what it prints, as a value if the command has ``--json``, else as text.
+    """
+    given = arguments(name, flags)
+    if "json" not in of_command(name):
+        return _run_apart(name, given)
+    return json.loads(_run_apart(name, [*given, "--json"]))
+
+
+def _run_apart(name: str, given: list[str]) -> str:
+    """Runs a command in a process of its own; its standard output."""
+    tokens = [sys.executable, "-m", "prl", name, *given]
+    with subprocess.Popen(tokens, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
-            _, errors = child.communicate()
+            output, errors = child.communicate()
         except BaseException:
             child.terminate()
             raise
     if child.returncode == 0:
-        return
-    message = errors.strip().rpartition("error: ")[2] or f"prepare ended with {child.returncode}"
+        return output
+    message = errors.strip().rpartition("error: ")[2] or f"{name} ended with {child.returncode}"
+    if child.returncode == 130:
+        raise Interrupted(message)
     raise {2: UsageError, 3: DataError}.get(child.returncode, Error)(message)
 
 
@@ -138,6 +153,3 @@ def ope(log: PathLike, **flags: Any) -> dict[str, Any]:
     :raises DataError: for a log that names no probabilities, or does not follow them.
     """
     return json.loads(_prl.ope(arguments("ope", {"log": log, **flags})))
-
-
-__all__ = ["Path", "Interrupted", "ope", "prepare", "train", "tune"]

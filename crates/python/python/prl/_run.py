@@ -140,7 +140,7 @@ class Run:
             indices (int64, oldest first, into :attr:`items`; empty at a session's start), to the
             scores ``[B, items]``, as a numpy array or a PyTorch tensor on the CPU. Ties count
             against the target.
-        :param split: ``"train"``, ``"val"`` or ``"test"``.
+        :param split: ``"train"``, ``"val"`` or ``"test"``; ``"all"`` with ``other_log``.
         :param flags: flags of ``prl evaluate``: conventions (``skip_first``, ``exclude_last``,
             ``exclude_seen``), cutoffs (``k=[5, 10]``), ``data`` if it was moved; without a scorer
             also the prompt (``mu``, ``tilt``, ..), ``cases="cases.parquet"``, ``other_log``, and

@@ -1,0 +1,7 @@
+//! Tests of exports and imports.
+
+mod common;
+mod export;
+mod import;
+mod interpreter;
+mod network;
