@@ -49,9 +49,6 @@ pub struct Args {
     /// Fail unless this tag is the version and the change log has a section of it
     #[arg(long)]
     tag: Option<String>,
-    /// Only write the checksums of the files that are in the directory
-    #[arg(long, conflicts_with_all = ["target", "prl", "wheel", "tag"])]
-    checksums: bool,
 }
 
 /// Makes the files.
@@ -59,9 +56,6 @@ pub struct Args {
 /// # Errors
 /// If the tag is not the version, the program does not build or run, or a file cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    if args.checksums {
-        return write_checksums(&args.out);
-    }
     let version = version()?;
     let changes = read(&root().join("CHANGELOG.md"))?;
     if let Some(tag) = &args.tag {
@@ -93,14 +87,18 @@ pub fn run(args: &Args) -> Result<()> {
     write(&args.out.join(format!("{name}.tar.gz")), &archive)?;
     let bill = sbom::of_program(&target, &version, &commit)?;
     write(&args.out.join(format!("{name}.cdx.json")), bill.as_bytes())?;
-    let notes = notes::section(&changes, &version).or_else(|| notes::section(&changes, "Unreleased"));
+    let notes =
+        notes::section(&changes, &version).or_else(|| notes::section(&changes, "Unreleased"));
     let notes = notes.context("CHANGELOG.md has no section [Unreleased]")?;
     write(&args.out.join("NOTES.md"), notes.as_bytes())?;
     if args.wheel {
         build_wheel(&args.out)?;
     }
     write_checksums(&args.out)?;
-    println!("{}: {name}.tar.gz and the files beside it", args.out.display());
+    println!(
+        "{}: {name}.tar.gz and the files beside it",
+        args.out.display()
+    );
     Ok(())
 }
 
@@ -167,7 +165,10 @@ fn commit() -> Result<Commit> {
 }
 
 /// Version of the workspace.
-fn version() -> Result<String> {
+///
+/// # Errors
+/// If Cargo.toml has none.
+pub fn version() -> Result<String> {
     let manifest: toml::Table = read(&root().join("Cargo.toml"))?.parse()?;
     let version = manifest["workspace"]["package"]["version"].as_str();
     Ok(version.context("Cargo.toml has no version")?.to_owned())
@@ -250,7 +251,8 @@ mod tests {
     use super::*;
 
     /// A program that prints its arguments, and writes a manual page.
-    const PROGRAM: &str = "#!/bin/sh\nif [ \"$1\" = man ]; then echo page > \"$3/prl.1\"; fi\necho \"$*\"\n";
+    const PROGRAM: &str =
+        "#!/bin/sh\nif [ \"$1\" = man ]; then echo page > \"$3/prl.1\"; fi\necho \"$*\"\n";
 
     fn program(dir: &Path) -> PathBuf {
         let prl = dir.join("prl");

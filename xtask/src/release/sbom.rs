@@ -20,7 +20,14 @@ type Package = (String, String);
 /// If cargo does not list its crates.
 pub(super) fn of_program(target: &str, version: &str, commit: &Commit) -> Result<String> {
     let output = programs::cargo()
-        .args(["tree", "--locked", "--package", "prl-cli", "--target", target])
+        .args([
+            "tree",
+            "--locked",
+            "--package",
+            "prl-cli",
+            "--target",
+            target,
+        ])
         .args(["--edges", "normal", "--prefix", "none"])
         .args(["--no-default-features", "--features", FEATURES])
         .args(["--format", "{p}\t{l}"])
@@ -56,7 +63,9 @@ fn bill(
     lock: &Table,
     (version, commit): (&str, &Commit),
 ) -> Result<Value> {
-    let packages = lock["package"].as_array().context("Cargo.lock has no package")?;
+    let packages = lock["package"]
+        .as_array()
+        .context("Cargo.lock has no package")?;
     let program = ("prl-cli".to_owned(), version.to_owned());
     let (mut components, mut dependencies) = (Vec::new(), Vec::new());
     for package in packages {
@@ -65,7 +74,12 @@ fn bill(
             continue;
         };
         let mut uses = BTreeSet::new();
-        for dependency in package.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten() {
+        for dependency in package
+            .get("dependencies")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             uses.extend(resolve(dependency.as_str().unwrap_or_default(), licenses).map(url));
         }
         dependencies.push(json!({ "ref": url(&own), "dependsOn": uses }));
@@ -143,7 +157,13 @@ fn url((name, version): &Package) -> String {
 /// A UUID (version 8) of the content's hash, so that equal bills are equal.
 fn serial_number(content: &str) -> String {
     let hash = sha256_hex(content.as_bytes());
-    let (a, b, c, d, e) = (&hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32]);
+    let (a, b, c, d, e) = (
+        &hash[..8],
+        &hash[8..12],
+        &hash[13..16],
+        &hash[17..20],
+        &hash[20..32],
+    );
     format!("urn:uuid:{a}-{b}-8{c}-8{d}-{e}")
 }
 
@@ -157,7 +177,11 @@ fn timestamp(seconds: u64) -> String {
     let of_year = day - (365 * year + year / 4 - year / 100);
     let month = (5 * of_year + 2) / 153;
     let date = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     let year = era * 400 + year + next;
     let (h, m, s) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{date:02}T{h:02}:{m:02}:{s:02}Z")
