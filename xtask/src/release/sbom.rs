@@ -142,12 +142,9 @@ fn component((name, version): &Package, license: &str, checksum: Option<&str>) -
 fn resolve<'a>(entry: &str, licenses: &'a BTreeMap<Package, String>) -> Option<&'a Package> {
     let mut words = entry.split(' ');
     let (name, version) = (words.next()?, words.next());
-    for package in licenses.keys() {
-        if package.0 == name && version.is_none_or(|version| package.1 == version) {
-            return Some(package);
-        }
-    }
-    None
+    let is_meant =
+        |package: &&Package| package.0 == name && version.is_none_or(|own| package.1 == own);
+    licenses.keys().find(is_meant)
 }
 
 fn url((name, version): &Package) -> String {
