@@ -5,6 +5,8 @@
 //! The system is made by debootstrap and entered by chroot, so it needs root; without either the
 //! task is skipped with a message.
 
+mod image;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
@@ -35,6 +37,9 @@ pub struct Args {
     /// temporary one]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Also build the image of docs/deploy on the system, by buildah
+    #[arg(long)]
+    image: bool,
     /// Mirror of Debian [default: debootstrap's]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
@@ -76,6 +81,11 @@ pub fn run(args: &Args) -> Result<()> {
     );
     check_page(&url)?;
     println!("{url}: the page lists items and what the dial changes");
+    drop(demo);
+    system.clear()?;
+    if args.image {
+        image::check(&root, &prl)?;
+    }
     Ok(())
 }
 
@@ -125,12 +135,17 @@ impl System {
             "{} is not clean: it has Python or a compiler; remove it",
             root.display()
         );
-        // What an earlier call has left.
-        let demo = root.join(DEMO.trim_start_matches('/'));
+        system.clear()?;
+        Ok(system)
+    }
+
+    /// Removes the directory of a demo.
+    fn clear(&self) -> Result<()> {
+        let demo = self.root.join(DEMO.trim_start_matches('/'));
         if demo.exists() {
             fs::remove_dir_all(&demo)?;
         }
-        Ok(system)
+        Ok(())
     }
 
     /// A command in the system, with an environment of its own.
