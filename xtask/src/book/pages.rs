@@ -12,6 +12,8 @@ use crate::tidy::{resolve, tracked_paths};
 
 /// Settings of the site, relative to the root.
 const SETTINGS: &str = "docs/book/mkdocs.yml";
+/// The style sheet that they name.
+const STYLE: &str = "docs/book/book.css";
 
 /// Writes the settings and `src/` below `site`.
 ///
@@ -41,6 +43,7 @@ pub(super) fn stage(site: &Path) -> Result<()> {
             write(&src.join(path), &fs::read(root().join(path))?)?;
         }
     }
+    write(&src.join(STYLE), &fs::read(root().join(STYLE))?)?;
     fs::copy(root().join(SETTINGS), site.join("mkdocs.yml"))?;
     Ok(())
 }
