@@ -18,12 +18,16 @@ use anyhow::{Context, Result, ensure};
 use crate::{programs, root};
 
 /// Pages whose commands are run, the first one first.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 10] = [
     "docs/book/start.md",
     "docs/book/tutorial-log.md",
     "docs/book/tutorial-value.md",
     "docs/book/tutorial-serve.md",
     "docs/book/tutorial-export.md",
+    "docs/logs.md",
+    "docs/training.md",
+    "docs/serving.md",
+    "docs/experiments.md",
     "README.md",
 ];
 /// Where the results are kept.
