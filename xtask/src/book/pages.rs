@@ -110,6 +110,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pages_of_the_menu_exist() {
+        let settings = fs::read_to_string(root().join(SETTINGS)).unwrap();
+        let (_, menu) = settings.split_once("\nnav:\n").unwrap();
+        let mut pages = 0;
+        for line in menu.lines() {
+            let Some((_, path)) = line.rsplit_once(": ") else {
+                continue;
+            };
+            assert!(root().join(path).is_file(), "{path}");
+            pages += 1;
+        }
+        assert!(pages > 20, "{pages} pages");
+    }
+
+    #[test]
     fn links_to_folders_become_links_to_their_readme() {
         let tracked = ["docs/a.md", "results/x/README.md", "crates/a.rs"].map(str::to_owned);
         let page = Page {
