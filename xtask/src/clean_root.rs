@@ -2,10 +2,14 @@
 //! beyond its minimum: the program is copied in, `prl demo` runs, and a browser outside opens its
 //! page.
 //!
+//! With `--wheel` also those of a user of Python, in a system that has Python alone: the wheel is
+//! installed, and the first notebook runs.
+//!
 //! The system is made by debootstrap and entered by chroot, so it needs root; without either the
 //! task is skipped with a message.
 
 mod image;
+mod wheel;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
@@ -40,6 +44,12 @@ pub struct Args {
     /// Also build the image of docs/deploy on the system, by buildah
     #[arg(long)]
     image: bool,
+    /// A wheel of the Python package, to be installed in a system with Python alone
+    #[arg(long, value_name = "FILE")]
+    wheel: Option<PathBuf>,
+    /// As --root, for the system with Python
+    #[arg(long, value_name = "DIR", requires = "wheel")]
+    python_root: Option<PathBuf>,
     /// Mirror of Debian [default: debootstrap's]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
@@ -54,15 +64,22 @@ pub fn run(args: &Args) -> Result<()> {
         println!("skipped: {missing}");
         return Ok(());
     }
-    let temporary;
-    let root = match &args.root {
+    let temporary = tempfile::tempdir()?;
+    let root = |given: &Option<PathBuf>, name: &str| match given {
         Some(root) => root.clone(),
-        None => {
-            temporary = tempfile::tempdir()?;
-            temporary.path().join("root")
-        }
+        None => temporary.path().join(name),
     };
-    let system = System::open(&root, args.mirror.as_deref())?;
+    if let Some(file) = &args.wheel {
+        let root = root(&args.python_root, "python");
+        wheel::check(&root, args.mirror.as_deref(), file)?;
+    }
+    let root = root(&args.root, "root");
+    let system = System::open(&root, args.mirror.as_deref(), &[])?;
+    ensure!(
+        !root.join("usr/bin/python3").exists() && !root.join("usr/bin/cc").exists(),
+        "{} is not clean: it has Python or a compiler; remove it",
+        root.display()
+    );
     let prl = match &args.prl {
         Some(prl) => prl.clone(),
         None => programs::prl(workspace(), "cpu")?,
@@ -115,14 +132,19 @@ pub struct System {
 }
 
 impl System {
-    /// The system in `root`, made by debootstrap if there is none.
+    /// The system in `root`, made by debootstrap if there is none, with `packages` beyond its
+    /// minimum.
     ///
     /// # Errors
     /// If debootstrap fails.
-    pub fn open(root: &Path, mirror: Option<&str>) -> Result<Self> {
+    pub fn open(root: &Path, mirror: Option<&str>, packages: &[&str]) -> Result<Self> {
         if !root.join("etc/debian_version").exists() {
             let mut command = Command::new("debootstrap");
-            command.args(["--variant=minbase", SUITE]).arg(root);
+            command.arg("--variant=minbase");
+            if !packages.is_empty() {
+                command.arg(format!("--include={}", packages.join(",")));
+            }
+            command.arg(SUITE).arg(root);
             command.args(mirror).stdout(Stdio::null());
             let status = command.status().context("failed to run debootstrap")?;
             ensure!(status.success(), "debootstrap failed: {status}");
@@ -130,11 +152,6 @@ impl System {
         let system = Self {
             root: root.to_owned(),
         };
-        ensure!(
-            !root.join("usr/bin/python3").exists() && !root.join("usr/bin/cc").exists(),
-            "{} is not clean: it has Python or a compiler; remove it",
-            root.display()
-        );
         system.clear()?;
         Ok(system)
     }

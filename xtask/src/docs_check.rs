@@ -3,7 +3,8 @@
 //!
 //! A block of commands is a fence with the language `sh` or `console`. Comments before it steer the
 //! check and are not shown: `<!-- not run: REASON -->` leaves it out, `<!-- setup: COMMAND -->`
-//! runs a command before it.
+//! runs a command before it, `<!-- until: TEXT -->` ends it once its output has a text, as of a
+//! server.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -17,9 +18,10 @@ use anyhow::{Context, Result, ensure};
 use crate::{programs, root};
 
 /// Pages whose commands are run, the first one first.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "docs/book/start.md",
     "docs/book/tutorial-log.md",
+    "docs/book/tutorial-value.md",
     "docs/book/tutorial-serve.md",
     "docs/book/tutorial-export.md",
     "docs/logs.md",
@@ -53,8 +55,12 @@ struct Block {
     /// Line of the fence, from 1.
     line: usize,
     commands: String,
+    /// The first line that a reader sees.
+    first: String,
     /// Why it is not run.
     not_run: Option<String>,
+    /// Output at which it is ended.
+    until: Option<String>,
 }
 
 /// What became of a block.
@@ -120,12 +126,18 @@ impl Outcome {
 fn results(outcomes: &[Outcome], prl: &Path) -> Result<String> {
     let version = Command::new(prl).arg("--version").output()?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let commit = Command::new("git")
+        .args(["-c", "safe.directory=*", "rev-parse", "--short", "HEAD"])
+        .current_dir(root())
+        .output()?;
+    let commit = String::from_utf8_lossy(&commit.stdout).trim().to_owned();
     let mut page = String::from(
         "# Commands of the documentation\n\n<!-- Written by `cargo xtask docs-check`. -->\n\n",
     );
     writeln!(
         page,
-        "Every block of shell commands of the first pages, run in an empty directory by `cargo xtask docs-check` with `{version}`.\n"
+        "Every block of shell commands of the first pages, run in an empty directory by `cargo xtask docs-check` with `{version}` at \
+         commit {commit}.\n"
     )?;
     page += "| page | line | first command | result | seconds |\n|---|---:|---|---|---:|\n";
     for Outcome {
@@ -135,8 +147,8 @@ fn results(outcomes: &[Outcome], prl: &Path) -> Result<String> {
         ..
     } in outcomes
     {
-        let first = block.commands.lines().next().unwrap_or_default();
-        let first = first
+        let first = block
+            .first
             .split("  #")
             .next()
             .unwrap_or_default()
@@ -179,7 +191,7 @@ fn run_blocks(page: &str, blocks: Vec<Block>, mut shell: Shell<'_>) -> Result<Ve
         let start = Instant::now();
         let failure = match block.not_run {
             Some(_) => None,
-            None => shell.run(&block.commands)?,
+            None => shell.run(&block.commands, block.until.as_deref())?,
         };
         let seconds = start.elapsed().as_secs_f64();
         let has_failed = failure.is_some();
@@ -206,8 +218,8 @@ struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// The end of the output if the commands fail.
-    fn run(&mut self, commands: &str) -> Result<Option<String>> {
+    /// The end of the output if the commands fail, or end without the text `until`.
+    fn run(&mut self, commands: &str, until: Option<&str>) -> Result<Option<String>> {
         // A pipe would stay open as long as a program in the background.
         let log = self.dir.join("output");
         let output = File::create(&log)?;
@@ -222,6 +234,8 @@ impl Shell<'_> {
         let mut command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", commands]);
         command.current_dir(self.dir.join("page")).env("PATH", path);
+        // What a command leaves among the temporary files is removed with the page.
+        command.env("TMPDIR", self.dir);
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -235,12 +249,19 @@ impl Shell<'_> {
             if let Some(status) = shell.try_wait()? {
                 break status;
             }
+            if let Some(text) = until
+                && String::from_utf8_lossy(&fs::read(&log)?).contains(text)
+            {
+                self.end(shell.id());
+                shell.wait()?;
+                return Ok(None);
+            }
             if start.elapsed() > LIMIT {
                 shell.kill()?;
             }
             thread::sleep(Duration::from_millis(20));
         };
-        if status.success() {
+        if status.success() && until.is_none() {
             return Ok(None);
         }
         let said = fs::read(&log)?;
@@ -251,13 +272,20 @@ impl Shell<'_> {
     }
 }
 
+impl Shell<'_> {
+    /// Ends the programs of a process group.
+    fn end(&self, group: u32) {
+        let mut kill = Command::new("kill");
+        kill.args(["-KILL", "--", &format!("-{group}")]);
+        // A group without a process is as good.
+        _ = kill.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
 impl Drop for Shell<'_> {
     fn drop(&mut self) {
-        for group in &self.groups {
-            let mut kill = Command::new("kill");
-            kill.args(["-KILL", "--", &format!("-{group}")]);
-            // A group without a process is as good.
-            _ = kill.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        for &group in &self.groups {
+            self.end(group);
         }
     }
 }
@@ -265,7 +293,7 @@ impl Drop for Shell<'_> {
 /// The blocks of commands of a Markdown text.
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let (mut setup, mut not_run) = (String::new(), None);
+    let (mut setup, mut not_run, mut until) = (String::new(), None, None);
     // Line and language of the open fence, and its text.
     let mut open: Option<(usize, &str, String)> = None;
     for (i, line) in text.lines().enumerate() {
@@ -275,12 +303,14 @@ fn blocks(text: &str) -> Vec<Block> {
             (None, None) => {
                 if let Some(reason) = comment(trimmed, "<!-- not run:") {
                     not_run = Some(reason.to_owned());
+                } else if let Some(output) = comment(trimmed, "<!-- until:") {
+                    until = Some(output.to_owned());
                 } else if let Some(command) = comment(trimmed, "<!-- setup:") {
                     setup += command;
                     setup.push('\n');
                 } else if !trimmed.is_empty() {
                     // The comments are of the block that follows them alone.
-                    (setup, not_run) = (String::new(), None);
+                    (setup, not_run, until) = (String::new(), None, None);
                 }
             }
             (Some((_, language, commands)), None) => match *language {
@@ -300,11 +330,14 @@ fn blocks(text: &str) -> Vec<Block> {
                     continue;
                 };
                 let (setup, not_run) = (std::mem::take(&mut setup), not_run.take());
+                let until = until.take();
                 if ["sh", "console"].contains(&language) {
                     blocks.push(Block {
                         line,
+                        first: commands.lines().next().unwrap_or_default().to_owned(),
                         commands: setup + &commands,
                         not_run,
+                        until,
                     });
                 }
             }
@@ -325,20 +358,22 @@ mod tests {
 
     #[test]
     fn blocks_are_read_with_their_comments() {
-        let text = "a\n```sh\none\ntwo\n```\n<!-- not run: needs a GPU -->\n\n```sh\nthree\n```\n\
+        let text = "a\n```sh\none\n```\n<!-- not run: needs a GPU -->\n\n```sh\nthree\n```\n\
                     <!-- setup: mkdir x -->\n```console\n$ four\noutput\n```\n```rust\nfive\n```\n\
                     <!-- not run: stale -->\ntext\n```sh\nsix\n```\n";
         let found = blocks(text);
         let block = |line, commands: &str, not_run: Option<&str>| Block {
             line,
             commands: commands.into(),
+            first: commands.lines().next_back().unwrap_or_default().into(),
             not_run: not_run.map(str::to_owned),
+            until: None,
         };
         let expected = [
-            block(2, "one\ntwo\n", None),
-            block(8, "three\n", Some("needs a GPU")),
-            block(12, "mkdir x\nfour\n", None),
-            block(21, "six\n", None),
+            block(2, "one\n", None),
+            block(7, "three\n", Some("needs a GPU")),
+            block(11, "mkdir x\nfour\n", None),
+            block(20, "six\n", None),
         ];
         assert_eq!(found, expected);
     }
@@ -359,6 +394,26 @@ mod tests {
         assert!(outcomes[0].failure.is_none());
         assert!(
             outcomes[1].line().contains("cause"),
+            "{}",
+            outcomes[1].line()
+        );
+    }
+
+    #[test]
+    fn block_with_an_end_succeeds_at_its_output_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("page")).unwrap();
+        let text = "<!-- until: ready -->\n```sh\necho is ready; sleep 600\n```\n\
+                    <!-- until: ready -->\n```sh\necho not yet\n```\n";
+        let shell = Shell {
+            prl: Path::new("bin/prl"),
+            dir: dir.path(),
+            groups: Vec::new(),
+        };
+        let outcomes = run_blocks("page.md", blocks(text), shell).unwrap();
+        assert!(outcomes[0].failure.is_none(), "{}", outcomes[0].line());
+        assert!(
+            outcomes[1].line().contains("not yet"),
             "{}",
             outcomes[1].line()
         );

@@ -114,7 +114,10 @@ fn read_settings(path: &Path) -> Result<Config> {
     {
         let unread = |e: serde_json::Error| Error::input(path, format!("{e}; {mend}"));
         let mut value: serde_json::Value = serde_json::from_str(&text).map_err(unread)?;
-        return serde_json::from_value(value["settings"].take()).map_err(unread);
+        let Some(settings) = value.get_mut("settings") else {
+            return Err(Error::input(path, format!("no field settings; {mend}")));
+        };
+        return serde_json::from_value(settings.take()).map_err(unread);
     }
     toml::from_str(&text).map_err(|e| Error::input(path, format!("{}; {mend}", e.message())))
 }

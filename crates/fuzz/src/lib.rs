@@ -10,6 +10,7 @@
 
 mod arms;
 pub mod attacks;
+mod exchange;
 mod http;
 mod raw;
 mod saved;
@@ -19,6 +20,7 @@ use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use arms::{arms_log, experiment};
+pub use exchange::import;
 pub use http::http;
 pub use raw::{csv, inter, jsonl, parquet, rc15, retailrocket, text};
 pub use saved::{checkpoint, config, dataset, seeds};
@@ -28,7 +30,7 @@ pub use space::space;
 pub type Target = fn(&[u8]) -> Result<(), String>;
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("retailrocket", retailrocket),
     ("rc15", rc15),
     ("csv", csv),
@@ -43,6 +45,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("config", config),
     ("space", space),
     ("http", http),
+    ("import", import),
 ];
 
 /// Maximum run time of an input that mutations start from.

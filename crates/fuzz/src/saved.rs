@@ -192,11 +192,13 @@ pub fn config(input: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Valid inputs of [`dataset`] and [`checkpoint`], as a start for mutations.
+/// Valid inputs of [`dataset`], [`checkpoint`] and [`import`](crate::import), as a start for
+/// mutations.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let (dir, files) = match target {
         "dataset" => (small_dataset(), [&DATASET[..], &[]]),
         "checkpoint" => (small_run(), [&RUN[..], &BEST[..]]),
+        "import" => return crate::exchange::seeds(),
         _ => return Vec::new(),
     };
     let groups = files.iter().filter(|names| !names.is_empty()).count() as u8;

@@ -12,6 +12,8 @@ use crate::tidy::{resolve, tracked_paths};
 
 /// Settings of the site, relative to the root.
 const SETTINGS: &str = "docs/book/mkdocs.yml";
+/// The style sheet that they name.
+const STYLE: &str = "docs/book/book.css";
 
 /// Writes the settings and `src/` below `site`.
 ///
@@ -41,6 +43,7 @@ pub(super) fn stage(site: &Path) -> Result<()> {
             write(&src.join(path), &fs::read(root().join(path))?)?;
         }
     }
+    write(&src.join(STYLE), &fs::read(root().join(STYLE))?)?;
     fs::copy(root().join(SETTINGS), site.join("mkdocs.yml"))?;
     Ok(())
 }
@@ -105,6 +108,21 @@ impl Page<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_the_menu_exist() {
+        let settings = fs::read_to_string(root().join(SETTINGS)).unwrap();
+        let (_, menu) = settings.split_once("\nnav:\n").unwrap();
+        let mut pages = 0;
+        for line in menu.lines() {
+            let Some((_, path)) = line.rsplit_once(": ") else {
+                continue;
+            };
+            assert!(root().join(path).is_file(), "{path}");
+            pages += 1;
+        }
+        assert!(pages > 20, "{pages} pages");
+    }
 
     #[test]
     fn links_to_folders_become_links_to_their_readme() {

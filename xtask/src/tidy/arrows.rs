@@ -132,8 +132,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "arms", "fs", "dataset", "data", "core", "model", "runs", "train", "tune", "engine",
-            "serve",
+            "arms", "fs", "dataset", "data", "core", "model", "runs", "train", "export", "tune",
+            "engine", "serve",
         ],
     ),
     (

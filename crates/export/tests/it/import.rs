@@ -104,17 +104,25 @@ fn unreadable_files_are_named_with_a_mend() {
         error.to_string().contains("safetensors.torch.save_file"),
         "{error}"
     );
-    let settings = dir.path().join("settings.toml");
-    std::fs::write(&settings, "metod = \"prl\"").unwrap();
-    let options = ImportOptions {
-        weights,
-        settings: Settings::File(settings),
-        data: Some(data),
-        names: None,
-    };
-    let error = import(&options, &dir.path().join("run")).unwrap_err();
-    assert!(
-        error.to_string().contains("config.toml of a run"),
-        "{error}"
-    );
+    for (name, text) in [
+        ("settings.toml", "metod = \"prl\""),
+        ("settings.json", "{\"settings\": 7}"),
+        ("settings.json", "\"settings\""),
+        ("settings.json", "{}"),
+    ] {
+        let settings = dir.path().join(name);
+        std::fs::write(&settings, text).unwrap();
+        let options = ImportOptions {
+            weights: weights.clone(),
+            settings: Settings::File(settings),
+            data: Some(data.clone()),
+            names: None,
+        };
+        let error = import(&options, &dir.path().join("run")).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("config.toml of a run"),
+            "{text}: {message}"
+        );
+    }
 }
