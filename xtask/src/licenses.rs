@@ -23,6 +23,19 @@ pub struct Args {
 
 /// Lists the crates, and fails for one with a licence that deny.toml does not allow.
 pub fn run(args: &Args) -> Result<()> {
+    let list = collect(&args.features)?;
+    match &args.out {
+        Some(file) => std::fs::write(file, list).with_context(|| file.display().to_string())?,
+        None => print!("{list}"),
+    }
+    Ok(())
+}
+
+/// The crates of the binary with these features, a line each.
+///
+/// # Errors
+/// If one has a licence that deny.toml does not allow.
+pub fn collect(features: &str) -> Result<String> {
     let deny: Table = std::fs::read_to_string(root().join("deny.toml"))?.parse()?;
     let allowed = deny["licenses"].get("allow").and_then(Value::as_array);
     let mut names = BTreeSet::new();
@@ -32,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     let output = programs::cargo()
         .args(["tree", "--locked", "--package", "prl-cli"])
         .args(["--edges", "normal", "--prefix", "none"])
-        .args(["--no-default-features", "--features", &args.features])
+        .args(["--no-default-features", "--features", features])
         .args(["--format", "{p}\t{l}"])
         .output()?;
     ensure!(
@@ -40,12 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
         "cargo tree: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let list = list(&String::from_utf8(output.stdout)?, &names)?;
-    match &args.out {
-        Some(file) => std::fs::write(file, list).with_context(|| file.display().to_string())?,
-        None => print!("{list}"),
-    }
-    Ok(())
+    list(&String::from_utf8(output.stdout)?, &names)
 }
 
 /// A line for each crate: name, version and licence; those of this repository are left out.

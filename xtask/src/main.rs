@@ -2,6 +2,7 @@
 
 mod book;
 mod ci;
+mod clean_root;
 mod cuda_emulator;
 mod dist;
 mod docs_check;
@@ -9,6 +10,7 @@ mod forward;
 mod licenses;
 mod package;
 mod programs;
+mod release;
 mod reliability;
 mod tidy;
 
@@ -55,6 +57,11 @@ enum Task {
     Ci,
     /// Package the libraries that other programs use, and build them from their archives
     Package(package::Args),
+    /// The files of a release for one target: archive, bill of materials, notes, checksums
+    Release(release::Args),
+    /// The first minutes in a system with nothing installed: the program, `prl demo`, a browser
+    /// (needs root and debootstrap)
+    CleanRoot(clean_root::Args),
     /// The crates in the `prl` binary with their licences, which deny.toml must allow
     Licenses(licenses::Args),
     /// The reference pages and the book as a site (needs Zensical)
@@ -88,6 +95,8 @@ fn perform(task: Task) -> Result<()> {
         Task::Reliability(args) => reliability::run(&args),
         Task::Ci => ci::run(),
         Task::Package(args) => package::run(&args),
+        Task::CleanRoot(args) => clean_root::run(&args),
+        Task::Release(args) => release::run(&args),
         Task::Licenses(args) => licenses::run(&args),
         Task::Book(args) => book::run(&args),
         Task::DocsCheck(args) => docs_check::run(&args),

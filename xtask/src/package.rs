@@ -2,6 +2,8 @@
 //! workspace that they need, in one call of `cargo package`. That builds each from its archive, so
 //! that a missing file or version is found.
 
+mod consumer;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -10,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use toml::Table;
 
 use crate::programs::cargo;
-use crate::root;
 use crate::tidy::dependencies;
+use crate::{release, root};
 
 /// Folders of the packaged libraries.
 const LIBRARIES: [&str; 4] = ["dataset", "eval", "encoders", "core"];
@@ -19,6 +21,9 @@ const LIBRARIES: [&str; 4] = ["dataset", "eval", "encoders", "core"];
 /// Flags of `package`.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Also build and run a project outside the workspace that uses the packages
+    #[arg(long = "use")]
+    uses: bool,
     /// Flags of `cargo package`, such as --no-verify or --allow-dirty
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     flags: Vec<String>,
@@ -31,11 +36,15 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut cargo = cargo();
     cargo.arg("package").args(&args.flags);
-    for folder in with_dependencies(&root().join("crates"), &LIBRARIES)? {
+    let folders = with_dependencies(&root().join("crates"), &LIBRARIES)?;
+    for folder in &folders {
         cargo.args(["--package", &format!("prl-{folder}")]);
     }
     let status = cargo.status().context("failed to run cargo")?;
     ensure!(status.success(), "cargo package failed: {status}");
+    if args.uses {
+        consumer::check(folders.iter(), &release::version()?)?;
+    }
     Ok(())
 }
 

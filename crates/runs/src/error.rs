@@ -57,6 +57,16 @@ pub enum Error {
         /// The problem and its remedy.
         what: String,
     },
+    /// A training needs more memory than the process can have.
+    #[error("too little memory: {what} need at least {:.1} GB, and this process can have {:.1} GB; lower --dim, raise the item filter of `prl prepare`, or use a larger machine", *needed as f64 / 1e9, *limit as f64 / 1e9)]
+    Memory {
+        /// Bytes that are needed at least.
+        needed: u64,
+        /// Bytes that the process can have.
+        limit: u64,
+        /// What needs them.
+        what: String,
+    },
     /// A split of the dataset has no examples.
     #[error("the {split} split of {} holds no event; {}", path.display(), other_split(split))]
     EmptySplit {

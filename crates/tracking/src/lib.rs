@@ -8,8 +8,8 @@
 //! training is resumed. A resumed training continues the tracker's run, whose name is in the run
 //! directory's `tracking.json`; records that the tracker has are not sent again.
 //!
-//! Values are 64-bit floats in both: TensorBoard gets tensors of type double, since its
-//! `simple_value` is a 32-bit float.
+//! MLflow gets 64-bit floats. TensorBoard gets them rounded to 32 bits (`simple_value`), since its
+//! server shows no others.
 
 mod delivery;
 mod error;

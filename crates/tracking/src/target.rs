@@ -48,8 +48,12 @@ fn mlflow(place: &str) -> std::result::Result<Target, &'static str> {
     let Some((scheme, rest)) = place.split_once("://") else {
         return Ok(Target::MlflowFiles(place.into()));
     };
-    if scheme != "http" && scheme != "https" {
-        return Err("MLflow is reached by http, https or as a directory");
+    match scheme {
+        "http" => {}
+        "https" => {
+            return Err("there is no TLS here; name a proxy beside this program that has it");
+        }
+        _ => return Err("MLflow is reached by http or as a directory"),
     }
     let host = rest.split('/').next().unwrap_or_default();
     if host.is_empty() {
@@ -124,7 +128,8 @@ mod tests {
             ("tensorboard", "it has no ="),
             ("mlflow=", "the place is missing"),
             ("wandb=x", "no tracker of this kind"),
-            ("mlflow=sqlite:///a", "http, https or as a directory"),
+            ("mlflow=sqlite:///a", "by http or as a directory"),
+            ("mlflow=https://h", "no TLS here"),
             ("mlflow=http:///a", "the host is missing"),
             ("mlflow=http://u:p@h", "MLFLOW_TRACKING_PASSWORD"),
         ] {

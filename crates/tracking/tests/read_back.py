@@ -1,4 +1,5 @@
-"""Compares what trackers have of a run with its metrics.jsonl, number by number and bit by bit.
+"""Compares what trackers have of a run with its metrics.jsonl, number by number and bit by bit;
+in TensorBoard, which has 32-bit floats, with the rounded numbers.
 
     read_back.py METRICS tensorboard DIR
     read_back.py METRICS mlflow URI RUN_NAME
@@ -8,6 +9,7 @@ Prints the number of equal values. Needs tensorboard, or mlflow.
 
 import json
 import os
+import struct
 import sys
 
 
@@ -32,15 +34,12 @@ def expected(path):
 
 def of_tensorboard(directory):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.util.tensor_util import make_ndarray
 
-    events = EventAccumulator(directory, size_guidance={"tensors": 0})
+    events = EventAccumulator(directory, size_guidance={"scalars": 0})
     events.Reload()
     found = {}
-    for tag in events.Tags()["tensors"]:
-        if tag.startswith("_hparams_/"):
-            continue
-        found[tag] = [(e.step, make_ndarray(e.tensor_proto).item()) for e in events.Tensors(tag)]
+    for tag in events.Tags()["scalars"]:
+        found[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
     return found, hparams(events)
 
 
@@ -74,10 +73,19 @@ def of_mlflow(uri, name):
     return found, (run.data.params, run.info.status)
 
 
+def rounded(value):
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
 def main():
     metrics, kind, *place = sys.argv[1:]
     want = expected(metrics)
-    found, settings = of_tensorboard(*place) if kind == "tensorboard" else of_mlflow(*place)
+    if kind == "tensorboard":
+        found, settings = of_tensorboard(*place)
+        for name, values in want.items():
+            want[name] = [(step, rounded(value)) for step, value in values]
+    else:
+        found, settings = of_mlflow(*place)
     assert sorted(found) == sorted(want), f"names: {sorted(found)} and {sorted(want)}"
     count = 0
     for name, values in want.items():

@@ -27,6 +27,7 @@
 
 mod batches;
 mod grow;
+mod memory;
 mod network_schedule;
 mod observer;
 mod trainer;

@@ -21,6 +21,7 @@ use prl_runs::{
 
 use crate::batches::Batches;
 use crate::grow::Growth;
+use crate::memory;
 use crate::observer::{Evaluation, Observer, Outcome};
 use training_loop::TrainingLoop;
 
@@ -152,6 +153,10 @@ impl<'a> Trainer<'a> {
     /// Fails if the dataset's examples do not suffice for these settings.
     fn check_examples(&self, data: &Dataset) -> Result<()> {
         self.config.check_splits(data)?;
+        // A GPU has a memory of its own.
+        if self.device.is_cpu() {
+            memory::check(self.config, data.items().len())?;
+        }
         let rows = self.config.examples(data, Split::Train).len();
         let ranks = self.group.size();
         if rows < ranks {

@@ -98,6 +98,7 @@ class Run:
         kappa: float | None = None,
         sequence_wise: bool | None = None,
         tilt: float | None = None,
+        track: PathLike | float | Sequence[PathLike | float] | Mapping[str, Any] | None = None,
         device: PathLike | float | None = None,
         threads: int | None = None,
     ) -> dict[str, Any]: ...
@@ -212,6 +213,8 @@ def train(
     event_kinds: bool | None = None,
     item_bias: bool | None = None,
     label_smoothing: float | None = None,
+    track: PathLike | float | Sequence[PathLike | float] | Mapping[str, Any] | None = None,
+    track_name: PathLike | float | None = None,
     device: PathLike | float | None = None,
     threads: int | None = None,
 ) -> Run: ...
@@ -228,6 +231,7 @@ def tune(
     seed: int | None = None,
     resume: bool | None = None,
     device: PathLike | float | None = None,
+    track: PathLike | float | Sequence[PathLike | float] | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]: ...
 
 class Server:

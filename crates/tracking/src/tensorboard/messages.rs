@@ -4,15 +4,14 @@
 
 use std::collections::HashMap;
 
-use prost::{Enumeration, Message, Oneof};
+use prost::{Message, Oneof};
 
 use crate::numbers::now;
 
-/// Plugin of scalars, and class of their data.
-const SCALARS: &str = "scalars";
-const DATA_CLASS_SCALAR: i32 = 1;
 /// Plugin of hyperparameters.
 const HPARAMS: &str = "hparams";
+/// Type of a tensor of 32-bit floats.
+const DATA_TYPE_FLOAT: i32 = 1;
 
 /// A record of an event file.
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +80,8 @@ pub(super) struct SummaryValue {
     /// Name.
     #[prost(string, tag = "1")]
     pub tag: String,
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
     #[prost(message, optional, tag = "8")]
     tensor: Option<TensorProto>,
     #[prost(message, optional, tag = "9")]
@@ -88,20 +89,13 @@ pub(super) struct SummaryValue {
 }
 
 impl SummaryValue {
-    /// A scalar of 64 bits.
+    /// A scalar. It is rounded to 32 bits: TensorBoard's server shows no others.
     pub fn scalar(tag: &str, number: f64) -> Self {
         Self {
             tag: tag.to_owned(),
-            tensor: Some(TensorProto {
-                dtype: DataType::Double.into(),
-                shape: Some(TensorShape {}),
-                float_val: Vec::new(),
-                double_val: vec![number],
-            }),
-            metadata: Some(Metadata {
-                plugin_data: Some(PluginData::new(SCALARS, Vec::new())),
-                data_class: DATA_CLASS_SCALAR,
-            }),
+            simple_value: Some(number as f32),
+            tensor: None,
+            metadata: None,
         }
     }
 
@@ -109,23 +103,25 @@ impl SummaryValue {
     pub fn hparams(tag: &str, content: &HParams) -> Self {
         Self {
             tag: tag.to_owned(),
+            simple_value: None,
             tensor: Some(TensorProto {
-                dtype: DataType::Float.into(),
+                dtype: DATA_TYPE_FLOAT,
                 shape: Some(TensorShape {}),
                 float_val: vec![0.0],
-                double_val: Vec::new(),
             }),
             metadata: Some(Metadata {
-                plugin_data: Some(PluginData::new(HPARAMS, content.encode_to_vec())),
-                data_class: 0,
+                plugin_data: Some(PluginData {
+                    plugin_name: HPARAMS.to_owned(),
+                    content: content.encode_to_vec(),
+                }),
             }),
         }
     }
 
-    /// The number of a scalar of 64 bits.
+    /// The number of a scalar.
     #[cfg(test)]
-    pub fn as_scalar(&self) -> Option<f64> {
-        self.tensor.as_ref()?.double_val.first().copied()
+    pub fn as_scalar(&self) -> Option<f32> {
+        self.simple_value
     }
 }
 
@@ -133,8 +129,6 @@ impl SummaryValue {
 struct Metadata {
     #[prost(message, optional, tag = "1")]
     plugin_data: Option<PluginData>,
-    #[prost(int32, tag = "4")]
-    data_class: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -145,34 +139,15 @@ struct PluginData {
     content: Vec<u8>,
 }
 
-impl PluginData {
-    fn new(plugin: &str, content: Vec<u8>) -> Self {
-        Self {
-            plugin_name: plugin.to_owned(),
-            content,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
-#[repr(i32)]
-enum DataType {
-    Invalid = 0,
-    Float = 1,
-    Double = 2,
-}
-
 /// A tensor of rank 0.
 #[derive(Clone, PartialEq, Message)]
 struct TensorProto {
-    #[prost(enumeration = "DataType", tag = "1")]
+    #[prost(int32, tag = "1")]
     dtype: i32,
     #[prost(message, optional, tag = "2")]
     shape: Option<TensorShape>,
     #[prost(float, repeated, tag = "5")]
     float_val: Vec<f32>,
-    #[prost(double, repeated, tag = "6")]
-    double_val: Vec<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

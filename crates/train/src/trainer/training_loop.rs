@@ -78,6 +78,11 @@ impl<'a> TrainingLoop<'a> {
                     "this processor has no AVX-512 BF16: without bf16_head it is quicker"
                 );
             }
+            if device.is_cpu() && !prl_kernels::simd::has_fused_multiply_add() {
+                tracing::warn!(
+                    "this processor has no AVX2 with FMA: a training step takes many times as long"
+                );
+            }
             if val.is_none() {
                 tracing::info!("no validation: the last weights are kept");
             }
