@@ -42,7 +42,9 @@ pub fn run(args: &Args) -> Result<()> {
         Some(prl) => std::path::absolute(prl)?,
         None => programs::prl()?,
     };
-    for (name, text) in reference(&prl)? {
+    let mut pages = reference(&prl)?.to_vec();
+    pages.push((PYTHON_PAGE, python_page()?));
+    for (name, text) in pages {
         let path = root().join(REFERENCE).join(name);
         std::fs::write(&path, text)
             .with_context(|| format!("failed to write {}", path.display()))?;
@@ -72,6 +74,22 @@ fn reference(prl: &Path) -> Result<[(&'static str, String); 2]> {
     ])
 }
 
+/// Name of the reference of the Python package.
+const PYTHON_PAGE: &str = "python.md";
+
+/// Contents of that page, which a Python script writes: any Python 3.9 or newer reads the sources.
+fn python_page() -> Result<String> {
+    let mut python = Command::new("python3");
+    python.arg("xtask/book/python_reference.py");
+    python.arg("crates/python/python/prl").current_dir(root());
+    let output = python.output().context("failed to run python3")?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("python_reference.py failed: {message}");
+    }
+    String::from_utf8(output.stdout).context("the page is not UTF-8")
+}
+
 /// Standard output of a `prl` command.
 fn output(prl: &Path, args: &[&str], dir: &Path) -> Result<String> {
     let mut command = Command::new(prl);
@@ -96,7 +114,14 @@ mod tests {
         let Some(prl) = programs::prl_of_tests() else {
             return;
         };
-        for (name, text) in reference(&prl).unwrap() {
+        let mut pages = reference(&prl).unwrap().to_vec();
+        let has_python = Command::new("python3").arg("--version").output().is_ok();
+        if has_python {
+            pages.push((PYTHON_PAGE, python_page().unwrap()));
+        } else {
+            eprintln!("SKIPPED: no python3, which writes {PYTHON_PAGE}");
+        }
+        for (name, text) in pages {
             let path = root().join(REFERENCE).join(name);
             let written = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(

@@ -73,6 +73,8 @@ pub fn import(options: &ImportOptions, out: &Path) -> Result<RunManifest> {
     let staged = StagedDir::create(out)?;
     let run = Run::create(staged.path(), &config, &data)?;
     let weights = run.best().save(&model, &Default::default(), false)?;
+    // No training wrote metrics.
+    staged.write("metrics.jsonl", b"")?;
     let manifest = run.finish_imported(&weights, &data, &device, imported)?;
     staged.publish()?;
     Ok(manifest)

@@ -338,12 +338,11 @@ impl Run {
     /// Passes over the training examples at the last validation.
     pub fn passes(&self) -> Result<f64> {
         let path = self.dir.join(METRICS);
-        if !path.exists() {
-            let what = "not here, as in a run of imported weights; start from a run of `prl train`";
-            return Err(Error::run(&path, what));
-        }
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let last = text.lines().last().unwrap_or_default();
+        let Some(last) = text.lines().last() else {
+            let what = "empty, as in a run of imported weights; start from a run of `prl train`";
+            return Err(Error::run(&path, what));
+        };
         let damaged = || Error::run(&path, "its last line has no epoch; train the run again");
         let line: serde_json::Value = serde_json::from_str(last).map_err(|_| damaged())?;
         line["epoch"].as_f64().ok_or_else(damaged)
