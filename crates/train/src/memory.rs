@@ -35,8 +35,8 @@ fn check_limit(config: &Config, items: usize, limit: Option<u64>) -> Result<()> 
     }
 }
 
-/// Bytes of the item embedding, of an output table of its own, of the two square matrices that every
-/// encoder but Caser has at least, and of the moments of all.
+/// Bytes of the item embedding, of an output table of its own, of the two square matrices that
+/// every encoder but Caser has at least, and of the moments of all.
 fn least_bytes(config: &Config, items: usize) -> u64 {
     let tables = if config.model.tied { 1 } else { 2 };
     let (items, dim) = (items as u64, config.model.dim as u64);
