@@ -56,7 +56,7 @@ def pack(extension: Path, out: Path) -> Path:
     ]
     with tempfile.TemporaryDirectory() as folder:
         files.append(("prl/_prl.abi3.so", stripped(extension, Path(folder)).read_bytes()))
-    for source in sorted((HERE / "python/prl").glob("*.py*")):
+    for source in sorted((HERE / "python/prl").iterdir()):
         if source.suffix in (".py", ".pyi") or source.name == "py.typed":
             files.append((f"prl/{source.name}", source.read_bytes()))
     records = []

@@ -99,7 +99,9 @@ class Server:
     url: str
     def __enter__(self) -> "Server": ...
     def __exit__(self, *_: object) -> None: ...
-    def request(self, path: str, body: Any = None, method: str | None = None) -> Any: ...
+    def request(
+        self, path: str, body: Any = None, method: str | None = None, *, key: str | None = None, timeout: float = 30
+    ) -> Any: ...
     def stop(self) -> None: ...
 
 '''
@@ -148,7 +150,7 @@ def stubs() -> str:
         signature("tune", search, "tune", any_dict, "", {"data", "out"}),
         SERVER,
         signature("serve", ["run: PathLike | Run | None = None", "*", 'addr: str = "127.0.0.1:0"'], "serve", "Server", "", {"run", "addr"}),
-        "def command(name: str, **flags: Any) -> Any: ...\n",
+        "def command(name: str, *positional: PathLike | Run | Dataset, **flags: Any) -> Any: ...\n",
         signature("ope", ["log: PathLike", "*"], "ope", any_dict, "", {"log"}),
     ]
     return "".join(parts)

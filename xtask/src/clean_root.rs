@@ -8,6 +8,7 @@
 //! The system is made by debootstrap and entered by chroot, so it needs root; without either the
 //! task is skipped with a message.
 
+mod image;
 mod wheel;
 
 use std::fs;
@@ -40,6 +41,9 @@ pub struct Args {
     /// temporary one]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Also build the image of docs/deploy on the system, by buildah
+    #[arg(long)]
+    image: bool,
     /// A wheel of the Python package, to be installed in a system with Python alone
     #[arg(long, value_name = "FILE")]
     wheel: Option<PathBuf>,
@@ -94,6 +98,11 @@ pub fn run(args: &Args) -> Result<()> {
     );
     check_page(&url)?;
     println!("{url}: the page lists items and what the dial changes");
+    drop(demo);
+    system.clear()?;
+    if args.image {
+        image::check(&root, &prl)?;
+    }
     Ok(())
 }
 
@@ -143,12 +152,17 @@ impl System {
         let system = Self {
             root: root.to_owned(),
         };
-        // What an earlier call has left.
-        let demo = root.join(DEMO.trim_start_matches('/'));
+        system.clear()?;
+        Ok(system)
+    }
+
+    /// Removes the directory of a demo.
+    fn clear(&self) -> Result<()> {
+        let demo = self.root.join(DEMO.trim_start_matches('/'));
         if demo.exists() {
             fs::remove_dir_all(&demo)?;
         }
-        Ok(system)
+        Ok(())
     }
 
     /// A command in the system, with an environment of its own.

@@ -115,10 +115,15 @@ impl ValueType {
     }
 }
 
-/// The flags of a command, in the order of its help; `None` if there is no such command.
+/// The flags of a command, in the order of its help; `None` if there is no such command. A
+/// subcommand follows its command's name: `models list`.
 pub fn flags(command: &str) -> Option<Vec<Flag>> {
     let cli = Cli::command();
-    let command = cli.find_subcommand(command)?;
+    let mut command_words = command.split_whitespace();
+    let mut command = cli.find_subcommand(command_words.next()?)?;
+    for word in command_words {
+        command = command.find_subcommand(word)?;
+    }
     let mut flags = Vec::new();
     for argument in command.get_arguments() {
         let Some(name) = argument.get_long() else {
@@ -145,20 +150,6 @@ pub fn flags(command: &str) -> Option<Vec<Flag>> {
         });
     }
     Some(flags)
-}
-
-/// Prepares a dataset from files, as `prl prepare` does; a Parquet file is an error, since it is
-/// read in a process of its own. Returns the manifest as JSON.
-///
-/// # Errors
-/// As of the command.
-#[cfg(feature = "data")]
-pub fn prepare(arguments: &[String]) -> Result<Value> {
-    let args = parse("prepare", arguments)?;
-    let mut tokens = vec![std::ffi::OsString::from("prepare")];
-    tokens.extend(arguments.iter().map(Into::into));
-    let manifest = crate::prepare::quietly(args, &tokens)?;
-    json(&manifest)
 }
 
 /// Prepares a dataset from a frame in memory: one row an event, columns as `--columns` maps them.

@@ -58,13 +58,6 @@ pub fn flags(py: Python<'_>, command: &str) -> PyResult<String> {
     Ok(Value::from(all).to_string())
 }
 
-/// Prepares a dataset from files; the manifest.
-#[pyfunction]
-pub fn prepare(py: Python<'_>, arguments: Vec<String>) -> PyResult<String> {
-    let result = jobs::simple(py, |_| api::prepare(&arguments))?;
-    text(py, result)
-}
-
 /// Prepares a dataset from a frame; the manifest.
 #[pyfunction]
 pub fn prepare_frame(py: Python<'_>, frame: &Frame, arguments: Vec<String>) -> PyResult<String> {

@@ -124,13 +124,11 @@ fn collect(mut reader: ArrowArrayStreamReader<Box<ArrowArrayStream>>) -> PolarsR
     }
     let mut columns = Vec::with_capacity(fields.len());
     for (field, chunks) in fields.iter().zip(chunks) {
-        let series = match chunks.is_empty() {
-            true => {
-                let dtype = DataType::from_arrow_field(field);
-                Series::new_empty(field.name.clone(), &dtype)
-            }
-            false => Series::try_from((field, chunks))?,
-        };
+        let mut chunks = chunks;
+        if chunks.is_empty() {
+            chunks.push(polars_arrow::array::new_empty_array(field.dtype.clone()));
+        }
+        let series = Series::try_from((field, chunks))?;
         columns.push(series.into_column());
     }
     DataFrame::new(rows, columns)

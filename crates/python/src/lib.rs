@@ -20,7 +20,7 @@ mod tables;
 #[pyo3::pymodule]
 mod _prl {
     #[pymodule_export]
-    use super::commands::{evaluate, flags, main, ope, prepare, prepare_frame, train, tune};
+    use super::commands::{evaluate, flags, main, ope, prepare_frame, train, tune};
     #[pymodule_export]
     use super::dataset::Dataset;
     #[pymodule_export]

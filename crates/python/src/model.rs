@@ -12,7 +12,7 @@ use prl_runs::{
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
-use crate::errors::{bad_data, of_command};
+use crate::errors::{of_command, usage};
 use crate::frame::Frame;
 use crate::scorer::{self, Cases};
 use crate::sessions::{self, Sessions};
@@ -127,7 +127,7 @@ impl Model {
     ) -> PyResult<String> {
         process::enter(py)?;
         let Some(split) = scorer::split(split) else {
-            return Err(bad_data(py, "split: expected train, val or test"));
+            return Err(usage(py, "split: expected train, val or test"));
         };
         let (skip_first, exclude_last, exclude_seen) = conventions;
         let cases = Cases {
@@ -234,6 +234,10 @@ impl Model {
         let answers = self.respond(requests, defaults, stop, "session")?;
         let properties = RequestFields::parse(defaults.as_bytes()).map_err(|e| invalid(&e))?;
         let properties = properties.properties.unwrap_or_default();
+        tables::check(&properties).map_err(|message| Error {
+            kind: Kind::Usage,
+            message,
+        })?;
         let frame = tables::frame(&sessions, &answers, &properties, self.has_integer_catalogue);
         Ok(frame.map_err(anyhow::Error::from)?)
     }

@@ -1,4 +1,4 @@
-//! What this process has started: threads that a fork does not copy, and the subscriber of logs.
+//! State of this process: threads that a fork does not copy, and the subscriber of logs.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -128,29 +128,19 @@ fn order(frame: &DataFrame) -> Result<Vec<usize>, Problem> {
         return Err("column time has rows without a value; drop them".into());
     }
     let dtype = time.dtype();
-    let times: Vec<f64> = if dtype.is_float() {
-        let times = time.f64().map_err(|e| format!("column time: {e}"))?;
-        times.iter().flatten().collect()
+    let failed = |error: PolarsError| format!("column time: {error}");
+    if dtype.is_float() {
+        let times = time.cast(&DataType::Float64).map_err(failed)?;
+        let times: Vec<f64> = times.f64().map_err(failed)?.iter().flatten().collect();
+        rows.par_sort_by(|&a, &b| times[a].total_cmp(&times[b]));
     } else if dtype.is_integer() || dtype.is_temporal() {
-        // Exact as integers; as ranks they are exact as floats too.
         let physical = time.to_physical_repr();
-        let whole = physical
-            .cast(&DataType::Int64)
-            .map_err(|e| format!("column time: {e}"))?;
-        let whole: Vec<i64> = whole
-            .i64()
-            .map_err(|e| e.to_string())?
-            .iter()
-            .flatten()
-            .collect();
-        rows.par_sort_by_key(|&row| whole[row]);
-        return Ok(rows);
+        let times = physical.strict_cast(&DataType::Int64).map_err(failed)?;
+        let times: Vec<i64> = times.i64().map_err(failed)?.iter().flatten().collect();
+        rows.par_sort_by_key(|&row| times[row]);
     } else {
-        return Err(format!(
-            "column time holds {dtype}; expected numbers or times"
-        ));
-    };
-    rows.par_sort_by(|&a, &b| times[a].total_cmp(&times[b]));
+        return Err(format!("column time holds {dtype}; expected numbers or times"));
+    }
     Ok(rows)
 }
 
@@ -175,13 +165,15 @@ fn of_lists(frame: &DataFrame, names: &Column, items: &Column) -> Result<Session
         };
         let mut own = Vec::with_capacity(list.len());
         if !list.is_empty() {
-            for id in ids(&list.into_column(), "items")?.iter().flatten() {
+            let place = |problem| format!("row {row}: {problem}");
+            for id in ids(&list.into_column(), "items").map_err(place)?.iter().flatten() {
                 own.push(Id(id.to_owned()));
             }
         }
         request.items = Some(own);
         if let Some(list) = kinds.and_then(|kinds| kinds.get_as_series(row)) {
-            request.kinds = Some(kinds_of(&list.into_column(), "kinds")?);
+            let place = |problem| format!("row {row}: {problem}");
+            request.kinds = Some(kinds_of(&list.into_column(), "kinds").map_err(place)?);
         }
         requests.push(request);
     }

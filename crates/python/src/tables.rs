@@ -6,6 +6,22 @@ use serde_json::Value;
 
 use crate::sessions::Sessions;
 
+/// Columns of every frame of answers.
+const COLUMNS: [&str; 4] = ["session", "rank", "item", "score"];
+
+/// Fails for properties that cannot be columns beside those of every frame.
+pub fn check(properties: &[String]) -> Result<(), String> {
+    for (at, name) in properties.iter().enumerate() {
+        if COLUMNS.contains(&name.as_str()) || properties[..at].contains(name) {
+            return Err(format!(
+                "properties: {name:?} would be a second column of this name; leave it out, or ask \
+                 with as_frame=False"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The answers to sessions: `session` in the type of its input, `rank` from 1, `item`, `score`, and
 /// a column for each property. Items are integers if those of the sessions are and all ids of the
 /// catalogue are integers.

@@ -37,6 +37,7 @@ impl Delivery {
             tracker,
             pending: Vec::new(),
             is_open: false,
+            last: None,
             has_warned: false,
             failed_at: None,
         };
@@ -84,6 +85,8 @@ struct DeliveryThread {
     tracker: Box<dyn Tracker>,
     pending: Vec<Record>,
     is_open: bool,
+    /// Last step that the tracker has, once it is open.
+    last: Option<u64>,
     has_warned: bool,
     failed_at: Option<Instant>,
 }
@@ -131,12 +134,13 @@ impl DeliveryThread {
 
     fn deliver(&mut self, end: Option<RunEnd>) -> Result<()> {
         if !self.is_open {
-            let last = self.tracker.open()?;
-            self.pending.retain(|record| Some(record.step) > last);
+            self.last = self.tracker.open()?;
             self.is_open = true;
         }
-        if !self.pending.is_empty() {
+        self.pending.retain(|record| Some(record.step) > self.last);
+        if let Some(record) = self.pending.last() {
             self.tracker.log(&self.pending)?;
+            self.last = Some(record.step);
             self.pending.clear();
         }
         match end {
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn records_that_the_tracker_has_are_not_sent_again() {
-        let (got, _) = delivered(&[5], 0, &[0, 5, 9]);
+        let (got, _) = delivered(&[5], 0, &[0, 5, 9, 9]);
         assert_eq!(got, [5, 9]);
     }
 

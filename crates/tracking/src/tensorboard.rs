@@ -200,7 +200,7 @@ mod tests {
         Record {
             step,
             time: 1.0,
-            numbers: vec![("loss".into(), value)],
+            numbers: vec![("epoch".into(), value)],
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(second.open().unwrap(), Some(6));
         second.log(&[record(9, 0.3)]).unwrap();
         second.end(RunEnd::Finished).unwrap();
-        let name = || "loss".to_owned();
+        let name = || "epoch".to_owned();
         let expected = [(3, name(), 0.1), (6, name(), 1e-30), (9, name(), 0.3)];
         assert_eq!(scalars(&log.join("a")), expected);
     }

@@ -8,8 +8,8 @@ use prl_runs::{Config, Error, Result};
 /// Bytes of an element of a table with Adam's two moments.
 const TRAINED_BYTES: u64 = 3 * 4;
 
-/// Fails if the item tables and their moments alone exceed the memory that this process can have:
-/// the allocation would end the process without a hint.
+/// Fails if the item tables and the smallest network, with their moments, alone exceed the memory
+/// that this process can have: the allocation would end the process without a hint.
 ///
 /// # Errors
 /// [`Error::Memory`].
@@ -27,7 +27,7 @@ fn check_limit(config: &Config, items: usize, limit: Option<u64>) -> Result<()> 
             needed,
             limit,
             what: format!(
-                "the vectors of {items} items in {} dimensions and their moments",
+                "a network and the vectors of {items} items in {} dimensions, with their moments,",
                 config.model.dim
             ),
         }),
@@ -35,11 +35,18 @@ fn check_limit(config: &Config, items: usize, limit: Option<u64>) -> Result<()> 
     }
 }
 
-/// Bytes of the item embedding, of an output table of its own, and of their moments.
+/// Bytes of the item embedding, of an output table of its own, of the two square matrices that
+/// every encoder but Caser has at least, and of the moments of all.
 fn least_bytes(config: &Config, items: usize) -> u64 {
     let tables = if config.model.tied { 1 } else { 2 };
-    let elements = (items as u64).saturating_mul(config.model.dim as u64);
-    elements.saturating_mul(tables * TRAINED_BYTES)
+    let (items, dim) = (items as u64, config.model.dim as u64);
+    let square = if config.model.encoder.name() == "caser" {
+        0
+    } else {
+        2 * dim
+    };
+    let rows = items.saturating_mul(tables).saturating_add(square);
+    rows.saturating_mul(dim).saturating_mul(TRAINED_BYTES)
 }
 
 /// Bytes that this process can have: the smallest of the machine's memory with swap, the limit of
@@ -101,15 +108,15 @@ mod tests {
     fn tables_beyond_the_memory_are_refused_before_they_are_allocated() {
         let mut config = Config::default();
         config.model.dim = 100;
-        assert_eq!(least_bytes(&config, 1_000_000), 2_400_000_000);
+        assert_eq!(least_bytes(&config, 1_000_000), 2_400_240_000);
         config.model.tied = true;
-        assert_eq!(least_bytes(&config, 1_000_000), 1_200_000_000);
+        assert_eq!(least_bytes(&config, 1_000_000), 1_200_240_000);
         let check = |limit| check_limit(&config, 1_000_000, limit);
         assert!(check(None).is_ok());
-        assert!(check(Some(1_200_000_000)).is_ok());
+        assert!(check(Some(1_200_240_000)).is_ok());
         let error = check(Some(1_100_000_000)).unwrap_err().to_string();
-        let expected = "too little memory: the vectors of 1000000 items in 100 dimensions and their \
-                        moments need at least 1.2 GB, and this process can have 1.1 GB; lower --dim, \
+        let expected = "too little memory: a network and the vectors of 1000000 items in 100 \
+                        dimensions, with their moments, need at least 1.2 GB, and this process can have 1.1 GB; lower --dim, \
                         raise the item filter of `prl prepare`, or use a larger machine";
         assert_eq!(error, expected);
     }

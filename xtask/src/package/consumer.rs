@@ -22,7 +22,7 @@ const DIM: usize = 8;
 const WINDOW: usize = 4;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = std::env::args().nth(1).ok_or("no directory")?;
+    let dir = std::path::PathBuf::from(std::env::args().nth(1).ok_or("no directory")?);
     let arrays = Arrays {
         offsets: vec![0, 3],
         items: vec![0, 1, 0],
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times: vec![0, 1_000, 2_000],
         splits: vec![Split::Train; 3],
     };
-    write(dir.as_ref(), &arrays, &ItemMap::new(["a", "b"])?, ManifestInput::default())?;
+    write(&dir, &arrays, &ItemMap::new(["a", "b"])?, ManifestInput::default())?;
     let data = Dataset::open(&dir)?;
     let batch = SplitExamples::new(&data, Split::Train, false).batch([2], WINDOW, None);
 
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prompts = Prompts { returns: vec![2.0], steps: vec![2], tilt: 0.0 };
     let hidden = block.hidden(&EncodedState::Last(&state), &prompts, &ForwardCtx::infer())?;
 
-    let rank = pessimistic_rank(&[0.9, 0.1], batch.targets[0] as usize)?;
+    let rank = pessimistic_rank(&[0.9, 0.1], batch.targets[0])?;
     let scores = Scores::new(&[Case { kind: batch.kinds[0], rank }], Rewards::default())?;
     println!("{:?} {:?} {:?}", hidden.dims(), batch.windows.items, scores.purchase.hr5);
     Ok(())

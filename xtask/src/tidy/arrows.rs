@@ -118,7 +118,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "python",
-        &["dataset", "eval", "data", "runs", "train", "cli"],
+        &["dataset", "eval", "runs", "train", "cli"],
     ),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),
     (

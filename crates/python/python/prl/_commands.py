@@ -9,7 +9,7 @@ from typing import Any, Iterable
 from . import _frames, _prl, _progress
 from ._dataset import Dataset
 from ._errors import DataError, Error, Interrupted, UsageError
-from ._flags import arguments, of_command
+from ._flags import arguments, names_of_flags
 from ._run import Run
 
 #: Path of a file, a dataset or a run.
@@ -47,6 +47,9 @@ def prepare(
     :raises UsageError: for flags that contradict each other.
     """
     roles = {"session": session, "time": time, "item": item, "event": event, "value": value, "split": split_column}
+    for role, name in roles.items():
+        if name is not None and any(sign in str(name) for sign in ",="):
+            raise UsageError(f"{role}={name!r}: a column's name with , or = cannot be mapped; rename the column")
     mapping = ",".join(f"{role}={name}" for role, name in roles.items() if name is not None)
     if mapping:
         if "columns" in flags:
@@ -54,11 +57,8 @@ def prepare(
         flags["columns"] = mapping
     if log is None or isinstance(log, (str, os.PathLike)):
         given = arguments("prepare", {"input": log, "source": source, "out": out, **flags})
-        if source == "parquet":
-            # A damaged file can end the process that reads it.
-            _run_apart("prepare", [*given, "--json"])
-        else:
-            _prl.prepare(given)
+        # A damaged Parquet file can end the process that reads it, and Ctrl-C may.
+        _run_apart("prepare", [*given, "--json"])
         return Dataset(out)
     if source is not None:
         raise UsageError(f"source={source!r}: a frame has no file format; leave it out")
@@ -67,21 +67,24 @@ def prepare(
     return Dataset(out)
 
 
-def command(name: str, **flags: Any) -> Any:
+def command(name: str, *positional: PathLike, **flags: Any) -> Any:
     """Runs any command of the command line in a process of its own: ``prl.command("synth",
-    like="shop", out="shop")``, ``prl.command("simulate", run="run", arm=["mu=1", "mu=2"])``.
+    like="shop", out="shop")``, ``prl.command("export", run, to="exported")``,
+    ``prl.command("models list", registry="models")``.
 
-    :returns: what it prints, as a value if the command has ``--json``, else as text.
+    :param name: the command, with its subcommand if it has one.
+    :param positional: arguments without a flag.
+    :returns: the output: a value if the command has ``--json``, else text.
     """
-    given = arguments(name, flags)
-    if "json" not in of_command(name):
+    given = [*map(os.fspath, positional), *arguments(name, flags)]
+    if "json" not in names_of_flags(name):
         return _run_apart(name, given)
     return json.loads(_run_apart(name, [*given, "--json"]))
 
 
 def _run_apart(name: str, given: list[str]) -> str:
     """Runs a command in a process of its own; its standard output."""
-    tokens = [sys.executable, "-m", "prl", name, *given]
+    tokens = [sys.executable, "-m", "prl", *name.split(), *given]
     with subprocess.Popen(tokens, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             output, errors = child.communicate()
@@ -128,7 +131,7 @@ def train(
     finally:
         if hasattr(shown, "close"):
             shown.close()
-    return Run(out, device=flags.get("device") or "auto")
+    return Run(out, device=flags.get("device") or "auto", threads=flags.get("threads"))
 
 
 def tune(data: PathLike | Dataset, out: PathLike, **flags: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Flag(NamedTuple):
 
 
 @lru_cache(maxsize=None)
-def of_command(command: str) -> frozenset[str]:
+def names_of_flags(command: str) -> frozenset[str]:
     """Names of all flags of a command."""
     return frozenset(flag["name"] for flag in json.loads(_prl.flags(command)))
 
@@ -92,7 +92,7 @@ def arguments(command: str, keywords: dict[str, Any], hidden: frozenset[str] = f
 
 def documented(command: str, function: Any) -> Any:
     """The function, whose docstring lists the flags of a command as keywords."""
-    lines = [inspect.cleandoc(function.__doc__), "", f"Keywords of ``prl {command}``:", ""]
+    lines = [inspect.cleandoc(function.__doc__ or ""), "", f"Keywords of ``prl {command}``:", ""]
     for name, flag in flags(command).items():
         of = " | ".join(flag.values) or flag.of
         lines.append(f"- {name}{f' ({of})' if flag.takes_value else ''}: {' '.join(flag.help.split())}")

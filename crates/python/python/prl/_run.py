@@ -121,7 +121,10 @@ class Run:
         if not as_frame:
             return json.loads(self._model.answer(_json(requests), defaults))
         is_integer = all(isinstance(item, int) for request in requests for item in request["items"])
-        names = _frames.read({"session": [request.get("session", at) for at, request in enumerate(requests)]})
+        own: list[Any] = [request.get("session", at) for at, request in enumerate(requests)]
+        if any(isinstance(name, str) for name in own):
+            own = [str(name) for name in own]
+        names = _frames.read({"session": own})
         answers = self._model.answer_named(_json(requests), defaults, names, is_integer and bool(requests))
         return _frames.write(answers, as_frame)
 
@@ -144,12 +147,13 @@ class Run:
         :param flags: flags of ``prl evaluate``: conventions (``skip_first``, ``exclude_last``,
             ``exclude_seen``), cutoffs (``k=[5, 10]``), ``data`` if it was moved; without a scorer
             also the prompt (``mu``, ``tilt``, ..), ``cases="cases.parquet"``, ``other_log``, and
-            ``curve=["mu=1,2", "tilt=1"]``.
+            ``curve=["mu=1,2", "tilt=1"]``. Ctrl-C ends an evaluation, but not that of a curve.
         :returns: the report, as ``--json`` prints it: ``all``, ``click`` and ``purchase`` with HR,
             NDCG and more, their intervals, and the conventions.
         """
         if scorer is None:
-            given = {"run": self.path, "split": split, "batch_size": batch_size, "device": self._device, **flags}
+            given = {"run": self.path, "split": split, "batch_size": batch_size, "device": self._device}
+            given |= {"threads": self._threads, **flags}
             return json.loads(_prl.evaluate(arguments("evaluate", given)))
         return self._evaluate_scorer(scorer, split, batch_size, **flags)
 
@@ -209,8 +213,14 @@ def _request(at: int, session: Any) -> dict[str, Any]:
     if isinstance(session, dict):
         if "items" not in session:
             raise UsageError(f"session {at}: items is missing; [] is an empty session")
-        return {**session, "items": list(session["items"])}
+        return {**session, "items": _items(session["items"])}
     if isinstance(session, (str, bytes)) or not hasattr(session, "__iter__"):
         raise UsageError(f"session {at}: {session!r} is no list of items; one session is [[..]]")
-    items = session.tolist() if hasattr(session, "tolist") else list(session)
-    return {"items": items}
+    return {"items": _items(session)}
+
+
+def _items(session: Any) -> list[Any]:
+    """The item ids of a session, as Python's integers and texts."""
+    if hasattr(session, "tolist"):
+        return session.tolist()
+    return [item.item() if hasattr(item, "item") else item for item in session]

@@ -1,5 +1,6 @@
 """A server in a process of its own."""
 
+import http.client
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+import weakref
 from typing import Any
 
 from ._errors import DataError, Error, UsageError
@@ -25,6 +27,8 @@ class Server:
         self._process = process
         self._log = threading.Thread(target=_log, args=(process.stderr,), daemon=True)
         self._log.start()
+        # A server that nobody stops ends with the interpreter.
+        self._finalizer = weakref.finalize(self, _end, process)
         #: Address: the page, and the root of ``/v1``.
         self.url = url
 
@@ -37,19 +41,27 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def request(self, path: str, body: Any = None, method: str | None = None) -> Any:
+    def request(
+        self, path: str, body: Any = None, method: str | None = None, *, key: str | None = None, timeout: float = 30
+    ) -> Any:
         """Sends a request and returns the response's JSON: ``server.request("/v1/recommend",
-        {"items": ["a"], "k": 5})``.
+        {"items": ["a"], "k": 5})``; text that is no JSON, such as that of ``/metrics``, as it is.
 
+        :param key: the API key, for a server with keys.
+        :param timeout: seconds to wait for the response.
         :raises UsageError: for a request that the server refuses (4xx), with its problem's text.
         :raises Error: for another failure of the server.
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
+        if key is not None:
+            headers["authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request) as response:
-                text = response.read()
+            # The server is on this machine: no proxy.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request, timeout=timeout) as response:
+                text = response.read().decode()
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
             try:
@@ -57,23 +69,31 @@ class Server:
             except ValueError:
                 message = text
             raise (UsageError if error.code < 500 else Error)(f"{path}: {error.code}: {message}") from None
-        except urllib.error.URLError as error:
-            raise Error(f"{self.url}: {error.reason}; is the server running?") from None
-        return json.loads(text) if text else None
+        except (OSError, http.client.HTTPException) as error:
+            raise Error(f"{self.url}: {getattr(error, 'reason', error)}; is the server running?") from None
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            return text
 
     def stop(self) -> None:
         """Stops the server when it has answered its requests."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_DRAINING)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self._finalizer()
         if self._process.stderr is not None:
             # The end of the process is that of its log.
             self._log.join()
             self._process.stderr.close()
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Ends a server when it has answered its requests."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_DRAINING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def serve(run: str | os.PathLike[str] | None = None, *, addr: str = "127.0.0.1:0", **flags: Any) -> Server:
@@ -98,12 +118,17 @@ def serve(run: str | os.PathLike[str] | None = None, *, addr: str = "127.0.0.1:0
     )
     assert process.stderr is not None
     last = url = ""
-    for line in process.stderr:
-        record = _record(line)
-        url = record.get("url", url) if record.get("message") == "listening" else url
-        if record.get("message") == "ready":
-            return Server(process, url)
-        last = line.strip() or last
+    try:
+        for line in process.stderr:
+            record = _record(line)
+            url = record.get("url", url) if record.get("message") == "listening" else url
+            if record.get("message") == "ready":
+                return Server(process, url)
+            last = line.strip() or last
+    except BaseException:
+        # Ctrl-C while the model is loaded.
+        _end(process)
+        raise
     process.stderr.close()
     code = process.wait()
     message = last.removeprefix("error: ") or f"the server ended with {code}"

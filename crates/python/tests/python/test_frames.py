@@ -87,12 +87,30 @@ class Answers(Case):
         plain = self.run_.recommend([[4, 5]], k=3, exclude=[6])
         self.assertEqual(self.run_.recommend([np.array([4, 5])], k=np.int64(3), exclude=np.array([6])), plain)
 
+    def test_times_of_any_type_are_an_order(self):
+        expected = self.run_.recommend(sessions(), k=3, columns=COLUMNS)
+        for times in ("float32", "float64", "uint8", "datetime64[ns]"):
+            frame = sessions().assign(at=sessions()["at"].astype(times))
+            pd.testing.assert_frame_equal(self.run_.recommend(frame, k=3, columns=COLUMNS), expected)
+
+    def test_names_of_requests_may_be_mixed(self):
+        found = self.run_.recommend([{"session": "a", "items": [4]}, [5]], k=1, as_frame="pandas")
+        self.assertEqual(found["session"].tolist(), ["a", "1"])
+        found = self.run_.recommend([{"session": 7, "items": list(np.array([4, 5]))}], k=2, as_frame="pandas")
+        self.assertTrue(pd.api.types.is_integer_dtype(found["item"]))
+        self.assertEqual(found["session"].tolist(), [7, 7])
+
+    def test_property_named_as_a_column_is_refused(self):
+        with self.assertRaises(prl.UsageError):
+            self.run_.recommend(sessions(), columns=COLUMNS, properties=["score"])
+
     def test_frames_without_sessions_are_named(self):
         for frame, message in (
             (sessions().astype({"sku": float}), "column item holds f64"),
             (sessions().assign(kind="view"), 'column kind holds "view" in row 0'),
             (sessions().assign(visitor=pd.array([1, None, 2, 3, 4], dtype="Int64")), "column session has no value in row 1"),
             (sessions().drop(columns="sku"), "no column 'sku'"),
+            (sessions().assign(at=np.array([1, 2, 3, 4, 2**64 - 1], dtype="uint64")), "column time"),
         ):
             with self.assertRaises(prl.DataError) as caught:
                 self.run_.recommend(frame, columns=COLUMNS)

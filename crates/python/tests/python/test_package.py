@@ -157,6 +157,14 @@ class Commands(Case):
         with self.assertRaisesRegex(prl.UsageError, "like"):
             prl.command("synth", like="town", out=shop)
 
+    def test_commands_take_arguments_without_a_flag_and_subcommands(self):
+        prl.command("export", self.run_, to=self.dir / "exported", format="safetensors")
+        self.assertTrue(any((self.dir / "exported").iterdir()))
+        listed = prl.command("models list", registry=self.root)
+        self.assertIn("run", str(listed))
+        with self.assertRaisesRegex(prl.UsageError, "no such command"):
+            prl.command("models lst", registry=self.root)
+
 
 class Serving(Case):
     def test_server_answers_as_the_run(self):

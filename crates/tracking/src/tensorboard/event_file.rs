@@ -119,9 +119,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let mut file = EventFile::create(&path).unwrap();
-        let event = |step| Event::at(step, What::FileVersion("v".into()));
-        file.append(&[event(1), event(2), event(3)]).unwrap();
-        assert_eq!(read(&path).unwrap(), [event(1), event(2), event(3)]);
+        let mut events = Vec::new();
+        for step in 1..=3 {
+            events.push(Event::at(step, What::FileVersion("v".into())));
+        }
+        file.append(&events).unwrap();
+        assert_eq!(read(&path).unwrap(), events);
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
