@@ -20,7 +20,7 @@ use crate::api::parse;
 use crate::client::Client;
 use crate::evaluate::{Evaluated, evaluated};
 use crate::exit::{EXIT_INTERRUPTED, Interrupted, Usage};
-use crate::output::{errln, outln};
+use crate::output::outln;
 use crate::prepare::quietly;
 use crate::train::{Progress, train_observed};
 
@@ -235,9 +235,7 @@ fn train(dir: &Path) -> anyhow::Result<()> {
     let mut progress = Progress::new(None);
     let outcome = train_observed(&args, &group(), &STOP, &mut progress)?;
     let Outcome::Finished(manifest) = outcome else {
-        errln!("`prl demo --dir {}` continues", quoted(dir));
-        let after = "a part of the training".to_owned();
-        return Err(Interrupted { after }.into());
+        return Err(interrupted("a part of the training", dir));
     };
     outln!(
         "3. Trained in {:.0} s: {} training steps, the best of them chosen on validation\n   \
@@ -246,6 +244,15 @@ fn train(dir: &Path) -> anyhow::Result<()> {
         manifest.steps
     )?;
     Ok(())
+}
+
+/// The error of an interrupted demo.
+fn interrupted(after: &str, dir: &Path) -> anyhow::Error {
+    Interrupted {
+        after: after.to_owned(),
+        resume: format!("`prl demo --dir {}`", quoted(dir)),
+    }
+    .into()
 }
 
 fn group() -> Arc<dyn prl_model::ProcessGroup> {
@@ -262,8 +269,7 @@ fn measure(dir: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     if STOP.load(Ordering::Relaxed) {
-        let after = "the training".to_owned();
-        return Err(Interrupted { after }.into());
+        return Err(interrupted("the training", dir));
     }
     outln!(
         "4. The dial, on visits that the training has not seen\n   $ prl evaluate {}\n\n{}",

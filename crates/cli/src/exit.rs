@@ -17,14 +17,26 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 pub struct Interrupted {
     /// Progress until then: `step 12`.
     pub after: String,
+    /// What continues it.
+    pub resume: String,
+}
+
+impl Interrupted {
+    /// The interruption of a command that continues with `--resume`.
+    pub fn after(progress: String) -> Self {
+        Self {
+            after: progress,
+            resume: "the same command and --resume".into(),
+        }
+    }
 }
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "interrupted after {}; continue with the same command and --resume",
-            self.after
+            "interrupted after {}; continue with {}",
+            self.after, self.resume
         )
     }
 }
@@ -33,10 +45,7 @@ impl std::error::Error for Interrupted {}
 
 /// The error of a training that was interrupted after a step.
 pub fn interrupted_after(step: u64) -> anyhow::Error {
-    Interrupted {
-        after: format!("step {step}"),
-    }
-    .into()
+    Interrupted::after(format!("step {step}")).into()
 }
 
 /// An invalid command line that the parser accepts.

@@ -157,10 +157,7 @@ fn search(
     finish(&output, &search.trials)?;
     let ended = search.trials.len() - count(&search.trials, Status::Incomplete);
     if end == End::Interrupted {
-        return Err(Interrupted {
-            after: format!("{ended} trials"),
-        }
-        .into());
+        return Err(Interrupted::after(format!("{ended} trials")).into());
     }
     anyhow::ensure!(
         count(&search.trials, Status::Finished) > 0,
