@@ -30,7 +30,7 @@ const PAGES: [&str; 10] = [
     "docs/experiments.md",
     "README.md",
 ];
-/// Where the results are kept.
+/// File of the results.
 const CHECKED: &str = "docs/book/checked.md";
 /// Longest time of a block.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -63,7 +63,7 @@ struct Block {
     until: Option<String>,
 }
 
-/// What became of a block.
+/// Result of a block.
 struct Outcome {
     page: String,
     block: Block,

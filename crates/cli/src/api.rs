@@ -31,7 +31,7 @@ pub enum Kind {
 /// A failure, with the message of the command line.
 #[derive(Clone, Debug)]
 pub struct Error {
-    /// What kind.
+    /// Kind.
     pub kind: Kind,
     /// The message, without `error: `.
     pub message: String,
@@ -72,7 +72,7 @@ pub struct Flag {
     pub takes_value: bool,
     /// Whether it can be given several times, or takes several values.
     pub is_list: bool,
-    /// What separates several values in one text.
+    /// Separator of several values in one text.
     pub separator: Option<char>,
     /// Type of its values.
     pub of: ValueType,

@@ -60,10 +60,13 @@ pub struct Args {
     no_browser: bool,
 }
 
+/// Whether the end of the demo was requested.
+static STOP: AtomicBool = AtomicBool::new(false);
+
 pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
     let addr = address(&args)?;
-    let dir = directory(args.dir.as_deref())?;
+    let (dir, is_new) = directory(args.dir.as_deref())?;
     outln!("The demo is in {}", dir.display())?;
     let session = make_shop(&dir.join("shop"))?;
     let (ids, titles): (Vec<String>, Vec<String>) = session.into_iter().unzip();
@@ -76,8 +79,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.no_serve {
         outln!(
             "\nDone in {seconds:.0} s. The page: prl serve --run {}, then \
-             http://127.0.0.1:{PORT}/{place}",
-            run.display()
+             http://{addr}/{place}",
+            quoted(&run)
         )?;
         return Ok(());
     }
@@ -94,7 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         titles.join(" and the "),
         serde_json::to_string(&ids)?,
         server.addr(),
-        dir.display()
+        removed(&dir, is_new)
     )?;
     if !args.no_browser && std::io::stdout().is_terminal() {
         // A machine without a browser is not an error: the address is printed.
@@ -116,8 +119,8 @@ fn in_use(addr: SocketAddr) -> String {
     format!("failed to listen on {addr}; name another --port, or leave it out for a free one")
 }
 
-/// Directory of the demo, absolute.
-fn directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// Directory of the demo, absolute, and whether it is the demo's alone.
+fn directory(given: Option<&Path>) -> anyhow::Result<(PathBuf, bool)> {
     let Some(dir) = given else {
         let made = tempfile::Builder::new().prefix("prl-demo-").tempdir();
         let place = std::env::temp_dir();
@@ -127,7 +130,7 @@ fn directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
                 place.display()
             )
         };
-        return Ok(made.with_context(hint)?.keep());
+        return Ok((made.with_context(hint)?.keep(), true));
     };
     let hint = || {
         format!(
@@ -135,8 +138,37 @@ fn directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             dir.display()
         )
     };
+    let is_new = !dir.exists();
     std::fs::create_dir_all(dir).with_context(hint)?;
-    Ok(std::path::absolute(dir)?)
+    Ok((std::path::absolute(dir)?, is_new))
+}
+
+/// Arguments of `rm -r` that remove the demo and nothing else.
+fn removed(dir: &Path, is_new: bool) -> String {
+    if is_new {
+        return quoted(dir);
+    }
+    let parts = ["shop", "data", "run"].map(|name| quoted(&dir.join(name)));
+    parts.join(" ")
+}
+
+/// A path as a word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Arguments as words of a shell.
+fn shown(arguments: &[String]) -> String {
+    let mut words = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        words.push(quoted(Path::new(argument)));
+    }
+    words.join(" ")
 }
 
 /// Generates the log and its items; returns ids and titles of two popular items of one category.
@@ -157,7 +189,7 @@ fn make_shop(dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
         expected.items,
         expected.clicks,
         expected.purchases,
-        dir.display()
+        quoted(dir)
     )?;
     Ok(items::session(&items))
 }
@@ -180,13 +212,12 @@ fn prepare_log(dir: &Path) -> anyhow::Result<()> {
         "2. Prepared: visits and items with too few events dropped, {} visits split into training,\n   \
          validation and test\n   $ prl prepare {}",
         counts.after_length_filter.sessions,
-        arguments.join(" ")
+        shown(&arguments)
     )?;
     Ok(())
 }
 
 fn train(dir: &Path) -> anyhow::Result<()> {
-    static STOP: AtomicBool = AtomicBool::new(false);
     // The first signal requests a checkpoint, or ends the server; the second one exits at once.
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -198,13 +229,13 @@ fn train(dir: &Path) -> anyhow::Result<()> {
     for (flag, path) in [("--data", dir.join("data")), ("--out", run.clone())] {
         arguments.extend([flag.to_owned(), path.display().to_string()]);
     }
-    let shown = arguments.join(" ");
+    let shown = shown(&arguments);
     arguments.push("--resume".to_owned());
     let args: crate::train::Args = parsed("train", &arguments)?;
     let mut progress = Progress::new(None);
     let outcome = train_observed(&args, &group(), &STOP, &mut progress)?;
     let Outcome::Finished(manifest) = outcome else {
-        errln!("`prl demo --dir {}` continues", dir.display());
+        errln!("`prl demo --dir {}` continues", quoted(dir));
         let after = "a part of the training".to_owned();
         return Err(Interrupted { after }.into());
     };
@@ -227,12 +258,16 @@ fn measure(dir: &Path) -> anyhow::Result<()> {
     let mut arguments = vec!["--run".to_owned(), run, "--curve".to_owned()];
     arguments.extend(CURVE.map(str::to_owned));
     let args: crate::evaluate::Args = parsed("evaluate", &arguments)?;
-    let Evaluated::Curve(curve) = evaluated(&args, &AtomicBool::new(false))? else {
+    let Evaluated::Curve(curve) = evaluated(&args, &STOP)? else {
         return Ok(());
     };
+    if STOP.load(Ordering::Relaxed) {
+        let after = "the training".to_owned();
+        return Err(Interrupted { after }.into());
+    }
     outln!(
         "4. The dial, on visits that the training has not seen\n   $ prl evaluate {}\n\n{}",
-        arguments.join(" "),
+        shown(&arguments),
         dial::table(&curve)
     )?;
     Ok(())
@@ -270,4 +305,19 @@ fn words(text: &str) -> Vec<String> {
 
 fn parsed<A: clap::Args>(command: &'static str, arguments: &[String]) -> Result<A, Usage> {
     parse(command, arguments).map_err(|error| Usage(error.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_of_others_is_not_removed() {
+        let dir = Path::new("/home/a b");
+        assert_eq!(removed(dir, true), "'/home/a b'");
+        let expected = "'/home/a b/shop' '/home/a b/data' '/home/a b/run'";
+        assert_eq!(removed(dir, false), expected);
+        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
+        assert_eq!(quoted(Path::new("/a/demo-x_1.2")), "/a/demo-x_1.2");
+    }
 }

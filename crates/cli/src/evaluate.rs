@@ -128,7 +128,7 @@ impl Args {
     }
 }
 
-/// What an evaluation prints.
+/// Result of an evaluation.
 pub(crate) enum Evaluated {
     /// Metrics of a split.
     Report(Box<Report>),
@@ -173,10 +173,6 @@ fn track(args: &Args, run: &Run, report: &Report) -> anyhow::Result<()> {
     let (false, Some(manifest)) = (targets.is_empty(), run.manifest()?) else {
         return Ok(());
     };
-    if args.other_log.is_some() {
-        let what = "--track is for splits of the run's own dataset; leave --other-log out";
-        return Err(Usage(what.into()).into());
-    }
     let at = (args.split.name(), manifest.best_step);
     if let Err(error) = track_scores(run, targets, at, &report.scores) {
         tracing::warn!("the scores are not tracked: {error}");
@@ -205,6 +201,11 @@ pub(crate) fn evaluated(args: &Args, stop: &AtomicBool) -> anyhow::Result<Evalua
     if args.split == CaseSplit::All && args.other_log.is_none() {
         let what = "--split all includes the events that the run was trained on; name one split, \
                     or another log with --other-log";
+        return Err(Usage(what.into()).into());
+    }
+    if !args.track.targets.is_empty() && (args.other_log.is_some() || args.curve.is_some()) {
+        let what = "--track is for the metrics of a split of the run's own dataset; leave \
+                    --other-log and --curve out";
         return Err(Usage(what.into()).into());
     }
     let run = Run::open(&args.from.run)?;

@@ -200,7 +200,6 @@ fn clip(value: &str) -> String {
     }
 }
 
-/// Names of columns, at most a hundred.
 /// Question after the existing column whose name is most similar to the required one, if any is.
 fn similar(column: &str, found: &[String]) -> String {
     const MIN_SIMILARITY: f64 = 0.8;
@@ -215,6 +214,7 @@ fn similar(column: &str, found: &[String]) -> String {
     nearest.map_or_else(String::new, |name| format!("did you mean {name:?}? "))
 }
 
+/// Names of columns, at most a hundred.
 fn names(found: &[String]) -> String {
     const MOST: usize = 100;
     let shown: Vec<String> = found.iter().take(MOST).map(|name| clip(name)).collect();

@@ -13,7 +13,7 @@ use crate::onnx::inputs;
 /// Largest metrics file of a run.
 const MAX_METRICS: u64 = 1 << 28;
 
-/// Sources of a card.
+/// Contents of a card.
 pub(crate) struct Card<'a> {
     pub(crate) run: &'a Run,
     pub(crate) manifest: &'a RunManifest,

@@ -139,7 +139,9 @@ fn order(frame: &DataFrame) -> Result<Vec<usize>, Problem> {
         let times: Vec<i64> = times.i64().map_err(failed)?.iter().flatten().collect();
         rows.par_sort_by_key(|&row| times[row]);
     } else {
-        return Err(format!("column time holds {dtype}; expected numbers or times"));
+        return Err(format!(
+            "column time holds {dtype}; expected numbers or times"
+        ));
     }
     Ok(rows)
 }
@@ -166,7 +168,11 @@ fn of_lists(frame: &DataFrame, names: &Column, items: &Column) -> Result<Session
         let mut own = Vec::with_capacity(list.len());
         if !list.is_empty() {
             let place = |problem| format!("row {row}: {problem}");
-            for id in ids(&list.into_column(), "items").map_err(place)?.iter().flatten() {
+            for id in ids(&list.into_column(), "items")
+                .map_err(place)?
+                .iter()
+                .flatten()
+            {
                 own.push(Id(id.to_owned()));
             }
         }

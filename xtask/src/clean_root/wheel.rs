@@ -16,7 +16,7 @@ const PACKAGES: [&str; 3] = ["python3", "python3-venv", "ca-certificates"];
 const FIRST_MINUTES: Duration = Duration::from_secs(180);
 /// Folder of the user in the system.
 const HOME: &str = "srv/python";
-/// What the user does there. The second pip is for the notebook alone.
+/// Commands of the user. The second pip is for the notebook alone.
 const STEPS: &str = "set -e
 cd /srv/python
 python3 -m venv venv
@@ -55,12 +55,11 @@ pub(super) fn check(root: &Path, mirror: Option<&str>, wheel: &Path) -> Result<(
         }
     }
     let _processes = Mount::new(root)?;
-    let settings = pip_settings();
-    let mut words: Vec<&str> = settings.iter().map(String::as_str).collect();
-    words.extend(["sh", "-c", STEPS]);
+    // In the environment, not on the command line, which every user of this machine reads.
+    let mut steps = system.command(&["sh", "-c", STEPS]);
+    steps.envs(pip_settings());
     let start = Instant::now();
-    let output = system.command(&words).output();
-    let output = output.context("failed to run chroot")?;
+    let output = steps.output().context("failed to run chroot")?;
     ensure!(
         output.status.success(),
         "the wheel in the clean system: {}",
@@ -81,11 +80,11 @@ pub(super) fn check(root: &Path, mirror: Option<&str>, wheel: &Path) -> Result<(
 }
 
 /// Variables by which this machine's pip reaches its index.
-fn pip_settings() -> Vec<String> {
+fn pip_settings() -> Vec<(String, String)> {
     let mut settings = Vec::new();
     for (name, value) in std::env::vars() {
         if name.starts_with("PIP_") || name.to_ascii_lowercase().ends_with("_proxy") {
-            settings.push(format!("{name}={value}"));
+            settings.push((name, value));
         }
     }
     settings

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 "#;
-/// What it prints.
+/// Its output.
 const EXPECTED: &str = "[1, 8] [0, 1, 2, 2] Some(1.0)";
 /// Libraries that it depends on, beside candle.
 const USES: [&str; 5] = ["core", "dataset", "encoders", "eval", "nn"];

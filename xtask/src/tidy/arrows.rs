@@ -116,10 +116,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    (
-        "python",
-        &["dataset", "eval", "runs", "train", "cli"],
-    ),
+    ("python", &["dataset", "eval", "runs", "train", "cli"]),
     ("experiments", &["fs", "dataset", "eval", "baselines"]),
     (
         "report",

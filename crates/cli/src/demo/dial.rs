@@ -1,4 +1,4 @@
-//! What the dial changes, in a table of a few lines.
+//! Table of what the dial changes: a few lines.
 
 use prl_eval::Metric;
 
@@ -8,7 +8,7 @@ const HEAD: [&str; 2] = [
     "                 next click in     items shown: purchases   of the plain",
     "                 the first 20      in 100 events of others  list, stays",
 ];
-/// What the numbers mean.
+/// Meaning of the numbers.
 const NOTES: &str = "   \
 tilt adds a multiple of the logarithm of an item's purchase rate over the mean rate to its score:\n   \
 more purchases for fewer exact clicks. mu asks for a multiple of the mean return of the visits, the\n   \

@@ -2,7 +2,7 @@
 
 use prl_synth::CatalogueItem;
 
-/// What is sold: a word for each category, used again with a number where there are more.
+/// Goods: a word for each category, used again with a number where there are more.
 const NOUNS: [&str; 20] = [
     "mug",
     "lamp",
