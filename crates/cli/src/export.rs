@@ -33,6 +33,9 @@ pub struct Args {
     /// Output of `prl evaluate --json` for this run, whose metrics the model card states
     #[arg(long, value_name = "FILE", conflicts_with = "evaluate")]
     evaluation: Option<PathBuf>,
+    /// Print the files as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -46,7 +49,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         format: args.format,
         metrics,
     };
-    for file in export(&run, &args.to, &options)? {
+    let files = export(&run, &args.to, &options)?;
+    if args.json {
+        let to = args.to.display().to_string();
+        outln!("{}", serde_json::json!({ "to": to, "files": files }))?;
+        return Ok(());
+    }
+    for file in files {
         outln!("{:>12} {}", file.bytes, args.to.join(&file.name).display())?;
     }
     Ok(())

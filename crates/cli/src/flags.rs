@@ -118,7 +118,7 @@ fn number(text: &str) -> Result<f64, String> {
 pub struct Track {
     /// Also write every number of metrics.jsonl and the settings to a tracker, repeatable:
     /// tensorboard=DIR (event files), mlflow=DIR (file store) or mlflow=http://HOST:PORT (server).
-    /// A tracker that is down delays nothing
+    /// A tracker that is down delays no training step; the end waits up to 15 s for it
     #[arg(id = "track", long = "track", value_name = "TRACKER")]
     pub targets: Vec<Target>,
 }

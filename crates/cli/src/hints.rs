@@ -36,7 +36,9 @@ pub fn hint(error: &anyhow::Error, message: &str) -> Option<String> {
 /// The path in a message `PATH: CAUSE`.
 fn place(message: &str, cause: &Error) -> Option<PathBuf> {
     let before = message.strip_suffix(&format!(": {cause}"))?;
-    Some(before.rsplit(": ").next()?.into())
+    let place = before.rsplit(": ").next()?;
+    // `failed to run PROGRAM` is no path.
+    (!place.starts_with("failed to ")).then(|| place.into())
 }
 
 /// Hint for a path that does not exist: its first missing folder, or a similar name.

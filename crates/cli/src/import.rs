@@ -31,6 +31,9 @@ pub struct Args {
     /// Directory for the run
     #[arg(long)]
     out: PathBuf,
+    /// Print the run's manifest as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -45,6 +48,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         names: args.names,
     };
     let manifest = import(&options, &args.out)?;
+    if args.json {
+        outln!("{}", serde_json::to_string(&manifest)?)?;
+        return Ok(());
+    }
     outln!("{}: model {}", args.out.display(), manifest.model)?;
     Ok(())
 }

@@ -45,6 +45,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// An encoder that the graph has no formulas for.
+    #[error("the encoder {name} has no ONNX graph; export its weights with --format safetensors")]
+    NoGraph {
+        /// Its name.
+        name: &'static str,
+    },
     /// The directory to write exists.
     #[error("{}: the directory exists and is not an export; name another --to", path.display())]
     Occupied {

@@ -45,13 +45,13 @@ impl Format {
 /// Metrics of the model card.
 #[derive(Clone, Debug, Default)]
 pub enum Metrics {
-    /// Those of the validation that selected the weights, as the run records them.
+    /// Metrics of the validation that selected the weights, as the run records them.
     #[default]
     Recorded,
-    /// Those of an evaluation on the test split, which the export makes. The dataset may be in
+    /// Metrics of an evaluation on the test split, which the export makes. The dataset may be in
     /// another directory than the run names.
     Evaluate(Option<PathBuf>),
-    /// Those in a file, the output of `prl evaluate --json`.
+    /// Metrics in a file, the output of `prl evaluate --json`.
     File(PathBuf),
 }
 
@@ -86,21 +86,23 @@ pub fn export(run: &Run, to: &Path, options: &ExportOptions) -> Result<Vec<FileE
         Metrics::File(path) => Some(read_evaluation(path, run)?),
     };
     let model = network(run, recommender)?;
-    let weights = Weights::of(&model)?;
     let staged = StagedDir::create(to)?;
     let mut files = Vec::new();
+    if options.format != Format::Onnx {
+        files.push(staged.write_tensors("model.safetensors", model.named_parameters()?)?);
+    }
     if options.format != Format::Safetensors {
+        let mut weights = Weights::of(&model)?;
+        // The copy is enough: a network may be most of what memory holds.
+        drop(model);
         let about = [
             ("model", manifest.model.clone()),
             ("dataset", manifest.dataset.clone()),
             ("encoder", config.model.encoder.name().to_owned()),
             ("method", config.method.name().to_owned()),
         ];
-        let bytes = onnx::model(config, &weights, &about)?;
+        let bytes = onnx::model(config, &mut weights, &about)?;
         files.push(staged.write("model.onnx", &bytes)?);
-    }
-    if options.format != Format::Onnx {
-        files.push(staged.write_tensors("model.safetensors", model.named_parameters()?)?);
     }
     let mut items = Vec::with_capacity(run.items().len());
     for index in 0..run.items().len() {

@@ -2,7 +2,7 @@
 //!
 //! [`export()`] writes a run as a directory with an ONNX file, a safetensors file with candle's
 //! names, or both with a model card. [`import()`] makes a run of a safetensors file, which `prl
-//! evaluate`, `recommend` and `serve` take like any other.
+//! evaluate`, `recommend` and `serve` read like any other.
 //!
 //! ```no_run
 //! use prl_export::{ExportOptions, Format, Metrics, export};

@@ -82,7 +82,7 @@ pub(crate) fn inputs(config: &Config) -> Vec<Input> {
 /// [`Error::TooLarge`] if the format cannot hold the weights.
 pub(crate) fn model(
     config: &Config,
-    weights: &Weights,
+    weights: &mut Weights,
     about: &[(&str, String)],
 ) -> Result<Vec<u8>> {
     let bytes = weights.bytes();
@@ -111,7 +111,7 @@ pub(crate) fn model(
 }
 
 /// The graph of a network.
-fn network(config: &Config, weights: &Weights) -> Result<GraphProto> {
+fn network(config: &Config, weights: &mut Weights) -> Result<GraphProto> {
     let model = &config.model;
     let mut graph = Graph::new(weights, "scores of all items as the next item of a session");
     for input in inputs(config) {

@@ -66,7 +66,12 @@ impl Delivery {
     pub fn wait(&self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.done.recv_timeout(left) {
-            Ok(0) | Err(RecvTimeoutError::Disconnected) => {}
+            Ok(0) => {}
+            Err(RecvTimeoutError::Disconnected) => tracing::warn!(
+                "{}: its thread has failed, records are missing; `prl train` with --resume and \
+                 --track sends them",
+                self.name
+            ),
             Ok(missing) => tracing::warn!(
                 "{}: {missing} records are missing; `prl train` with --resume and --track sends them",
                 self.name

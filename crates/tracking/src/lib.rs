@@ -23,5 +23,5 @@ mod tracking;
 
 pub use error::{Error, Result};
 pub use target::Target;
-pub use tracked_run::RunEnd;
+pub use tracked_run::{RunEnd, name_of_folder};
 pub use tracking::{Tracking, track_scores};

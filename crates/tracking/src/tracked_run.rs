@@ -44,7 +44,6 @@ pub(crate) trait Tracker: Send {
 
 /// Fails for a name that is not one or more folder names, since it is part of a path.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ' ');
     for part in name.split('/') {
         let is_relative = part.chars().all(|c| c == '.');
         if is_relative || part.starts_with(' ') || !part.chars().all(is_allowed) {
@@ -54,9 +53,26 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+fn is_allowed(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ' ')
+}
+
+/// A folder's name as a name in trackers: `-` in place of each character that a name cannot have.
+pub fn name_of_folder(folder: &str) -> String {
+    let mut name = String::with_capacity(folder.len());
+    for c in folder.chars() {
+        name.push(if is_allowed(c) { c } else { '-' });
+    }
+    let is_relative = name.chars().all(|c| c == '.');
+    if is_relative || name.starts_with(' ') {
+        name.insert(0, '-');
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
-    use super::check_name;
+    use super::{check_name, name_of_folder};
 
     #[test]
     fn name_is_folders_inside_the_tracker() {
@@ -65,6 +81,20 @@ mod tests {
         }
         for name in ["", "..", "a/../b", "/a", "a/", "a\\b", "a\nb"] {
             assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn folder_of_any_name_has_one_in_trackers() {
+        for (folder, name) in [
+            ("run-1", "run-1"),
+            ("lr=1", "lr-1"),
+            ("..", "-.."),
+            ("", "-"),
+            (" a", "- a"),
+        ] {
+            assert_eq!(name_of_folder(folder), name);
+            check_name(name).unwrap();
         }
     }
 }

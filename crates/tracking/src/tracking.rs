@@ -15,7 +15,7 @@ use crate::numbers::{Record, settings};
 use crate::run_ids::RunIds;
 use crate::target::Target;
 use crate::tensorboard::TensorBoard;
-use crate::tracked_run::{RunEnd, TrackedRun, Tracker, check_name};
+use crate::tracked_run::{RunEnd, TrackedRun, Tracker, check_name, name_of_folder};
 
 /// Longest time that the end of a training waits for its trackers.
 const GRACE: Duration = Duration::from_secs(15);
@@ -95,10 +95,10 @@ impl Observer for Tracking {
 }
 
 /// Adds the scores of a finished run on a split to its tracked runs, under `split/` and at the step
-/// of its weights.
+/// of its weights. Each tracker is tried, whatever becomes of the others.
 ///
 /// # Errors
-/// If the name cannot be that of a tracked run, or a tracker cannot be used.
+/// The first of a tracker that cannot be used.
 pub fn track_scores(
     run: &Run,
     targets: &[Target],
@@ -109,13 +109,20 @@ pub fn track_scores(
     let ids = RunIds::open(&run.dir)?;
     let scores = serde_json::to_value(scores).unwrap_or_default();
     let record = Record::of_scores(split, step, &scores);
+    let mut result = Ok(());
     for target in targets {
-        let mut tracker = open(target.clone().absolute()?, &run, &ids);
-        tracker.open()?;
-        tracker.log(std::slice::from_ref(&record))?;
-        tracker.end(RunEnd::Finished)?;
+        let tracked = add_record(target, &run, &ids, &record);
+        result = result.and(tracked);
     }
-    Ok(())
+    result
+}
+
+/// Adds a record to a finished run in one tracker.
+fn add_record(target: &Target, run: &TrackedRun, ids: &RunIds, record: &Record) -> Result<()> {
+    let mut tracker = open(target.clone().absolute()?, run, ids);
+    tracker.open()?;
+    tracker.log(std::slice::from_ref(record))?;
+    tracker.end(RunEnd::Finished)
 }
 
 /// A run as its trackers show it.
@@ -123,7 +130,7 @@ fn describe(run: &Run, name: Option<&str>) -> Result<TrackedRun> {
     let dir = std::path::absolute(run.dir()).map_err(Error::io(run.dir()))?;
     let name = match (name, dir.file_name()) {
         (Some(name), _) => name.to_owned(),
-        (None, Some(name)) => name.to_string_lossy().into_owned(),
+        (None, Some(name)) => name_of_folder(&name.to_string_lossy()),
         (None, None) => "run".to_owned(),
     };
     check_name(&name)?;

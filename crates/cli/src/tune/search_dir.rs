@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use prl_dataset::Dataset;
 use prl_fs::{DirLock, read_at_most, remove_temp_files, write_atomic};
 use prl_runs::{Error, Run};
+use prl_tracking::name_of_folder;
 use prl_tune::{Pruner, Status, Trial, TrialLog, ranking};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -137,9 +138,9 @@ impl SearchDir {
 
     /// Name of a trial in trackers: the search's directory and the trial's number.
     pub(super) fn trial_name(&self, number: u64) -> String {
-        let path = fs::canonicalize(&self.path).unwrap_or_default();
-        let search = path.file_name().unwrap_or_default().to_string_lossy();
-        format!("{search}/{number:04}")
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{}/{number:04}", name_of_folder(&folder))
     }
 
     /// Points `best` to the best finished trial, if there is one.

@@ -6,7 +6,7 @@ use prl_encoders::EncoderKind;
 
 use super::graph::{Graph, Value, int, ints};
 use super::proto::element;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Added to the scores of hidden keys.
 const HIDDEN: f32 = -1e30;
@@ -61,7 +61,8 @@ pub(super) fn encode(graph: &mut Graph<'_>, kind: EncoderKind, batch: &Batch) ->
             let outputs = sasrec(graph, batch)?;
             Ok(batch.last(graph, &outputs))
         }
-        _ => core(graph, batch),
+        "core" => core(graph, batch),
+        name => Err(Error::NoGraph { name }),
     }
 }
 

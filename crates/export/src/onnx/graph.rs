@@ -1,7 +1,5 @@
 //! Builder of a graph: operations on named values, weights under the names of the checkpoint.
 
-use std::collections::BTreeSet;
-
 use super::proto::{
     AttributeProto, Dimension, DimensionProto, GraphProto, NodeProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute, element,
@@ -17,9 +15,8 @@ pub(super) type Value = String;
 
 /// A graph under construction.
 pub(super) struct Graph<'a> {
-    weights: &'a Weights,
+    weights: &'a mut Weights,
     graph: GraphProto,
-    used: BTreeSet<String>,
 }
 
 /// An attribute of whole number.
@@ -64,7 +61,7 @@ pub(super) fn text(name: &str, value: &str) -> AttributeProto {
 
 impl<'a> Graph<'a> {
     /// A graph without operations.
-    pub(super) fn new(weights: &'a Weights, doc: &str) -> Self {
+    pub(super) fn new(weights: &'a mut Weights, doc: &str) -> Self {
         Self {
             weights,
             graph: GraphProto {
@@ -72,7 +69,6 @@ impl<'a> Graph<'a> {
                 doc_string: doc.into(),
                 ..GraphProto::default()
             },
-            used: BTreeSet::new(),
         }
     }
 
@@ -149,22 +145,21 @@ impl<'a> Graph<'a> {
 
     /// A weight of the network under its name.
     pub(super) fn weight(&mut self, name: &str) -> Result<Value> {
-        let tensor = self.weights.get(name)?;
-        if self.used.insert(name.into()) {
-            let bytes = tensor.to_le_bytes();
-            self.initializer(name, element::FLOAT, &tensor.shape, bytes);
+        if let Some(bytes) = self.weights.take(name)? {
+            let shape = self.weights.shape(name)?.to_vec();
+            self.initializer(name, element::FLOAT, &shape, bytes);
         }
         Ok(name.into())
     }
 
     /// Shape of a weight.
-    pub(super) fn shape(&self, name: &str) -> Result<&'a [usize]> {
-        Ok(&self.weights.get(name)?.shape)
+    pub(super) fn shape(&self, name: &str) -> Result<&[usize]> {
+        self.weights.shape(name)
     }
 
     /// Whether the network has a weight.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.weights.get(name).is_ok()
+        self.weights.has(name)
     }
 
     fn initializer(&mut self, name: &str, elem: i32, shape: &[usize], bytes: Vec<u8>) {

@@ -107,8 +107,9 @@ impl MlflowFiles {
                 return Ok(id);
             }
         }
-        // A number of 18 digits, as MLflow draws them.
-        let seed = unique_id(&self.root);
+        // A number of 18 digits, as MLflow draws them. That of the name: two processes at once
+        // create one experiment.
+        let seed = prl_fs::sha256_hex(name.as_bytes());
         let number = u64::from_str_radix(&seed[..15], 16).unwrap_or_default();
         let id = format!(
             "{}",

@@ -126,6 +126,7 @@ impl MlflowServer {
         self.text(path, &answer["experiment_id"])
     }
 
+    /// Creates the run; its identifier.
     fn create(&self) -> Result<String> {
         let mut all = Vec::new();
         for (key, value) in tags(&self.run) {
@@ -139,18 +140,20 @@ impl MlflowServer {
         });
         let path = "/runs/create";
         let answer = self.post(path, &body)?;
-        let id = self.text(path, &answer["run"]["info"]["run_id"])?;
+        self.text(path, &answer["run"]["info"]["run_id"])
+    }
+
+    /// Sends the settings; once more, they change nothing.
+    fn send_params(&self) -> Result<()> {
         let mut all = Vec::new();
         for (key, value) in params(&self.run) {
             all.push(json!({ "key": key, "value": value }));
         }
         for params in all.chunks(MAX_PARAMS) {
-            self.post(
-                "/runs/log-batch",
-                &json!({ "run_id": id, "params": params }),
-            )?;
+            let body = json!({ "run_id": self.id, "params": params });
+            self.post("/runs/log-batch", &body)?;
         }
-        Ok(id)
+        Ok(())
     }
 
     /// A text of an answer.
@@ -182,10 +185,16 @@ impl Tracker for MlflowServer {
         {
             self.id = id;
             self.set_status("RUNNING", None)?;
-            return Ok(last_step(&answer));
+            let last = last_step(&answer);
+            if last.is_none() {
+                self.send_params()?;
+            }
+            return Ok(last);
         }
         self.id = self.create()?;
+        // Before anything else is sent: a failure below must not create another run.
         self.ids.set(&tracker, &self.id)?;
+        self.send_params()?;
         Ok(None)
     }
 
