@@ -319,9 +319,9 @@ mod tests {
 
     #[test]
     fn directory_of_others_is_not_removed() {
-        let dir = Path::new("/home/a b");
-        assert_eq!(removed(dir, true), "'/home/a b'");
-        let expected = "'/home/a b/shop' '/home/a b/data' '/home/a b/run'";
+        let dir = Path::new("/srv/a b");
+        assert_eq!(removed(dir, true), "'/srv/a b'");
+        let expected = "'/srv/a b/shop' '/srv/a b/data' '/srv/a b/run'";
         assert_eq!(removed(dir, false), expected);
         assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
         assert_eq!(quoted(Path::new("/a/demo-x_1.2")), "/a/demo-x_1.2");
