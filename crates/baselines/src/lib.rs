@@ -27,6 +27,7 @@ mod q_learning;
 mod sequence_knn;
 mod session_index;
 mod session_knn;
+mod votes;
 
 pub use last_items::LastItems;
 pub use last_items_knn::LastItemsKnn;
@@ -36,12 +37,19 @@ pub use q_learning::{Critic, DoubleQ, LengthMismatch, TdLoss, warm_up_steps};
 pub use sequence_knn::{SequenceArrays, SequenceKnn};
 pub use session_index::{KnnArrays, KnnError, training_sessions};
 pub use session_knn::{KnnOptions, SessionKnn};
+pub use votes::Votes;
 
 /// Recommender that scores every item for a window.
 pub trait Baseline: Send + Sync {
     /// Scores of all items `[items]`, higher is better. `history` is the window's items, oldest
     /// first, without padding.
     fn scores(&self, history: &[u32]) -> Vec<f32>;
+
+    /// The same scores without a pass over all items, if only few differ from one order of them.
+    fn votes(&self, history: &[u32]) -> Option<Votes<'_>> {
+        _ = history;
+        None
+    }
 
     /// Probabilities of all items `[items]`, in the order of their scores; 0 for an item that is
     /// left out of the ranking, and for no other.

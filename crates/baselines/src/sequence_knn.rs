@@ -23,6 +23,7 @@ use crate::session_index::{
     ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
     training_sessions, vote_probabilities,
 };
+use crate::votes::{Floor, Sums, Votes};
 use crate::{Baseline, Popularity};
 
 /// Past sessions compared with a window, and neighbours: the latest and the most similar.
@@ -84,7 +85,7 @@ pub struct SequenceKnn {
     /// ln(H / H_i) of each item.
     idf: Vec<f64>,
     /// Scores of a window without neighbours.
-    floor: Vec<f32>,
+    floor: Floor,
 }
 
 /// Past session that shares items with the window.
@@ -121,7 +122,7 @@ impl SequenceKnn {
         Self {
             index: ItemSessions::new(&arrays.sessions, &counts, M),
             idf: inverse_frequencies(&counts, arrays.sessions.sessions()),
-            floor: popularity_scores(&arrays.sessions.popularity),
+            floor: Floor::new(popularity_scores(&arrays.sessions.popularity)),
             arrays,
         }
     }
@@ -163,10 +164,11 @@ impl SequenceKnn {
     }
 }
 
-impl Baseline for SequenceKnn {
-    fn scores(&self, history: &[u32]) -> Vec<f32> {
+impl SequenceKnn {
+    /// Scores of the items of the neighbours.
+    fn search(&self, history: &[u32]) -> Votes<'_> {
         let window = &history[history.len().saturating_sub(WINDOW)..];
-        let mut scores = self.floor.clone();
+        let mut sums = Sums::new(self.idf.len());
         for neighbour in self.neighbours(window) {
             let items = self.arrays.sessions.items_of(neighbour.session);
             let place = items.iter().position(|&item| item == neighbour.latest);
@@ -177,17 +179,25 @@ impl Baseline for SequenceKnn {
                 let share = (vote * near * self.idf[item as usize]) as f32;
                 // A share of 0 keeps the item at its popularity score, below all neighbours' items.
                 if share > 0.0 {
-                    let score = &mut scores[item as usize];
-                    *score = score.max(0.0) + share;
+                    sums.add(item, share);
                 }
             }
         }
-        if self.arrays.leaves_own_out {
-            for &item in history {
-                scores[item as usize] = LEFT_OUT;
-            }
+        let votes = Votes::new(sums.finish(), &self.floor);
+        match self.arrays.leaves_own_out {
+            true => votes.leave_out(history, LEFT_OUT),
+            false => votes,
         }
-        scores
+    }
+}
+
+impl Baseline for SequenceKnn {
+    fn scores(&self, history: &[u32]) -> Vec<f32> {
+        self.search(history).dense()
+    }
+
+    fn votes(&self, history: &[u32]) -> Option<Votes<'_>> {
+        Some(self.search(history))
     }
 
     fn probabilities(&self, history: &[u32]) -> Vec<f64> {

@@ -26,6 +26,7 @@ use crate::session_index::{
     ItemSessions, KnnArrays, KnnError, inverse_frequencies, popularity_scores, session_counts,
     vote_probabilities,
 };
+use crate::votes::{Floor, Sums, Votes};
 use crate::{Baseline, training_sessions};
 
 /// Options of the neighbour search. The defaults are those of Serenade, the published recommender.
@@ -61,7 +62,7 @@ pub struct SessionKnn {
     /// ln(H / H_i) of each item.
     idf: Vec<f64>,
     /// Scores of a window without neighbours.
-    floor: Vec<f32>,
+    floor: Floor,
 }
 
 /// Past session that shares items with the window.
@@ -99,7 +100,7 @@ impl SessionKnn {
             options,
             index: ItemSessions::new(&arrays, &counts, options.m),
             idf: inverse_frequencies(&counts, arrays.sessions()),
-            floor: popularity_scores(&arrays.popularity),
+            floor: Floor::new(popularity_scores(&arrays.popularity)),
             arrays,
         }
     }
@@ -155,10 +156,11 @@ impl SessionKnn {
     }
 }
 
-impl Baseline for SessionKnn {
-    fn scores(&self, history: &[u32]) -> Vec<f32> {
+impl SessionKnn {
+    /// Scores of the items of the neighbours.
+    fn search(&self, history: &[u32]) -> Votes<'_> {
         let window = &history[history.len().saturating_sub(self.options.window)..];
-        let mut scores = self.floor.clone();
+        let mut sums = Sums::new(self.idf.len());
         for n in self.neighbours(window) {
             let back = window.len() - n.latest + 1;
             let vote = match_weight(back) * n.positions as f64 / window.len() as f64;
@@ -166,12 +168,21 @@ impl Baseline for SessionKnn {
                 let share = (vote * self.idf[item as usize]) as f32;
                 // A share of 0 keeps the item at its popularity score, below all neighbours' items.
                 if share > 0.0 {
-                    let score = &mut scores[item as usize];
-                    *score = score.max(0.0) + share;
+                    sums.add(item, share);
                 }
             }
         }
-        scores
+        Votes::new(sums.finish(), &self.floor)
+    }
+}
+
+impl Baseline for SessionKnn {
+    fn scores(&self, history: &[u32]) -> Vec<f32> {
+        self.search(history).dense()
+    }
+
+    fn votes(&self, history: &[u32]) -> Option<Votes<'_>> {
+        Some(self.search(history))
     }
 
     fn probabilities(&self, history: &[u32]) -> Vec<f64> {

@@ -211,9 +211,15 @@ fn rank_densely(
     excluded: &[Vec<u32>],
 ) -> Result<Ranking<f32>> {
     let one = |b: usize| {
-        let scores = baseline.scores(history(windows, b));
+        let history = history(windows, b);
+        let target = targets.map(|targets| targets[b]);
         let excluded = excluded.get(b).map_or(&[][..], Vec::as_slice);
-        rank_scores(scores, targets.map(|targets| targets[b]), excluded, k)
+        if excluded.is_empty()
+            && let Some(votes) = baseline.votes(history)
+        {
+            return Ok((target.map(|target| votes.rank(target)), votes.top(k)));
+        }
+        rank_scores(baseline.scores(history), target, excluded, k)
     };
     let rows: Vec<_> = (0..windows.len())
         .into_par_iter()
