@@ -51,12 +51,15 @@ fn click(port: u16, session: &str) -> u64 {
     answer["events"].as_u64().unwrap()
 }
 
-/// Names of the models that answered until `is_done`, in order; panics at a failed request.
+/// Names of the models that answered until `is_done` and once after it, in order; panics at a failed
+/// request.
 pub fn models_until(port: u16, is_done: &AtomicBool) -> Vec<String> {
     let mut models: Vec<String> = Vec::new();
     let mut connection = Connection::open(addr(port)).unwrap();
     let body = json!({"items": ["1"], "k": 3}).to_string();
-    while !is_done.load(Ordering::SeqCst) {
+    let mut is_last = false;
+    while !is_last {
+        is_last = is_done.load(Ordering::SeqCst);
         let reply = connection
             .send("POST", "/v1/recommend", &[JSON], &body)
             .unwrap();

@@ -180,13 +180,14 @@ fn collector(status: u16) -> (SocketAddr, Receiver<Value>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
+            // Before the answer: whoever has it finds the body received.
+            if bodies.send(serde_json::from_slice(&body).unwrap()).is_err() {
+                return;
+            }
             let answer = format!(
                 "HTTP/1.1 {status} x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
             );
             stream.get_mut().write_all(answer.as_bytes()).unwrap();
-            if bodies.send(serde_json::from_slice(&body).unwrap()).is_err() {
-                return;
-            }
         }
     });
     (addr, received)
