@@ -17,7 +17,7 @@ use prl_report::markdown_table;
 use serde_json::Value;
 
 use crate::host;
-use crate::steps::{Case, Timing, cases_of};
+use crate::steps::{Case, Timing, cases_of, modern_cases};
 use figure::{Figure, figures};
 use torch::Torch;
 
@@ -98,6 +98,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut cases = Vec::new();
     for &items in &args.items {
         cases.extend(cases_of(&args.encoders, &args.methods, items));
+        if !args.is_cuda() {
+            cases.extend(modern_cases(items));
+        }
     }
     let machine = Machine::detect(workspace);
     let folder = host::folder(workspace, &machine, &args.device);
@@ -107,7 +110,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     for case in &cases {
         let name = [
             case.encoder.into(),
-            case.method.into(),
+            torch::method(case).into(),
             case.items.to_string(),
         ];
         let mut rounds = Rounds::new();
@@ -230,7 +233,8 @@ fn page(args: &Args, cases: &[CaseResult], machine: &Machine) -> String {
     let mut page = format!(
         "# Comparison with PyTorch\n\n\
          Batch 256, window length 10, hidden size 64, {} threads, device {}; medians of {} rounds of {} \
-         steps, ours and PyTorch's in turn. {} [Raw lines](peers.jsonl).\n\n{}",
+         steps, ours and PyTorch's in turn. `modern` is cross-entropy under the recipe modern: cosines \
+         with the item embedding, own items by lag, item dropout. {} [Raw lines](peers.jsonl).\n\n{}",
         args.threads,
         args.device,
         args.rounds,

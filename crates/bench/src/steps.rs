@@ -199,7 +199,7 @@ pub fn run(workspace: &Workspace, args: &StepsArgs) -> Result<()> {
 }
 
 /// Cases of the recipe modern.
-fn modern_cases(items: usize) -> Vec<Case<'static>> {
+pub fn modern_cases(items: usize) -> Vec<Case<'static>> {
     let mut cases = Vec::new();
     for encoder in ["core", "gru"] {
         cases.push(Case {
