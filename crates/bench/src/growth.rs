@@ -47,7 +47,7 @@ pub struct Args {
 }
 
 /// Raw events per session that passes RC15's filter, approximately.
-pub const EVENTS_PER_SESSION: f64 = 6.17;
+const EVENTS_PER_SESSION: f64 = 6.17;
 /// Sessions that the protocol samples from RC15.
 const SAMPLE: u64 = 200_000;
 const ITEMS: [usize; 5] = [10_000, 31_600, 100_000, 316_000, 1_000_000];
