@@ -1,4 +1,4 @@
-"""The four encoders of section 3: windows of items [B, WINDOW] with lengths [B] to states [B, width]."""
+"""The four encoders of section 3, and CORE's of the recipe modern: windows of items [B, WINDOW] with lengths [B] to states [B, width]."""
 
 import torch
 import torch.nn.functional as F
@@ -155,4 +155,23 @@ class SasRec(Encoder):
         return normed + weights @ self.value(x)
 
 
-ENCODERS = {"gru": Gru, "caser": Caser, "nextitnet": NextItNet, "sasrec": SasRec}
+class Core(Encoder):
+    """CORE's: attention of the last item over the window, whose values are the item embeddings."""
+
+    LAG_SLOPE = -0.3
+
+    def __init__(self, item_num: int):
+        super().__init__(item_num)
+        self.query, self.key = linear(WIDTH, WIDTH), linear(WIDTH, WIDTH)
+        self.lag_bias = nn.Parameter(self.LAG_SLOPE * torch.arange(WINDOW))
+
+    def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
+        x = self.embedding(items)
+        query = self.query(last(x, lengths)).unsqueeze(-1)
+        lags = lengths.unsqueeze(1) - 1 - torch.arange(WINDOW, device=items.device)
+        scores = (self.key(x) @ query).squeeze(-1) / WIDTH**0.5 + self.lag_bias[lags.clamp(min=0)]
+        weights = scores.masked_fill(lags < 0, torch.finfo(scores.dtype).min).softmax(-1)
+        return (weights.unsqueeze(-1) * x).sum(1)
+
+
+ENCODERS = {"gru": Gru, "caser": Caser, "nextitnet": NextItNet, "sasrec": SasRec, "core": Core}

@@ -1,4 +1,4 @@
-"""The training methods of section 4. A method is a module that maps a batch to a loss, and a batch to
+"""The training methods of section 4, and the recipe modern. A method is a module that maps a batch to a loss, and a batch to
 scores of all items."""
 
 import random
@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data import STEPS, Batch
-from encoders import ENCODERS, NORM_EPS, linear, normal_embedding
+from data import STEPS, WINDOW, Batch
+from encoders import ENCODERS, NORM_EPS, WIDTH, last, linear, normal_embedding
 
 
 class Head(nn.Linear):
@@ -130,7 +130,70 @@ class DoubleQ(nn.Module):
         return self.networks[0].scores(batch)
 
 
-METHODS = ("normal", "prl", "sqn", "sac")
+class DroppedEmbedding(nn.Embedding):
+    """A table from N(0, .01), with dropout on the looked-up vectors."""
+
+    def __init__(self, rows: int, rate: float):
+        super().__init__(rows, WIDTH)
+        self.rate = rate
+        nn.init.normal_(self.weight, std=0.01)
+
+    def forward(self, items: Tensor) -> Tensor:
+        return F.dropout(super().forward(items), self.rate, self.training)
+
+
+class Modern(nn.Module):
+    """`modern`: cross-entropy over cosines with the item embedding, divided by a temperature, with a bias by
+    item and a learned bias of the session's own items by lag. The last item is added to the encoder's state,
+    which is scaled if a layer norm ends it, mapped linearly otherwise, and left alone for `core`. With
+    `Head.bf16` the product of the scores runs in bfloat16."""
+
+    TEMPERATURE, ITEM_DROPOUT = 0.1, 0.2
+
+    def __init__(self, encoder: str, item_num: int):
+        super().__init__()
+        self.encoder = ENCODERS[encoder](item_num)
+        self.encoder.embedding = DroppedEmbedding(item_num + 1, self.ITEM_DROPOUT)
+        self.kind = {"core": None, "sasrec": "scaled"}.get(encoder, "projected")
+        if self.kind == "projected":
+            self.residual = linear(self.encoder.width, WIDTH)
+        if self.kind == "scaled":
+            self.residual = nn.Parameter(torch.full([WIDTH], 0.01))
+        self.bias = nn.Parameter(torch.zeros(item_num))
+        self.own_bias = nn.Parameter(torch.zeros(WINDOW))
+
+    def turn(self, step: int) -> tuple:
+        """Further arguments of `forward` at a training step: none."""
+        return ()
+
+    def forward(self, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(batch), batch.targets)
+
+    def scores(self, batch: Batch) -> Tensor:
+        """[B, item_num]"""
+        state = self.encoder(batch.items, batch.lengths)
+        if self.kind is not None:
+            state = self.residual(state) if self.kind == "projected" else self.residual * state
+            state = state + last(self.encoder.embedding(batch.items), batch.lengths)
+        state = F.normalize(state, dim=-1) / self.TEMPERATURE
+        vectors = F.normalize(self.encoder.embedding.weight[:-1], dim=-1)
+        if Head.bf16:
+            scores = F.linear(state.bfloat16(), vectors.bfloat16()).float() + self.bias
+        else:
+            scores = F.linear(state, vectors, self.bias)
+        return self.add_own(scores, batch)
+
+    def add_own(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Adds the bias by lag to the last occurrence of each item of the window."""
+        lags = batch.lengths.unsqueeze(1) - 1 - torch.arange(WINDOW, device=scores.device)
+        same = batch.items.unsqueeze(1) == batch.items.unsqueeze(2)
+        later = torch.ones(WINDOW, WINDOW, dtype=torch.bool, device=scores.device).triu(1)
+        counts = (lags >= 0) & ~(same & later).any(-1)
+        offsets = torch.where(counts, self.own_bias[lags.clamp(min=0)], 0.0)
+        return scores.scatter_add(1, batch.items.clamp(max=scores.shape[1] - 1), offsets)
+
+
+METHODS = ("normal", "prl", "sqn", "sac", "modern")
 
 
 def build(method: str, encoder: str, item_num: int, warmup: int = 0) -> nn.Module:
@@ -144,4 +207,6 @@ def build(method: str, encoder: str, item_num: int, warmup: int = 0) -> nn.Modul
             return DoubleQ(encoder, item_num)
         case "sac":
             return DoubleQ(encoder, item_num, warmup)
+        case "modern":
+            return Modern(encoder, item_num)
     raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")

@@ -94,8 +94,9 @@ class Models(unittest.TestCase):
                 turns = [(0, True), (1, True)] if method in ("sqn", "sac") else [()]
                 sum(model(batch, *turn) for turn in turns).backward()
                 for name, parameter in model.named_parameters():
-                    # Softmax takes no notice of what is added to all keys.
-                    least = -1 if name.endswith("key.bias") else 1e-7
+                    # Softmax takes no notice of what is added to all keys. The gradients of CORE's attention
+                    # have three factors of the size of its small embeddings.
+                    least = -1 if name.endswith("key.bias") else 1e-10 if encoder == "core" else 1e-7
                     with self.subTest(encoder=encoder, method=method, name=name):
                         self.assertGreater(parameter.grad.abs().max().item(), least)
 

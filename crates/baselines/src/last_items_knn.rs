@@ -1,7 +1,7 @@
 //! Items of the session itself, most recent first, then all others by the tuned session-kNN.
 
 use crate::last_items::own_first;
-use crate::{Baseline, SequenceKnn};
+use crate::{Baseline, SequenceKnn, Votes};
 
 /// Scores items in the window by recency, and all other items below them by similar sessions, then
 /// by popularity.
@@ -15,26 +15,19 @@ impl LastItemsKnn {
     pub fn new(knn: SequenceKnn) -> Self {
         Self { knn }
     }
+
+    fn search(&self, history: &[u32]) -> Votes<'_> {
+        self.knn.search(history).put_first(history)
+    }
 }
 
 impl Baseline for LastItemsKnn {
     fn scores(&self, history: &[u32]) -> Vec<f32> {
-        let mut scores = self.knn.scores(history);
-        let top = scores.iter().copied().fold(0.0, f32::max);
-        if top > 0.0 {
-            // Within 0..=1, so that the own items lie above.
-            for score in &mut scores {
-                if *score > 0.0 {
-                    *score /= top;
-                }
-            }
-        }
-        for (i, &item) in history.iter().enumerate() {
-            if let Some(score) = scores.get_mut(item as usize) {
-                *score = (i + 2) as f32;
-            }
-        }
-        scores
+        self.search(history).dense()
+    }
+
+    fn votes(&self, history: &[u32]) -> Option<Votes<'_>> {
+        Some(self.search(history))
     }
 
     fn probabilities(&self, history: &[u32]) -> Vec<f64> {

@@ -13,8 +13,6 @@
 //! sessions contain i. The constants were chosen on the validation split of a slice of
 //! RetailRocket.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::ops::Range;
 
 use prl_dataset::Dataset;
@@ -35,6 +33,8 @@ const WINDOW: usize = 10;
 const POSITION_DECAY: f64 = 2.0;
 /// Decay of an item's score by its distance from the shared item in the neighbour.
 const DISTANCE_DECAY: f64 = 5.0;
+/// Distances whose decay is computed once.
+const DISTANCES: usize = 64;
 /// Exponent of the neighbour's length.
 const LENGTH_EXPONENT: f64 = 0.25;
 /// Score of an own item that is left out: below every other.
@@ -86,15 +86,8 @@ pub struct SequenceKnn {
     idf: Vec<f64>,
     /// Scores of a window without neighbours.
     floor: Floor,
-}
-
-/// Past session that shares items with the window.
-#[derive(Clone, Copy, Debug)]
-struct Neighbour {
-    session: usize,
-    similarity: f64,
-    /// The shared item with the largest position in the window.
-    latest: u32,
+    /// [`decay`] of the smaller distances.
+    decay: Vec<f64>,
 }
 
 impl SequenceKnn {
@@ -123,6 +116,7 @@ impl SequenceKnn {
             index: ItemSessions::new(&arrays.sessions, &counts, M),
             idf: inverse_frequencies(&counts, arrays.sessions.sessions()),
             floor: Floor::new(popularity_scores(&arrays.sessions.popularity)),
+            decay: (0..DISTANCES).map(decay).collect(),
             arrays,
         }
     }
@@ -132,50 +126,31 @@ impl SequenceKnn {
         &self.arrays
     }
 
-    /// The `k` most similar of the `m` latest sessions that share an item with the window; among
-    /// equally similar sessions, the later ones.
-    fn neighbours(&self, window: &[u32]) -> Vec<Neighbour> {
-        let mut shared: HashMap<usize, Neighbour> = HashMap::new();
-        // From the latest item back, so that the first item of a session is its latest.
-        for (back, &item) in window.iter().rev().enumerate() {
-            if window[window.len() - back..].contains(&item) {
-                continue;
-            }
-            let weight = (-(back as f64) / POSITION_DECAY).exp();
-            for &session in self.index.sessions_with(item) {
-                let neighbour = shared.entry(session).or_insert(Neighbour {
-                    session,
-                    similarity: 0.0,
-                    latest: item,
-                });
-                neighbour.similarity += weight;
-            }
-        }
-        let mut found: Vec<Neighbour> = shared.into_values().collect();
-        found.sort_unstable_by_key(|n| std::cmp::Reverse(n.session));
-        found.truncate(M);
-        found.sort_by(|a, b| {
-            b.similarity
-                .partial_cmp(&a.similarity)
-                .unwrap_or(Ordering::Equal)
-        });
-        found.truncate(K);
-        found
+    /// Size of the search's arrays in bytes.
+    pub fn bytes(&self) -> usize {
+        self.arrays.sessions.bytes()
+            + self.index.bytes()
+            + self.floor.bytes()
+            + size_of_val(&self.idf[..])
     }
 }
 
 impl SequenceKnn {
     /// Scores of the items of the neighbours.
-    fn search(&self, history: &[u32]) -> Votes<'_> {
+    pub(crate) fn search(&self, history: &[u32]) -> Votes<'_> {
         let window = &history[history.len().saturating_sub(WINDOW)..];
         let mut sums = Sums::new(self.idf.len());
-        for neighbour in self.neighbours(window) {
+        let weight = |position| (-((window.len() - position) as f64) / POSITION_DECAY).exp();
+        for neighbour in self.index.neighbours(window, M, K, weight) {
             let items = self.arrays.sessions.items_of(neighbour.session);
-            let place = items.iter().position(|&item| item == neighbour.latest);
-            let place = place.unwrap_or(0) as f64;
-            let vote = neighbour.similarity / (items.len() as f64).powf(LENGTH_EXPONENT);
+            let latest = window[neighbour.latest - 1];
+            let place = items.iter().position(|&item| item == latest).unwrap_or(0);
+            let vote = neighbour.weight / (items.len() as f64).powf(LENGTH_EXPONENT);
             for (at, &item) in items.iter().enumerate() {
-                let near = (-(at as f64 - place).abs() / DISTANCE_DECAY).exp();
+                let near = match self.decay.get(at.abs_diff(place)) {
+                    Some(near) => *near,
+                    None => decay(at.abs_diff(place)),
+                };
                 let share = (vote * near * self.idf[item as usize]) as f32;
                 // A share of 0 keeps the item at its popularity score, below all neighbours' items.
                 if share > 0.0 {
@@ -189,6 +164,11 @@ impl SequenceKnn {
             false => votes,
         }
     }
+}
+
+/// exp(-distance / 5): weight of an item by its distance from the shared item in the neighbour.
+fn decay(distance: usize) -> f64 {
+    (-(distance as f64) / DISTANCE_DECAY).exp()
 }
 
 impl Baseline for SequenceKnn {

@@ -4,6 +4,8 @@
 //! recency: times are not stored, and a descending list of numbers runs from the latest session
 //! back.
 
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::ops::Range;
 
 use prl_dataset::{Dataset, Split};
@@ -135,6 +137,13 @@ impl KnnArrays {
         self.offsets.len() - 1
     }
 
+    /// Size in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.offsets[..])
+            + size_of_val(&self.items[..])
+            + size_of_val(&self.popularity[..])
+    }
+
     /// Distinct items of a session, ascending.
     pub(crate) fn items_of(&self, session: usize) -> &[u32] {
         &self.items[self.offsets[session] as usize..self.offsets[session + 1] as usize]
@@ -219,12 +228,25 @@ fn is_by_popularity(score: f32) -> bool {
     (-1.0..0.0).contains(&score)
 }
 
+/// Past session that shares items with a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Neighbour {
+    pub(crate) session: usize,
+    /// Sum of the shared items' weights.
+    pub(crate) weight: f64,
+    /// Last position in the window of the latest shared item, from 1 for the oldest.
+    pub(crate) latest: usize,
+}
+
 /// Inverted index: the latest sessions that contain each item.
 #[derive(Clone, Debug)]
 pub(crate) struct ItemSessions {
     /// Start of each item's list in `sessions`: `items + 1` entries.
     offsets: Vec<usize>,
-    sessions: Vec<usize>,
+    /// Sessions, counted from `first`.
+    sessions: Vec<u32>,
+    /// The oldest session whose number has 32 bits; older ones are not found.
+    first: usize,
 }
 
 impl ItemSessions {
@@ -240,23 +262,137 @@ impl ItemSessions {
         }
         let mut next = offsets.clone();
         let mut sessions = vec![0; end];
-        for session in (0..arrays.sessions()).rev() {
+        let first = arrays.sessions().saturating_sub(u32::MAX as usize);
+        for session in (first..arrays.sessions()).rev() {
             for &item in arrays.items_of(session) {
                 let item = item as usize;
                 if next[item] < offsets[item + 1] {
-                    sessions[next[item]] = session;
+                    sessions[next[item]] = (session - first) as u32;
                     next[item] += 1;
                 }
             }
         }
-        Self { offsets, sessions }
+        Self {
+            offsets,
+            sessions,
+            first,
+        }
     }
 
     /// Sessions that contain an item, latest first; empty for an item index out of range.
-    pub(crate) fn sessions_with(&self, item: u32) -> &[usize] {
+    fn sessions_with(&self, item: u32) -> &[u32] {
         match self.offsets.get(item as usize..item as usize + 2) {
             Some(at) => &self.sessions[at[0]..at[1]],
             None => &[],
+        }
+    }
+
+    /// The `k` most similar of the `m` latest sessions that share an item with the window; among
+    /// equally similar sessions, the later ones first. `weight` is that of a shared item by its last
+    /// position in the window, from 1 for the oldest.
+    ///
+    /// The lists of sessions are descending, so a k-way merge yields the sessions from the latest
+    /// back, each with all of its shared items in a row, and can stop after `m` sessions.
+    pub(crate) fn neighbours(
+        &self,
+        window: &[u32],
+        m: usize,
+        k: usize,
+        weight: impl Fn(usize) -> f64,
+    ) -> Vec<Neighbour> {
+        let mut heads: BinaryHeap<(u32, usize, &[u32])> = BinaryHeap::new();
+        for (position, item) in (1..).zip(window) {
+            let is_last = !window[position..].contains(item);
+            if is_last && let Some((&latest, older)) = self.sessions_with(*item).split_first() {
+                heads.push((latest, position, older));
+            }
+        }
+        let mut found: Vec<Neighbour> = Vec::new();
+        while let Some(mut head) = heads.peek_mut() {
+            let (number, position, older) = *head;
+            let session = self.first + number as usize;
+            if found.last().is_none_or(|last| last.session != session) {
+                if found.len() == m {
+                    break;
+                }
+                // Entries of one session are taken by descending position: the first is the latest.
+                found.push(Neighbour {
+                    session,
+                    weight: 0.0,
+                    latest: position,
+                });
+            }
+            if let Some(last) = found.last_mut() {
+                last.weight += weight(position);
+            }
+            match older.split_first() {
+                Some((&next, older)) => *head = (next, position, older),
+                None => _ = PeekMut::pop(head),
+            }
+        }
+        found.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        found.truncate(k);
+        found
+    }
+
+    /// Size in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.offsets[..]) + size_of_val(&self.sessions[..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The neighbours by a pass over all sessions.
+    fn plain(arrays: &KnnArrays, window: &[u32], m: usize, k: usize) -> Vec<Neighbour> {
+        let mut found = Vec::new();
+        for session in (0..arrays.sessions()).rev() {
+            let held = arrays.items_of(session);
+            let (mut weight, mut latest) = (0.0, 0);
+            for position in (1..=window.len()).rev() {
+                let item = window[position - 1];
+                if held.contains(&item) && !window[position..].contains(&item) {
+                    weight += 1.0 / position as f64;
+                    latest = latest.max(position);
+                }
+            }
+            if latest > 0 && found.len() < m {
+                found.push(Neighbour {
+                    session,
+                    weight,
+                    latest,
+                });
+            }
+        }
+        found.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        found.truncate(k);
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn neighbours_are_those_of_a_pass_over_all_sessions(
+            sessions in proptest::collection::vec(proptest::collection::btree_set(0_u32..8, 1..5), 1..30),
+            window in proptest::collection::vec(0_u32..9, 0..6),
+            m in 0_usize..12,
+            k in 0_usize..12,
+        ) {
+            let mut arrays = KnnArrays {
+                offsets: vec![0],
+                items: Vec::new(),
+                popularity: vec![1; 8],
+            };
+            for session in &sessions {
+                arrays.items.extend(session);
+                arrays.offsets.push(arrays.items.len() as u64);
+            }
+            let index = ItemSessions::new(&arrays, &session_counts(&arrays), m);
+            let found = index.neighbours(&window, m, k, |position| 1.0 / position as f64);
+            prop_assert_eq!(found, plain(&arrays, &window, m, k));
         }
     }
 }

@@ -15,8 +15,6 @@
 //! counts repeats as cases; and lambda is clamped at 0, while theirs is negative for matches more
 //! than ten positions back.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use prl_dataset::Dataset;
@@ -65,15 +63,6 @@ pub struct SessionKnn {
     floor: Floor,
 }
 
-/// Past session that shares items with the window.
-struct Neighbour {
-    session: usize,
-    /// Sum of the shared items' positions: |s| times the similarity, as an exact integer.
-    positions: usize,
-    /// Position of the latest shared item, from 1 for the oldest.
-    latest: usize,
-}
-
 impl SessionKnn {
     /// Indexes the training sessions of a dataset.
     pub fn fit(data: &Dataset, options: KnnOptions) -> Self {
@@ -115,44 +104,9 @@ impl SessionKnn {
         self.options
     }
 
-    /// The `k` most similar of the `m` latest sessions that share an item with the window; among
-    /// equally similar sessions, the later ones.
-    ///
-    /// The lists of [`ItemSessions`] are descending, so a k-way merge yields the sessions from the
-    /// latest back, each with all of its shared items in a row, and can stop after `m` sessions.
-    fn neighbours(&self, window: &[u32]) -> Vec<Neighbour> {
-        let mut heads: BinaryHeap<(usize, usize, &[usize])> = BinaryHeap::new();
-        for (position, item) in (1..).zip(window) {
-            let is_last = !window[position..].contains(item);
-            if is_last && let Some((&latest, older)) = self.index.sessions_with(*item).split_first()
-            {
-                heads.push((latest, position, older));
-            }
-        }
-        let mut found: Vec<Neighbour> = Vec::new();
-        while let Some((session, position, older)) = heads.pop() {
-            if found.last().is_none_or(|last| last.session != session) {
-                if found.len() == self.options.m {
-                    break;
-                }
-                // Entries of one session are popped by descending position: the first is the
-                // latest.
-                found.push(Neighbour {
-                    session,
-                    positions: 0,
-                    latest: position,
-                });
-            }
-            if let Some(last) = found.last_mut() {
-                last.positions += position;
-            }
-            if let Some((&next, older)) = older.split_first() {
-                heads.push((next, position, older));
-            }
-        }
-        found.sort_by_key(|n| Reverse(n.positions));
-        found.truncate(self.options.k);
-        found
+    /// Size of the search's arrays in bytes.
+    pub fn bytes(&self) -> usize {
+        self.arrays.bytes() + self.index.bytes() + self.floor.bytes() + size_of_val(&self.idf[..])
     }
 }
 
@@ -161,9 +115,13 @@ impl SessionKnn {
     fn search(&self, history: &[u32]) -> Votes<'_> {
         let window = &history[history.len().saturating_sub(self.options.window)..];
         let mut sums = Sums::new(self.idf.len());
-        for n in self.neighbours(window) {
+        let KnnOptions { m, k, .. } = self.options;
+        for n in self
+            .index
+            .neighbours(window, m, k, |position| position as f64)
+        {
             let back = window.len() - n.latest + 1;
-            let vote = match_weight(back) * n.positions as f64 / window.len() as f64;
+            let vote = match_weight(back) * n.weight / window.len() as f64;
             for &item in self.arrays.items_of(n.session) {
                 let share = (vote * self.idf[item as usize]) as f32;
                 // A share of 0 keeps the item at its popularity score, below all neighbours' items.

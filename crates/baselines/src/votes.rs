@@ -35,10 +35,16 @@ impl Floor {
             ranks,
         }
     }
+
+    /// Size in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.scores[..]) + size_of_val(&self.order[..]) + size_of_val(&self.ranks[..])
+    }
 }
 
 /// Scores of all items for a history: votes above 0, the floor below, and items that are left out
 /// below that.
+#[derive(Clone)]
 pub struct Votes<'a> {
     /// Items with votes, ascending, and their scores.
     above: Vec<(u32, f32)>,
@@ -68,6 +74,31 @@ impl<'a> Votes<'a> {
         let left_out = &self.left_out;
         self.above
             .retain(|(item, _)| left_out.binary_search(item).is_err());
+        self
+    }
+
+    /// Puts these items above all others, the later ones higher; the others' votes are divided by
+    /// the highest, so that they are at most 1. Nothing is left out any more.
+    pub(crate) fn put_first(mut self, items: &[u32]) -> Self {
+        let mut most = 0.0_f32;
+        for &(_, score) in &self.above {
+            most = most.max(score);
+        }
+        for (_, score) in &mut self.above {
+            *score /= most;
+        }
+        for (i, &item) in items.iter().enumerate() {
+            let score = (i + 2) as f32;
+            match self.above.binary_search_by_key(&item, |(item, _)| *item) {
+                Ok(at) => self.above[at].1 = score,
+                Err(at) if (item as usize) < self.floor.scores.len() => {
+                    self.above.insert(at, (item, score));
+                }
+                // An item that the catalogue lacks.
+                Err(_) => {}
+            }
+        }
+        self.left_out.clear();
         self
     }
 
@@ -233,10 +264,23 @@ mod tests {
             let left_out: Vec<u32> = left_out.iter().map(|item| item % items).collect();
             let found = Votes::new(sums.finish(), &floor).leave_out(&left_out, -2.0);
             let dense = found.dense();
-            for item in 0..items {
-                let (rank, top) = plain(&dense, item, k);
-                prop_assert_eq!(found.rank(item), rank);
-                prop_assert_eq!(found.top(k), top);
+            let mut first = dense.clone();
+            let most = first.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+            for score in &mut first {
+                if *score > 0.0 {
+                    *score /= most;
+                }
+            }
+            for (i, &item) in left_out.iter().enumerate() {
+                first[item as usize] = (i + 2) as f32;
+            }
+            for (found, dense) in [(found.clone(), dense), (found.put_first(&left_out), first)] {
+                prop_assert_eq!(found.dense(), dense.clone());
+                for item in 0..items {
+                    let (rank, top) = plain(&dense, item, k);
+                    prop_assert_eq!(found.rank(item), rank);
+                    prop_assert_eq!(found.top(k), top);
+                }
             }
             // The thread's sums are 0 again.
             prop_assert_eq!(Sums::new(popularity.len()).finish(), vec![]);

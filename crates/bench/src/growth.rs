@@ -15,9 +15,9 @@ use prl_experiments::{Machine, Workspace, programs, write_file};
 use prl_report::markdown_table;
 use serde_json::{Value, json};
 
+use crate::host;
 use crate::prepare::source_rows;
 use crate::programs::batch_speed;
-use crate::results;
 use crate::steps::{Case, Timing};
 
 /// Flags of `prl-bench growth`.
@@ -111,6 +111,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         bench.windows()?,
         bench.hidden_sizes()?,
     ];
+    let machine = Machine::detect(workspace);
+    let folder = host::folder(workspace, &machine, "cpu");
     let mut raw = Vec::new();
     let mut page = format!(
         "# Growth\n\n\
@@ -119,7 +121,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
          axes of a chart are logarithmic. [Raw lines](growth.jsonl).\n\n{}",
         args.threads,
         args.steps,
-        Machine::detect(workspace).to_markdown()
+        host::facts(&machine)
     );
     for growth in &growths {
         for line in &growth.lines {
@@ -127,7 +129,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
         let file = format!("growth-{}.svg", growth.x.replace(' ', "-"));
         let chart = svg::standalone(&line_chart::svg(&[growth.chart()])?);
-        write_file(&results(workspace).join(&file), chart)?;
+        write_file(&folder.join(&file), chart)?;
         page += &format!(
             "\n## {}\n\n{}\n\n![]({file})\n\n{}",
             growth.title,
@@ -135,11 +137,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             growth.table()
         );
     }
-    write_file(
-        &results(workspace).join("growth.jsonl"),
-        jsonl::to_text(&raw),
-    )?;
-    write_file(&results(workspace).join("growth.md"), &page)?;
+    write_file(&folder.join("growth.jsonl"), jsonl::to_text(&raw))?;
+    write_file(&folder.join("growth.md"), &page)?;
+    crate::index::write(workspace)?;
     println!("{page}");
     Ok(())
 }

@@ -3,12 +3,18 @@
 
 mod benchmarks;
 mod cells;
+mod compare;
 mod grow;
 mod growth;
+mod host;
+mod index;
+mod matrix_cost;
+mod neighbours;
 mod peers;
 mod prepare;
 mod programs;
 mod recipes;
+mod roofline;
 mod rounding;
 mod serve;
 mod steps;
@@ -40,6 +46,8 @@ enum Task {
     Prepare(prepare::Args),
     /// Time and memory against events, items, window length and hidden size
     Growth(growth::Args),
+    /// Latency and memory of the neighbour searches against the size of the log
+    Neighbours(neighbours::Args),
     /// Daily retraining from the run of the day before, beside training from nothing
     Grow(grow::Args),
     /// Both recipes and the baselines on real logs with clicks and purchases
@@ -71,6 +79,7 @@ fn run(args: Args) -> Result<()> {
         Some(Task::Peers(args)) => peers::run(workspace, &args),
         Some(Task::Prepare(args)) => prepare::run(workspace, &args),
         Some(Task::Growth(args)) => growth::run(workspace, &args),
+        Some(Task::Neighbours(args)) => neighbours::run(workspace, &args),
         Some(Task::Grow(args)) => grow::run(workspace, &args),
         Some(Task::Rounding(args)) => rounding::run(workspace, &args),
         Some(Task::Benchmarks(args)) => benchmarks::run(workspace, &args),
@@ -80,7 +89,7 @@ fn run(args: Args) -> Result<()> {
     }
 }
 
-/// Default directory of the pages.
+/// Directory of the machines' folders.
 fn results(workspace: &Workspace) -> PathBuf {
     workspace.root.join("results/bench")
 }

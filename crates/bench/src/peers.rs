@@ -16,8 +16,8 @@ use prl_experiments::{Machine, Workspace, write_file};
 use prl_report::markdown_table;
 use serde_json::Value;
 
-use crate::results;
-use crate::steps::{Case, Timing, cases_of};
+use crate::host;
+use crate::steps::{Case, Timing, cases_of, modern_cases};
 use figure::{Figure, figures};
 use torch::Torch;
 
@@ -76,15 +76,6 @@ impl Args {
     fn is_cuda(&self) -> bool {
         self.device.starts_with("cuda")
     }
-
-    /// File name of the page and of the raw lines, without extension.
-    fn page_name(&self) -> &'static str {
-        if self.is_cuda() {
-            "peers-cuda"
-        } else {
-            "peers"
-        }
-    }
 }
 
 /// Lines of all rounds of a case, by ours or PyTorch's mode.
@@ -107,15 +98,19 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut cases = Vec::new();
     for &items in &args.items {
         cases.extend(cases_of(&args.encoders, &args.methods, items));
+        if !args.is_cuda() {
+            cases.extend(modern_cases(items));
+        }
     }
     let machine = Machine::detect(workspace);
+    let folder = host::folder(workspace, &machine, &args.device);
     let mut torch = Torch::start(workspace, args, &cases)?;
     let mut raw = String::new();
     let mut done = Vec::new();
     for case in &cases {
         let name = [
             case.encoder.into(),
-            case.method.into(),
+            torch::method(case).into(),
             case.items.to_string(),
         ];
         let mut rounds = Rounds::new();
@@ -132,11 +127,11 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             raw += &lines;
         }
         done.push(CaseResult { name, rounds });
-        let stem = results(workspace).join(args.page_name());
-        write_file(&stem.with_extension("jsonl"), &raw)?;
-        write_file(&stem.with_extension("md"), page(args, &done, &machine))?;
+        write_file(&folder.join("peers.jsonl"), &raw)?;
+        write_file(&folder.join("peers.md"), page(args, &done, &machine))?;
     }
-    println!("{}", results(workspace).join(args.page_name()).display());
+    crate::index::write(workspace)?;
+    println!("{}", folder.join("peers.md").display());
     Ok(())
 }
 
@@ -238,14 +233,14 @@ fn page(args: &Args, cases: &[CaseResult], machine: &Machine) -> String {
     let mut page = format!(
         "# Comparison with PyTorch\n\n\
          Batch 256, window length 10, hidden size 64, {} threads, device {}; medians of {} rounds of {} \
-         steps, ours and PyTorch's in turn. {} [Raw lines]({}.jsonl).\n\n{}",
+         steps, ours and PyTorch's in turn. `modern` is cross-entropy under the recipe modern: cosines \
+         with the item embedding, own items by lag, item dropout. {} [Raw lines](peers.jsonl).\n\n{}",
         args.threads,
         args.device,
         args.rounds,
         args.steps,
         modes(is_cuda),
-        args.page_name(),
-        machine.to_markdown(),
+        host::facts(machine),
     );
     for figure in &figures(is_cuda) {
         page += &table(figure, cases, is_cuda);

@@ -17,8 +17,8 @@ use prl_experiments::{Machine, Workspace, programs, write_file};
 use prl_report::markdown_table;
 use serde_json::{Value, json};
 
+use crate::host;
 use crate::programs::python_with;
-use crate::results;
 
 /// Flags of `prl-bench prepare`.
 #[derive(clap::Args)]
@@ -95,12 +95,12 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         lines.extend(bench.cut_batches(log, &out)?);
     }
     lines.extend(first_steps);
-    write_file(
-        &results(workspace).join("prepare.jsonl"),
-        jsonl::to_text(&lines),
-    )?;
-    let page = page(args.rounds, &lines, &Machine::detect(workspace));
-    write_file(&results(workspace).join("prepare.md"), &page)?;
+    let machine = Machine::detect(workspace);
+    let folder = host::folder(workspace, &machine, "cpu");
+    write_file(&folder.join("prepare.jsonl"), jsonl::to_text(&lines))?;
+    let page = page(args.rounds, &lines, &machine);
+    write_file(&folder.join("prepare.md"), &page)?;
+    crate::index::write(workspace)?;
     println!("{page}");
     Ok(())
 }
@@ -302,7 +302,7 @@ fn page(rounds: usize, lines: &[Value], machine: &Machine) -> String {
          and purchases. MB is the peak memory of the process.\n\n{}\n{}\n\
          Cutting batches, on one thread that prefetches for training; and the time from `prl train` \
          (GRU, PRL) to the end of its first step, on the CPU:\n\n{}",
-        machine.to_markdown(),
+        host::facts(machine),
         markdown_table(&header, 3, &preparation),
         markdown_table(&training_header, 1, &training)
     )

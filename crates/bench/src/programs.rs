@@ -11,7 +11,7 @@ use prl_experiments::{Workspace, programs};
 /// # Errors
 /// If it does not build, or the bundle lacks it.
 pub fn step_speed(workspace: &Workspace, device: &str) -> Result<PathBuf> {
-    example(workspace, "step_speed", device)
+    example(workspace, "prl-train", "step_speed", device)
 }
 
 /// Path of the `batch_speed` example of the trainer.
@@ -19,11 +19,19 @@ pub fn step_speed(workspace: &Workspace, device: &str) -> Result<PathBuf> {
 /// # Errors
 /// If it does not build, or the bundle lacks it.
 pub fn batch_speed(workspace: &Workspace) -> Result<PathBuf> {
-    example(workspace, "batch_speed", "cpu")
+    example(workspace, "prl-train", "batch_speed", "cpu")
 }
 
-fn example(workspace: &Workspace, name: &str, device: &str) -> Result<PathBuf> {
-    let packages = ["--package", "prl-train", "--example", name];
+/// Path of the `neighbour_speed` example of the baselines.
+///
+/// # Errors
+/// If it does not build, or the bundle lacks it.
+pub fn neighbour_speed(workspace: &Workspace) -> Result<PathBuf> {
+    example(workspace, "prl-baselines", "neighbour_speed", "cpu")
+}
+
+fn example(workspace: &Workspace, package: &str, name: &str, device: &str) -> Result<PathBuf> {
+    let packages = ["--package", package, "--example", name];
     let [example] = programs::build(workspace, &packages, [name], device)?;
     Ok(example)
 }

@@ -14,7 +14,7 @@ use prl_experiments::{Machine, Workspace, programs, write_file};
 use prl_report::markdown_table;
 use serde_json::{Value, json};
 
-use crate::results;
+use crate::host;
 use crate::steps::cases_of;
 
 /// Flags of `prl-bench rounding`.
@@ -52,6 +52,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let dir = workspace.root.join("target/bench/rounding");
     let manifest: Value = read_json(&data.join("manifest.json"))?;
     let machine = Machine::detect(workspace);
+    let folder = host::folder(workspace, &machine, "cpu");
     let mut lines = Vec::new();
     for seed in 0..args.seeds {
         for case in cases_of(&args.encoders, &args.methods, 0) {
@@ -80,12 +81,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             }
             lines.push(line);
             let raw = jsonl::to_text(&lines);
-            write_file(&results(workspace).join("rounding.jsonl"), raw)?;
+            write_file(&folder.join("rounding.jsonl"), raw)?;
             let page = page(args.epochs, &manifest, &lines, &machine);
-            write_file(&results(workspace).join("rounding.md"), page)?;
+            write_file(&folder.join("rounding.md"), page)?;
         }
     }
-    println!("{}", results(workspace).join("rounding.md").display());
+    crate::index::write(workspace)?;
+    println!("{}", folder.join("rounding.md").display());
     Ok(())
 }
 
@@ -183,7 +185,7 @@ fn page(epochs: u64, manifest: &Value, lines: &[Value], machine: &Machine) -> St
         text(&manifest["source"]["kind"]),
         events["click"].as_u64().unwrap_or(0) + events["purchase"].as_u64().unwrap_or(0),
         rows.len() * METRICS.len(),
-        machine.to_markdown(),
+        host::facts(machine),
         markdown_table(&[&["encoder", "method"], &metrics[..]].concat(), 2, &means),
         markdown_table(
             &[&["encoder", "method", "seed"], &metrics[..]].concat(),

@@ -11,6 +11,7 @@ mod server;
 mod stores;
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -19,7 +20,7 @@ use prl_bench::jsonl::{self, number};
 use prl_experiments::{Machine, Workspace, programs, write_file};
 use serde_json::{Value, json};
 
-use crate::results;
+use crate::host;
 use server::Server;
 
 /// 99th percentile from which a server counts as saturated.
@@ -80,6 +81,7 @@ struct Case<'a> {
 /// Measures each case and writes a page; lines of cases that are not measured now are kept.
 pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let programs = Programs::build(workspace)?;
+    let folder = host::folder(workspace, &Machine::detect(workspace), "cpu");
     for &items in &args.items {
         for encoder in &args.encoders {
             for first_pass in &args.first_pass {
@@ -90,15 +92,16 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
                 };
                 if args.stored > 0 {
                     let lines = stores::measure(workspace, args, &case, &programs)?;
-                    store(workspace, &case, lines, stores::is_stored)?;
+                    store(&folder, &case, lines, stores::is_stored)?;
                 } else {
                     let lines = measure(workspace, args, &case, &programs)?;
-                    store(workspace, &case, lines, |line| !stores::is_stored(line))?;
+                    store(&folder, &case, lines, |line| !stores::is_stored(line))?;
                 }
             }
         }
     }
-    println!("{}", results(workspace).join("serve.md").display());
+    crate::index::write(workspace)?;
+    println!("{}", folder.join("serve.md").display());
     Ok(())
 }
 
@@ -148,7 +151,7 @@ impl Recorder {
                 "encoder": case.encoder,
                 "items": case.items,
                 "first_pass": case.first_pass,
-                "machine": Machine::detect(workspace).lines(),
+                "machine": host::fact_lines(&Machine::detect(workspace)),
             }),
             lines: Vec::new(),
         }
@@ -229,12 +232,12 @@ fn json_output(program: &mut Command) -> Result<Value> {
 
 /// Replaces the lines of a case that are of a measurement and rewrites the page.
 fn store(
-    workspace: &Workspace,
+    folder: &Path,
     case: &Case<'_>,
     lines: Vec<Value>,
     is_replaced: impl Fn(&Value) -> bool,
 ) -> Result<()> {
-    let path = results(workspace).join("serve.jsonl");
+    let path = folder.join("serve.jsonl");
     let mut all = if path.exists() {
         jsonl::parse(&fs::read_to_string(&path)?)?
     } else {
@@ -248,5 +251,5 @@ fn store(
     });
     all.extend(lines);
     write_file(&path, jsonl::to_text(&all))?;
-    write_file(&results(workspace).join("serve.md"), page::render(&all))
+    write_file(&folder.join("serve.md"), page::render(&all))
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use prl_bench::jsonl::{self, cell, number, text};
 use prl_bench::measure;
 use prl_experiments::{Machine, Workspace, write_file};
 use prl_report::markdown_table;
 use serde_json::Value;
 
-use crate::{programs, results};
+use crate::compare::{Committed, RANKED, STEP};
+use crate::{host, index, matrix_cost, programs, roofline};
 
 /// Flags of `prl-bench` without a subcommand.
 #[derive(clap::Args)]
@@ -39,10 +40,16 @@ pub struct StepsArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Output directory [default: results/bench]
+    /// Output directory [default: the machine's folder in results/bench]
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Fail if a line is slower than on the last committed page of this machine
+    #[arg(long)]
+    check: bool,
 }
+
+/// What identifies a line of the page.
+const KEYS: [&str; 5] = ["encoder", "method", "items", "recipe", "bf16_head"];
 
 /// Model and size of one measurement.
 #[derive(Clone)]
@@ -56,6 +63,8 @@ pub struct Case<'a> {
     pub dim: usize,
     /// Whether the operands of the output layer's products are rounded to bfloat16.
     pub bf16_head: bool,
+    /// `paper` or `modern`.
+    pub recipe: &'a str,
 }
 
 impl Default for Case<'_> {
@@ -69,6 +78,7 @@ impl Default for Case<'_> {
             window: 10,
             dim: 64,
             bf16_head: false,
+            recipe: "paper",
         }
     }
 }
@@ -113,7 +123,7 @@ impl Case<'_> {
         let mut bench = Command::new(programs::step_speed(workspace, timing.device)?);
         bench.arg("--json");
         bench.args(["--encoders", self.encoder, "--methods", self.method]);
-        bench.args(["--device", timing.device]);
+        bench.args(["--device", timing.device, "--recipe", self.recipe]);
         for (flag, n) in [
             ("--items", self.items),
             ("--window", self.window),
@@ -133,7 +143,8 @@ impl Case<'_> {
     }
 }
 
-/// Times all cases; writes the raw lines and a page.
+/// Times all cases; writes the raw lines and a page, with a verdict for each line that the last
+/// committed page of this machine has too.
 pub fn run(workspace: &Workspace, args: &StepsArgs) -> Result<()> {
     let timing = Timing {
         threads: args.threads,
@@ -142,26 +153,63 @@ pub fn run(workspace: &Workspace, args: &StepsArgs) -> Result<()> {
     };
     let mut raw = String::new();
     for &items in &args.items {
-        for case in cases_of(&args.encoders, &args.methods, items) {
-            eprintln!("{} {}, {items} items", case.encoder, case.method);
+        let mut cases = cases_of(&args.encoders, &args.methods, items);
+        if args.device == "cpu" {
+            cases.extend(modern_cases(items));
+        }
+        for case in cases {
+            eprintln!(
+                "{} {}, {}, {items} items",
+                case.encoder, case.method, case.recipe
+            );
             raw += &case.measure(workspace, &timing)?;
             if has_single_head(case.method) && args.device == "cpu" {
                 raw += &case.with_bf16_head().measure(workspace, &timing)?;
             }
         }
     }
-    let out = args.out.clone().unwrap_or_else(|| results(workspace));
-    let is_cuda = args.device.starts_with("cuda");
-    let (lines_file, page_file) = if is_cuda {
-        ("cuda.jsonl", "cuda.md")
-    } else {
-        ("steps.jsonl", "README.md")
+    let lines = jsonl::parse(&raw)?;
+    let machine = Machine::detect(workspace);
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => host::folder(workspace, &machine, &args.device),
     };
-    write_file(&out.join(lines_file), &raw)?;
-    let page = page(args, &jsonl::parse(&raw)?, &Machine::detect(workspace));
-    write_file(&out.join(page_file), &page)?;
+    let file = out.join("steps.jsonl");
+    let (mut page, mut slower) = (page(args, &lines, &machine), 0);
+    if let Some(mut committed) = Committed::of(workspace, &file) {
+        for line in &mut committed.lines {
+            // Lines of older versions do not name the recipe.
+            if line["recipe"].is_null() {
+                line["recipe"] = "paper".into();
+            }
+        }
+        let (section, n) = committed.section(&KEYS, &[STEP, RANKED], &lines);
+        page += &section;
+        slower = n;
+    }
+    write_file(&file, &raw)?;
+    write_file(&out.join("steps.md"), &page)?;
+    index::write(workspace)?;
     println!("{page}");
+    ensure!(
+        !args.check || slower == 0,
+        "{slower} lines are slower than on the last committed page"
+    );
     Ok(())
+}
+
+/// Cases of the recipe modern.
+pub fn modern_cases(items: usize) -> Vec<Case<'static>> {
+    let mut cases = Vec::new();
+    for encoder in ["core", "gru"] {
+        cases.push(Case {
+            encoder,
+            items,
+            recipe: "modern",
+            ..Case::default()
+        });
+    }
+    cases
 }
 
 fn page(args: &StepsArgs, lines: &[Value], machine: &Machine) -> String {
@@ -184,13 +232,25 @@ fn page(args: &StepsArgs, lines: &[Value], machine: &Machine) -> String {
          of {} steps, parts as means; each case in a process of its own. A plain product of two square \
          matrices reached {peak:.0} GFLOP/s in this run; the shares are of that rate, the head's with \
          three products counted, ranking's with one. x normal is relative to cross-entropy alone. \
-         {columns}\n\n{}\n{}",
+         {columns} {}\n\n{}\n{}{}{}",
         args.threads,
         args.device,
         args.steps,
-        machine.to_markdown(),
-        table(lines, peak, is_cuda)
+        energy_note(lines),
+        host::facts(machine),
+        table(lines, peak, is_cuda),
+        roofline::section(lines),
+        matrix_cost::section(lines),
     )
+}
+
+/// Whether the machine tells its energy.
+fn energy_note(lines: &[Value]) -> &'static str {
+    if lines.iter().any(|line| line["step_mj"].is_number()) {
+        "mJ is the energy of the processor package in a step, by its own counter."
+    } else {
+        "This machine does not tell its energy."
+    }
 }
 
 fn table(lines: &[Value], peak: f64, is_cuda: bool) -> String {
@@ -209,22 +269,28 @@ fn table(lines: &[Value], peak: f64, is_cuda: bool) -> String {
         "events/s ranked",
         "ranking, share of peak",
         if is_cuda { "host MB" } else { "MB" },
+        "mJ a step",
     ];
     // Median step of cross-entropy in fp32 by encoder and catalogue size.
-    let mut normal: BTreeMap<(String, String), f64> = BTreeMap::new();
+    let mut normal: BTreeMap<[String; 3], f64> = BTreeMap::new();
     for line in lines {
         if line["bf16_head"] != true && line["method"] == "normal" {
-            let key = (text(&line["encoder"]), text(&line["items"]));
+            let key = size_of(line);
             normal.insert(key, number(&line["step_ms_median"]));
         }
     }
     let mut rows = Vec::new();
     for line in lines {
-        let key = (text(&line["encoder"]), text(&line["items"]));
+        let key = size_of(line);
         let normal = normal.get(&key).copied().unwrap_or(f64::NAN);
         rows.push(row(line, normal, peak, is_cuda));
     }
     markdown_table(&header, 2, &rows)
+}
+
+/// Encoder, catalogue size and recipe of a line.
+fn size_of(line: &Value) -> [String; 3] {
+    ["encoder", "items", "recipe"].map(|key| text(&line[key]))
 }
 
 /// Cells of a line; `normal` is the median step of the same size under cross-entropy.
@@ -237,6 +303,9 @@ fn row(line: &Value, normal: f64, peak: f64, is_cuda: bool) -> Vec<String> {
     } else {
         f64::NAN
     };
+    if line["recipe"] == "modern" {
+        method += ", modern";
+    }
     if line["bf16_head"] == true {
         method += ", bf16 head";
     }
@@ -252,6 +321,7 @@ fn row(line: &Value, normal: f64, peak: f64, is_cuda: bool) -> Vec<String> {
     cells.push(cell(number(&line["eval_events_per_s"]), 0));
     cells.push(cell(number(&line["eval_gflops"]) / peak, 2));
     cells.push(cell(number(&line["peak_rss_mb"]), 0));
+    cells.push(cell(number(&line["step_mj"]), 0));
     cells
 }
 
@@ -281,11 +351,11 @@ mod tests {
         let rows: Vec<&str> = cpu.lines().skip(2).collect();
         assert_eq!(
             rows[0],
-            "| gru | normal | 10 | 4.0 | - | 1.00 | - | - | - | - | 0.75 | - | 0.50 | - |"
+            "| gru | normal | 10 | 4.0 | - | 1.00 | - | - | - | - | 0.75 | - | 0.50 | - | - |"
         );
         assert_eq!(
             rows[1],
-            "| gru | sqn | 10 | 6.0 | - | 1.50 | - | - | - | - | - | - | 0.50 | - |"
+            "| gru | sqn | 10 | 6.0 | - | 1.50 | - | - | - | - | - | - | 0.50 | - | - |"
         );
         assert!(
             rows[2].starts_with("| gru | sqn | 20 | 9.0 | - | - |"),

@@ -22,20 +22,21 @@ struct Slot {
 };
 
 // For each parameter [n]: m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, param -= rate
-// m / (root sqrt(v) + eps); `rate` and `root` include the bias corrections. Grid: one block of 256
+// m / (root sqrt(v) + eps), by the factors `by`. Grid: one block of 256
 // threads per 1024 elements of a tensor. Changes nothing if the optional flag `non_finite` is set.
 extern "C" __global__ void adam(
-    const Slot *slots, unsigned n, float beta1, float beta2, float rate, float root, float eps, const unsigned *non_finite
+    const Slot *slots, unsigned n, const AdamFactors *by, const unsigned *non_finite
 ) {
     if (non_finite && *non_finite) return;
     const Slot slot = tensor_of_block(slots, n);
+    const AdamFactors factors = *by;
     const size_t start = (blockIdx.x - slot.block) * 1024 + threadIdx.x;
 #pragma unroll
     for (unsigned turn = 0; turn < 4; turn++) {
         const size_t i = start + turn * 256;
         if (i >= slot.n) return;
         float m = slot.first[i], v = slot.second[i];
-        slot.param[i] = adam_step(slot.param[i], slot.grad[i], m, v, {beta1, beta2, rate, root, eps});
+        slot.param[i] = adam_step(slot.param[i], slot.grad[i], m, v, factors);
         slot.first[i] = m;
         slot.second[i] = v;
     }

@@ -3,7 +3,8 @@
 
 #include <cfloat>
 
-// Factors of a step; `rate` and `root` include the bias corrections.
+// Factors of a step; `rate` and `root` include the bias corrections. They change with every step, so kernels read them from
+// device memory: a captured launch keeps its arguments.
 struct AdamFactors {
     float beta1, beta2, rate, root, eps;
 };

@@ -75,9 +75,15 @@ struct Mask {
     }
 };
 
-// Parameters of a kernel that take a mask, and their values as the fields of a Mask.
-#define MASK_PARAMETERS                                                                                                      \
-    unsigned before, unsigned stream_low, unsigned stream_high, unsigned bar, float keep, unsigned k0, unsigned k1, unsigned k2, \
-        unsigned k3, unsigned k4, unsigned k5, unsigned k6, unsigned k7
-#define MASK_GIVEN                                                                                                           \
-    { {{k0, k1, k2, k3, k4, k5, k6, k7}, stream_low, stream_high}, before, bar, keep }
+// The mask of 13 words: `before`, the stream number's lower and upper half, `bar`, the bits of `keep`, the key. They change with
+// every step, so kernels read them from device memory: a captured launch keeps its arguments. Without words, all factors are 1.
+__device__ inline Mask mask_of(const unsigned *words) {
+    Mask mask = {{{}, 0, 0}, 0, 0, 1.0f};
+    if (words) {
+        mask.before = words[0], mask.stream.low = words[1], mask.stream.high = words[2];
+        mask.bar = words[3], mask.keep = __uint_as_float(words[4]);
+#pragma unroll
+        for (unsigned i = 0; i < 8; i++) mask.stream.key[i] = words[5 + i];
+    }
+    return mask;
+}

@@ -25,10 +25,10 @@ struct Part {
 // table[rows[i]]. Grid: one block of 256 threads per 2048 elements (draws of the mask).
 extern "C" __global__ void embedding_sum(
     float *__restrict__ out, const float *table_a, const unsigned *words_a, const float *table_b, const unsigned *words_b,
-    const float *table_c, const unsigned *words_c, unsigned n, unsigned width, MASK_PARAMETERS
+    const float *table_c, const unsigned *words_c, unsigned n, unsigned width, const unsigned *mask_words
 ) {
     __shared__ unsigned kept[64];
-    const Mask mask = MASK_GIVEN;
+    const Mask mask = mask_of(mask_words);
     const Part a = {table_a, words_a}, b = {table_b, words_b}, c = {table_c, words_c};
     mask.each((size_t)n * width, kept, [&](size_t i, float factor) {
         const unsigned row = i / width, column = i % width;

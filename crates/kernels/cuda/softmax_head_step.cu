@@ -27,12 +27,12 @@ template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
     extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) head_step_##ROWS(                                      \
         const float *scores, const float *hidden, const unsigned *targets, const float *scales, const float *logs,            \
         const float *bias, float *weight, float *first, float *second, float *weight_sum, float *bias_sum, float *parts,      \
-        unsigned start, unsigned batch, unsigned items, unsigned stride, unsigned width, unsigned tiles, float beta1,         \
-        float beta2, float rate, float root, float eps, const unsigned *non_finite                                               \
+        unsigned start, unsigned batch, unsigned items, unsigned stride, unsigned width, unsigned tiles,                      \
+        const AdamFactors *by, const unsigned *non_finite                                                                     \
     ) {                                                                                                                       \
         if (*non_finite) return;                                                                                                 \
         head_step<ROWS>({scores, hidden, targets, scales, logs, bias, weight, first, second, weight_sum, bias_sum, parts,     \
-                         start, batch, items, stride, width, tiles, {beta1, beta2, rate, root, eps}});                        \
+                         start, batch, items, stride, width, tiles, *by});                                                     \
     }
 
 HEAD_STEP(256)
@@ -46,8 +46,7 @@ HEAD_STEP(32)
 // threads, four per column. Changes nothing if the flag `non_finite` is set.
 extern "C" __global__ void head_step_end(
     const float *parts, float *hidden, unsigned start, unsigned rows, unsigned width, unsigned chunks, float *bias,
-    float *first, float *second, const float *grads, unsigned n, float beta1, float beta2, float rate, float root, float eps,
-    const unsigned *non_finite
+    float *first, float *second, const float *grads, unsigned n, const AdamFactors *by, const unsigned *non_finite
 ) {
     if (*non_finite) return;
     __shared__ float sums[4][COLUMNS];
@@ -61,7 +60,7 @@ extern "C" __global__ void head_step_end(
     sums[share][column] = sum;
     const unsigned block = blockIdx.y * gridDim.x + blockIdx.x;
     for (size_t i = block * blockDim.x + threadIdx.x; i < n; i += gridDim.x * gridDim.y * blockDim.x) {
-        bias[i] = adam_step(bias[i], grads[i], first[i], second[i], {beta1, beta2, rate, root, eps});
+        bias[i] = adam_step(bias[i], grads[i], first[i], second[i], *by);
     }
     __syncthreads();
     const unsigned to = blockIdx.y * COLUMNS + column;

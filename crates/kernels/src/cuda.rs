@@ -3,9 +3,12 @@
 
 mod allocator;
 mod arg;
+mod commands;
 mod finite_check;
+mod graph;
 mod multi_tensor;
 pub(crate) mod row_ops;
+mod step_memory;
 pub(crate) mod tile;
 
 use std::cell::RefCell;
@@ -13,9 +16,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::cuda_backend::cudarc::cublas::result::sgemm;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
+    CudaFunction, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, result, sys,
 };
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
@@ -23,7 +25,9 @@ use candle_core::{Device, Result, Shape, Storage, Tensor};
 
 pub(crate) use allocator::{DeviceBuffer, DeviceF32};
 pub(crate) use arg::{Arg, Matrix, View, Words, address_of, part, rows, view, with};
-pub use finite_check::FiniteCheck;
+use commands::{Commands, Product};
+pub use finite_check::{FiniteCheck, FiniteStatus};
+pub use graph::{GraphCounts, StepGraphs};
 pub(crate) use multi_tensor::MultiTensorLaunch;
 
 /// Default number of threads per block.
@@ -61,6 +65,7 @@ modules! {
     LINEAR "linear",
     NEXTITNET_CONV "nextitnet_conv",
     NEXTITNET_TAPS "nextitnet_taps",
+    Q_LEARNING "q_learning",
     RANK "rank",
     ROWS "rows",
     SOFTMAX_HEAD "softmax_head",
@@ -94,6 +99,7 @@ impl Gpu {
 
     /// Allocates an uninitialised slice that a tensor can own.
     pub(crate) fn owned(&self, n: usize) -> Result<CudaSlice<f32>> {
+        graph::forbid(&self.0, "memory of the driver's")?;
         // SAFETY: every caller hands it to an operation that sets all of it before anything reads
         // it.
         unsafe { self.0.alloc(n.max(1)) }
@@ -108,24 +114,13 @@ impl Gpu {
 
     /// Fills with zeros.
     pub(crate) fn clear(&self, numbers: View<'_>) -> Result<()> {
-        let stream = bound(&self.0)?;
-        // SAFETY: they are as many, and the stream orders what follows.
-        unsafe {
-            result::memset_d8_async(
-                numbers.address,
-                0,
-                numbers.len * size_of::<f32>(),
-                stream.cu_stream(),
-            )
-        }
-        .w()
+        let bytes = numbers.len * size_of::<f32>();
+        self.issue(|commands| commands.clear(numbers.address, bytes))
     }
 
     /// Copies host values to the device.
     pub(crate) fn copy_in<T: DeviceRepr>(&self, values: &[T]) -> Result<DeviceBuffer<T>> {
-        let memory = DeviceBuffer::new(&self.0, values.len())?;
-        memory.fill(&self.0, values)?;
-        Ok(memory)
+        DeviceBuffer::from_host(&self.0, values)
     }
 
     /// Copies to the host; waits for all previous work.
@@ -144,10 +139,8 @@ impl Gpu {
             from.len,
             to.len
         );
-        let (bytes, stream) = (from.len * size_of::<f32>(), bound(&self.0)?);
-        // SAFETY: there is room, and the stream is that of both.
-        unsafe { result::memcpy_dtod_async(to.address, from.address, bytes, stream.cu_stream()) }
-            .w()
+        let bytes = from.len * size_of::<f32>();
+        self.issue(|commands| commands.copy(to.address, from.address, bytes))
     }
 
     /// Allocates a copy.
@@ -216,20 +209,19 @@ impl Gpu {
                 .set_attribute(most, shape.shared_mem_bytes as i32)
                 .w()?;
         }
-        let stream = self.0.cuda_stream();
-        let mut builder = stream.launch_builder(&function);
-        for arg in args {
-            match arg {
-                Arg::Long(long) => builder.arg(long),
-                Arg::Word(word) => builder.arg(word),
-                Arg::Number(number) => builder.arg(number),
-            };
+        graph::check_args(&self.0, args);
+        self.issue(|commands| commands.launch(function.cu_function(), shape, args))
+    }
+
+    /// Issues a command, or appends it to the step that is recorded.
+    fn issue(&self, mut command: impl FnMut(&mut Commands)) -> Result<()> {
+        if graph::append(&self.0, &mut command) {
+            return Ok(());
         }
-        // SAFETY: each caller stands beside its kernel's description: the arguments have the types
-        // and the lengths that it names. What they point to lives until now, and memory is given
-        // back in the order of the stream.
-        unsafe { builder.launch(shape) }.w()?;
-        Ok(())
+        let mut commands = Commands::default();
+        command(&mut commands);
+        let (stream, blas) = (bound(&self.0)?, self.0.cublas_handle());
+        commands.get(0).issue(stream.cu_stream(), *blas.handle())
     }
 
     /// `to = a b`, with `a` `[m, k]` and `b` `[k, n]`, by cuBLAS.
@@ -243,36 +235,20 @@ impl Gpu {
         if m == 0 || n == 0 {
             return Ok(());
         }
-        let [m, n, k] = [m, n, k].map(|size| size as i32);
-        let [lda, ldb, ldc] = [a, b, to].map(|matrix| matrix.stride as i32);
-        let [a_at, b_at, c_at] = [a, b, to].map(|matrix| matrix.numbers.address);
-        let (one, none) = (1.0, 0.0);
-        bound(&self.0)?;
-        let blas = self.0.cublas_handle();
-        // cuBLAS is column-major: compute the transposed product with swapped operands.
-        let (b_op, a_op) = (b.operation(), a.operation());
-        // SAFETY: the callers' matrices hold as many rows as the sizes say, and the handle is that
-        // of their stream.
-        unsafe {
-            let (b, a, c) = (b_at as *const f32, a_at as *const f32, c_at as *mut f32);
-            sgemm(
-                *blas.handle(),
-                b_op,
-                a_op,
-                n,
-                m,
-                k,
-                &one,
-                b,
-                ldb,
-                a,
-                lda,
-                &none,
-                c,
-                ldc,
+        let factor = |matrix: Matrix<'_>| {
+            (
+                matrix.numbers.address,
+                matrix.stride,
+                matrix.is_transposed(),
             )
-        }
-        .map_err(candle_core::Error::wrap)
+        };
+        // cuBLAS is column-major: compute the transposed product with swapped operands.
+        let product = Product {
+            sizes: [n, m, k],
+            factors: [factor(b), factor(a)],
+            result: (to.numbers.address, to.stride),
+        };
+        self.issue(|commands| commands.product(product))
     }
 
     /// Creates a variable tensor whose elements `set` writes.
@@ -282,6 +258,10 @@ impl Gpu {
         set: impl FnOnce(View<'_>) -> Result<()>,
     ) -> Result<Tensor> {
         let shape = shape.into();
+        if let Some(variable) = self.recorded_variable(&shape)? {
+            with([&variable], |[numbers]| set(numbers))?;
+            return Ok(variable);
+        }
         let numbers = self.owned(shape.elem_count())?;
         set(view(&numbers))?;
         let storage = CudaStorage::wrap_cuda_slice(numbers, self.0.clone());
@@ -291,6 +271,21 @@ impl Gpu {
             BackpropOp::none(),
             true,
         ))
+    }
+
+    /// If a step is recorded, refuses it if an address is in memory of another operation's.
+    pub(crate) fn check_addresses(&self, addresses: impl Iterator<Item = u64>) {
+        graph::check_addresses(&self.0, addresses);
+    }
+
+    /// Whether a step is recorded.
+    pub(crate) fn is_recording(&self) -> bool {
+        graph::is_recording(&self.0)
+    }
+
+    /// An uninitialised variable of the step that is recorded; `None` if there is none.
+    pub(crate) fn recorded_variable(&self, shape: &Shape) -> Result<Option<Tensor>> {
+        graph::variable(&self.0, shape).transpose()
     }
 }
 
@@ -392,5 +387,5 @@ pub fn are_finite(tensors: &[&Tensor]) -> Result<bool> {
     };
     let check = FiniteCheck::new(first.device(), 0)?;
     check.track(tensors)?;
-    Ok(check.read()?.1)
+    Ok(check.read()?.is_finite)
 }

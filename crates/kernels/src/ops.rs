@@ -12,6 +12,8 @@ pub mod lag_attention;
 pub mod layer_norm;
 pub mod linear;
 pub mod nextitnet_block;
+#[cfg(feature = "cuda")]
+pub mod q_learning;
 pub mod rank;
 pub mod score_offsets;
 pub mod softmax_head;

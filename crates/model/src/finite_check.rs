@@ -18,21 +18,30 @@ pub(crate) struct FiniteCheck {
 pub(crate) struct StepStatus {
     /// Weighted cross-entropy of the batch.
     pub(crate) loss: f64,
-    /// Whether the loss and the gradients are finite.
+    /// Weighted temporal-difference loss, 0 without Q-learning.
+    pub(crate) td_loss: f64,
+    /// Whether the losses and the gradients are finite.
     pub(crate) is_finite: bool,
+    /// The first example with an action value that is not finite.
+    pub(crate) bad_row: Option<usize>,
 }
 
 impl FiniteCheck {
-    /// Starts the check of a step on hidden vectors `[B, width]`.
-    pub(crate) fn begin(hidden: &Tensor) -> Result<Self> {
+    /// Starts the check of a step on hidden vectors `[B, width]`, with Q-learning or without.
+    pub(crate) fn begin(hidden: &Tensor, is_double: bool) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if Backend::new(hidden.device(), hidden.dtype()) == Backend::Cuda {
-            let watch = prl_kernels::cuda::FiniteCheck::new(hidden.device(), hidden.dim(0)?)?;
+            let (device, batch) = (hidden.device(), hidden.dim(0)?);
+            let watch = if is_double {
+                prl_kernels::cuda::FiniteCheck::with_td(device, batch)?
+            } else {
+                prl_kernels::cuda::FiniteCheck::new(device, batch)?
+            };
             return Ok(Self {
                 on_gpu: Some(watch),
             });
         }
-        _ = hidden;
+        _ = (hidden, is_double);
         Ok(Self::none())
     }
 
@@ -63,8 +72,13 @@ impl FiniteCheck {
     pub(crate) fn read(&self) -> Result<Option<StepStatus>> {
         #[cfg(feature = "cuda")]
         if let Some(watch) = &self.on_gpu {
-            let (loss, is_finite) = watch.read()?;
-            return Ok(Some(StepStatus { loss, is_finite }));
+            let status = watch.read()?;
+            return Ok(Some(StepStatus {
+                loss: status.loss,
+                td_loss: status.td_loss,
+                is_finite: status.is_finite,
+                bad_row: status.bad_row,
+            }));
         }
         Ok(None)
     }

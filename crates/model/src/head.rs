@@ -18,7 +18,7 @@
 
 mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -136,8 +136,6 @@ impl Head {
     ) -> Result<Tensor> {
         match self.backend {
             Backend::CpuFused => cpu::chosen_score_step(self, adam, hidden, items, grads),
-            #[cfg(feature = "cuda")]
-            Backend::Cuda => cuda::chosen_score_step(self, adam, hidden, items, grads),
             _ => reference::chosen_score_step(self, adam, hidden, items, grads),
         }
     }

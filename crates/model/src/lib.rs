@@ -79,6 +79,8 @@ mod process_group;
 mod q_learning;
 mod similarity_head;
 mod state_residual;
+#[cfg(feature = "cuda")]
+mod step_graphs;
 mod timing;
 mod training_batch;
 

@@ -19,11 +19,14 @@ use crate::config::{self, ModelConfig};
 use crate::error::{Error, Result};
 use crate::finite::{is_finite, sum_of_bits};
 use crate::finite_check::FiniteCheck;
+use crate::gradients::Gradients;
 use crate::negative_sampler::NegativeSampler;
 use crate::network::{ModelDims, Network, NetworkOptions, negatives_need_similarity};
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{ProcessGroup, SingleProcess};
-use crate::q_learning::DoubleNetworks;
+use crate::q_learning::{AMONG_Q_VALUES, DoubleNetworks};
+#[cfg(feature = "cuda")]
+use crate::step_graphs::{self, StepGraphs};
 use crate::timing::{Part, StepTimer, StepTimes};
 use crate::training_batch::TrainingBatch;
 
@@ -33,12 +36,14 @@ const MAX_LISTED: usize = 1 << 18;
 /// A trainable recommender.
 pub struct Model {
     /// The first one recommends. SQN and SAC train a second one.
-    networks: Vec<Network>,
+    pub(crate) networks: Vec<Network>,
     /// The value of each item, `[items]`, by which scores are tilted.
     item_values: Option<Tensor>,
     seed: u64,
-    device: Device,
+    pub(crate) device: Device,
     group: Arc<dyn ProcessGroup>,
+    #[cfg(feature = "cuda")]
+    pub(crate) graphs: Option<StepGraphs>,
 }
 
 /// The loss, or [`Error::Diverged`] if it is not finite.
@@ -50,6 +55,35 @@ fn finite(step: u64, loss: f64) -> Result<f64> {
             step,
             cause: format!("the loss is {loss}"),
         })
+    }
+}
+
+/// A training step whose updates are launched.
+pub(crate) struct Submitted<'a> {
+    grads: Gradients<'a>,
+    /// Weighted cross-entropy; `None` on a GPU, where the finite check has it.
+    ce_loss: Option<f64>,
+    td_loss: f64,
+    check: FiniteCheck,
+}
+
+impl Submitted<'_> {
+    /// Waits for the step; returns its loss.
+    pub(crate) fn conclude(self, step: u64) -> Result<f64> {
+        let Some(status) = self.check.read()? else {
+            return finite(step, self.ce_loss.unwrap_or_default() + self.td_loss);
+        };
+        // On a GPU the cross-entropy and the finite check arrive only now.
+        if let Some(row) = status.bad_row {
+            let error = Error::from(NonFiniteScore { row });
+            return Err(error.at_step(step, AMONG_Q_VALUES));
+        }
+        let ce_loss = self.ce_loss.unwrap_or(status.loss);
+        let loss = finite(step, ce_loss + self.td_loss + status.td_loss)?;
+        if !status.is_finite {
+            self.grads.check(step)?;
+        }
+        Ok(loss)
     }
 }
 
@@ -98,11 +132,14 @@ impl Model {
     /// A model with one of this build's encoders.
     pub fn new(config: &ModelConfig, plan: &ModelSpec, device: &Device) -> Result<Self> {
         let encoder = config.encoder_config();
-        Self::with_encoder(
+        let model = Self::with_encoder(
             |vb| encoder.clone().build(config.dim, config.window, vb),
             plan,
             device,
-        )
+        )?;
+        #[cfg(feature = "cuda")]
+        let model = model.with_cuda_graphs(step_graphs::are_on())?;
+        Ok(model)
     }
 
     /// A model around the encoder that `encoder` builds.
@@ -142,6 +179,8 @@ impl Model {
             seed,
             device: device.clone(),
             group: Arc::new(SingleProcess),
+            #[cfg(feature = "cuda")]
+            graphs: None,
         })
     }
 
@@ -214,6 +253,24 @@ impl Model {
         batch: &TrainingBatch,
         times: &mut StepTimes,
     ) -> Result<f64> {
+        #[cfg(feature = "cuda")]
+        if let Some(graphs) = self.graphs_of(adam, batch, times) {
+            return self.graph_step(graphs, (adam, turn, batch), times);
+        }
+        let submitted = self.submit((adam, turn, batch), times)?;
+        let mut timer = StepTimer::start(times, &self.device);
+        let loss = submitted.conclude(turn.step);
+        timer.lap(Part::Adam)?;
+        loss
+    }
+
+    /// Computes a step's losses and gradients and updates the parameters. On a GPU the work is
+    /// launched, and may not have begun.
+    pub(crate) fn submit<'a>(
+        &'a self,
+        (adam, turn, batch): (Adam, MainNetwork, &'a TrainingBatch),
+        times: &mut StepTimes,
+    ) -> Result<Submitted<'a>> {
         let main = &self.networks[turn.main];
         let pass = self.pass(turn);
         let mut timer = StepTimer::start(times, &self.device);
@@ -229,7 +286,7 @@ impl Model {
             None => main.forward(&batch.windows, &batch.prompts, &pass)?,
         };
         let hidden = forward.hidden.detach();
-        let check = FiniteCheck::begin(&hidden)?;
+        let check = FiniteCheck::begin(&hidden, batch.transitions.is_some())?;
         let adam = AdamStep {
             adam,
             t: turn.optimizer_step,
@@ -246,14 +303,11 @@ impl Model {
                 let both = DoubleNetworks { main, other };
                 let next = both.encode_next(transitions, &pass)?;
                 timer.lap(Part::SessionEncoder)?;
-                let values = both
-                    .q_values(&hidden, &batch.targets, transitions, &next)
-                    .map_err(|e| e.at_step(turn.step, "among the Q-values"))?;
-                both.step(adam, turn.step, (&hidden, batch), transitions, &values)?
+                both.step(adam, turn.step, (&hidden, batch), transitions, &next)?
             }
         };
         timer.lap(Part::Head)?;
-        let loss = finite(turn.step, output.loss())?;
+        finite(turn.step, output.loss())?;
         let grads = main.backward(forward, output.hidden_grad)?;
         let mut grads = grads.all_reduce(&*self.group)?;
         grads.items = output.item_grad;
@@ -263,19 +317,13 @@ impl Model {
         timer.lap(Part::Backward)?;
         main.apply_gradients(adam, turn.step, &grads)?;
         self.decay(adam.adam, main)?;
-        let status = check.read()?;
         timer.lap(Part::Adam)?;
-
-        // On a GPU the cross-entropy and the finite check arrive only now.
-        let Some(status) = status else {
-            return Ok(loss);
-        };
-        let ce_loss = output.ce_loss.unwrap_or(status.loss);
-        let loss = finite(turn.step, ce_loss + output.td_loss)?;
-        if !status.is_finite {
-            grads.check(turn.step)?;
-        }
-        Ok(loss)
+        Ok(Submitted {
+            grads,
+            ce_loss: output.ce_loss,
+            td_loss: output.td_loss,
+            check,
+        })
     }
 
     /// Forward context of a step. With several processes, the dropout masks are this process's

@@ -13,6 +13,9 @@
 //! SAC: L = mean(Q_main(s, a) CE + TD)                Q held constant; CE + TD during the warm-up
 //! ```
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Tensor};
 use prl_baselines::{DoubleQ, TdLoss};
 use prl_core::Prompts;
@@ -23,6 +26,9 @@ use crate::network::Network;
 use crate::param::AdamStep;
 use crate::process_group::SingleProcess;
 use crate::training_batch::{TrainingBatch, Transitions};
+
+/// Where a value that is not finite was found.
+pub(crate) const AMONG_Q_VALUES: &str = "among the Q-values";
 
 /// The two networks in their roles at one step.
 pub(crate) struct DoubleNetworks<'a> {
@@ -37,7 +43,7 @@ pub(crate) struct NextHidden {
 }
 
 /// Action values of a batch.
-pub(crate) struct QValues {
+struct QValues {
     /// `Q_main(s, a)`, `[B]`.
     q: Vec<f64>,
     /// Its target `y`, `[B]`.
@@ -64,7 +70,7 @@ impl DoubleNetworks<'_> {
     }
 
     /// `Q_main(s, a)` of the batch's actions, and its targets `y`.
-    pub(crate) fn q_values(
+    fn q_values(
         &self,
         hidden: &Tensor,
         actions: &[u32],
@@ -84,8 +90,27 @@ impl DoubleNetworks<'_> {
     /// Takes the Adam steps of the main network's two output layers, `step` being the training
     /// step.
     ///
-    /// If a loss is not finite, it is returned and the layers after it are not updated.
+    /// If a loss is not finite, it is returned and the layers after it are not updated. On a GPU,
+    /// nothing is updated then, and the losses are in the finite check.
     pub(crate) fn step(
+        &self,
+        adam: AdamStep<'_>,
+        step: u64,
+        (hidden, batch): (&Tensor, &TrainingBatch),
+        transitions: &Transitions,
+        next: &NextHidden,
+    ) -> crate::Result<HeadOutput> {
+        #[cfg(feature = "cuda")]
+        if let Some(check) = &adam.check.on_gpu {
+            return self.step_on_gpu((adam, check), step, (hidden, batch), transitions, next);
+        }
+        let values = self
+            .q_values(hidden, &batch.targets, transitions, next)
+            .map_err(|e| e.at_step(step, AMONG_Q_VALUES))?;
+        self.step_by_values(adam, step, (hidden, batch), transitions, &values)
+    }
+
+    fn step_by_values(
         &self,
         adam: AdamStep<'_>,
         step: u64,

@@ -4,7 +4,9 @@
 //! `cargo run --release -p prl-train --example step_speed -- --threads 2`; `--json` prints one
 //! object per line. Its GFLOP/s count the required operations only: three products of batch x width
 //! x items for a step of the output layer, one product for ranking. `product_gflops` is the rate of
-//! a plain candle matrix product in this process, on RAYON_NUM_THREADS threads.
+//! a plain candle matrix product in this process, on RAYON_NUM_THREADS threads, `bandwidth_gb_s` that
+//! of a triad over 192 MiB. `step_mj` is the energy of the processor package in millijoules a step,
+//! where the system shows its counter.
 
 use std::time::{Duration, Instant};
 
@@ -192,7 +194,11 @@ fn measure(
         }
         Ok((steps, times))
     };
+    let before = package_joules();
     let (mut steps, mut times) = series(false)?;
+    let joules = package_joules()
+        .zip(before)
+        .map(|(after, before)| after - before);
     if !device.is_cpu() {
         // The parts of a GPU step are timed with a synchronisation after each, which adds time.
         times = series(true)?.1;
@@ -201,7 +207,9 @@ fn measure(
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let mean = |d: Duration| ms(d) / steps.len() as f64;
     let peak_device_mb = peak_device_mb(device)?;
-    let ranked = evaluated(&model, items, args)?;
+    let laps = ranking_laps(&model, items, args)?;
+    let rate = |lap: Duration| args.batch as f64 / lap.as_secs_f64();
+    let ranked = rate(laps[laps.len() / 2]);
     let output = model.parameters().find(|(name, _)| name == "head.weight");
     let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
     Ok(json!({
@@ -209,6 +217,11 @@ fn measure(
         "device": prl_model::describe_device(device), "bf16_head": args.bf16_head,
         "recipe": args.recipe, "negatives": args.negatives, "negative_sampling": args.negative_sampling,
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
+        "step_ms_q1": ms(steps[steps.len() / 4]), "step_ms_q3": ms(steps[3 * steps.len() / 4]),
+        "step_mj": joules.map(|joules| 1e3 * joules / batches.len() as f64),
+        "eval_events_per_s_q1": rate(laps[3 * laps.len() / 4]),
+        "eval_events_per_s_q3": rate(laps[laps.len() / 4]),
+        "bandwidth_gb_s": if device.is_cpu() { Some(triad_gb_per_s()) } else { None },
         "encoder_ms": mean(times.encoder), "head_ms": mean(times.head), "backward_ms": mean(times.backward),
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
         "head_gflops": 3.0 * product * args.batch as f64 / times.head.as_secs_f64() * steps.len() as f64,
@@ -217,8 +230,8 @@ fn measure(
     }))
 }
 
-/// Events ranked per second with the top 20 items kept; the median over `args.steps` batches.
-fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
+/// Times of ranking a batch with the top 20 items kept, ascending, one for each step.
+fn ranking_laps(model: &Model, items: usize, args: &Args) -> anyhow::Result<Vec<Duration>> {
     let TrainingBatch {
         windows,
         prompts,
@@ -232,7 +245,7 @@ fn evaluated(model: &Model, items: usize, args: &Args) -> anyhow::Result<f64> {
         laps.push(start.elapsed());
     }
     laps.sort_unstable();
-    Ok(args.batch as f64 / laps[laps.len() / 2].as_secs_f64())
+    Ok(laps)
 }
 
 fn add(a: StepTimes, b: StepTimes) -> StepTimes {
@@ -258,6 +271,43 @@ fn product_gflops(device: &Device) -> anyhow::Result<f64> {
         least = least.min(start.elapsed());
     }
     Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
+}
+
+/// Memory traffic in GB/s of `a = b + 3 c` over three arrays of 64 MiB, the best of 10: two reads and
+/// a write, as the triad of STREAM counts them.
+fn triad_gb_per_s() -> f64 {
+    use rayon::prelude::*;
+    const N: usize = 16 << 20;
+    let (mut a, b, c) = (vec![0f32; N], vec![1f32; N], vec![2f32; N]);
+    let mut least = Duration::MAX;
+    for _ in 0..10 {
+        let start = Instant::now();
+        a.par_chunks_mut(1 << 16)
+            .zip(b.par_chunks(1 << 16).zip(c.par_chunks(1 << 16)))
+            .for_each(|(a, (b, c))| {
+                for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                    *a = b + 3.0 * c;
+                }
+            });
+        least = least.min(start.elapsed());
+        std::hint::black_box(&a);
+    }
+    3.0 * (N * size_of::<f32>()) as f64 / 1e9 / least.as_secs_f64()
+}
+
+/// Energy counter of all processor packages in joules; `None` where the system does not show it.
+fn package_joules() -> Option<f64> {
+    let mut joules = None;
+    for entry in std::fs::read_dir("/sys/class/powercap").ok()?.flatten() {
+        // Packages are `intel-rapl:N`, on AMD too; their parts have a second colon.
+        let name = entry.file_name();
+        let is_package = name.to_str()?.matches(':').count() == 1;
+        let counter = std::fs::read_to_string(entry.path().join("energy_uj"));
+        if let (true, Ok(counter)) = (is_package, counter) {
+            *joules.get_or_insert(0.0) += counter.trim().parse::<f64>().ok()? / 1e6;
+        }
+    }
+    joules
 }
 
 /// Peak GPU memory of this process so far, in MiB; `None` without a GPU.

@@ -23,7 +23,7 @@ use crate::batches::Batches;
 use crate::grow::Growth;
 use crate::memory;
 use crate::observer::{Evaluation, Observer, Outcome};
-use training_loop::TrainingLoop;
+use training_loop::{TrainingLoop, TrainingPlace};
 
 /// One training, from a prepared dataset to a finished run directory.
 pub struct Trainer<'a> {
@@ -33,6 +33,7 @@ pub struct Trainer<'a> {
     resume: bool,
     group: Arc<dyn ProcessGroup>,
     stop: Option<&'a AtomicBool>,
+    cuda_graphs: Option<bool>,
 }
 
 impl<'a> Trainer<'a> {
@@ -46,12 +47,20 @@ impl<'a> Trainer<'a> {
             resume: false,
             group: Arc::new(SingleProcess),
             stop: None,
+            cuda_graphs: None,
         }
     }
 
     /// Sets the device of the model.
     pub fn device(mut self, device: &Device) -> Self {
         self.device = device.clone();
+        self
+    }
+
+    /// Sets whether a training step on a GPU is one graph launch; the default is yes, unless the
+    /// variable `PRL_CUDA_GRAPH` of the environment is `0`. Results do not depend on it.
+    pub fn cuda_graphs(mut self, is_on: bool) -> Self {
+        self.cuda_graphs = Some(is_on);
         self
     }
 
@@ -110,7 +119,12 @@ impl<'a> Trainer<'a> {
         }
         let batches = Batches::new(&data, run.config(), run.returns()).with_process_group(&**group);
         let val = validation_examples(&run, &data);
-        let training = TrainingLoop::new(&run, &data, &batches, val.as_ref(), &self.device, group);
+        let place = TrainingPlace {
+            device: &self.device,
+            group,
+            cuda_graphs: self.cuda_graphs,
+        };
+        let training = TrainingLoop::new(&run, &data, &batches, val.as_ref(), place);
         let training = group.broadcast_result(training)?;
         observer.started(&run);
         training.run(&batches, stop, observer)

@@ -84,7 +84,7 @@ impl Script<'_> {
 
     fn command_for(&self, case: &Case<'_>) -> Command {
         let mut command = self.command();
-        command.args(["--encoders", case.encoder, "--methods", case.method]);
+        command.args(["--encoders", case.encoder, "--methods", method(case)]);
         command.args(["--items", &case.items.to_string()]);
         command
     }
@@ -115,7 +115,9 @@ impl Script<'_> {
             while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                 eprintln!(
                     "compiling {} {}, {} items",
-                    case.encoder, case.method, case.items
+                    case.encoder,
+                    method(case),
+                    case.items
                 );
                 let mut command = self.command_for(case);
                 // By default each process starts a compiler for every core.
@@ -142,6 +144,14 @@ impl Script<'_> {
     }
 }
 
+/// Name of a case's method in PyTorch's scripts, where the recipe modern is one.
+pub fn method<'a>(case: &Case<'a>) -> &'a str {
+    match case.recipe {
+        "modern" => "modern",
+        _ => case.method,
+    }
+}
+
 impl Server {
     /// Sends a case; its lines end with an empty one.
     fn measure(&mut self, case: &Case<'_>) -> Result<String> {
@@ -150,7 +160,7 @@ impl Server {
             .stdin
             .as_mut()
             .context("step.py has no input")?;
-        writeln!(stdin, "{} {} {}", case.encoder, case.method, case.items)
+        writeln!(stdin, "{} {} {}", case.encoder, method(case), case.items)
             .context("step.py has ended")?;
         let mut output = String::new();
         loop {

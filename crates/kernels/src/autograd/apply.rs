@@ -13,7 +13,7 @@ impl<F: FusedOp<1>> Op<F, 1> {
     /// The differentiable result: recorded on the open tape, else on candle's graph.
     pub(crate) fn of(self, args: [&Tensor; 1]) -> Result<Tensor> {
         let args = contiguous(args)?;
-        if tape::is_open() {
+        if tape::is_used_for(&args[0]) {
             return tape::run(self, args);
         }
         let [x] = args;
@@ -25,7 +25,7 @@ impl<F: FusedOp<2>> Op<F, 2> {
     /// The differentiable result: recorded on the open tape, else on candle's graph.
     pub(crate) fn of(self, args: [&Tensor; 2]) -> Result<Tensor> {
         let args = contiguous(args)?;
-        if tape::is_open() {
+        if tape::is_used_for(&args[0]) {
             return tape::run(self, args);
         }
         let [x, y] = args;
@@ -37,7 +37,7 @@ impl<F: FusedOp<3>> Op<F, 3> {
     /// The differentiable result: recorded on the open tape, else on candle's graph.
     pub(crate) fn of(self, args: [&Tensor; 3]) -> Result<Tensor> {
         let args = contiguous(args)?;
-        if tape::is_open() {
+        if tape::is_used_for(&args[0]) {
             return tape::run(self, args);
         }
         let [x, y, z] = args;

@@ -71,15 +71,17 @@ pub(crate) fn run<F: FusedOp<N>, const N: usize>(
     op: Op<F, N>,
     args: [Tensor; N],
 ) -> Result<Tensor> {
-    let (storage, shape) = {
-        let guards = args.each_ref().map(Tensor::storage_and_layout);
-        op.run(
-            guards
-                .each_ref()
-                .map(|(storage, layout)| (&**storage, *layout)),
-        )?
+    #[cfg(feature = "cuda")]
+    let recorded = op.run_recorded(&args)?;
+    #[cfg(not(feature = "cuda"))]
+    let recorded = None;
+    let out = match recorded {
+        Some(out) => out,
+        None => run_now(&op, &args)?,
     };
-    let out = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
+    if !is_open() {
+        return Ok(out);
+    }
     let entry = Entry {
         op: Box::new(op),
         args: args.into(),
@@ -87,6 +89,34 @@ pub(crate) fn run<F: FusedOp<N>, const N: usize>(
     };
     OPEN.with_borrow_mut(|open| open.get_or_insert_default().push(entry));
     Ok(out)
+}
+
+/// The result as a variable of its own.
+fn run_now<F: FusedOp<N>, const N: usize>(op: &Op<F, N>, args: &[Tensor; N]) -> Result<Tensor> {
+    let guards = args.each_ref().map(Tensor::storage_and_layout);
+    let (storage, shape) = op.run(
+        guards
+            .each_ref()
+            .map(|(storage, layout)| (&**storage, *layout)),
+    )?;
+    Ok(Tensor::from_storage(
+        storage,
+        shape,
+        BackpropOp::none(),
+        true,
+    ))
+}
+
+/// Whether fused operations on a tensor are this module's: the thread records a tape, or a step of
+/// the tensor's GPU.
+pub(crate) fn is_used_for(x: &Tensor) -> bool {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let is_recording = |gpu: crate::cuda::Gpu| gpu.is_recording();
+        return is_open() || crate::cuda::Gpu::of(x).is_ok_and(is_recording);
+    }
+    _ = x;
+    is_open()
 }
 
 /// Whether this thread is recording.
@@ -151,12 +181,22 @@ impl Gradients {
 
     fn add(&mut self, id: TensorId, grad: Tensor) -> Result<()> {
         let sum = match self.0.remove(&id) {
-            Some(there) => (there + grad)?,
+            Some(there) => sum(&there, &grad)?,
             None => grad,
         };
         self.0.insert(id, sum);
         Ok(())
     }
+}
+
+/// The sum of two gradients.
+fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() && x.is_contiguous() && y.is_contiguous() {
+        let sum = crate::cuda::row_ops::add(x, y)?;
+        return Ok(sum);
+    }
+    x + y
 }
 
 #[cfg(test)]

@@ -11,24 +11,24 @@ use candle_core::op::BackpropOp;
 use candle_core::{Result, Shape, Storage, Tensor};
 
 use super::arg::{OnDevice, address};
-use super::bound;
+use super::{bound, graph};
 
 /// Floats of a slab.
-const SLAB: usize = 8 << 20;
+pub(super) const SLAB: usize = 8 << 20;
 /// Larger buffers get a slab of their own.
-const LARGE: usize = SLAB / 4;
+pub(super) const LARGE: usize = SLAB / 4;
 /// Floats whose multiples buffers begin at: the 256 bytes that the driver's own allocations have.
 const ALIGNED: usize = 64;
 
 /// A slab that buffers are cut from; returned to the driver when the last of them is dropped.
-struct Slab {
+pub(super) struct Slab {
     numbers: Tensor,
-    address: u64,
+    pub(super) address: u64,
     used: usize,
 }
 
 impl Slab {
-    fn new(device: &CudaDevice, n: usize) -> Result<Self> {
+    pub(super) fn new(device: &CudaDevice, n: usize) -> Result<Self> {
         // SAFETY: every part is given to a caller that writes it before anything reads it.
         let slice = unsafe { device.alloc::<f32>(n) }?;
         let address = address(&slice);
@@ -40,7 +40,28 @@ impl Slab {
         })
     }
 
-    fn cut<T>(&mut self, n: usize) -> DeviceBuffer<T> {
+    /// Number of floats in use.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether a buffer of so many floats can be cut.
+    pub(super) fn has_room(&self, words: usize) -> bool {
+        self.used + words <= self.numbers.elem_count()
+    }
+
+    /// Whether an address is in the part in use, or just behind it.
+    pub(super) fn has_taken(&self, address: u64) -> bool {
+        let bytes = (self.used * size_of::<f32>()) as u64;
+        self.used > 0 && (self.address..=self.address + bytes).contains(&address)
+    }
+
+    /// Makes the whole slab free, for an owner that knows that its buffers are gone.
+    pub(super) fn reset(&mut self) {
+        self.used = 0;
+    }
+
+    pub(super) fn cut<T>(&mut self, n: usize) -> DeviceBuffer<T> {
         let start = self.used;
         let words = (n * size_of::<T>()).div_ceil(size_of::<f32>());
         self.used += words.next_multiple_of(ALIGNED);
@@ -105,6 +126,9 @@ impl<T: DeviceRepr> DeviceBuffer<T> {
         /// its memory.
         static OPEN: Mutex<Option<HashMap<usize, Slab>>> = Mutex::new(None);
         let words = (n * size_of::<T>()).div_ceil(size_of::<f32>());
+        if let Some(buffer) = graph::buffer(device, n) {
+            return buffer;
+        }
         if words > LARGE {
             return Ok(Slab::new(device, words)?.cut(n));
         }
@@ -123,19 +147,23 @@ impl<T: DeviceRepr> DeviceBuffer<T> {
         Ok(slab.cut(n))
     }
 
-    /// Copies host values to the buffer.
-    pub(super) fn fill(&self, device: &CudaDevice, values: &[T]) -> Result<()> {
-        assert!(values.len() <= self.len);
-        let stream = bound(device)?;
-        // SAFETY: there is room, and a copy from memory that is not pinned has read it when the
-        // call is over.
-        unsafe { result::memcpy_htod_async(self.address, values, stream.cu_stream()) }.w()
+    /// Copies host values to a new buffer.
+    pub(super) fn from_host(device: &CudaDevice, values: &[T]) -> Result<Self> {
+        if let Some(buffer) = graph::uploaded(device, values) {
+            return buffer;
+        }
+        let (buffer, stream) = (Self::new(device, values.len())?, bound(device)?);
+        // SAFETY: the buffer is as long, and a copy from memory that is not pinned has read it when
+        // the call is over.
+        unsafe { result::memcpy_htod_async(buffer.address, values, stream.cu_stream()) }.w()?;
+        Ok(buffer)
     }
 }
 
 impl<T: DeviceRepr + Clone + Default> DeviceBuffer<T> {
     /// Copies to the host; waits for all previous work.
     pub(super) fn read(&self, device: &CudaDevice) -> Result<Vec<T>> {
+        graph::forbid(device, "a copy to the host")?;
         let (mut values, stream) = (vec![T::default(); self.len], bound(device)?);
         if self.len > 0 {
             // SAFETY: the memory is as long as that, and is waited for below.

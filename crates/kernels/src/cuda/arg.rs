@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 
-use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{CudaDType, CudaStorage};
 use candle_core::{Layout, Result, Storage, Tensor, bail};
@@ -27,7 +26,7 @@ impl<T> View<'_, T> {
     }
 
     /// Reinterprets the elements as a type of the same size.
-    pub(super) fn cast<'a, U>(self) -> View<'a, U>
+    pub(crate) fn cast<'a, U>(self) -> View<'a, U>
     where
         Self: 'a,
     {
@@ -160,12 +159,8 @@ impl Matrix<'_> {
         }
     }
 
-    pub(super) fn operation(self) -> cublasOperation_t {
-        if self.is_turned {
-            cublasOperation_t::CUBLAS_OP_T
-        } else {
-            cublasOperation_t::CUBLAS_OP_N
-        }
+    pub(super) fn is_transposed(self) -> bool {
+        self.is_turned
     }
 }
 

@@ -1,10 +1,10 @@
 //! Row operations: gather, scatter, add by row, column sums, transpose and the ReLU's backward
 //! pass.
 
-use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+use candle_core::{Result, Tensor};
 
-use super::{DeviceBuffer, DeviceF32, Gpu, ROWS, View, Words, each, sizes};
+use super::{DeviceBuffer, DeviceF32, Gpu, ROWS, View, Words, each, sizes, with};
 
 /// Gathers rows of x, by index, into `out`.
 pub(crate) fn gather_rows(
@@ -39,6 +39,22 @@ fn move_rows(
     let [n, columns] = sizes([rows.len, width]);
     let args = [out.into(), x.into(), rows.into(), n, columns];
     gpu.launch(ROWS, kernel, each(rows.len * width), &args)
+}
+
+/// The sum of two contiguous `f32` tensors of one shape, without a graph of candle's.
+pub(crate) fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let gpu = Gpu::of(x)?;
+    let sum = gpu.alloc(x.elem_count())?;
+    with([x, y], |[x, y]| {
+        let n = (x.len as u32).into();
+        gpu.launch(
+            ROWS,
+            "add",
+            each(x.len),
+            &[(&sum).into(), x.into(), y.into(), n],
+        )
+    })?;
+    sum.tensor(x.shape())
 }
 
 /// The gradient where y > 0, else zero (ReLU backward).

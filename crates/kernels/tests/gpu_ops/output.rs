@@ -1,10 +1,10 @@
 //! The output layer: its step, and ranking.
 
 use candle_core::{DType, Device, Tensor};
-use prl_kernels::cuda::FiniteCheck;
+use prl_kernels::cuda::{FiniteCheck, FiniteStatus};
 use prl_kernels::ops::adam::Adam;
 use prl_kernels::ops::rank::NonFiniteScore;
-use prl_kernels::ops::softmax_head::cuda::CudaOutputLayer;
+use prl_kernels::ops::softmax_head::cuda::{CudaOutputLayer, LossScales};
 
 use super::{flat, values};
 
@@ -63,7 +63,7 @@ fn softmax_head_step_matches_cpu() {
         };
         let watch = FiniteCheck::new(&gpu, batch).unwrap();
         let losses = layer
-            .losses(&gpu_hidden, &targets, &scales, &watch)
+            .losses(&gpu_hidden, &targets, LossScales::Host(&scales), &watch)
             .unwrap();
         let (weight, bias) = ([&gpu_w_first, &gpu_w_second], [&gpu_b_first, &gpu_b_second]);
         let gradient = layer
@@ -76,7 +76,9 @@ fn softmax_head_step_matches_cpu() {
                 &watch,
             )
             .unwrap();
-        let (loss, is_finite) = watch.read().unwrap();
+        let FiniteStatus {
+            loss, is_finite, ..
+        } = watch.read().unwrap();
         assert!(is_finite, "{name}");
 
         let scores = hidden
@@ -252,7 +254,7 @@ fn softmax_head_step_non_finite_score_changes_nothing() {
                 FiniteCheck::new(&gpu, 3).unwrap(),
             );
             let losses = layer
-                .losses(&hidden, &[0, 6, 1049], &[1.0; 3], &watch)
+                .losses(&hidden, &[0, 6, 1049], LossScales::Host(&[1.0; 3]), &watch)
                 .unwrap();
             let by = Adam::new(0.1).factors(1);
             layer
@@ -269,7 +271,9 @@ fn softmax_head_step_non_finite_score_changes_nothing() {
                 .iter()
                 .chain(&biases)
                 .any(|moments| flat(moments).iter().any(|&m| m != 0.0));
-            let (loss, is_finite) = watch.read().unwrap();
+            let FiniteStatus {
+                loss, is_finite, ..
+            } = watch.read().unwrap();
             assert_eq!(
                 (loss.is_finite(), moved),
                 (is_finite, is_finite),

@@ -34,6 +34,16 @@ pub(super) struct TrainingLoop<'a> {
     group: &'a Arc<dyn ProcessGroup>,
 }
 
+/// Where and how a training runs; results do not depend on it.
+#[derive(Clone, Copy)]
+pub(super) struct TrainingPlace<'a> {
+    pub(super) device: &'a Device,
+    pub(super) group: &'a Arc<dyn ProcessGroup>,
+    /// Whether a step on a GPU is one graph launch; `None` for the environment's choice.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(super) cuda_graphs: Option<bool>,
+}
+
 impl<'a> TrainingLoop<'a> {
     /// Training loop at the run's checkpoint, or at step 0 with initial values if there is none.
     pub(super) fn new(
@@ -41,14 +51,18 @@ impl<'a> TrainingLoop<'a> {
         data: &'a Dataset,
         batches: &Batches<'_>,
         val: Option<&'a SplitExamples<'a>>,
-        device: &'a Device,
-        group: &'a Arc<dyn ProcessGroup>,
+        place: TrainingPlace<'a>,
     ) -> Result<Self> {
+        let TrainingPlace { device, group, .. } = place;
         let config = run.config();
         let mut model = run
             .fresh_model(device)?
             .with_bf16_head(run.config().bf16_head)?
             .with_process_group(Arc::clone(group))?;
+        #[cfg(feature = "cuda")]
+        if let Some(is_on) = place.cuda_graphs {
+            model = model.with_cuda_graphs(is_on)?;
+        }
         if let Some(options) = config.negative_options() {
             let counts = batches.target_counts();
             model = model.with_negatives(NegativeSampler::new(options, &counts, config.seed)?)?;

@@ -23,6 +23,24 @@ impl<F: FusedOp<N>, const N: usize> Op<F, N> {
         Ok((CudaStorage::wrap_cuda_slice(out, gpu.0), self.shape.clone()))
     }
 
+    /// The result in the memory of the step that is recorded; `None` if there is none.
+    pub(crate) fn run_recorded(&self, args: &[Tensor; N]) -> Result<Option<Tensor>> {
+        if !args[0].device().is_cuda() {
+            return Ok(None);
+        }
+        let gpu = Gpu::of(&args[0])?;
+        let Some(out) = gpu.recorded_variable(&self.shape)? else {
+            return Ok(None);
+        };
+        let saved = with([&out], |[y]| {
+            with(args.each_ref(), |args| {
+                self.fused.forward_cuda(&gpu, args, y)
+            })
+        })?;
+        _ = self.kept.set(saved);
+        Ok(Some(out))
+    }
+
     pub(crate) fn grads_cuda(
         &self,
         args: [&Tensor; N],

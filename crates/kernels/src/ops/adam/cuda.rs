@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::AdamFactors;
-use crate::cuda::{Arg, FiniteCheck, Gpu, MultiTensorLaunch, address_of};
+use crate::cuda::{DeviceF32, FiniteCheck, Gpu, MultiTensorLaunch, address_of};
 
 /// One dense step over parameters, each with its first and second moments and its gradient, all
 /// contiguous `f32` tensors of one GPU; all but the gradients are updated in place. With a finite
@@ -39,15 +39,12 @@ pub fn update(
             address_of(grad)?,
         ]);
     }
-    let args = [
-        factors(step).as_slice(),
-        &[check.map(FiniteCheck::word).into()],
-    ]
-    .concat();
+    let factors = factors(&gpu, step)?;
+    let args = [(&factors).into(), check.map(FiniteCheck::word).into()];
     MultiTensorLaunch::new(addresses.into_iter(), &lengths).launch(&gpu, "adam", &args)
 }
 
-/// Factors of a step in the order of the kernels' arguments.
-pub(crate) fn factors(step: AdamFactors<f32>) -> [Arg; 5] {
-    [step.beta1, step.beta2, step.rate, step.root, step.eps].map(Arg::Number)
+/// Factors of a step on the GPU, in the order of `AdamFactors` in `adam.cuh`.
+pub(crate) fn factors(gpu: &Gpu, step: AdamFactors<f32>) -> Result<DeviceF32> {
+    gpu.copy_in(&[step.beta1, step.beta2, step.rate, step.root, step.eps])
 }

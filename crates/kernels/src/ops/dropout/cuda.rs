@@ -6,31 +6,30 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
 use super::{Dropout, DropoutMask};
 use crate::autograd::cuda::CudaOp;
-use crate::cuda::{Arg, DROPOUT, DeviceF32, Gpu, THREADS, View, blocks, view};
+use crate::cuda::{DROPOUT, DeviceBuffer, DeviceF32, Gpu, THREADS, View, blocks, view};
 
 /// Draws per thread block, and per ChaCha block.
 const ELEMENTS: usize = 2048;
 const DRAWS: usize = 32;
 
-/// Kernel arguments of a mask; without one all factors are 1.
-pub(crate) fn mask_args(mask: Option<&DropoutMask>) -> impl Iterator<Item = Arg> {
-    let (mut before, mut stream, mut bar, mut keep) = (0, 0, 0, 1.0);
-    let mut seed = [0; 32];
-    if let Some(mask) = mask {
-        before = mask.before as u32;
-        stream = mask.rng.get_stream();
-        (bar, keep) = (mask.bar, mask.keep);
-        seed = mask.rng.get_seed();
+/// A mask on the GPU, as `mask_of` in `dropout.cuh` reads it; without one all factors are 1.
+pub(crate) fn mask_words(
+    gpu: &Gpu,
+    mask: Option<&DropoutMask>,
+) -> Result<Option<DeviceBuffer<u32>>> {
+    let Some(mask) = mask else { return Ok(None) };
+    let stream = mask.rng.get_stream();
+    let mut words = vec![
+        mask.before as u32,
+        stream as u32,
+        (stream >> 32) as u32,
+        mask.bar,
+        mask.keep.to_bits(),
+    ];
+    for bytes in mask.rng.get_seed().as_chunks().0 {
+        words.push(u32::from_le_bytes(*bytes));
     }
-    let mut key = [0; 8];
-    for (word, bytes) in key.iter_mut().zip(seed.as_chunks().0) {
-        *word = u32::from_le_bytes(*bytes);
-    }
-    let words = [before, stream as u32, (stream >> 32) as u32, bar].map(Arg::from);
-    words
-        .into_iter()
-        .chain([keep.into()])
-        .chain(key.map(Arg::from))
+    Ok(Some(gpu.copy_in(&words)?))
 }
 
 /// Launch configuration for `n` elements.
@@ -59,8 +58,13 @@ impl DropoutMask {
 
     /// Writes the factors to `out`, multiplied by x if given.
     fn times(&self, gpu: &Gpu, x: Option<View<'_>>, out: View<'_>) -> Result<()> {
-        let args = [out.into(), x.into(), (self.n as u32).into()];
-        let args: Vec<Arg> = args.into_iter().chain(mask_args(Some(self))).collect();
+        let words = mask_words(gpu, Some(self))?;
+        let args = [
+            out.into(),
+            x.into(),
+            (self.n as u32).into(),
+            words.as_ref().map(view).into(),
+        ];
         gpu.launch(DROPOUT, "dropout", mask_shape(Some(self), self.n), &args)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Shape, Tensor, bail};
 
 use crate::cuda::row_ops::{Added, Groups, gather_rows};
-use crate::cuda::{Gpu, view, with};
+use crate::cuda::{Gpu, Words, view, with};
 
 /// Rows of a contiguous `f32` table `[n, width]`, as a variable of this shape.
 ///
@@ -34,17 +34,28 @@ pub fn add_by_row(n: usize, ids: &[u32], weights: Option<&[f32]>, x: &Tensor) ->
         ids.iter().all(|&id| (id as usize) < n)
             && weights.is_none_or(|weights| weights.len() == ids.len())
     );
-    let (gpu, width) = (Gpu::of(x)?, x.dim(1)?);
-    let sums = gpu.zeros(n * width)?;
+    let gpu = Gpu::of(x)?;
     let keys = gpu.copy_in(ids)?;
     let weights = match weights {
         Some(weights) => Some(gpu.copy_in(&bits(weights))?),
         None => None,
     };
-    let groups = Groups::new(&gpu, view(&keys), ids.iter().copied())?;
+    add_by_row_on_gpu(n, (view(&keys), ids), weights.as_ref().map(view), x)
+}
+
+/// As [`add_by_row`], with ids and weights on the GPU; the ids are those on the host.
+pub(crate) fn add_by_row_on_gpu(
+    n: usize,
+    (keys, ids): (Words<'_>, &[u32]),
+    weights: Option<Words<'_>>,
+    x: &Tensor,
+) -> Result<Tensor> {
+    let (gpu, width) = (Gpu::of(x)?, x.dim(1)?);
+    let sums = gpu.zeros(n * width)?;
+    let groups = Groups::new(&gpu, keys, ids.iter().copied())?;
     let added = Added {
-        to: view(&keys),
-        weights: weights.as_ref().map(view),
+        to: keys,
+        weights,
         groups: &groups,
         n: ids.len(),
     };

@@ -7,7 +7,7 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use super::{EmbeddingSum, RowWeights, WeightedRow};
 use crate::autograd::cuda::CudaOp;
 use crate::cuda::{Arg, DeviceBuffer, DeviceF32, EMBEDDING_SUM, Gpu, View, sizes, view};
-use crate::ops::dropout::cuda::{mask_args, mask_shape};
+use crate::ops::dropout::cuda::{mask_shape, mask_words};
 
 /// Largest number of tables.
 const MOST: usize = 3;
@@ -92,7 +92,8 @@ impl<const N: usize> CudaOp<N> for EmbeddingSum {
         }
         args.resize(1 + 2 * MOST, Arg::Long(0));
         args.extend(sizes([self.n, self.width]));
-        args.extend(mask_args(self.mask.as_ref()));
+        let mask = mask_words(gpu, self.mask.as_ref())?;
+        args.push(mask.as_ref().map(view).into());
         gpu.launch(
             EMBEDDING_SUM,
             "embedding_sum",

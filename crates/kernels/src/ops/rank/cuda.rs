@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{NonFiniteScore, Ranking};
-use crate::cuda::{DeviceF32, Gpu, RANK, blocks, with};
+use crate::cuda::{DeviceBuffer, DeviceF32, Gpu, RANK, blocks, with};
 use crate::ops::softmax_head::cuda::CudaOutputLayer;
 use crate::ops::top_k;
 
@@ -29,32 +29,10 @@ pub fn rank(
     {
         bail!("rank: {batch} rows need as many targets, each below {items}");
     }
-    let (asked, scores) = (k.min(items), layer.scores(&gpu, hidden, items)?);
+    let asked = k.min(items);
     let k = if asked <= MOST { asked } else { 0 };
-    let wanted = gpu.copy_in(targets.unwrap_or(&[]))?;
     let words = 2 + 2 * k;
-    let found = gpu.alloc_u32(batch * words)?;
-    with([layer.bias], |[bias]| {
-        let given = [
-            (&scores).into(),
-            bias.into(),
-            (&wanted).into(),
-            (&found).into(),
-        ];
-        let sizes = [
-            (items as u32).into(),
-            (k as u32).into(),
-            targets.is_some().into(),
-        ];
-        gpu.launch(
-            RANK,
-            "rank",
-            blocks(batch, THREADS, 0),
-            &[given.as_slice(), &sizes].concat(),
-        )
-    })?;
-    // Of each row: whether a score is not finite, the rank, the best items, the bits of their
-    // scores.
+    let (found, scores) = launch(layer, &gpu, hidden, targets, k)?;
     let found = gpu.copy_out(&found)?;
     let rows = || found.chunks_exact(words).take(batch);
     if let Some(row) = rows().position(|row| row[0] > 0) {
@@ -71,6 +49,43 @@ pub fn rank(
         rows().map(|row| pairs(&row[2..])).collect()
     };
     Ok(Ok(Ranking { ranks, top }))
+}
+
+/// The best item of each hidden vector `[B, width]`, as words of [`launch`] with k = 1.
+pub(crate) fn best(
+    layer: CudaOutputLayer<'_>,
+    gpu: &Gpu,
+    hidden: &Tensor,
+) -> Result<DeviceBuffer<u32>> {
+    Ok(launch(layer, gpu, hidden, None, 1)?.0)
+}
+
+/// Of each hidden vector, `2 + 2 k` words: whether a score is not finite, the target's rank, the
+/// best items, the bits of their scores; and all scores without bias.
+fn launch(
+    layer: CudaOutputLayer<'_>,
+    gpu: &Gpu,
+    hidden: &Tensor,
+    targets: Option<&[u32]>,
+    k: usize,
+) -> Result<(DeviceBuffer<u32>, DeviceF32)> {
+    let (batch, items) = (hidden.dim(0)?, layer.bias.elem_count());
+    let scores = layer.scores(gpu, hidden, items)?;
+    let wanted = gpu.copy_in(targets.unwrap_or(&[]))?;
+    let found = gpu.alloc_u32(batch * (2 + 2 * k))?;
+    with([layer.bias], |[bias]| {
+        let args = [
+            (&scores).into(),
+            bias.into(),
+            (&wanted).into(),
+            (&found).into(),
+            (items as u32).into(),
+            (k as u32).into(),
+            targets.is_some().into(),
+        ];
+        gpu.launch(RANK, "rank", blocks(batch, THREADS, 0), &args)
+    })?;
+    Ok((found, scores))
 }
 
 /// Items and their scores, from the items followed by the bits of as many scores.

@@ -10,6 +10,7 @@ use crate::cuda::{
     DeviceBuffer, DeviceF32, FiniteCheck, Gpu, SOFTMAX_HEAD, SOFTMAX_HEAD_SCORES, blocks, rows,
     sizes, view, with,
 };
+use crate::ops::q_learning::TdStep;
 use scores::Scored;
 
 pub use step::Moments;
@@ -24,6 +25,34 @@ pub struct CudaOutputLayer<'a> {
     pub weight: &'a Tensor,
     /// The bias.
     pub bias: &'a Tensor,
+}
+
+/// Scales of a batch's losses, `[B]`.
+#[derive(Clone, Copy)]
+pub enum LossScales<'a> {
+    /// On the host.
+    Host(&'a [f64]),
+    /// Those of a temporal-difference step.
+    Td(&'a TdStep),
+}
+
+impl LossScales<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Host(scales) => scales.len(),
+            Self::Td(step) => view(&step.scales).len,
+        }
+    }
+
+    fn on_gpu(self, gpu: &Gpu) -> Result<DeviceF32> {
+        match self {
+            Self::Host(scales) => {
+                let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
+                gpu.copy_in(&scales)
+            }
+            Self::Td(step) => Ok(step.scales.clone()),
+        }
+    }
 }
 
 /// Values saved for the backward pass of a batch.
@@ -66,7 +95,7 @@ impl CudaOutputLayer<'_> {
         Ok((batch, width))
     }
 
-    /// Computes the losses of a batch, multiplied by `scales`, and records them in the finite
+    /// Computes the losses of a batch, multiplied by the scales, and records them in the finite
     /// check. `hidden` must be contiguous.
     ///
     /// # Errors
@@ -75,7 +104,7 @@ impl CudaOutputLayer<'_> {
         &self,
         hidden: &Tensor,
         targets: &[u32],
-        scales: &[f64],
+        scales: LossScales<'_>,
         check: &FiniteCheck,
     ) -> Result<Losses> {
         let (gpu, batch, items) = (Gpu::of(hidden)?, hidden.dim(0)?, self.bias.elem_count());
@@ -89,8 +118,7 @@ impl CudaOutputLayer<'_> {
                 scales.len()
             );
         }
-        let scales: Vec<f32> = scales.iter().map(|&scale| scale as f32).collect();
-        let (targets, scales) = (gpu.copy_in(targets)?, gpu.copy_in(&scales)?);
+        let (targets, scales) = (gpu.copy_in(targets)?, scales.on_gpu(&gpu)?);
         let (logs, losses) = (gpu.alloc(batch)?, check.losses(batch)?);
         let scored = self.scored(&gpu, hidden)?;
         let scores = with([self.bias], |[bias]| {

@@ -74,10 +74,9 @@ impl CudaOutputLayer<'_> {
         // Partial sums, passed on to the next rows of the batch.
         let weight_sum = gpu.alloc(if batch > rows { items * width } else { 0 })?;
         let (bias_sum, to) = (gpu.alloc(items)?, gpu.alloc(batch * width)?);
-        let (sums, factors) = (
-            [&weight_sum, &bias_sum, &parts].map(Arg::from),
-            [factors(step).as_slice(), &[check.word().into()]].concat(),
-        );
+        let sums = [&weight_sum, &bias_sum, &parts].map(Arg::from);
+        let factors = factors(&gpu, step)?;
+        let factors = [(&factors).into(), check.word().into()];
         let all = [
             hidden,
             self.weight,

@@ -1,7 +1,9 @@
 //! Training on a GPU compared with the CPU. Needs a GPU or the CUDA emulator
 //! (`cargo xtask cuda-emulator`).
 
+#[path = "../common/mod.rs"]
 mod common;
+mod step_graphs;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,11 +18,11 @@ use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch, device}
 use prl_runs::{Config, Device, Method, Run, cases};
 use prl_train::{Outcome, Trainer};
 
-fn gpu() -> Device {
+pub(crate) fn gpu() -> Device {
     device("cuda").expect("a GPU, or `cargo xtask cuda-emulator`")
 }
 
-fn config(dir: &Path) -> Config {
+pub(crate) fn config(dir: &Path) -> Config {
     Config {
         max_steps: Some(3),
         eval_every: 3,
