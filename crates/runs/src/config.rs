@@ -66,8 +66,8 @@ pub struct Config {
     /// Leaves out the examples whose state is empty.
     pub skip_first: bool,
     /// Rounds the factors of the output layer's matrix products to bfloat16 in training; sums,
-    /// updates and ranking stay in fp32, as does the Q layer. CPU only: faster with AVX-512 BF16,
-    /// slower without.
+    /// updates and ranking stay in fp32, as does the Q layer. CPU only: faster with AMX, or with
+    /// AVX-512 BF16 by AMD; slower without.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bf16_head: bool,
     /// Negatives that are drawn for the softmax of a training step, which then samples the items
