@@ -2,7 +2,7 @@
 //!
 //! A bit for each session of the log says whether it belongs to the set; the number of examples
 //! before every [`GROUP`] sessions is stored. Which events of a session are examples follows from the
-//! log itself, so that the set takes about .1 bytes an event whatever the size of the log.
+//! log itself, so that the set takes about .2 bytes an event.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::dataset::Dataset;
 use crate::event::Split;
 
 /// Sessions of a group: the bits of a word.
-const GROUP: usize = u16::BITS as usize;
+const GROUP: usize = u8::BITS as usize;
 /// Examples between two entries of [`SessionSet::blocks`].
 const BLOCK: usize = 64;
 
@@ -23,7 +23,7 @@ pub(super) struct SessionSet<'a> {
     /// Whether the first event of a session is no example.
     skip_first: bool,
     /// For each group, a bit a session.
-    members: Vec<u16>,
+    members: Vec<u8>,
     /// Number of examples before each group.
     before: Vec<u64>,
     /// Group of every [`BLOCK`]th example: a search starts there, so that it takes equally long in a
@@ -113,15 +113,17 @@ impl<'a> SessionSet<'a> {
     fn targets_of(&self, session: usize) -> Range<usize> {
         let offsets = self.data.offsets();
         let events = offsets[session] as usize..offsets[session + 1] as usize;
-        let splits = self.data.splits();
-        let parts = &splits[events.clone()];
-        let (Some(&first), Some(&last)) = (parts.first(), parts.last()) else {
+        if events.is_empty() {
             return events;
-        };
-        // Most sessions are of one split.
-        let (start, end) = if first == self.split && last == self.split {
-            (0, parts.len())
+        }
+        let splits = self.data.splits();
+        // Most sessions are of one split, which two reads tell.
+        let is_whole =
+            [events.start, events.end - 1].map(|at| splits[at] == self.split) == [true; 2];
+        let (start, end) = if is_whole {
+            (0, events.len())
         } else {
+            let parts = &splits[events.clone()];
             let start = parts.partition_point(|&split| split < self.split);
             (start, parts.partition_point(|&split| split <= self.split))
         };
@@ -149,14 +151,18 @@ impl<'a> SessionSet<'a> {
                 *group += 1;
             }
         }
-        let mut firsts = Vec::with_capacity(examples.len());
+        // Both ends of what the last pass reads of a group.
+        let last = offsets.len() - 1;
+        let mut ends = Vec::with_capacity(2 * examples.len());
         for &group in &groups {
-            firsts.push(offsets[group * GROUP]);
+            let first = group * GROUP;
+            ends.push(offsets[first]);
+            ends.push(offsets[(first + GROUP).min(last)]);
         }
         let splits = self.data.splits();
-        let mut touched = Vec::with_capacity(examples.len());
-        for &first in &firsts {
-            touched.push(splits[first as usize]);
+        let mut touched = Vec::with_capacity(ends.len());
+        for &end in &ends {
+            touched.push(splits[(end as usize).min(splits.len() - 1)]);
         }
         std::hint::black_box(&touched);
         let mut positions = Vec::with_capacity(examples.len());
@@ -181,7 +187,7 @@ impl<'a> SessionSet<'a> {
 }
 
 /// Positions of the bits that are set, ascending.
-fn bits(word: u16) -> impl Iterator<Item = usize> {
+fn bits(word: u8) -> impl Iterator<Item = usize> {
     let mut rest = word;
     std::iter::from_fn(move || {
         let bit = rest.trailing_zeros() as usize;
