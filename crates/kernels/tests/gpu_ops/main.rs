@@ -2,6 +2,7 @@
 //! a GPU, or the CUDA emulator (`cargo xtask cuda-emulator`).
 
 mod output;
+mod precision;
 mod rows;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
