@@ -2,11 +2,15 @@
 //! the hidden size, with the bottleneck of each.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use plotters::style::RGBColor;
+use prl_bench::measure::Memory;
 use prl_bench::{jsonl, measure};
 use prl_charts::line_chart::{self, Chart, Line};
 use prl_charts::svg;
@@ -47,7 +51,7 @@ pub struct Args {
 }
 
 /// Raw events per session that passes RC15's filter, approximately.
-pub const EVENTS_PER_SESSION: f64 = 6.17;
+const EVENTS_PER_SESSION: f64 = 6.17;
 /// Sessions that the protocol samples from RC15.
 const SAMPLE: u64 = 200_000;
 const ITEMS: [usize; 5] = [10_000, 31_600, 100_000, 316_000, 1_000_000];
@@ -222,9 +226,13 @@ impl Bench<'_> {
             cut.args(["--batches", &BATCHES.to_string(), "--data"]);
             let cut = measure::run(cut.arg(&dir))?;
             let inspect = measure::run(Command::new(&prl).arg("inspect").arg(&dir))?;
+            let start = start_up(&prl, &dir)?;
             fs::remove_dir_all(&dir)?;
             for mut measured in jsonl::parse(&cut.output)? {
                 measured["inspect_s"] = inspect.seconds.into();
+                for (key, value) in start.as_object().into_iter().flatten() {
+                    measured[key] = value.clone();
+                }
                 let name = measured["method"].as_str().unwrap_or_default().to_owned();
                 let x = measured["events"].as_u64().unwrap_or_default();
                 let point = Point { x, measured };
@@ -238,13 +246,18 @@ impl Bench<'_> {
             }
         }
         Ok(Growth {
-            title: "Prepared events: a batch of 256 rows, and prl inspect",
+            title: "Prepared events: a batch of 256 rows, the start of a training, and prl inspect",
             x: "prepared events",
             bottleneck: "A batch reads a few cache lines a row, wherever they are: it does not depend \
-                         on the log but through the processor's caches. Opening a dataset takes a \
-                         checksum over it, and an inspection some passes.",
+                         on the log but through the processor's caches. A training opens the mapped \
+                         file with a checksum and some sequential passes, in MB of the file a second; \
+                         its memory without the mapped file holds the model and about .2 bytes an \
+                         event.",
             columns: &[
                 ("ms a batch", "batch_ms"),
+                ("s to the first step", "first_step_s"),
+                ("MB/s", "start_mb_per_s"),
+                ("MB without the file", "anonymous_mb"),
                 ("s of prl inspect", "inspect_s"),
             ],
             lines,
@@ -345,6 +358,48 @@ impl Bench<'_> {
             points,
         })
     }
+}
+
+/// Starts a training of some steps: seconds to its first step, the events file's size over them, and
+/// the peak memory without mapped files.
+fn start_up(prl: &Path, data: &Path) -> Result<Value> {
+    let out = data.with_extension("run");
+    let mut train = Command::new(prl);
+    train.args(["train", "--recipe", "paper", "--encoder", "gru"]);
+    train.args(["--method", "prl", "--no-validation", "--max-steps", "20"]);
+    train.arg("--data").arg(data).arg("--out").arg(&out);
+    let mut child = train
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("failed to run prl")?;
+    let mut peak = f64::NAN;
+    let status = loop {
+        if let Some(mb) = measure::memory_mb(&child, Memory::Anonymous) {
+            peak = peak.max(mb);
+        }
+        thread::sleep(Duration::from_millis(2));
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+    };
+    let mut text = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut text)?;
+    }
+    ensure!(status.success(), "prl train failed: {text}");
+    fs::remove_dir_all(&out)?;
+    let seconds = text
+        .lines()
+        .find_map(|line| line.strip_prefix("first step after "))
+        .and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok())
+        .context("prl train has not told its first step")?;
+    let bytes = fs::metadata(data.join("events.safetensors"))?.len();
+    Ok(json!({
+        "first_step_s": seconds,
+        "start_mb_per_s": bytes as f64 / 1e6 / seconds,
+        "anonymous_mb": peak,
+    }))
 }
 
 impl Growth {

@@ -64,6 +64,8 @@ pub enum Memory {
     Now,
     /// Peak resident memory.
     Peak,
+    /// Current resident memory without mapped files.
+    Anonymous,
 }
 
 /// Resident memory of a process in MB; `None` where the system does not report it.
@@ -71,6 +73,7 @@ pub fn memory_mb(child: &Child, memory: Memory) -> Option<f64> {
     let name = match memory {
         Memory::Now => "VmRSS:",
         Memory::Peak => "VmHWM:",
+        Memory::Anonymous => "RssAnon:",
     };
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
     for line in status.lines() {

@@ -11,7 +11,6 @@ use prl_report::markdown_table;
 use serde_json::Value;
 
 use crate::compare::{Committed, Quantity};
-use crate::growth::EVENTS_PER_SESSION;
 use crate::host;
 use crate::programs::neighbour_speed;
 
@@ -26,6 +25,8 @@ pub struct Args {
     queries: usize,
 }
 
+/// Events of a synthetic session that are kept, approximately: those of sessions of 2 to 50 events.
+const EVENTS_PER_SESSION: f64 = 5.77;
 const KEYS: [&str; 2] = ["method", "clicks"];
 
 const P50: Quantity = Quantity {
@@ -60,7 +61,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         synth.args(["synth", "--like", "rc15", "--sessions"]);
         measure::run(synth.arg(sessions.to_string()).arg("--out").arg(&raw))?;
         let mut prepare = Command::new(&prl);
-        prepare.args(["prepare", "--source", "rc15", "--sample", "0"]);
+        prepare.args(["prepare", "--source", "rc15", "--sample"]);
+        prepare.arg(sessions.to_string());
         prepare
             .arg("--clicks")
             .arg(raw.join("yoochoose-clicks.dat"));

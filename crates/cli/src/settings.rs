@@ -110,8 +110,8 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     skip_first: bool,
-    /// Multiply the output layer in bfloat16 in training: faster on a CPU with AVX-512 BF16, slower
-    /// on others; the same as --head-dtype bf16
+    /// Multiply the output layer in bfloat16 in training: faster on a CPU with AMX, or with AVX-512
+    /// BF16 by AMD; slower on others; the same as --head-dtype bf16
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     bf16_head: bool,

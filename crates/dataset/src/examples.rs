@@ -1,6 +1,7 @@
 //! Examples of a split (training examples, test cases), cut from the log on demand.
 
 mod session_batches;
+mod session_set;
 
 use std::ops::Range;
 
@@ -13,6 +14,8 @@ use crate::permutation::Permutation;
 use crate::returns::{Discount, Rewards, discounted_returns};
 use crate::windows::Windows;
 
+use session_set::SessionSet;
+
 pub use session_batches::{Sequences, SessionBatches, SessionRows};
 
 /// Examples of one split: one for each of its events, in log order. Events of the same session in
@@ -21,27 +24,7 @@ pub use session_batches::{Sequences, SessionBatches, SessionRows};
 pub struct SplitExamples<'a> {
     data: &'a Dataset,
     event_rewards: EventRewards<'a>,
-    targets: Vec<SessionTargets>,
-    /// Position in `targets` of the session of every [`BLOCK`]th example: a search for a session
-    /// starts there, so that it takes equally long in a log of any size.
-    blocks: Vec<u32>,
-    len: usize,
-}
-
-/// Examples between two entries of [`SplitExamples::blocks`].
-const BLOCK: usize = 4;
-
-/// Consecutive target events of one session. Positions are event indices of the dataset.
-#[derive(Clone, Copy, Debug)]
-struct SessionTargets {
-    /// First event of the session.
-    session: u64,
-    /// First target.
-    start: u64,
-    /// One past the last target.
-    end: u64,
-    /// Number of examples in earlier sessions.
-    before: u64,
+    sessions: SessionSet<'a>,
 }
 
 /// Position of one example in the log.
@@ -111,43 +94,11 @@ impl<'a> SplitExamples<'a> {
     /// Examples of a split. `skip_first` leaves out the first event of each session, whose state is
     /// empty.
     pub fn new(data: &'a Dataset, split: Split, skip_first: bool) -> Self {
-        let splits = data.splits();
-        let mut examples = Self::empty(data);
-        for session in data.sessions() {
-            let parts = &splits[session.clone()];
-            let skipped = session.start + usize::from(skip_first);
-            let start = (session.start + parts.partition_point(|&s| s < split)).max(skipped);
-            let end = session.start + parts.partition_point(|&s| s <= split);
-            if start < end {
-                examples.push(session.start, start..end);
-            }
-        }
-        examples
-    }
-
-    fn empty(data: &'a Dataset) -> Self {
         Self {
             data,
             event_rewards: data.rewards(),
-            targets: Vec::new(),
-            blocks: Vec::new(),
-            len: 0,
+            sessions: SessionSet::new(data, split, skip_first),
         }
-    }
-
-    /// Appends the targets of the session that begins with the event `session`.
-    fn push(&mut self, session: usize, targets: Range<usize>) {
-        let before = self.len;
-        self.len += targets.len();
-        // A search that starts at an earlier session is slower, not wrong.
-        let number = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
-        self.blocks.resize(self.len.div_ceil(BLOCK), number);
-        self.targets.push(SessionTargets {
-            session: session as u64,
-            start: targets.start as u64,
-            end: targets.end as u64,
-            before: before as u64,
-        });
     }
 
     /// Divides the examples by whole sessions, drawn from `seed`: those of a `share` of the
@@ -155,61 +106,64 @@ impl<'a> SplitExamples<'a> {
     /// sessions none is held out.
     pub fn hold_out(self, seed: u64, share: f64) -> HeldOut<'a> {
         let mut rng = prl_seed::stream(seed, "hold-out", 0);
-        let sessions = self.targets.len();
-        let held = index::sample(&mut rng, sessions, self.held_sessions(share));
+        let held = index::sample(&mut rng, self.sessions(), self.held_sessions(share));
         self.divide(held.into_iter())
     }
 
     /// As [`hold_out`](Self::hold_out), of the sessions whose first events are the latest.
     pub fn hold_out_last(self, share: f64) -> HeldOut<'a> {
         let times = self.data.times();
-        let mut sessions: Vec<usize> = (0..self.targets.len()).collect();
-        sessions.sort_by_key(|&s| times[self.targets[s].session as usize]);
+        let mut sessions = Vec::with_capacity(self.sessions());
+        for (number, (first, _)) in self.targets().enumerate() {
+            sessions.push((times[first], number));
+        }
+        // By the first event, then by the order of the log.
+        sessions.sort_unstable();
         let held = sessions.split_off(sessions.len() - self.held_sessions(share));
-        self.divide(held.into_iter())
+        self.divide(held.into_iter().map(|(_, number)| number))
     }
 
     /// Number of sessions that a `share` is.
     fn held_sessions(&self, share: f64) -> usize {
-        let sessions = self.targets.len();
+        let sessions = self.sessions();
         let most = sessions.saturating_sub(1);
         let count = (share * sessions as f64).round() as usize;
         count.clamp(most.min(1), most)
     }
 
     fn divide(self, held: impl Iterator<Item = usize>) -> HeldOut<'a> {
-        let mut is_held = vec![false; self.targets.len()];
+        let mut is_held = vec![false; self.sessions()];
         for session in held {
             is_held[session] = true;
         }
-        let (mut rest, mut held) = (Self::empty(self.data), Self::empty(self.data));
-        for (session, is_held) in self.targets.into_iter().zip(is_held) {
-            let part = if is_held { &mut held } else { &mut rest };
-            let targets = session.start as usize..session.end as usize;
-            part.push(session.session as usize, targets);
+        let part = |belongs: &dyn Fn(usize) -> bool| Self {
+            sessions: self.sessions.subset(belongs),
+            ..self.clone()
+        };
+        HeldOut {
+            rest: part(&|session| !is_held[session]),
+            held: part(&|session| is_held[session]),
         }
-        HeldOut { rest, held }
     }
 
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.len
+        self.sessions.len()
     }
 
     /// Whether the split has no example.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Number of sessions with an example.
     pub fn sessions(&self) -> usize {
-        self.targets.len()
+        self.sessions.sessions()
     }
 
     /// First event of each session with an example, and its targets, as event indices.
     pub fn targets(&self) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
-        let sessions = self.targets.iter();
-        sessions.map(|s| (s.session as usize, s.start as usize..s.end as usize))
+        self.sessions.targets()
     }
 
     /// The dataset.
@@ -231,8 +185,7 @@ impl<'a> SplitExamples<'a> {
 
     /// Events of each session up to its last example: a return sums over these.
     pub fn episodes(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let sessions = self.targets.iter();
-        sessions.map(|s| s.session as usize..s.end as usize)
+        self.targets().map(|(first, events)| first..events.end)
     }
 
     /// Rewards of these events; `rewards` are those of the two kinds.
@@ -247,10 +200,9 @@ impl<'a> SplitExamples<'a> {
     /// For each example, the number of its session among the sessions with an example: the unit of
     /// resampling for confidence intervals.
     pub fn session_of_examples(&self) -> Vec<u32> {
-        let mut sessions = Vec::with_capacity(self.len);
-        for (number, s) in self.targets.iter().enumerate() {
-            let examples = (s.end - s.start) as usize;
-            sessions.extend(std::iter::repeat_n(number as u32, examples));
+        let mut sessions = Vec::with_capacity(self.len());
+        for (number, (_, events)) in self.targets().enumerate() {
+            sessions.extend(std::iter::repeat_n(number as u32, events.len()));
         }
         sessions
     }
@@ -259,17 +211,17 @@ impl<'a> SplitExamples<'a> {
     /// A pure function of `(seed, step)`.
     pub fn draw(&self, seed: u64, step: u64, batch: usize) -> Vec<usize> {
         let mut rng = prl_seed::stream(seed, "draw", step);
-        index::sample(&mut rng, self.len, batch.min(self.len)).into_vec()
+        index::sample(&mut rng, self.len(), batch.min(self.len())).into_vec()
     }
 
     /// The examples of step `step` (from 1) in passes over all examples: each pass visits every
     /// example once, in an order of its own, up to a last incomplete batch. A pure function of
     /// `(seed, step)`.
     pub fn pass(&self, seed: u64, step: u64, batch: usize) -> Vec<usize> {
-        let batch = batch.min(self.len);
-        let per_pass = (self.len / batch.max(1)).max(1) as u64;
+        let batch = batch.min(self.len());
+        let per_pass = (self.len() / batch.max(1)).max(1) as u64;
         let (pass, at) = ((step - 1) / per_pass, (step - 1) % per_pass);
-        let order = Permutation::new(self.len as u64, seed, pass);
+        let order = Permutation::new(self.len() as u64, seed, pass);
         let first = at * batch as u64;
         (first..first + batch as u64)
             .map(|i| order.at(i) as usize)
@@ -291,7 +243,7 @@ impl<'a> SplitExamples<'a> {
             windows: Windows::new(window_len),
             ..WindowBatch::default()
         };
-        // In short passes, for the reason given in `positions`.
+        // In short passes, for the reason given in `SessionSet::positions`.
         for position in &positions {
             batch.targets.push(items[position.event]);
         }
@@ -360,34 +312,8 @@ impl<'a> SplitExamples<'a> {
         sums
     }
 
-    /// Positions of examples in the log.
-    ///
-    /// In passes: the reads of one pass do not depend on each other, so the processor waits for
-    /// them together. In a log that exceeds its caches, one example after the other takes several
-    /// times as long.
     fn positions(&self, examples: impl IntoIterator<Item = usize>) -> Vec<Position> {
         let examples: Vec<usize> = examples.into_iter().collect();
-        let mut numbers = Vec::with_capacity(examples.len());
-        for &example in &examples {
-            numbers.push(self.blocks[example / BLOCK] as usize);
-        }
-        let mut sessions = Vec::with_capacity(examples.len());
-        for &number in &numbers {
-            sessions.push(self.targets[number]);
-        }
-        let mut positions = Vec::with_capacity(examples.len());
-        for (i, example) in examples.into_iter().enumerate() {
-            let (mut number, mut session) = (numbers[i], sessions[i]);
-            while example as u64 - session.before >= session.end - session.start {
-                number += 1;
-                session = self.targets[number];
-            }
-            positions.push(Position {
-                start: session.session as usize,
-                event: (session.start + example as u64 - session.before) as usize,
-                end: session.end as usize,
-            });
-        }
-        positions
+        self.sessions.positions(&examples)
     }
 }

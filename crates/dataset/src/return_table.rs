@@ -1,5 +1,7 @@
 //! Mean, percentiles and number of sessions of the return at each time step.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Split;
@@ -31,26 +33,27 @@ impl ReturnTable {
         lambda: f64,
         discount: Discount,
     ) -> Self {
-        let mut at: Vec<Vec<f64>> = vec![Vec::new(); TABLE_STEPS];
+        let mut at: Vec<Returns> = vec![Returns::default(); TABLE_STEPS];
         for split in splits {
             for episode in split.episodes() {
                 let returns = discounted_returns(split.rewards(episode, rewards), lambda, discount);
                 for (at, r) in at.iter_mut().zip(returns) {
-                    at.push(r);
+                    at.add(r);
                 }
             }
         }
-        let sessions: Vec<u64> = at.iter().map(|at| at.len() as u64).collect();
-        let reached = at.iter().position(Vec::is_empty).unwrap_or(TABLE_STEPS);
+        let sessions: Vec<u64> = at.iter().map(|at| at.sessions).collect();
+        let reached = at.iter().position(|at| at.sessions == 0);
+        let reached = reached.unwrap_or(TABLE_STEPS);
         let (mut mean, mut percentiles) = (
             vec![0.0; TABLE_STEPS],
             vec![vec![0.0; PERCENTILES]; TABLE_STEPS],
         );
-        for (t, at) in at.iter_mut().enumerate().take(reached) {
-            mean[t] = at.iter().sum::<f64>() / at.len() as f64;
-            at.sort_unstable_by(f64::total_cmp);
+        for (t, at) in at.into_iter().enumerate().take(reached) {
+            mean[t] = at.sum / at.sessions as f64;
+            let sorted = at.sorted();
             for (p, value) in percentiles[t].iter_mut().enumerate() {
-                *value = interpolate(at, p as f64 / (PERCENTILES - 1) as f64);
+                *value = sorted.quantile(p as f64 / (PERCENTILES - 1) as f64);
             }
         }
         for t in reached.max(1)..TABLE_STEPS {
@@ -86,6 +89,51 @@ impl ReturnTable {
         self.mean.len() == TABLE_STEPS
             && self.percentiles.len() == TABLE_STEPS
             && self.percentiles.iter().all(|p| p.len() == PERCENTILES)
+    }
+}
+
+/// Returns at one time step: few distinct values in a log of any size, unless rewards are money.
+#[derive(Clone, Default)]
+struct Returns {
+    sessions: u64,
+    sum: f64,
+    /// Number of sessions with each return, by its bits.
+    counts: HashMap<u64, u64>,
+}
+
+impl Returns {
+    fn add(&mut self, r: f64) {
+        self.sessions += 1;
+        self.sum += r;
+        *self.counts.entry(r.to_bits()).or_default() += 1;
+    }
+
+    fn sorted(self) -> SortedReturns {
+        let mut values = Vec::with_capacity(self.counts.len());
+        for (bits, count) in self.counts {
+            values.push((f64::from_bits(bits), count));
+        }
+        values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut end = 0;
+        for (_, count) in &mut values {
+            end += *count;
+            *count = end;
+        }
+        SortedReturns(values)
+    }
+}
+
+/// Distinct returns, ascending, each with the number of sessions up to it.
+struct SortedReturns(Vec<(f64, u64)>);
+
+impl SortedReturns {
+    /// `q`-quantile, linear between order statistics; there must be a session.
+    fn quantile(&self, q: f64) -> f64 {
+        let sessions = self.0.last().map_or(0, |(_, end)| *end);
+        let at = q.clamp(0.0, 1.0) * (sessions - 1) as f64;
+        let value = |place: u64| self.0[self.0.partition_point(|(_, end)| *end <= place)].0;
+        let below = value(at.floor() as u64);
+        below + at.fract() * (value(at.ceil() as u64) - below)
     }
 }
 

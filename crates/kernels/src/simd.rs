@@ -7,6 +7,7 @@ pub mod int8;
 pub mod operand;
 pub mod product;
 pub(crate) mod slices;
+pub(crate) mod tiles;
 
 /// Whether this processor multiplies and adds vectors in one instruction. Without it, each
 /// multiply-add of a kernel is a function call with the same result.

@@ -69,9 +69,11 @@ impl SessionBatches {
     pub fn new(examples: &SplitExamples<'_>, batch_size: usize, seed: u64) -> Self {
         let batch_size = batch_size.max(1) as u64;
         let mut starts = Vec::with_capacity(examples.sessions() + 1);
-        for session in &examples.targets {
-            let end = session.before + (session.end - session.start);
-            starts.extend((session.before..end).step_by(batch_size as usize));
+        let mut before = 0;
+        for (_, events) in examples.targets() {
+            let end = before + events.len() as u64;
+            starts.extend((before..end).step_by(batch_size as usize));
+            before = end;
         }
         let total = examples.len() as u64;
         starts.push(total);

@@ -65,7 +65,8 @@ fn log() -> impl Strategy<Value = Vec<Vec<(u32, Kind, Split)>>> {
             .map(|(i, k, s)| (i, k, Split::ALL[s]))
             .collect()
     });
-    prop::collection::vec(session, 1..8)
+    // More sessions than a group of the index has.
+    prop::collection::vec(session, 1..60)
 }
 
 proptest! {

@@ -92,6 +92,18 @@ impl<'a, T: Real> AdamSlices<'a, T> {
 }
 
 impl<T: Real> AdamFactors<T> {
+    /// The factors in another type.
+    pub(crate) fn in_type<U: Real>(self) -> AdamFactors<U> {
+        let cast = |x: T| U::of(x.double());
+        AdamFactors {
+            beta1: cast(self.beta1),
+            beta2: cast(self.beta2),
+            rate: cast(self.rate),
+            root: cast(self.root),
+            eps: cast(self.eps),
+        }
+    }
+
     /// Updates parameters by their gradient; `None` is a zero gradient (the moments decay).
     #[inline(always)]
     pub fn update<S: Simd>(&self, simd: S, slots: AdamSlices<'_, T>, grad: Option<&[T]>) {

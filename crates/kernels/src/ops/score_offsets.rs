@@ -50,6 +50,19 @@ impl<T: Real> ScoreOffsets<T> {
         &self.sorted
     }
 
+    /// The additions in another type.
+    pub(crate) fn in_type<U: Real>(&self) -> ScoreOffsets<U> {
+        let mut sorted = Vec::with_capacity(self.sorted.len());
+        for o in &self.sorted {
+            sorted.push(ScoreOffset {
+                item: o.item,
+                row: o.row,
+                value: U::of(o.value.double()),
+            });
+        }
+        ScoreOffsets { sorted }
+    }
+
     /// The items of each row with their additions, ascending by item.
     pub(crate) fn by_row(&self, rows: usize) -> Vec<Vec<(u32, T)>> {
         let mut by_row = vec![Vec::new(); rows];

@@ -8,7 +8,8 @@
 //! target's score; [`backward()`] turns them into the gradients. In between, the exponentials are
 //! stored in a buffer of bounded size with non-temporal stores; those beyond its capacity are
 //! recomputed. The weight gradient of a tile goes to a [`Sink`], which stores it or applies the
-//! Adam update at once, so that it is never written to memory.
+//! Adam update at once, so that it is never written to memory. On processors with a matrix engine,
+//! the sweeps over bfloat16 operands are other ones: [`Bf16Level`].
 
 mod backward;
 #[cfg(feature = "cuda")]
@@ -16,6 +17,7 @@ pub mod cuda;
 mod exp_buffer;
 #[cfg(test)]
 mod tests;
+mod tiled;
 
 use num_traits::Float;
 use pulp::{Arch, Simd, WithSimd};
@@ -28,6 +30,7 @@ use crate::simd::element::Element;
 use crate::simd::gemm::{PANEL, Packed};
 use crate::simd::operand::GemmOperand;
 use crate::simd::slices::{load, settle, store, stream};
+use crate::simd::tiles::{Bf16Level, MatrixEngine};
 use crate::{CHUNKS, Real};
 
 /// Sums of exponentials beyond this are recomputed relative to the largest score. Well inside the
@@ -44,6 +47,17 @@ pub struct OutputLayer<'a, T> {
 }
 
 impl<'a, T> OutputLayer<'a, T> {
+    /// The layer of elements that are `f32`.
+    pub(crate) fn in_f32(self) -> OutputLayer<'a, f32>
+    where
+        T: Real,
+    {
+        OutputLayer {
+            weight: bytemuck::cast_slice(self.weight),
+            bias: bytemuck::cast_slice(self.bias),
+        }
+    }
+
     /// The weight and the bias, tile by tile.
     fn tiles(self, width: usize) -> impl Iterator<Item = (&'a [T], &'a [T])> {
         self.weight.chunks(TILE * width).zip(self.bias.chunks(TILE))
@@ -56,8 +70,19 @@ pub struct Softmax<F: Element> {
     pub log_sum_exp: Vec<F::Sum>,
     /// Score of each hidden vector's target.
     pub target: Vec<F::Sum>,
-    packed: Packed<F>,
     offsets: ScoreOffsets<F::Sum>,
+    sweep: FirstSweep<F>,
+}
+
+/// What the second sweep needs of the first.
+enum FirstSweep<F: Element> {
+    Vector(VectorSweep<F>),
+    Tiled(tiled::FirstSweep),
+}
+
+/// What the second sweep with vectors needs.
+struct VectorSweep<F: Element> {
+    packed: Packed<F>,
     /// Per chunk of items, the reference subtracted from the scores of each hidden vector, padded
     /// to whole panels.
     references: Vec<Vec<F::Sum>>,
@@ -101,13 +126,38 @@ pub fn softmax_with_offsets<F: GemmOperand>(
     targets: &[u32],
     offsets: ScoreOffsets<F::Sum>,
 ) -> Softmax<F> {
+    softmax_at(F::level(), linear, hidden, targets, offsets)
+}
+
+/// As [`softmax_with_offsets`], with the given instructions for pairs of bfloat16 values; other
+/// operands have vectors alone. [`backward`] and [`offset_gradients`] use the same ones.
+///
+/// # Panics
+/// If this process cannot use the level ([`Bf16Level::is_supported`]).
+pub fn softmax_at<F: GemmOperand>(
+    level: Bf16Level,
+    linear: OutputLayer<'_, F::Sum>,
+    hidden: &[F::Sum],
+    targets: &[u32],
+    offsets: ScoreOffsets<F::Sum>,
+) -> Softmax<F> {
     let width = hidden.len() / targets.len().max(1);
-    let packed = Packed::new(hidden, width);
-    let mut target = target_scores(linear, &packed, width, targets);
+    let input = Input::<F>::new(level, hidden, width);
+    let mut target = match &input {
+        Input::Packed(packed) => target_scores(linear, packed, width, targets),
+        Input::Matrix(engine, hidden) => {
+            let batch = tiled::Batch {
+                hidden,
+                width,
+                targets,
+            };
+            in_elements::<F>(tiled::target_scores(*engine, linear.in_f32(), batch))
+        }
+    };
     for ((score, &item), row) in target.iter_mut().zip(targets).zip(0..) {
         *score += offsets.at(item, row);
     }
-    sweep_items(linear, packed, target, offsets)
+    sweep_items(linear, input, target, offsets)
 }
 
 /// As [`softmax_with_offsets`] of a layer that does not contain the targets: exponentials are
@@ -119,17 +169,84 @@ pub fn softmax_relative_to<F: GemmOperand>(
     references: &[F::Sum],
     offsets: ScoreOffsets<F::Sum>,
 ) -> Softmax<F> {
-    let packed = Packed::new(hidden, hidden.len() / references.len().max(1));
-    sweep_items(linear, packed, references.to_vec(), offsets)
+    softmax_relative_at(F::level(), linear, hidden, references, offsets)
+}
+
+/// As [`softmax_relative_to`], with the given instructions: see [`softmax_at`].
+///
+/// # Panics
+/// If this process cannot use the level.
+pub fn softmax_relative_at<F: GemmOperand>(
+    level: Bf16Level,
+    linear: OutputLayer<'_, F::Sum>,
+    hidden: &[F::Sum],
+    references: &[F::Sum],
+    offsets: ScoreOffsets<F::Sum>,
+) -> Softmax<F> {
+    let width = hidden.len() / references.len().max(1);
+    let input = Input::new(level, hidden, width);
+    sweep_items(linear, input, references.to_vec(), offsets)
+}
+
+/// Hidden vectors for the first sweep.
+enum Input<'a, F: Element> {
+    Packed(Packed<F>),
+    Matrix(MatrixEngine, &'a [f32]),
+}
+
+impl<'a, F: GemmOperand> Input<'a, F> {
+    fn new(level: Bf16Level, hidden: &'a [F::Sum], width: usize) -> Self {
+        match level.engine() {
+            Some(engine) if F::PACK == 2 => Self::Matrix(engine, bytemuck::cast_slice(hidden)),
+            _ => Self::Packed(Packed::new(hidden, width)),
+        }
+    }
+}
+
+/// Values of `f32` as elements, which they are wherever a matrix engine multiplies.
+fn in_elements<F: Element>(values: Vec<f32>) -> Vec<F::Sum> {
+    bytemuck::cast_slice(&values).to_vec()
 }
 
 /// The first sweep, given the targets' scores.
 fn sweep_items<F: GemmOperand>(
     linear: OutputLayer<'_, F::Sum>,
-    packed: Packed<F>,
+    input: Input<'_, F>,
     target: Vec<F::Sum>,
     offsets: ScoreOffsets<F::Sum>,
 ) -> Softmax<F> {
+    let (log_sum_exp, sweep) = match input {
+        Input::Packed(packed) => {
+            let (sums, sweep) = sweep_vectors(linear, packed, &target, &offsets);
+            (sums, FirstSweep::Vector(sweep))
+        }
+        Input::Matrix(engine, hidden) => {
+            let references = bytemuck::cast_slice(&target);
+            let (sums, sweep) = tiled::first_sweep(
+                engine,
+                linear.in_f32(),
+                hidden,
+                references,
+                &offsets.in_type(),
+            );
+            (in_elements::<F>(sums), FirstSweep::Tiled(sweep))
+        }
+    };
+    Softmax {
+        log_sum_exp,
+        target,
+        offsets,
+        sweep,
+    }
+}
+
+/// The first sweep with vectors, given the targets' scores.
+fn sweep_vectors<F: GemmOperand>(
+    linear: OutputLayer<'_, F::Sum>,
+    packed: Packed<F>,
+    target: &[F::Sum],
+    offsets: &ScoreOffsets<F::Sum>,
+) -> (Vec<F::Sum>, VectorSweep<F>) {
     let width = linear.weight.len() / linear.bias.len().max(1);
     let rows = linear.bias.len().div_ceil(CHUNKS);
     let mut kept = ExpBuffer::new(rows, packed.panels().count());
@@ -139,12 +256,12 @@ fn sweep_items<F: GemmOperand>(
             linear: OutputLayer { weight, bias },
             first: index * rows,
             packed: &packed,
-            offsets: &offsets,
+            offsets,
             width,
         };
         arch.dispatch(Sweep {
             chunk,
-            target: &target,
+            target,
             kept,
         })
     };
@@ -162,14 +279,12 @@ fn sweep_items<F: GemmOperand>(
         log_sum_exp.push(join(&parts, b));
     }
     let references = parts.into_iter().map(|(reference, _)| reference).collect();
-    Softmax {
-        log_sum_exp,
-        target,
+    let sweep = VectorSweep {
         packed,
-        offsets,
         references,
         kept,
-    }
+    };
+    (log_sum_exp, sweep)
 }
 
 /// Of a chunk of items: reference and `sum e^(score - reference)` of each hidden vector, padded to

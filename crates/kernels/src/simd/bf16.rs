@@ -1,8 +1,9 @@
 //! Pairs of values rounded to bfloat16, the upper half of an `f32`: 8 significant bits, full range.
 //!
-//! AVX-512 BF16 multiplies two pairs and adds both products to an `f32` in the time of one
-//! multiply-add (subnormals count as zero). Other processors unpack the pairs and are slower than
-//! with plain `f32`.
+//! The matrix engine of Intel processors (AMX) multiplies tiles of pairs ([`Bf16Level`]). AVX-512
+//! BF16 multiplies two pairs and adds both products to an `f32` in the time of one multiply-add on
+//! AMD processors, of two on Intel's (subnormals count as zero). Other processors unpack the pairs
+//! and are slower than with plain `f32`.
 
 use bytemuck::{Pod, Zeroable};
 use pulp::Simd;
@@ -11,6 +12,7 @@ use crate::Real;
 use crate::simd::element::Element;
 use crate::simd::operand::GemmOperand;
 use crate::simd::product::Product;
+pub use crate::simd::tiles::{Amx, Bf16Level, measured_peak};
 
 /// Two bfloat16 values, the first in the lower half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -19,6 +21,10 @@ pub struct Bf16Pair(u32);
 
 impl GemmOperand for Bf16Pair {
     const PACK: usize = 2;
+
+    fn level() -> Bf16Level {
+        Bf16Level::native()
+    }
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, product: Product<'_, Self>) {
@@ -74,6 +80,26 @@ impl Element for Bf16Pair {
 pub fn is_native() -> bool {
     #[cfg(target_arch = "x86_64")]
     return native::there().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether the softmax head is faster with these operands than with `f32` here: with AMX, and with
+/// AVX-512 BF16 on AMD processors. On Intel's the instruction has half the rate of a multiply-add,
+/// so that rounding, packing and regrouping are not paid for.
+pub fn is_faster() -> bool {
+    Bf16Level::native() == Bf16Level::Amx || is_native() && !is_intel()
+}
+
+/// Whether Intel made this processor.
+fn is_intel() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // The name of the vendor lies in EBX, EDX, ECX.
+        let leaf = std::arch::x86_64::__cpuid(0);
+        let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+        name.concat() == b"GenuineIntel"
+    }
     #[cfg(not(target_arch = "x86_64"))]
     false
 }

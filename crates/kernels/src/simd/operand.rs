@@ -6,6 +6,7 @@ use crate::Real;
 use crate::simd::element::Element;
 use crate::simd::product::Product;
 use crate::simd::slices::{load, store};
+use crate::simd::tiles::Bf16Level;
 
 /// A register of operands.
 type Vector<F, S> = <<F as Element>::Sum as Real>::Vector<S>;
@@ -18,6 +19,11 @@ type Vector<F, S> = <<F as Element>::Sum as Real>::Vector<S>;
 pub trait GemmOperand: Element {
     /// Elements in an operand: 1 or 2.
     const PACK: usize;
+
+    /// Instructions of the softmax head for these operands.
+    fn level() -> Bf16Level {
+        Bf16Level::Vector
+    }
 
     /// Runs a product with the best available instructions.
     fn run<S: Simd>(simd: S, product: Product<'_, Self>);

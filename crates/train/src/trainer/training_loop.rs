@@ -88,9 +88,9 @@ impl<'a> TrainingLoop<'a> {
         if group.is_first() {
             let ranks = group.size();
             let is_bf16 = run.config().head_dtype() == HeadDtype::Bf16;
-            if is_bf16 && device.is_cpu() && !prl_kernels::simd::bf16::is_native() {
+            if is_bf16 && device.is_cpu() && !prl_kernels::simd::bf16::is_faster() {
                 tracing::warn!(
-                    "this processor has no AVX-512 BF16: without bf16_head it is quicker"
+                    "no AMX in use, nor AVX-512 BF16 of full rate (AMD): without bf16_head it is quicker"
                 );
             }
             if device.is_cpu() && !prl_kernels::simd::has_fused_multiply_add() {

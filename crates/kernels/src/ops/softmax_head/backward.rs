@@ -5,13 +5,15 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{BLOCK, OutputLayer, Softmax, TILE, exponentials};
+use super::{
+    BLOCK, FirstSweep, OutputLayer, Softmax, TILE, VectorSweep, exponentials, in_elements, tiled,
+};
 use crate::ops::adam::{self, AdamSlices};
 use crate::ops::score_offsets::{ScoreOffset, add_to_tile};
 use crate::simd::element::Element;
 use crate::simd::gemm::{PANEL, Strided, multiply_add};
 use crate::simd::operand::GemmOperand;
-use crate::simd::slices::{add, load, store};
+use crate::simd::slices::{add, load, prefetch, store};
 use crate::{CHUNKS, Real};
 
 /// Destination of the weight gradient.
@@ -23,8 +25,17 @@ pub enum Sink<'a, T> {
 }
 
 impl<'a, T: Real> Sink<'a, T> {
+    /// The sink of elements that are `f32`.
+    fn in_f32(self) -> Sink<'a, f32> {
+        let cast = bytemuck::cast_slice_mut;
+        match self {
+            Sink::Gradient(g) => Sink::Gradient(cast(g)),
+            Sink::Adam(step, m, v) => Sink::Adam(step.in_type(), cast(m), cast(v)),
+        }
+    }
+
     /// One sink for each chunk of `size` elements.
-    fn chunks(self, size: usize) -> Vec<Sink<'a, T>> {
+    pub(super) fn chunks(self, size: usize) -> Vec<Sink<'a, T>> {
         match self {
             Sink::Gradient(g) => g.chunks_mut(size).map(Sink::Gradient).collect(),
             Sink::Adam(step, m, v) => {
@@ -37,9 +48,18 @@ impl<'a, T: Real> Sink<'a, T> {
         }
     }
 
+    /// Fetches a part of the moments of `n` elements starting at `at` into the cache.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, at: usize, n: usize, (part, parts): (usize, usize)) {
+        if let Sink::Adam(_, m, v) = self {
+            prefetch::<T, true>(&m[at..at + n], part, parts);
+            prefetch::<T, true>(&v[at..at + n], part, parts);
+        }
+    }
+
     /// Consumes the gradient of the elements starting at `at`.
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, at: usize, weight: &mut [T], grad: &[T]) {
+    pub(super) fn take<S: Simd>(&mut self, simd: S, at: usize, weight: &mut [T], grad: &[T]) {
         let range = at..at + grad.len();
         match self {
             Sink::Gradient(g) => g[range].copy_from_slice(grad),
@@ -75,8 +95,37 @@ pub fn backward<F: GemmOperand>(
     sink: Sink<'_, F::Sum>,
 ) -> (Vec<F::Sum>, Vec<F::Sum>) {
     let width = hidden.len() / scale.len().max(1);
-    let batch = Batch::new(softmax, hidden, width, targets, scale);
-    let mut hidden_grad = batch.target_gradient(weight, targets);
+    let mut by_item: Vec<(u32, u32)> = targets.iter().copied().zip(0..).collect();
+    by_item.sort_unstable();
+    let target_grad = target_gradient::<F>(weight, width, targets, scale);
+    let sweep = match &softmax.sweep {
+        FirstSweep::Vector(sweep) => sweep,
+        FirstSweep::Tiled(first) => {
+            let pass = tiled::Pass {
+                first,
+                log_sum_exp: bytemuck::cast_slice(&softmax.log_sum_exp),
+                offsets: &softmax.offsets.in_type(),
+                hidden: bytemuck::cast_slice(hidden),
+                width,
+                targets: &by_item,
+                scale: bytemuck::cast_slice(scale),
+                target_grad: bytemuck::cast_slice(&target_grad),
+            };
+            let weight = bytemuck::cast_slice_mut(weight);
+            let bias = bytemuck::cast_slice(bias);
+            let (hidden, bias) = tiled::backward(pass, weight, bias, sink.in_f32());
+            return (in_elements::<F>(hidden), in_elements::<F>(bias));
+        }
+    };
+    let batch = Batch {
+        softmax,
+        sweep,
+        hidden,
+        width,
+        targets: by_item,
+        scale,
+    };
+    let mut hidden_grad = target_grad;
     hidden_grad.resize(hidden.len(), num_traits::zero());
     let mut bias_grad = vec![num_traits::zero(); bias.len()];
     let rows = bias.len().div_ceil(CHUNKS);
@@ -138,6 +187,7 @@ pub fn offset_gradients<F: GemmOperand>(
 /// Inputs shared by all chunks of the second sweep.
 struct Batch<'a, F: Element> {
     softmax: &'a Softmax<F>,
+    sweep: &'a VectorSweep<F>,
     hidden: &'a [F::Sum],
     width: usize,
     /// (item, hidden vector), by item.
@@ -145,40 +195,27 @@ struct Batch<'a, F: Element> {
     scale: &'a [F::Sum],
 }
 
-impl<'a, F: GemmOperand> Batch<'a, F> {
-    fn new(
-        softmax: &'a Softmax<F>,
-        hidden: &'a [F::Sum],
-        width: usize,
-        targets: &[u32],
-        scale: &'a [F::Sum],
-    ) -> Self {
-        let mut by_item: Vec<(u32, u32)> = targets.iter().copied().zip(0..).collect();
-        by_item.sort_unstable();
-        Self {
-            softmax,
-            hidden,
-            width,
-            targets: by_item,
-            scale,
-        }
+/// The targets' part of the hidden gradient. It uses the same rounding as the softmax part, so that
+/// both cancel exactly at convergence.
+fn target_gradient<F: GemmOperand>(
+    weight: &[F::Sum],
+    width: usize,
+    targets: &[u32],
+    scale: &[F::Sum],
+) -> Vec<F::Sum> {
+    let mut grad = Vec::with_capacity(targets.len() * width);
+    for (&t, &s) in targets.iter().zip(scale) {
+        let row = &weight[t as usize * width..][..width];
+        grad.extend(row.iter().map(|&w| -s * F::rounded(w)));
     }
+    grad
+}
 
-    /// The targets' part of the hidden gradient. It uses the same rounding as the softmax part, so
-    /// that both cancel exactly at convergence.
-    fn target_gradient(&self, weight: &[F::Sum], targets: &[u32]) -> Vec<F::Sum> {
-        let mut grad = Vec::with_capacity(targets.len() * self.width);
-        for (&t, &s) in targets.iter().zip(self.scale) {
-            let row = &weight[t as usize * self.width..][..self.width];
-            grad.extend(row.iter().map(|&w| -s * F::rounded(w)));
-        }
-        grad
-    }
-
+impl<F: GemmOperand> Batch<'_, F> {
     /// Factors that turn a chunk's exponentials into `scale` x probability, padded to whole panels
     /// with zeros.
     fn factors(&self, chunk: usize) -> Vec<F::Sum> {
-        let reference = &self.softmax.references[chunk];
+        let reference = &self.sweep.references[chunk];
         let mut factors = vec![num_traits::zero(); reference.len()];
         let logs = self.softmax.log_sum_exp.iter().zip(self.scale);
         for ((factor, &reference), (&log, &scale)) in factors.iter_mut().zip(reference).zip(logs) {
@@ -245,15 +282,11 @@ impl<F: GemmOperand> WithSimd for Chunk<'_, F> {
             bias_grad,
             mut sink,
         } = self;
-        let (packed, width, across) = (&batch.softmax.packed, batch.width, PANEL / F::PACK);
+        let (packed, width, across) = (&batch.sweep.packed, batch.width, PANEL / F::PACK);
         let factors = batch.factors(index);
         let scaled = batch.scaled(simd, &factors);
-        let mut kept = batch
-            .softmax
-            .kept
-            .chunk(index)
-            .chunks_exact(BLOCK / F::PACK);
-        let mut second = Recomputed::new(batch.softmax, index);
+        let mut kept = batch.sweep.kept.chunk(index).chunks_exact(BLOCK / F::PACK);
+        let mut second = Recomputed::new(batch.sweep, index);
         let mut hidden_grad: Vec<F::Sum> = vec![num_traits::zero(); batch.hidden.len()];
         let mut weight_grad = vec![num_traits::zero(); TILE * width];
         let [mut rows, mut columns, mut regrouped] = [const { Vec::new() }; 3];
@@ -354,21 +387,21 @@ fn add_weighted<F: GemmOperand, S: Simd>(
 
 /// Recomputation of the exponentials beyond the buffer, block by block.
 struct Recomputed<'a, F: Element> {
-    softmax: &'a Softmax<F>,
+    sweep: &'a VectorSweep<F>,
     reference: &'a [F::Sum],
     scores: Vec<F::Sum>,
     exps: Vec<F>,
 }
 
 impl<'a, F: GemmOperand> Recomputed<'a, F> {
-    fn new(softmax: &'a Softmax<F>, chunk: usize) -> Self {
+    fn new(sweep: &'a VectorSweep<F>, chunk: usize) -> Self {
         let (scores, exps) = (
             vec![num_traits::zero(); BLOCK],
             vec![F::zeroed(); BLOCK / F::PACK],
         );
         Self {
-            softmax,
-            reference: &softmax.references[chunk],
+            sweep,
+            reference: &sweep.references[chunk],
             scores,
             exps,
         }
@@ -386,7 +419,7 @@ impl<'a, F: GemmOperand> Recomputed<'a, F> {
         start: usize,
         n: usize,
     ) -> &[F] {
-        self.softmax
+        self.sweep
             .packed
             .score(simd, start, weight, bias, &mut self.scores);
         add_to_tile(offsets, first, start, &mut self.scores);

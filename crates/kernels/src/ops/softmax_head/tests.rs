@@ -1,7 +1,8 @@
 //! The sweeps against a plain softmax, with a buffer for a part of the exponentials only.
 
-use super::{BLOCK, OutputLayer, Sink, backward, softmax};
-use crate::simd::bf16::Bf16Pair;
+use super::{BLOCK, FirstSweep, OutputLayer, Sink, backward, softmax_at};
+use crate::ops::score_offsets::ScoreOffsets;
+use crate::simd::bf16::{Bf16Level, Bf16Pair};
 use crate::simd::operand::GemmOperand;
 use crate::{CHUNKS, Real};
 
@@ -41,17 +42,20 @@ impl<T: Real> Case<T> {
     }
 
     /// Cross-entropies and the gradients of hidden, weight and bias, by the sweeps.
-    fn swept<F: GemmOperand<Sum = T>>(&self) -> [Vec<f64>; 4] {
+    fn swept<F: GemmOperand<Sum = T>>(&self, level: Bf16Level) -> [Vec<f64>; 4] {
         let linear = OutputLayer {
             weight: &self.weight,
             bias: &self.bias,
         };
-        let first = softmax::<F>(linear, &self.hidden, &self.targets);
-        let kept = first.kept.chunk(0).len() * F::PACK / BLOCK;
-        assert!(
-            0 < kept && kept < 3 * 2,
-            "{kept} blocks are kept: not a part"
-        );
+        let none = ScoreOffsets::none();
+        let first = softmax_at::<F>(level, linear, &self.hidden, &self.targets, none);
+        if let FirstSweep::Vector(sweep) = &first.sweep {
+            let kept = sweep.kept.chunk(0).len() * F::PACK / BLOCK;
+            assert!(
+                0 < kept && kept < 3 * 2,
+                "{kept} blocks are kept: not a part"
+            );
+        }
         let (mut weight, mut by_weight) = (self.weight.clone(), vec![T::zero(); self.weight.len()]);
         let sink = Sink::Gradient(&mut by_weight);
         let (by_hidden, by_bias) = backward(
@@ -110,13 +114,22 @@ impl<T: Real> Case<T> {
 }
 
 fn assert_close<F: GemmOperand>(case: &Case<F::Sum>, tolerance: f64) {
-    let (swept, plain) = (case.swept::<F>(), case.plain());
-    for (which, (swept, plain)) in swept.iter().zip(&plain).enumerate() {
-        for (i, (s, (p, size))) in swept.iter().zip(plain).enumerate() {
-            assert!(
-                (s - p).abs() <= tolerance * (size + 1e-6),
-                "array {which}, element {i}: {s} and {p}"
-            );
+    let plain = case.plain();
+    let levels = Bf16Level::ALL
+        .into_iter()
+        .filter(|level| level.is_supported());
+    for level in levels {
+        for (which, (swept, plain)) in case.swept::<F>(level).iter().zip(&plain).enumerate() {
+            for (i, (s, (p, size))) in swept.iter().zip(plain).enumerate() {
+                assert!(
+                    (s - p).abs() <= tolerance * (size + 1e-6),
+                    "{level:?}, array {which}, element {i}: {s} and {p}"
+                );
+            }
+        }
+        if F::PACK == 1 {
+            // These operands have one level alone.
+            break;
         }
     }
 }
