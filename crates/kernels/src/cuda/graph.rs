@@ -139,6 +139,15 @@ thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
 }
 
+/// Restores the outer recorder when a recording ends, also by a panic.
+struct Outer(Option<Recorder>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        RECORDER.set(self.0.take());
+    }
+}
+
 /// Calls `f` with the recorder, if this thread records a step of the device's stream.
 fn with_recorder<R>(device: &CudaDevice, f: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
     RECORDER.with_borrow_mut(|recorder| {
@@ -324,9 +333,11 @@ impl StepGraphs {
         }
         recorder.commands.reset();
         recorder.memory.reset();
-        let outer = RECORDER.replace(Some(recorder));
+        let outer = Outer(RECORDER.replace(Some(recorder)));
         let result = step();
-        let Some(mut recorder) = RECORDER.replace(outer) else {
+        let recorder = RECORDER.take();
+        drop(outer);
+        let Some(mut recorder) = recorder else {
             return Err("another step was recorded meanwhile".into());
         };
         let submitted = match (&result, recorder.obstacle.take()) {
@@ -421,6 +432,8 @@ impl StepGraphs {
             None => self.stream.insert(CaptureStream::new(device)?),
         };
         let (stream, blas) = (own.stream.cu_stream(), *own.blas.handle());
+        // The memory was allocated in the order of the device's stream.
+        bound(device)?.synchronize().w()?;
         // cuBLAS loads its kernels at their first use, which a capture need not allow. What the
         // products write to is the step's memory, which the graph overwrites.
         for command in commands.iter().filter(|command| command.is_product()) {

@@ -1,6 +1,7 @@
 //! The operations on a GPU in `f32` against those of the CPU in `f64`: results and gradients. Needs
 //! a GPU, or the CUDA emulator (`cargo xtask cuda-emulator`).
 
+mod graphs;
 mod output;
 mod precision;
 mod rows;
