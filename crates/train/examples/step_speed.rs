@@ -239,7 +239,7 @@ fn measure(
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
         "head_gflops": 3.0 * product * args.batch as f64 / times.head.as_secs_f64() * steps.len() as f64,
         "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
-        "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
+        "cuda_graphs": graphs(&model), "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
     }))
 }
 
@@ -259,6 +259,23 @@ fn ranking_laps(model: &Model, items: usize, args: &Args) -> anyhow::Result<Vec<
     }
     laps.sort_unstable();
     Ok(laps)
+}
+
+/// Steps by CUDA graphs: launches, captures and changed nodes; null without them.
+#[cfg(feature = "cuda")]
+fn graphs(model: &Model) -> serde_json::Value {
+    match model.graph_counts() {
+        Some(counts) => json!({
+            "launched": counts.launched, "captured": counts.captured,
+            "changed_nodes": counts.changed_nodes, "eager": counts.eager,
+        }),
+        None => serde_json::Value::Null,
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn graphs(_: &Model) -> serde_json::Value {
+    serde_json::Value::Null
 }
 
 fn add(a: StepTimes, b: StepTimes) -> StepTimes {

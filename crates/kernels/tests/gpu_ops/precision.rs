@@ -63,7 +63,8 @@ fn tensor_cores_match_fp32_within_their_rounding() {
         [256, 64, 290],
         [300, 130, 227],
     ];
-    // Half a unit in the last of 8 and of 11 bits, with room for the roundings of both factors and of the gradients.
+    // Half a unit in the last of 8 and of 11 bits, with room for the roundings of both factors and
+    // of the gradients.
     for (precision, unit) in [
         (Precision::Bf16, 1.0 / 512.0),
         (Precision::Tf32, 1.0 / 4096.0),

@@ -1,5 +1,5 @@
-//! CUDA ranking: a product that keeps the largest score of each 64 items in place of the scores, and
-//! one thread block per row for the best items; all results are copied to the host at once.
+//! CUDA ranking: a product that keeps the largest score of each 64 items in place of the scores,
+//! and one thread block per row for the best items; all results are copied to the host at once.
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
