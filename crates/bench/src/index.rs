@@ -11,9 +11,10 @@ use prl_report::markdown_table;
 use serde_json::Value;
 
 /// Pages of a machine: file name without extension, and title.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("steps", "steps and ranking"),
     ("peers", "beside PyTorch"),
+    ("rectools", "beside RecTools"),
     ("growth", "growth"),
     ("prepare", "preparation"),
     ("neighbours", "neighbour searches"),

@@ -14,6 +14,7 @@ mod peers;
 mod prepare;
 mod programs;
 mod recipes;
+mod rectools;
 mod roofline;
 mod rounding;
 mod serve;
@@ -50,6 +51,8 @@ enum Task {
     Neighbours(neighbours::Args),
     /// Daily retraining from the run of the day before, beside training from nothing
     Grow(grow::Args),
+    /// SASRec of RecTools beside ours on a prepared dataset (installs RecTools under target/)
+    Rectools(rectools::Args),
     /// Both recipes and the baselines on real logs with clicks and purchases
     Recipes(recipes::Args),
     /// Effect of `--bf16-head` on the metrics: runs with and without it on a prepared dataset
@@ -83,6 +86,7 @@ fn run(args: Args) -> Result<()> {
         Some(Task::Grow(args)) => grow::run(workspace, &args),
         Some(Task::Rounding(args)) => rounding::run(workspace, &args),
         Some(Task::Benchmarks(args)) => benchmarks::run(workspace, &args),
+        Some(Task::Rectools(args)) => rectools::run(workspace, &args),
         Some(Task::Recipes(args)) => recipes::run(workspace, &args),
         Some(Task::Value(args)) => value::run(workspace, &args),
         Some(Task::Serve(args)) => serve::run(workspace, &args),

@@ -18,6 +18,9 @@ pub struct Measured {
     pub seconds: f64,
     /// Peak resident memory in MB; `None` where the system does not report it.
     pub peak_mb: Option<f64>,
+    /// Processor time of all its threads in seconds, which other programs hardly change; `None` where
+    /// the system does not report it.
+    pub cpu_seconds: Option<f64>,
     /// Its standard output.
     pub output: String,
 }
@@ -39,9 +42,10 @@ pub fn run(command: &mut Command) -> Result<Measured> {
         let mut text = String::new();
         stdout.read_to_string(&mut text).map(|_| text)
     });
-    let mut peak_mb = None;
+    let (mut peak_mb, mut cpu_seconds) = (None, None);
     let status = loop {
         peak_mb = memory_mb(&child, Memory::Peak).or(peak_mb);
+        cpu_seconds = cpu_time(&child).or(cpu_seconds);
         thread::sleep(INTERVAL);
         if let Some(status) = child.try_wait()? {
             break status;
@@ -53,6 +57,7 @@ pub fn run(command: &mut Command) -> Result<Measured> {
     Ok(Measured {
         seconds,
         peak_mb,
+        cpu_seconds,
         output: output.with_context(|| format!("failed to read the output of {name}"))?,
     })
 }
@@ -85,6 +90,19 @@ pub fn memory_mb(child: &Child, memory: Memory) -> Option<f64> {
     None
 }
 
+/// Processor time of a process so far in seconds, its own and the system's for it.
+fn cpu_time(child: &Child) -> Option<f64> {
+    /// Ticks a second of `/proc` on Linux, whatever the kernel's own clock.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+    // The name in parentheses may hold spaces; utime and stime are fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11);
+    let user: f64 = ticks.next()?.parse().ok()?;
+    let system: f64 = ticks.next()?.parse().ok()?;
+    Some((user + system) / TICKS)
+}
+
 /// Median of some values, the upper one of two; NaN without any.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -101,6 +119,15 @@ mod tests {
         let measured = run(Command::new("sh").args(["-c", "sleep 0.05; echo said"])).unwrap();
         assert_eq!(measured.output, "said\n");
         assert!(measured.seconds >= 0.05 && measured.peak_mb.is_some_and(|mb| mb > 0.1));
+        assert!(
+            measured
+                .cpu_seconds
+                .is_some_and(|cpu| cpu < measured.seconds)
+        );
+        let busy =
+            run(Command::new("sh")
+                .args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]));
+        assert!(busy.unwrap().cpu_seconds.is_some_and(|cpu| cpu > 0.02));
     }
 
     #[test]

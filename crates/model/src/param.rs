@@ -1,12 +1,13 @@
 //! A parameter with its Adam moments, and its update.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use prl_kernels::Real;
 use prl_kernels::ops::adam::{
     Adam, AdamFactors, AdamSlices, RowGradients, update, update_rows, update_touched,
 };
+use prl_kernels::runtime::use_huge_pages;
 use prl_kernels::storage::{MutableStorage, with, with_mut};
 
 use crate::dtype::by_dtype;
@@ -43,6 +44,8 @@ pub struct AdamParam {
     pub second: Var,
     /// Of lazy Adam, the step of each row's last touch.
     last_touches: Option<Mutex<Vec<u32>>>,
+    /// Done once the tables of a dense update have huge pages.
+    huge_pages: Once,
 }
 
 impl AdamParam {
@@ -57,6 +60,7 @@ impl AdamParam {
             packing,
             param,
             last_touches: None,
+            huge_pages: Once::new(),
         })
     }
 
@@ -187,6 +191,14 @@ impl AdamParam {
         with_mut(&self.param, |param: &mut [T]| {
             with_mut(&self.first, |first: &mut [T]| {
                 with_mut(&self.second, |second: &mut [T]| {
+                    // Lazy Adam leaves most pages of its moments untouched.
+                    if !self.is_lazy() {
+                        self.huge_pages.call_once(|| {
+                            use_huge_pages(param);
+                            use_huge_pages(first);
+                            use_huge_pages(second);
+                        });
+                    }
                     Ok(f(AdamSlices {
                         param,
                         first,

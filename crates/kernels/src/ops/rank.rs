@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod two_pass;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,12 +15,17 @@ use crate::ops::softmax_head::{OutputLayer, target_scores};
 use crate::ops::top_k::{TopKLists, best};
 use crate::simd::gemm::{PANEL, Packed};
 use crate::simd::slices::{load, store};
+use crate::simd::tiles::Bf16Level;
 use crate::{CHUNKS, Real};
 
 /// Items per tile.
 const TILE: usize = 96;
 /// Items whose maximum is compared with the top-k threshold before the single scores.
 const GROUP: usize = 12;
+
+/// Items and hidden vectors from which two passes on a matrix engine are faster than one sweep.
+const MIN_ITEMS: usize = 4096;
+const MIN_BATCH: usize = 16;
 
 /// A NaN or infinite score in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +43,20 @@ pub struct Ranking<T> {
     pub ranks: Vec<u32>,
     /// Top-k of each hidden vector, best first, equal scores by lower index: min(k, items) each.
     pub top: Vec<Vec<(u32, T)>>,
+}
+
+impl Ranking<f32> {
+    fn in_type<T: Real>(self) -> Ranking<T> {
+        let mut top = Vec::with_capacity(self.top.len());
+        for row in self.top {
+            let scored = row.into_iter().map(|(item, x)| (item, T::of(x.double())));
+            top.push(scored.collect());
+        }
+        Ranking {
+            ranks: self.ranks,
+            top,
+        }
+    }
 }
 
 /// Ranks each hidden vector's target (if `targets` are given) and lists its top `k` items.
@@ -65,6 +85,47 @@ pub fn rank_with_offsets<T: Real>(
     k: usize,
     offsets: &ScoreOffsets<T>,
 ) -> Result<Ranking<T>, NonFiniteScore> {
+    let batch = hidden.len() / width.max(1);
+    let is_large = linear.bias.len() >= MIN_ITEMS && batch >= MIN_BATCH;
+    let level = if is_large {
+        Bf16Level::native()
+    } else {
+        Bf16Level::Vector
+    };
+    rank_at(level, linear, hidden, width, (targets, k), offsets)
+}
+
+/// As [`rank_with_offsets`] of `(targets, k)`, in `f32` with the given instructions for a first
+/// pass; without a matrix engine there is no first pass. The result is the same.
+///
+/// # Errors
+/// If a score is not finite.
+///
+/// # Panics
+/// If this process cannot use the level.
+pub fn rank_at<T: Real>(
+    level: Bf16Level,
+    linear: OutputLayer<'_, T>,
+    hidden: &[T],
+    width: usize,
+    (targets, k): (Option<&[u32]>, usize),
+    offsets: &ScoreOffsets<T>,
+) -> Result<Ranking<T>, NonFiniteScore> {
+    let engine = level
+        .engine()
+        .filter(|_| size_of::<T>() == size_of::<f32>());
+    if let Some(engine) = engine {
+        let query = two_pass::Query {
+            hidden: bytemuck::cast_slice(hidden),
+            width,
+            targets,
+            k,
+            offsets: &offsets.in_type(),
+        };
+        if let Some(ranking) = two_pass::rank(engine, linear.in_f32(), query) {
+            return Ok(ranking.in_type());
+        }
+    }
     let packed = Packed::new(hidden, width);
     let mut wanted = targets.map(|t| target_scores(linear, &packed, width, t));
     if let (Some(scores), Some(targets)) = (&mut wanted, targets) {

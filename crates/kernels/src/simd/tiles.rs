@@ -248,13 +248,13 @@ fn pair(first: f32, second: f32) -> u32 {
 #[inline(always)]
 pub(crate) fn exp<S: Simd, const DEGREE: usize>(simd: S, x: S::f32s) -> S::f32s {
     // (2^f - 1) / f for |f| <= 1/2, of the least relative error of 2^f.
-    const FOUR: [f32; 4] = [0.009_582_886, 0.055_906_512, 0.240_240_99, 0.693_124_2];
+    const FOUR: [f32; 4] = [0.009_582_886, 0.055_906_51, 0.240_240_99, 0.693_124_2];
     const FIVE: [f32; 5] = [
         0.001_326_475,
-        0.009_671_520,
+        0.009_671_52,
         0.055_507_336,
         0.240_222_42,
-        0.693_147,
+        std::f32::consts::LN_2,
     ];
     let c = |v: f32| simd.splat_f32s(v);
     // The order of the operands keeps NaN on x86.

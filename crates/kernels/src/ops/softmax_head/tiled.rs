@@ -219,7 +219,9 @@ struct Buffers {
     columns: Vec<Tile>,
     /// Exponentials of 32 hidden vectors as columns of operand B, along the groups.
     exps: Vec<Tile>,
-    scores: Block,
+    /// Of one group, and of the next, which is multiplied while the exponentials of the first are
+    /// computed.
+    scores: [Block; 2],
 }
 
 impl<'a> Sweep<'a> {
@@ -233,7 +235,7 @@ impl<'a> Sweep<'a> {
             rows: tiles(TILE_GROUPS * 2 * self.depth()),
             columns: tiles(TILE_GROUPS * 2 * self.depth()),
             exps: tiles(TILE_GROUPS * 2),
-            scores: [Tile::zeroed(); 4],
+            scores: [[Tile::zeroed(); 4]; 2],
         }
     }
 
@@ -275,19 +277,24 @@ impl<'a> Sweep<'a> {
             let tile_offsets = self.offsets.of_items(first..first + bias.len());
             for j in 0..batches {
                 let hidden = &self.hidden[j * 2 * depth..][..2 * depth];
+                let rows = |g: usize| g * 2 * depth..(g + 1) * 2 * depth;
+                engine.multiply(&to.rows[rows(0)], hidden, &mut to.scores[0], false);
                 for (g, bias) in bias.chunks(GROUP).enumerate() {
                     prefetch::<f32, false>(next, j * groups + g, batches * groups);
-                    let rows = &to.rows[g * 2 * depth..][..2 * depth];
-                    engine.multiply(rows, hidden, &mut to.scores, false);
+                    if g + 1 < groups {
+                        let scores = &mut to.scores[(g + 1) % 2];
+                        engine.multiply(&to.rows[rows(g + 1)], hidden, scores, false);
+                    }
+                    let scores = &mut to.scores[g % 2];
                     if !tile_offsets.is_empty() {
                         let item = first + g * GROUP;
                         let offsets = self.offsets.of_items(item..item + bias.len());
-                        add_offsets(offsets, (item, j * GROUP), &mut to.scores);
+                        add_offsets(offsets, (item, j * GROUP), scores);
                     }
                     for half in 0..2 {
                         let events = j * GROUP + half * SIDE;
                         let exponentials = Exponentials {
-                            scores: [&to.scores[half], &to.scores[2 + half]],
+                            scores: [&scores[half], &scores[2 + half]],
                             bias,
                             references: &references[events..][..SIDE],
                         };
@@ -319,11 +326,12 @@ impl<'a> Sweep<'a> {
                 let item = first + g * GROUP;
                 let offsets = self.offsets.of_items(item..item + bias.len());
                 for (j, hidden) in self.hidden.chunks_exact(2 * depth).enumerate() {
-                    engine.multiply(&to.rows[..2 * depth], hidden, &mut to.scores, false);
-                    add_offsets(offsets, (item, j * GROUP), &mut to.scores);
+                    let scores = &mut to.scores[0];
+                    engine.multiply(&to.rows[..2 * depth], hidden, scores, false);
+                    add_offsets(offsets, (item, j * GROUP), scores);
                     for (b, largest) in largest[j * GROUP..][..GROUP].iter_mut().enumerate() {
                         for (i, &bias) in bias.iter().enumerate() {
-                            *largest = largest.max(*sum_at(&mut to.scores, i, b) + bias);
+                            *largest = largest.max(*sum_at(scores, i, b) + bias);
                         }
                     }
                 }

@@ -165,7 +165,9 @@ impl TileWork for Chunk<'_> {
         let batches = batch.scale.len() / GROUP;
         let mut rows = vec![Tile::zeroed(); 2 * depth];
         let mut probabilities = vec![Tile::zeroed(); 2 * batches];
-        let (mut scores, mut block): (Block, Block) = ([Tile::zeroed(); 4], [Tile::zeroed(); 4]);
+        let mut block: Block = [Tile::zeroed(); 4];
+        // Of 32 hidden vectors, and of the next, which are multiplied during the exponentials.
+        let mut buffers = [block; 2];
         let mut weight_grad = vec![0.0; GROUP * width];
         for start in (0..bias.len()).step_by(GROUP) {
             let items = GROUP.min(bias.len() - start);
@@ -176,12 +178,16 @@ impl TileWork for Chunk<'_> {
             let item = first + start;
             let offsets = pass.offsets.of_items(item..item + items);
             let mut sums = [simd.splat_f32s(0.0); GROUP];
+            let hidden = |j: usize| &pass.first.hidden[j * 2 * depth..][..2 * depth];
+            engine.multiply(&rows, hidden(0), &mut buffers[0], false);
             for j in 0..batches {
                 prefetch::<f32, true>(next, j, batches);
                 sink.prefetch((start + items) * width, next.len(), (j, batches));
-                let hidden = &pass.first.hidden[j * 2 * depth..][..2 * depth];
-                engine.multiply(&rows, hidden, &mut scores, false);
-                add_offsets(offsets, (item, j * GROUP), &mut scores);
+                if j + 1 < batches {
+                    engine.multiply(&rows, hidden(j + 1), &mut buffers[(j + 1) % 2], false);
+                }
+                let scores = &mut buffers[j % 2];
+                add_offsets(offsets, (item, j * GROUP), scores);
                 for half in 0..2 {
                     let from = (half * SIDE).min(items);
                     let to = (from + SIDE).min(items);
@@ -203,7 +209,7 @@ impl TileWork for Chunk<'_> {
             for k in 0..depth {
                 let scaled = &batch.scaled[k * 2 * batches..][..2 * batches];
                 engine.multiply(&probabilities, scaled, &mut block, false);
-                copy_columns::<S>(&block, k * GROUP, width, weight_grad);
+                copy_columns(&block, k * GROUP, width, weight_grad);
             }
             // By item, then by hidden vector: a fixed order of the sums.
             for &(t, b) in pass.targets_in(item, item + items) {
@@ -222,7 +228,7 @@ impl TileWork for Chunk<'_> {
 
 /// Copies a block's rows to the columns of `matrix` `[_, width]` from `column` on.
 #[inline(always)]
-fn copy_columns<S: Simd>(block: &Block, column: usize, width: usize, matrix: &mut [f32]) {
+fn copy_columns(block: &Block, column: usize, width: usize, matrix: &mut [f32]) {
     for (r, row) in matrix.chunks_exact_mut(width).enumerate() {
         for half in 0..2 {
             let sums = block[r / SIDE * 2 + half].sums(r % SIDE);
