@@ -1,7 +1,7 @@
 // The functions of the CUDA driver, cuBLAS and cuRAND that candle uses, on a CPU. Device memory is host memory; a launch runs
 // the threads of its grid one after another and returns when all have ended. Uninitialised memory holds NaN. With
 // EMULATOR_REVERSED the threads of a block run in reverse order, which must not change a result. With EMULATOR_REPORT the
-// number of launches of each kernel is printed at exit. With EMULATOR_IDLE kernels and products do nothing, and new memory is zero:
+// number of launches of each kernel is printed at exit. With EMULATOR_IDLE kernels, products and fills do nothing, and new memory is zero:
 // what is left of a step's time is the host's. A captured stream records launches, copies and fills into a graph, and
 // what CUDA does not allow then is an error. A pointer that is no live device memory is an error when its kernel is launched.
 #include <cstdint>
@@ -340,7 +340,7 @@ static int fill(uint64_t at, unsigned char value, size_t n, void *stream) {
     node.to = at;
     node.run = [=] {
         if (!is_live(at)) return 700;
-        memset(reinterpret_cast<void *>(at), value, n);
+        if (!is_idle) memset(reinterpret_cast<void *>(at), value, n);
         return 0;
     };
     return run_or_capture(stream, std::move(node));
@@ -664,4 +664,10 @@ int curandCreateGenerator(void **generator, int) { return (*generator = &report,
 int curandSetPseudoRandomGeneratorSeed(void *, unsigned long long) { return 0; }
 int curandSetStream(void *, void *) { return 0; }
 int curandDestroyGenerator(void *) { return 0; }
+// Numbers from 0 to 1 that are equal at each call.
+int curandGenerateUniform(void *, float *out, size_t n) {
+    unsigned word = 1;
+    for (size_t i = 0; i < n; i++) out[i] = (float)((word = word * 1664525u + 1013904223u) >> 8) * 0x1p-24f;
+    return 0;
+}
 }
