@@ -38,7 +38,8 @@ struct Place {
 };
 extern Place thread, block, threads, blocks;
 extern float *shared;
-void barrier();
+// Barrier of the block.
+void sync();
 // Barrier number `which` for n threads of the block.
 void named_barrier(unsigned which, unsigned n);
 // Exchanges a value between the threads of a block: returns the value of thread `from`.
@@ -81,7 +82,7 @@ template <class To, class From> To bits(From from) {
 #define warpSize 32
 #define SHARED(name) float *name = emulator::shared
 
-static inline void __syncthreads() { emulator::barrier(); }
+static inline void __syncthreads() { emulator::sync(); }
 static inline void named_barrier(unsigned barrier, unsigned threads) { emulator::named_barrier(barrier, threads); }
 static inline int __syncthreads_count(int x) { return emulator::count(x); }
 static inline float __uint_as_float(unsigned x) { return emulator::bits<float>(x); }

@@ -1,7 +1,8 @@
 // The functions of the CUDA driver, cuBLAS and cuRAND that candle uses, on a CPU. Device memory is host memory; a launch runs
 // the threads of its grid one after another and returns when all have ended. Uninitialised memory holds NaN. With
 // EMULATOR_REVERSED the threads of a block run in reverse order, which must not change a result. With EMULATOR_REPORT the
-// number of launches of each kernel is printed at exit. A captured stream records launches, copies and fills into a graph, and
+// number of launches of each kernel is printed at exit. With EMULATOR_IDLE kernels, products and fills do nothing, and new memory is zero:
+// what is left of a step's time is the host's. A captured stream records launches, copies and fills into a graph, and
 // what CUDA does not allow then is an error. A pointer that is no live device memory is an error when its kernel is launched.
 #include <cstdint>
 #include <cstdio>
@@ -93,7 +94,8 @@ static void begin() {
     abort();
 }
 
-void barrier() {
+// Continues with the other threads; returns in the next turn.
+void yield() {
     const size_t own = current;
     emulator_switch(&coroutines[own].top, scheduler);
     thread = coroutines[own].place;
@@ -113,15 +115,31 @@ void named_barrier(unsigned which, unsigned n) {
     if (++own.arrived == n) {
         own = {0, before + 1, turns};
     }
-    do barrier();
+    do yield();
     while (own.completed == before || own.last == turns);
+}
+
+// Barrier of all threads of the block that have not ended, which may have taken different numbers of turns.
+static size_t live_threads, sync_arrived, sync_completed, sync_last;
+
+void sync() {
+    const size_t before = sync_completed;
+    sync_arrived++;
+    do {
+        if (sync_completed == before && sync_arrived == live_threads) {
+            sync_arrived = 0;
+            sync_completed++;
+            sync_last = turns;
+        }
+        yield();
+    } while (sync_completed == before || sync_last == turns);
 }
 
 uint64_t swap(uint64_t own, unsigned from) {
     coroutines[current].handed = own;
-    barrier();
+    yield();
     const uint64_t theirs = coroutines[from].handed;
-    barrier();
+    yield();
     return theirs;
 }
 
@@ -129,19 +147,19 @@ uint64_t swap(uint64_t own, unsigned from) {
 const void *hand(const void *own, unsigned lane) {
     if (own == nullptr) return reinterpret_cast<const void *>(coroutines[(current & ~(size_t)31) + lane].handed);
     coroutines[current].handed = reinterpret_cast<uint64_t>(own);
-    barrier();
+    yield();
     return nullptr;
 }
 
 // Waits until all lanes have read.
-void retract() { barrier(); }
+void retract() { yield(); }
 
 int count(int own) {
     coroutines[current].handed = own != 0;
-    barrier();
+    sync();
     int n = 0;
     for (size_t i = 0; i < (size_t)threads.x * threads.y * threads.z; i++) n += coroutines[i].handed;
-    barrier();
+    sync();
     return n;
 }
 
@@ -167,7 +185,9 @@ static void run_block() {
             for (unsigned x = 0; x < threads.x; x++) prepare(coroutines[i++], {x, y, z});
         }
     }
-    for (size_t left = n; left > 0; turns++) {
+    live_threads = n;
+    sync_arrived = 0;
+    for (size_t &left = live_threads; left > 0; turns++) {
         for (size_t turn = 0; turn < n; turn++) {
             current = is_reversed ? n - 1 - turn : turn;
             if (coroutines[current].has_ended) continue;
@@ -178,6 +198,7 @@ static void run_block() {
     }
 }
 
+static const bool is_idle = getenv("EMULATOR_IDLE") != nullptr;
 static long allocations, products, copies_in, copies_out, graph_launches, captures, node_changes;
 static size_t bytes_in, bytes_out;
 
@@ -195,7 +216,7 @@ struct Report {
     }
 } report;
 
-// The kinds of CUgraphNodeType. A product is one node: a kernel that has no name.
+// Kinds of nodes. A product is one node: a kernel that has no name.
 enum Kind { KERNEL_NODE = 0, COPY_NODE = 1, FILL_NODE = 2 };
 
 // A recorded operation, with the values that its arguments had.
@@ -267,7 +288,7 @@ static int make(uint64_t *at, size_t n) {
     if (n == 0) return 1;
     void *memory = aligned_alloc(256, (n + 255) / 256 * 256);
     if (memory == nullptr) return 2;
-    memset(memory, 0xff, n);
+    memset(memory, is_idle ? 0 : 0xff, n);
     *at = reinterpret_cast<uint64_t>(memory);
     live()[*at] = n;
     return 0;
@@ -319,7 +340,7 @@ static int fill(uint64_t at, unsigned char value, size_t n, void *stream) {
     node.to = at;
     node.run = [=] {
         if (!is_live(at)) return 700;
-        memset(reinterpret_cast<void *>(at), value, n);
+        if (!is_idle) memset(reinterpret_cast<void *>(at), value, n);
         return 0;
     };
     return run_or_capture(stream, std::move(node));
@@ -345,6 +366,7 @@ static int launch(const Node &node) {
         }
         arguments.push_back(const_cast<char *>(value));
     }
+    if (is_idle) return 0;
     const std::lock_guard<std::recursive_mutex> guard(one_launch);
     running = node.kernel;
     running->launches++;
@@ -393,7 +415,7 @@ static int product(
         fprintf(stderr, "emulator: a product of %d, %d, %d with rows of %d, %d, %d\n", m, n, k, lda, ldb, ldc);
         return 7;
     }
-    for (int j = 0; j < n; j++) {
+    for (int j = 0; j < n && !is_idle; j++) {
         for (int i = 0; i < m; i++) {
             double sum = 0.0;
             for (int l = 0; l < k; l++) {
@@ -424,6 +446,7 @@ int cuDevicePrimaryCtxRetain(void **context, int) { return (*context = &report, 
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuDeviceGetDefaultMemPool(void **pool, int) { return (*pool = &report, 0); }
 int cuMemPoolSetAttribute(void *, int, void *) { return 0; }
+int cuMemPoolGetAttribute(void *, int, uint64_t *value) { return (*value = 0, 0); }
 int cuCtxSetCurrent(void *) { return 0; }
 int cuCtxGetCurrent(void **context) { return (*context = &report, 0); }
 int cuCtxSynchronize() { return not_in_capture("a wait for the device"); }
@@ -488,6 +511,8 @@ int cuModuleGetFunction(void **function, void *, const char *name) {
     return 0;
 }
 
+int cuFuncGetAttribute(int *value, int, void *) { return (*value = 0, 0); }
+
 int cuFuncSetAttribute(void *function, int which, int value) {
     if (which != 8 || value > MOST_SHARED) return 1;
     static_cast<Kernel *>(function)->shared = value;
@@ -529,17 +554,17 @@ struct CopyParameters {
     size_t to_pitch, to_height, width, height, depth;
 };
 
-int cuGraphGetNodes(void *graph, void **nodes, size_t *n) {
-    const auto &all = static_cast<Graph *>(graph)->nodes;
-    for (size_t i = 0; nodes != nullptr && i < *n && i < all.size(); i++) nodes[i] = all[i];
-    return (*n = all.size(), 0);
-}
-int cuGraphNodeGetType(void *node, int *kind) { return (*kind = static_cast<Node *>(node)->kind, 0); }
-int cuGraphKernelNodeGetParams_v2(void *node, KernelParameters *parameters) {
-    return (parameters->function = static_cast<Node *>(node)->kernel, 0);
-}
-int cuGraphMemsetNodeGetParams(void *node, FillParameters *parameters) {
-    return (parameters->to = static_cast<Node *>(node)->to, 0);
+int cuStreamGetCaptureInfo_v3(
+    void *on, int *status, uint64_t *id, void **graph, void *const **nodes, const void **edges, size_t *n
+) {
+    static thread_local void *last;
+    auto *stream = static_cast<Stream *>(on);
+    *status = stream->capture != nullptr;
+    *n = 0;
+    if (stream->capture == nullptr || stream->capture->nodes.empty()) return 0;
+    last = stream->capture->nodes.back();
+    *id = 1, *graph = stream->capture, *nodes = &last, *edges = nullptr, *n = 1;
+    return 0;
 }
 int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long) {
     if (int error = not_in_capture("an instantiation")) return error;
@@ -639,4 +664,10 @@ int curandCreateGenerator(void **generator, int) { return (*generator = &report,
 int curandSetPseudoRandomGeneratorSeed(void *, unsigned long long) { return 0; }
 int curandSetStream(void *, void *) { return 0; }
 int curandDestroyGenerator(void *) { return 0; }
+// Numbers from 0 to 1 that are equal at each call.
+int curandGenerateUniform(void *, float *out, size_t n) {
+    unsigned word = 1;
+    for (size_t i = 0; i < n; i++) out[i] = (float)((word = word * 1664525u + 1013904223u) >> 8) * 0x1p-24f;
+    return 0;
+}
 }

@@ -2,8 +2,9 @@
 //! network.
 //!
 //! It has the `prl` binary and the step bench for the device, the GPU tests, `prl-reproduce` and
-//! `prl-bench` with PyTorch's side of the benches, prepared datasets, and the shell script `run`,
-//! which finds the GPU's libraries and starts a program. The layout is documented in
+//! `prl-bench` with PyTorch's side of the benches, prepared datasets, the shell script `run`, which
+//! finds the GPU's libraries and starts a program, and the script `device_check`, which runs tests
+//! and benches in one go. The layout is documented in
 //! [`prl_experiments::bundle`].
 
 use std::fs;
@@ -61,6 +62,9 @@ PRL_PACK=$here PRL_PACK_LIBRARIES=${LD_LIBRARY_PATH:-} LD_LIBRARY_PATH=${LD_LIBR
   exec "$here/bin/$program" "$@"
 "#;
 
+/// The script that runs the GPU tests and the benches in one go.
+const DEVICE_CHECK: &str = include_str!("../device_check.sh");
+
 /// Builds the programs and copies everything.
 ///
 /// # Errors
@@ -96,8 +100,10 @@ pub fn run(args: &Args) -> Result<()> {
         &part.join(bundle::BUILD_INFO_FILE),
         serde_json::to_string_pretty(&build_info)?,
     )?;
-    write_file(&part.join("run"), RUN)?;
-    make_executable(&part.join("run"))?;
+    for (name, script) in [("run", RUN), ("device_check", DEVICE_CHECK)] {
+        write_file(&part.join(name), script)?;
+        make_executable(&part.join(name))?;
+    }
     fs::rename(&part, &out)?;
     println!("{}: try ./run prl --version there", args.out.display());
     Ok(())
@@ -210,6 +216,30 @@ mod tests {
         );
         let environment = format!(" of own in {}\n", dir.path().display());
         assert!(output.ends_with(&environment), "{output}");
+    }
+
+    #[test]
+    fn device_check_runs_every_part_and_fails_with_a_test() {
+        let dir = bundle_with(&["gpu_ops", "gpu", "step_speed", "prl-bench"]);
+        fs::write(dir.path().join("bin/gpu"), "#!/bin/sh\nexit 3\n").unwrap();
+        let check = dir.path().join("device_check");
+        fs::write(&check, DEVICE_CHECK).unwrap();
+        make_executable(&check).unwrap();
+        let mut command = Command::new(&check);
+        command.env("CUDA_LIBRARIES", dir.path().join("gpu"));
+        command.env("OUT", dir.path().join("out"));
+        let output = command.arg("100").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let summary = fs::read_to_string(dir.path().join("out/summary")).unwrap();
+        assert!(summary.contains("gpu: exit status 3"), "{summary}");
+        for part in [
+            "gpu_ops", "graphs", "eager", "tf32", "bf16", "small", "bench",
+        ] {
+            let ended = format!("{part}: exit status 0");
+            assert!(summary.contains(&ended), "{part}: {summary}");
+        }
+        let log = fs::read_to_string(dir.path().join("out/bf16.log")).unwrap();
+        assert!(log.contains("--head-dtype bf16"), "{log}");
     }
 
     #[test]

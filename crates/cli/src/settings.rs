@@ -111,10 +111,14 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Not::not")]
     skip_first: bool,
     /// Multiply the output layer in bfloat16 in training: faster on a CPU with AMX, or with AVX-512
-    /// BF16 by AMD; slower on others
+    /// BF16 by AMD; slower on others; the same as --head-dtype bf16
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     bf16_head: bool,
+    /// Type of the factors of the output layer's products in training: fp32, bf16, or on a GPU tf32
+    /// [default: fp32]
+    #[arg(long)]
+    head_dtype: Option<String>,
     /// Negatives of a training step, drawn anew at each: softmax over them with a logQ correction,
     /// and updates of the touched rows alone; for large catalogues. 0 for the softmax over all
     /// items; evaluation ranks all items in any case [default: 0]
@@ -380,7 +384,7 @@ mod tests {
     /// Every flag, with a value that differs from the default and from the file's.
     const FLAGS: &str = "--data d --method prl-wo --recipe modern --seed 3 --epochs 4 --max-steps 5 --batch-size 6 \
         --lr 0.5 --eval-every 7 --patience 8 --hold-out 0.25 --lambda 0.25 --discount relative --mean-over all \
-        --gamma 0.125 --warm-up 9 --skip-first --bf16-head --mu 3.5 --eps 0.75 --encoder sasrec \
+        --gamma 0.125 --warm-up 9 --skip-first --bf16-head --head-dtype bf16 --mu 3.5 --eps 0.75 --encoder sasrec \
         --dim 10 --window 11 --dropout 0.5 --prompt-scale raw --residual stack \
         --attention released --reward-code binned --update-bias -2 --sampling pass \
         --weight-decay 0.125 --lr-warm-up 21 --lr-schedule cosine --select hr@20 --loss-weight reward \
@@ -407,6 +411,7 @@ mod tests {
         warm_up = 19
         skip_first = false
         bf16_head = false
+        head_dtype = "tf32"
         negatives = 41
         negative_sampling = "popularity"
         negative_power = 0.25

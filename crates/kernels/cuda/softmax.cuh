@@ -21,6 +21,14 @@ struct Softmax {
         for (unsigned j = 0; j < N; j++) sum += expf(x[j] - base);
     }
 
+    // The values of the lane whose number differs in the bits of `lanes`.
+    __device__ Softmax of_lane(unsigned lanes) const {
+        Softmax other;
+        other.top = __shfl_xor_sync(0xffffffffu, top, lanes);
+        other.sum = __shfl_xor_sync(0xffffffffu, sum, lanes);
+        return other;
+    }
+
     // The sum relative to another maximum, which must not be smaller.
     __device__ float relative_to(float all) const { return sum == 0.0f ? 0.0f : sum * expf(top - all); }
 

@@ -4,6 +4,7 @@
 #include "adam.cuh"
 #include "async.cuh"
 #include "block.cuh"
+#include "mma.cuh"
 #include "outer.cuh"
 
 // Items of a tile, and columns of the weight that a block handles.
@@ -39,6 +40,12 @@ template <unsigned ROWS> struct Shared {
 static_assert(sizeof(Shared<256>) == 4 * (256 * 166 + 4160 + 4 * 2048), "");
 static_assert(sizeof(Shared<32>) == 4 * (32 * 166 + 4160 + 2048), "");
 
+// Index of column `column` in a row [COLUMNS] of weights or hidden vectors in shared memory. For tensor cores the index of a float4
+// is permuted by the row, so that the lanes of a load, which have rows four apart, meet no bank twice.
+template <class P> __device__ inline unsigned place_in_row(unsigned row, unsigned column) {
+    return USES_MMA<P> ? column ^ row / 4 % 4 * 8 : column;
+}
+
 // Arguments of the kernel `head_step`.
 struct Step {
     const float *scores, *hidden;
@@ -53,7 +60,7 @@ struct Step {
     // The rows are those of the batch from `start` on. Rows of the scores lie `stride` apart, a
     // multiple of four. A block has up to `tiles` tiles.
     unsigned start, batch, items, stride, width, tiles;
-    AdamFactors by;
+    const AdamFactors *by;
 
     __device__ unsigned first_column() const { return blockIdx.y * COLUMNS; }
     __device__ unsigned first_item(unsigned tile) const { return (blockIdx.x * tiles + tile) * TILE; }
@@ -63,8 +70,37 @@ struct Step {
     __device__ unsigned n() const { return min(tiles, (items + TILE - 1) / TILE - blockIdx.x * tiles); }
 };
 
-// What both halves have: `thread` and `warp` count within the half.
-template <unsigned ROWS> struct Half {
+// A thread's 64 sums of a product of 32 rows and 64 columns.
+template <class P> struct Sums {
+    float x[2][8][4];
+};
+template <> struct Sums<Fp32> {
+    float x[8][8];
+};
+
+// The four columns of a 4 x 4 matrix, given by rows, as factors of a product.
+template <class P> __device__ inline void set_columns(typename P::Four (&columns)[4], const float4 (&rows)[4]) {
+    columns[0].set(rows[0].x, rows[1].x, rows[2].x, rows[3].x);
+    columns[1].set(rows[0].y, rows[1].y, rows[2].y, rows[3].y);
+    columns[2].set(rows[0].z, rows[1].z, rows[2].z, rows[3].z);
+    columns[3].set(rows[0].w, rows[1].w, rows[2].w, rows[3].w);
+}
+
+// Calls `f` with the index of a float4 in a row [COLUMNS] and its sums: of the low (0) or high (1) row of eight products, where
+// column n of product j is 4 n + j % 4 + j / 4 * 32.
+template <class F> __device__ inline void each_four_of_row(const float (&sums)[8][4], unsigned high, F f) {
+#pragma unroll
+    for (unsigned half = 0; half < 2; half++) {
+#pragma unroll
+        for (unsigned odd = 0; odd < 2; odd++) {
+            const unsigned e = 2 * high + odd, j = 4 * half;
+            f(2 * lane_t() + odd + 8 * half, make_float4(sums[j][e], sums[j + 1][e], sums[j + 2][e], sums[j + 3][e]));
+        }
+    }
+}
+
+// What both halves have: `thread` and `warp` count within the half. P is the precision of the products.
+template <unsigned ROWS, class P> struct Half {
     using Room = Shared<ROWS>;
     // Weights of a tile per thread.
     static constexpr unsigned EACH = TILE * COLUMNS / ROWS;
@@ -92,6 +128,12 @@ template <unsigned ROWS> struct Half {
         return step.first_item(tile) + item < step.items && step.first_column() + column < step.width;
     }
 
+    // Place of this thread's n-th weight in a tile in shared memory.
+    __device__ unsigned place_of_weight(unsigned n) const {
+        const unsigned e = thread + n * ROWS, item = e / COLUMNS;
+        return item * COLUMNS + place_in_row<P>(item, e % COLUMNS);
+    }
+
     // Barrier of the whole block; a named one, since the halves wait at different places of the
     // code.
     __device__ void sync_halves() const { named_barrier(0, 2 * ROWS); }
@@ -109,7 +151,7 @@ template <unsigned ROWS> struct Half {
             const unsigned row = e / COLUMNS, column = step.first_column() + e % COLUMNS;
             const bool is_there = row < rows && column < step.width;
             const size_t at = is_there ? (size_t)(step.start + row) * step.width + column : 0;
-            copy_async<4>(hidden + e, step.hidden + at, is_there ? 4 : 0);
+            copy_async<4>(hidden + row * COLUMNS + place_in_row<P>(row, e % COLUMNS), step.hidden + at, is_there ? 4 : 0);
         }
     }
 };

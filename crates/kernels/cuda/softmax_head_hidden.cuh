@@ -5,20 +5,20 @@
 
 // Score gradients d[b, i] = scale[b] (exp(score[b, i] + bias[i] - log[b]) - [i = target[b]]), and
 // the block's part of the hidden gradient, d weight.
-template <unsigned ROWS> struct HiddenHalf : Half<ROWS> {
-    using Base = Half<ROWS>;
+template <unsigned ROWS, class P> struct HiddenHalf : Half<ROWS, P> {
+    using Base = Half<ROWS, P>;
     using typename Base::Room;
     using Base::Base, Base::EACH, Base::step, Base::room, Base::thread, Base::warp, Base::rows;
 
     // Starts to copy the tile's weights.
     __device__ void fetch_weight(unsigned tile) {
         const float *from = step.weight + step.first_weight(tile);
-        float *to = &room.weight[tile % 2][0][0].x + thread;
+        float *to = &room.weight[tile % 2][0][0].x;
 #pragma unroll 8
         for (unsigned n = 0; n < EACH; n++) {
             unsigned at;
             const bool is_there = this->find(tile, n, at);
-            copy_async<4>(to + n * ROWS, from + (is_there ? at : 0), is_there ? 4 : 0);
+            copy_async<4>(to + this->place_of_weight(n), from + (is_there ? at : 0), is_there ? 4 : 0);
         }
     }
 
@@ -88,6 +88,54 @@ template <unsigned ROWS> struct HiddenHalf : Half<ROWS> {
         }
     }
 
+    // Writes the block's part of the hidden gradient.
+    __device__ void store(float4 *to, const float (&sums)[8][8]) const {
+#pragma unroll
+        for (unsigned i = 0; i < 16; i++) {
+            const unsigned row = 32 * warp + 4 * one_of_four() + i / 2 % 4 + i / 8 * 16;
+            to[row * COLUMNS / 4 + i % 2 * 8 + one_of_eight()] = four(&sums[i / 2][i % 2 * 4]);
+        }
+    }
+
+    // The same by tensor cores, see mma.cuh: products [row, item] [item, column] for 16 rows and 8 columns. Lane g has the four rows
+    // from 4 spread_g() on, of products (0, low), (0, high), (1, low), (1, high), and column n of product j is 4 n + j % 4 + j / 4 *
+    // 32, so that loads are float4.
+    __device__ void add_hidden(unsigned tile, float (&sums)[2][8][4]) const {
+#pragma unroll 1
+        for (unsigned sixteen = 0; sixteen < TILE; sixteen += 16) {
+            const unsigned item = sixteen + 4 * lane_t(), at = (8 * warp + spread_g()) ^ item / 4;
+            float4 of_rows[4];
+#pragma unroll
+            for (unsigned e = 0; e < 4; e++) of_rows[e] = room.grads[tile % 2][item + e][at];
+            typename P::Four rows[4];
+            set_columns<P>(rows, of_rows);
+#pragma unroll
+            for (unsigned half = 0; half < 2; half++) {
+                float4 of_columns[4];
+#pragma unroll
+                for (unsigned e = 0; e < 4; e++) {
+                    const float4 *weight = room.weight[tile % 2][item + e];
+                    of_columns[e] = weight[place_in_row<P>(item + e, 4 * (lane_g() + 8 * half)) / 4];
+                }
+                typename P::Four columns[4];
+                set_columns<P>(columns, of_columns);
+#pragma unroll
+                for (unsigned j = 0; j < 4; j++) {
+                    P::add(sums[0][4 * half + j], rows[0], rows[1], columns[j]);
+                    P::add(sums[1][4 * half + j], rows[2], rows[3], columns[j]);
+                }
+            }
+        }
+    }
+
+    __device__ void store(float4 *to, const float (&sums)[2][8][4]) const {
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) {
+            float4 *of_row = to + (32 * warp + 4 * spread_g() + i) * COLUMNS / 4;
+            each_four_of_row(sums[i / 2], i % 2, [&](unsigned place, float4 four) { of_row[place] = four; });
+        }
+    }
+
     // A pipeline: while the hidden gradient takes tile t, the weights of t + 1 and the scores of t
     // + 2 are copied, and the score gradients of t + 1 computed. Both halves wait for each other
     // twice before the first tile and once after each.
@@ -102,22 +150,17 @@ template <unsigned ROWS> struct HiddenHalf : Half<ROWS> {
         if (n > 1) fetch_scores(1);
         wait_for_copies();
         this->sync_halves();
-        float sums[8][8] = {};
+        Sums<P> sums = {};
         for (unsigned tile = 0; tile < n; tile++) {
             if (tile + 1 < n) {
                 fetch_weight(tile + 1);
                 make_grads(tile + 1);
                 if (tile + 2 < n) fetch_scores(tile + 2);
             }
-            if (this->has_rows()) add_hidden(tile, sums);
+            if (this->has_rows()) add_hidden(tile, sums.x);
             wait_for_copies();
             this->sync_halves();
         }
-        float4 *to = reinterpret_cast<float4 *>(step.parts) + (size_t)(blockIdx.x * gridDim.y + blockIdx.y) * ROWS * COLUMNS / 4;
-#pragma unroll
-        for (unsigned i = 0; i < 16; i++) {
-            const unsigned row = 32 * warp + 4 * one_of_four() + i / 2 % 4 + i / 8 * 16;
-            to[row * COLUMNS / 4 + i % 2 * 8 + one_of_eight()] = four(&sums[i / 2][i % 2 * 4]);
-        }
+        store(reinterpret_cast<float4 *>(step.parts) + (size_t)(blockIdx.x * gridDim.y + blockIdx.y) * ROWS * COLUMNS / 4, sums.x);
     }
 };

@@ -6,13 +6,13 @@
 // The first half of a block's threads computes the score gradients of the next tile and the hidden
 // gradient of this one, while the second half computes the weight gradient of this tile and applies
 // Adam.
-template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
+template <unsigned ROWS, class P> __device__ inline void head_step(const Step &step) {
     SHARED(memory);
     Shared<ROWS> &room = *reinterpret_cast<Shared<ROWS> *>(memory);
     if (threadIdx.x < ROWS) {
-        HiddenHalf<ROWS>(step, room).run();
+        HiddenHalf<ROWS, P>(step, room).run();
     } else {
-        WeightHalf<ROWS>(step, room).run();
+        WeightHalf<ROWS, P>(step, room).run();
     }
 }
 
@@ -23,21 +23,27 @@ template <unsigned ROWS> __device__ inline void head_step(const Step &step) {
 // with these rows, else weight_sum [items, width] += d^T hidden (likewise). Grid: blockIdx.x counts
 // items in `tiles` tiles, blockIdx.y columns in 64. Block: 2 ROWS threads. Changes nothing if the
 // flag `non_finite` is set.
-#define HEAD_STEP(ROWS)                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) head_step_##ROWS(                                      \
+#define HEAD_STEP(name, ROWS, P)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(2 * ROWS, 256 / ROWS) name(                                                  \
         const float *scores, const float *hidden, const unsigned *targets, const float *scales, const float *logs,            \
         const float *bias, float *weight, float *first, float *second, float *weight_sum, float *bias_sum, float *parts,      \
         unsigned start, unsigned batch, unsigned items, unsigned stride, unsigned width, unsigned tiles,                      \
         const AdamFactors *by, const unsigned *non_finite                                                                     \
     ) {                                                                                                                       \
         if (*non_finite) return;                                                                                                 \
-        head_step<ROWS>({scores, hidden, targets, scales, logs, bias, weight, first, second, weight_sum, bias_sum, parts,     \
-                         start, batch, items, stride, width, tiles, *by});                                                     \
+        head_step<ROWS, P>({scores, hidden, targets, scales, logs, bias, weight, first, second, weight_sum, bias_sum, parts,     \
+                         start, batch, items, stride, width, tiles, by});                                                      \
     }
 
-HEAD_STEP(256)
-HEAD_STEP(64)
-HEAD_STEP(32)
+HEAD_STEP(head_step_256, 256, Fp32)
+HEAD_STEP(head_step_64, 64, Fp32)
+HEAD_STEP(head_step_32, 32, Fp32)
+HEAD_STEP(head_step_256_tf32, 256, Tf32)
+HEAD_STEP(head_step_64_tf32, 64, Tf32)
+HEAD_STEP(head_step_32_tf32, 32, Tf32)
+HEAD_STEP(head_step_256_bf16, 256, Bf16)
+HEAD_STEP(head_step_64_bf16, 64, Bf16)
+HEAD_STEP(head_step_32_bf16, 32, Bf16)
 
 // hidden [batch, width], rows from `start` on, = the sum of the parts [chunks, gridDim.y, rows, 64]
 // over the chunks, in a fixed order; and Adam's step of the bias [n] for its gradient `grads`, n =

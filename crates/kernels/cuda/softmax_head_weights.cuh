@@ -5,8 +5,8 @@
 #include "softmax_head_half.cuh"
 
 // Weight gradient d^T hidden of a tile with the score gradients d, summed over the launch's rows.
-template <unsigned ROWS> struct WeightHalf : Half<ROWS> {
-    using Base = Half<ROWS>;
+template <unsigned ROWS, class P> struct WeightHalf : Half<ROWS, P> {
+    using Base = Half<ROWS, P>;
     using typename Base::Room;
     using Base::Base, Base::EACH, Base::step, Base::room, Base::thread, Base::warp, Base::rows;
     // Weights of a thread whose moments are loaded at a time.
@@ -35,43 +35,89 @@ template <unsigned ROWS> struct WeightHalf : Half<ROWS> {
         }
     }
 
+    // The same by tensor cores, see mma.cuh: products [item, row] [row, column] for 16 items and 8 columns. Item `low` or `high` of
+    // product m is item_of(2 m + high); column n of product j is 4 n + j % 4 + j / 4 * 32.
+    __device__ void add_weights(unsigned tile, float (&sums)[2][8][4]) const {
+#pragma unroll 1
+        for (unsigned sixteen = 0; sixteen < 32; sixteen += 16) {
+            const unsigned row = 32 * warp + sixteen + 4 * lane_t();
+            typename P::Four items[4];
+#pragma unroll
+            for (unsigned i = 0; i < 4; i++) {
+                const unsigned item = item_of(i);
+                const float4 grads = room.grads[tile % 2][item][row / 4 ^ item / 4];
+                items[i].set(grads.x, grads.y, grads.z, grads.w);
+            }
+#pragma unroll
+            for (unsigned half = 0; half < 2; half++) {
+                float4 of_columns[4];
+#pragma unroll
+                for (unsigned e = 0; e < 4; e++) {
+                    of_columns[e] = room.hidden[row + e][place_in_row<P>(row + e, 4 * (lane_g() + 8 * half)) / 4];
+                }
+                typename P::Four columns[4];
+                set_columns<P>(columns, of_columns);
+#pragma unroll
+                for (unsigned j = 0; j < 4; j++) {
+                    P::add(sums[0][4 * half + j], items[0], items[1], columns[j]);
+                    P::add(sums[1][4 * half + j], items[2], items[3], columns[j]);
+                }
+            }
+        }
+    }
+
+    // The lane's i-th of four items: the lanes of a load have items 16 apart.
+    __device__ static unsigned item_of(unsigned i) { return lane_g() / 2 + 4 * i + lane_g() % 2 * 16; }
+
     // Place in `parts[part][i]` of the sums of a lane, by its index of four (items) and of eight
     // (columns), permuted against bank conflicts.
     __device__ static unsigned place(unsigned item, unsigned column) { return 8 * item + (column ^ (2 * item)); }
 
+    // Place in `parts[part]`, as [TILE][COLUMNS / 4], of a float4 of tensor cores' sums.
+    __device__ static unsigned place_of_four(unsigned item, unsigned four) { return item * COLUMNS / 4 + (four ^ item / 16); }
+
+    // Calls `f` with each float4 of the lane's sums, to be changed, and its place in `parts[part]`.
+    template <class F> __device__ static void each_four(float (&sums)[8][8], F f) {
+        const unsigned at = place(one_of_four(), one_of_eight());
+#pragma unroll
+        for (unsigned i = 0; i < 16; i++) f(i * 32 + at, four(&sums[i / 2][i % 2 * 4]));
+    }
+    template <class F> __device__ static void each_four(float (&sums)[2][8][4], F f) {
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) {
+            each_four_of_row(sums[i / 2], i % 2, [&](unsigned four, float4 x) { f(place_of_four(item_of(i), four), x); });
+        }
+    }
+
     // Adds the warps' sums in pairs, which halves the shared memory that they need, and writes them
     // to `parts`.
-    __device__ void reduce_warps(float (&sums)[8][8]) {
-        const unsigned at = place(one_of_four(), one_of_eight());
-        const auto store = [&](unsigned part) {
-#pragma unroll
-            for (unsigned i = 0; i < 16; i++) room.parts[part][i][at] = four(&sums[i / 2][i % 2 * 4]);
-        };
+    __device__ void reduce_warps(Sums<P> &sums) {
         constexpr unsigned PARTS = Room::PARTS;
-        if (PARTS < Room::WARPS && warp >= PARTS) store(warp - PARTS);
+        if (PARTS < Room::WARPS && warp >= PARTS) {
+            float4 *to = &room.parts[warp - PARTS][0][0];
+            each_four(sums.x, [&](unsigned at, float4 x) { to[at] = x; });
+        }
         named_barrier(1, ROWS);
         if (warp < PARTS) {
-            if (PARTS < Room::WARPS) {
-#pragma unroll
-                for (unsigned i = 0; i < 16; i++) {
-                    float others[4];
-                    load_four(others, room.parts[warp][i][at]);
-#pragma unroll
-                    for (unsigned j = 0; j < 4; j++) sums[i / 2][i % 2 * 4 + j] += others[j];
+            float4 *to = &room.parts[warp][0][0];
+            each_four(sums.x, [&](unsigned at, float4 x) {
+                if (PARTS < Room::WARPS) {
+                    const float4 other = to[at];
+                    x = make_float4(x.x + other.x, x.y + other.y, x.z + other.z, x.w + other.w);
                 }
-            }
-            store(warp);
+                to[at] = x;
+            });
         }
     }
 
     // Gradient of the thread's n-th weight of the tile: the sum of the parts, in order.
     __device__ float weight_grad(unsigned n) const {
         const unsigned e = thread + n * ROWS, item = e / COLUMNS, column = e % COLUMNS;
-        const unsigned i = (item % 4 + item / 16 * 4) * 2 + column / 32;
-        const unsigned at = place(item / 4 % 4, column / 4 % 8);
+        unsigned at = place_of_four(item, column / 4);
+        if (!USES_MMA<P>) at = ((item % 4 + item / 16 * 4) * 2 + column / 32) * 32 + place(item / 4 % 4, column / 4 % 8);
         float sum = 0.0f;
 #pragma unroll
-        for (unsigned part = 0; part < Room::PARTS; part++) sum += (&room.parts[part][i][at].x)[column % 4];
+        for (unsigned part = 0; part < Room::PARTS; part++) sum += (&room.parts[part][0][at].x)[column % 4];
         return sum;
     }
 
@@ -101,10 +147,12 @@ template <unsigned ROWS> struct WeightHalf : Half<ROWS> {
                 if (this->find(tile, from + n, at)) grads[n] += step.weight_sum[start + at];
             }
         }
-        const float *weight = &room.weight[tile % 2][0][0].x + thread + from * ROWS;
+        const float *weight = &room.weight[tile % 2][0][0].x;
+        // Not kept in registers from one group to the next.
+        const AdamFactors by = *step.by;
         float moved[GROUP];
 #pragma unroll
-        for (unsigned n = 0; n < GROUP; n++) moved[n] = adam_step(weight[n * ROWS], grads[n], first[n], second[n], step.by);
+        for (unsigned n = 0; n < GROUP; n++) moved[n] = adam_step(weight[this->place_of_weight(from + n)], grads[n], first[n], second[n], by);
 #pragma unroll
         for (unsigned n = 0; n < GROUP; n++) {
             unsigned at;
@@ -130,8 +178,8 @@ template <unsigned ROWS> struct WeightHalf : Half<ROWS> {
 
     // Handles a tile. The first moments are loaded before the barriers, which hide the latency.
     __device__ void step_weights(unsigned tile) {
-        float sums[8][8] = {};
-        if (this->has_rows()) add_weights(tile, sums);
+        Sums<P> sums = {};
+        if (this->has_rows()) add_weights(tile, sums.x);
         float first[GROUP], second[GROUP];
         load_moments(tile, 0, first, second);
         reduce_warps(sums);

@@ -112,6 +112,13 @@ impl Gpu {
         Ok(zeros)
     }
 
+    /// Allocates `n` words of zero.
+    pub(crate) fn zeros_u32(&self, n: usize) -> Result<DeviceBuffer<u32>> {
+        let zeros = self.alloc_u32(n)?;
+        self.clear(view(&zeros).cast())?;
+        Ok(zeros)
+    }
+
     /// Fills with zeros.
     pub(crate) fn clear(&self, numbers: View<'_>) -> Result<()> {
         let bytes = numbers.len * size_of::<f32>();
@@ -185,6 +192,9 @@ impl Gpu {
                 .get_or_load_custom_func(kernel, module.name, module.ptx)?
                 .into_cuda_function(),
         );
+        // The driver loads a kernel at its first use, which a capture need not allow: load it now.
+        let registers = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS;
+        function.get_attribute(registers).w()?;
         FUNCTIONS.with_borrow_mut(|functions| functions.insert(key, Rc::clone(&function)));
         Ok(function)
     }

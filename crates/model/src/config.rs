@@ -131,13 +131,3 @@ pub fn check_negatives(is_sampled: bool, device: &Device) -> Result<()> {
     }
     Ok(())
 }
-
-/// Fails if a bfloat16 output layer is requested on a device other than the CPU.
-pub fn check_bf16_head(is_bf16: bool, device: &Device) -> Result<()> {
-    if is_bf16 && !device.is_cpu() {
-        return Err(Error::Config(
-            "bf16_head trains on a CPU only; use --device cpu, or leave it out".into(),
-        ));
-    }
-    Ok(())
-}

@@ -26,6 +26,7 @@ use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
 use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
 use prl_nn::{Backend, Init, PackedParam, format1_name};
 
+use crate::head_dtype::HeadDtype;
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::ProcessGroup;
 
@@ -36,8 +37,11 @@ pub(crate) use cpu::in_f32;
 pub(crate) struct Head {
     pub(crate) weight: AdamParam,
     pub(crate) bias: AdamParam,
-    /// Whether the matrix products of a training step round their factors to bfloat16.
+    /// Whether the matrix products of a training step on a CPU round their factors to bfloat16.
     pub(crate) is_bf16: bool,
+    /// Type to which those of a training step on a GPU round them.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) dtype: HeadDtype,
     backend: Backend,
 }
 
@@ -101,6 +105,7 @@ impl Head {
             weight: AdamParam::from_values(&weight_name, weight, (items, width), dtype, device)?,
             bias: AdamParam::new(PackedParam::plain(&bias_name, bias))?,
             is_bf16: false,
+            dtype: HeadDtype::default(),
             backend: Backend::new(device, dtype),
         })
     }

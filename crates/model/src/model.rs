@@ -196,19 +196,6 @@ impl Model {
         Ok(Self { group, ..self })
     }
 
-    /// Sets whether the matrix products of the output layer round their factors to bfloat16 in
-    /// training (the setting `bf16_head`). An `f64` model ignores it.
-    ///
-    /// # Errors
-    /// [`Error::Config`] on a GPU.
-    pub fn with_bf16_head(mut self, is_bf16: bool) -> Result<Self> {
-        config::check_bf16_head(is_bf16, &self.device)?;
-        for network in &mut self.networks {
-            network.set_bf16_head(is_bf16);
-        }
-        Ok(self)
-    }
-
     /// Trains with sampled negatives and, for the item embedding and the output layer, lazy Adam:
     /// a training step costs as much with any number of items. Call it before a checkpoint is
     /// loaded. Inference ranks all items, as before.

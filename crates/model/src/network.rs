@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::event_kinds::EventKinds;
 use crate::gradients::Gradients;
 use crate::head::{Head, HeadBatch, HeadOutput};
+use crate::head_dtype::HeadDtype;
 use crate::negative_sampler::NegativeSampler;
 use crate::own_items::OwnItems;
 use crate::param::{AdamParam, AdamStep};
@@ -321,11 +322,15 @@ impl Network {
         }
     }
 
-    /// Sets whether training rounds the factors of the output layer's products to bfloat16.
-    pub(crate) fn set_bf16_head(&mut self, is_bf16: bool) {
+    /// Sets the type to which training rounds the factors of the output layers' products.
+    pub(crate) fn set_head_dtype(&mut self, dtype: HeadDtype) {
+        let is_bf16 = dtype == HeadDtype::Bf16;
         match &mut self.head {
-            OutputHead::Plain(head) => head.is_bf16 = is_bf16,
+            OutputHead::Plain(head) => (head.is_bf16, head.dtype) = (is_bf16, dtype),
             OutputHead::Similarity(head) => head.is_bf16 = is_bf16,
+        }
+        if let Some(critic) = &mut self.critic {
+            critic.dtype = dtype;
         }
     }
 

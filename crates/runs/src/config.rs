@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use prl_core::{AttentionKeys, LossWeight, PromptBlockConfig, TargetReturn};
 use prl_dataset::{Dataset, Discount, ReturnRule, ReturnStatsSplit, Rewards};
 use prl_encoders::EncoderKind;
-use prl_model::{ModelConfig, NegativeOptions, NegativeSampling, OwnItems};
+use prl_model::{HeadDtype, ModelConfig, NegativeOptions, NegativeSampling, OwnItems};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -66,10 +66,14 @@ pub struct Config {
     /// Leaves out the examples whose state is empty.
     pub skip_first: bool,
     /// Rounds the factors of the output layer's matrix products to bfloat16 in training; sums,
-    /// updates and ranking stay in fp32, as does the Q layer. CPU only: faster with AMX, or with
-    /// AVX-512 BF16 by AMD; slower without.
+    /// updates and ranking stay in fp32, as does the Q layer of a CPU. Faster with AMX, or with
+    /// AVX-512 BF16 by AMD; slower on other CPUs. Another name of `head_dtype = "bf16"`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bf16_head: bool,
+    /// Type to which training rounds the factors of the output layer's products: `fp32`, `bf16`,
+    /// or on a GPU `tf32`.
+    #[serde(skip_serializing_if = "HeadDtype::is_default")]
+    pub head_dtype: HeadDtype,
     /// Negatives that are drawn for the softmax of a training step, which then samples the items
     /// and updates the rows it touches; 0 for the softmax over all items.
     pub negatives: usize,
@@ -128,6 +132,7 @@ impl Default for Config {
             no_validation: false,
             skip_first: false,
             bf16_head: false,
+            head_dtype: HeadDtype::Fp32,
             negatives: 0,
             negative_sampling: NegativeSampling::default(),
             negative_power: 0.5,
@@ -146,8 +151,22 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Type of the factors of the output layer's products in training.
+    pub fn head_dtype(&self) -> HeadDtype {
+        if self.bf16_head {
+            HeadDtype::Bf16
+        } else {
+            self.head_dtype
+        }
+    }
+
     /// Fails with [`Error::Config`] if a setting is invalid.
     pub fn check(&self) -> Result<()> {
+        if self.bf16_head && self.head_dtype == HeadDtype::Tf32 {
+            return Err(Error::Config(
+                "bf16_head means head_dtype bf16, not tf32: leave one of them out".into(),
+            ));
+        }
         let rule = |ok: bool, what: &str| {
             if ok {
                 Ok(())
@@ -293,7 +312,7 @@ impl Config {
     }
 
     /// Whether the output layer is not the paper's.
-    fn has_similarity_head(&self) -> bool {
+    pub fn has_similarity_head(&self) -> bool {
         let model = &self.model;
         model.tied
             || model.cosine_temperature().is_some()

@@ -18,8 +18,8 @@ use prl_dataset::{NextStates, Windows};
 use prl_encoders::EncoderKind;
 use prl_kernels::ops::adam::Adam;
 use prl_model::{
-    MainNetwork, Model, ModelConfig, ModelSpec, NegativeOptions, NegativeSampler, NegativeSampling,
-    OwnItems, StepTimes, TrainingBatch, Transitions,
+    HeadDtype, MainNetwork, Model, ModelConfig, ModelSpec, NegativeOptions, NegativeSampler,
+    NegativeSampling, OwnItems, StepTimes, TrainingBatch, Transitions,
 };
 use prl_runs::{Config, Method, Recipe};
 use rand::Rng;
@@ -58,14 +58,22 @@ struct Args {
     /// Their distribution: uniform, popularity or in-batch
     #[arg(long, default_value = "uniform")]
     negative_sampling: String,
-    /// Round what the output layer multiplies to bfloat16
+    /// Round what the output layer multiplies to bfloat16: --head-dtype bf16
     #[arg(long)]
     bf16_head: bool,
+    /// Type to which what the output layer multiplies is rounded: fp32, bf16, or on a GPU tf32
+    #[arg(long, default_value = "fp32", value_parser = head_dtype)]
+    head_dtype: HeadDtype,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     #[arg(long)]
     json: bool,
+}
+
+/// A type by its name.
+fn head_dtype(name: &str) -> Result<HeadDtype, serde_json::Error> {
+    serde_json::from_value(json!(name))
 }
 
 fn main() -> anyhow::Result<()> {
@@ -159,7 +167,12 @@ fn measure(
             _ => prl_model::NetworkOptions::default(),
         },
     };
-    let mut model = Model::new(&shape, &plan, device)?.with_bf16_head(args.bf16_head)?;
+    let dtype = if args.bf16_head {
+        HeadDtype::Bf16
+    } else {
+        args.head_dtype
+    };
+    let mut model = Model::new(&shape, &plan, device)?.with_head_dtype(dtype)?;
     if args.negatives > 0 {
         model = model.with_negatives(sampler(args, items)?)?;
     }
@@ -214,7 +227,7 @@ fn measure(
     let product = output.map_or(0.0, |(_, weight)| 2.0 * weight.elem_count() as f64 / 1e9);
     Ok(json!({
         "encoder": encoder.name(), "method": method.name(), "items": items, "batch": args.batch, "threads": args.threads,
-        "device": prl_model::describe_device(device), "bf16_head": args.bf16_head,
+        "device": prl_model::describe_device(device), "bf16_head": dtype == HeadDtype::Bf16, "head_dtype": dtype,
         "recipe": args.recipe, "negatives": args.negatives, "negative_sampling": args.negative_sampling,
         "step_ms_median": ms(steps[steps.len() / 2]), "step_ms_min": ms(steps[0]),
         "step_ms_q1": ms(steps[steps.len() / 4]), "step_ms_q3": ms(steps[3 * steps.len() / 4]),
@@ -226,7 +239,7 @@ fn measure(
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
         "head_gflops": 3.0 * product * args.batch as f64 / times.head.as_secs_f64() * steps.len() as f64,
         "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
-        "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
+        "cuda_graphs": graphs(&model), "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
     }))
 }
 
@@ -246,6 +259,23 @@ fn ranking_laps(model: &Model, items: usize, args: &Args) -> anyhow::Result<Vec<
     }
     laps.sort_unstable();
     Ok(laps)
+}
+
+/// Steps by CUDA graphs: launches, captures and changed nodes; null without them.
+#[cfg(feature = "cuda")]
+fn graphs(model: &Model) -> serde_json::Value {
+    match model.graph_counts() {
+        Some(counts) => json!({
+            "launched": counts.launched, "captured": counts.captured,
+            "changed_nodes": counts.changed_nodes, "eager": counts.eager,
+        }),
+        None => serde_json::Value::Null,
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn graphs(_: &Model) -> serde_json::Value {
+    serde_json::Value::Null
 }
 
 fn add(a: StepTimes, b: StepTimes) -> StepTimes {

@@ -13,7 +13,7 @@ use prl_baselines::warm_up_steps;
 use prl_dataset::{Dataset, Split, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{DirLock, write_atomic};
-use prl_model::{ProcessGroup, SingleProcess, check_bf16_head, check_negatives};
+use prl_model::{ProcessGroup, SingleProcess, check_negatives};
 use prl_runs::{
     Config, Error, Method, Progress, Recipe, Recommender, Result, Run, Sampling, Validation,
     cases_unless, fit_baseline,
@@ -139,7 +139,8 @@ impl<'a> Trainer<'a> {
                 "method blend is not trained; make one of finished runs with `prl blend`".into(),
             ));
         }
-        check_bf16_head(config.bf16_head, &self.device)?;
+        let is_plain = !config.has_similarity_head();
+        config.head_dtype().check(&self.device, is_plain)?;
         check_negatives(config.negative_options().is_some(), &self.device)?;
         if size > 1 && !config.method.is_neural() {
             return Err(Error::Config(format!(

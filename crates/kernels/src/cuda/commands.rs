@@ -135,11 +135,6 @@ impl Command<'_> {
         self.0[0] == PRODUCT
     }
 
-    /// The address, if it is the filling of a range.
-    pub(super) fn cleared(self) -> Option<u64> {
-        (self.0[0] == CLEAR).then(|| self.0[1])
-    }
-
     /// Issues the command to a stream, whose context is bound to this thread. The handle of cuBLAS
     /// belongs to that stream.
     pub(super) fn issue(self, stream: sys::CUstream, blas: cublasHandle_t) -> Result<()> {

@@ -11,17 +11,17 @@
 //! parameter's: another library, which is not recorded, wrote it.
 
 use std::cell::RefCell;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::cublas::CudaBlas;
 use candle_core::cuda_backend::cudarc::cublas::sys::cublasSetWorkspace_v2;
-use candle_core::cuda_backend::cudarc::driver::{CudaStream, DeviceRepr, DriverError, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaStream, DeviceRepr, result, sys};
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{Device, Result, Shape, Tensor, bail};
 
 use super::allocator::Slab;
-use super::commands::{Command, Commands};
+use super::commands::Commands;
 use super::step_memory::StepMemory;
 use super::{Arg, DeviceBuffer, address_of, bound};
 
@@ -54,9 +54,8 @@ struct Captured {
     commands: Commands,
     graph: sys::CUgraph,
     exec: sys::CUgraphExec,
-    /// The node of each command; `None` if the nodes are not known to be in its order. Of a
-    /// product, null.
-    nodes: Option<Vec<sys::CUgraphNode>>,
+    /// The node of each command; of a product, the last one of those that cuBLAS turned it into.
+    nodes: Vec<Option<sys::CUgraphNode>>,
     last_launch: u64,
 }
 
@@ -138,6 +137,15 @@ struct Recorder {
 thread_local! {
     /// The step that this thread records.
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+}
+
+/// Restores the outer recorder when a recording ends, also by a panic.
+struct Outer(Option<Recorder>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        RECORDER.set(self.0.take());
+    }
 }
 
 /// Calls `f` with the recorder, if this thread records a step of the device's stream.
@@ -238,17 +246,6 @@ impl Recorder {
     }
 }
 
-/// Number of nodes of a graph.
-///
-/// # Safety
-/// The graph must be valid.
-unsafe fn number_of_nodes(graph: sys::CUgraph) -> std::result::Result<usize, DriverError> {
-    let mut n = 0;
-    // SAFETY: without an array the driver writes the number only.
-    unsafe { sys::cuGraphGetNodes(graph, null_mut(), &raw mut n) }.result()?;
-    Ok(n)
-}
-
 impl StepGraphs {
     /// No graphs yet, for steps that read and update parameters: contiguous `f32` tensors of the
     /// device, at addresses that do not change.
@@ -336,9 +333,11 @@ impl StepGraphs {
         }
         recorder.commands.reset();
         recorder.memory.reset();
-        let outer = RECORDER.replace(Some(recorder));
+        let outer = Outer(RECORDER.replace(Some(recorder)));
         let result = step();
-        let Some(mut recorder) = RECORDER.replace(outer) else {
+        let recorder = RECORDER.take();
+        drop(outer);
+        let Some(mut recorder) = recorder else {
             return Err("another step was recorded meanwhile".into());
         };
         let submitted = match (&result, recorder.obstacle.take()) {
@@ -397,18 +396,16 @@ impl StepGraphs {
     /// Sets the nodes of a graph whose commands differ; `false` if that is not possible.
     fn change(&mut self, i: usize, commands: &Commands, device: &CudaDevice) -> Result<bool> {
         let captured = &mut self.captured[i];
-        let Some(nodes) = &captured.nodes else {
-            return Ok(false);
-        };
         let (before, after) = (captured.commands.iter(), commands.iter());
         let mut changed = Vec::new();
-        for ((old, new), &node) in before.zip(after).zip(nodes) {
-            if old != new {
-                if node.is_null() {
-                    return Ok(false);
-                }
-                changed.push((new, node));
+        for ((old, new), node) in before.zip(after).zip(&captured.nodes) {
+            if old == new {
+                continue;
             }
+            let Some(node) = node.filter(|_| !new.is_product()) else {
+                return Ok(false);
+            };
+            changed.push((new, node));
         }
         let stream = bound(device)?;
         let context = stream.context().cu_ctx();
@@ -434,108 +431,65 @@ impl StepGraphs {
             Some(own) => own,
             None => self.stream.insert(CaptureStream::new(device)?),
         };
-        let stream = own.stream.cu_stream();
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        let (stream, blas) = (own.stream.cu_stream(), *own.blas.handle());
+        // The memory was allocated in the order of the device's stream.
+        bound(device)?.synchronize().w()?;
+        // cuBLAS loads its kernels at their first use, which a capture need not allow. What the
+        // products write to is the step's memory, which the graph overwrites.
+        for command in commands.iter().filter(|command| command.is_product()) {
+            command.issue(stream, blas)?;
+        }
+        own.stream.synchronize().w()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         own.stream.begin_capture(mode).w()?;
-        let mut issued = Ok(());
+        let (mut issued, mut nodes) = (Ok(()), Vec::with_capacity(commands.len()));
         for command in commands.iter() {
-            issued = issued.and_then(|()| command.issue(stream, *own.blas.handle()));
+            issued = issued.and_then(|()| command.issue(stream, blas));
+            // SAFETY: the stream is captured by this thread.
+            nodes.push(unsafe { last_node(stream) });
         }
         // SAFETY: the stream is this device's; the graph is owned by the result from here on.
         let graph = unsafe { result::stream::end_capture(stream) }.w()?;
-        self.counts.captured += 1;
         let mut captured = Captured {
             commands: commands.clone(),
             graph,
             exec: null_mut(),
-            nodes: None,
+            nodes,
             last_launch: 0,
         };
         issued?;
         // SAFETY: the graph is valid.
-        unsafe {
+        captured.exec = unsafe {
             let flags = sys::CUgraphInstantiate_flags(0);
-            captured.exec = result::graph::instantiate(graph, flags).w()?;
-            captured.nodes = nodes_of(graph, commands).w()?;
-        }
+            result::graph::instantiate(graph, flags).w()?
+        };
+        self.counts.captured += 1;
         Ok(captured)
     }
 }
 
-/// The node of each command in a graph that was captured from them; `None` if the nodes are not in
-/// the order of the commands. A product may be several nodes, or a part of them, and has none here.
+/// The node of the command that a captured stream was given last; `None` if it is not a single
+/// one.
 ///
 /// # Safety
-/// The graph must be valid.
-unsafe fn nodes_of(
-    graph: sys::CUgraph,
-    commands: &Commands,
-) -> std::result::Result<Option<Vec<sys::CUgraphNode>>, DriverError> {
-    // SAFETY: the graph is valid, and the array as long as the driver is told.
-    let nodes = unsafe {
-        let mut n = number_of_nodes(graph)?;
-        let mut nodes = vec![null_mut(); n];
-        sys::cuGraphGetNodes(graph, nodes.as_mut_ptr(), &raw mut n).result()?;
-        nodes
-    };
-    let (mut found, mut rest) = (Vec::with_capacity(commands.len()), nodes.as_slice());
-    let mut is_after_product = false;
-    for command in commands.iter() {
-        if command.is_product() {
-            found.push(null_mut());
-            is_after_product = true;
-            continue;
-        }
-        let mut own = None;
-        while let Some((&node, after)) = rest.split_first() {
-            rest = after;
-            // SAFETY: the node is the graph's.
-            if unsafe { is_node_of(node, command)? } {
-                own = Some(node);
-                break;
-            }
-            if !is_after_product {
-                return Ok(None);
-            }
-        }
-        let Some(own) = own else { return Ok(None) };
-        found.push(own);
-        is_after_product = false;
-    }
-    Ok((rest.is_empty() || is_after_product).then_some(found))
-}
-
-/// Whether a node is the command's, as far as its parameters tell.
-///
-/// # Safety
-/// The node must be valid.
-unsafe fn is_node_of(
-    node: sys::CUgraphNode,
-    command: Command<'_>,
-) -> std::result::Result<bool, DriverError> {
-    use sys::CUgraphNodeType::{
-        CU_GRAPH_NODE_TYPE_KERNEL, CU_GRAPH_NODE_TYPE_MEMCPY, CU_GRAPH_NODE_TYPE_MEMSET,
-    };
-    let mut kind = CU_GRAPH_NODE_TYPE_KERNEL;
-    // SAFETY: the node is valid, and the driver fills the parameters of a node of that kind.
+/// The stream must be captured by this thread.
+unsafe fn last_node(stream: sys::CUstream) -> Option<sys::CUgraphNode> {
+    let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+    let (mut id, mut graph) = (0, null_mut());
+    let (mut nodes, mut edges, mut n) = (null(), null(), 0);
+    // SAFETY: the driver sets all of them; the nodes are valid until the stream's next command.
     unsafe {
-        sys::cuGraphNodeGetType(node, &raw mut kind).result()?;
-        if let Some(function) = command.function() {
-            if kind != CU_GRAPH_NODE_TYPE_KERNEL {
-                return Ok(false);
-            }
-            let mut parameters: sys::CUDA_KERNEL_NODE_PARAMS = std::mem::zeroed();
-            sys::cuGraphKernelNodeGetParams_v2(node, &raw mut parameters).result()?;
-            return Ok(parameters.func == function);
-        }
-        if let Some(address) = command.cleared() {
-            if kind != CU_GRAPH_NODE_TYPE_MEMSET {
-                return Ok(false);
-            }
-            let mut parameters: sys::CUDA_MEMSET_NODE_PARAMS = std::mem::zeroed();
-            sys::cuGraphMemsetNodeGetParams(node, &raw mut parameters).result()?;
-            return Ok(parameters.dst == address);
-        }
+        sys::cuStreamGetCaptureInfo_v3(
+            stream,
+            &raw mut status,
+            &raw mut id,
+            &raw mut graph,
+            &raw mut nodes,
+            &raw mut edges,
+            &raw mut n,
+        )
+        .result()
+        .ok()?;
+        (n == 1 && !nodes.is_null()).then(|| *nodes)
     }
-    Ok(kind == CU_GRAPH_NODE_TYPE_MEMCPY)
 }

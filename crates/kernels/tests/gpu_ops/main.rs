@@ -1,7 +1,9 @@
 //! The operations on a GPU in `f32` against those of the CPU in `f64`: results and gradients. Needs
 //! a GPU, or the CUDA emulator (`cargo xtask cuda-emulator`).
 
+mod graphs;
 mod output;
+mod precision;
 mod rows;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use prl_kernels::cuda::{FiniteCheck, FiniteStatus};
 use prl_kernels::ops::adam::Adam;
 use prl_kernels::ops::rank::NonFiniteScore;
-use prl_kernels::ops::softmax_head::cuda::{CudaOutputLayer, LossScales};
+use prl_kernels::ops::softmax_head::cuda::{CudaOutputLayer, LossScales, Precision};
 
 use super::{flat, values};
 
@@ -60,6 +60,7 @@ fn softmax_head_step_matches_cpu() {
         let layer = CudaOutputLayer {
             weight: &gpu_w,
             bias: &gpu_b,
+            precision: Precision::Fp32,
         };
         let watch = FiniteCheck::new(&gpu, batch).unwrap();
         let losses = layer
@@ -169,6 +170,7 @@ fn ranking_matches_cpu() {
                 CudaOutputLayer {
                     weight: &weight,
                     bias: &bias,
+                    precision: Precision::Fp32,
                 },
                 on_gpu(&[1.0, 2.0, 3.0], &[3, 1]),
             );
@@ -250,6 +252,7 @@ fn softmax_head_step_non_finite_score_changes_nothing() {
                 CudaOutputLayer {
                     weight: &weight,
                     bias: &bias,
+                    precision: Precision::Fp32,
                 },
                 FiniteCheck::new(&gpu, 3).unwrap(),
             );

@@ -12,6 +12,7 @@ pub(crate) fn layer(head: &Head) -> CudaOutputLayer<'_> {
     CudaOutputLayer {
         weight: head.weight.param.as_tensor(),
         bias: head.bias.param.as_tensor(),
+        precision: head.dtype.precision(),
     }
 }
 

@@ -191,6 +191,7 @@ def train(
     warm_up: int | None = None,
     skip_first: bool | None = None,
     bf16_head: bool | None = None,
+    head_dtype: PathLike | float | None = None,
     negatives: int | None = None,
     negative_sampling: PathLike | float | None = None,
     negative_power: float | None = None,

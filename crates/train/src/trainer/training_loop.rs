@@ -10,7 +10,7 @@ use prl_dataset::{Dataset, SplitExamples};
 use prl_eval::Scores;
 use prl_fs::{append_synced, write_atomic};
 use prl_kernels::ops::adam::Adam;
-use prl_model::{Model, NegativeSampler, ProcessGroup, StepTimes, TrainingBatch};
+use prl_model::{HeadDtype, Model, NegativeSampler, ProcessGroup, StepTimes, TrainingBatch};
 use prl_runs::{Error, Progress, Recommender, Result, Run, RunManifest};
 
 use super::{json_line, validate};
@@ -57,7 +57,7 @@ impl<'a> TrainingLoop<'a> {
         let config = run.config();
         let mut model = run
             .fresh_model(device)?
-            .with_bf16_head(run.config().bf16_head)?
+            .with_head_dtype(run.config().head_dtype())?
             .with_process_group(Arc::clone(group))?;
         #[cfg(feature = "cuda")]
         if let Some(is_on) = place.cuda_graphs {
@@ -87,7 +87,8 @@ impl<'a> TrainingLoop<'a> {
         }
         if group.is_first() {
             let ranks = group.size();
-            if run.config().bf16_head && !prl_kernels::simd::bf16::is_faster() {
+            let is_bf16 = run.config().head_dtype() == HeadDtype::Bf16;
+            if is_bf16 && device.is_cpu() && !prl_kernels::simd::bf16::is_faster() {
                 tracing::warn!(
                     "no AMX in use, nor AVX-512 BF16 of full rate (AMD): without bf16_head it is quicker"
                 );

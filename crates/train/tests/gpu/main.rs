@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod head_dtype;
 mod step_graphs;
 
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ pub(crate) fn config(dir: &Path) -> Config {
     }
 }
 
-fn finish(config: &Config, dir: &Path, device: &Device) -> Run {
+pub(crate) fn finish(config: &Config, dir: &Path, device: &Device) -> Run {
     let outcome = Trainer::new(config, dir)
         .device(device)
         .resume(true)
@@ -44,7 +45,7 @@ fn finish(config: &Config, dir: &Path, device: &Device) -> Run {
 }
 
 /// Adam's first moments at the end of a run: weighted sums of its gradients.
-fn moments(run: &Path) -> HashMap<String, Vec<f32>> {
+pub(crate) fn moments(run: &Path) -> HashMap<String, Vec<f32>> {
     let saved =
         safetensors::load(run.join("checkpoint/moments.safetensors"), &Device::Cpu).unwrap();
     let first = saved
@@ -55,7 +56,7 @@ fn moments(run: &Path) -> HashMap<String, Vec<f32>> {
         .collect()
 }
 
-fn norm(values: impl Iterator<Item = f32>) -> f64 {
+pub(crate) fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
 }
 

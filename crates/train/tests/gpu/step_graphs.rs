@@ -9,7 +9,7 @@ use prl_dataset::Dataset;
 use prl_encoders::EncoderKind;
 use prl_kernels::cuda::GraphCounts;
 use prl_kernels::ops::adam::Adam;
-use prl_model::{MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch};
+use prl_model::{HeadDtype, MainNetwork, Model, ModelSpec, StepTimes, TrainingBatch};
 use prl_runs::{Config, LrSchedule, Method, Run};
 use prl_train::{Batches, Outcome, Trainer};
 
@@ -32,6 +32,8 @@ fn model(config: &Config, has_graphs: bool) -> Model {
     Model::new(&config.model, &spec, &gpu())
         .unwrap()
         .with_cuda_graphs(has_graphs)
+        .unwrap()
+        .with_head_dtype(config.head_dtype())
         .unwrap()
 }
 
@@ -147,6 +149,23 @@ fn every_encoder_and_method_has_the_bits_of_eager_steps() {
                 assert!(counts.captured <= 8, "{name}");
             }
         }
+    }
+}
+
+#[test]
+fn rounded_products_have_the_bits_of_eager_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config {
+        batch_size: 16,
+        ..config(dir.path())
+    };
+    for (method, dtype) in [
+        (Method::Prl, HeadDtype::Bf16),
+        (Method::Sac, HeadDtype::Tf32),
+    ] {
+        (config.method, config.head_dtype) = (method, dtype);
+        let counts = compare(&config, dir.path());
+        assert_eq!(counts.launched, STEPS, "{dtype:?}: {counts:?}");
     }
 }
 

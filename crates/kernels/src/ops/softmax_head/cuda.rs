@@ -1,7 +1,7 @@
 //! CUDA softmax head: all scores are materialised by a product that also computes the softmax
 //! statistics; one sweep over them does the update.
 
-mod scores;
+pub(crate) mod scores;
 mod step;
 
 use candle_core::{Result, Tensor, bail};
@@ -18,6 +18,30 @@ pub use step::Moments;
 /// Threads per row of scores.
 const THREADS: u32 = 512;
 
+/// Precision to which a training step rounds the factors of the output layer's products. Sums,
+/// scores, softmax, weights and moments are in fp32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// No rounding.
+    #[default]
+    Fp32,
+    /// Eleven bits, by tensor cores.
+    Tf32,
+    /// Eight bits, by tensor cores.
+    Bf16,
+}
+
+impl Precision {
+    /// The name of the kernel for this precision, of those for fp32, TF32 and bfloat16.
+    pub(crate) fn kernel(self, [fp32, tf32, bf16]: [&'static str; 3]) -> &'static str {
+        match self {
+            Self::Fp32 => fp32,
+            Self::Tf32 => tf32,
+            Self::Bf16 => bf16,
+        }
+    }
+}
+
 /// Output layer on a GPU, contiguous `f32`: weight `[items, width]` and bias `[items]`.
 #[derive(Clone, Copy)]
 pub struct CudaOutputLayer<'a> {
@@ -25,6 +49,9 @@ pub struct CudaOutputLayer<'a> {
     pub weight: &'a Tensor,
     /// The bias.
     pub bias: &'a Tensor,
+    /// Precision of the products of a training step. Scores of hidden vectors that are too wide
+    /// for a block's shared memory are in fp32 in any case.
+    pub precision: Precision,
 }
 
 /// Scales of a batch's losses, `[B]`.

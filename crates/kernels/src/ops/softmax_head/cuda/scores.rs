@@ -6,12 +6,18 @@ use super::{CudaOutputLayer, stride};
 use crate::cuda::{Arg, DeviceF32, Gpu, SOFTMAX_HEAD_SCORES, blocks, sizes, with};
 
 /// Batch rows per block.
-const ROWS: usize = 256;
+pub(crate) const ROWS: usize = 256;
 /// Items per tile.
-const ITEMS: usize = 128;
+pub(crate) const ITEMS: usize = 128;
 /// Columns loaded at a time.
 const COLUMNS: usize = 64;
-const THREADS: u32 = 512;
+pub(crate) const THREADS: u32 = 512;
+const KERNELS: [&str; 3] = ["head_scores", "head_scores_tf32", "head_scores_bf16"];
+
+/// Shared floats of a block for hidden vectors of a width.
+pub(crate) fn shared(width: usize) -> usize {
+    ROWS * width.next_multiple_of(COLUMNS) + 2 * ITEMS * COLUMNS + 2 * ITEMS + 4 * ROWS
+}
 
 /// Scores of a batch, and (max, sum of exponentials) of each row per block of items.
 pub(super) struct Scored {
@@ -26,8 +32,7 @@ impl CudaOutputLayer<'_> {
     /// shared memory of a block.
     pub(super) fn scored(&self, gpu: &Gpu, hidden: &Tensor) -> Result<Option<Scored>> {
         let ((batch, width), items) = (self.sizes(hidden)?, self.bias.elem_count());
-        let shared =
-            ROWS * width.next_multiple_of(COLUMNS) + 2 * ITEMS * COLUMNS + 2 * ITEMS + 4 * ROWS;
+        let shared = shared(width);
         if shared > gpu.shared()? {
             return Ok(None);
         }
@@ -45,9 +50,10 @@ impl CudaOutputLayer<'_> {
                 let given = [hidden, weight, bias].map(Arg::from);
                 let sizes = sizes([batch, items, width, stride(items), each]);
                 let found = [(&scores).into(), (&ends).into()];
+                let kernel = self.precision.kernel(KERNELS);
                 gpu.launch(
                     SOFTMAX_HEAD_SCORES,
-                    "head_scores",
+                    kernel,
                     shape,
                     &[given.as_slice(), &found, &sizes].concat(),
                 )

@@ -12,11 +12,20 @@ use crate::ops::adam::cuda::factors;
 const TILE: usize = 32;
 /// Weight columns per block.
 const COLUMNS: usize = 64;
-/// Kernels by the largest number of batch rows of a block.
-const KERNELS: [(usize, &str); 3] = [
-    (32, "head_step_32"),
-    (64, "head_step_64"),
-    (256, "head_step_256"),
+/// Kernels by the largest number of batch rows of a block, and by precision.
+const KERNELS: [(usize, [&str; 3]); 3] = [
+    (
+        32,
+        ["head_step_32", "head_step_32_tf32", "head_step_32_bf16"],
+    ),
+    (
+        64,
+        ["head_step_64", "head_step_64_tf32", "head_step_64_bf16"],
+    ),
+    (
+        256,
+        ["head_step_256", "head_step_256_tf32", "head_step_256_bf16"],
+    ),
 ];
 
 /// First and second moments of a parameter.
@@ -57,13 +66,14 @@ impl CudaOutputLayer<'_> {
         }
         let room = gpu.shared()?;
         let mut there = KERNELS.iter().filter(|(rows, _)| shared(*rows) <= room);
-        let Some(&(rows, kernel)) = there
+        let Some(&(rows, kernels)) = there
             .clone()
             .find(|(rows, _)| *rows >= batch)
             .or(there.next_back())
         else {
             bail!("softmax_head: {room} floats of shared memory per block are too few on this GPU")
         };
+        let kernel = self.precision.kernel(kernels);
         let slabs = width.div_ceil(COLUMNS);
         // Fewer rows per block allow more resident blocks, with the same number of threads. The
         // number of chunks fixes the order in which their parts of the hidden gradient are added.
