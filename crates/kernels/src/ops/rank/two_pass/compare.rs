@@ -1,5 +1,7 @@
 //! Comparison of the first pass' scores with targets and bars.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
 use super::{Candidates, Chunk, EXACT_SHARE, Found, MAX_LISTED, THRESHOLD};
@@ -36,35 +38,38 @@ impl Group<'_> {
         simd.add_f32s(load::<f32, S>(sums), simd.splat_f32s(self.bias[i]))
     }
 
-    /// Compares the scores of ITEMS items, or of all if ITEMS is 0.
+    /// The items of one half.
     #[inline(always)]
-    pub(super) fn compare<S: Simd, const ITEMS: usize>(
+    fn items_of(&self, half: usize) -> Range<usize> {
+        let items = self.bias.len();
+        (half * SIDE).min(items)..((half + 1) * SIDE).min(items)
+    }
+
+    /// Compares the scores of one half's items.
+    #[inline(always)]
+    fn compare<S: Simd>(
         &self,
         simd: S,
-        at: usize,
+        (half, at): (usize, usize),
         [surely, perhaps]: [S::f32s; 2],
     ) -> Seen<S> {
-        let items = if ITEMS == 0 { self.bias.len() } else { ITEMS };
         let (zero, one) = (simd.splat_u32s(0), simd.splat_u32s(1));
-        let (mut sure, mut possible) = (zero, zero);
-        let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
-        let (first, second) = self.bias.split_at(items.min(SIDE));
-        for (scores, bias) in self.scores.iter().zip([first, second]) {
-            for (sums, &bias) in scores.0.chunks_exact(SIDE).zip(bias) {
-                let sums = load::<f32, S>(bytemuck::cast_slice(&sums[at..]));
-                let score = simd.add_f32s(sums, simd.splat_f32s(bias));
-                let is_sure = simd.greater_than_or_equal_f32s(score, surely);
-                sure = simd.add_u32s(sure, simd.select_u32s(is_sure, one, zero));
-                let may_be = simd.greater_than_or_equal_f32s(score, perhaps);
-                possible = simd.add_u32s(possible, simd.select_u32s(may_be, one, zero));
-                largest = simd.max_f32s(largest, score);
-            }
+        let mut seen = Seen {
+            sure: zero,
+            possible: zero,
+            largest: simd.splat_f32s(f32::NEG_INFINITY),
+        };
+        let sums = self.scores[half].0.chunks_exact(SIDE);
+        for (sums, &bias) in sums.zip(&self.bias[self.items_of(half)]) {
+            let sums = load::<f32, S>(bytemuck::cast_slice(&sums[at..]));
+            let score = simd.add_f32s(sums, simd.splat_f32s(bias));
+            let is_sure = simd.greater_than_or_equal_f32s(score, surely);
+            seen.sure = simd.add_u32s(seen.sure, simd.select_u32s(is_sure, one, zero));
+            let may_be = simd.greater_than_or_equal_f32s(score, perhaps);
+            seen.possible = simd.add_u32s(seen.possible, simd.select_u32s(may_be, one, zero));
+            seen.largest = simd.max_f32s(seen.largest, score);
         }
-        Seen {
-            sure,
-            possible,
-            largest,
-        }
+        seen
     }
 }
 
@@ -163,22 +168,19 @@ impl<'a> Pass<'a> {
             let perhaps = simd.sub_f32s(wanted, margin(wanted));
             let bar = simd.sub_f32s(bar, margin(bar));
             let thresholds = [surely, perhaps];
-            let seen = if group.bias.len() == GROUP {
-                group.compare::<S, GROUP>(simd, at, thresholds)
-            } else {
-                group.compare::<S, 0>(simd, at, thresholds)
-            };
-            let counts = &mut self.counts[row..][..S::F32_LANES];
-            add_counts(simd, counts, seen.sure);
-            let close = simd.sub_u32s(seen.possible, seen.sure);
-            if simd.first_true_m32s(simd.greater_than_u32s(close, simd.splat_u32s(0)))
-                < S::F32_LANES
-            {
-                self.count_close(simd, group, at, thresholds);
-            }
-            let is_listed = simd.greater_than_or_equal_f32s(seen.largest, bar);
-            if simd.first_true_m32s(is_listed) < S::F32_LANES {
-                self.list(simd, group, at, [bar, error]);
+            // One half after the other: what is close or listed lies in few of them.
+            for half in 0..2 {
+                let seen = group.compare(simd, (half, at), thresholds);
+                add_counts(simd, &mut self.counts[row..][..S::F32_LANES], seen.sure);
+                let close = simd.sub_u32s(seen.possible, seen.sure);
+                let is_close = simd.greater_than_u32s(close, simd.splat_u32s(0));
+                if simd.first_true_m32s(is_close) < S::F32_LANES {
+                    self.count_close(simd, group, (half, at), thresholds);
+                }
+                let is_listed = simd.greater_than_or_equal_f32s(seen.largest, bar);
+                if simd.first_true_m32s(is_listed) < S::F32_LANES {
+                    self.list(simd, group, (half, at), [bar, error]);
+                }
             }
         }
     }
@@ -189,14 +191,14 @@ impl<'a> Pass<'a> {
         &mut self,
         simd: S,
         group: &Group<'_>,
-        at: usize,
+        (half, at): (usize, usize),
         [surely, perhaps]: [S::f32s; 2],
     ) {
         let (zero, one) = (simd.splat_u32s(0), simd.splat_u32s(1));
         let row = group.row + at;
         let wanted = load::<f32, S>(&self.wanted[row..]);
         let mut count = zero;
-        for i in 0..group.bias.len() {
+        for i in group.items_of(half) {
             let score = group.score(simd, i, at);
             let is_sure = simd.greater_than_or_equal_f32s(score, surely);
             let may_be = simd.greater_than_or_equal_f32s(score, perhaps);
@@ -232,11 +234,11 @@ impl<'a> Pass<'a> {
         &mut self,
         simd: S,
         group: &Group<'_>,
-        at: usize,
+        (half, at): (usize, usize),
         [bar, error]: [S::f32s; 2],
     ) {
         let errors: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&error));
-        for i in 0..group.bias.len() {
+        for i in group.items_of(half) {
             let score = group.score(simd, i, at);
             let mut lanes = lanes_of::<S>(simd.greater_than_or_equal_f32s(score, bar));
             let scores: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&score));
