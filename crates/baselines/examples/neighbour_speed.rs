@@ -12,7 +12,8 @@ use std::time::Instant;
 use clap::Parser;
 use prl_baselines::{Baseline, KnnOptions, SequenceKnn, SessionKnn, training_sessions};
 use prl_dataset::{Dataset, Split};
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 #[derive(Parser)]
@@ -82,7 +83,7 @@ fn histories(data: &Dataset, queries: usize) -> Vec<Vec<u32>> {
             }
         }
     }
-    let mut rng = prl_seed::stream(0, "neighbour_speed", 0);
+    let mut rng = StdRng::seed_from_u64(0);
     let mut histories = Vec::with_capacity(queries);
     for _ in 0..queries.min(ends.len()) {
         let (start, end) = ends[rng.random_range(0..ends.len())];

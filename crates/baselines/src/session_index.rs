@@ -288,8 +288,8 @@ impl ItemSessions {
     }
 
     /// The `k` most similar of the `m` latest sessions that share an item with the window; among
-    /// equally similar sessions, the later ones first. `weight` is that of a shared item by its last
-    /// position in the window, from 1 for the oldest.
+    /// equally similar sessions, the later ones first. `weight` is that of a shared item by its
+    /// last position in the window, from 1 for the oldest.
     ///
     /// The lists of sessions are descending, so a k-way merge yields the sessions from the latest
     /// back, each with all of its shared items in a row, and can stop after `m` sessions.

@@ -1,8 +1,8 @@
 //! Comparison of a measurement with the last committed one on the same machine, with a verdict for
 //! each line.
 //!
-//! A change counts only beyond the noise: the quartiles of both measurements, the difference between
-//! the rates of a plain product in both runs (the machine's own drift), and at least
+//! A change counts only beyond the noise: the quartiles of both measurements, the difference
+//! between the rates of a plain product in both runs (the machine's own drift), and at least
 //! [`LEAST_NOISE`].
 
 use std::path::Path;

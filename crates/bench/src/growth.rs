@@ -360,8 +360,8 @@ impl Bench<'_> {
     }
 }
 
-/// Starts a training of some steps: seconds to its first step, the events file's size over them, and
-/// the peak memory without mapped files.
+/// Starts a training of some steps: seconds to its first step, the events file's size over them,
+/// and the peak memory without mapped files.
 fn start_up(prl: &Path, data: &Path) -> Result<Value> {
     let out = data.with_extension("run");
     let mut train = Command::new(prl);

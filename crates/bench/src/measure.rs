@@ -18,8 +18,8 @@ pub struct Measured {
     pub seconds: f64,
     /// Peak resident memory in MB; `None` where the system does not report it.
     pub peak_mb: Option<f64>,
-    /// Processor time of all its threads in seconds, which other programs hardly change; `None` where
-    /// the system does not report it.
+    /// Processor time of all its threads in seconds, which other programs hardly change; `None`
+    /// where the system does not report it.
     pub cpu_seconds: Option<f64>,
     /// Its standard output.
     pub output: String,

@@ -1,4 +1,5 @@
-//! `prl-bench neighbours`: latency and memory of the neighbour searches against the size of the log.
+//! `prl-bench neighbours`: latency and memory of the neighbour searches against the size of the
+//! log.
 
 use std::fs;
 use std::process::Command;

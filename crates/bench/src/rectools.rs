@@ -69,8 +69,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Trains an encoder under the recipe modern and evaluates it on the test split's events that have a
-/// history.
+/// Trains an encoder under the recipe modern and evaluates it on the test split's events that have
+/// a history.
 fn ours(
     workspace: &Workspace,
     prl: &Path,

@@ -1,5 +1,5 @@
-//! Operations and memory traffic of a step's parts, the time that the machine's measured peaks allow
-//! for them, and the share of it that is reached.
+//! Operations and memory traffic of a step's parts, the time that the machine's measured peaks
+//! allow for them, and the share of it that is reached.
 //!
 //! Only required operations count: of a window, the rows on which the last state depends; of the
 //! output layer, three products; the exponentials of its softmax do not count, so its share stays

@@ -4,9 +4,9 @@
 //! `cargo run --release -p prl-train --example step_speed -- --threads 2`; `--json` prints one
 //! object per line. Its GFLOP/s count the required operations only: three products of batch x width
 //! x items for a step of the output layer, one product for ranking. `product_gflops` is the rate of
-//! a plain candle matrix product in this process, on RAYON_NUM_THREADS threads, `bandwidth_gb_s` that
-//! of a triad over 192 MiB. `step_mj` is the energy of the processor package in millijoules a step,
-//! where the system shows its counter.
+//! a plain candle matrix product in this process, on RAYON_NUM_THREADS threads, `bandwidth_gb_s`
+//! that of a triad over 192 MiB. `step_mj` is the energy of the processor package in millijoules a
+//! step, where the system shows its counter.
 
 use std::time::{Duration, Instant};
 
@@ -303,8 +303,8 @@ fn product_gflops(device: &Device) -> anyhow::Result<f64> {
     Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
 }
 
-/// Memory traffic in GB/s of `a = b + 3 c` over three arrays of 64 MiB, the best of 10: two reads and
-/// a write, as the triad of STREAM counts them.
+/// Memory traffic in GB/s of `a = b + 3 c` over three arrays of 64 MiB, the best of 10: two reads
+/// and a write, as the triad of STREAM counts them.
 fn triad_gb_per_s() -> f64 {
     use rayon::prelude::*;
     const N: usize = 16 << 20;

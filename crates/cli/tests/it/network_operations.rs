@@ -51,8 +51,8 @@ fn click(port: u16, session: &str) -> u64 {
     answer["events"].as_u64().unwrap()
 }
 
-/// Names of the models that answered until `is_done` and once after it, in order; panics at a failed
-/// request.
+/// Names of the models that answered until `is_done` and once after it, in order; panics at a
+/// failed request.
 pub fn models_until(port: u16, is_done: &AtomicBool) -> Vec<String> {
     let mut models: Vec<String> = Vec::new();
     let mut connection = Connection::open(addr(port)).unwrap();

@@ -1,8 +1,8 @@
 //! The sessions that a set of examples takes part of, and the search for the session of an example.
 //!
 //! A bit for each session of the log says whether it belongs to the set; the number of examples
-//! before every [`GROUP`] sessions is stored. Which events of a session are examples follows from the
-//! log itself, so that the set takes about .2 bytes an event.
+//! before every [`GROUP`] sessions is stored. Which events of a session are examples follows from
+//! the log itself, so that the set takes about .2 bytes an event.
 
 use std::ops::Range;
 
@@ -26,8 +26,8 @@ pub(super) struct SessionSet<'a> {
     members: Vec<u8>,
     /// Number of examples before each group.
     before: Vec<u64>,
-    /// Group of every [`BLOCK`]th example: a search starts there, so that it takes equally long in a
-    /// log of any size.
+    /// Group of every [`BLOCK`]th example: a search starts there, so that it takes equally long in
+    /// a log of any size.
     blocks: Vec<u32>,
     sessions: usize,
     len: usize,

@@ -76,8 +76,8 @@ pub(crate) trait TileEngine: Copy {
     fn transpose(self, tile: &Tile) -> Tile;
 }
 
-/// Code that runs on a thread with configured tile registers. It must not wait for other work of the
-/// thread pool: a piece of such work that runs meanwhile on the same thread would release them.
+/// Code that runs on a thread with configured tile registers. It must not wait for other work of
+/// the thread pool: a piece of such work that runs meanwhile on the same thread would release them.
 pub(crate) trait TileWork {
     /// Its result.
     type Output;
