@@ -239,6 +239,7 @@ fn measure(
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
         "head_gflops": 3.0 * product * args.batch as f64 / times.head.as_secs_f64() * steps.len() as f64,
         "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
+        "bf16_gflops": matrix_engine_gflops(device),
         "cuda_graphs": graphs(&model), "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb(), "peak_device_mb": peak_device_mb,
     }))
 }
@@ -301,6 +302,14 @@ fn product_gflops(device: &Device) -> anyhow::Result<f64> {
         least = least.min(start.elapsed());
     }
     Ok(2.0 * (SIDE as f64).powi(3) / 1e9 / least.as_secs_f64())
+}
+
+/// GFLOP/s of bfloat16 products on the CPU's matrix engine; `None` without one.
+fn matrix_engine_gflops(device: &Device) -> Option<f64> {
+    if !device.is_cpu() {
+        return None;
+    }
+    prl_kernels::simd::bf16::measured_peak().map(|rate| rate / 1e9)
 }
 
 /// Memory traffic in GB/s of `a = b + 3 c` over three arrays of 64 MiB, the best of 10: two reads

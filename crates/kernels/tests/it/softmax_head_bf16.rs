@@ -187,8 +187,9 @@ proptest! {
             for which in 0..4 {
                 for (i, (x, y)) in found[which].iter().zip(&vector[which]).enumerate() {
                     let size = if is_raised || which == 0 { 1.0 + y.abs() } else { sizes[which][i].max(y.abs()) };
-                    // A loss is a difference of two scores.
-                    let bound = if which == 0 { 2e-6 * (size + f64::from(raised)) } else { 4.0 * HALF_BIT * size + 1e-6 };
+                    // A loss is a difference of two scores, sums of up to 70 products in another
+                    // order.
+                    let bound = if which == 0 { 1e-5 * (size + f64::from(raised)) } else { 4.0 * HALF_BIT * size + 1e-6 };
                     prop_assert!((x - y).abs() <= bound, "{level:?}, array {which}, element {i}: {x} and {y}");
                 }
             }
