@@ -10,6 +10,8 @@ use prl_experiments::{Workspace, write_file};
 use prl_report::markdown_table;
 use serde_json::Value;
 
+use crate::matrix_cost;
+
 /// Pages of a machine: file name without extension, and title.
 const PAGES: [(&str, &str); 8] = [
     ("steps", "steps and ranking"),
@@ -55,6 +57,7 @@ fn page(hosts: &[std::path::PathBuf]) -> Result<String> {
         "SASRec PRL, ms",
         "ranked/s, GRU",
         "product, GFLOP/s",
+        "matrix, h",
         "pages",
     ];
     let mut rows = Vec::new();
@@ -88,13 +91,15 @@ fn page(hosts: &[std::path::PathBuf]) -> Result<String> {
             product = product.max(number(&line["product_gflops"]));
         }
         cells.push(cell(product, 0));
+        cells.push(cell(matrix_cost::hours(&lines).unwrap_or(f64::NAN), 1));
         cells.push(links(host, &name));
         rows.push(cells);
     }
     Ok(format!(
         "# Benches, a folder a machine\n\n\
          Milliseconds a training step at {ITEMS} items (batch 256, window length 10, hidden size 64, fp32 \
-         or with the output layer in bfloat16), and events ranked a second. Machines are not compared \
+         or with the output layer in bfloat16), events ranked a second, and hours of the paper's matrix of 150 runs in fp32 from these \
+         times. Machines are not compared \
          with each other here but listed side by side; each page names its commit, and a page of one \
          machine never replaces that of another. `cargo xtask bench` writes the folder of the machine \
          that it runs on.\n\n{}",
@@ -160,7 +165,7 @@ mod tests {
         fs::write(host.join("steps.jsonl"), jsonl::to_text(&raw)).unwrap();
         fs::write(host.join("steps.md"), "# Steps\n\n- commit: abc\n").unwrap();
         let page = page(&[host]).unwrap();
-        let row = "| amd-epyc | abc | 40.0 | 30.0 | - | - | - | 50000 | 200 | [steps and \
+        let row = "| amd-epyc | abc | 40.0 | 30.0 | - | - | - | 50000 | 200 | - | [steps and \
                    ranking](amd-epyc/steps.md) |";
         assert!(page.contains(row), "{page}");
     }

@@ -34,41 +34,78 @@ const LOGS: [Log; 2] = [
     },
 ];
 
-/// Section of the page; empty unless every encoder and method is measured at both catalogue sizes.
-pub fn section(lines: &[Value]) -> String {
-    let mut rows = Vec::new();
-    let (mut all_runs, mut total) = (0, 0.0);
+/// Runs of an encoder on a log.
+struct Share {
+    log: &'static Log,
+    encoder: &'static str,
+    runs: u64,
+    /// Training steps of a run.
+    steps: u64,
+    training_s: f64,
+    ranking_s: f64,
+}
+
+/// The matrix by log and encoder; `None` unless every encoder and method is measured at both
+/// catalogue sizes.
+fn shares(lines: &[Value]) -> Option<Vec<Share>> {
+    let mut shares = Vec::new();
     for log in &LOGS {
         // Eight tenths of the events are for training, a tenth each for validation and test.
         let schedule = Scale::Paper.schedule(log.events * 8 / 10, ScheduleOverride::default());
         let validations = 1 + schedule.steps / schedule.eval_every;
         for encoder in &ENCODERS {
-            let (mut runs, mut training, mut ranking) = (0, 0.0, 0.0);
+            let mut share = Share {
+                log,
+                encoder: encoder.title,
+                runs: 0,
+                steps: schedule.steps,
+                training_s: 0.0,
+                ranking_s: 0.0,
+            };
             for system in systems(log.name) {
                 if system.encoder != Some(encoder.name) {
                     continue;
                 }
-                let Some(line) = measured(lines, encoder.name, system.method, log.items) else {
-                    return String::new();
-                };
+                let line = measured(lines, encoder.name, system.method, log.items)?;
                 let step = number(&line["step_ms_median"]) / 1e3;
                 // The test split is ranked once.
                 let ranked = (validations + 1) * (log.events / 10);
-                runs += SEEDS;
-                training += SEEDS as f64 * schedule.steps as f64 * step;
-                ranking += SEEDS as f64 * ranked as f64 / number(&line["eval_events_per_s"]);
+                let rate = number(&line["eval_events_per_s"]);
+                share.runs += SEEDS;
+                share.training_s += SEEDS as f64 * schedule.steps as f64 * step;
+                share.ranking_s += SEEDS as f64 * ranked as f64 / rate;
             }
-            all_runs += runs;
-            total += training + ranking;
-            rows.push(vec![
-                log.title.to_owned(),
-                encoder.title.to_owned(),
-                runs.to_string(),
-                schedule.steps.to_string(),
-                cell(training / 3600.0, 2),
-                cell(ranking / 3600.0, 2),
-            ]);
+            shares.push(share);
         }
+    }
+    Some(shares)
+}
+
+/// Hours of the whole matrix, one run after the other; `None` as of a page without the section.
+pub fn hours(lines: &[Value]) -> Option<f64> {
+    let mut seconds = 0.0;
+    for share in shares(lines)? {
+        seconds += share.training_s + share.ranking_s;
+    }
+    Some(seconds / 3600.0)
+}
+
+/// Section of the page; empty unless every encoder and method is measured at both catalogue sizes.
+pub fn section(lines: &[Value]) -> String {
+    let (Some(shares), Some(total)) = (shares(lines), hours(lines)) else {
+        return String::new();
+    };
+    let (mut rows, mut runs) = (Vec::new(), 0);
+    for share in &shares {
+        runs += share.runs;
+        rows.push(vec![
+            share.log.title.to_owned(),
+            share.encoder.to_owned(),
+            share.runs.to_string(),
+            share.steps.to_string(),
+            cell(share.training_s / 3600.0, 2),
+            cell(share.ranking_s / 3600.0, 2),
+        ]);
     }
     let header = [
         "log",
@@ -80,11 +117,10 @@ pub fn section(lines: &[Value]) -> String {
     ];
     format!(
         "\n## The paper's matrix\n\n\
-         `cargo xtask reproduce --scale paper` trains {all_runs} runs with an encoder ({SEEDS} seeds, \
+         `cargo xtask reproduce --scale paper` trains {runs} runs with an encoder ({SEEDS} seeds, \
          30 epochs of batches of {BATCH}, a validation every 2,000 steps). From the step and ranking \
-         times above, one run after the other, fp32: **{:.1} hours**. Variants of PRL count as PRL; \
+         times above, one run after the other, fp32: **{total:.1} hours**. Variants of PRL count as PRL; \
          start-up, checkpoints and the intervals' bootstrap do not count.\n\n{}",
-        total / 3600.0,
         markdown_table(&header, 2, &rows)
     )
 }

@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use prl_bench::jsonl::{self, cell, number, text};
 use prl_bench::measure;
-use prl_experiments::{Machine, Workspace, programs, write_file};
+use prl_experiments::prl_binary::PrlBinary;
+use prl_experiments::{Machine, Workspace, write_file};
 use prl_report::markdown_table;
 use serde_json::Value;
 
@@ -45,7 +46,7 @@ const P90: Quantity = Quantity {
 
 /// Measures every size; writes the raw lines and a page.
 pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let prl = programs::prl(workspace, "cpu")?;
+    let prl = PrlBinary::find(workspace, "cpu")?;
     let search = neighbour_speed(workspace)?;
     let dir = workspace.root.join("target/bench/neighbours");
     let mut lines = Vec::new();
@@ -58,10 +59,10 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         let (raw, prepared) = (dir.join("raw"), dir.join("prepared"));
         // Eight tenths of the events are for training.
         let sessions = (clicks as f64 / 0.8 / EVENTS_PER_SESSION) as u64;
-        let mut synth = Command::new(&prl);
+        let mut synth = Command::new(prl.program());
         synth.args(["synth", "--like", "rc15", "--sessions"]);
         measure::run(synth.arg(sessions.to_string()).arg("--out").arg(&raw))?;
-        let mut prepare = Command::new(&prl);
+        let mut prepare = Command::new(prl.program());
         prepare.args(["prepare", "--source", "rc15", "--sample"]);
         prepare.arg(sessions.to_string());
         prepare

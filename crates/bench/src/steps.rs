@@ -298,8 +298,13 @@ fn row(line: &Value, normal: f64, peak: f64, is_cuda: bool) -> Vec<String> {
     // A step on a GPU takes about a millisecond, so it is printed to the microsecond.
     let decimals = if is_cuda { 3 } else { 1 };
     let mut method = text(&line["method"]);
+    // The recipe modern has no matrix of the output layer whose operations would be counted.
+    let share = |key: &str| match line["recipe"].as_str() {
+        Some("modern") => f64::NAN,
+        _ => number(&line[key]) / peak,
+    };
     let head = if has_single_head(&method) {
-        number(&line["head_gflops"]) / peak
+        share("head_gflops")
     } else {
         f64::NAN
     };
@@ -319,7 +324,7 @@ fn row(line: &Value, normal: f64, peak: f64, is_cuda: bool) -> Vec<String> {
     }
     cells.push(cell(head, 2));
     cells.push(cell(number(&line["eval_events_per_s"]), 0));
-    cells.push(cell(number(&line["eval_gflops"]) / peak, 2));
+    cells.push(cell(share("eval_gflops"), 2));
     cells.push(cell(number(&line["peak_rss_mb"]), 0));
     cells.push(cell(number(&line["step_mj"]), 0));
     cells
