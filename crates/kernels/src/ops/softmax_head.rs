@@ -130,7 +130,7 @@ pub fn softmax_with_offsets<F: GemmOperand>(
 }
 
 /// As [`softmax_with_offsets`], with the given instructions for pairs of bfloat16 values; other
-/// operands have vectors alone. [`backward`] and [`offset_gradients`] use the same ones.
+/// operands have vectors alone. [`backward()`] and [`offset_gradients`] use the same ones.
 ///
 /// # Panics
 /// If this process cannot use the level ([`Bf16Level::is_supported`]).
