@@ -48,7 +48,7 @@ pub struct StepsArgs {
     check: bool,
 }
 
-/// What identifies a line of the page.
+/// Keys that identify a line of the page.
 const KEYS: [&str; 5] = ["encoder", "method", "items", "recipe", "bf16_head"];
 
 /// Model and size of one measurement.
@@ -244,12 +244,12 @@ fn page(args: &StepsArgs, lines: &[Value], machine: &Machine) -> String {
     )
 }
 
-/// Whether the machine tells its energy.
+/// Sentence on the energy counter of the machine.
 fn energy_note(lines: &[Value]) -> &'static str {
     if lines.iter().any(|line| line["step_mj"].is_number()) {
         "mJ is the energy of the processor package in a step, by its own counter."
     } else {
-        "This machine does not tell its energy."
+        "This machine has no energy counter that can be read."
     }
 }
 

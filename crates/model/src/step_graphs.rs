@@ -49,7 +49,7 @@ impl Model {
         Ok(self)
     }
 
-    /// What the steps did by graphs; `None` without them.
+    /// Counts of the steps that ran by graphs; `None` without graphs.
     pub fn graph_counts(&self) -> Option<GraphCounts> {
         let graphs = self.graphs.as_ref()?;
         let graphs = graphs.lock().unwrap_or_else(PoisonError::into_inner);

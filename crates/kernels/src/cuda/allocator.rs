@@ -56,7 +56,7 @@ impl Slab {
         self.used > 0 && (self.address..=self.address + bytes).contains(&address)
     }
 
-    /// Makes the whole slab free, for an owner that knows that its buffers are gone.
+    /// Makes the whole slab free, for an owner whose buffers are all dropped.
     pub(super) fn reset(&mut self) {
         self.used = 0;
     }

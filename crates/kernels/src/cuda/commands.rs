@@ -247,7 +247,7 @@ fn parameters(args: &[u64]) -> Vec<*mut std::ffi::c_void> {
 /// Issues a product.
 ///
 /// # Safety
-/// The matrices must hold as many rows and columns as the sizes say.
+/// The matrices must have at least the rows and columns of the sizes.
 unsafe fn product(blas: cublasHandle_t, words: &[u64]) -> Result<()> {
     let size = |i: usize| words[i] as i32;
     let operation = |i: usize| match words[i] {

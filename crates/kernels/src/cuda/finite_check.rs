@@ -17,7 +17,7 @@ pub struct FiniteCheck {
     device: CudaDevice,
 }
 
-/// What a [`FiniteCheck`] found.
+/// Result of a [`FiniteCheck`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FiniteStatus {
     /// Sum of the losses.

@@ -130,7 +130,7 @@ struct Recorder {
     memory: StepMemory,
     /// Ranges of the parameters, by address.
     parameters: Vec<(u64, u64)>,
-    /// What cannot be recorded, if the step did it.
+    /// The operation of the step that cannot be recorded, if there was one.
     obstacle: Option<String>,
 }
 
@@ -270,7 +270,7 @@ impl StepGraphs {
         })
     }
 
-    /// What the steps did.
+    /// Numbers of launches, captures, changed nodes, uploads and eager steps.
     pub fn counts(&self) -> GraphCounts {
         self.counts
     }

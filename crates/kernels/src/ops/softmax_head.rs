@@ -74,13 +74,13 @@ pub struct Softmax<F: Element> {
     sweep: FirstSweep<F>,
 }
 
-/// What the second sweep needs of the first.
+/// Values of the first sweep that the second one reads.
 enum FirstSweep<F: Element> {
     Vector(VectorSweep<F>),
     Tiled(tiled::FirstSweep),
 }
 
-/// What the second sweep with vectors needs.
+/// Values of the first sweep that the second one with vectors reads.
 struct VectorSweep<F: Element> {
     packed: Packed<F>,
     /// Per chunk of items, the reference subtracted from the scores of each hidden vector, padded

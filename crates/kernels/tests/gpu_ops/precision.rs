@@ -7,7 +7,7 @@ use prl_kernels::ops::softmax_head::cuda::{CudaOutputLayer, LossScales, Precisio
 
 use super::{flat, values};
 
-/// What one step computes: the loss, the gradient of the hidden vectors, and Adam's first moments,
+/// Results of one step: the loss, the gradient of the hidden vectors, and Adam's first moments,
 /// a tenth of the gradients of weight and bias.
 struct Step {
     loss: f64,

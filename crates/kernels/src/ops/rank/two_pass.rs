@@ -3,7 +3,7 @@
 //! exactly. Ranks and lists have the bits of the sweep in `f32`.
 //!
 //! With `w = a + c + r` and `h = b + d + s`, where `a`, `b` are the roundings to bfloat16 and `c`,
-//! `d` those of the remainders, the first pass computes `a b + a d + c b`. What is left out,
+//! `d` those of the remainders, the first pass computes `a b + a d + c b`. The rest,
 //! `c d + r h + w s` but for smaller terms, is at most `3 / 2^18 |w| |h|` (Cauchy-Schwarz), as
 //! `|c| <= |w| / 2^9` and `|r| <= |w| / 2^18`. To it comes the rounding of the sums, by `1 / 2^24`
 //! of the sum of the terms' sizes at each operation on the way of a term into its sum: `width + 1`

@@ -26,7 +26,7 @@ use crate::simd::tiles::{
 /// a tile, and the tile's operands stay in the second-level cache.
 const TILE_GROUPS: usize = 8;
 
-/// What the second sweep needs of the first.
+/// Values of the first sweep that the second one reads.
 pub(super) struct FirstSweep {
     engine: MatrixEngine,
     /// Hidden vectors as columns of operand B.
