@@ -27,6 +27,7 @@ use prl_kernels::ops::top_k_serving::TransposedItemMatrix;
 use prl_nn::{Backend, Init, PackedParam, format1_name};
 
 use crate::head_dtype::HeadDtype;
+use crate::packed_cache::PackedCache;
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::ProcessGroup;
 
@@ -43,6 +44,8 @@ pub(crate) struct Head {
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(crate) dtype: HeadDtype,
     backend: Backend,
+    /// Packed item vectors of the current weights, for rankings.
+    packed: PackedCache,
 }
 
 /// Examples of one training step of the output layer.
@@ -107,7 +110,13 @@ impl Head {
             is_bf16: false,
             dtype: HeadDtype::default(),
             backend: Backend::new(device, dtype),
+            packed: PackedCache::default(),
         })
+    }
+
+    /// Drops what was derived from the weights, since they change.
+    pub(crate) fn weights_changed(&self) {
+        self.packed.forget();
     }
 
     /// Takes one Adam step on the weighted cross-entropy over the examples of all processes.
@@ -120,6 +129,7 @@ impl Head {
         batch: &HeadBatch<'_>,
         group: &dyn ProcessGroup,
     ) -> Result<HeadOutput> {
+        self.weights_changed();
         match self.backend {
             Backend::CpuFused => cpu::step(self, adam, batch, group),
             #[cfg(feature = "cuda")]
@@ -139,6 +149,7 @@ impl Head {
         items: &[u32],
         grads: &[f64],
     ) -> Result<Tensor> {
+        self.weights_changed();
         match self.backend {
             Backend::CpuFused => cpu::chosen_score_step(self, adam, hidden, items, grads),
             _ => reference::chosen_score_step(self, adam, hidden, items, grads),

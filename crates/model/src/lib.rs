@@ -75,6 +75,7 @@ mod model;
 mod negative_sampler;
 mod network;
 mod own_items;
+mod packed_cache;
 mod param;
 mod process_group;
 mod q_learning;

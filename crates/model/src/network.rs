@@ -354,8 +354,12 @@ impl Network {
 
     /// Drops what was derived from the weights, since they were replaced.
     pub(crate) fn weights_changed(&self) {
-        if let OutputHead::Similarity(head) = &self.head {
-            head.forget_scaled();
+        match &self.head {
+            OutputHead::Plain(head) => head.weights_changed(),
+            OutputHead::Similarity(head) => head.weights_changed(),
+        }
+        if let Some(critic) = &self.critic {
+            critic.weights_changed();
         }
     }
 

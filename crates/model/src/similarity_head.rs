@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prl_dataset::Windows;
 use prl_kernels::Real;
-use prl_kernels::ops::rank::{NonFiniteScore, Ranking, rank_with_offsets};
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking, rank_packed};
 use prl_kernels::ops::score_offsets::{EXCLUDED, ScoreOffsets};
 use prl_kernels::ops::softmax_head::{
     OutputLayer, Sink, backward, offset_gradients, score, softmax_with_offsets,
@@ -47,6 +47,7 @@ use crate::dtype::by_dtype;
 use crate::head::{HeadBatch, HeadOutput, in_f32};
 use crate::negative_sampler::NegativeSampler;
 use crate::own_items::{EVENT_BIASES, OwnBiases, OwnItem, OwnItems, own_items, score_offsets};
+use crate::packed_cache::PackedCache;
 use crate::param::{AdamParam, AdamStep};
 use crate::process_group::{Number, ProcessGroup};
 use sampled_softmax::SampledStep;
@@ -88,6 +89,7 @@ pub(crate) struct SimilarityHead {
     backend: Backend,
     /// Scaled item vectors of the current weights, for inference.
     scaled: Mutex<Option<Arc<Tensor>>>,
+    packed: PackedCache,
 }
 
 /// The item vectors in the form that the sweeps read, and the norms that scaled them.
@@ -145,6 +147,7 @@ impl SimilarityHead {
             sampler: None,
             backend: Backend::new(device, dtype),
             scaled: Mutex::new(None),
+            packed: PackedCache::default(),
         })
     }
 
@@ -198,7 +201,7 @@ impl SimilarityHead {
         embedding: &Tensor,
         group: &dyn ProcessGroup,
     ) -> Result<HeadOutput> {
-        self.forget_scaled();
+        self.weights_changed();
         if let Some(sampler) = &self.sampler {
             let step = SampledStep {
                 head: self,
@@ -431,8 +434,9 @@ impl SimilarityHead {
         Ok(score_offsets(&self.own(windows), biases, None))
     }
 
-    /// Drops the scaled vectors, since the weights change.
-    pub(crate) fn forget_scaled(&self) {
+    /// Drops what was derived from the weights, since they change.
+    pub(crate) fn weights_changed(&self) {
+        self.packed.forget();
         *self.scaled.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -484,7 +488,9 @@ impl SimilarityHead {
             by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
                 let offsets = self.offsets(&own, None)?;
                 self.with_layer(embedding, bias, |linear| {
-                    Ok(rank_with_offsets(linear, h, width, targets, k, &offsets).map(in_f32))
+                    let packed = self.packed.get(linear.weight, width, h.len() / width);
+                    let (packed, query) = (packed.as_deref(), (targets, k));
+                    Ok(rank_packed(packed, linear, h, width, query, &offsets).map(in_f32))
                 })
             }))?
         } else {

@@ -4,6 +4,8 @@
 pub mod cuda;
 mod two_pass;
 
+pub use two_pass::PackedItems;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use num_traits::Float;
@@ -15,7 +17,6 @@ use crate::ops::softmax_head::{OutputLayer, target_scores};
 use crate::ops::top_k::{TopKLists, best};
 use crate::simd::gemm::{PANEL, Packed};
 use crate::simd::slices::{load, store};
-use crate::simd::tiles::Bf16Level;
 use crate::{CHUNKS, Real};
 
 /// Items per tile.
@@ -23,9 +24,8 @@ const TILE: usize = 96;
 /// Items whose maximum is compared with the top-k threshold before the single scores.
 const GROUP: usize = 12;
 
-/// Items and hidden vectors from which two passes on a matrix engine are faster than one sweep.
-const MIN_ITEMS: usize = 4096;
-const MIN_BATCH: usize = 16;
+/// Hidden vectors from which a ranking in two passes on a matrix engine is faster than one sweep.
+pub const MIN_BATCH: usize = 16;
 
 /// A NaN or infinite score in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,36 +85,36 @@ pub fn rank_with_offsets<T: Real>(
     k: usize,
     offsets: &ScoreOffsets<T>,
 ) -> Result<Ranking<T>, NonFiniteScore> {
-    let batch = hidden.len() / width.max(1);
-    let is_large = linear.bias.len() >= MIN_ITEMS && batch >= MIN_BATCH;
-    let level = if is_large {
-        Bf16Level::native()
-    } else {
-        Bf16Level::Vector
+    let packed = match hidden.len() / width.max(1) {
+        MIN_BATCH.. => PackedItems::new(linear.weight, width),
+        _ => None,
     };
-    rank_at(level, linear, hidden, width, (targets, k), offsets)
+    let query = (targets, k);
+    rank_packed(packed.as_ref(), linear, hidden, width, query, offsets)
 }
 
-/// As [`rank_with_offsets`] of `(targets, k)`, in `f32` with the given instructions for a first
-/// pass; without a matrix engine there is no first pass. The result is the same.
+/// As [`rank_with_offsets`] of `(targets, k)`, with a first pass over the packed items of the
+/// layer if they are given. The result is the same.
 ///
 /// # Errors
 /// If a score is not finite.
 ///
 /// # Panics
-/// If this process cannot use the level.
-pub fn rank_at<T: Real>(
-    level: Bf16Level,
+/// If `packed` has another shape than the layer's weight.
+pub fn rank_packed<T: Real>(
+    packed: Option<&PackedItems>,
     linear: OutputLayer<'_, T>,
     hidden: &[T],
     width: usize,
     (targets, k): (Option<&[u32]>, usize),
     offsets: &ScoreOffsets<T>,
 ) -> Result<Ranking<T>, NonFiniteScore> {
-    let engine = level
-        .engine()
-        .filter(|_| size_of::<T>() == size_of::<f32>());
-    if let Some(engine) = engine {
+    if let Some(packed) = packed {
+        assert!(
+            packed.is_of::<T>(linear.bias.len(), width),
+            "the items are packed from a weight [{}, {width}]",
+            linear.bias.len()
+        );
         let query = two_pass::Query {
             hidden: bytemuck::cast_slice(hidden),
             width,
@@ -122,10 +122,21 @@ pub fn rank_at<T: Real>(
             k,
             offsets: &offsets.in_type(),
         };
-        if let Some(ranking) = two_pass::rank(engine, linear.in_f32(), query) {
+        if let Some(ranking) = two_pass::rank(packed, linear.in_f32(), query) {
             return Ok(ranking.in_type());
         }
     }
+    sweep(linear, hidden, width, (targets, k), offsets)
+}
+
+/// Ranks in one sweep over the items.
+fn sweep<T: Real>(
+    linear: OutputLayer<'_, T>,
+    hidden: &[T],
+    width: usize,
+    (targets, k): (Option<&[u32]>, usize),
+    offsets: &ScoreOffsets<T>,
+) -> Result<Ranking<T>, NonFiniteScore> {
     let packed = Packed::new(hidden, width);
     let mut wanted = targets.map(|t| target_scores(linear, &packed, width, t));
     if let (Some(scores), Some(targets)) = (&mut wanted, targets) {

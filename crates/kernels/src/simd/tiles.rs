@@ -69,11 +69,67 @@ pub(crate) trait TileEngine: Copy {
     /// If `a` and `b` differ in length, or are empty or odd.
     fn multiply(self, a: &[Tile], b: &[Tile], c: &mut Block, accumulates: bool);
 
+    /// Step `k` of `C = A B + A B' + A' B` of operands in two parts: each of the two rows of tiles
+    /// in `a`, and each of the two columns in `b`, is a first part, as long as the inner dimension,
+    /// and then a second. A step adds the three products of one tile of the inner dimension in this
+    /// order.
+    ///
+    /// The steps of one product follow each other from 0 on, with the same operands and without
+    /// another product between them; `c` holds the product after the last. Other code between them
+    /// runs beside the matrix engine.
+    ///
+    /// # Panics
+    /// If `a` and `b` differ in length, are not four parts each, or have no step `k`.
+    fn multiply_parts(self, a: &[Tile], b: &[Tile], k: usize, c: &mut Block);
+
     /// Values rounded to bfloat16, each of `first` joined with that of `second`.
     fn join<S: Simd>(self, simd: S, first: S::f32s, second: S::f32s) -> S::f32s;
 
     /// The transposed tile.
     fn transpose(self, tile: &Tile) -> Tile;
+
+    /// Compares the sums of a vector of columns from `at` on.
+    #[inline(always)]
+    fn compare<S: Simd>(
+        self,
+        simd: S,
+        tile: &Tile,
+        at: usize,
+        bias: &[f32; SIDE],
+        thresholds: [S::f32s; 2],
+    ) -> Compared<S> {
+        let one = simd.splat_u32s(1);
+        let mut found = Compared::none(simd);
+        for (r, &bias) in bias.iter().enumerate() {
+            let sums = load::<f32, S>(&tile.sums(r)[at..]);
+            let score = simd.add_f32s(sums, simd.splat_f32s(bias));
+            for (count, threshold) in found.counts.iter_mut().zip(thresholds) {
+                let reaches = simd.greater_than_or_equal_f32s(score, threshold);
+                *count = simd.select_u32s(reaches, simd.add_u32s(*count, one), *count);
+            }
+            found.largest = simd.max_f32s(found.largest, score);
+        }
+        found
+    }
+}
+
+/// The sums of a tile, with a bias added to each row, against thresholds.
+pub(crate) struct Compared<S: Simd> {
+    /// In each column, the numbers of sums that reach either threshold.
+    pub(crate) counts: [S::u32s; 2],
+    /// The largest sum of each column.
+    pub(crate) largest: S::f32s,
+}
+
+impl<S: Simd> Compared<S> {
+    /// Of no rows.
+    #[inline(always)]
+    fn none(simd: S) -> Self {
+        Self {
+            counts: [simd.splat_u32s(0); 2],
+            largest: simd.splat_f32s(f32::NEG_INFINITY),
+        }
+    }
 }
 
 /// Code that runs on a thread with configured tile registers. It must not wait for other work of
@@ -164,7 +220,7 @@ impl MatrixEngine {
 
 /// Vector `at` of a row, zero past its end.
 #[inline(always)]
-fn load_padded<S: Simd>(simd: S, row: &[f32], at: usize) -> S::f32s {
+pub(crate) fn load_padded<S: Simd>(simd: S, row: &[f32], at: usize) -> S::f32s {
     match row.get(at..at + f32::lanes::<S>()) {
         Some(whole) => load::<f32, S>(whole),
         None => f32::load_part(simd, row.get(at..).unwrap_or_default()),

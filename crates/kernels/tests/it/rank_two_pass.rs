@@ -1,7 +1,7 @@
 //! Rankings with a first pass on the matrix engine against those of the sweep in `f32`: the same
 //! ranks, lists and bits.
 
-use prl_kernels::ops::rank::rank_at;
+use prl_kernels::ops::rank::{PackedItems, rank_packed};
 use prl_kernels::ops::score_offsets::{EXCLUDED, ScoreOffset, ScoreOffsets};
 use prl_kernels::ops::softmax_head::OutputLayer;
 use prl_kernels::simd::bf16::Bf16Level;
@@ -123,8 +123,9 @@ impl Case {
             bias: &self.bias,
         };
         let query = (Some(&self.targets[..]), k);
-        let ranking = rank_at(
-            level,
+        let packed = PackedItems::at_level(level, &self.weight, self.width);
+        let ranking = rank_packed(
+            packed.as_ref(),
             linear,
             &self.hidden,
             self.width,
@@ -152,6 +153,36 @@ proptest! {
         let exact = case.ranked(Bf16Level::Vector, k);
         for level in matrix_levels() {
             prop_assert!(case.ranked(level, k) == exact, "{level:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// With items enough for first bars from a sample.
+    #[test]
+    fn first_pass_with_first_bars_gives_the_lists_of_the_sweep(
+        values in any_values(), items in 3000..9000usize, batch in 16..50usize, width in 1..70usize, k in 1..6usize, seed: u64,
+    ) {
+        let case = Case::new(values, items, batch, width, seed);
+        let exact = case.ranked(Bf16Level::Vector, k);
+        for level in matrix_levels() {
+            prop_assert!(case.ranked(level, k) == exact, "{level:?}");
+        }
+    }
+}
+
+/// Biases that are large beside the products have their share in the rounding of the sums.
+#[test]
+fn first_pass_with_large_biases_gives_the_ranks_of_the_sweep() {
+    for scale in [1e2, 1e4, 1e6] {
+        let mut case = Case::new(Values::Spread, 5000, 40, 64, 5);
+        for bias in &mut case.bias {
+            *bias = scale + *bias * scale * 1e-6;
+        }
+        let exact = case.ranked(Bf16Level::Vector, 20);
+        for level in matrix_levels() {
+            assert!(case.ranked(level, 20) == exact, "{level:?}, {scale}");
         }
     }
 }

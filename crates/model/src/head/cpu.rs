@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use prl_kernels::Real;
 use prl_kernels::ops::adam::{AdamSlices, update};
 use prl_kernels::ops::embedding::{gather, sum_by_row};
-use prl_kernels::ops::rank::{NonFiniteScore, Ranking};
+use prl_kernels::ops::rank::{NonFiniteScore, Ranking, rank_packed};
+use prl_kernels::ops::score_offsets::ScoreOffsets;
 use prl_kernels::ops::softmax_head::{OutputLayer, Sink, Softmax, backward, score, softmax};
 use prl_kernels::simd::bf16::Bf16Pair;
 use prl_kernels::simd::operand::GemmOperand;
@@ -198,7 +199,10 @@ pub(super) fn rank(
     let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
     by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
         with_bias(head, bias, |linear| {
-            Ok(prl_kernels::ops::rank::rank(linear, h, width, targets, k).map(in_f32))
+            let packed = head.packed.get(linear.weight, width, h.len() / width);
+            let (query, none) = ((targets, k), ScoreOffsets::none());
+            let ranking = rank_packed(packed.as_deref(), linear, h, width, query, &none);
+            Ok(ranking.map(in_f32))
         })
     }))
 }

@@ -75,6 +75,47 @@ fn cross_entropy_step_fused_matches_reference() {
     }
 }
 
+/// The items that are packed for rankings of large batches follow the weights.
+#[test]
+fn ranking_of_large_batches_follows_the_weights() {
+    const ITEMS: usize = 6000;
+    let head = Head::new(ITEMS, 40, DType::F32, &Device::Cpu, 3, "head").unwrap();
+    let hidden = hidden((32, 40), DType::F32);
+    let targets: Vec<u32> = (0..32).map(|b| b * 131).collect();
+    let batch = HeadBatch {
+        hidden: &hidden,
+        targets: &targets,
+        loss_weights: &[0.1; 32],
+    };
+    let check = FiniteCheck::none();
+    let mut rankings = Vec::new();
+    for t in 1..5 {
+        for rows in [32, 8] {
+            // Eight rows are ranked without the packed items.
+            let (hidden, targets) = (hidden.narrow(0, 0, rows).unwrap(), &targets[..rows]);
+            let bias = &head.bias.param;
+            let ranking = head.rank(&hidden, Some(targets), 5, bias).unwrap().unwrap();
+            rankings.push((ranking.ranks[..8].to_vec(), ranking.top[..8].to_vec()));
+        }
+        let adam = AdamStep {
+            adam: Adam::new(0.05),
+            t,
+            check: &check,
+        };
+        if t == 1 {
+            let items: Vec<u32> = (0..32).map(|b| b * 77).collect();
+            head.chosen_score_step(adam, &hidden, &items, &[-0.5; 32])
+                .unwrap();
+        } else {
+            head.step(adam, &batch, &SingleProcess).unwrap();
+        }
+    }
+    for pair in rankings.chunks_exact(2) {
+        assert_eq!(pair[0], pair[1]);
+    }
+    assert_ne!(rankings[0], rankings[2]);
+}
+
 #[test]
 fn chosen_score_step_fused_matches_reference() {
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {

@@ -1,41 +1,45 @@
 //! Ranking in two passes on the matrix engine: which scores decide a rank or a list is found from
-//! products of bfloat16 parts with a bound on their error, and only those scores are computed
-//! exactly. Ranks and lists have the bits of the sweep in `f32`.
+//! products in bfloat16 with a bound on their error, and only those scores are computed exactly.
+//! Ranks and lists have the bits of the sweep in `f32`.
 //!
-//! With `w = a + c + r` and `h = b + d + s`, where `a`, `b` are the roundings to bfloat16 and `c`,
-//! `d` those of the remainders, the first pass computes `a b + a d + c b`. The rest,
-//! `c d + r h + w s` but for smaller terms, is at most `3 / 2^18 |w| |h|` (Cauchy-Schwarz), as
-//! `|c| <= |w| / 2^9` and `|r| <= |w| / 2^18`. To it comes the rounding of the sums, by `1 / 2^24`
-//! of the sum of the terms' sizes at each operation on the way of a term into its sum: `width + 1`
-//! in the sweep, and 17 within a tile and one a tile on the matrix engine.
+//! With `m` the mean weight row, `w - m = a + c + ..` and `h = b + d + ..`, where `a` and `b` are
+//! the roundings to bfloat16 and `c` and `d` those of the remainders, the first pass computes
+//! `a b + a d + c b + bias`. From a score `w h + bias` that differs by `m h`, the same for all
+//! items, and by an error of at most `|c| |d| + |w - m - a - c| |h| + |a + c| |h - b - d|`
+//! (Cauchy-Schwarz), of which all norms are measured. To it comes the rounding of the sums, by
+//! `1 / 2^24` of the sum of the terms' sizes at each operation on the way of a term into its sum:
+//! `width + 1` in the sweep in `f32`, and 17 within a tile and one a tile on the matrix engine.
 
+mod bars;
 mod compare;
 mod operands;
+
+use std::ops::Range;
 
 use bytemuck::Zeroable;
 use pulp::Simd;
 use rayon::prelude::*;
 
 use self::compare::{Group, Pass};
-use self::operands::{Parts, SplitQuery, TILE_GROUPS, norms_of};
+pub use self::operands::PackedItems;
+use self::operands::{HiddenColumns, ItemNorms};
 use super::{Floor, Ranking, unordered};
-use crate::ops::score_offsets::ScoreOffsets;
+use crate::ops::score_offsets::{ScoreOffset, ScoreOffsets};
 use crate::ops::softmax_head::OutputLayer;
 use crate::ops::top_k::best;
 use crate::simd::slices::prefetch;
-use crate::simd::tiles::{Block, GROUP, MatrixEngine, SIDE, Tile, TileEngine, TileWork, sum_at};
+use crate::simd::tiles::{Block, GROUP, SIDE, Tile, TileEngine, TileWork, sum_at};
 
 /// Share of the items, as a divisor, that a list may have: beyond it the sweep in `f32` is faster.
 const MAX_LISTED: usize = 32;
-/// Share of the scores, as a divisor, that may be computed exactly for the ranks, in vectors of up
-/// to 16.
-const EXACT_SHARE: usize = 4;
-/// Scores up to this magnitude, and all partial sums, are finite.
-const MAX_MAGNITUDE: f64 = 1e30;
-/// Norms are enlarged by this factor, which exceeds the rounding of their computation.
-const ENLARGED: f64 = 1.0 + 1e-5;
+/// Share of the scores, as a divisor, that may be close to the target's.
+const MAX_CLOSE: usize = 16;
 /// Thresholds move by this share of their magnitude, for the rounding of the threshold itself.
 const THRESHOLD: f32 = 1.0 / (1 << 22) as f32;
+/// Groups of items after which chunks exchange their bars.
+const EXCHANGE: usize = 32;
+/// Groups of 32 items that are multiplied with all hidden vectors together.
+const TILE_GROUPS: usize = 2;
 
 /// A batch to rank.
 #[derive(Clone, Copy)]
@@ -48,9 +52,9 @@ pub(super) struct Query<'a> {
 }
 
 /// The ranking, or `None` if the sweep in `f32` has to make it: scores may not be finite, or too
-/// many of them are too close to each other.
+/// many of them are too close to each other. `packed` are the items of `linear`.
 pub(super) fn rank(
-    engine: MatrixEngine,
+    packed: &PackedItems,
     linear: OutputLayer<'_, f32>,
     query: Query<'_>,
 ) -> Option<Ranking<f32>> {
@@ -58,8 +62,9 @@ pub(super) fn rank(
     if query.k > items / MAX_LISTED {
         return None;
     }
-    let split = SplitQuery::new(query)?;
-    let batch = split.norms.len();
+    let engine = packed.engine();
+    let columns = HiddenColumns::new(query, packed)?;
+    let batch = columns.batch;
     let wanted = query.targets.map(|targets| {
         engine.run(TargetScores {
             linear,
@@ -68,19 +73,20 @@ pub(super) fn rank(
         })
     });
     let floor = Floor::new(batch);
-    // Few, since each finds its own bounds; the result does not depend on the number.
-    let rows = items.div_ceil(2 * rayon::current_num_threads()).max(1);
-    let weights = linear.weight.par_chunks(rows * query.width);
-    let parts: Option<Vec<Found>> = weights
-        .zip(linear.bias.par_chunks(rows))
-        .enumerate()
-        .map(|(i, (weight, bias))| {
+    bars::raise(packed, linear.bias, query, &columns, &floor)?;
+    // A chunk a thread, since each has its own lists; the result does not depend on the number.
+    let groups = packed.groups().div_ceil(rayon::current_num_threads());
+    let starts: Vec<usize> = (0..packed.groups()).step_by(groups.max(1)).collect();
+    let parts: Option<Vec<Found>> = starts
+        .into_par_iter()
+        .map(|start| {
             engine.run(Chunk {
-                linear: OutputLayer { weight, bias },
-                first: i * rows,
+                linear,
+                packed,
+                groups: start..(start + groups).min(packed.groups()),
                 query,
                 wanted: wanted.as_deref(),
-                split: &split,
+                columns: &columns,
                 floor: &floor,
             })
         })
@@ -102,14 +108,15 @@ pub(super) fn rank(
     }
     let mut top = vec![Vec::new(); batch];
     if query.k > 0 {
-        top.par_iter_mut().enumerate().for_each(|(b, top)| {
+        let rows = batch.div_ceil(4 * rayon::current_num_threads());
+        top.par_chunks_mut(rows).enumerate().for_each(|(i, top)| {
             engine.run(Exactly {
                 linear,
                 query,
-                row: b,
-                bar: floor.bar(b),
+                first: i * rows,
+                floor: &floor,
                 parts: &parts,
-                own: &own[b],
+                own: &own,
                 top,
             });
         });
@@ -136,6 +143,22 @@ impl Query<'_> {
         }
         score
     }
+
+    /// The scores of four items, in chains that hide each other's latency.
+    #[inline(always)]
+    fn four_scores(&self, linear: OutputLayer<'_, f32>, items: [u32; 4], row: usize) -> [f32; 4] {
+        let [a, b, c, d] =
+            items.map(|item| &linear.weight[item as usize * self.width..][..self.width]);
+        let mut scores = items.map(|item| linear.bias[item as usize]);
+        let hidden = &self.hidden[row * self.width..][..self.width];
+        for ((((&h, &a), &b), &c), &d) in hidden.iter().zip(a).zip(b).zip(c).zip(d) {
+            scores[0] = a.mul_add(h, scores[0]);
+            scores[1] = b.mul_add(h, scores[1]);
+            scores[2] = c.mul_add(h, scores[2]);
+            scores[3] = d.mul_add(h, scores[3]);
+        }
+        scores
+    }
 }
 
 /// Scores of the targets, offsets included.
@@ -159,54 +182,46 @@ impl TileWork for TargetScores<'_> {
     }
 }
 
-/// An item of a list and the bounds of its score.
-type Candidate = (u32, [f32; 2]);
+/// An item that may be among the best of a hidden vector.
+struct Candidate {
+    item: u32,
+    row: u32,
+    /// Upper bound of its score.
+    high: f32,
+}
 
 /// Result of the first pass over a chunk of items.
 struct Found {
     /// Items of each hidden vector that score at least as high as its target.
     counts: Vec<u32>,
-    lists: Vec<Candidates>,
+    /// The k largest lower bounds of the scores of each: `[batch, k]`.
+    best: Vec<f32>,
+    listed: Vec<Candidate>,
 }
 
-/// Items that may be among the best of a hidden vector.
-struct Candidates {
-    list: Vec<Candidate>,
-    /// Length at which the list is pruned.
-    limit: usize,
-}
-
-impl Candidates {
-    fn new(k: usize) -> Self {
-        Self {
-            list: Vec::new(),
-            limit: 2 * k,
+/// Excludes the scores that offsets change, of the items from `item` on and of the hidden vectors
+/// from `row` on: they are computed exactly later.
+#[inline(always)]
+fn exclude_offsets(offsets: &[ScoreOffset<f32>], item: usize, row: usize, scores: &mut Block) {
+    for o in offsets {
+        let i = (o.item as usize).wrapping_sub(item);
+        let b = (o.row as usize).wrapping_sub(row);
+        if i < GROUP && b < GROUP {
+            *sum_at(scores, i, b) = f32::NEG_INFINITY;
         }
-    }
-
-    /// Drops what is below `bar` or the k-th largest lower bound; returns the larger of both.
-    fn prune(&mut self, k: usize, mut bar: f32) -> f32 {
-        if self.list.len() >= k {
-            let mut lower = Vec::with_capacity(self.list.len());
-            lower.extend(self.list.iter().map(|(_, [low, _])| *low));
-            let (_, kth, _) = lower.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-            bar = bar.max(*kth);
-        }
-        self.list.retain(|(_, [_, high])| *high >= bar);
-        self.limit = (2 * k).max(2 * self.list.len());
-        bar
     }
 }
 
 /// A chunk of items in the first pass.
 struct Chunk<'a> {
     linear: OutputLayer<'a, f32>,
-    /// Its first item.
-    first: usize,
+    packed: &'a PackedItems,
+    /// Its groups of items.
+    groups: Range<usize>,
     query: Query<'a>,
     /// Scores of the targets, offsets included.
     wanted: Option<&'a [f32]>,
-    split: &'a SplitQuery,
+    columns: &'a HiddenColumns,
     floor: &'a Floor,
 }
 
@@ -215,58 +230,68 @@ impl TileWork for Chunk<'_> {
 
     #[inline(always)]
     fn run<S: Simd, E: TileEngine>(self, simd: S, engine: E) -> Option<Found> {
-        let (width, depth) = (self.query.width, self.query.width.div_ceil(GROUP));
         let mut pass = Pass::new(&self);
-        let mut parts = Parts::new(width);
+        let depth = self.query.width.div_ceil(GROUP);
         // Of one group, and of the next, which is multiplied while the first is compared.
         let mut buffers: [Block; 2] = [[Tile::zeroed(); 4]; 2];
-        const ITEMS: usize = TILE_GROUPS * GROUP;
-        let tiles = self.linear.weight.chunks(ITEMS * width);
-        for (t, (weight, bias)) in tiles.zip(self.linear.bias.chunks(ITEMS)).enumerate() {
-            let first = self.first + t * ITEMS;
-            let mut norms = [[0.0; 2]; TILE_GROUPS];
-            let groups = weight.chunks(GROUP * width).zip(bias.chunks(GROUP));
-            for (g, (weight, bias)) in groups.enumerate() {
-                norms[g] = norms_of(simd, weight, width, bias)?;
-                parts.pack((simd, engine), g, weight);
+        let items = self.linear.bias.len();
+        for start in self.groups.clone().step_by(TILE_GROUPS) {
+            let end = (start + TILE_GROUPS).min(self.groups.end);
+            // Items that lack have no score.
+            let mut biases = [[f32::NEG_INFINITY; GROUP]; TILE_GROUPS];
+            let mut norms = [ItemNorms::default(); TILE_GROUPS];
+            let mut largest = ItemNorms::default();
+            for (i, g) in (start..end).enumerate() {
+                let bias = &self.linear.bias[g * GROUP..items.min((g + 1) * GROUP)];
+                biases[i][..bias.len()].copy_from_slice(bias);
+                norms[i] = self.packed.norms(g).with_bias(bias)?;
+                largest = largest.or(norms[i]);
             }
-            let offsets = self.query.offsets.of_items(first..first + bias.len());
-            let next = self.linear.weight.get((t + 1) * ITEMS * width..);
-            let next = next.map_or(&[][..], |next| &next[..next.len().min(ITEMS * width)]);
-            let columns = |j: usize| &self.split.columns[j * 6 * depth..(j + 1) * 6 * depth];
-            let (batches, groups) = (pass.norms.len() / GROUP, bias.len().div_ceil(GROUP));
-            engine.multiply(parts.group(0), columns(0), &mut buffers[0], false);
+            let offsets = self
+                .query
+                .offsets
+                .of_items(start * GROUP..items.min(end * GROUP));
+            let (batches, groups) = (self.columns.groups(), end - start);
+            for k in 0..depth {
+                let (items, columns) = (self.packed.group(start), self.columns.group(0));
+                engine.multiply_parts(items, columns, k, &mut buffers[0]);
+            }
             for j in 0..batches {
-                for (g, bias) in bias.chunks(GROUP).enumerate() {
-                    let item = first + g * GROUP;
-                    let turn = j * groups + g;
-                    prefetch::<f32, false>(next, turn, batches * groups);
-                    let (next_j, next_g) = ((turn + 1) / groups, (turn + 1) % groups);
-                    if next_j < batches {
-                        let scores = &mut buffers[(turn + 1) % 2];
-                        engine.multiply(parts.group(next_g), columns(next_j), scores, false);
-                    }
-                    let scores = &mut buffers[turn % 2];
-                    for o in offsets {
-                        let (i, row) = ((o.item as usize).wrapping_sub(item), o.row as usize);
-                        if i < bias.len() && (j * GROUP..(j + 1) * GROUP).contains(&row) {
-                            // Scored exactly later.
-                            *sum_at(scores, i, row - j * GROUP) = f32::NEG_INFINITY;
+                for g in start..end {
+                    // The groups of the next turn of the loop over the items.
+                    prefetch::<_, false>(self.packed.group(g + TILE_GROUPS), j, batches);
+                    let turn = j * groups + g - start;
+                    let (next_j, next_g) = ((turn + 1) / groups, start + (turn + 1) % groups);
+                    let [first, second] = &mut buffers;
+                    let (scores, next) = match turn % 2 {
+                        0 => (first, second),
+                        _ => (second, first),
+                    };
+                    exclude_offsets(offsets, g * GROUP, j * GROUP, scores);
+                    for k in 0..depth {
+                        if next_j < batches {
+                            let columns = self.columns.group(next_j);
+                            engine.multiply_parts(self.packed.group(next_g), columns, k, next);
                         }
-                    }
-                    for half in 0..2 {
-                        let group = Group {
-                            scores: [&scores[half], &scores[2 + half]],
-                            bias,
-                            item,
-                            norms: norms[g],
-                            row: j * GROUP + half * SIDE,
-                        };
-                        pass.visit(simd, &group);
+                        // Beside the product: the sides are spread over its steps.
+                        for side in 2 * k / depth..2 * (k + 1) / depth {
+                            let group = Group {
+                                scores: [&scores[side], &scores[2 + side]],
+                                bias: &biases[g - start],
+                                item: g * GROUP,
+                                norms: norms[g - start],
+                                row: j * GROUP + side * SIDE,
+                            };
+                            pass.visit((simd, engine), &group);
+                        }
                     }
                 }
             }
-            if pass.is_overflowing {
+            pass.count_close(simd, largest);
+            if (end - self.groups.start).is_multiple_of(EXCHANGE) {
+                pass.exchange_bars();
+            }
+            if pass.is_overflowing(end - self.groups.start) {
                 return None;
             }
         }
@@ -274,16 +299,17 @@ impl TileWork for Chunk<'_> {
     }
 }
 
-/// Exact scores of a hidden vector's candidates.
+/// Exact scores of the candidates of some hidden vectors.
 struct Exactly<'a> {
     linear: OutputLayer<'a, f32>,
     query: Query<'a>,
-    row: usize,
-    bar: f32,
+    /// First hidden vector.
+    first: usize,
+    floor: &'a Floor,
     parts: &'a [Found],
-    /// Items with an offset.
-    own: &'a [(u32, f32)],
-    top: &'a mut Vec<(u32, f32)>,
+    /// Items with an offset, of all hidden vectors.
+    own: &'a [Vec<(u32, f32)>],
+    top: &'a mut [Vec<(u32, f32)>],
 }
 
 impl TileWork for Exactly<'_> {
@@ -291,28 +317,52 @@ impl TileWork for Exactly<'_> {
 
     #[inline(always)]
     fn run<S: Simd, E: TileEngine>(self, _: S, _: E) {
-        // The bounds of all chunks together leave little more than k items.
-        let mut all = Candidates::new(self.query.k);
-        for part in self.parts {
-            all.list.extend_from_slice(&part.lists[self.row].list);
-        }
-        all.prune(self.query.k, self.bar);
-        let items = all.list;
-        let width = self.query.width;
-        for (i, &(item, _)) in items.iter().enumerate() {
-            // The rows lie anywhere.
-            if let Some(&(item, _)) = items.get(i + 6) {
-                let row = &self.linear.weight[item as usize * width..][..width];
-                prefetch::<f32, false>(row, 0, 1);
+        let (linear, width) = (self.linear, self.query.width);
+        let candidates = self.candidates();
+        for (i, top) in self.top.iter_mut().enumerate() {
+            let row = self.first + i;
+            // Rows of the weight lie anywhere: those of the next hidden vector are fetched.
+            for &item in candidates.get(i + 1).into_iter().flatten() {
+                prefetch::<f32, false>(&linear.weight[item as usize * width..][..width], 0, 1);
             }
-            let score = self.query.score(self.linear, item, self.row);
-            self.top.push((item, score));
+            for four in candidates[i].chunks(4) {
+                // The last takes the place of those that lack.
+                let last = four.len() - 1;
+                let items: [u32; 4] = std::array::from_fn(|i| four[i.min(last)]);
+                let scores = self.query.four_scores(linear, items, row);
+                top.extend(four.iter().copied().zip(scores));
+            }
+            for &(item, value) in &self.own[row] {
+                let score = self.query.score(linear, item, row) + value;
+                top.push((item, score));
+            }
+            best(top, self.query.k);
         }
-        for &(item, value) in self.own {
-            let score = self.query.score(self.linear, item, self.row) + value;
-            self.top.push((item, score));
+    }
+}
+
+impl Exactly<'_> {
+    /// The items that may be among the best of each hidden vector.
+    fn candidates(&self) -> Vec<Vec<u32>> {
+        let k = self.query.k;
+        let mut bars = Vec::with_capacity(self.top.len());
+        for row in self.first..self.first + self.top.len() {
+            // The bounds of all chunks together leave little more than k items.
+            let mut lower = Vec::with_capacity(self.parts.len() * k);
+            for part in self.parts {
+                lower.extend_from_slice(&part.best[row * k..(row + 1) * k]);
+            }
+            let (_, kth, _) = lower.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+            bars.push(self.floor.bar(row).max(*kth));
         }
-        best(self.top, self.query.k);
+        let mut candidates = vec![Vec::with_capacity(2 * k); self.top.len()];
+        for candidate in self.parts.iter().flat_map(|part| &part.listed) {
+            let i = (candidate.row as usize).wrapping_sub(self.first);
+            if bars.get(i).is_some_and(|&bar| candidate.high >= bar) {
+                candidates[i].push(candidate.item);
+            }
+        }
+        candidates
     }
 }
 

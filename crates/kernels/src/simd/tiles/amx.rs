@@ -44,7 +44,7 @@ mod native {
     use pulp::x86::V4;
 
     use super::Amx;
-    use crate::simd::tiles::{Block, SIDE, Tile, TileEngine, TileWork};
+    use crate::simd::tiles::{Block, Compared, SIDE, Tile, TileEngine, TileWork};
 
     impl Amx {
         /// The engine, if the processor has it and the system permits its use. Requests the
@@ -184,6 +184,28 @@ mod native {
         }
 
         #[inline(always)]
+        fn multiply_parts(self, a: &[Tile], b: &[Tile], k: usize, c: &mut Block) {
+            assert!(a.len() == b.len() && a.len().is_multiple_of(4) && k < a.len() / 4);
+            let depth = a.len() / 4;
+            // SAFETY: A and B hold four parts of `depth` tiles, C four tiles, and the tile
+            // registers are configured as whole tiles while a `Tiles` exists. As the
+            // configuration, the sums stay in the registers from one step to the next: the
+            // compiler uses no tile registers, and the caller makes no other product.
+            unsafe {
+                if k == 0 {
+                    zero_sums();
+                }
+                let parts = [0, depth, 2 * depth, 3 * depth];
+                let a = parts.map(|part| a.as_ptr().add(part + k));
+                let b = parts.map(|part| b.as_ptr().add(part + k));
+                add_parts(a, b);
+                if k + 1 == depth {
+                    store_sums(c.as_mut_ptr());
+                }
+            }
+        }
+
+        #[inline(always)]
         fn join<S: Simd>(self, _: S, first: S::f32s, second: S::f32s) -> S::f32s {
             const { assert!(size_of::<__m512>() == 64) };
             // SAFETY: `S` is V4, since `run_configured` alone makes a `Tiles`, so that the vectors
@@ -211,6 +233,44 @@ mod native {
                 }
             }
             out
+        }
+
+        // As the default, with masked additions.
+        #[inline(always)]
+        fn compare<S: Simd>(
+            self,
+            _: S,
+            tile: &Tile,
+            _: usize,
+            bias: &[f32; SIDE],
+            thresholds: [S::f32s; 2],
+        ) -> Compared<S> {
+            const { assert!(size_of::<__m512>() == size_of::<[f32; SIDE]>()) };
+            // SAFETY: AVX-512 is there; `S` is V4, since `run_configured` alone makes a `Tiles`, so
+            // that its vectors are of 512 bits. A tile has 16 rows of 64 bytes.
+            unsafe {
+                let thresholds: [__m512; 2] = [
+                    transmute_copy(&thresholds[0]),
+                    transmute_copy(&thresholds[1]),
+                ];
+                // Opaque: otherwise the negated mask is subtracted, in two operations.
+                let one = _mm512_set1_epi32(std::hint::black_box(1));
+                let mut counts = [_mm512_setzero_si512(); 2];
+                let mut largest = _mm512_set1_ps(f32::NEG_INFINITY);
+                for (r, &bias) in bias.iter().enumerate() {
+                    let sums = _mm512_load_ps(tile.0.as_ptr().add(r * SIDE).cast());
+                    let score = _mm512_add_ps(sums, _mm512_set1_ps(bias));
+                    for (count, threshold) in counts.iter_mut().zip(thresholds) {
+                        let reaches = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, threshold);
+                        *count = _mm512_mask_add_epi32(*count, reaches, *count, one);
+                    }
+                    largest = _mm512_max_ps(largest, score);
+                }
+                Compared {
+                    counts: [transmute_copy(&counts[0]), transmute_copy(&counts[1])],
+                    largest: transmute_copy(&largest),
+                }
+            }
         }
     }
 
@@ -308,6 +368,91 @@ mod native {
                 }
             }
         };
+    }
+
+    /// # Safety
+    /// Configured tile registers.
+    #[inline(always)]
+    unsafe fn zero_sums() {
+        // SAFETY: the caller vouches for the registers.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, nomem, preserves_flags),
+            );
+        }
+    }
+
+    /// Adds `A B + A B' + A' B` of `[a0, a0', a1, a1']` and `[b0, b0', b1, b1']` to the sums.
+    ///
+    /// # Safety
+    /// Configured tile registers, and a tile at each pointer.
+    #[inline(always)]
+    unsafe fn add_parts(
+        [a0, a0_rest, a1, a1_rest]: [*const Tile; 4],
+        [b0, b0_rest, b1, b1_rest]: [*const Tile; 4],
+    ) {
+        // SAFETY: the caller vouches for the registers and the memory.
+        unsafe {
+            asm!(
+                "tileloadd tmm4, [{a0} + {row}*1]",
+                "tileloadd tmm6, [{b0} + {row}*1]",
+                "tileloadd tmm5, [{a1} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b1} + {row}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm6, [{b0_rest} + {row}*1]",
+                "tileloadd tmm7, [{b1_rest} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm4, [{a0_rest} + {row}*1]",
+                "tileloadd tmm6, [{b0} + {row}*1]",
+                "tileloadd tmm5, [{a1_rest} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b1} + {row}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                a0 = in(reg) a0,
+                a1 = in(reg) a1,
+                b0 = in(reg) b0,
+                b1 = in(reg) b1,
+                a0_rest = in(reg) a0_rest,
+                a1_rest = in(reg) a1_rest,
+                b0_rest = in(reg) b0_rest,
+                b1_rest = in(reg) b1_rest,
+                row = in(reg) 64_usize,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// Configured tile registers, and four tiles at `c`.
+    #[inline(always)]
+    unsafe fn store_sums(c: *mut Tile) {
+        // SAFETY: the caller vouches for the registers and the memory.
+        unsafe {
+            asm!(
+                "tilestored [{c} + {row}*1], tmm0",
+                "tilestored [{c} + {row}*1 + 1024], tmm1",
+                "tilestored [{c} + {row}*1 + 2048], tmm2",
+                "tilestored [{c} + {row}*1 + 3072], tmm3",
+                c = in(reg) c,
+                row = in(reg) 64_usize,
+                options(nostack, preserves_flags),
+            );
+        }
     }
 
     product!(

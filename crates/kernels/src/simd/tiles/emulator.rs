@@ -31,6 +31,21 @@ impl TileEngine for Emulator {
     }
 
     #[inline(always)]
+    fn multiply_parts(self, a: &[Tile], b: &[Tile], k: usize, c: &mut Block) {
+        assert!(a.len() == b.len() && a.len().is_multiple_of(4) && k < a.len() / 4);
+        let depth = a.len() / 4;
+        for (at, c) in c.iter_mut().enumerate() {
+            if k == 0 {
+                *c = Tile::zeroed();
+            }
+            let (row, column) = (at / 2 * 2 * depth + k, at % 2 * 2 * depth + k);
+            for [i, j] in [[0, 0], [0, depth], [depth, 0]] {
+                multiply_tile(&a[row + i], &b[column + j], c);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn join<S: Simd>(self, simd: S, first: S::f32s, second: S::f32s) -> S::f32s {
         Bf16Pair::pack(simd, first, second)
     }

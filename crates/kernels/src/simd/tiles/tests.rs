@@ -25,6 +25,43 @@ impl TileWork for Multiply<'_> {
     }
 }
 
+struct MultiplyParts<'a>(&'a [Tile], &'a [Tile]);
+impl TileWork for MultiplyParts<'_> {
+    type Output = Block;
+    fn run<S: Simd, E: TileEngine>(self, _: S, engine: E) -> Block {
+        let mut block = [Tile([u32::MAX; SIDE * SIDE]); 4];
+        for k in 0..self.0.len() / 4 {
+            engine.multiply_parts(self.0, self.1, k, &mut block);
+        }
+        block
+    }
+}
+
+/// Counts and largest sum of each column.
+struct Compare<'a> {
+    tile: &'a Tile,
+    bias: &'a [f32; SIDE],
+    thresholds: [f32; 2],
+}
+impl TileWork for Compare<'_> {
+    type Output = Vec<([u32; 2], f32)>;
+    fn run<S: Simd, E: TileEngine>(self, simd: S, engine: E) -> Self::Output {
+        let mut columns = Vec::new();
+        let thresholds = self.thresholds.map(|x| simd.splat_f32s(x));
+        for at in (0..SIDE).step_by(S::F32_LANES) {
+            let found = engine.compare(simd, self.tile, at, self.bias, thresholds);
+            let counts = found
+                .counts
+                .map(|x| bytemuck::pod_collect_to_vec::<_, u32>(&[x]));
+            let largest = bytemuck::pod_collect_to_vec::<_, f32>(&[found.largest]);
+            for (i, largest) in largest.into_iter().enumerate() {
+                columns.push(([counts[0][i], counts[1][i]], largest));
+            }
+        }
+        columns
+    }
+}
+
 /// Bits of a word, NaN as one value.
 fn class(word: u32) -> u32 {
     let x = f32::from_bits(word);
@@ -76,6 +113,47 @@ proptest! {
                 for (x, y) in x.0.iter().zip(y.0) {
                     prop_assert_eq!(class(*x), class(y), "{:e} and {:e}", f32::from_bits(*x), f32::from_bits(y));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn emulated_products_of_parts_have_the_bits_of_the_processor(
+        (a, b) in (1..4_usize).prop_flat_map(|depth| (any_pairs(4 * depth), any_pairs(4 * depth))),
+    ) {
+        let mut found = Vec::new();
+        for engine in engines() {
+            found.push(engine.run(MultiplyParts(&a, &b)));
+        }
+        for other in &found[1..] {
+            for (x, y) in found[0].iter().zip(other) {
+                for (x, y) in x.0.iter().zip(y.0) {
+                    prop_assert_eq!(class(*x), class(y), "{:e} and {:e}", f32::from_bits(*x), f32::from_bits(y));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_are_compared_with_thresholds(
+        sums in prop::collection::vec(-9..9_i8, 256), bias in prop::collection::vec(-9..9_i8, SIDE),
+        thresholds in [-9..9_i8, -9..9_i8],
+    ) {
+        let mut tile = Tile::zeroed();
+        for (x, &sum) in tile.sums_mut().iter_mut().zip(&sums) {
+            *x = f32::from(sum);
+        }
+        let bias: [f32; SIDE] = std::array::from_fn(|r| f32::from(bias[r]));
+        let thresholds = thresholds.map(f32::from);
+        for engine in engines() {
+            let found = engine.run(Compare { tile: &tile, bias: &bias, thresholds });
+            for (c, (counts, largest)) in found.into_iter().enumerate() {
+                let column: Vec<f32> = (0..SIDE).map(|r| tile.sums(r)[c] + bias[r]).collect();
+                for (count, threshold) in counts.into_iter().zip(thresholds) {
+                    let reaching = column.iter().filter(|&&x| x >= threshold).count();
+                    prop_assert_eq!(count as usize, reaching);
+                }
+                prop_assert!(column.contains(&largest) && column.iter().all(|&x| x <= largest));
             }
         }
     }

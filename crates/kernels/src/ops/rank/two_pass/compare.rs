@@ -1,81 +1,54 @@
 //! Comparison of the first pass' scores with targets and bars.
 
-use std::ops::Range;
-
 use pulp::Simd;
 
-use super::{Candidates, Chunk, EXACT_SHARE, Found, MAX_LISTED, THRESHOLD};
+use super::operands::ItemNorms;
+use super::{Candidate, Chunk, Found, MAX_CLOSE, MAX_LISTED, THRESHOLD};
 use crate::Real;
-use crate::simd::slices::load;
-use crate::simd::tiles::{GROUP, SIDE, Tile};
+use crate::simd::slices::{dot, load, prefetch};
+use crate::simd::tiles::{GROUP, SIDE, Tile, TileEngine};
 
 /// Scores of up to 32 items for 16 hidden vectors.
 pub(super) struct Group<'a> {
     /// Without the bias: of the first 16 items and of the others.
     pub(super) scores: [&'a Tile; 2],
-    pub(super) bias: &'a [f32],
+    /// `-inf` for those that lack.
+    pub(super) bias: &'a [f32; GROUP],
     /// First item.
     pub(super) item: usize,
-    /// Largest norm of the items and largest bias.
-    pub(super) norms: [f32; 2],
+    pub(super) norms: ItemNorms,
     /// First hidden vector.
     pub(super) row: usize,
 }
 
-/// Scores of a group against thresholds.
-pub(super) struct Seen<S: Simd> {
-    /// Numbers of scores that reach the upper and the lower threshold.
-    pub(super) sure: S::u32s,
-    pub(super) possible: S::u32s,
-    pub(super) largest: S::f32s,
-}
-
 impl Group<'_> {
-    /// The scores of item `i` for the vector of hidden vectors at `at`.
+    /// The scores of one half that reach a threshold: 16 lanes of four items in each word.
     #[inline(always)]
-    pub(super) fn score<S: Simd>(&self, simd: S, i: usize, at: usize) -> S::f32s {
-        let sums = &self.scores[i / SIDE].sums(i % SIDE)[at..];
-        simd.add_f32s(load::<f32, S>(sums), simd.splat_f32s(self.bias[i]))
-    }
-
-    /// The items of one half.
-    #[inline(always)]
-    fn items_of(&self, half: usize) -> Range<usize> {
-        let items = self.bias.len();
-        (half * SIDE).min(items)..((half + 1) * SIDE).min(items)
-    }
-
-    /// Compares the scores of one half's items.
-    #[inline(always)]
-    fn compare<S: Simd>(
+    fn reaching<S: Simd>(
         &self,
         simd: S,
         (half, at): (usize, usize),
-        [surely, perhaps]: [S::f32s; 2],
-    ) -> Seen<S> {
-        let (zero, one) = (simd.splat_u32s(0), simd.splat_u32s(1));
-        let mut seen = Seen {
-            sure: zero,
-            possible: zero,
-            largest: simd.splat_f32s(f32::NEG_INFINITY),
-        };
-        let sums = self.scores[half].0.chunks_exact(SIDE);
-        for (sums, &bias) in sums.zip(&self.bias[self.items_of(half)]) {
-            let sums = load::<f32, S>(bytemuck::cast_slice(&sums[at..]));
-            let score = simd.add_f32s(sums, simd.splat_f32s(bias));
-            let is_sure = simd.greater_than_or_equal_f32s(score, surely);
-            seen.sure = simd.add_u32s(seen.sure, simd.select_u32s(is_sure, one, zero));
-            let may_be = simd.greater_than_or_equal_f32s(score, perhaps);
-            seen.possible = simd.add_u32s(seen.possible, simd.select_u32s(may_be, one, zero));
-            seen.largest = simd.max_f32s(seen.largest, score);
+        threshold: S::f32s,
+    ) -> [u64; SIDE / 4] {
+        // Read again, for the same reason as in `visit`.
+        let scores: &Tile = std::hint::black_box(self.scores[half]);
+        let mut words = [0; SIDE / 4];
+        for (w, word) in words.iter_mut().enumerate() {
+            for i in 0..4 {
+                let item = 4 * w + i;
+                let bias = simd.splat_f32s(self.bias[half * SIDE + item]);
+                let score = simd.add_f32s(load::<f32, S>(&scores.sums(item)[at..]), bias);
+                let reaches = simd.greater_than_or_equal_f32s(score, threshold);
+                *word |= u64::from(lanes_of::<S>(reaches)) << (16 * i);
+            }
         }
-        seen
+        words
     }
 }
 
 /// Adds a vector to counts.
 #[inline(always)]
-pub(super) fn add_counts<S: Simd>(simd: S, counts: &mut [u32], more: S::u32s) {
+fn add_counts<S: Simd>(simd: S, counts: &mut [u32], more: S::u32s) {
     let count: S::u32s = bytemuck::pod_read_unaligned(bytemuck::cast_slice(counts));
     let sum = simd.add_u32s(count, more);
     bytemuck::cast_slice_mut(counts).copy_from_slice(bytemuck::bytes_of(&sum));
@@ -83,47 +56,64 @@ pub(super) fn add_counts<S: Simd>(simd: S, counts: &mut [u32], more: S::u32s) {
 
 /// The lanes of a mask, a bit each.
 #[inline(always)]
-pub(super) fn lanes_of<S: Simd>(mask: S::m32s) -> u32 {
+fn lanes_of<S: Simd>(mask: S::m32s) -> u16 {
     let bytes = bytemuck::bytes_of(&mask);
     match *bytes {
-        [low] => u32::from(low),
-        [low, high] => u32::from(u16::from_le_bytes([low, high])),
+        [low] => u16::from(low),
+        [low, high] => u16::from_le_bytes([low, high]),
         _ => {
             let mut lanes = 0;
             for (lane, word) in bytes.chunks_exact(4).enumerate() {
-                lanes |= u32::from(word != [0; 4]) << lane;
+                lanes |= u16::from(word != [0; 4]) << lane;
             }
             lanes
         }
     }
 }
 
+/// Calls `f` with the item and the lane of each bit.
+#[inline(always)]
+fn each_bit(words: [u64; SIDE / 4], mut f: impl FnMut(usize, usize)) {
+    for (w, mut bits) in words.into_iter().enumerate() {
+        while bits != 0 {
+            let bit = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            f(w * 4 + bit / 16, bit % 16);
+        }
+    }
+}
+
 /// State of the first pass over a chunk, padded to whole groups of hidden vectors.
 pub(super) struct Pass<'a> {
-    pub(super) chunk: &'a Chunk<'a>,
-    pub(super) norms: Vec<f32>,
-    pub(super) wanted: Vec<f32>,
+    chunk: &'a Chunk<'a>,
+    /// Scores of the targets.
+    wanted: Vec<f32>,
+    /// The same without `m h`, as in the first pass.
+    shifted: Vec<f32>,
     /// Scores not below the target's.
-    pub(super) counts: Vec<u32>,
-    pub(super) bars: Vec<f32>,
-    pub(super) lists: Vec<Candidates>,
-    /// Vectors of scores that were computed exactly, and the number from which the pass is given
-    /// up.
-    pub(super) exact: usize,
-    pub(super) max_exact: usize,
-    pub(super) is_overflowing: bool,
+    counts: Vec<u32>,
+    /// Lower bounds of the k-th best scores.
+    bars: Vec<f32>,
+    /// The k largest lower bounds of the listed scores, descending: `[batch, k]`.
+    best: Vec<f32>,
+    listed: Vec<Candidate>,
+    /// Items and hidden vectors with a score that the first pass cannot tell from the target's.
+    close: Vec<(u32, u32)>,
+    /// Number of such scores in earlier tiles.
+    close_before: usize,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(chunk: &'a Chunk<'a>) -> Self {
-        let batch = chunk.split.norms.len();
-        let padded = batch.next_multiple_of(GROUP);
+        let (batch, padded) = (chunk.columns.batch, chunk.columns.norms[0].len());
         let query = chunk.query;
-        let mut norms = chunk.split.norms.clone();
-        norms.resize(padded, 0.0);
         let mut wanted = chunk.wanted.map_or_else(Vec::new, <[f32]>::to_vec);
         // No score of a padding column, or of a row without a target, counts.
         wanted.resize(padded, f32::INFINITY);
+        let mut shifted = wanted.clone();
+        for (wanted, &shift) in shifted.iter_mut().zip(&chunk.columns.shifts) {
+            *wanted = (f64::from(*wanted) - shift) as f32;
+        }
         // Padding columns, and all columns if k is 0, never pass.
         let mut bars = Vec::with_capacity(padded);
         if query.k > 0 {
@@ -132,157 +122,180 @@ impl<'a> Pass<'a> {
         bars.resize(padded, f32::INFINITY);
         Self {
             chunk,
-            norms,
             wanted,
+            shifted,
             counts: vec![0; padded],
             bars,
-            lists: (0..batch).map(|_| Candidates::new(query.k)).collect(),
-            exact: 0,
-            max_exact: chunk.linear.bias.len() * padded / (EXACT_SHARE * SIDE) + GROUP,
-            is_overflowing: false,
+            best: vec![f32::NEG_INFINITY; batch * query.k],
+            listed: Vec::new(),
+            close: Vec::new(),
+            close_before: 0,
         }
-    }
-
-    /// Bound of the error of the group's scores for 16 hidden vectors, of which the first of a
-    /// vector is `at`.
-    #[inline(always)]
-    pub(super) fn error<S: Simd>(&self, simd: S, group: &Group<'_>, at: usize) -> S::f32s {
-        let [norm, bias] = group.norms;
-        let slope = simd.splat_f32s(norm * self.chunk.split.relative);
-        // Of the bias's addition, and of products below the range of f32.
-        let constant = simd.splat_f32s(bias * 4.0 * f32::EPSILON + 1e-30);
-        simd.mul_add_e_f32s(slope, load::<f32, S>(&self.norms[at..]), constant)
     }
 
     /// Counts and lists the items of a group.
     #[inline(always)]
-    pub(super) fn visit<S: Simd>(&mut self, simd: S, group: &Group<'_>) {
+    pub(super) fn visit<S: Simd, E: TileEngine>(
+        &mut self,
+        (simd, engine): (S, E),
+        group: &Group<'_>,
+    ) {
         for at in (0..SIDE).step_by(f32::lanes::<S>()) {
             let row = group.row + at;
-            let error = self.error(simd, group, row);
-            let wanted = load::<f32, S>(&self.wanted[row..]);
+            let error = self.chunk.columns.error(simd, group.norms, row);
+            let wanted = load::<f32, S>(&self.shifted[row..]);
             let bar = load::<f32, S>(&self.bars[row..]);
             let margin =
                 |x| simd.mul_add_e_f32s(simd.abs_f32s(x), simd.splat_f32s(THRESHOLD), error);
             let surely = simd.add_f32s(wanted, margin(wanted));
             let perhaps = simd.sub_f32s(wanted, margin(wanted));
             let bar = simd.sub_f32s(bar, margin(bar));
-            let thresholds = [surely, perhaps];
             // One half after the other: what is close or listed lies in few of them.
             for half in 0..2 {
-                let seen = group.compare(simd, (half, at), thresholds);
-                add_counts(simd, &mut self.counts[row..][..S::F32_LANES], seen.sure);
-                let close = simd.sub_u32s(seen.possible, seen.sure);
-                let is_close = simd.greater_than_u32s(close, simd.splat_u32s(0));
-                if simd.first_true_m32s(is_close) < S::F32_LANES {
-                    self.count_close(simd, group, (half, at), thresholds);
+                let bias = group.bias[half * SIDE..].first_chunk().expect("16 biases");
+                let thresholds = [surely, perhaps];
+                let seen = engine.compare(simd, group.scores[half], at, bias, thresholds);
+                let [sure, possible] = seen.counts;
+                add_counts(simd, &mut self.counts[row..][..S::F32_LANES], sure);
+                let is_close = lanes_of::<S>(simd.greater_than_u32s(possible, sure));
+                let reaches = simd.greater_than_or_equal_f32s(seen.largest, bar);
+                let is_listed = lanes_of::<S>(reaches);
+                // One branch, before which all is known that depends on the scores: otherwise the
+                // compiler keeps them, and has registers for few.
+                if is_close | is_listed == 0 {
+                    continue;
                 }
-                let is_listed = simd.greater_than_or_equal_f32s(seen.largest, bar);
-                if simd.first_true_m32s(is_listed) < S::F32_LANES {
-                    self.list(simd, group, (half, at), [bar, error]);
+                if is_close != 0 {
+                    let mut close = group.reaching(simd, (half, at), perhaps);
+                    let sure = group.reaching(simd, (half, at), surely);
+                    for (close, sure) in close.iter_mut().zip(sure) {
+                        *close &= !sure;
+                    }
+                    self.remember(close, group.item + half * SIDE, row);
+                }
+                if is_listed != 0 {
+                    let listed = group.reaching(simd, (half, at), bar);
+                    self.list::<S>(listed, group, (half, at), error);
                 }
             }
         }
     }
 
-    /// Counts the items with scores between both thresholds by their exact scores.
+    /// Remembers close scores of the items from `first` and the hidden vectors from `row`.
     #[inline(always)]
-    pub(super) fn count_close<S: Simd>(
-        &mut self,
-        simd: S,
-        group: &Group<'_>,
-        (half, at): (usize, usize),
-        [surely, perhaps]: [S::f32s; 2],
-    ) {
-        let (zero, one) = (simd.splat_u32s(0), simd.splat_u32s(1));
-        let row = group.row + at;
-        let wanted = load::<f32, S>(&self.wanted[row..]);
-        let mut count = zero;
-        for i in group.items_of(half) {
-            let score = group.score(simd, i, at);
-            let is_sure = simd.greater_than_or_equal_f32s(score, surely);
-            let may_be = simd.greater_than_or_equal_f32s(score, perhaps);
-            let close = simd.select_u32s(may_be, simd.select_u32s(is_sure, zero, one), zero);
-            if simd.first_true_m32s(simd.greater_than_u32s(close, zero)) < S::F32_LANES {
-                let exact = self.exact_scores(simd, group.item - self.chunk.first + i, row);
-                let counts = simd.greater_than_or_equal_f32s(exact, wanted);
-                count = simd.add_u32s(count, simd.select_u32s(counts, close, zero));
-                self.exact += 1;
-            }
-        }
-        add_counts(simd, &mut self.counts[row..][..S::F32_LANES], count);
-        self.is_overflowing |= self.exact > self.max_exact;
+    fn remember(&mut self, close: [u64; SIDE / 4], first: usize, row: usize) {
+        let (linear, width) = (self.chunk.linear, self.chunk.query.width);
+        each_bit(close, |i, lane| {
+            let item = first + i;
+            // It is read when the tile is done.
+            prefetch::<f32, false>(&linear.weight[item * width..][..width], 0, 1);
+            self.close.push((item as u32, (row + lane) as u32));
+        });
     }
 
-    /// Scores of an item of the chunk for a vector of hidden vectors, as in the sweep in `f32`.
+    /// Adds items to the lists.
     #[inline(always)]
-    pub(super) fn exact_scores<S: Simd>(&self, simd: S, item: usize, row: usize) -> S::f32s {
-        let width = self.chunk.query.width;
-        let weight = &self.chunk.linear.weight[item * width..][..width];
-        let mut score = simd.splat_f32s(self.chunk.linear.bias[item]);
-        let hidden = self.chunk.split.transposed.chunks_exact(self.norms.len());
-        for (&w, hidden) in weight.iter().zip(hidden) {
-            let hidden = load::<f32, S>(&hidden[row..]);
-            score = simd.mul_add_e_f32s(simd.splat_f32s(w), hidden, score);
-        }
-        score
-    }
-
-    /// Adds the items that reach the bar.
-    #[inline(always)]
-    pub(super) fn list<S: Simd>(
+    fn list<S: Simd>(
         &mut self,
-        simd: S,
+        listed: [u64; SIDE / 4],
         group: &Group<'_>,
         (half, at): (usize, usize),
-        [bar, error]: [S::f32s; 2],
+        error: S::f32s,
     ) {
         let errors: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&error));
-        for i in group.items_of(half) {
-            let score = group.score(simd, i, at);
-            let mut lanes = lanes_of::<S>(simd.greater_than_or_equal_f32s(score, bar));
-            let scores: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&score));
-            while lanes != 0 {
-                let lane = lanes.trailing_zeros() as usize;
-                lanes &= lanes - 1;
-                let bounds = [scores[lane] - errors[lane], scores[lane] + errors[lane]];
-                self.push((group.item + i) as u32, group.row + at + lane, bounds);
-            }
-        }
+        each_bit(listed, |i, lane| {
+            let sum = group.scores[half].sums(i)[at + lane];
+            let score = sum + group.bias[half * SIDE + i];
+            let bounds = [score - errors[lane], score + errors[lane]];
+            let item = group.item + half * SIDE + i;
+            self.push(item as u32, group.row + at + lane, bounds);
+        });
     }
 
-    /// Adds an item to a list if its upper bound reaches the bar.
-    pub(super) fn push(&mut self, item: u32, row: usize, [low, high]: [f32; 2]) {
+    /// Counts the close scores by sums in `f32`, and by the sweep's own sum what these cannot tell
+    /// either. `norms` are the largest since the last call.
+    #[inline(always)]
+    pub(super) fn count_close<S: Simd>(&mut self, simd: S, norms: ItemNorms) {
+        let Chunk {
+            linear,
+            query,
+            columns,
+            ..
+        } = *self.chunk;
+        let rounding = columns.roundings.sum;
+        for &(item, row) in &self.close {
+            let (i, b) = (item as usize, row as usize);
+            let weight = &linear.weight[i * query.width..][..query.width];
+            let hidden = &query.hidden[b * query.width..][..query.width];
+            let score = dot(simd, weight, hidden) + linear.bias[i];
+            let wanted = self.wanted[b];
+            let size = norms.weight * columns.norms[0][b] + norms.bias;
+            let margin = size * rounding + wanted.abs() * THRESHOLD + 1e-30;
+            let mut counts = score >= wanted;
+            if (score - wanted).abs() <= margin {
+                counts = query.score(linear, item, b) >= wanted;
+            }
+            self.counts[b] += u32::from(counts);
+        }
+        self.close_before += self.close.len();
+        self.close.clear();
+    }
+
+    /// Adds an item to a list if its upper bound reaches the bar, which its lower bound may raise.
+    fn push(&mut self, item: u32, row: usize, [low, high]: [f32; 2]) {
         let bar = self.bars[row];
         // A score of -inf is one that an offset changes.
         if !(high >= bar && low > f32::NEG_INFINITY) {
             return;
         }
+        self.listed.push(Candidate {
+            item,
+            row: row as u32,
+            high,
+        });
         let k = self.chunk.query.k;
-        let candidates = &mut self.lists[row];
-        candidates.list.push((item, [low, high]));
-        if candidates.list.len() >= candidates.limit {
-            let bar = candidates.prune(k, bar.max(self.chunk.floor.bar(row)));
-            self.chunk.floor.raise(row, bar);
-            self.bars[row] = bar;
-            let most = self.chunk.linear.bias.len() / MAX_LISTED + 4 * k;
-            self.is_overflowing |= candidates.list.len() > most;
+        let best = &mut self.best[row * k..][..k];
+        // Insertion into a descending list, without branches.
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
+        for j in (1..k).rev() {
+            let next = if best[j - 1] < low { best[j - 1] } else { low };
+            best[j] = larger(best[j], next);
+        }
+        best[0] = larger(best[0], low);
+        self.bars[row] = bar.max(best[k - 1]);
+    }
+
+    /// Exchanges bars with the other chunks. Not at every change: the bars of all chunks lie in the
+    /// same lines of the cache.
+    pub(super) fn exchange_bars(&mut self) {
+        if self.chunk.query.k > 0 {
+            for (b, bar) in self.bars[..self.chunk.columns.batch].iter_mut().enumerate() {
+                let other = self.chunk.floor.bar(b);
+                if *bar > other {
+                    self.chunk.floor.raise(b, *bar);
+                }
+                *bar = bar.max(other);
+            }
         }
     }
 
-    /// Prunes the lists a last time.
+    /// Whether the first pass is not worth its time after some groups.
+    pub(super) fn is_overflowing(&self, groups: usize) -> bool {
+        let scores = groups * GROUP * self.wanted.len();
+        // The first bars may be low.
+        let spare = 4 * GROUP * self.wanted.len();
+        self.close_before > spare + scores / MAX_CLOSE
+            || self.listed.len() > spare + scores / MAX_LISTED
+    }
+
     pub(super) fn finish(mut self) -> Found {
-        for (row, candidates) in self.lists.iter_mut().enumerate() {
-            if self.chunk.query.k > 0 {
-                let bar = self.bars[row].max(self.chunk.floor.bar(row));
-                let bar = candidates.prune(self.chunk.query.k, bar);
-                self.chunk.floor.raise(row, bar);
-            }
-        }
-        self.counts.truncate(self.lists.len());
+        self.exchange_bars();
+        self.counts.truncate(self.chunk.columns.batch);
+        self.listed.retain(|c| c.high >= self.bars[c.row as usize]);
         Found {
             counts: self.counts,
-            lists: self.lists,
+            best: self.best,
+            listed: self.listed,
         }
     }
 }

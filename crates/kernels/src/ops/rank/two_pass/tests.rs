@@ -1,9 +1,9 @@
 //! Which rankings the first pass makes, and which it leaves to the sweep in `f32`.
 
-use super::{Query, rank};
+use super::{PackedItems, Query, rank};
 use crate::ops::score_offsets::ScoreOffsets;
 use crate::ops::softmax_head::OutputLayer;
-use crate::simd::tiles::MatrixEngine;
+use crate::simd::tiles::Bf16Level;
 
 const ITEMS: usize = 1500;
 const WIDTH: usize = 40;
@@ -26,7 +26,8 @@ fn is_ranked(weight: &[f32], k: usize) -> bool {
         k,
         offsets: &ScoreOffsets::none(),
     };
-    rank(MatrixEngine::Emulated, linear, query).is_some()
+    let packed = PackedItems::at_level(Bf16Level::Emulated, weight, WIDTH);
+    packed.is_some_and(|packed| rank(&packed, linear, query).is_some())
 }
 
 #[test]
