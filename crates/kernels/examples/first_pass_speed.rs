@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use prl_kernels::ops::softmax_head::OutputLayer;
 use prl_kernels::ops::top_k_serving::{FirstPass, ItemFilter, TopKRequest, TransposedItemMatrix};
+use prl_kernels::simd::int8::Int8Level;
 
 const WIDTH: usize = 64;
 const K: usize = 20;
@@ -39,21 +40,22 @@ fn main() {
     if sizes.is_empty() {
         sizes = vec![8_192, 16_384, 32_768, 70_852, 1_000_000];
     }
-    println!("items batch exact-ms first-pass-ms quotient");
+    let fast = Int8Level::ALL
+        .into_iter()
+        .filter(|level| *level != Int8Level::Plain && level.is_supported());
+    let levels: Vec<Int8Level> = fast.collect();
+    println!("items batch exact-ms, first-pass-ms and quotient with {levels:?}");
     for items in sizes {
         let (weight, bias) = (numbers(items * WIDTH, 1), vec![0.0; items]);
         let linear = || OutputLayer {
             weight: &weight,
             bias: &bias,
         };
-        let exact = TransposedItemMatrix::new(linear(), WIDTH);
-        let level = prl_kernels::simd::int8::Int8Level::native();
-        let Some(level) = level else {
-            println!("this processor has no instructions for it");
-            return;
-        };
-        let first =
-            TransposedItemMatrix::new(linear(), WIDTH).with_first_pass(FirstPass::Always(level));
+        let mut matrices = vec![TransposedItemMatrix::new(linear(), WIDTH)];
+        for &level in &levels {
+            let matrix = TransposedItemMatrix::new(linear(), WIDTH);
+            matrices.push(matrix.with_first_pass(FirstPass::Always(level)));
+        }
         for batch in [1, 4, 16, 64] {
             let hidden = numbers(batch * WIDTH, 2);
             let wanted = vec![
@@ -63,23 +65,24 @@ fn main() {
                 };
                 batch
             ];
-            let mut seconds = [Vec::new(), Vec::new()];
+            let mut seconds = vec![Vec::new(); matrices.len()];
             for _ in 0..ROUNDS {
-                for (matrix, seconds) in [&exact, &first].into_iter().zip(&mut seconds) {
+                let mut lists = Vec::new();
+                for (matrix, seconds) in matrices.iter().zip(&mut seconds) {
                     let start = Instant::now();
                     let found = matrix.top_k(&hidden, &wanted);
                     seconds.push(start.elapsed().as_secs_f64());
-                    assert!(found.is_ok_and(|tops| tops.len() == batch));
+                    lists.push(found.expect("the scores are finite"));
                 }
+                assert!(lists.iter().all(|list| *list == lists[0]));
             }
-            assert!(exact.top_k(&hidden, &wanted) == first.top_k(&hidden, &wanted));
-            let [exact, first] = seconds.map(least);
-            println!(
-                "{items} {batch} {:.3} {:.3} {:.2}",
-                1e3 * exact,
-                1e3 * first,
-                exact / first
-            );
+            let mut line = format!("{items} {batch}");
+            let exact = least(seconds[0].clone());
+            line += &format!(" {:.3}", 1e3 * exact);
+            for seconds in seconds.into_iter().skip(1).map(least) {
+                line += &format!("  {:.3} {:.2}", 1e3 * seconds, exact / seconds);
+            }
+            println!("{line}");
         }
     }
 }

@@ -2,7 +2,10 @@
 //! (hidden vectors), four to a sum of 32 bits.
 //!
 //! AVX-512 VNNI multiplies 64 pairs in the time of one multiply-add of 16 `f32`. AVX2 adds two
-//! products in 16 bits, which do not overflow for hidden vectors of 7 bits.
+//! products in 16 bits, which do not overflow for hidden vectors of 7 bits. The matrix engine (AMX)
+//! multiplies 16 hidden vectors with 16 items at once; its sums have the bits of VNNI.
+
+use crate::simd::tiles::{Amx, Bf16Level, SIDE, TileScope};
 
 /// Items of a panel.
 pub const PANEL: usize = 64;
@@ -10,6 +13,9 @@ pub const PANEL: usize = 64;
 pub const QUAD: usize = 4;
 /// Bytes of items are unsigned: this much is added to the signed value.
 pub const OFFSET: i32 = 128;
+
+/// Bytes of a tile's row.
+const TILE: usize = 64;
 
 /// Instructions that multiply bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +26,13 @@ pub enum Int8Level {
     Avx2,
     /// AVX-512 VNNI.
     Vnni,
+    /// The matrix engine (AMX), and VNNI for a few hidden vectors.
+    Amx,
 }
 
 impl Int8Level {
     /// Every level.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Avx2, Self::Vnni];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Vnni, Self::Amx];
 
     /// Whether this processor has the instructions.
     pub fn is_supported(self) -> bool {
@@ -35,16 +43,42 @@ impl Int8Level {
             Self::Vnni => {
                 is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
             }
+            Self::Amx => Self::Vnni.is_supported() && Amx::detect().is_some(),
         };
         #[cfg(not(target_arch = "x86_64"))]
         return self == Self::Plain;
     }
 
-    /// The fastest level of this processor; `None` without instructions that make it fast.
+    /// The fastest level of this process; `None` without instructions that make it fast. `Amx` is
+    /// left out if the environment variable `PRL_AMX` is `0`.
     pub fn native() -> Option<Self> {
+        if Bf16Level::native() == Bf16Level::Amx && Self::Amx.is_supported() {
+            return Some(Self::Amx);
+        }
         [Self::Vnni, Self::Avx2]
             .into_iter()
             .find(|level| level.is_supported())
+    }
+
+    /// Bytes that a row is padded to a multiple of.
+    pub(crate) fn row_multiple(self) -> usize {
+        match self {
+            Self::Amx => TILE,
+            Self::Plain | Self::Avx2 | Self::Vnni => QUAD,
+        }
+    }
+
+    /// The level, ready for use on this thread.
+    ///
+    /// # Panics
+    /// If it is not supported.
+    pub(crate) fn engine(self) -> Int8Engine {
+        match self {
+            Self::Plain => Int8Engine::Plain,
+            Self::Avx2 => Int8Engine::Avx2,
+            Self::Vnni => Int8Engine::Vnni,
+            Self::Amx => Int8Engine::Amx(Amx::detect().expect("level Amx is supported").scope()),
+        }
     }
 
     /// Largest absolute value of a hidden vector's byte.
@@ -52,9 +86,18 @@ impl Int8Level {
         match self {
             // 2 x 255 x 63 is below 2^15.
             Self::Avx2 => 63,
-            Self::Plain | Self::Vnni => 127,
+            Self::Plain | Self::Vnni | Self::Amx => 127,
         }
     }
+}
+
+/// A level that is ready on one thread.
+pub(crate) enum Int8Engine {
+    Plain,
+    Avx2,
+    Vnni,
+    /// With configured tile registers.
+    Amx(TileScope),
 }
 
 /// Items of a panel in 8 bits.
@@ -70,7 +113,8 @@ pub(crate) struct Int8Panel<'a> {
 
 /// Hidden vectors in 8 bits.
 pub(crate) struct Int8Rows {
-    /// `[rows, width]`, zeros beyond the hidden size.
+    /// `[rows, width]`, zeros beyond the hidden size and, for the matrix engine, up to a multiple
+    /// of 16 rows.
     pub(crate) bytes: Vec<i8>,
     /// [`OFFSET`] times the sum of each row's bytes.
     pub(crate) offsets: Vec<i32>,
@@ -81,6 +125,14 @@ pub(crate) struct Int8Rows {
 }
 
 impl Int8Rows {
+    /// Adds the rows of zeros that a level needs.
+    pub(crate) fn pad(&mut self, level: Int8Level) {
+        if level == Int8Level::Amx {
+            let rows = self.scales.len().next_multiple_of(SIDE);
+            self.bytes.resize(rows * self.width, 0);
+        }
+    }
+
     fn row(&self, row: usize) -> &[i8] {
         &self.bytes[row * self.width..][..self.width]
     }
@@ -90,28 +142,34 @@ impl Int8Rows {
 /// bit each, whose score is at least `bars[row]`.
 ///
 /// # Panics
-/// If a slice is too short, or the processor lacks the level.
+/// If a slice is too short.
 pub(crate) fn score_panel(
-    level: Int8Level,
+    engine: &Int8Engine,
     rows: &Int8Rows,
     panel: Int8Panel<'_>,
     bars: &[f32],
     (scores, hits): (&mut [f32], &mut [u64]),
 ) {
     let n = rows.scales.len();
-    assert!(rows.width.is_multiple_of(QUAD) && rows.bytes.len() == n * rows.width);
+    assert!(rows.width.is_multiple_of(QUAD) && rows.bytes.len() >= n * rows.width);
     assert!(panel.bytes.len() == rows.width * PANEL && rows.offsets.len() == n);
     assert!(panel.scales.len() == PANEL && panel.bias.len() == PANEL);
     assert!(bars.len() == n && hits.len() == n && scores.len() == n * PANEL);
-    debug_assert!(level.is_supported());
     #[cfg(target_arch = "x86_64")]
-    match level {
+    match engine {
+        Int8Engine::Amx(tiles) => {
+            assert!(rows.width.is_multiple_of(TILE));
+            // SAFETY: the lengths are checked above, and a processor with AMX has VNNI.
+            return unsafe { native::amx(tiles, rows, panel, bars, (scores, hits)) };
+        }
         // SAFETY: the lengths are checked above, and whoever chose the level checked the processor.
-        Int8Level::Vnni => return unsafe { native::vnni(rows, panel, bars, scores, hits) },
+        Int8Engine::Vnni => return unsafe { native::vnni(rows, 0, panel, bars, (scores, hits)) },
         // SAFETY: as above.
-        Int8Level::Avx2 => return unsafe { native::avx2(rows, panel, bars, scores, hits) },
-        Int8Level::Plain => {}
+        Int8Engine::Avx2 => return unsafe { native::avx2(rows, panel, bars, scores, hits) },
+        Int8Engine::Plain => {}
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = engine;
     for row in 0..n {
         let out = &mut scores[row * PANEL..][..PANEL];
         let mut sums = [-rows.offsets[row]; PANEL];
@@ -137,24 +195,62 @@ mod native {
     use std::arch::x86_64::*;
 
     use super::{Int8Panel, Int8Rows, PANEL, QUAD};
+    use crate::simd::tiles::{SIDE, TileScope};
 
     /// Rows whose sums are held in registers at once.
     const ROWS: usize = 4;
+    /// Rows from which a whole tile of 16 is faster than vectors.
+    const TILE_ROWS: usize = 6;
 
     /// See [`score_panel`](super::score_panel).
+    ///
+    /// # Safety
+    /// AVX-512 VNNI, the lengths that `score_panel` checks, and rows of whole tiles.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) unsafe fn amx(
+        tiles: &TileScope,
+        rows: &Int8Rows,
+        panel: Int8Panel<'_>,
+        bars: &[f32],
+        (scores, hits): (&mut [f32], &mut [u64]),
+    ) {
+        let n = rows.scales.len();
+        let mut first = 0;
+        while n - first >= TILE_ROWS {
+            let count = SIDE.min(n - first);
+            let bytes = &rows.bytes[first * rows.width..][..SIDE * rows.width];
+            let sums = tiles.int8_products(bytes, rows.width, panel.bytes);
+            for r in 0..count {
+                let row = first + r;
+                let offset = _mm512_set1_epi32(-rows.offsets[row]);
+                let mut of_row = [offset; PANEL / SIDE];
+                for (sum, tile) in of_row.iter_mut().zip(&sums) {
+                    // SAFETY: a row of a tile has 64 bytes.
+                    let products = unsafe { _mm512_load_si512(tile.0[r * SIDE..].as_ptr().cast()) };
+                    *sum = _mm512_add_epi32(*sum, products);
+                }
+                // SAFETY: there is such a row.
+                unsafe { finish_row(rows, row, panel, bars, of_row, (&mut *scores, &mut *hits)) };
+            }
+            first += count;
+        }
+        // SAFETY: as of this function.
+        unsafe { vnni(rows, first, panel, bars, (scores, hits)) };
+    }
+
+    /// See [`score_panel`](super::score_panel); of the rows from `row` on.
     ///
     /// # Safety
     /// AVX-512 VNNI, and the lengths that `score_panel` checks.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) unsafe fn vnni(
         rows: &Int8Rows,
+        mut row: usize,
         panel: Int8Panel<'_>,
         bars: &[f32],
-        scores: &mut [f32],
-        hits: &mut [u64],
+        (scores, hits): (&mut [f32], &mut [u64]),
     ) {
         let n = rows.scales.len();
-        let mut row = 0;
         while row < n {
             let out = (&mut *scores, &mut *hits);
             // SAFETY: there are as many rows.
@@ -204,26 +300,52 @@ mod native {
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            let row = first + r;
-            let scale = _mm512_set1_ps(rows.scales[row]);
-            let bar = _mm512_set1_ps(bars[row]);
-            let out = &mut scores[row * PANEL..][..PANEL];
-            hits[row] = 0;
-            for (v, &sum) in sums.iter().enumerate() {
-                // SAFETY: 64 scales, biases and scores.
-                unsafe {
-                    let scales = _mm512_loadu_ps(panel.scales.as_ptr().add(v * 16));
-                    let bias = _mm512_loadu_ps(panel.bias.as_ptr().add(v * 16));
-                    let scales = _mm512_mul_ps(scales, scale);
-                    let score = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, bias);
-                    _mm512_storeu_ps(out.as_mut_ptr().add(v * 16), score);
-                    let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, bar);
-                    hits[row] |= u64::from(mask) << (v * 16);
-                }
-            }
+        for (r, sums) in sums.into_iter().enumerate() {
+            // SAFETY: there is such a row.
+            unsafe {
+                finish_row(
+                    rows,
+                    first + r,
+                    panel,
+                    bars,
+                    sums,
+                    (&mut *scores, &mut *hits),
+                )
+            };
         }
         R
+    }
+
+    /// Scores and hits of a row from its sums.
+    ///
+    /// # Safety
+    /// As of [`vnni`], and there must be such a row.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn finish_row(
+        rows: &Int8Rows,
+        row: usize,
+        panel: Int8Panel<'_>,
+        bars: &[f32],
+        sums: [__m512i; PANEL / 16],
+        (scores, hits): (&mut [f32], &mut [u64]),
+    ) {
+        let scale = _mm512_set1_ps(rows.scales[row]);
+        let bar = _mm512_set1_ps(bars[row]);
+        let out = &mut scores[row * PANEL..][..PANEL];
+        hits[row] = 0;
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: 64 scales, biases and scores.
+            unsafe {
+                let scales = _mm512_loadu_ps(panel.scales.as_ptr().add(v * 16));
+                let bias = _mm512_loadu_ps(panel.bias.as_ptr().add(v * 16));
+                let scales = _mm512_mul_ps(scales, scale);
+                let score = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, bias);
+                _mm512_storeu_ps(out.as_mut_ptr().add(v * 16), score);
+                let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, bar);
+                hits[row] |= u64::from(mask) << (v * 16);
+            }
+        }
     }
 
     /// See [`score_panel`](super::score_panel).

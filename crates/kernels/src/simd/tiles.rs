@@ -20,6 +20,7 @@ use crate::simd::operand::GemmOperand;
 use crate::simd::slices::{load, store};
 
 pub use amx::Amx;
+pub(crate) use amx::TileScope;
 pub(crate) use emulator::Emulator;
 
 /// Rows of a tile, and sums or pairs of one row.

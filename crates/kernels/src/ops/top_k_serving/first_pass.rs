@@ -65,7 +65,7 @@ impl FirstPass {
 /// The items in 8 bits.
 pub(super) struct Int8Items {
     level: Int8Level,
-    /// Multiple of four.
+    /// Multiple of four, or of what the level needs.
     width: usize,
     /// Panels `[width / 4, 64, 4]`.
     bytes: Vec<u8>,
@@ -79,7 +79,7 @@ pub(super) struct Int8Items {
 impl Int8Items {
     /// The items of panels `[width, 64]`; `None` if a weight is not finite.
     pub(super) fn new<T: Real>(panels: &[T], width: usize, level: Int8Level) -> Option<Arc<Self>> {
-        let padded = width.next_multiple_of(QUAD);
+        let padded = width.next_multiple_of(level.row_multiple());
         let count = panels.len() / (width * PANEL);
         let mut bytes = vec![0; count * padded * PANEL];
         let mut scales = vec![0.0; count * PANEL];
@@ -335,6 +335,7 @@ impl<T: Real> TransposedItemMatrix<T> {
             queries.errors.push(errors.map(enlarged));
             suited.push(at);
         }
+        queries.rows.pad(items.level);
         (queries, suited)
     }
 
@@ -355,6 +356,7 @@ impl<T: Real> TransposedItemMatrix<T> {
         let (mut bars, mut errors) = (vec![0.0; n], vec![0.0; n]);
         // The elements are `f32`: other matrices have no first pass.
         let biases: &[f32] = bytemuck::cast_slice(&self.bias);
+        let engine = items.level.engine();
         for panel in panels {
             // A panel that every row leaves out is not scored.
             if rows.iter().all(|row| row.word(panel) == 0) {
@@ -371,7 +373,7 @@ impl<T: Real> TransposedItemMatrix<T> {
                 bias: &biases[panel * PANEL..][..PANEL],
             };
             let out = (scores.as_mut_slice(), hits.as_mut_slice());
-            score_panel(items.level, &queries.rows, values, &bars, out);
+            score_panel(&engine, &queries.rows, values, &bars, out);
             let first = panel * PANEL;
             // The items of the last panel that exist.
             let there = u64::MAX >> (PANEL - PANEL.min(self.items - first));

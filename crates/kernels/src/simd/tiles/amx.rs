@@ -20,6 +20,17 @@ pub(crate) fn is_disabled() -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Amx(());
 
+/// Tile registers of this thread, configured until this is dropped. Work of the thread pool must
+/// not be waited for meanwhile.
+pub(crate) struct TileScope(std::marker::PhantomData<*const ()>);
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+impl TileScope {
+    pub(crate) fn int8_products(&self, _: &[i8], _: usize, _: &[u8]) -> super::Block {
+        unreachable!("AMX is never detected on this target")
+    }
+}
+
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 impl Amx {
     /// `None`: this target has no AMX.
@@ -30,12 +41,17 @@ impl Amx {
     pub(crate) fn run<W: super::TileWork>(self, _: W) -> W::Output {
         unreachable!("AMX is never detected on this target")
     }
+
+    pub(crate) fn scope(self) -> TileScope {
+        unreachable!("AMX is never detected on this target")
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod native {
     use std::arch::asm;
     use std::arch::x86_64::*;
+    use std::marker::PhantomData;
     use std::mem::transmute_copy;
     use std::sync::OnceLock;
 
@@ -43,7 +59,7 @@ mod native {
     use pulp::Simd;
     use pulp::x86::V4;
 
-    use super::Amx;
+    use super::{Amx, TileScope};
     use crate::simd::tiles::{Block, Compared, SIDE, Tile, TileEngine, TileWork};
 
     impl Amx {
@@ -61,6 +77,73 @@ mod native {
             let simd = V4::try_new().expect("detection checks AVX-512");
             // SAFETY: `detect` has checked the instructions and the permission.
             unsafe { run_configured(simd, work) }
+        }
+
+        /// Configures the tile registers of this thread.
+        pub(crate) fn scope(self) -> TileScope {
+            // SAFETY: `detect` has checked the instructions and the permission.
+            unsafe { configure() };
+            TileScope(PhantomData)
+        }
+    }
+
+    impl Drop for TileScope {
+        fn drop(&mut self) {
+            drop(Release);
+        }
+    }
+
+    impl TileScope {
+        /// Products of 16 rows of signed bytes with a panel of 64 items, unsigned bytes
+        /// `[width / 4, 64, 4]`: sums of 32 bits, 16 items a tile.
+        ///
+        /// # Panics
+        /// If the width is not a positive multiple of 64, or a slice has another length.
+        #[inline]
+        pub(crate) fn int8_products(&self, rows: &[i8], width: usize, panel: &[u8]) -> Block {
+            const ROW: usize = 64;
+            assert!(width > 0 && width.is_multiple_of(ROW));
+            assert!(rows.len() == SIDE * width && panel.len() == width * ROW);
+            let mut sums = [Tile::zeroed(); 4];
+            // SAFETY: the tile registers are configured as whole tiles while a `TileScope` exists.
+            // A step reads 64 bytes of each of the 16 rows, and 16 rows of 256 bytes of the panel.
+            unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    "tileloadd tmm4, [{rows} + {width}*1]",
+                    "tileloadd tmm5, [{panel} + {items}*1]",
+                    "tileloadd tmm6, [{panel} + {items}*1 + 64]",
+                    "tdpbsud tmm0, tmm4, tmm5",
+                    "tileloadd tmm7, [{panel} + {items}*1 + 128]",
+                    "tdpbsud tmm1, tmm4, tmm6",
+                    "tileloadd tmm5, [{panel} + {items}*1 + 192]",
+                    "tdpbsud tmm2, tmm4, tmm7",
+                    "tdpbsud tmm3, tmm4, tmm5",
+                    "add {rows}, 64",
+                    "add {panel}, 4096",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "tilestored [{sums} + {row}*1], tmm0",
+                    "tilestored [{sums} + {row}*1 + 1024], tmm1",
+                    "tilestored [{sums} + {row}*1 + 2048], tmm2",
+                    "tilestored [{sums} + {row}*1 + 3072], tmm3",
+                    rows = inout(reg) rows.as_ptr() => _,
+                    panel = inout(reg) panel.as_ptr() => _,
+                    steps = inout(reg) width / ROW => _,
+                    sums = in(reg) sums.as_mut_ptr(),
+                    width = in(reg) width,
+                    items = in(reg) 256_usize,
+                    row = in(reg) ROW,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+            sums
         }
     }
 
@@ -145,14 +228,23 @@ mod native {
         }
     }
 
+    /// Configures the tile registers of this thread as eight whole tiles.
+    ///
     /// # Safety
-    /// The processor has AMX and the features named here, and the system permits AMX.
-    #[target_feature(enable = "avx512f,avx512cd,avx512dq,avx512bw,avx512vl,avx512bf16")]
-    unsafe fn run_configured<W: TileWork>(simd: V4, work: W) -> W::Output {
+    /// The processor has AMX, and the system permits it.
+    unsafe fn configure() {
         // SAFETY: the caller vouches for AMX; nothing else in this process uses the tile registers.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &WHOLE_TILES, options(nostack, readonly, preserves_flags));
         }
+    }
+
+    /// # Safety
+    /// The processor has AMX and the features named here, and the system permits AMX.
+    #[target_feature(enable = "avx512f,avx512cd,avx512dq,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn run_configured<W: TileWork>(simd: V4, work: W) -> W::Output {
+        // SAFETY: the caller vouches for AMX.
+        unsafe { configure() };
         let _release = Release;
         work.run(simd, Tiles(()))
     }
