@@ -124,6 +124,7 @@ fn find<'a>(lines: &'a [Value], encoder: &str, method: &str, is_bf16: bool) -> O
             && line["items"] == ITEMS
             && (line["bf16_head"] == true) == is_bf16
             && line["recipe"] != "modern"
+            && line["without_matrix_engine"] != true
     })
 }
 
@@ -161,7 +162,10 @@ mod tests {
             json!({"encoder": "gru", "method": method, "items": ITEMS, "bf16_head": is_bf16,
                    "step_ms_median": ms, "eval_events_per_s": 5e4, "product_gflops": 200.0})
         };
-        let raw = [line("normal", false, 40.0), line("normal", true, 30.0)];
+        let mut without_engine = line("normal", true, 50.0);
+        without_engine["without_matrix_engine"] = true.into();
+        let with_engine = line("normal", true, 30.0);
+        let raw = [line("normal", false, 40.0), without_engine, with_engine];
         fs::write(host.join("steps.jsonl"), jsonl::to_text(&raw)).unwrap();
         fs::write(host.join("steps.md"), "# Steps\n\n- commit: abc\n").unwrap();
         let page = page(&[host]).unwrap();

@@ -49,7 +49,14 @@ pub struct StepsArgs {
 }
 
 /// Keys that identify a line of the page.
-const KEYS: [&str; 5] = ["encoder", "method", "items", "recipe", "bf16_head"];
+const KEYS: [&str; 6] = [
+    "encoder",
+    "method",
+    "items",
+    "recipe",
+    "bf16_head",
+    "without_matrix_engine",
+];
 
 /// Model and size of one measurement.
 #[derive(Clone)]
@@ -65,6 +72,8 @@ pub struct Case<'a> {
     pub bf16_head: bool,
     /// `paper` or `modern`.
     pub recipe: &'a str,
+    /// Whether the CPU's matrix engine is left out.
+    pub without_matrix_engine: bool,
 }
 
 impl Default for Case<'_> {
@@ -79,6 +88,7 @@ impl Default for Case<'_> {
             dim: 64,
             bf16_head: false,
             recipe: "paper",
+            without_matrix_engine: false,
         }
     }
 }
@@ -115,6 +125,14 @@ impl Case<'_> {
         }
     }
 
+    /// This case without the CPU's matrix engine.
+    fn without_matrix_engine(&self) -> Self {
+        Self {
+            without_matrix_engine: true,
+            ..self.clone()
+        }
+    }
+
     /// Times the case in a process of its own; returns its output, one JSON object on a line.
     ///
     /// # Errors
@@ -135,6 +153,9 @@ impl Case<'_> {
         }
         if self.bf16_head {
             bench.arg("--bf16-head");
+        }
+        if self.without_matrix_engine {
+            bench.env("PRL_AMX", "0");
         }
         // candle's matrix product, the reference of the shares of peak, takes its number of threads
         // from the environment.
@@ -164,7 +185,13 @@ pub fn run(workspace: &Workspace, args: &StepsArgs) -> Result<()> {
             );
             raw += &case.measure(workspace, &timing)?;
             if has_single_head(case.method) && args.device == "cpu" {
-                raw += &case.with_bf16_head().measure(workspace, &timing)?;
+                let case = case.with_bf16_head();
+                let line = case.measure(workspace, &timing)?;
+                // In turn, so that both meet the same state of the machine.
+                if has_matrix_engine(&line)? && Some(&items) == args.items.iter().max() {
+                    raw += &case.without_matrix_engine().measure(workspace, &timing)?;
+                }
+                raw += &line;
             }
         }
     }
@@ -198,6 +225,13 @@ pub fn run(workspace: &Workspace, args: &StepsArgs) -> Result<()> {
     Ok(())
 }
 
+/// Whether the processor of a measurement has a matrix engine.
+fn has_matrix_engine(line: &str) -> Result<bool> {
+    Ok(jsonl::parse(line)?
+        .iter()
+        .any(|line| line["bf16_gflops"].is_number()))
+}
+
 /// Cases of the recipe modern.
 pub fn modern_cases(items: usize) -> Vec<Case<'static>> {
     let mut cases = Vec::new();
@@ -226,21 +260,68 @@ fn page(args: &StepsArgs, lines: &[Value], machine: &Machine) -> String {
          output layer's products are rounded to bfloat16 in training; its share is of the same fp32 \
          product."
     };
+    let (without, with): (Vec<Value>, Vec<Value>) = lines
+        .iter()
+        .cloned()
+        .partition(|line| line["without_matrix_engine"] == true);
     format!(
         "# Training steps and ranking\n\n\
          Batch 256, window length 10, hidden size 64, fp32, {} threads, device {}; median and minimum \
          of {} steps, parts as means; each case in a process of its own. A plain product of two square \
          matrices reached {peak:.0} GFLOP/s in this run; the shares are of that rate, the head's with \
          three products counted, ranking's with one. x normal is relative to cross-entropy alone. \
-         {columns} {}\n\n{}\n{}{}{}",
+         {columns} {}\n\n{}\n{}{}{}{}",
         args.threads,
         args.device,
         args.steps,
         energy_note(lines),
         host::facts(machine),
-        table(lines, peak, is_cuda),
-        roofline::section(lines),
-        matrix_cost::section(lines),
+        table(&with, peak, is_cuda),
+        matrix_engine_section(&with, &without),
+        roofline::section(&with),
+        matrix_cost::section(&with),
+    )
+}
+
+/// Steps and ranking with the CPU's matrix engine beside those without it; empty without an engine.
+fn matrix_engine_section(with: &[Value], without: &[Value]) -> String {
+    let mut rows = Vec::new();
+    for line in without {
+        let is_same = |other: &&Value| KEYS[..5].iter().all(|key| other[key] == line[key]);
+        let Some(engine) = with.iter().find(is_same) else {
+            continue;
+        };
+        let mut method = text(&line["method"]);
+        if line["recipe"] == "modern" {
+            method += ", modern";
+        }
+        let mut cells = vec![text(&line["encoder"]), method, text(&line["items"])];
+        for (key, decimals) in [("step_ms_median", 1), ("eval_events_per_s", 0)] {
+            let [engine, plain] = [engine, line].map(|line| number(&line[key]));
+            cells.extend([cell(engine, decimals), cell(plain, decimals)]);
+            cells.push(cell(engine / plain, 2));
+        }
+        rows.push(cells);
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = [
+        "encoder",
+        "method",
+        "items",
+        "ms a step",
+        "without",
+        "quotient",
+        "events/s ranked",
+        "without",
+        "quotient",
+    ];
+    format!(
+        "\n## The matrix engine\n\n\
+         Steps with a bf16 head, and ranking, with the CPU's matrix engine and without it \
+         (`PRL_AMX=0`), in turn. Without it, ranking is in fp32 alone.\n\n{}",
+        markdown_table(&header, 2, &rows)
     )
 }
 

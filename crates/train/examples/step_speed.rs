@@ -241,7 +241,7 @@ fn measure(
         "adam_ms": mean(times.adam), "eval_events_per_s": ranked,
         "head_gflops": 3.0 * product * args.batch as f64 / times.head.as_secs_f64() * steps.len() as f64,
         "eval_gflops": product * ranked, "product_gflops": product_gflops(device)?,
-        "bf16_gflops": matrix_engine_gflops(device),
+        "bf16_gflops": matrix_engine_gflops(device), "without_matrix_engine": without_matrix_engine(device),
         "cuda_graphs": graphs(&model), "window": args.window, "dim": args.dim, "peak_rss_mb": peak_rss_mb, "peak_device_mb": peak_device_mb,
     }))
 }
@@ -312,6 +312,13 @@ fn matrix_engine_gflops(device: &Device) -> Option<f64> {
         return None;
     }
     prl_kernels::simd::bf16::measured_peak().map(|rate| rate / 1e9)
+}
+
+/// Whether the CPU has a matrix engine that `PRL_AMX=0` leaves out; `None` otherwise.
+fn without_matrix_engine(device: &Device) -> Option<bool> {
+    use prl_kernels::simd::bf16::Bf16Level;
+    let is_left_out = Bf16Level::Amx.is_supported() && Bf16Level::native() != Bf16Level::Amx;
+    (device.is_cpu() && is_left_out).then_some(true)
 }
 
 /// Memory traffic in GB/s of `a = b + 3 c` over three arrays of 64 MiB, the best of 10: two reads
