@@ -187,7 +187,12 @@ impl Head {
         &self,
         hidden: &Tensor,
     ) -> Result<std::result::Result<Vec<u32>, NonFiniteScore>> {
-        let ranking = match self.rank(hidden, None, 1, &self.bias.param)? {
+        let ranking = match self.backend {
+            // Of a training step: the weights change before packed items would serve again.
+            Backend::CpuFused => cpu::best(self, hidden)?,
+            _ => self.rank(hidden, None, 1, &self.bias.param)?,
+        };
+        let ranking = match ranking {
             Ok(ranking) => ranking,
             Err(error) => return Ok(Err(error)),
         };

@@ -207,6 +207,19 @@ pub(super) fn rank(
     }))
 }
 
+/// The best item of each hidden vector, without packed items.
+pub(super) fn best(
+    head: &Head,
+    hidden: &Tensor,
+) -> Result<std::result::Result<Ranking<f32>, NonFiniteScore>> {
+    let (hidden, width) = (hidden.contiguous()?, hidden.dim(1)?);
+    by_dtype!(hidden.dtype(), T => with(&hidden, |h: &[T]| {
+        with_linear(head, |linear| {
+            Ok(prl_kernels::ops::rank::rank(linear, h, width, None, 1).map(in_f32))
+        })
+    }))
+}
+
 pub(crate) fn in_f32<T: Real>(ranking: Ranking<T>) -> Ranking<f32> {
     let mut top = Vec::with_capacity(ranking.top.len());
     for row in ranking.top {
