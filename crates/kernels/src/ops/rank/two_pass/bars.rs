@@ -1,5 +1,5 @@
-//! First bounds of the k-th best scores, from a sample of the items: with them the pass over all
-//! items lists a few instead of most of the first that it meets.
+//! First bounds of the k-th best scores, from a sample of the items. They keep the lists of the
+//! pass over all items short from its beginning.
 
 use bytemuck::Zeroable;
 use pulp::Simd;

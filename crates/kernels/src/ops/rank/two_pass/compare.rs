@@ -88,7 +88,7 @@ pub(super) struct Pass<'a> {
     chunk: &'a Chunk<'a>,
     /// Scores of the targets.
     wanted: Vec<f32>,
-    /// The same without `m h`, as in the first pass.
+    /// Scores of the targets less `m h`, on the scale of the first pass.
     shifted: Vec<f32>,
     /// Scores not below the target's.
     counts: Vec<u32>,
@@ -97,7 +97,7 @@ pub(super) struct Pass<'a> {
     /// The k largest lower bounds of the listed scores, descending: `[batch, k]`.
     best: Vec<f32>,
     listed: Vec<Candidate>,
-    /// Items and hidden vectors with a score that the first pass cannot tell from the target's.
+    /// Items and hidden vectors whose score and the target's differ by less than the error bound.
     close: Vec<(u32, u32)>,
     /// Number of such scores in earlier tiles.
     close_before: usize,
@@ -212,8 +212,8 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Counts the close scores by sums in `f32`, and by the sweep's own sum what these cannot tell
-    /// either. `norms` are the largest since the last call.
+    /// Counts the close scores by sums in `f32`, and by the sweep's own sum where these are within
+    /// their rounding of the target's. `norms` are the largest since the last call.
     #[inline(always)]
     pub(super) fn count_close<S: Simd>(&mut self, simd: S, norms: ItemNorms) {
         let Chunk {

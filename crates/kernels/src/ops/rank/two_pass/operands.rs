@@ -305,7 +305,7 @@ impl TileWork for Pack<'_> {
     }
 }
 
-/// The mean of rows of `width` values, as far as `f32` tells.
+/// Mean of rows of `width` values, summed in `f32`.
 fn mean_row(rows: &[f32], width: usize) -> Vec<f32> {
     const ROWS: usize = 512;
     let sums = rows.par_chunks(ROWS * width).map(|rows| {
